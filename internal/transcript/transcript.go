@@ -1,0 +1,193 @@
+// Package transcript runs the shell sessions that documents show, and compares what comes out with what they say. It is
+// for tests: a document that shows a command which no longer works fails the build.
+//
+// A session is a fenced block of Markdown with "console" as the first word of its info string:
+//
+//	```console
+//	$ ipcctl lock backup -- false
+//	[1]
+//	$ ipcctl pub deploy/done v1.2
+//	```
+//
+// A line that begins with "$ " is a command, "> " goes on with it; what follows up to the next command is its output,
+// standard output and error together, and "[N]" on the last line its exit status, 0 if absent. In the output "…" stands
+// for anything within a line, and a line that is "…" alone for any number of lines. Runs of blanks are equal to each
+// other, so that the width of a column does not matter.
+//
+// All blocks of a document with the same second word of the info string (or none) are one session: one bash, one
+// directory, one after the other.
+package transcript
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A Step is one command of a session.
+type Step struct {
+	Line    int // in the document
+	Command string
+	Want    []string // lines of output
+	Status  int
+}
+
+// Parse returns the steps of a document's session: those of the blocks whose info string is "console", with session as
+// its second word if that is not "".
+func Parse(document, session string) []Step {
+	var steps []Step
+	fence, ours := "", false
+	for i, line := range strings.Split(document, "\n") {
+		mark := strings.TrimLeft(line, " ")
+		switch {
+		case fence == "" && strings.HasPrefix(mark, "```"):
+			fence = mark[:len(mark)-len(strings.TrimLeft(mark, "`"))]
+			info := strings.Fields(mark[len(fence):])
+			want := strings.Fields("console " + session)
+			ours = len(info) == len(want) && strings.Join(info, " ") == strings.Join(want, " ")
+		case fence != "" && strings.TrimSpace(line) == fence:
+			fence = ""
+		case fence == "" || !ours:
+		case strings.HasPrefix(line, "$ "):
+			steps = append(steps, Step{Line: i + 1, Command: line[2:]})
+		case len(steps) == 0:
+		case strings.HasPrefix(line, "> ") && len(steps[len(steps)-1].Want) == 0:
+			steps[len(steps)-1].Command += "\n" + line[2:]
+		default:
+			steps[len(steps)-1].Want = append(steps[len(steps)-1].Want, line)
+		}
+	}
+	for i := range steps {
+		s := &steps[i]
+		if n := len(s.Want); n > 0 {
+			if m := statusLine.FindStringSubmatch(s.Want[n-1]); m != nil {
+				s.Status, _ = strconv.Atoi(m[1])
+				s.Want = s.Want[:n-1]
+			}
+		}
+	}
+	return steps
+}
+
+var statusLine = regexp.MustCompile(`^\[(\d+)\]$`)
+
+// Run runs a session of the document at path, in dir, and fails t where it does not go as shown.
+func Run(t *testing.T, path, session, dir string, env ...string) {
+	t.Helper()
+	document, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	steps := Parse(string(document), session)
+	if len(steps) == 0 {
+		t.Fatalf("%s shows no session %q", path, session)
+	}
+	sh := start(t, dir, env)
+	for _, s := range steps {
+		got, status := sh.run(s.Command)
+		if status != s.Status {
+			t.Fatalf("%s:%d: $ %s\nexit status %d, the document says %d; output:\n%s", path, s.Line, s.Command, status, s.Status, strings.Join(got, "\n"))
+		}
+		if !match(s.Want, got) {
+			t.Fatalf("%s:%d: $ %s\nprinted:\n%s\nthe document says:\n%s", path, s.Line, s.Command, strings.Join(got, "\n"), strings.Join(s.Want, "\n"))
+		}
+	}
+}
+
+// A shell is a bash that runs one command after the other.
+type shell struct {
+	t   *testing.T
+	in  *os.File
+	out *bufio.Reader
+}
+
+// end separates the output of commands.
+const end = "\x01end of step\x01"
+
+// patience bounds one command.
+const patience = 60 * time.Second
+
+func start(t *testing.T, dir string, env []string) *shell {
+	t.Helper()
+	inRead, in, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, outWrite, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("bash", "--norc", "--noprofile")
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), env...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = inRead, outWrite, outWrite
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	_ = inRead.Close()
+	_ = outWrite.Close()
+	t.Cleanup(func() {
+		_ = in.Close() // bash ends with its input
+		_ = cmd.Wait()
+		_ = out.Close()
+	})
+	_ = out.SetReadDeadline(time.Now().Add(patience))
+	return &shell{t: t, in: in, out: bufio.NewReader(out)}
+}
+
+// run runs a command and returns the lines it printed and its exit status. Its standard input is empty: bash reads the
+// commands from its own.
+func (sh *shell) run(command string) (lines []string, status int) {
+	sh.t.Helper()
+	if _, err := fmt.Fprintf(sh.in, "{ %s\n} </dev/null; printf '%s%%d\\n' $?\n", command, end); err != nil {
+		sh.t.Fatalf("$ %s\n%v", command, err)
+	}
+	for {
+		line, err := sh.out.ReadString('\n')
+		if err != nil {
+			sh.t.Fatalf("$ %s\ndid not end: %v; it printed:\n%s", command, err, strings.Join(lines, "\n"))
+		}
+		line = strings.TrimSuffix(line, "\n")
+		if text, number, ok := strings.Cut(line, end); ok {
+			if text != "" {
+				lines = append(lines, text)
+			}
+			status, err := strconv.Atoi(number)
+			if err != nil {
+				sh.t.Fatalf("$ %s\nended with %q", command, line)
+			}
+			return lines, status
+		}
+		lines = append(lines, line)
+	}
+}
+
+// match compares lines with what a document shows.
+func match(want, got []string) bool {
+	if len(want) == 0 {
+		return len(got) == 0
+	}
+	if strings.TrimSpace(want[0]) == "…" {
+		for i := 0; i <= len(got); i++ {
+			if match(want[1:], got[i:]) {
+				return true
+			}
+		}
+		return false
+	}
+	return len(got) > 0 && matchLine(want[0], got[0]) && match(want[1:], got[1:])
+}
+
+func matchLine(want, got string) bool {
+	parts := strings.Split(strings.Join(strings.Fields(want), " "), "…")
+	for i, p := range parts {
+		parts[i] = regexp.QuoteMeta(p)
+	}
+	return regexp.MustCompile("^" + strings.Join(parts, ".*") + "$").MatchString(strings.Join(strings.Fields(got), " "))
+}

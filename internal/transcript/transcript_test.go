@@ -1,0 +1,51 @@
+package transcript
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"testing"
+)
+
+const document = "Text.\n\n```console\n$ echo one;\n> echo two\none\ntwo\n$ x=5; (exit 3)\n[3]\n```\n" +
+	"```sh\n$ not run\n```\n```console other\n$ not this\n```\n\n```console\n$ echo $x; cat; echo a b; echo c\n5\n…\nc\n$ true\n```\n"
+
+func TestParse(t *testing.T) {
+	want := []Step{
+		{Line: 4, Command: "echo one;\necho two", Want: []string{"one", "two"}},
+		{Line: 8, Command: "x=5; (exit 3)", Want: []string{}, Status: 3},
+		{Line: 19, Command: "echo $x; cat; echo a b; echo c", Want: []string{"5", "…", "c"}},
+		{Line: 23, Command: "true"},
+	}
+	if got := Parse(document, ""); !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
+func TestRun(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "doc.md")
+	if err := os.WriteFile(path, []byte(document), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	Run(t, path, "", t.TempDir())
+}
+
+func TestMatch(t *testing.T) {
+	for _, c := range []struct {
+		want, got []string
+		ok        bool
+	}{
+		{nil, nil, true},
+		{nil, []string{"x"}, false},
+		{[]string{"x"}, nil, false},
+		{[]string{"a … c"}, []string{"a  b   c"}, true},
+		{[]string{"a.c"}, []string{"abc"}, false},
+		{[]string{"…"}, nil, true},
+		{[]string{"…", "b"}, []string{"a", "b", "b"}, true},
+		{[]string{"…", "b"}, []string{"a", "c"}, false},
+	} {
+		if got := match(c.want, c.got); got != c.ok {
+			t.Errorf("match(%q, %q) = %t", c.want, c.got, got)
+		}
+	}
+}
