@@ -1,0 +1,113 @@
+package peer
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// PIDFD returns a pidfd, close-on-exec, of the process p that connected the Unix socket sockfd. If that process is
+// gone, the error is ESRCH; on Linux 6.16 and later the socket keeps even a gone process's pidfd.
+func PIDFD(sockfd int, p Peer) (int, error) { return pidfdOf(sockfd, p, peerPIDFD) }
+
+// pidfdOf is PIDFD with the way to ask the socket as a parameter, so that tests can be without it.
+func pidfdOf(sockfd int, p Peer, ask func(sockfd int) (int, error)) (int, error) {
+	fd, err := ask(sockfd)
+	if err == unix.ENOPROTOOPT { // before Linux 6.5
+		fd, err = open(p)
+	}
+	if err != nil {
+		return -1, fmt.Errorf("cannot get a pidfd of process %d: %w", p.PID, err)
+	}
+	return fd, nil
+}
+
+// peerPIDFD asks the socket. Its error is ENOPROTOOPT if the kernel does not know the option.
+func peerPIDFD(sockfd int) (int, error) {
+	var fd int32
+	_, err := getsockopt(sockfd, unix.SO_PEERPIDFD, unsafe.Pointer(&fd), unsafe.Sizeof(fd))
+	if err == unix.EINVAL || err == unix.ENODATA { // what some kernels say instead
+		err = unix.ESRCH
+	}
+	return int(fd), err
+}
+
+// open opens a pidfd by number. It is p's if p's start time is still found there afterwards: then nobody else has had
+// the number in between.
+func open(p Peer) (int, error) {
+	if p.Start == 0 {
+		return -1, unix.ESRCH
+	}
+	fd, err := unix.PidfdOpen(p.PID, 0)
+	if err != nil {
+		return -1, err
+	}
+	var buf [1024]byte
+	if startOf(procfs(buf[:], p.PID, "/stat")) != p.Start {
+		_ = unix.Close(fd)
+		return -1, unix.ESRCH
+	}
+	return fd, nil
+}
+
+// FromPIDFD returns the identity of the process that a pidfd refers to, without its supplementary groups. It is an
+// error if fd is no pidfd, refers to a mere thread, or to a process that has ended or cannot be seen from here.
+func FromPIDFD(fd int) (Peer, error) {
+	p, err := fromPIDFD(fd)
+	if err != nil {
+		return Peer{}, fmt.Errorf("cannot identify the process of a pidfd: %w", err)
+	}
+	return p, nil
+}
+
+func fromPIDFD(fd int) (Peer, error) {
+	// Only a pidfd and a directory of /proc take signals, and of the two only a pidfd's fdinfo names a process.
+	if err := unix.PidfdSendSignal(fd, 0, nil, 0); err != nil && err != unix.EPERM {
+		if err == unix.EBADF {
+			err = errors.New("not a pidfd")
+		}
+		return Peer{}, err
+	}
+	p := Peer{PID: pidOf(fd)}
+	switch p.PID {
+	case -1:
+		return Peer{}, unix.ESRCH
+	case 0:
+		return Peer{}, errors.New("not a pidfd of a process in sight")
+	}
+	var buf [4096]byte
+	status := procfs(buf[:], p.PID, "/status")
+	const effective = 2 // real, effective, saved, file system's
+	leader, ok1 := number(field(line(status, "Tgid:"), 1))
+	uid, ok2 := number(field(line(status, "Uid:"), effective))
+	gid, ok3 := number(field(line(status, "Gid:"), effective))
+	p.UID, p.GID = uint32(uid), uint32(gid)
+	p.look()
+	// All of this was found under the process's number, which was its own if it has not ended even now.
+	switch exited, _ := Ended(fd); {
+	case exited:
+		return Peer{}, unix.ESRCH
+	case !ok1 || !ok2 || !ok3 || p.Start == 0:
+		return Peer{}, fmt.Errorf("cannot read /proc/%d", p.PID)
+	case leader != uint64(p.PID):
+		return Peer{}, fmt.Errorf("%d is a thread", p.PID)
+	}
+	return p, nil
+}
+
+// pidOf returns the number of the process of a pidfd: -1 if it has been reaped, 0 if it cannot be seen from this PID
+// namespace or if fd is no pidfd.
+func pidOf(fd int) int {
+	var buf [1024]byte
+	var path [64]byte
+	name := strconv.AppendInt(append(path[:0], "/proc/self/fdinfo/"...), int64(fd), 10)
+	pid := field(line(read(buf[:], name), "Pid:"), 1)
+	if string(pid) == "-1" {
+		return -1
+	}
+	n, _ := number(pid)
+	return int(n)
+}

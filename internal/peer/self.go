@@ -1,0 +1,10 @@
+package peer
+
+import "os"
+
+// Self is the identity of this process, without its supplementary groups.
+func Self() Peer {
+	p := Peer{UID: uint32(os.Geteuid()), GID: uint32(os.Getegid()), PID: os.Getpid()}
+	p.look()
+	return p
+}
