@@ -1,0 +1,229 @@
+package bus
+
+import (
+	"slices"
+	"strings"
+)
+
+// Bus knows who subscribed to what. S stands for a subscriber; the bus does nothing with it but compare.
+type Bus[S comparable] struct {
+	// Verify makes every call that changes the bus, and every Publish, check all invariants and panic if one does not
+	// hold. That takes time in proportion to the number of subscriptions.
+	Verify bool
+
+	seq  uint64 // of the last message
+	born uint64 // of the last route
+
+	texts  [numKinds]table[string, *Route[S]] // every route
+	slots  []*Route[S]                        // every route, by its slot; nil: free
+	free   []int                              // the free slots; the last one is the next to be used
+	subs   table[link[S], *subscription[S]]   // every subscription
+	owners table[S, *subscriber[S]]           // all who have one
+	wild   index                              // the routes that more than one topic can match
+
+	out []*Route[S] // what Publish returned last
+}
+
+// link identifies a subscription.
+type link[S comparable] struct {
+	owner *subscriber[S]
+	route *Route[S]
+}
+
+// New returns a bus without subscriptions.
+func New[S comparable]() *Bus[S] {
+	return &Bus[S]{}
+}
+
+// Subscribe makes s receive what is published under the topics that the text means. If s does so already, nothing
+// changes, and added is false. The route is new if s is its only subscriber afterwards. The error is a *NameError; a
+// pattern is always valid.
+func (b *Bus[S]) Subscribe(s S, k Kind, text string) (r *Route[S], added bool, err error) {
+	switch k {
+	case Channel:
+		err = CheckTopic(text)
+	case Filter:
+		err = CheckFilter(text)
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	o := b.owners.m[s]
+	if r = b.texts[k].m[text]; r == nil {
+		r = b.addRoute(k, text)
+	} else if o != nil && b.subs.m[link[S]{o, r}] != nil {
+		return r, false, nil
+	}
+	if o == nil {
+		o = &subscriber[S]{who: s}
+		b.owners.set(s, o)
+	}
+	x := &subscription[S]{owner: o, route: r}
+	b.subs.set(link[S]{o, r}, x)
+	o.add(x)
+	r.add(x)
+	b.verify()
+	return r, true, nil
+}
+
+// Unsubscribe undoes Subscribe. It reports whether there was such a subscription.
+func (b *Bus[S]) Unsubscribe(s S, k Kind, text string) (removed bool) {
+	o, r := b.owners.m[s], b.texts[k].m[text]
+	if o == nil || r == nil {
+		return false
+	}
+	x := b.subs.m[link[S]{o, r}]
+	if x == nil {
+		return false
+	}
+	b.remove(x)
+	b.verify()
+	return true
+}
+
+// Drop ends all subscriptions of s.
+func (b *Bus[S]) Drop(s S) {
+	o := b.owners.m[s]
+	if o == nil {
+		return
+	}
+	for x := o.first; x != nil; x = x.next {
+		b.remove(x)
+	}
+	b.verify()
+}
+
+// Count is how many subscriptions of these kinds s has; without kinds, of all.
+func (b *Bus[S]) Count(s S, kinds ...Kind) int {
+	o := b.owners.m[s]
+	if o == nil {
+		return 0
+	}
+	n := 0
+	if len(kinds) == 0 {
+		for _, c := range o.count {
+			n += c
+		}
+	}
+	for _, k := range kinds {
+		n += o.count[k]
+	}
+	return n
+}
+
+// Texts returns the texts of the subscriptions of one kind that s has, in the order in which they were made.
+func (b *Bus[S]) Texts(s S, k Kind) []string {
+	o := b.owners.m[s]
+	if o == nil || o.count[k] == 0 {
+		return nil
+	}
+	texts := make([]string, 0, o.count[k])
+	for x := o.first; x != nil; x = x.next {
+		if x.route.Kind == k {
+			texts = append(texts, x.route.Text)
+		}
+	}
+	return texts
+}
+
+// Route returns the route of one kind and text, or nil if nobody subscribed to it.
+func (b *Bus[S]) Route(k Kind, text string) *Route[S] {
+	return b.texts[k].m[text]
+}
+
+// Publish counts a message under the topic and returns its number and the routes that it takes: the topic's channel, the
+// patterns, the filter that is the topic itself, the filters with wildcards; patterns and filters each in the order in
+// which their routes were created. A subscriber with several subscriptions that match is in each of
+// those routes. The slice is to be read only, and until the next change or Publish. The error is a *NameError; then nothing was counted.
+func (b *Bus[S]) Publish(topic []byte) (seq uint64, routes []*Route[S], err error) {
+	if err := CheckTopic(topic); err != nil {
+		return 0, nil, err
+	}
+	b.seq++
+	clear(b.out) // or a route that has gone since would be kept from the garbage collector
+	out := b.out[:0]
+
+	slots, patterns := b.wild.match(topic)
+	if r := b.texts[Channel].m[string(topic)]; r != nil {
+		out = append(out, r)
+	}
+	for _, slot := range slots[:patterns] {
+		out = append(out, b.slots[slot])
+	}
+	if r := b.texts[Filter].m[string(topic)]; r != nil {
+		out = append(out, r)
+	}
+	for _, slot := range slots[patterns:] {
+		out = append(out, b.slots[slot])
+	}
+	b.out = out
+	b.verify()
+	return b.seq, out, nil
+}
+
+// Seq is the number of the last message, 0 before the first.
+func (b *Bus[S]) Seq() uint64 {
+	return b.seq
+}
+
+// Channels returns the channels with a subscriber whose names match the glob, sorted. "*" is all, those of the daemon
+// included. (PUBSUB CHANNELS)
+func (b *Bus[S]) Channels(pattern string) []string {
+	var names []string
+	for name := range b.texts[Channel].m {
+		if Glob(pattern, name) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// NumSub is the number of a channel's subscribers; those by pattern or filter do not count. (PUBSUB NUMSUB)
+func (b *Bus[S]) NumSub(channel string) int {
+	if r := b.texts[Channel].m[channel]; r != nil {
+		return r.Len()
+	}
+	return 0
+}
+
+// NumPat is the number of different patterns that somebody subscribed to. (PUBSUB NUMPAT)
+func (b *Bus[S]) NumPat() int {
+	return len(b.texts[Pattern].m)
+}
+
+func (b *Bus[S]) addRoute(k Kind, text string) *Route[S] {
+	b.born++
+	// Cloned, because the text may be a small part of a large command.
+	r := &Route[S]{Kind: k, Text: strings.Clone(text), born: b.born}
+	if n := len(b.free); n > 0 {
+		r.Slot = b.free[n-1]
+		b.free = b.free[:n-1]
+		b.slots[r.Slot] = r
+	} else {
+		r.Slot = len(b.slots)
+		b.slots = append(b.slots, r)
+	}
+	b.texts[k].set(r.Text, r)
+	b.wild.add(k, r.Text, ref{born: r.born, slot: int32(r.Slot)})
+	return r
+}
+
+func (b *Bus[S]) remove(x *subscription[S]) {
+	o, r := x.owner, x.route
+	b.subs.delete(link[S]{o, r})
+	o.remove(x)
+	r.remove(x)
+	if r.Len() == 0 {
+		b.texts[r.Kind].delete(r.Text)
+		b.slots[r.Slot] = nil
+		b.free = append(b.free, r.Slot)
+		b.wild.remove(r.Kind, r.Text, ref{born: r.born, slot: int32(r.Slot)})
+	}
+	if o.first == nil {
+		b.owners.delete(o.who)
+	}
+	if len(b.subs.m) == 0 {
+		b.slots, b.free, b.out = nil, nil, nil
+	}
+}

@@ -1,0 +1,187 @@
+package bus
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// Dump writes the whole state in a form made for eyes and tests: the last message's number, then one line for each route
+// with its slot and its subscribers, as fmt prints them; by kind, then in order of creation.
+func (b *Bus[S]) Dump(w io.Writer) error {
+	var out strings.Builder
+	fmt.Fprintf(&out, "seq %d\n", b.seq)
+	for _, r := range b.sorted() {
+		fmt.Fprintf(&out, "%s %q slot %d:", r.Kind, r.Text, r.Slot)
+		for _, s := range r.Subs() {
+			fmt.Fprintf(&out, " %v", s)
+		}
+		out.WriteByte('\n')
+	}
+	_, err := io.WriteString(w, out.String())
+	return err
+}
+
+// sorted returns all routes by kind, then age.
+func (b *Bus[S]) sorted() []*Route[S] {
+	var routes []*Route[S]
+	for _, r := range b.slots {
+		if r != nil {
+			routes = append(routes, r)
+		}
+	}
+	slices.SortFunc(routes, func(a, b *Route[S]) int {
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.born, b.born))
+	})
+	return routes
+}
+
+func (b *Bus[S]) verify() {
+	if !b.Verify {
+		return
+	}
+	if err := b.check(); err != nil {
+		panic("bus: invariant broken: " + err.Error())
+	}
+}
+
+// check says which invariant does not hold, if one does not.
+func (b *Bus[S]) check() error {
+	for _, f := range []func() error{b.checkRoutes, b.checkOwners, b.checkIndex} {
+		if err := f(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkRoutes: every route is in both tables, has a slot and an age of its own, and a sound list of subscriptions.
+func (b *Bus[S]) checkRoutes() error {
+	used, subs := 0, 0
+	ages := map[uint64]bool{}
+	for slot, r := range b.slots {
+		if r == nil {
+			continue
+		}
+		used++
+		subs += r.Len()
+		switch {
+		case r.Slot != slot:
+			return fmt.Errorf("%s %q has slot %d, is in %d", r.Kind, r.Text, r.Slot, slot)
+		case b.texts[r.Kind].m[r.Text] != r:
+			return fmt.Errorf("%s %q is not found by its text", r.Kind, r.Text)
+		case ages[r.born] || r.born == 0 || r.born > b.born:
+			return fmt.Errorf("%s %q has an impossible age %d", r.Kind, r.Text, r.born)
+		}
+		ages[r.born] = true
+		if err := r.check(b.subs.m); err != nil {
+			return fmt.Errorf("%s %q: %w", r.Kind, r.Text, err)
+		}
+	}
+	if n := len(b.texts[Channel].m) + len(b.texts[Pattern].m) + len(b.texts[Filter].m); n != used {
+		return fmt.Errorf("%d texts, %d slots in use", n, used)
+	}
+	for _, slot := range b.free {
+		if b.slots[slot] != nil {
+			return fmt.Errorf("slot %d is free and in use", slot)
+		}
+	}
+	if used+len(b.free) != len(b.slots) {
+		return fmt.Errorf("%d slots, %d in use, %d free", len(b.slots), used, len(b.free))
+	}
+	if subs != len(b.subs.m) {
+		return fmt.Errorf("%d subscriptions, the routes have %d", len(b.subs.m), subs)
+	}
+	return nil
+}
+
+func (r *Route[S]) check(all map[link[S]]*subscription[S]) error {
+	if r.Len() == 0 || len(r.subs) != len(r.list) || 2*r.holes > len(r.subs) {
+		return fmt.Errorf("%d subscriptions, %d holes, %d subscribers", len(r.subs), r.holes, len(r.list))
+	}
+	holes := 0
+	for i, x := range r.subs {
+		var none S
+		switch {
+		case x == nil && r.list[i] == none:
+			holes++
+		case x == nil:
+			return fmt.Errorf("hole %d keeps %v", i, r.list[i])
+		case x.pos != i || x.route != r || x.owner.who != r.list[i] || all[link[S]{x.owner, r}] != x:
+			return fmt.Errorf("subscription %d of %v is not in order", i, r.list[i])
+		}
+	}
+	if holes != r.holes {
+		return fmt.Errorf("%d holes, counted %d", holes, r.holes)
+	}
+	return nil
+}
+
+// checkOwners: every subscriber has a sound list of at least one subscription, and together they have all.
+func (b *Bus[S]) checkOwners() error {
+	subs := 0
+	for s, o := range b.owners.m {
+		var count [numKinds]int
+		var prev *subscription[S]
+		for x := o.first; x != nil; x = x.next {
+			if x.owner != o || x.prev != prev || b.subs.m[link[S]{o, x.route}] != x {
+				return fmt.Errorf("the subscriptions of %v are not in order", s)
+			}
+			count[x.route.Kind]++
+			subs++
+			prev = x
+		}
+		if o.who != s || o.first == nil || o.last != prev || o.count != count {
+			return fmt.Errorf("subscriber %v is not in order: counted %v, found %v", s, o.count, count)
+		}
+	}
+	if subs != len(b.subs.m) {
+		return fmt.Errorf("%d subscriptions, the subscribers have %d", len(b.subs.m), subs)
+	}
+	return nil
+}
+
+// checkIndex: the routes with wildcards are in the index, nothing else is, and what the cache holds is right.
+func (b *Bus[S]) checkIndex() error {
+	want := index{}
+	for _, r := range b.sorted() {
+		want.add(r.Kind, r.Text, ref{born: r.born, slot: int32(r.Slot)})
+	}
+	ix := &b.wild
+	if ix.n != want.n {
+		return fmt.Errorf("%d routes in the index, want %d", ix.n, want.n)
+	}
+	if ix.patterns.count != want.patterns.count || !reflect.DeepEqual(ix.patterns.tails.m, want.patterns.tails.m) {
+		return fmt.Errorf("the index of patterns is %v, want %v", ix.patterns.tails.m, want.patterns.tails.m)
+	}
+	if !ix.filters.equal(&want.filters) {
+		return errors.New("the tree of filters is not what adding each of them makes")
+	}
+	if ix.cache == nil {
+		return nil
+	}
+	for _, set := range ix.cache.answers {
+		for _, a := range set {
+			if a.gen != ix.gen {
+				continue
+			}
+			if slots, patterns := ix.find(a.topic); patterns != a.patterns || !slices.Equal(slots, a.slots) {
+				return fmt.Errorf("%q is cached as %v (%d patterns), is %v (%d)", a.topic, a.slots, a.patterns, slots, patterns)
+			}
+		}
+	}
+	return nil
+}
+
+// equal reports whether two trees have the same nodes.
+func (n *node) equal(m *node) bool {
+	if n == nil || m == nil {
+		return n == m
+	}
+	return n.rest == m.rest && n.here == m.here && n.plus.equal(m.plus) && maps.EqualFunc(n.next.m, m.next.m, (*node).equal)
+}

@@ -1,0 +1,73 @@
+package bus
+
+import (
+	"strings"
+	"testing"
+)
+
+// TestCheck breaks each invariant in turn: check must see it, and Verify must stop it.
+func TestCheck(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		spoil func(b *Bus[int], r *Route[int])
+	}{
+		{"slot", func(_ *Bus[int], r *Route[int]) { r.Slot++ }},
+		{"text", func(b *Bus[int], r *Route[int]) { b.texts[r.Kind].delete(r.Text) }},
+		{"text of no route", func(b *Bus[int], r *Route[int]) { b.texts[r.Kind].set("x", r) }},
+		{"age", func(_ *Bus[int], r *Route[int]) { r.born = 0 }},
+		{"free slot in use", func(b *Bus[int], r *Route[int]) { b.free[0] = r.Slot }},
+		{"lost slot", func(b *Bus[int], _ *Route[int]) { b.free = nil }},
+		{"order", func(_ *Bus[int], r *Route[int]) { r.list[0], r.list[1] = r.list[1], r.list[0] }},
+		{"position", func(_ *Bus[int], r *Route[int]) { r.subs[0].pos++ }},
+		{"uncounted hole", func(_ *Bus[int], r *Route[int]) { r.subs[0], r.list[0] = nil, 0 }},
+		{"kept in a hole", func(_ *Bus[int], r *Route[int]) { r.subs[0] = nil }},
+		{"no subscriber", func(_ *Bus[int], r *Route[int]) { r.subs, r.list = nil, nil }},
+		{"lost subscription", func(b *Bus[int], r *Route[int]) { b.subs.delete(link[int]{b.owners.m[1], r}) }},
+		{"subscription without a route", func(b *Bus[int], _ *Route[int]) { b.subs.set(link[int]{}, nil) }},
+		{"lost subscriber", func(b *Bus[int], _ *Route[int]) { b.owners.delete(2) }},
+		{"count", func(b *Bus[int], _ *Route[int]) { b.owners.m[1].count[Filter]++ }},
+		{"list of subscriptions", func(b *Bus[int], _ *Route[int]) { b.owners.m[1].first.next.prev = nil }},
+		{"filter missing in the tree", func(b *Bus[int], _ *Route[int]) { b.wild.filters.remove("a/+") }},
+		{"empty node in the tree", func(b *Bus[int], _ *Route[int]) { b.wild.filters.next.set("y", &node{}) }},
+		{"pattern missing in the index", func(b *Bus[int], r *Route[int]) { b.wild.patterns.remove("a*", ref{born: 2}) }},
+		{"number of routes in the index", func(b *Bus[int], _ *Route[int]) { b.wild.n++ }},
+		{"wrong answer in the cache", func(b *Bus[int], _ *Route[int]) {
+			b.wild.cache = newCache()
+			b.wild.cache.answers[7][1] = answer{gen: b.wild.gen, topic: []byte("a/b")}
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := New[int]()
+			b.Verify = true
+			var r *Route[int]
+			for s := 1; s <= 3; s++ {
+				r = subscribe(t, b, s, Filter, "a/+")
+				subscribe(t, b, s, Pattern, "a*")
+			}
+			subscribe(t, b, 1, Channel, "z")
+			if !b.Unsubscribe(1, Channel, "z") {
+				t.Fatal("not subscribed")
+			}
+			tt.spoil(b, r)
+			if err := b.check(); err == nil {
+				t.Fatal("not seen")
+			}
+			defer func() {
+				if e, _ := recover().(string); !strings.HasPrefix(e, "bus: invariant broken: ") {
+					t.Errorf("panic %q", e)
+				}
+			}()
+			b.verify()
+			t.Error("not stopped")
+		})
+	}
+}
+
+func subscribe[S comparable](t testing.TB, b *Bus[S], s S, k Kind, text string) *Route[S] {
+	t.Helper()
+	r, _, err := b.Subscribe(s, k, text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}

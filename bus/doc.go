@@ -1,0 +1,70 @@
+// Package bus is the publish/subscribe engine of ipcd: it knows who subscribed to what, and says for each message to whom
+// it goes.
+//
+// It is pure. There is no socket in it, no goroutine, no clock, no lock and no file; a method computes and returns, and
+// the caller acts. A [Bus] never sees a payload and never delivers: [Bus.Publish] returns the routes that a message
+// takes, and the caller puts the message into its sessions' outboxes, with whatever rules it has for receivers who are
+// slow. The subscribers are values of the caller's own type, and all that the bus does with them is compare them. So one
+// script, one random test against a simple model and the daemon drive the same code.
+//
+// # Names
+//
+// A topic is UTF-8, 1 to 255 bytes, without control characters (C0, DEL, C1). Slashes divide it into levels. Levels may be
+// empty and count: "/run/x" has three, and "a" and "a/" are two topics. Names are compared byte by byte, with no regard to
+// case or Unicode normalization. See [CheckTopic].
+//
+// There are three ways to subscribe:
+//
+//   - A [Channel] is one topic, literally.
+//   - A [Pattern] is a glob as Redis has it, over the bytes of the whole topic: "*" crosses levels. See [Glob].
+//   - A [Filter] follows MQTT 5, section 4.7: "+" stands for one level, "#" at the end for any number of further levels,
+//     also none, so that "a/#" includes "a". See [Match].
+//
+// Names under "ipcd/" are the daemon's own. Who asks for everything does not mean them: a filter that begins with a
+// wildcard matches neither these names nor the level "ipcd" itself, as in MQTT with "$" (which means nothing here), and a
+// pattern matches them only if it begins with "ipcd/", literally.
+//
+// # What is guaranteed
+//
+//   - Each accepted message has a number, one more than that of the message before it, over all topics. So there is one
+//     order of all messages, and it is the order of the calls.
+//   - A message goes to exactly those who are subscribed when it is published. Subscribe and Unsubscribe have their effect
+//     between two messages, never in the middle of one.
+//   - One subscription, one copy: a subscriber with several that match is in each of those routes, as in Redis.
+//     Subscribing twice with the same kind and text is one subscription.
+//   - The order of routes in one message is defined: the channel, the patterns, the filter that is the topic itself, the
+//     filters with wildcards; patterns and filters by age. Within a route it is the order of subscribing. The same calls
+//     give the same results, slot numbers included.
+//   - A call that returns an error has changed nothing.
+//   - What is gone is forgotten: a subscriber, a route, their places in all indexes. After the last subscription the bus
+//     is as small as a new one.
+//
+// # What is not
+//
+//   - Nothing is delivered, kept for later, or repeated here; nobody is asked for permission.
+//   - A bus is not safe for concurrent use. Slices that it returns are to be read only, and are good until the next change
+//     or Publish.
+//   - Slots are as many as there were routes at the worst moment since the bus was empty, not as there are now.
+//
+// # The caller's duties
+//
+// Nothing is bounded here but the length of topics and filters. Whoever lets strangers in bounds, by subscriber or by user:
+//
+//   - the number of subscriptions: each takes some 200 bytes, and as much again if nobody else has its text;
+//   - the length of patterns, which is the only text without a limit of its own;
+//   - the number of patterns whose first byte is already special ("*x"), because a message that the cache does not know
+//     is tried with each. Any other pattern costs only the messages that begin as it does, and each filter only those
+//     whose levels lead to it.
+//
+// # How it is done
+//
+// Channels and filters without wildcards are found by one look into a map each. Filters with wildcards are in a tree of
+// levels, patterns in a map by the bytes before their first special one. What these two found is remembered for about a
+// thousand topics, until a route with wildcards comes or goes; other subscribers coming and going do not matter. So the
+// cost of a message hardly depends on the number of subscriptions, and Publish, once warm, allocates nothing.
+//
+// Leaving takes constant time, also for one of ten thousand subscribers of one filter: a hole is left, and the next
+// reader of the list closes all holes at once.
+//
+// [Bus.Dump] prints the whole state, and [Bus.Verify] checks every invariant after every call.
+package bus

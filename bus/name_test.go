@@ -1,0 +1,163 @@
+package bus
+
+import (
+	"errors"
+	"strings"
+	"testing"
+)
+
+func TestNames(t *testing.T) {
+	const valid = ""
+	for _, tt := range []struct {
+		name          string
+		topic, filter string // the error's text
+	}{
+		{"a", valid, valid},
+		{"a/b c/é/世界", valid, valid},
+		{"/", valid, valid},
+		{"//", valid, valid},
+		{"/run/x", valid, valid},
+		{"$SYS", valid, valid},
+		{"ipcd/lock", valid, valid},
+		{"a*b?[c]", valid, valid},
+		{strings.Repeat("x", 255), valid, valid},
+		{"\u00a0\ufeff\U0010ffff", valid, valid},
+
+		// MQTT 5, 4.7.1.2 and 4.7.1.3.
+		{"#", `wildcard "#" at byte 0 stands only in a filter`, valid},
+		{"sport/tennis/#", `wildcard "#" at byte 13 stands only in a filter`, valid},
+		{"sport/tennis#", `wildcard "#" at byte 12 stands only in a filter`, `wildcard "#" at byte 12 is not a whole level`},
+		{"sport/tennis/#/ranking", `wildcard "#" at byte 13 stands only in a filter`, `wildcard "#" at byte 13 is not the last level`},
+		{"+", `wildcard "+" at byte 0 stands only in a filter`, valid},
+		{"+/tennis/#", `wildcard "+" at byte 0 stands only in a filter`, valid},
+		{"sport+", `wildcard "+" at byte 5 stands only in a filter`, `wildcard "+" at byte 5 is not a whole level`},
+		{"sport/+/player1", `wildcard "+" at byte 6 stands only in a filter`, valid},
+
+		{"+a", `wildcard "+" at byte 0 stands only in a filter`, `wildcard "+" at byte 0 is not a whole level`},
+		{"a/##", `wildcard "#" at byte 2 stands only in a filter`, `wildcard "#" at byte 2 is not a whole level`},
+		{"#/", `wildcard "#" at byte 0 stands only in a filter`, `wildcard "#" at byte 0 is not the last level`},
+		{"+/+/+", `wildcard "+" at byte 0 stands only in a filter`, valid},
+
+		{"", "it is empty", "it is empty"},
+		{strings.Repeat("x", 256), "256 bytes, at most 255", "256 bytes, at most 255"},
+		{"a\x00", "control character U+0000 at byte 1", "control character U+0000 at byte 1"},
+		{"a\nb", "control character U+000A at byte 1", "control character U+000A at byte 1"},
+		{"é\x7f", "control character U+007F at byte 2", "control character U+007F at byte 2"},
+		{"\u009b", "control character U+009B at byte 0", "control character U+009B at byte 0"},
+		{"a\u009f", "control character U+009F at byte 1", "control character U+009F at byte 1"},
+		{"ab\xff", "invalid UTF-8 at byte 2", "invalid UTF-8 at byte 2"},
+		{"\xc3", "invalid UTF-8 at byte 0", "invalid UTF-8 at byte 0"},
+		{"\xed\xa0\x80", "invalid UTF-8 at byte 0", "invalid UTF-8 at byte 0"}, // a surrogate
+		{"\xc0\xaf", "invalid UTF-8 at byte 0", "invalid UTF-8 at byte 0"},     // an overlong "/"
+	} {
+		check := func(what string, err error, reason string) {
+			t.Helper()
+			if reason == valid {
+				if err != nil {
+					t.Errorf("%s: %v", what, err)
+				}
+				return
+			}
+			var ne *NameError
+			if !errors.As(err, &ne) || ne.What != what || ne.Reason != reason {
+				t.Errorf("%s %q: %v, want reason %q", what, tt.name, err, reason)
+			}
+		}
+		check("topic", CheckTopic(tt.name), tt.topic)
+		check("topic", CheckTopic([]byte(tt.name)), tt.topic)
+		check("filter", CheckFilter(tt.name), tt.filter)
+		check("filter", CheckFilter([]byte(tt.name)), tt.filter)
+	}
+}
+
+func TestNameError(t *testing.T) {
+	for _, tt := range []struct {
+		err  error
+		want string
+		at   int
+	}{
+		{CheckTopic("a/+"), `bad topic "a/+": wildcard "+" at byte 2 stands only in a filter`, 2},
+		{CheckFilter("a/\x1b"), `bad filter "a/\x1b": control character U+001B at byte 2`, 2},
+		{CheckName("lock name", strings.Repeat("n", 201), 200),
+			`bad lock name "` + strings.Repeat("n", 64) + `"…: 201 bytes, at most 200`, 200},
+	} {
+		var ne *NameError
+		if !errors.As(tt.err, &ne) || ne.Error() != tt.want || ne.At != tt.at {
+			t.Errorf("got %v, want %s", tt.err, tt.want)
+		}
+	}
+	// An error does not keep a huge name alive.
+	var ne *NameError
+	if err := CheckTopic(make([]byte, 1<<20)); !errors.As(err, &ne) || len(ne.Name) != MaxTopic {
+		t.Errorf("the error keeps %d bytes of the name", len(ne.Name))
+	}
+}
+
+func TestMatch(t *testing.T) {
+	for _, tt := range []struct {
+		filter, topic string
+		want          bool
+	}{
+		// MQTT 5, 4.7.1.2: multi-level wildcard.
+		{"sport/tennis/player1/#", "sport/tennis/player1", true},
+		{"sport/tennis/player1/#", "sport/tennis/player1/ranking", true},
+		{"sport/tennis/player1/#", "sport/tennis/player1/score/wimbledon", true},
+		{"sport/#", "sport", true},
+		{"#", "sport", true},
+		{"#", "/", true},
+		{"sport/tennis/player1/#", "sport/tennis/player10", false},
+
+		// 4.7.1.3: single-level wildcard.
+		{"sport/tennis/+", "sport/tennis/player1", true},
+		{"sport/tennis/+", "sport/tennis/player2", true},
+		{"sport/tennis/+", "sport/tennis/player1/ranking", false},
+		{"sport/+", "sport", false},
+		{"sport/+", "sport/", true},
+		{"+/+", "/finance", true},
+		{"/+", "/finance", true},
+		{"+", "/finance", false},
+		{"+/tennis/#", "sport/tennis", true},
+		{"sport/+/player1", "sport/tennis/player1", true},
+
+		// 4.7.2, with the names of the daemon in the place of those that begin with "$".
+		{"#", "ipcd/lock/acquired/backup", false},
+		{"+/monitor/clients", "ipcd/monitor/clients", false},
+		{"ipcd/#", "ipcd/monitor/clients", true},
+		{"ipcd/monitor/+", "ipcd/monitor/clients", true},
+		{"ipcd/#", "ipcd", true},
+		{"#", "ipcd", false},
+		{"+", "ipcd", false},
+		{"+/#", "ipcd", false},
+		{"#", "ipcdx", true},
+		{"#", "/ipcd/x", true},
+		{"+/x", "ipcde/x", true},
+		{"#", "$SYS/monitor", true},
+
+		// 4.7.3: names are compared byte by byte.
+		{"ACCOUNTS", "Accounts", false},
+		{"Accounts payable", "Accounts payable", true},
+		{"/finance", "finance", false},
+		{"finance/", "finance", false},
+		{"finance", "finance/", false},
+		{"a/+/c", "a//c", true},
+		{"a/#", "a//", true},
+		{"a/+/#", "a", false},
+		{"a/+/#", "a/b", true},
+		{"\u00e9", "e\u0301", false}, // the same letter, not the same name
+	} {
+		if err := CheckFilter(tt.filter); err != nil {
+			t.Error(err)
+		}
+		if got := Match(tt.filter, tt.topic); got != tt.want {
+			t.Errorf("Match(%q, %q) = %v", tt.filter, tt.topic, got)
+		}
+		if got := naiveMatch(tt.filter, tt.topic); got != tt.want {
+			t.Errorf("naiveMatch(%q, %q) = %v", tt.filter, tt.topic, got)
+		}
+		b := New[int]()
+		subscribe(t, b, 1, Filter, tt.filter)
+		if _, routes, err := b.Publish([]byte(tt.topic)); err != nil || (len(routes) == 1) != tt.want {
+			t.Errorf("filter %q: Publish(%q) = %v, %v", tt.filter, tt.topic, routes, err)
+		}
+	}
+}

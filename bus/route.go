@@ -1,0 +1,123 @@
+package bus
+
+// Kind is how a subscription's text names topics.
+type Kind uint8
+
+const (
+	Channel Kind = iota // one topic, literally (Redis's SUBSCRIBE)
+	Pattern             // a glob over whole topics, see Glob (Redis's PSUBSCRIBE)
+	Filter              // an MQTT filter, see Match (BUS.SUB)
+
+	numKinds = 3
+)
+
+func (k Kind) String() string {
+	return [numKinds]string{"channel", "pattern", "filter"}[k]
+}
+
+// Route is what all subscriptions of one kind and text have in common. It exists while there is such a subscription.
+type Route[S comparable] struct {
+	Kind Kind
+	Text string
+
+	// Slot is a small number, for a table of the caller's own by route. It belongs to this route alone until the
+	// route's last subscription ends, and then to the next new route.
+	Slot int
+
+	born uint64 // rises with every new route: their order of creation
+
+	// The subscriptions in the order in which they were made, and their subscribers.
+	// Invariant: subs[i].pos == i, list[i] == subs[i].owner.who; or subs[i] is nil and list[i] zero: a hole.
+	subs  []*subscription[S]
+	list  []S
+	holes int // Invariant: at most half of subs.
+}
+
+// Subs returns the subscribers in the order in which they subscribed. The slice is to be read only, and until the next
+// change of the bus.
+func (r *Route[S]) Subs() []S {
+	if r.holes > 0 {
+		r.compact()
+	}
+	return r.list
+}
+
+// Len is the number of subscribers.
+func (r *Route[S]) Len() int {
+	return len(r.subs) - r.holes
+}
+
+func (r *Route[S]) add(x *subscription[S]) {
+	x.pos = len(r.subs)
+	r.subs = append(r.subs, x)
+	r.list = append(r.list, x.owner.who)
+}
+
+// remove leaves a hole, so that a thousand subscribers who leave one after the other do not move those behind them a
+// thousand times. It is closed when somebody reads the list, which costs as much anyway, or when half of it is holes.
+func (r *Route[S]) remove(x *subscription[S]) {
+	var none S
+	r.subs[x.pos] = nil
+	r.list[x.pos] = none
+	r.holes++
+	if 2*r.holes > len(r.subs) {
+		r.compact()
+	}
+}
+
+func (r *Route[S]) compact() {
+	n := 0
+	for i, x := range r.subs {
+		if x == nil {
+			continue
+		}
+		if n < i {
+			x.pos = n
+			r.subs[n], r.list[n] = x, r.list[i]
+		}
+		n++
+	}
+	clear(r.subs[n:])
+	clear(r.list[n:])
+	r.subs, r.list, r.holes = shrink(r.subs[:n]), shrink(r.list[:n]), 0
+}
+
+// subscription is one subscriber's part in one route.
+type subscription[S comparable] struct {
+	owner      *subscriber[S]
+	route      *Route[S]
+	pos        int // in the route's list
+	prev, next *subscription[S]
+}
+
+// subscriber is one who has at least one subscription.
+type subscriber[S comparable] struct {
+	who         S
+	first, last *subscription[S] // in the order in which they were made
+	count       [numKinds]int
+}
+
+func (o *subscriber[S]) add(x *subscription[S]) {
+	x.prev = o.last
+	if o.last == nil {
+		o.first = x
+	} else {
+		o.last.next = x
+	}
+	o.last = x
+	o.count[x.route.Kind]++
+}
+
+func (o *subscriber[S]) remove(x *subscription[S]) {
+	if x.prev == nil {
+		o.first = x.next
+	} else {
+		x.prev.next = x.next
+	}
+	if x.next == nil {
+		o.last = x.prev
+	} else {
+		x.next.prev = x.prev
+	}
+	o.count[x.route.Kind]--
+}
