@@ -1,0 +1,195 @@
+package lockmgr
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Check looks for a broken invariant, and describes the first that it finds. It visits everything: it is for tests, and
+// for a daemon that is told to verify itself.
+func (m *Manager) Check() error {
+	var n tally
+	for name, l := range m.locks {
+		if l.name != name {
+			return fmt.Errorf("lock %q is listed as %q", l.name, name)
+		}
+		if err := m.checkLock(l, &n); err != nil {
+			return fmt.Errorf("lock %q: %w", name, err)
+		}
+	}
+	if err := m.checkLists(); err != nil {
+		return err
+	}
+	if err := m.checkDeadlines(); err != nil {
+		return err
+	}
+	has := tally{
+		claims: len(m.claims), waits: len(m.waits), deadlines: len(m.deadlines), starving: m.starving.len,
+		ofProcesses: size(m.processes), ofConns: size(m.conns), free: size(m.remembered), touched: len(m.touched),
+	}
+	if has != n {
+		return fmt.Errorf("the locks have %+v, the indexes %+v", n, has)
+	}
+	return nil
+}
+
+// A tally counts what there is on all locks, and what there should be in the indexes. Together with every element of
+// an index being in its place, equal numbers mean that each index is complete.
+type tally struct {
+	claims, waits, deadlines, starving, ofProcesses, ofConns, free, touched int
+}
+
+func (n *tally) add(c *claim) {
+	n.claims++
+	n.ofProcesses++
+	if onConn(c) {
+		n.ofConns++
+	}
+	if c.Token == 0 {
+		n.waits++
+	}
+	if c.deadline != never {
+		n.deadlines++
+	}
+}
+
+// onConn reports whether a claim ends with its connection.
+func onConn(c *claim) bool { return c.Token == 0 || c.Bind == ToConnection }
+
+func (m *Manager) checkLock(l *lock, n *tally) error {
+	if l.touched {
+		return errors.New("is touched between steps")
+	}
+	if l.free() {
+		if l.previous == nil {
+			return errors.New("is free, and there is nothing to remember")
+		}
+		n.free++
+	}
+	if l.abandoned != nil && (!l.abandoned.Abandoned() || l.previous == nil) {
+		return fmt.Errorf("the abandoned end %+v is none, or none is known", l.abandoned)
+	}
+	if err := m.checkHolders(l, n); err != nil {
+		return err
+	}
+	if err := m.checkQueue(l, n); err != nil {
+		return fmt.Errorf("queue: %w", err)
+	}
+	grantable := l.queue.len > 0 && l.admits(l.queue.first.Mode)
+	switch {
+	case grantable && m.last < m.mark:
+		return fmt.Errorf("request %d could be granted, and waits", l.queue.first.ID)
+	case grantable != l.starving:
+		return fmt.Errorf("starving is %v", l.starving)
+	case l.starving:
+		n.starving++
+	}
+	return nil
+}
+
+func (m *Manager) checkHolders(l *lock, n *tally) error {
+	var before Token
+	for _, c := range l.holders {
+		switch {
+		case len(l.holders) > 1 && c.Mode != Shared:
+			return fmt.Errorf("token %d is exclusive, and there are %d holders", c.Token, len(l.holders))
+		case c.Token <= before || c.Token > m.last:
+			return fmt.Errorf("token %d comes after %d, and the last was %d", c.Token, before, m.last)
+		case c.lock != l || !m.known(c):
+			return fmt.Errorf("token %d is not a claim on it", c.Token)
+		case c.deadline != never:
+			return fmt.Errorf("token %d has a deadline", c.Token)
+		}
+		before = c.Token
+		n.add(c)
+	}
+	return nil
+}
+
+func (m *Manager) checkQueue(l *lock, n *tally) error {
+	var before RequestID
+	return checkList(l.queue, inQueue, func(c *claim) bool {
+		inOrder := before < c.ID
+		before = c.ID
+		n.add(c)
+		return inOrder && c.lock == l && c.Token == 0 && m.known(c) && m.waits[c.ID] == c
+	})
+}
+
+// known reports whether a claim is on a lock.
+func (m *Manager) known(c *claim) bool {
+	return m.claims[claimKey{c.lock, c.Owner}] == c && m.locks[c.Name] == c.lock
+}
+
+func (m *Manager) checkLists() error {
+	err := errors.Join(
+		checkIndex("process", m.processes, ofProcess, func(p Process, c *claim) bool {
+			return c.Owner.Process == p && m.known(c)
+		}),
+		checkIndex("connection", m.conns, ofConn, func(id ConnID, c *claim) bool {
+			return c.Conn == id && onConn(c) && m.known(c)
+		}),
+		checkIndex("remembered for uid", m.remembered, among, func(uid uint32, l *lock) bool {
+			return l.free() && l.previous.UID == uid && m.locks[l.name] == l
+		}),
+		checkList(m.starving, among, func(l *lock) bool { return l.starving && m.locks[l.name] == l }),
+	)
+	for uid, locks := range m.remembered {
+		if locks.len > MaxRemembered {
+			err = errors.Join(err, fmt.Errorf("%d locks are remembered for uid %d", locks.len, uid))
+		}
+	}
+	return err
+}
+
+func checkIndex[K comparable, T any](
+	what string, x index[K, T], via func(*T) *link[T], belongs func(K, *T) bool,
+) error {
+	for k, l := range x {
+		if l.len == 0 {
+			return fmt.Errorf("%s %v: is listed with nothing", what, k)
+		}
+		if err := checkList(l, via, func(e *T) bool { return belongs(k, e) }); err != nil {
+			return fmt.Errorf("%s %v: %w", what, k, err)
+		}
+	}
+	return nil
+}
+
+func checkList[T any](l list[T], via func(*T) *link[T], belongs func(*T) bool) error {
+	var before *T
+	count := 0
+	for x := l.first; x != nil; before, x = x, via(x).next {
+		if via(x).prev != before {
+			return fmt.Errorf("element %d is not linked both ways", count)
+		}
+		if !belongs(x) {
+			return fmt.Errorf("element %d does not belong there", count)
+		}
+		count++
+	}
+	if count != l.len || l.last != before {
+		return fmt.Errorf("has %d elements and counts %d", count, l.len)
+	}
+	return nil
+}
+
+func (m *Manager) checkDeadlines() error {
+	for i, c := range m.deadlines {
+		switch {
+		case c.heapAt != i || m.waits[c.ID] != c:
+			return fmt.Errorf("deadline %d is of request %d, which does not wait there", i, c.ID)
+		case m.deadlines.Less(i, max(i-1, 0)/2):
+			return fmt.Errorf("deadline %d is before the one above it", i)
+		}
+	}
+	return nil
+}
+
+func size[K comparable, T any](x index[K, T]) int {
+	sum := 0
+	for _, l := range x {
+		sum += l.len
+	}
+	return sum
+}

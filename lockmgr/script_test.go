@@ -1,0 +1,253 @@
+package lockmgr_test
+
+// The scripts in testdata are the rules by example. Blank lines part a script into blocks: commands, a line "----", and
+// what comes of them. Lines that begin with # are for the reader. The commands, one on a line:
+//
+//	start LAST MARK                 a new Manager; each script starts with one from 0 to 1000
+//	at DURATION                     it is so long after boot from now on; at first 0s
+//	real MICROSECONDS               it is that long after 1970 from now on; at first 0, so that tokens count from 1
+//	acquire NAME [OPTION...]        of these options:
+//	    by=PID[/START][:LABEL]          the owner; 1 unless said
+//	    conn=N                          the connection; the PID unless said
+//	    shared                          instead of exclusive
+//	    try, wait=DURATION              instead of waiting for ever
+//	    for                             bound to the process alone
+//	    uid=N, unit=UNIT, why=TEXT      to be shown
+//	release NAME TOKEN              or "by=…" for the token
+//	cancel ID
+//	end-conn CONN HOW [STATUS]      HOW is unknown, released, exited, killed or disconnected
+//	end-process PID[/START] HOW [STATUS]
+//	expire                          tells the next deadline too
+//	reserve MARK
+//
+// What comes of them is, after "> ", each effect, refusal or answer in its order, then the state after the last command
+// as Dump has it. After each command Check must find nothing.
+//
+// "go test ./lockmgr -rewrite" writes what does come into the scripts, for git diff to show.
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/ipcd/ipcd/lockmgr"
+)
+
+var rewrite = flag.Bool("rewrite", false, "write what comes of the scripts in testdata into them")
+
+func TestScripts(t *testing.T) {
+	paths, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(paths) == 0 {
+		t.Fatal("no scripts: ", err)
+	}
+	for _, path := range paths {
+		t.Run(strings.TrimSuffix(filepath.Base(path), ".txt"), func(t *testing.T) {
+			want, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := runScript(t, string(want))
+			if *rewrite {
+				if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			if diff := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(got, "\n")); diff != "" {
+				t.Errorf("the script says (-), and what comes is (+):\n%s", diff)
+			}
+		})
+	}
+}
+
+// runScript gives the script with what came of its commands.
+func runScript(t *testing.T, script string) string {
+	s := &runner{t: t, m: lockmgr.New(0, 1000)}
+	var blocks []string
+	for block := range strings.SplitSeq(strings.TrimSpace(script), "\n\n") {
+		input, _, found := strings.Cut(block+"\n", "----\n")
+		if !found {
+			blocks = append(blocks, block)
+			continue
+		}
+		for line := range strings.Lines(input) {
+			if !strings.HasPrefix(line, "#") {
+				s.run(strings.TrimSpace(line))
+			}
+		}
+		if err := s.m.Dump(&s.out); err != nil {
+			t.Fatal(err)
+		}
+		blocks = append(blocks, input+"----\n"+strings.TrimSuffix(s.out.String(), "\n"))
+		s.out.Reset()
+	}
+	return strings.Join(blocks, "\n\n") + "\n"
+}
+
+type runner struct {
+	t   *testing.T
+	m   *lockmgr.Manager
+	now lockmgr.Time
+	out bytes.Buffer
+}
+
+func (s *runner) run(line string) {
+	verb, rest, _ := strings.Cut(line, " ")
+	args := strings.Fields(rest)
+	switch verb {
+	case "start":
+		s.m = lockmgr.New(lockmgr.Token(s.number(args[0])), lockmgr.Token(s.number(args[1])))
+	case "at":
+		s.now.Boot = s.duration(args[0])
+	case "real":
+		s.now.Real = int64(s.number(args[0]))
+	case "acquire":
+		_, err := s.m.Acquire(s.now, s.request(args))
+		s.refusal(err)
+	case "release":
+		s.refusal(s.release(args[0], args[1]))
+	case "cancel":
+		if !s.m.Cancel(s.now, lockmgr.RequestID(s.number(args[0]))) {
+			fmt.Fprintln(&s.out, "> no such wait")
+		}
+	case "end-conn":
+		how, status := s.how(args[1:])
+		s.m.EndConn(s.now, lockmgr.ConnID(s.number(args[0])), how, status)
+	case "end-process":
+		how, status := s.how(args[1:])
+		s.m.EndProcess(s.now, s.owner(args[0]).Process, how, status)
+	case "expire":
+		s.m.Expire(s.now)
+	case "reserve":
+		s.m.Reserve(s.now, lockmgr.Token(s.number(args[0])))
+	default:
+		s.t.Fatalf("%s: no such command", line)
+	}
+	for _, e := range s.m.Effects() {
+		s.effect(e)
+	}
+	if at, ok := s.m.Deadline(); verb == "expire" && ok {
+		fmt.Fprintf(&s.out, "> next deadline %s\n", at)
+	}
+	if err := s.m.Check(); err != nil {
+		s.t.Fatalf("%s: %v", line, err)
+	}
+}
+
+func (s *runner) request(args []string) lockmgr.Request {
+	r := lockmgr.Request{Name: args[0], Owner: s.owner("1"), Wait: lockmgr.Forever}
+	for _, arg := range args[1:] {
+		option, value, _ := strings.Cut(arg, "=")
+		switch option {
+		case "by":
+			r.Owner = s.owner(value)
+		case "conn":
+			r.Conn = lockmgr.ConnID(s.number(value))
+		case "shared":
+			r.Mode = lockmgr.Shared
+		case "try":
+			r.Wait = lockmgr.Try
+		case "wait":
+			r.Wait = s.duration(value)
+		case "for":
+			r.Bind = lockmgr.ToProcess
+		case "uid":
+			r.UID = uint32(s.number(value))
+		case "unit":
+			r.Unit = value
+		case "why":
+			r.Why = value
+		default:
+			s.t.Fatalf("%s: no such option", arg)
+		}
+	}
+	if r.Conn == 0 {
+		r.Conn = lockmgr.ConnID(r.Owner.Process.PID)
+	}
+	return r
+}
+
+func (s *runner) release(name, hold string) error {
+	if owner, ok := strings.CutPrefix(hold, "by="); ok {
+		c, ok := s.m.Claim(name, s.owner(owner))
+		if !ok {
+			return lockmgr.ErrNotHeld
+		}
+		return s.m.Release(s.now, name, c.Token)
+	}
+	return s.m.Release(s.now, name, lockmgr.Token(s.number(hold)))
+}
+
+func (s *runner) refusal(err error) {
+	if err != nil {
+		fmt.Fprintf(&s.out, "> no: %v\n", err)
+	}
+}
+
+func (s *runner) effect(e lockmgr.Effect) {
+	fmt.Fprintf(&s.out, "> %s %q #%d", e.Kind, e.Name, e.ID)
+	if e.Kind == lockmgr.Waiting {
+		fmt.Fprintf(&s.out, ", place %d", e.Place)
+	}
+	if e.Token != 0 {
+		fmt.Fprintf(&s.out, ", token %d", e.Token)
+	}
+	if e.End != nil {
+		fmt.Fprintf(&s.out, ", %s", e.End)
+	}
+	if e.Previous != nil {
+		fmt.Fprintf(&s.out, ", previous %s (token %d)", e.Previous, e.Previous.Token)
+	}
+	if e.Abandoned != nil {
+		fmt.Fprintf(&s.out, ", abandoned %s (token %d)", e.Abandoned, e.Abandoned.Token)
+	}
+	fmt.Fprintln(&s.out)
+}
+
+func (s *runner) owner(arg string) (o lockmgr.Owner) {
+	var process, pid, start string
+	process, o.Label, _ = strings.Cut(arg, ":")
+	pid, start, _ = strings.Cut(process, "/")
+	o.Process.PID = s.number(pid)
+	if start != "" {
+		o.Process.Start = uint64(s.number(start))
+	}
+	return o
+}
+
+func (s *runner) how(args []string) (how lockmgr.How, status int) {
+	if len(args) == 2 {
+		status = s.number(args[1])
+	}
+	for how := lockmgr.Unknown; how <= lockmgr.Disconnected; how++ {
+		if how.String() == args[0] {
+			return how, status
+		}
+	}
+	s.t.Fatalf("%s: no such end", args[0])
+	return 0, 0
+}
+
+func (s *runner) number(arg string) int {
+	n, err := strconv.Atoi(arg)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return n
+}
+
+func (s *runner) duration(arg string) time.Duration {
+	d, err := time.ParseDuration(arg)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return d
+}
