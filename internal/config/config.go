@@ -1,0 +1,76 @@
+package config
+
+import (
+	"io/fs"
+	"log/slog"
+	"time"
+)
+
+// DefaultPath is the configuration of the system's daemon.
+const DefaultPath = "/etc/ipcd/ipcd.toml"
+
+// Config is a valid configuration. The sentences that explain its fields to users are in [Config.tables].
+type Config struct {
+	// Sockets by name. There is always one named main.
+	Sockets map[string]*Socket
+	Limits  Limits
+	Loop    Loop
+	Log     Log
+
+	// Files that were read, in this order.
+	Files []string
+}
+
+// Socket is a listening socket that the daemon makes itself, where systemd passes none of that name.
+type Socket struct {
+	Path string
+	Mode fs.FileMode
+	// Group is a name, a number in decimal, or "": then the group is left as it is.
+	Group string
+}
+
+// Limits bound what clients can make the daemon hold. Buffers are in bytes.
+type Limits struct {
+	Connections        int
+	ConnectionsPerUser int // Root is exempt: it must be able to connect and see who took all the others.
+	Input              int
+	Output             int // Invariant: at least Input, so that one command's words can be sent back.
+	Arguments          int
+	Subscriptions      int // Of one connection.
+	BuffersPerUser     int // Input and output together. Invariant: at least Output.
+	LocksPerUser       int // Holds and waits together. Root is not exempt: nothing else bounds them.
+}
+
+// Loop tunes the event loop.
+type Loop struct {
+	BusyPoll time.Duration // 0: never
+}
+
+// Log says what is logged.
+type Log struct {
+	Level slog.Level
+}
+
+// Default is what an empty file means.
+func Default() *Config {
+	main := newSocket()
+	main.Path = "/run/ipcd/ipcd.sock"
+	return &Config{
+		Sockets: map[string]*Socket{"main": main},
+		Limits: Limits{
+			Connections:        20_000,
+			ConnectionsPerUser: 10_000,
+			Input:              1 << 20,
+			Output:             8 << 20,
+			Arguments:          16_384,
+			Subscriptions:      10_000,
+			BuffersPerUser:     256 << 20,
+			LocksPerUser:       10_000,
+		},
+		Loop: Loop{BusyPoll: 50 * time.Microsecond},
+		Log:  Log{Level: slog.LevelInfo},
+	}
+}
+
+// newSocket is a socket of which only the name is known.
+func newSocket() *Socket { return &Socket{Mode: 0o660} }
