@@ -133,8 +133,8 @@ func (b *Bus[S]) Route(k Kind, text string) *Route[S] {
 
 // Publish counts a message under the topic and returns its number and the routes that it takes: the topic's channel, the
 // patterns, the filter that is the topic itself, the filters with wildcards; patterns and filters each in the order in
-// which their routes were created. A subscriber with several subscriptions that match is in each of
-// those routes. The slice is to be read only, and until the next change or Publish. The error is a *NameError; then nothing was counted.
+// which their routes were created. A subscriber with several subscriptions that match is in each of those routes. The
+// slice is to be read only, and until the next change or Publish. The error is a *NameError; then nothing was counted.
 func (b *Bus[S]) Publish(topic []byte) (seq uint64, routes []*Route[S], err error) {
 	if err := CheckTopic(topic); err != nil {
 		return 0, nil, err

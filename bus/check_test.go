@@ -29,7 +29,7 @@ func TestCheck(t *testing.T) {
 		{"list of subscriptions", func(b *Bus[int], _ *Route[int]) { b.owners.m[1].first.next.prev = nil }},
 		{"filter missing in the tree", func(b *Bus[int], _ *Route[int]) { b.wild.filters.remove("a/+") }},
 		{"empty node in the tree", func(b *Bus[int], _ *Route[int]) { b.wild.filters.next.set("y", &node{}) }},
-		{"pattern missing in the index", func(b *Bus[int], r *Route[int]) { b.wild.patterns.remove("a*", ref{born: 2}) }},
+		{"pattern missing in the index", func(b *Bus[int], _ *Route[int]) { b.wild.patterns.remove("a*", ref{born: 2}) }},
 		{"number of routes in the index", func(b *Bus[int], _ *Route[int]) { b.wild.n++ }},
 		{"wrong answer in the cache", func(b *Bus[int], _ *Route[int]) {
 			b.wild.cache = newCache()

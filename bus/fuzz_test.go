@@ -53,7 +53,7 @@ func FuzzNames(f *testing.F) {
 func FuzzMatch(f *testing.F) {
 	f.Fuzz(func(t *testing.T, filter, topic string) {
 		if CheckFilter(filter) != nil || CheckTopic(topic) != nil {
-			t.Skip()
+			return // only slow
 		}
 		want := naiveMatch(filter, topic)
 		if got := Match(filter, []byte(topic)); got != want {
@@ -74,7 +74,7 @@ func FuzzMatch(f *testing.F) {
 func FuzzGlob(f *testing.F) {
 	f.Fuzz(func(t *testing.T, pattern, s string) {
 		if len(pattern) > 300 || len(s) > 300 {
-			t.Skip()
+			return // only slow
 		}
 		want := naiveGlob(pattern, s)
 		if got := Glob(pattern, []byte(s)); got != want {

@@ -71,7 +71,7 @@ func TestNothingLeft(t *testing.T) {
 
 // TestGoneIsForgotten: what has left is not kept by what stays.
 func TestGoneIsForgotten(t *testing.T) {
-	type session struct{ buf [1024]byte }
+	type session struct{ _ [1024]byte }
 	b := New[*session]()
 	stay := []*session{{}, {}, {}}
 	var gone []weak.Pointer[session]

@@ -3,6 +3,7 @@ package bus
 // Kind is how a subscription's text names topics.
 type Kind uint8
 
+// The kinds of subscription, in the order in which a message goes to them.
 const (
 	Channel Kind = iota // one topic, literally (Redis's SUBSCRIBE)
 	Pattern             // a glob over whole topics, see Glob (Redis's PSUBSCRIBE)

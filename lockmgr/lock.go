@@ -146,8 +146,8 @@ func (m *Manager) grant(now Time, c *claim) {
 
 // nextToken may be called if last is below mark.
 func (m *Manager) nextToken(now Time) Token {
-	if real := Token(max(now.Real, 0)); m.last < real && real <= m.mark {
-		return real
+	if clock := Token(max(now.Real, 0)); m.last < clock && clock <= m.mark {
+		return clock
 	}
 	return m.last + 1
 }

@@ -16,10 +16,7 @@ import (
 
 // Many steps, chosen at random, always the same ones.
 func TestRandomSteps(t *testing.T) {
-	seeds, steps := 20, 2000
-	if testing.Short() {
-		seeds = 4
-	}
+	const seeds, steps = 20, 2000
 	for seed := range seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
