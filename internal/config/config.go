@@ -31,14 +31,15 @@ type Socket struct {
 
 // Limits bound what clients can make the daemon hold. Buffers are in bytes.
 type Limits struct {
-	Connections        int
-	ConnectionsPerUser int // Root is exempt: it must be able to connect and see who took all the others.
-	Input              int
-	Output             int // Invariant: at least Input, so that one command's words can be sent back.
-	Arguments          int
-	Subscriptions      int // Of one connection.
-	BuffersPerUser     int // Input and output together. Invariant: at least Output.
-	LocksPerUser       int // Holds and waits together. Root is not exempt: nothing else bounds them.
+	Connections          int
+	ConnectionsPerUser   int // Root is exempt: it must be able to connect and see who took all the others.
+	Input                int
+	Output               int // Invariant: at least Input, so that one command's words can be sent back.
+	Arguments            int
+	SubscriptionsPerUser int
+	PatternsPerUser      int
+	BuffersPerUser       int // Input and output together. Invariant: at least Output.
+	LocksPerUser         int // Holds and waits together. Root is not exempt: nothing else bounds them.
 }
 
 // Loop tunes the event loop.
@@ -58,14 +59,15 @@ func Default() *Config {
 	return &Config{
 		Sockets: map[string]*Socket{"main": main},
 		Limits: Limits{
-			Connections:        20_000,
-			ConnectionsPerUser: 10_000,
-			Input:              1 << 20,
-			Output:             8 << 20,
-			Arguments:          16_384,
-			Subscriptions:      10_000,
-			BuffersPerUser:     256 << 20,
-			LocksPerUser:       10_000,
+			Connections:          20_000,
+			ConnectionsPerUser:   10_000,
+			Input:                1 << 20,
+			Output:               8 << 20,
+			Arguments:            16_384,
+			SubscriptionsPerUser: 100_000,
+			PatternsPerUser:      1_000,
+			BuffersPerUser:       256 << 20,
+			LocksPerUser:         10_000,
 		},
 		Loop: Loop{BusyPoll: 50 * time.Microsecond},
 		Log:  Log{Level: slog.LevelInfo},
