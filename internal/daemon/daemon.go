@@ -1,0 +1,188 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ipcd/ipcd/internal/config"
+	"github.com/ipcd/ipcd/internal/server"
+	"github.com/ipcd/ipcd/internal/state"
+	"github.com/ipcd/ipcd/internal/version"
+	"github.com/ipcd/ipcd/systemd"
+)
+
+// A daemon is what lives beside the server's loop.
+type daemon struct {
+	flags  flags
+	log    *slog.Logger
+	level  *slog.LevelVar
+	alive  *systemd.Notifier // for the watchdog
+	server *server.Server
+	mark   *state.Mark // nil without a state directory
+
+	reloads sync.Mutex // one at a time
+	work    sync.WaitGroup
+
+	mu        sync.Mutex // guards what follows, which IPCD.STATUS shows
+	cfg       *config.Config
+	loaded    time.Time
+	rejected  string // why the last reload was refused, "" if it was not
+	listeners []listener
+}
+
+// serve runs the daemon until a signal stops it.
+func serve(f flags, cfg *config.Config) (err error) {
+	level := new(slog.LevelVar)
+	level.Set(cfg.Log.Level)
+	handler := systemd.NewLogHandler(systemd.LogOptions{Identifier: "ipcd", Prefix: "IPCD_", Level: level})
+	defer func() { _ = handler.Close() }()
+	d := &daemon{flags: f, log: slog.New(handler), level: level, cfg: cfg, loaded: time.Now()}
+	defer d.work.Wait()
+
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	if d.alive, err = systemd.NewNotifier(); err != nil {
+		return err
+	}
+	defer func() { _ = d.alive.Close() }()
+	setup, err := d.setup()
+	if err != nil {
+		return err
+	}
+	if d.mark != nil {
+		defer func() { _ = d.mark.Close() }()
+	}
+	if d.server, err = server.New(setup, options(cfg)); err != nil {
+		return err
+	}
+	if d.listeners, err = listeners(cfg); err != nil {
+		return err
+	}
+	defer func() { removeFiles(d.listeners) }()
+	for _, l := range d.listeners {
+		if err := d.server.Listen(l.fd, l.path); err != nil {
+			return err
+		}
+	}
+	d.warnOfDescriptors(cfg)
+	if err := d.watchReloads(ctx); err != nil {
+		return err
+	}
+	d.log.Info("starting", "event", "start", "version", version.String(), "pid", os.Getpid(), "config", describeFiles(cfg))
+	d.server.Post(d.ready)
+	unhook := context.AfterFunc(ctx, func() {
+		d.log.Info("stopping", "event", "stop")
+		d.tell(systemd.Stopping)
+	})
+	defer unhook()
+	return d.server.Run(ctx)
+}
+
+// setup is what the server is made of.
+func (d *daemon) setup() (server.Setup, error) {
+	s := server.Setup{
+		Version: version.String(),
+		Log:     d.log,
+		Reload:  d.reloadFor,
+		Status:  d.status,
+		Verify:  os.Getenv("IPCD_VERIFY") == "1",
+	}
+	interval, watched, err := systemd.WatchdogInterval()
+	if err != nil {
+		return s, err
+	}
+	if watched {
+		s.WatchdogEvery = interval / 2
+		s.Watchdog = func() { _ = d.alive.Alive() } // lost if systemd is busy: the next one counts too
+	}
+	if d.flags.stateDir == "" {
+		d.log.Warn("no state directory: lock tokens rise with the time of day alone, not if that is set back", "event", "no-state")
+		return s, nil
+	}
+	if d.mark, err = state.OpenMark(d.flags.stateDir); err != nil {
+		return s, err
+	}
+	if err := d.mark.Corrupt(); err != nil {
+		d.log.Error("the mark of the lock tokens was damaged: they go on from the time of day", "event", "state-failed", "error", err)
+	}
+	s.Token = d.mark.Last()
+	s.Mark = server.NextMark(s.Token, time.Now())
+	if err := d.mark.Raise(s.Mark); err != nil {
+		return s, err
+	}
+	s.RaiseMark = func(to uint64) {
+		d.work.Go(func() { d.server.MarkRaised(to, d.mark.Raise(to)) })
+	}
+	return s, nil
+}
+
+func options(cfg *config.Config) server.Options {
+	return server.Options{
+		Limits: server.Limits{
+			Connections:          cfg.Limits.Connections,
+			ConnectionsPerUser:   cfg.Limits.ConnectionsPerUser,
+			Input:                cfg.Limits.Input,
+			Output:               cfg.Limits.Output,
+			Arguments:            cfg.Limits.Arguments,
+			SubscriptionsPerUser: cfg.Limits.SubscriptionsPerUser,
+			PatternsPerUser:      cfg.Limits.PatternsPerUser,
+			BuffersPerUser:       cfg.Limits.BuffersPerUser,
+			LocksPerUser:         cfg.Limits.LocksPerUser,
+		},
+		BusyPoll: cfg.Loop.BusyPoll,
+	}
+}
+
+// ready runs in the loop's first turn.
+func (d *daemon) ready() {
+	paths := make([]string, len(d.listeners))
+	for i, l := range d.listeners {
+		paths[i] = l.path
+	}
+	d.log.Info("ready", "event", "ready", "sockets", strings.Join(paths, " "))
+	d.work.Go(func() { d.tell(systemd.Ready, systemd.Status("listening on "+strings.Join(paths, ", "))) })
+}
+
+// tell notifies the service manager, for which it may wait: not to be called by the loop. That nobody listens is no reason
+// to do less for clients.
+func (d *daemon) tell(states ...string) {
+	if err := systemd.Notify(states...); err != nil {
+		d.log.Warn("cannot tell the service manager", "event", "notify-failed", "state", states[0], "error", err)
+	}
+}
+
+// warnOfDescriptors says if the kernel allows fewer connections than the configuration.
+func (d *daemon) warnOfDescriptors(cfg *config.Config) {
+	const others = 64 // sockets, epoll, files; and a pidfd for each process that has a lock
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err == nil && limit.Cur < uint64(cfg.Limits.Connections)+others {
+		d.log.Warn("fewer descriptors than limits.connections asks for: set LimitNOFILE= of the unit", "event", "limits",
+			"descriptors", limit.Cur, "connections", cfg.Limits.Connections)
+	}
+}
+
+// status is the daemon's part of IPCD.STATUS.
+func (d *daemon) status() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	kv := []string{
+		"config", describeFiles(d.cfg),
+		"config_loaded", strconv.FormatInt(d.loaded.UnixMicro(), 10),
+		"config_rejected", d.rejected,
+		"state_dir", d.flags.stateDir,
+	}
+	for _, l := range d.listeners {
+		kv = append(kv, fmt.Sprintf("socket_%s", l.name), l.path)
+	}
+	return kv
+}

@@ -1,0 +1,193 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ipcd/ipcd/internal/config"
+	"github.com/ipcd/ipcd/systemd"
+)
+
+// A listener is a listening socket.
+type listener struct {
+	fd   int
+	name string // of the socket in the configuration, and FileDescriptorName=
+	path string
+	own  bool // made here: its file is removed at the end
+}
+
+// InUseError says that another daemon answers on a socket.
+type InUseError struct{ Path string }
+
+func (e *InUseError) Error() string {
+	return fmt.Sprintf("cannot listen on %s: another daemon answers there", e.Path)
+}
+
+// listeners takes the sockets that systemd passed and makes those of the configuration that it did not pass. With
+// a --socket, systemd's are not expected: a daemon with a socket of its own is nobody's unit.
+func listeners(cfg *config.Config) (all []listener, err error) {
+	defer func() {
+		if err != nil {
+			closeListeners(all)
+			all = nil
+		}
+	}()
+	files, err := systemd.Files()
+	if err != nil {
+		return nil, err
+	}
+	passed := map[string]bool{}
+	for _, f := range files {
+		// The descriptor is the server's from here on; the os.File would close it when it is collected.
+		fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 3)
+		_ = f.Close()
+		if err != nil {
+			return all, fmt.Errorf("cannot take socket %q from systemd: %w", f.Name, err)
+		}
+		l := listener{fd: fd, name: f.Name, path: boundTo(fd)}
+		all = append(all, l)
+		if ok, err := systemd.IsUnixListener(fd); err != nil {
+			return all, err
+		} else if !ok {
+			return all, fmt.Errorf("cannot take socket %q from systemd: it is no listening Unix stream socket", f.Name)
+		}
+		passed[f.Name] = true
+	}
+	for name, socket := range cfg.Sockets {
+		if passed[name] {
+			continue
+		}
+		fd, err := listen(socket)
+		if err != nil {
+			return all, err
+		}
+		all = append(all, listener{fd: fd, name: name, path: socket.Path, own: true})
+	}
+	return all, nil
+}
+
+func boundTo(fd int) string {
+	if sa, err := unix.Getsockname(fd); err == nil {
+		if u, ok := sa.(*unix.SockaddrUnix); ok {
+			return u.Name
+		}
+	}
+	return "unknown address"
+}
+
+// listen makes a listening socket. A file left by a daemon that died is replaced; a daemon that answers is not.
+func listen(s *config.Socket) (int, error) {
+	fail := func(err error) (int, error) { return -1, fmt.Errorf("cannot listen on %s: %w", s.Path, err) }
+	gid, err := groupID(s.Group)
+	if err != nil {
+		return fail(err)
+	}
+	// Two daemons that start at the same time must not take each other's file for a stale one.
+	dir, err := os.Open(filepath.Dir(s.Path))
+	if err != nil {
+		return fail(err)
+	}
+	defer func() { _ = dir.Close() }()
+	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX); err != nil {
+		return fail(err)
+	}
+	if err := removeStale(s.Path); err != nil {
+		var inUse *InUseError
+		if errors.As(err, &inUse) {
+			return -1, err
+		}
+		return fail(err)
+	}
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return fail(err)
+	}
+	// Nobody can connect before listen(2), so the order of these does not open the socket to anybody for a moment.
+	if err = unix.Bind(fd, &unix.SockaddrUnix{Name: s.Path}); err == nil {
+		if gid >= 0 {
+			err = os.Chown(s.Path, -1, gid)
+		}
+		if err == nil {
+			err = os.Chmod(s.Path, s.Mode)
+		}
+		if err == nil {
+			err = unix.Listen(fd, backlog)
+		}
+		if err != nil {
+			_ = os.Remove(s.Path)
+		}
+	}
+	if err != nil {
+		_ = unix.Close(fd)
+		return fail(err)
+	}
+	return fd, nil
+}
+
+// backlog is how many connections may wait to be accepted; the kernel bounds it by net.core.somaxconn.
+const backlog = 4096
+
+// removeStale removes the file of a socket that nobody listens on.
+func removeStale(path string) error {
+	info, err := os.Lstat(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if info.Mode()&os.ModeSocket == 0 {
+		return errors.New("a file is there that is no socket")
+	}
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = unix.Close(fd) }()
+	switch err := unix.Connect(fd, &unix.SockaddrUnix{Name: path}); {
+	case err == nil, errors.Is(err, unix.EAGAIN): // EAGAIN: its backlog is full
+		return &InUseError{path}
+	case errors.Is(err, unix.ECONNREFUSED):
+		return os.Remove(path)
+	default:
+		return fmt.Errorf("cannot find out whether a daemon answers: %w", err)
+	}
+}
+
+// groupID is the number of a group, -1 for "".
+func groupID(group string) (int, error) {
+	if group == "" {
+		return -1, nil
+	}
+	if n, err := strconv.Atoi(group); err == nil {
+		return n, nil
+	}
+	g, err := user.LookupGroup(group)
+	if err != nil {
+		return -1, fmt.Errorf("there is no group %q", group)
+	}
+	return strconv.Atoi(g.Gid)
+}
+
+func closeListeners(all []listener) {
+	for _, l := range all {
+		_ = unix.Close(l.fd)
+	}
+	removeFiles(all)
+}
+
+// removeFiles removes the files of sockets that were made here. It is called when nobody listens on them any more; a
+// file that somebody listens on is another daemon's by now.
+func removeFiles(all []listener) {
+	for _, l := range all {
+		if l.own {
+			_ = removeStale(l.path)
+		}
+	}
+}

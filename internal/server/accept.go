@@ -1,0 +1,104 @@
+package server
+
+import (
+	"errors"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ipcd/ipcd/internal/peer"
+	"github.com/ipcd/ipcd/ipc"
+)
+
+// acceptsPerTurn bounds how many new connections a turn takes, so that a flood of them does not hold up the others.
+const acceptsPerTurn = 64
+
+// accept takes the connections that wait at a listener.
+func (s *Server) accept(listener int) {
+	for range acceptsPerTurn {
+		fd, _, err := unix.Accept4(listener, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+		switch {
+		case err == nil:
+			s.admit(fd)
+		case errors.Is(err, unix.EINTR), errors.Is(err, unix.ECONNABORTED):
+		case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE):
+			// No descriptor left: the peer would wait for ever and the loop turn for ever. Give up the spare one to
+			// tell the peer, and take it back.
+			_ = unix.Close(s.spare)
+			if fd, _, err := unix.Accept4(listener, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC); err == nil {
+				s.refuse(fd, "the daemon has no file descriptor left")
+			}
+			if s.spare, err = unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
+				return
+			}
+		default:
+			if !errors.Is(err, unix.EAGAIN) {
+				s.log.Error("cannot accept a connection", "event", "accept-failed", "error", err)
+			}
+			return
+		}
+	}
+}
+
+// refuse tells a new connection why it is not wanted, and ends it.
+func (s *Server) refuse(fd int, why string) {
+	s.stats.refused++
+	line := ipc.AppendError(nil, ipc.CodeQuota, why)
+	_ = unix.Sendto(fd, line, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT, nil)
+	_ = unix.Shutdown(fd, unix.SHUT_RDWR)
+	_ = unix.Close(fd)
+}
+
+// admit makes a session of a new connection.
+func (s *Server) admit(fd int) {
+	p, err := peer.Of(fd)
+	if err != nil {
+		s.log.Error("cannot learn who a peer is", "event", "accept-failed", "error", err)
+		_ = unix.Close(fd)
+		return
+	}
+	if s.count >= s.opts.Limits.Connections {
+		s.refuse(fd, "too many connections (limits.connections)")
+		return
+	}
+	if u := s.users[p.UID]; u != nil && p.UID != 0 && u.connections >= s.opts.Limits.ConnectionsPerUser {
+		s.refuse(fd, "too many connections of this user (limits.connections_per_user)")
+		return
+	}
+	sess := &session{fd: fd, peer: p, proto: ipc.RESP2, events: unix.EPOLLIN | unix.EPOLLRDHUP}
+	if err := s.poll.add(fd, kindSession, sess.events); err != nil {
+		s.refuse(fd, "the daemon cannot watch another connection")
+		return
+	}
+	s.nextID++
+	sess.id = s.nextID
+	sess.born = seconds(s.now())
+	sess.active = sess.born
+	sess.parser.Limits = s.frameLimits()
+	for fd >= len(s.sessions) {
+		s.sessions = append(s.sessions, nil)
+	}
+	s.sessions[fd] = sess
+	s.count++
+	s.user(p.UID).connections++
+	s.stats.accepted++
+}
+
+func (s *Server) frameLimits() ipc.Limits {
+	return ipc.Limits{Frame: s.opts.Limits.Input, Words: s.opts.Limits.Arguments}
+}
+
+// user is the account of a uid, made if need be; forget drops it when it holds nothing.
+func (s *Server) user(uid uint32) *user {
+	u := s.users[uid]
+	if u == nil {
+		u = new(user)
+		s.users[uid] = u
+	}
+	return u
+}
+
+func (s *Server) forget(uid uint32) {
+	if u := s.users[uid]; u != nil && *u == (user{}) {
+		delete(s.users, uid)
+	}
+}

@@ -1,0 +1,93 @@
+package server
+
+import (
+	"time"
+
+	"github.com/ipcd/ipcd/ipc"
+)
+
+var adminCommands = map[string]func(*Server, *call){
+	"IPCD.STATUS": (*Server).status,
+	"IPCD.RELOAD": (*Server).reload,
+}
+
+// status is the daemon's state in words and figures.
+func (s *Server) status(c *call) {
+	type kv struct {
+		key   string
+		value any // int64 or string
+	}
+	limits := s.opts.Limits
+	rows := []kv{
+		{"version", s.setup.Version},
+		{"pid", int64(s.self.PID)},
+		{"uid", int64(s.self.UID)},
+		{"unit", s.self.Unit},
+		{"started", s.started.UnixMicro()},
+		{"uptime", time.Since(s.started).Microseconds()},
+		{"connections", int64(s.count)},
+		{"connections_limit", int64(limits.Connections)},
+		{"connections_accepted", int64(s.stats.accepted)},
+		{"connections_refused", int64(s.stats.refused)},
+		{"commands", int64(s.stats.commands)},
+		{"subscriptions", int64(s.subscriptions())},
+		{"messages_published", int64(s.stats.published)},
+		{"messages_delivered", int64(s.stats.delivered)},
+		{"messages_dropped", int64(s.stats.dropped)},
+		{"locks_granted", int64(s.stats.granted)},
+		{"locks_held", int64(s.held)},
+		{"locks_waiting", int64(s.waiting())},
+		{"watchdog", s.setup.WatchdogEvery.String()},
+		{"busy_poll", s.poll.busy.String()},
+	}
+	if s.setup.Status != nil {
+		more := s.setup.Status()
+		for i := 0; i+1 < len(more); i += 2 {
+			rows = append(rows, kv{more[i], more[i+1]})
+		}
+	}
+	c.mapping(len(rows))
+	for _, r := range rows {
+		c.bulk(r.key)
+		switch v := r.value.(type) {
+		case int64:
+			c.integer(v)
+		case string:
+			c.bulk(v)
+		}
+	}
+}
+
+func (s *Server) subscriptions() int {
+	n := 0
+	for _, sess := range s.sessions {
+		if sess != nil && sess.is(stateSubscribed) {
+			n += s.bus.Count(sess)
+		}
+	}
+	return n
+}
+
+// reload has the configuration read elsewhere, and holds the connection up until it is in force or refused.
+func (s *Server) reload(c *call) {
+	if s.setup.Reload == nil {
+		c.fail(ipc.CodeErr, "this daemon has no configuration to read again")
+		return
+	}
+	sess := c.sess
+	sess.state |= stateWaiting
+	s.setup.Reload(func(err error) {
+		s.Post(func() {
+			if sess.is(stateDead) {
+				return
+			}
+			if err != nil {
+				s.send(sess, ipc.AppendError(nil, ipc.CodeConfig, err.Error()))
+			} else {
+				s.send(sess, []byte("+OK\r\n"))
+			}
+			sess.state &^= stateWaiting
+			s.runLater(sess)
+		})
+	})
+}

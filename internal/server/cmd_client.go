@@ -1,0 +1,293 @@
+package server
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/ipcd/ipcd/bus"
+	"github.com/ipcd/ipcd/ipc"
+)
+
+var clientCommands = map[string]func(*Server, *call){
+	"CLIENT ID":       func(_ *Server, c *call) { c.integer(int64(c.sess.id)) },
+	"CLIENT INFO":     func(s *Server, c *call) { c.out = c.sess.proto.AppendVerbatim(c.out, s.describe(c.sess)+"\n") },
+	"CLIENT LIST":     (*Server).clientList,
+	"CLIENT KILL":     (*Server).clientKill,
+	"CLIENT SETNAME":  (*Server).clientSetName,
+	"CLIENT GETNAME":  (*Server).clientGetName,
+	"CLIENT SETINFO":  (*Server).clientSetInfo,
+	"CLIENT REPLY":    (*Server).clientReply,
+	"CLIENT NO-EVICT": (*Server).clientOnOff,
+	"CLIENT NO-TOUCH": (*Server).clientOnOff,
+	"CLIENT TRACKING": (*Server).clientOnOff,
+}
+
+// clients are the live sessions, oldest first.
+func (s *Server) clients() []*session {
+	all := make([]*session, 0, s.count)
+	for _, sess := range s.sessions {
+		if sess != nil && !sess.is(stateDead) {
+			all = append(all, sess)
+		}
+	}
+	slices.SortFunc(all, func(a, b *session) int { return cmp.Compare(a.id, b.id) })
+	return all
+}
+
+// describe is a session's line of CLIENT LIST: Redis's words that mean something here, and our own.
+func (s *Server) describe(sess *session) string {
+	x := sess.more
+	if x == nil {
+		x = new(extras)
+	}
+	now := seconds(s.now())
+	var flags strings.Builder
+	if s.isSubscriber(sess) {
+		flags.WriteByte('P')
+	}
+	if sess.is(stateWaiting) {
+		flags.WriteByte('b')
+	}
+	if flags.Len() == 0 {
+		flags.WriteByte('N')
+	}
+	last := "NULL"
+	if sess.last != nil {
+		last = strings.ReplaceAll(strings.ToLower(sess.last.Name), " ", "|")
+	}
+	p := &sess.peer
+	return fmt.Sprintf("id=%d addr=unix:%d fd=%d name=%s age=%d idle=%d flags=%s db=0 sub=%d psub=%d bsub=%d multi=-1 qbuf=%d omem=%d cmd=%s user=default resp=%d lib-name=%s lib-ver=%s pid=%d uid=%d gid=%d unit=%s start=%d locks=%d",
+		sess.id, sess.id, sess.fd, x.name, now-sess.born, now-sess.active, flags.String(),
+		s.bus.Count(sess, bus.Channel), s.bus.Count(sess, bus.Pattern), s.bus.Count(sess, bus.Filter),
+		len(sess.in), sess.backlog(), last, sess.proto, x.libName, x.libVer, p.PID, p.UID, p.GID, oneWord(p.Unit), p.Start, x.held)
+}
+
+// oneWord keeps the name of a unit, which a user may have chosen, from looking like more words of the line.
+func oneWord(unit string) string {
+	return strings.Map(func(r rune) rune {
+		if r <= ' ' || r == '=' || r == 0x7f {
+			return '_'
+		}
+		return r
+	}, unit)
+}
+
+func (s *Server) isSubscriber(sess *session) bool {
+	return sess.is(stateSubscribed) && s.bus.Count(sess) > 0
+}
+
+func (s *Server) clientList(c *call) {
+	var kind string
+	var ids map[uint64]bool
+	for args := c.args; len(args) > 0; {
+		switch {
+		case bytes.EqualFold(args[0], []byte("TYPE")) && len(args) > 1:
+			kind = strings.ToLower(string(args[1]))
+			if !slices.Contains([]string{"normal", "master", "replica", "slave", "pubsub"}, kind) {
+				c.fail(ipc.CodeErr, "Unknown client type '%.128s'", args[1])
+				return
+			}
+			args = args[2:]
+		case bytes.EqualFold(args[0], []byte("ID")) && len(args) > 1:
+			ids = map[uint64]bool{}
+			for _, a := range args[1:] {
+				n, ok := number(a)
+				if !ok || n <= 0 {
+					c.fail(ipc.CodeErr, "Invalid client ID")
+					return
+				}
+				ids[uint64(n)] = true
+			}
+			args = nil
+		default:
+			c.syntax()
+			return
+		}
+	}
+	var b strings.Builder
+	for _, sess := range s.clients() {
+		if s.isType(sess, kind) && (ids == nil || ids[sess.id]) {
+			b.WriteString(s.describe(sess))
+			b.WriteByte('\n')
+		}
+	}
+	c.out = c.sess.proto.AppendVerbatim(c.out, b.String())
+}
+
+// isType reports whether a session is of a type as CLIENT LIST and KILL name them; "" is any.
+func (s *Server) isType(sess *session, kind string) bool {
+	switch kind {
+	case "":
+		return true
+	case "normal":
+		return !s.isSubscriber(sess)
+	case "pubsub":
+		return s.isSubscriber(sess)
+	}
+	return false
+}
+
+// clientKill ends connections. A peer's own user may, and root.
+func (s *Server) clientKill(c *call) {
+	old := len(c.args) == 1
+	match := func(*session) bool { return true }
+	also := func(f func(*session) bool) {
+		before := match
+		match = func(sess *session) bool { return before(sess) && f(sess) }
+	}
+	skipMe := !old
+	if old {
+		addr := string(c.args[0])
+		also(func(sess *session) bool { return address(sess) == addr || strconv.FormatUint(sess.id, 10) == addr })
+	} else if len(c.args)%2 != 0 {
+		c.syntax()
+		return
+	}
+	for i := 0; i+1 < len(c.args); i += 2 {
+		value := string(c.args[i+1])
+		switch c.arg(i) {
+		case "ID":
+			n, ok := number(c.args[i+1])
+			if !ok || n <= 0 {
+				c.fail(ipc.CodeErr, "client-id should be greater than 0")
+				return
+			}
+			also(func(sess *session) bool { return sess.id == uint64(n) })
+		case "TYPE":
+			kind := strings.ToLower(value)
+			also(func(sess *session) bool { return s.isType(sess, kind) })
+		case "ADDR":
+			also(func(sess *session) bool { return address(sess) == value })
+		case "LADDR":
+			also(func(*session) bool { return false }) // nobody has one
+		case "USER":
+			also(func(*session) bool { return value == "default" })
+		case "MAXAGE":
+			n, ok := number(c.args[i+1])
+			if !ok || n <= 0 {
+				c.fail(ipc.CodeErr, "maxage is not an integer or out of range")
+				return
+			}
+			also(func(sess *session) bool { return int64(seconds(s.now())-sess.born) >= n })
+		case "SKIPME":
+			switch strings.ToLower(value) {
+			case "yes":
+				skipMe = true
+			case "no":
+				skipMe = false
+			default:
+				c.syntax()
+				return
+			}
+		default:
+			c.syntax()
+			return
+		}
+	}
+	var killed, denied int64
+	for _, sess := range s.clients() {
+		switch {
+		case !match(sess) || skipMe && sess == c.sess:
+		case c.sess.peer.UID != 0 && c.sess.peer.UID != sess.peer.UID:
+			denied++
+		default:
+			killed++
+			s.log.Info("a connection was ended by CLIENT KILL", "event", "client-kill", "client", sess.id, "pid", sess.peer.PID,
+				"uid", sess.peer.UID, "by_pid", c.sess.peer.PID, "by_uid", c.sess.peer.UID)
+			if sess == c.sess {
+				s.finish(sess) // after its reply
+			} else {
+				s.kill(sess, "")
+			}
+		}
+	}
+	switch {
+	case killed == 0 && denied > 0:
+		c.fail(ipc.CodeDenied, "only root may end another user's connection")
+	case old && killed == 0:
+		c.fail(ipc.CodeErr, "No such client")
+	case old:
+		c.ok()
+	default:
+		c.integer(killed)
+	}
+}
+
+// address is what a session is called in CLIENT LIST and KILL; peers of a Unix socket have no address of their own.
+func address(sess *session) string { return "unix:" + strconv.FormatUint(sess.id, 10) }
+
+// validName checks a connection's name as Redis does: nothing that would break a line of CLIENT LIST.
+func (c *call) validName(name []byte) bool {
+	for _, b := range name {
+		if b < '!' || b > '~' {
+			c.fail(ipc.CodeErr, "Client names cannot contain spaces, newlines or special characters.")
+			return false
+		}
+	}
+	return true
+}
+
+func (s *Server) clientSetName(c *call) {
+	if c.validName(c.args[0]) {
+		c.sess.extra().name = string(c.args[0])
+		c.ok()
+	}
+}
+
+func (s *Server) clientGetName(c *call) {
+	if x := c.sess.more; x != nil && x.name != "" {
+		c.bulk(x.name)
+		return
+	}
+	c.null()
+}
+
+func (s *Server) clientSetInfo(c *call) {
+	var field *string
+	switch c.arg(0) {
+	case "LIB-NAME":
+		field = &c.sess.extra().libName
+	case "LIB-VER":
+		field = &c.sess.extra().libVer
+	default:
+		c.fail(ipc.CodeErr, "Unrecognized option '%.128s'", c.args[0])
+		return
+	}
+	for _, b := range c.args[1] {
+		if b < '!' || b > '~' {
+			c.fail(ipc.CodeErr, "%s cannot contain spaces, newlines or special characters.", strings.ToLower(c.arg(0)))
+			return
+		}
+	}
+	*field = string(c.args[1])
+	c.ok()
+}
+
+func (s *Server) clientReply(c *call) {
+	switch c.arg(0) {
+	case "ON":
+		c.sess.state &^= stateReplyOff | stateReplySkip
+		c.ok()
+	case "OFF":
+		c.sess.state |= stateReplyOff
+	case "SKIP":
+		if !c.sess.is(stateReplyOff) {
+			c.sess.state |= stateReplySkipNext
+		}
+	default:
+		c.syntax()
+	}
+}
+
+// clientOnOff accepts a switch that has nothing to switch here.
+func (s *Server) clientOnOff(c *call) {
+	if a := c.arg(0); a != "ON" && a != "OFF" {
+		c.syntax()
+		return
+	}
+	c.ok()
+}

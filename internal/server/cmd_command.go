@@ -1,0 +1,210 @@
+package server
+
+import (
+	"strings"
+
+	"github.com/ipcd/ipcd/bus"
+	"github.com/ipcd/ipcd/ipc"
+)
+
+var commandCommands = map[string]func(*Server, *call){
+	"COMMAND":       (*Server).commandAll,
+	"COMMAND COUNT": func(_ *Server, c *call) { c.integer(int64(len(topCommands()))) },
+	"COMMAND LIST":  (*Server).commandList,
+	"COMMAND INFO":  (*Server).commandInfo,
+	"COMMAND DOCS":  (*Server).commandDocs,
+}
+
+// A topCommand is a command as COMMAND counts them: with its subcommands.
+type topCommand struct {
+	name string
+	row  *ipc.Command // nil if there are only subcommands
+	subs []*ipc.Command
+}
+
+// topCommands groups the rows of the command table, in its order.
+func topCommands() []*topCommand {
+	var all []*topCommand
+	at := map[string]*topCommand{}
+	for i := range ipc.Commands {
+		row := &ipc.Commands[i]
+		first, _, sub := strings.Cut(row.Name, " ")
+		t := at[first]
+		if t == nil {
+			t = &topCommand{name: strings.ToLower(first)}
+			at[first] = t
+			all = append(all, t)
+		}
+		if sub {
+			t.subs = append(t.subs, row)
+		} else {
+			t.row = row
+		}
+	}
+	return all
+}
+
+func findTop(name []byte) *topCommand {
+	for _, t := range topCommands() {
+		if strings.EqualFold(t.name, string(name)) {
+			return t
+		}
+	}
+	return nil
+}
+
+func (s *Server) commandAll(c *call) {
+	all := topCommands()
+	c.array(len(all))
+	for _, t := range all {
+		c.topInfo(t)
+	}
+}
+
+func (s *Server) commandInfo(c *call) {
+	if len(c.args) == 0 {
+		s.commandAll(c)
+		return
+	}
+	c.array(len(c.args))
+	for _, a := range c.args {
+		if t := findTop(a); t != nil {
+			c.topInfo(t)
+		} else {
+			c.out = c.sess.proto.AppendNullArray(c.out)
+		}
+	}
+}
+
+func (c *call) topInfo(t *topCommand) {
+	row := t.row
+	if row == nil {
+		row = &ipc.Command{Min: 2, Family: t.subs[0].Family}
+	}
+	c.info(t.name, row, t.subs)
+}
+
+// info is one element of COMMAND's reply: name, arity, flags, first key, last key, step, ACL categories, tips, key
+// specifications, subcommands. Here are no keys.
+func (c *call) info(name string, row *ipc.Command, subs []*ipc.Command) {
+	p := c.sess.proto
+	c.array(10)
+	c.bulk(name)
+	c.integer(int64(row.Arity()))
+	var flags []string
+	if row.Flags&ipc.FlagSubscribed != 0 {
+		flags = append(flags, "pubsub")
+	}
+	if row.Flags&ipc.FlagBlocks != 0 {
+		flags = append(flags, "blocking")
+	}
+	if row.Access == ipc.AccessAdmin {
+		flags = append(flags, "admin")
+	}
+	c.out = p.AppendSet(c.out, len(flags))
+	for _, f := range flags {
+		c.out = ipc.AppendSimple(c.out, f)
+	}
+	c.integer(0)
+	c.integer(0)
+	c.integer(0)
+	c.out = p.AppendSet(c.out, 1)
+	c.out = ipc.AppendSimple(c.out, "@"+row.Family.String())
+	c.array(0)
+	c.array(0)
+	c.array(len(subs))
+	for _, sub := range subs {
+		c.info(lowerBar(sub.Name), sub, nil)
+	}
+}
+
+// lowerBar is a command's name as Redis shows it: "client|list".
+func lowerBar(name string) string { return strings.ReplaceAll(strings.ToLower(name), " ", "|") }
+
+func (s *Server) commandList(c *call) {
+	keep := func(*topCommand) bool { return true }
+	switch {
+	case len(c.args) == 0:
+	case len(c.args) != 3 || c.arg(0) != "FILTERBY":
+		c.syntax()
+		return
+	default:
+		value := string(c.args[2])
+		switch c.arg(1) {
+		case "MODULE":
+			keep = func(*topCommand) bool { return false }
+		case "ACLCAT":
+			keep = func(t *topCommand) bool { return t.family().String() == strings.TrimPrefix(value, "@") }
+		case "PATTERN":
+			keep = func(t *topCommand) bool { return bus.Glob(strings.ToLower(value), t.name) }
+		default:
+			c.syntax()
+			return
+		}
+	}
+	var names []string
+	for _, t := range topCommands() {
+		if keep(t) {
+			names = append(names, t.name)
+		}
+	}
+	c.array(len(names))
+	for _, n := range names {
+		c.bulk(n)
+	}
+}
+
+func (t *topCommand) family() ipc.Family {
+	if t.row != nil {
+		return t.row.Family
+	}
+	return t.subs[0].Family
+}
+
+func (s *Server) commandDocs(c *call) {
+	var tops []*topCommand
+	if len(c.args) == 0 {
+		tops = topCommands()
+	}
+	for _, a := range c.args {
+		if t := findTop(a); t != nil {
+			tops = append(tops, t)
+		}
+	}
+	c.mapping(len(tops))
+	for _, t := range tops {
+		c.bulk(t.name)
+		row := t.row
+		if row == nil {
+			row = &ipc.Command{Family: t.family(), Summary: "A container for " + strings.ToUpper(t.name) + " commands"}
+		}
+		c.docs(row, t.subs)
+	}
+}
+
+// docs is the map that COMMAND DOCS has for a command.
+func (c *call) docs(row *ipc.Command, subs []*ipc.Command) {
+	kv := []string{"summary", row.Summary, "group", row.Family.String()}
+	for _, more := range [][2]string{{"synopsis", row.Args}, {"reply", row.Reply}, {"note", row.Note}} {
+		if more[1] != "" {
+			kv = append(kv, more[0], more[1])
+		}
+	}
+	pairs := len(kv) / 2
+	if len(subs) > 0 {
+		pairs++
+	}
+	c.mapping(pairs)
+	for _, text := range kv {
+		c.bulk(text)
+	}
+	if len(subs) == 0 {
+		return
+	}
+	c.bulk("subcommands")
+	c.mapping(len(subs))
+	for _, sub := range subs {
+		c.bulk(lowerBar(sub.Name))
+		c.docs(sub, nil)
+	}
+}

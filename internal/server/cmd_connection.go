@@ -1,0 +1,213 @@
+package server
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/ipcd/ipcd/ipc"
+)
+
+var connectionCommands = map[string]func(*Server, *call){
+	"HELLO":      (*Server).hello,
+	"PING":       (*Server).ping,
+	"ECHO":       func(_ *Server, c *call) { c.out = ipc.AppendBulk(c.out, c.args[0]) },
+	"QUIT":       func(s *Server, c *call) { c.ok(); s.finish(c.sess) },
+	"RESET":      (*Server).reset,
+	"AUTH":       func(_ *Server, c *call) { c.noAuth() },
+	"SELECT":     (*Server).selectIndex,
+	"TIME":       (*Server).time,
+	"INFO":       (*Server).info,
+	"CONFIG GET": func(_ *Server, c *call) { c.mapping(0) },
+}
+
+// hello chooses the protocol and says who answers.
+func (s *Server) hello(c *call) {
+	proto := c.sess.proto
+	args := c.args
+	if len(args) > 0 {
+		n, ok := number(args[0])
+		if !ok {
+			c.fail(ipc.CodeErr, "Protocol version is not an integer or out of range")
+			return
+		}
+		if n != 2 && n != 3 {
+			c.fail(ipc.CodeNoProto, "unsupported protocol version")
+			return
+		}
+		proto = ipc.Proto(n)
+		args = args[1:]
+	}
+	var name []byte
+	for len(args) > 0 {
+		switch option := strings.ToUpper(string(args[0])); {
+		case option == "AUTH" && len(args) > 2:
+			c.noAuth()
+			return
+		case option == "SETNAME" && len(args) > 1:
+			if !c.validName(args[1]) {
+				return
+			}
+			name = args[1]
+			args = args[2:]
+		default:
+			c.fail(ipc.CodeErr, "Syntax error in HELLO option '%.128s'", args[0])
+			return
+		}
+	}
+	if name != nil {
+		c.sess.extra().name = string(name)
+	}
+	s.setProto(c.sess, proto)
+	c.mapping(8)
+	for _, kv := range [...]struct{ key, text string }{{"server", "ipcd"}, {"version", s.setup.Version}} {
+		c.bulk(kv.key)
+		c.bulk(kv.text)
+	}
+	c.bulk("proto")
+	c.integer(int64(proto))
+	c.bulk("id")
+	c.integer(int64(c.sess.id))
+	c.bulk("mode")
+	c.bulk("standalone")
+	c.bulk("role")
+	c.bulk("master")
+	c.bulk("modules")
+	c.array(0)
+	c.bulk("pid") // a socket that the service manager made names the manager as its peer
+	c.integer(int64(s.self.PID))
+}
+
+// setProto changes a session's protocol. Its open range is in the buffer of the protocol it had.
+func (s *Server) setProto(sess *session, p ipc.Proto) {
+	if sess.proto != p {
+		sess.closeRange()
+		sess.proto = p
+	}
+}
+
+func (c *call) noAuth() {
+	c.fail(ipc.CodeErr, "AUTH is not used here: who you are is known from the kernel (uid %d)", c.sess.peer.UID)
+}
+
+// ping answers; to a RESP2 subscriber in the form of a message, which is all that its client expects then.
+func (s *Server) ping(c *call) {
+	subscribed := c.sess.proto == ipc.RESP2 && c.sess.is(stateSubscribed) && s.bus.Count(c.sess) > 0
+	switch {
+	case subscribed:
+		c.array(2)
+		c.bulk("pong")
+		if len(c.args) > 0 {
+			c.out = ipc.AppendBulk(c.out, c.args[0])
+		} else {
+			c.bulk("")
+		}
+	case len(c.args) > 0:
+		c.out = ipc.AppendBulk(c.out, c.args[0])
+	default:
+		c.out = append(c.out, "+PONG\r\n"...)
+	}
+}
+
+// reset makes the connection as new. Its locks stay: they are held by the process, for work that goes on.
+func (s *Server) reset(c *call) {
+	s.unsubscribeAll(c.sess)
+	s.cancelAll(c.sess)
+	s.setProto(c.sess, ipc.RESP2)
+	c.sess.state &^= stateReplyOff | stateReplySkip
+	if x := c.sess.more; x != nil {
+		x.name = ""
+	}
+	c.out = append(c.out, "+RESET\r\n"...)
+}
+
+func (s *Server) selectIndex(c *call) {
+	switch n, ok := number(c.args[0]); {
+	case !ok:
+		c.fail(ipc.CodeErr, "value is not an integer or out of range")
+	case n != 0:
+		c.fail(ipc.CodeErr, "DB index is out of range")
+	default:
+		c.ok()
+	}
+}
+
+func (s *Server) time(c *call) {
+	now := s.realTime()
+	c.array(2)
+	c.bulk(strconv.FormatInt(now.Unix(), 10))
+	c.bulk(strconv.Itoa(now.Nanosecond() / 1000))
+}
+
+// info is INFO: what Redis's clients look for is under Redis's names.
+func (s *Server) info(c *call) {
+	sections := []struct {
+		name string
+		kv   []string
+	}{
+		{"Server", []string{
+			"server_name", "ipcd",
+			"ipcd_version", s.setup.Version,
+			"process_id", strconv.Itoa(s.self.PID),
+			"uptime_in_seconds", strconv.Itoa(int(time.Since(s.started).Seconds())),
+			"executable", executable(),
+		}},
+		{"Clients", []string{
+			"connected_clients", strconv.Itoa(s.count),
+			"maxclients", strconv.Itoa(s.opts.Limits.Connections),
+			"blocked_clients", strconv.Itoa(s.waiting()),
+		}},
+		{"Persistence", []string{"loading", "0"}},
+		{"Stats", []string{
+			"total_connections_received", strconv.FormatUint(s.stats.accepted, 10),
+			"total_commands_processed", strconv.FormatUint(s.stats.commands, 10),
+			"rejected_connections", strconv.FormatUint(s.stats.refused, 10),
+			"pubsub_patterns", strconv.Itoa(s.bus.NumPat()),
+			"messages_published", strconv.FormatUint(s.stats.published, 10),
+			"messages_delivered", strconv.FormatUint(s.stats.delivered, 10),
+			"messages_dropped", strconv.FormatUint(s.stats.dropped, 10),
+			"locks_granted", strconv.FormatUint(s.stats.granted, 10),
+		}},
+		{"Replication", []string{"role", "master", "connected_slaves", "0"}},
+	}
+	var b strings.Builder
+	for _, section := range sections {
+		if !wanted(section.name, c.args) {
+			continue
+		}
+		if b.Len() > 0 {
+			b.WriteString("\r\n")
+		}
+		fmt.Fprintf(&b, "# %s\r\n", section.name)
+		for i := 0; i < len(section.kv); i += 2 {
+			fmt.Fprintf(&b, "%s:%s\r\n", section.kv[i], section.kv[i+1])
+		}
+	}
+	c.out = c.sess.proto.AppendVerbatim(c.out, b.String())
+}
+
+// wanted reports whether INFO was asked for a section.
+func wanted(section string, args [][]byte) bool {
+	if len(args) == 0 {
+		return true
+	}
+	for _, a := range args {
+		for _, all := range []string{section, "all", "default", "everything"} {
+			if bytes.EqualFold(a, []byte(all)) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func executable() string {
+	path, err := os.Executable()
+	if err != nil {
+		return ""
+	}
+	return path
+}

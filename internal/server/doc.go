@@ -1,0 +1,30 @@
+// Package server is the loop: one thread that owns every connection, the bus and the locks.
+//
+// # A turn
+//
+// The loop waits for events (poll.go), and then, in one turn, reads what peers have sent, cuts it into commands and
+// executes them (read.go, dispatch.go, cmd_*.go), each by at most one call of an engine. What the engines answer, that a
+// lock is granted or a message has receivers, is carried out at once: appended to the outboxes of those whom it concerns
+// (outbox.go, locks.go). At the end of the turn every touched outbox is written with one system call, and what ended is
+// buried. All of a turn happens at one time, on one clock.
+//
+// # What follows from it
+//
+//   - All sessions see one order of events. A message or event is never seen before the state that it tells of.
+//   - Appending to an outbox does not block. A peer that does not read fills its own outbox, up to the limit; then its
+//     subscriptions lose messages and are told how many (BUS.SUB), or it is disconnected (SUBSCRIBE, as Redis does), and
+//     its own commands wait. Nobody else notices.
+//   - A message is encoded once for all subscribers of a route, and copied only for those whose socket is full.
+//   - A wait is a record in the lock engine. The connection's later commands wait with it, unless it was ASYNC.
+//   - The replies of a connection come in the order of its commands.
+//   - What a peer can make the server hold is bounded per connection and per user (Limits).
+//
+// # What may not happen here
+//
+// Anything that blocks: files, the disk, other processes. It runs elsewhere and is posted (Server.Post).
+//
+// # Names
+//
+// A session is one connection. A process is one that is watched through its pidfd because it has a lock. A user is what
+// the limits of one uid are counted by. A route, of the bus, is what all subscriptions of one kind and text share.
+package server

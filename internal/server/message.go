@@ -1,0 +1,72 @@
+package server
+
+import (
+	"github.com/ipcd/ipcd/bus"
+	"github.com/ipcd/ipcd/internal/peer"
+	"github.com/ipcd/ipcd/ipc"
+)
+
+// A message is what is published, and who published it.
+type message struct {
+	topic, payload []byte
+	seq            uint64
+	time           int64  // microseconds since 1970
+	stamp          []byte // of the sender: see appendStamp
+}
+
+// append encodes the message as subscribers of a route get it.
+func (m *message) append(b []byte, p ipc.Proto, k bus.Kind, text string) []byte {
+	switch k {
+	case bus.Channel:
+		b = p.AppendPush(b, 3)
+		b = append(b, "$7\r\nmessage\r\n"...)
+	case bus.Pattern:
+		b = p.AppendPush(b, 4)
+		b = append(b, "$8\r\npmessage\r\n"...)
+		b = ipc.AppendBulk(b, text)
+	default:
+		b = p.AppendPush(b, 9)
+		b = append(b, "$11\r\nbus.message\r\n"...)
+		b = ipc.AppendBulk(b, text)
+	}
+	b = ipc.AppendBulk(b, m.topic)
+	b = ipc.AppendBulk(b, m.payload)
+	if k == bus.Filter {
+		b = ipc.AppendInt(b, int64(m.seq))
+		b = ipc.AppendInt(b, m.time)
+		b = append(b, m.stamp...)
+	}
+	return b
+}
+
+// appendStamp encodes the sender's part of a message: pid, uid, unit.
+func appendStamp(b []byte, p *peer.Peer) []byte {
+	b = ipc.AppendInt(b, int64(p.PID))
+	b = ipc.AppendInt(b, int64(p.UID))
+	return ipc.AppendBulk(b, p.Unit)
+}
+
+// stamp is the sender's part of this session's messages.
+func (s *session) stamp() []byte {
+	x := s.extra()
+	if x.stamp == nil {
+		x.stamp = appendStamp(nil, &s.peer)
+	}
+	return x.stamp
+}
+
+// publish hands a message to the engine and delivers it. The topic of a peer's message must have been checked.
+func (s *Server) publish(topic, payload, stamp []byte) (seq uint64, delivered, dropped int, err error) {
+	seq, routes, err := s.bus.Publish(topic)
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	s.stats.published++
+	if len(routes) > 0 {
+		s.msg = message{topic: topic, payload: payload, seq: seq, time: s.realTime().UnixMicro(), stamp: stamp}
+		delivered, dropped = s.deliver(routes, &s.msg)
+		s.msg = message{}
+		s.stats.delivered += uint64(delivered)
+	}
+	return seq, delivered, dropped, nil
+}

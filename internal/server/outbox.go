@@ -1,0 +1,441 @@
+package server
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ipcd/ipcd/bus"
+	"github.com/ipcd/ipcd/ipc"
+)
+
+// An outbox is what a session is to be sent. During a turn it is a sequence of pieces: bytes of its own (replies), and
+// ranges of turn buffers, into which a message is encoded once for all who get it. The range at the end of the sequence
+// may be open: it grows as its turn buffer does, with no work for this session. At the turn's end all pieces go out in
+// one write. What the socket does not take becomes bytes of the session's own, the backlog, and the session is blocked:
+// until it drains, whatever more it is sent is copied behind the backlog, up to the limit.
+type outbox struct {
+	own      []byte // from the pool; nil if empty
+	sent     int    // bytes of own that are written already; above 0 only while blocked
+	cut      int    // bytes of own that the pieces cover
+	pieces   []piece
+	open     *turnBuffer // where the open range is, or nil
+	from     int         // where it begins
+	losses   []loss      // messages dropped since the last that was queued
+	blocked  bool        // the socket is full: no pieces, no open range
+	dropping bool        // over the limit, until the backlog is down to half of it
+}
+
+// A piece is bytes [start, end) of a turn buffer, or of the session's own if buf is nil.
+type piece struct {
+	buf        *turnBuffer
+	start, end int
+}
+
+// A loss counts what one subscription did not get.
+type loss struct {
+	filter string
+	n      int64
+}
+
+const (
+	// smallRange is the size up to which a range is copied into the session's own bytes rather than kept as a piece:
+	// one small write is quicker than a vector of two.
+	smallRange = 1024
+	// maxPieces bounds the vector of one write; the kernel takes 1024.
+	maxPieces = 64
+	// pauseAt is the backlog at which a session's own commands are no longer executed: one who does not read its
+	// replies waits for itself.
+	pauseAt = 64 << 10
+	// maxTurnBytes is how much is encoded in a turn before all is flushed in its middle. With it a session's memory
+	// stays within the limit and this.
+	maxTurnBytes = 512 << 10
+)
+
+// backlog is the number of the session's own bytes that are not written.
+func (o *outbox) backlog() int { return len(o.own) - o.sent }
+
+// closeRange ends the open range, so that something else can follow it.
+func (o *outbox) closeRange() {
+	t := o.open
+	if t == nil {
+		return
+	}
+	o.open = nil
+	t.turn.steady = false
+	if len(t.b)-o.from <= smallRange || len(o.pieces) >= maxPieces {
+		o.own = append(o.own, t.b[o.from:]...)
+		return
+	}
+	o.cutOwn()
+	o.pieces = append(o.pieces, piece{t, o.from, len(t.b)})
+}
+
+// openRange begins a range at an offset of a turn buffer.
+func (o *outbox) openRange(t *turnBuffer, from int) {
+	o.closeRange()
+	o.open, o.from = t, from
+}
+
+// cutOwn makes a piece of the own bytes that no piece covers.
+func (o *outbox) cutOwn() {
+	if o.cut < len(o.own) {
+		o.pieces = append(o.pieces, piece{nil, o.cut, len(o.own)})
+		o.cut = len(o.own)
+	}
+}
+
+// A turnBuffer holds the messages of one route in one protocol, of this turn.
+type turnBuffer struct {
+	b    []byte
+	turn *routeTurn
+}
+
+// A routeTurn is what a route carries in this turn.
+type routeTurn struct {
+	buffers [2]turnBuffer // RESP2, RESP3
+	// steady says that every subscriber of the route has its open range in one of the buffers. Then a message is
+	// delivered to all of them by encoding it.
+	steady bool
+	used   bool // in Server.turns
+}
+
+func (t *routeTurn) buffer(p ipc.Proto) *turnBuffer { return &t.buffers[p-ipc.RESP2] }
+
+// routeTurn is the turn state of a route.
+func (s *Server) routeTurn(slot int) *routeTurn {
+	for slot >= len(s.routeTurns) {
+		s.routeTurns = append(s.routeTurns, nil)
+	}
+	t := s.routeTurns[slot]
+	if t == nil {
+		t = new(routeTurn)
+		t.buffers[0].turn, t.buffers[1].turn = t, t
+		s.routeTurns[slot] = t
+	}
+	return t
+}
+
+// unsettle is to be called where a route's subscribers changed.
+func (s *Server) unsettle(slot int) {
+	if slot < len(s.routeTurns) && s.routeTurns[slot] != nil {
+		s.routeTurns[slot].steady = false
+	}
+}
+
+// deliver gives a message to the subscribers of its routes and counts them.
+func (s *Server) deliver(routes []*bus.Route[*session], m *message) (delivered, dropped int) {
+	for _, r := range routes {
+		t := s.routeTurn(r.Slot)
+		if !t.used {
+			t.used = true
+			s.usedTurns = append(s.usedTurns, t)
+		}
+		var start [2]int // where m is in each buffer
+		for i := range t.buffers {
+			b := &t.buffers[i]
+			start[i] = len(b.b)
+			if t.steady && start[i] > 0 {
+				s.encode(b, r, ipc.RESP2+ipc.Proto(i), m)
+			}
+		}
+		if t.steady {
+			delivered += r.Len()
+			continue
+		}
+		t.steady = true
+		for _, sess := range r.Subs() {
+			b := t.buffer(sess.proto)
+			from := start[sess.proto-ipc.RESP2]
+			if len(b.b) == from {
+				s.encode(b, r, sess.proto, m)
+			}
+			switch {
+			case sess.is(stateDead | stateClosing):
+				t.steady = false
+			case sess.blocked:
+				t.steady = false
+				if s.enqueue(sess, r, b.b[from:]) {
+					delivered++
+				} else {
+					dropped++
+				}
+			default:
+				if sess.open != b {
+					s.touch(sess)
+					sess.openRange(b, from)
+				}
+				delivered++
+			}
+		}
+	}
+	return delivered, dropped
+}
+
+// encode appends m to a turn buffer.
+func (s *Server) encode(t *turnBuffer, r *bus.Route[*session], p ipc.Proto, m *message) {
+	if t.b == nil {
+		t.b = s.pool.get()
+	}
+	before := len(t.b)
+	t.b = m.append(t.b, p, r.Kind, r.Text)
+	s.turnBytes += len(t.b) - before
+}
+
+// enqueue puts a message behind the backlog of a blocked session, if the subscription's policy and the limit let it: a
+// Redis subscriber that is too far behind is disconnected, as by Redis; one of BUS.SUB misses messages and is told.
+func (s *Server) enqueue(sess *session, r *bus.Route[*session], msg []byte) bool {
+	limit := s.opts.Limits.Output
+	over := sess.backlog()+len(msg) > limit || s.overBuffers(sess, len(msg))
+	defer s.account(sess)
+	if r.Kind != bus.Filter {
+		if over {
+			s.kill(sess, "too far behind its subscriptions")
+			return false
+		}
+		sess.own = append(sess.own, msg...)
+		return true
+	}
+	if over || sess.dropping && sess.backlog() > limit/2 {
+		sess.dropping = true
+		sess.lose(r.Text)
+		s.stats.dropped++
+		return false
+	}
+	sess.dropping = false
+	sess.tellLosses()
+	sess.own = append(sess.own, msg...)
+	return true
+}
+
+func (s *session) lose(filter string) {
+	for i := range s.losses {
+		if s.losses[i].filter == filter {
+			s.losses[i].n++
+			return
+		}
+	}
+	s.losses = append(s.losses, loss{filter, 1})
+}
+
+// tellLosses appends a push for every subscription that missed messages here.
+func (s *session) tellLosses() {
+	for _, l := range s.losses {
+		s.own = s.proto.AppendPush(s.own, 3)
+		s.own = ipc.AppendBulk(s.own, "bus.lost")
+		s.own = ipc.AppendBulk(s.own, l.filter)
+		s.own = ipc.AppendInt(s.own, l.n)
+	}
+	s.losses = nil
+}
+
+// send appends bytes to what the session is to be sent, behind all that is there.
+func (s *Server) send(sess *session, b []byte) {
+	if sess.is(stateDead) {
+		return
+	}
+	s.touch(sess)
+	sess.closeRange()
+	if sess.own == nil {
+		sess.own = s.pool.get()
+	}
+	sess.own = append(sess.own, b...)
+}
+
+// touch has the session flushed at the turn's end.
+func (s *Server) touch(sess *session) {
+	if !sess.is(stateTouched) {
+		sess.state |= stateTouched
+		s.touched = append(s.touched, sess)
+	}
+}
+
+// flushAll writes what the turn produced, one write for each touched session.
+func (s *Server) flushAll() {
+	for i := 0; i < len(s.touched); i++ { // flushing may touch more
+		sess := s.touched[i]
+		sess.state &^= stateTouched
+		if !sess.is(stateDead) {
+			s.flush(sess)
+		}
+		s.touched[i] = nil
+	}
+	s.touched = s.touched[:0]
+	for _, t := range s.usedTurns {
+		t.used, t.steady = false, false
+		for i := range t.buffers {
+			s.pool.put(t.buffers[i].b)
+			t.buffers[i].b = nil
+		}
+	}
+	s.usedTurns = s.usedTurns[:0]
+	s.turnBytes = 0
+}
+
+// flush writes a session's outbox, or what the socket takes of it.
+func (s *Server) flush(sess *session) {
+	switch {
+	case sess.blocked:
+		// The socket was full, and will be until epoll says otherwise.
+	case len(sess.own) == 0 && len(sess.pieces) == 0 && sess.open != nil:
+		// Nothing but one range: no copy.
+		t, from := sess.open, sess.from
+		sess.open = nil
+		if n := s.write(sess, t.b[from:]); n < len(t.b)-from && !sess.is(stateDead) {
+			sess.own = append(s.pool.get(), t.b[from+n:]...)
+			s.block(sess)
+		}
+	default:
+		sess.closeRange()
+		if len(sess.pieces) == 0 {
+			if n := s.write(sess, sess.own); n < len(sess.own) && !sess.is(stateDead) {
+				sess.sent = n
+				s.block(sess)
+			}
+		} else {
+			s.flushPieces(sess)
+		}
+	}
+	if !sess.blocked && !sess.is(stateDead) {
+		s.releaseOwn(sess)
+		if sess.is(stateClosing) {
+			s.kill(sess, "")
+		}
+	}
+}
+
+// flushPieces writes the pieces with one vectored write.
+func (s *Server) flushPieces(sess *session) {
+	sess.cutOwn()
+	total := 0
+	vec := s.vec[:0]
+	for _, p := range sess.pieces {
+		b := sess.bytes(p)
+		total += len(b)
+		vec = append(vec, unix.Iovec{Base: unsafe.SliceData(b), Len: uint64(len(b))})
+	}
+	n := s.writev(sess, vec)
+	clear(vec)
+	s.vec = vec[:0]
+	if n < total && !sess.is(stateDead) {
+		rest := s.pool.get()
+		for _, p := range sess.pieces {
+			b := sess.bytes(p)
+			skip := min(n, len(b))
+			n -= skip
+			rest = append(rest, b[skip:]...)
+		}
+		s.pool.put(sess.own)
+		sess.own, sess.cut = rest, 0
+		s.block(sess)
+	}
+	clear(sess.pieces)
+	sess.pieces = sess.pieces[:0]
+	if cap(sess.pieces) > 8 {
+		sess.pieces = nil
+	}
+}
+
+func (o *outbox) bytes(p piece) []byte {
+	if p.buf == nil {
+		return o.own[p.start:p.end]
+	}
+	return p.buf.b[p.start:p.end]
+}
+
+// block notes that the socket is full.
+func (s *Server) block(sess *session) {
+	sess.blocked = true
+	s.watch(sess)
+}
+
+// drain goes on writing the backlog of a blocked session.
+func (s *Server) drain(sess *session) {
+	sess.sent += s.write(sess, sess.own[sess.sent:])
+	if sess.is(stateDead) {
+		return
+	}
+	if sess.sent < len(sess.own) {
+		// What is written goes when it is the larger part: each byte is moved at most once for each written.
+		if sess.sent > len(sess.own)/2 {
+			sess.own = sess.own[:copy(sess.own, sess.own[sess.sent:])]
+			sess.sent = 0
+		}
+		return
+	}
+	sess.blocked, sess.dropping = false, false
+	s.releaseOwn(sess)
+	s.watch(sess)
+	if len(sess.losses) > 0 {
+		s.touch(sess)
+		sess.tellLosses()
+	} else if sess.is(stateClosing) {
+		s.kill(sess, "")
+		return
+	}
+	s.runLater(sess)
+}
+
+func (s *Server) releaseOwn(sess *session) {
+	s.pool.put(sess.own)
+	sess.own, sess.sent, sess.cut = nil, 0, 0
+}
+
+// write sends b and returns how much of it was taken. A peer that is gone ends the session.
+func (s *Server) write(sess *session, b []byte) int {
+	if len(b) == 0 {
+		return 0
+	}
+	n, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(sess.fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))),
+		uintptr(len(b)), unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT, 0, 0)
+	return s.written(sess, int(n), errno)
+}
+
+func (s *Server) writev(sess *session, vec []unix.Iovec) int {
+	msg := unix.Msghdr{Iov: unsafe.SliceData(vec), Iovlen: uint64(len(vec))}
+	n, _, errno := unix.RawSyscall(unix.SYS_SENDMSG, uintptr(sess.fd), uintptr(unsafe.Pointer(&msg)),
+		unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
+	return s.written(sess, int(n), errno)
+}
+
+func (s *Server) written(sess *session, n int, errno unix.Errno) int {
+	switch errno {
+	case 0:
+		return n
+	case unix.EAGAIN, unix.EINTR, unix.ENOBUFS, unix.ENOMEM:
+		return 0
+	}
+	s.kill(sess, "") // EPIPE, ECONNRESET: the peer is gone
+	return 0
+}
+
+// A bufferPool keeps buffers that are empty now. Only the loop uses it.
+type bufferPool struct {
+	free  [][]byte
+	bytes int
+}
+
+const (
+	newBuffer    = 1 << 10
+	largestKept  = 64 << 10
+	mostKeptFree = 2 << 20 // bytes in all
+)
+
+func (p *bufferPool) get() []byte {
+	if n := len(p.free); n > 0 {
+		b := p.free[n-1]
+		p.free[n-1] = nil
+		p.free = p.free[:n-1]
+		p.bytes -= cap(b)
+		return b
+	}
+	return make([]byte, 0, newBuffer)
+}
+
+func (p *bufferPool) put(b []byte) {
+	if cap(b) == 0 || cap(b) > largestKept || p.bytes+cap(b) > mostKeptFree {
+		return
+	}
+	p.free = append(p.free, b[:0])
+	p.bytes += cap(b)
+}

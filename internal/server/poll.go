@@ -1,0 +1,145 @@
+package server
+
+import (
+	"fmt"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// What a descriptor in the epoll set is; stands in EpollEvent.Pad. The descriptor itself stands in EpollEvent.Fd.
+const (
+	kindSession int32 = iota
+	kindListener
+	kindProcess // a pidfd
+	kindTimer
+	kindWake // the eventfd of Post
+)
+
+// rawWait is the longest the loop blocks without telling the Go runtime. A runtime-aware wait hands the processor to
+// other goroutines and takes it back: three times the CPU at a thousand requests a second. A raw one without limit would
+// keep the runtime waiting, and be interrupted by it, for ever.
+const rawWait = 10 * time.Millisecond
+
+// A poller is the epoll set with the timer and the wake-up descriptor in it.
+type poller struct {
+	epfd, timerfd, wakefd int
+	events                [256]unix.EpollEvent
+	armed                 time.Duration // what the timer is set to, CLOCK_BOOTTIME; 0: off
+
+	busy time.Duration // longest to poll before blocking; 0: never
+	gap  time.Duration // how long the next event is usually away: a moving average
+}
+
+func newPoller() (*poller, error) {
+	p := &poller{epfd: -1, timerfd: -1, wakefd: -1}
+	var err error
+	if p.epfd, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		return nil, fmt.Errorf("cannot create an epoll set: %w", err)
+	}
+	if p.timerfd, err = unix.TimerfdCreate(unix.CLOCK_BOOTTIME, unix.TFD_CLOEXEC|unix.TFD_NONBLOCK); err != nil {
+		p.close()
+		return nil, fmt.Errorf("cannot create a timer: %w", err)
+	}
+	if p.wakefd, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
+		p.close()
+		return nil, fmt.Errorf("cannot create an eventfd: %w", err)
+	}
+	if err := p.add(p.timerfd, kindTimer, unix.EPOLLIN|unix.EPOLLET); err != nil {
+		p.close()
+		return nil, err
+	}
+	if err := p.add(p.wakefd, kindWake, unix.EPOLLIN|unix.EPOLLET); err != nil {
+		p.close()
+		return nil, err
+	}
+	return p, nil
+}
+
+func (p *poller) close() {
+	for _, fd := range []int{p.epfd, p.timerfd, p.wakefd} {
+		if fd >= 0 {
+			_ = unix.Close(fd)
+		}
+	}
+}
+
+func (p *poller) add(fd int, kind int32, events uint32) error {
+	ev := unix.EpollEvent{Events: events, Fd: int32(fd), Pad: kind}
+	if err := unix.EpollCtl(p.epfd, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
+		return fmt.Errorf("cannot watch descriptor %d: %w", fd, err)
+	}
+	return nil
+}
+
+// modify changes what a session's descriptor is watched for. It cannot fail for a descriptor in the set.
+func (p *poller) modify(fd int, events uint32) {
+	ev := unix.EpollEvent{Events: events, Fd: int32(fd), Pad: kindSession}
+	_ = unix.EpollCtl(p.epfd, unix.EPOLL_CTL_MOD, fd, &ev)
+}
+
+// wake ends a wait from another goroutine.
+func (p *poller) wake() {
+	one := uint64(1)
+	_, _ = unix.Write(p.wakefd, (*[8]byte)(unsafe.Pointer(&one))[:])
+}
+
+// setTimer makes the wait end at a time of CLOCK_BOOTTIME, 0 for never.
+func (p *poller) setTimer(at time.Duration) {
+	if at == p.armed {
+		return
+	}
+	p.armed = at
+	spec := unix.ItimerSpec{Value: unix.NsecToTimespec(int64(at))}
+	_ = unix.TimerfdSettime(p.timerfd, unix.TFD_TIMER_ABSTIME, &spec, nil)
+}
+
+// wait returns the events that are there, blocking until there is one. Before it blocks it polls for a while, if
+// traffic has been so dense that this is likely to pay.
+func (p *poller) wait() ([]unix.EpollEvent, error) {
+	n, err := p.poll(0)
+	if n == 0 && err == nil {
+		start := time.Now()
+		spins := p.busy > 0 && p.gap < p.busy
+		for spins && n == 0 && err == nil && time.Since(start) < p.busy {
+			n, err = p.poll(0)
+		}
+		if n == 0 && err == nil {
+			n, err = p.poll(rawWait)
+		}
+		p.gap += (min(time.Since(start), 4*p.busy) - p.gap) / 8
+		for n == 0 && err == nil {
+			n, err = unix.EpollWait(p.epfd, p.events[:], -1)
+			if err == unix.EINTR {
+				n, err = 0, nil
+			}
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot wait for events: %w", err)
+	}
+	return p.events[:n], nil
+}
+
+// poll is epoll_wait without the runtime's knowledge.
+func (p *poller) poll(timeout time.Duration) (int, error) {
+	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.epfd), uintptr(unsafe.Pointer(&p.events[0])),
+		uintptr(len(p.events)), uintptr(timeout.Milliseconds()), 0, 0)
+	if errno == unix.EINTR {
+		return 0, nil
+	}
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), nil
+}
+
+// bootTime is CLOCK_BOOTTIME: it goes on while the machine sleeps and is never set.
+func bootTime() time.Duration {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+		panic(err) // every kernel that this runs on has it
+	}
+	return time.Duration(ts.Nano())
+}

@@ -1,0 +1,300 @@
+package server
+
+import (
+	"errors"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ipcd/ipcd/ipc"
+)
+
+// A receiver is what recvmsg needs, allocated once.
+type receiver struct {
+	msg     unix.Msghdr
+	vec     unix.Iovec
+	control [128]byte
+}
+
+func (r *receiver) init() {
+	r.msg.Iov = &r.vec
+	r.msg.Iovlen = 1
+	r.msg.Control = &r.control[0]
+}
+
+// recvmsg reads into b. Descriptors that came with the bytes are in r.control[:r.msg.Controllen].
+func (r *receiver) recvmsg(fd int, b []byte) (int, unix.Errno) {
+	r.vec.Base = unsafe.SliceData(b)
+	r.vec.Len = uint64(len(b))
+	r.msg.Controllen = uint64(len(r.control))
+	for {
+		n, _, errno := unix.RawSyscall(unix.SYS_RECVMSG, uintptr(fd), uintptr(unsafe.Pointer(&r.msg)),
+			unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
+		if errno != unix.EINTR {
+			return int(n), errno
+		}
+	}
+}
+
+// sessionReady handles what epoll says of a session.
+func (s *Server) sessionReady(sess *session, events uint32) {
+	if sess.is(stateDead) {
+		return
+	}
+	if events&(unix.EPOLLHUP|unix.EPOLLERR) != 0 && (sess.is(stateWaiting|stateEOF) || sess.blocked) {
+		s.kill(sess, "") // nobody is there to be answered
+		return
+	}
+	if sess.blocked && events&unix.EPOLLOUT != 0 {
+		s.drain(sess)
+	}
+	if events&unix.EPOLLRDHUP != 0 && !sess.is(stateHalfClosed) {
+		sess.state |= stateHalfClosed
+		s.cancelWait(sess) // nobody will take what it waits for
+		if sess.blocked {
+			s.watch(sess)
+		}
+	}
+	if events&(unix.EPOLLIN|unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 && !sess.is(stateDead|stateEOF) {
+		s.read(sess)
+	}
+}
+
+// read takes what the peer has sent, up to one buffer of it, and executes it.
+func (s *Server) read(sess *session) {
+	held := len(sess.in)
+	if s.inputFull(sess) {
+		s.watch(sess)
+		return
+	}
+	buf := s.rbuf
+	if held > 0 {
+		if !s.growInput(sess) {
+			return
+		}
+		buf = sess.in[held:cap(sess.in)]
+	}
+	n, errno := s.recv.recvmsg(sess.fd, buf)
+	switch {
+	case errno == unix.EAGAIN:
+		return
+	case errno != 0: // ECONNRESET
+		s.kill(sess, "")
+		return
+	case s.recv.msg.Controllen > 0:
+		s.takeRights(sess)
+	}
+	if n == 0 {
+		sess.state |= stateEOF
+		s.run(sess)
+		return
+	}
+	if held > 0 {
+		sess.in = sess.in[:held+n]
+		s.run(sess)
+		return
+	}
+	used := s.execute(sess, buf[:n])
+	if used < n && !sess.is(stateDead|stateClosing) {
+		sess.in = append(s.pool.get(), buf[used:n]...)
+		s.watch(sess)
+	}
+}
+
+// inputFull reports that as much input is held for a session as may be.
+func (s *Server) inputFull(sess *session) bool { return len(sess.in) >= s.opts.Limits.Input }
+
+// growInput makes room behind the held input: for all of the frame, where its size is known. It ends the session and
+// reports false if its user would hold too much.
+func (s *Server) growInput(sess *session) bool {
+	const least = 4 << 10
+	want := max(len(sess.in)+least, min(sess.parser.Needs(sess.in), s.opts.Limits.Input))
+	if cap(sess.in) >= want {
+		return true
+	}
+	size := max(want, 2*cap(sess.in))
+	if s.overBuffers(sess, size) {
+		s.send(sess, ipc.AppendError(nil, ipc.CodeQuota, "this user's connections hold too much (limits.buffers_per_user)"))
+		s.finish(sess)
+		return false
+	}
+	grown := make([]byte, len(sess.in), size)
+	copy(grown, sess.in)
+	s.pool.put(sess.in)
+	sess.in = grown
+	s.account(sess)
+	return true
+}
+
+// run executes the input that a session holds.
+func (s *Server) run(sess *session) {
+	if used := s.execute(sess, sess.in); used == len(sess.in) {
+		s.pool.put(sess.in)
+		sess.in = nil
+	} else if used > 0 {
+		sess.in = sess.in[:copy(sess.in, sess.in[used:])]
+	}
+	switch {
+	case sess.is(stateDead):
+	case sess.is(stateEOF) && !s.paused(sess):
+		s.finish(sess) // what is left is no whole command
+	default:
+		s.watch(sess)
+	}
+}
+
+// runLater has the input that a session holds executed in this turn.
+func (s *Server) runLater(sess *session) {
+	if !sess.is(stateRunnable|stateDead) && (len(sess.in) > 0 || sess.is(stateEOF)) {
+		sess.state |= stateRunnable
+		s.runnable = append(s.runnable, sess)
+	}
+}
+
+// paused reports that a session's commands must wait.
+func (s *Server) paused(sess *session) bool {
+	return sess.is(stateDead|stateClosing|stateWaiting) || sess.blocked && sess.backlog() > pauseAt
+}
+
+// execute executes the commands in b and returns how many bytes they were.
+func (s *Server) execute(sess *session, b []byte) (used int) {
+	for used < len(b) && !s.paused(sess) {
+		words, n, err := sess.parser.Next(b[used:], s.words)
+		s.words = words
+		if err != nil {
+			s.badInput(sess, err)
+			return len(b)
+		}
+		if n == 0 {
+			break
+		}
+		used += n
+		if len(words) > 0 {
+			s.dispatch(sess, words)
+		}
+		if s.turnBytes > maxTurnBytes {
+			s.flushAll()
+		}
+	}
+	return used
+}
+
+// badInput ends a connection on which there is no next command to be found.
+func (s *Server) badInput(sess *session, err error) {
+	code := ipc.CodeProto
+	var proto *ipc.ProtoError
+	if !errors.As(err, &proto) {
+		code = ipc.CodeInternal
+	}
+	s.log.Debug("a peer does not speak RESP", "event", "protocol-error", "client", sess.id, "pid", sess.peer.PID,
+		"uid", sess.peer.UID, "unit", sess.peer.Unit, "error", err)
+	s.send(sess, ipc.AppendError(nil, code, err.Error()))
+	s.finish(sess)
+}
+
+// finish ends a session when it has been sent what is its.
+func (s *Server) finish(sess *session) {
+	if sess.is(stateDead) {
+		return
+	}
+	sess.state |= stateClosing
+	s.touch(sess)
+}
+
+// account charges the buffers that a session has now to its user.
+func (s *Server) account(sess *session) {
+	if n := cap(sess.in) + cap(sess.own); n != int(sess.charged) && !sess.is(stateDead) {
+		s.user(sess.peer.UID).buffers += n - int(sess.charged)
+		sess.charged = int32(n)
+	}
+}
+
+// overBuffers reports whether more bytes would be too much for a session's user.
+func (s *Server) overBuffers(sess *session, more int) bool {
+	return s.user(sess.peer.UID).buffers+more > s.opts.Limits.BuffersPerUser
+}
+
+// watch has epoll watch a session for what can be acted on.
+func (s *Server) watch(sess *session) {
+	var want uint32
+	if !sess.is(stateEOF | stateClosing) {
+		if !s.inputFull(sess) && (!sess.blocked || sess.backlog() <= pauseAt) {
+			want |= unix.EPOLLIN
+		}
+		if !sess.is(stateHalfClosed) {
+			want |= unix.EPOLLRDHUP
+		}
+	}
+	if sess.blocked {
+		want |= unix.EPOLLOUT
+	}
+	s.account(sess)
+	if want != sess.events && !sess.is(stateDead) {
+		sess.events = want
+		s.poll.modify(sess.fd, want)
+	}
+}
+
+// takeRights keeps the descriptors that came with a read for the commands they belong to.
+func (s *Server) takeRights(sess *session) {
+	messages, err := unix.ParseSocketControlMessage(s.recv.control[:s.recv.msg.Controllen])
+	if err != nil {
+		return
+	}
+	for i := range messages {
+		fds, err := unix.ParseUnixRights(&messages[i])
+		if err != nil {
+			continue
+		}
+		x := sess.extra()
+		for _, fd := range fds {
+			if len(x.fds) < maxPassedFDs {
+				x.fds = append(x.fds, fd)
+				continue
+			}
+			_ = unix.Close(fd)
+			if !sess.is(stateClosing) {
+				s.send(sess, ipc.AppendError(nil, ipc.CodeProto, "too many file descriptors that no command took"))
+				s.finish(sess)
+			}
+		}
+	}
+}
+
+// kill ends a session at once: the rest of its outbox is lost. why, if not "", is logged. What the session had is
+// given back at the turn's end, by bury.
+func (s *Server) kill(sess *session, why string) {
+	if sess.is(stateDead) {
+		return
+	}
+	sess.state |= stateDead
+	s.dead = append(s.dead, sess)
+	if why != "" {
+		s.log.Warn("a connection was ended", "event", "disconnect", "reason", why, "client", sess.id,
+			"pid", sess.peer.PID, "uid", sess.peer.UID, "unit", sess.peer.Unit)
+	}
+}
+
+// bury gives back what dead sessions had. It happens at the end of a turn, when no event of the turn can mean their
+// descriptors any more.
+func (s *Server) bury() {
+	for i := 0; i < len(s.dead); i++ { // ending a session may end others
+		sess := s.dead[i]
+		s.dead[i] = nil
+		sess.open = nil
+		s.dropSubscriptions(sess)
+		s.dropLocks(sess)
+		sess.closeFDs()
+		s.sessions[sess.fd] = nil
+		s.count--
+		_ = unix.Close(sess.fd)
+		s.pool.put(sess.in)
+		s.pool.put(sess.own)
+		sess.in, sess.own, sess.pieces = nil, nil, nil
+		u := s.user(sess.peer.UID)
+		u.connections--
+		u.buffers -= int(sess.charged)
+		s.forget(sess.peer.UID)
+	}
+	s.dead = s.dead[:0]
+}

@@ -1,0 +1,331 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ipcd/ipcd/bus"
+	"github.com/ipcd/ipcd/internal/peer"
+)
+
+// Limits bounds what peers may use.
+type Limits struct {
+	Connections          int // in all
+	ConnectionsPerUser   int // of one uid
+	Input                int // bytes of a connection that are read and not executed; also the largest command
+	Output               int // bytes waiting to be written to a connection
+	Arguments            int // words of one command
+	BuffersPerUser       int // bytes of input and output held for all connections of one uid
+	SubscriptionsPerUser int // of all kinds
+	PatternsPerUser      int // globs, each of which may cost every publisher some time
+	LocksPerUser         int // holds and waits of one uid
+}
+
+// Options is what a configuration decides. It may change while the server runs: see [Server.SetOptions].
+type Options struct {
+	Limits   Limits
+	BusyPoll time.Duration // longest to poll before blocking while traffic is dense; 0: never
+}
+
+// Setup is what a server is made of for its whole life. The functions in it are called by the loop and must not block.
+type Setup struct {
+	Version string
+	Log     *slog.Logger
+
+	// Token and Mark are where lock tokens begin: see lockmgr. When tokens are needed beyond Mark, RaiseMark is called
+	// with a new mark to make durable; the answer is given by [Server.MarkRaised]. With a nil RaiseMark, marks are
+	// taken to be durable at once.
+	Token, Mark uint64
+	RaiseMark   func(mark uint64)
+
+	// Reload starts to read the configuration again and calls done, from any goroutine, when it is in force or refused.
+	Reload func(done func(error))
+	// Watchdog tells the service manager that the loop turns, at least every WatchdogEvery; 0: not at all.
+	Watchdog      func()
+	WatchdogEvery time.Duration
+	// Status is shown by IPCD.STATUS beside the server's own figures: keys and values in turn.
+	Status func() []string
+	// Verify has the engines check themselves after each turn, and the loop panic if they are wrong.
+	Verify bool
+}
+
+// A Server is the loop and all it owns. Its methods may be called from any goroutine, everything else runs on the
+// loop's thread.
+type Server struct {
+	setup Setup
+	opts  Options
+	log   *slog.Logger
+
+	poll      *poller
+	listeners map[int]string // descriptor → address, for people
+	spare     int            // a descriptor to close when there are no more: see accept
+	sessions  []*session     // by descriptor
+	count     int            // of sessions
+	users     map[uint32]*user
+	nextID    uint64
+
+	bus *bus.Bus[*session]
+	lockState
+
+	// Of this turn.
+	boot     time.Duration // CLOCK_BOOTTIME, 0 until somebody asked
+	real     time.Time     // likewise
+	touched  []*session
+	runnable []*session
+	dead     []*session
+
+	routeTurns []*routeTurn // by route slot
+	usedTurns  []*routeTurn
+	turnBytes  int
+
+	// Reused.
+	pool  bufferPool
+	rbuf  []byte
+	recv  receiver
+	vec   []unix.Iovec
+	words [][]byte
+	call  call
+	msg   message
+
+	self     peer.Peer // the daemon itself, the sender of its events
+	stamp    []byte
+	started  time.Time
+	nextPing time.Duration
+	stats    stats
+	commands map[string]*command
+
+	stopping bool
+	quit     bool
+
+	mu     sync.Mutex // guards posted and ended
+	posted []func()
+	ended  bool
+	over   chan struct{} // closed when ended is set
+}
+
+// stats counts since the start.
+type stats struct {
+	accepted, refused, commands, published, delivered, dropped, granted uint64
+}
+
+// A user is what the limits of one uid are counted by.
+type user struct {
+	connections             int
+	locks                   int // holds and waits
+	buffers                 int // bytes
+	subscriptions, patterns int
+}
+
+// New makes a server that listens nowhere yet.
+func New(setup Setup, opts Options) (*Server, error) {
+	p, err := newPoller()
+	if err != nil {
+		return nil, err
+	}
+	spare, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		p.close()
+		return nil, fmt.Errorf("cannot open /dev/null: %w", err)
+	}
+	s := &Server{
+		setup: setup, log: setup.Log,
+		poll: p, spare: spare,
+		listeners: map[int]string{}, users: map[uint32]*user{},
+		bus:  bus.New[*session](),
+		rbuf: make([]byte, 64<<10),
+		self: peer.Self(), started: time.Now(), commands: commandTable(),
+		over: make(chan struct{}),
+	}
+	s.stamp = appendStamp(nil, &s.self)
+	s.recv.init()
+	s.bus.Verify = setup.Verify
+	s.startLocks()
+	s.setOptions(opts)
+	return s, nil
+}
+
+// Listen has the server accept connections on a listening stream socket, which it owns from now on. It is called
+// before Run. addr is for people.
+func (s *Server) Listen(fd int, addr string) error {
+	if err := unix.SetNonblock(fd, true); err != nil {
+		return fmt.Errorf("cannot listen on %s: %w", addr, err)
+	}
+	if err := s.poll.add(fd, kindListener, unix.EPOLLIN); err != nil {
+		return fmt.Errorf("cannot listen on %s: %w", addr, err)
+	}
+	s.listeners[fd] = addr
+	return nil
+}
+
+// SetOptions changes the options; it returns when they are in force.
+func (s *Server) SetOptions(o Options) error {
+	done := make(chan struct{})
+	if s.Post(func() { s.setOptions(o); close(done) }) {
+		select {
+		case <-done:
+			return nil
+		case <-s.over:
+		}
+	}
+	return errors.New("cannot change the options: the server has ended")
+}
+
+func (s *Server) setOptions(o Options) {
+	s.opts = o
+	s.poll.busy = o.BusyPoll
+	if oneCPU() {
+		s.poll.busy = 0 // polling would only keep the peer from running
+	}
+}
+
+func oneCPU() bool {
+	var set unix.CPUSet
+	return unix.SchedGetaffinity(0, &set) == nil && set.Count() == 1
+}
+
+// Post has f run on the loop, after the turn that is under way. It reports false if the loop has ended; f is not run
+// then.
+func (s *Server) Post(f func()) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return false
+	}
+	s.posted = append(s.posted, f)
+	if len(s.posted) == 1 {
+		s.poll.wake()
+	}
+	return true
+}
+
+// stopTime bounds a stop.
+const stopTime = 2 * time.Second
+
+// Run turns the loop until ctx ends. Then it stops: no connection is accepted any more, what was read is executed,
+// waiting requests are answered with SHUTDOWN, and connections end when they have been sent what is theirs, or after
+// two seconds. An error is one of the loop itself, not of a peer.
+func (s *Server) Run(ctx context.Context) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	defer s.close()
+	unhook := context.AfterFunc(ctx, func() { s.Post(s.stop) })
+	defer unhook()
+	for !s.quit {
+		s.armTimer()
+		events, err := s.poll.wait()
+		if err != nil {
+			return err
+		}
+		s.turn(events)
+	}
+	return nil
+}
+
+// turn is one turn of the loop: see the package documentation.
+func (s *Server) turn(events []unix.EpollEvent) {
+	for i := range events {
+		ev := &events[i]
+		switch ev.Pad {
+		case kindSession:
+			if sess := s.sessions[ev.Fd]; sess != nil {
+				s.sessionReady(sess, ev.Events)
+			}
+		case kindListener:
+			if s.listeners[int(ev.Fd)] != "" { // not closed in this turn
+				s.accept(int(ev.Fd))
+			}
+		case kindProcess:
+			s.processReady(int(ev.Fd))
+		case kindTimer:
+			s.poll.armed = 0
+		case kindWake:
+			s.runPosted()
+		}
+	}
+	s.due()
+	for {
+		for i := 0; i < len(s.runnable); i++ {
+			sess := s.runnable[i]
+			sess.state &^= stateRunnable
+			s.runnable[i] = nil
+			s.run(sess)
+		}
+		s.runnable = s.runnable[:0]
+		s.flushAll()
+		if len(s.dead) == 0 && len(s.runnable) == 0 {
+			break
+		}
+		s.bury() // ends holds, so there may be grants to write
+	}
+	if s.stopping {
+		s.stopWhenDone()
+	}
+	if s.setup.Verify {
+		s.verify()
+	}
+	s.boot, s.real = 0, time.Time{}
+}
+
+// now is the turn's CLOCK_BOOTTIME.
+func (s *Server) now() time.Duration {
+	if s.boot == 0 {
+		s.boot = bootTime()
+	}
+	return s.boot
+}
+
+// realTime is the turn's time of day.
+func (s *Server) realTime() time.Time {
+	if s.real.IsZero() {
+		s.real = time.Now()
+	}
+	return s.real
+}
+
+// due does what the time has come for.
+func (s *Server) due() {
+	if s.setup.WatchdogEvery > 0 && s.now() >= s.nextPing {
+		s.setup.Watchdog()
+		s.nextPing = s.now() + s.setup.WatchdogEvery
+	}
+	s.locksDue()
+}
+
+// armTimer has the loop woken for what is due next.
+func (s *Server) armTimer() {
+	at := s.locksNext()
+	if s.setup.WatchdogEvery > 0 {
+		at = earlier(at, max(s.nextPing, 1))
+	}
+	if s.stopping {
+		at = earlier(at, s.stopBy)
+	}
+	s.poll.setTimer(at)
+}
+
+// earlier is the earlier of two times, of which 0 is never.
+func earlier(a, b time.Duration) time.Duration {
+	if a == 0 || b != 0 && b < a {
+		return b
+	}
+	return a
+}
+
+func (s *Server) runPosted() {
+	var b [8]byte
+	_, _ = unix.Read(s.poll.wakefd, b[:])
+	s.mu.Lock()
+	fs := s.posted
+	s.posted = nil
+	s.mu.Unlock()
+	for _, f := range fs {
+		f()
+	}
+}

@@ -1,0 +1,96 @@
+package server
+
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ipcd/ipcd/internal/peer"
+	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/lockmgr"
+)
+
+// A session is one connection. There may be very many, nearly all of them idle: what an idle one need not have hangs
+// on a pointer, and buffers exist only while they hold something.
+type session struct {
+	id    uint64
+	fd    int
+	peer  peer.Peer
+	proto ipc.Proto
+	state sessionState
+
+	// Input.
+	parser ipc.RequestParser
+	in     []byte // bytes read and not executed, from the pool; nil if none
+
+	// Output. See outbox.go.
+	outbox
+
+	events  uint32   // what epoll watches for
+	charged int32    // bytes of in and own that are charged to the user
+	active  uint32   // seconds of CLOCK_BOOTTIME, of the last command
+	born    uint32   // likewise, of the connection
+	last    *command // the last command, for CLIENT LIST
+	more    *extras  // what most sessions never need
+	process *process // the watched process of the peer, after its first lock
+}
+
+// extras is the part of a session that an idle one does without.
+type extras struct {
+	name, libName, libVer string
+	fds                   []int             // received and not yet claimed by a command
+	stamp                 []byte            // the sender's part of its messages, encoded
+	held                  int               // locks that end with this connection
+	wait                  lockmgr.RequestID // what holds up the execution of later commands; 0: nothing, or a reload
+}
+
+func (s *session) extra() *extras {
+	if s.more == nil {
+		s.more = new(extras)
+	}
+	return s.more
+}
+
+// sessionState is a set of flags.
+type sessionState uint16
+
+const (
+	stateTouched       sessionState = 1 << iota // in the list of those to flush at the turn's end
+	stateWaiting                                // a command waits: later ones are not executed
+	stateHalfClosed                             // the peer sends no more; there may be something left to read
+	stateEOF                                    // and all of it is read
+	stateClosing                                // ends when its outbox is empty
+	stateDead                                   // ended; the descriptor is closed at the turn's end
+	stateReplyOff                               // CLIENT REPLY OFF
+	stateReplySkipNext                          // CLIENT REPLY SKIP is being executed
+	stateReplySkip                              // the reply to the command after it is left out
+	stateRunnable                               // in the list of those with input to execute though nothing is to be read
+	stateSubscribed                             // has (or had) subscriptions
+)
+
+func (s *session) is(f sessionState) bool { return s.state&f != 0 }
+
+// maxPassedFDs is how many descriptors a peer may have sent without a command that takes them.
+const maxPassedFDs = 8
+
+func (s *session) closeFDs() {
+	if s.more == nil {
+		return
+	}
+	for _, fd := range s.more.fds {
+		_ = unix.Close(fd)
+	}
+	s.more.fds = nil
+}
+
+// takeFD is the oldest descriptor that came with this connection's bytes, or -1. The caller owns it.
+func (s *session) takeFD() int {
+	if s.more == nil || len(s.more.fds) == 0 {
+		return -1
+	}
+	fd := s.more.fds[0]
+	s.more.fds = s.more.fds[1:]
+	return fd
+}
+
+func seconds(d time.Duration) uint32 { return uint32(d / time.Second) }

@@ -1,0 +1,91 @@
+package server
+
+import (
+	"golang.org/x/sys/unix"
+
+	"github.com/ipcd/ipcd/ipc"
+)
+
+// stop begins the end of the server.
+func (s *Server) stop() {
+	if s.stopping {
+		return
+	}
+	s.stopping = true
+	s.stopBy = s.now() + stopTime
+	s.closeListeners()
+	for _, sess := range s.sessions {
+		if sess != nil {
+			s.executeRest(sess)
+		}
+	}
+	s.shutdownLocks()
+	for _, sess := range s.sessions {
+		if sess == nil || sess.is(stateDead|stateClosing) {
+			continue
+		}
+		if sess.proto == ipc.RESP3 {
+			b := sess.proto.AppendPush(s.scratch[:0], 2)
+			b = ipc.AppendBulk(b, "ipcd.goodbye")
+			b = ipc.AppendBulk(b, "the daemon is stopping")
+			s.send(sess, b)
+		}
+		s.finish(sess)
+	}
+}
+
+// executeRest executes what a peer had sent before the stop. Nothing waits any more.
+func (s *Server) executeRest(sess *session) {
+	if !sess.is(stateDead | stateEOF) {
+		s.read(sess)
+	}
+	for !sess.is(stateDead) && sess.is(stateWaiting) && sess.more.wait != 0 {
+		s.cancelWait(sess)
+		s.run(sess)
+	}
+}
+
+func (s *Server) closeListeners() {
+	for fd := range s.listeners {
+		_ = unix.Close(fd)
+	}
+	clear(s.listeners)
+}
+
+// stopWhenDone ends the loop when nobody is left, or the time is over.
+func (s *Server) stopWhenDone() {
+	if s.count == 0 {
+		s.quit = true
+		return
+	}
+	if s.now() < s.stopBy {
+		return
+	}
+	s.log.Warn("some connections did not take what they were sent", "event", "stop", "connections", s.count)
+	for _, sess := range s.sessions {
+		if sess != nil {
+			s.kill(sess, "")
+		}
+	}
+	s.bury()
+	s.quit = true
+}
+
+// close releases what the server has, after the loop.
+func (s *Server) close() {
+	s.mu.Lock()
+	s.ended = true
+	s.posted = nil
+	close(s.over)
+	s.mu.Unlock()
+	s.closeListeners()
+	for _, sess := range s.sessions {
+		if sess != nil {
+			s.kill(sess, "")
+		}
+	}
+	s.bury()
+	s.closeLocks()
+	_ = unix.Close(s.spare)
+	s.poll.close()
+}

@@ -1,0 +1,125 @@
+package ipc
+
+import "strconv"
+
+// Append… functions encode one RESP value at the end of a buffer, as append does. Those whose RESP2 form differs are
+// methods of Proto.
+
+// Proto is the protocol version of a connection: 2 (at first) or 3 (after HELLO 3).
+type Proto uint8
+
+// The two versions of the protocol.
+const (
+	RESP2 Proto = 2
+	RESP3 Proto = 3
+)
+
+// AppendSimple appends a simple string, which must hold no line break: "+OK".
+func AppendSimple(b []byte, s string) []byte {
+	b = append(b, '+')
+	b = append(b, s...)
+	return append(b, '\r', '\n')
+}
+
+// AppendError appends an error. Line breaks and other control characters in the text, which may quote what a peer
+// sent, become spaces.
+func AppendError(b []byte, code Code, text string) []byte {
+	b = append(b, '-')
+	b = append(b, code...)
+	b = append(b, ' ')
+	for i := 0; i < len(text); i++ {
+		if c := text[i]; c < ' ' || c == 0x7f {
+			b = append(b, ' ')
+		} else {
+			b = append(b, c)
+		}
+	}
+	return append(b, '\r', '\n')
+}
+
+// AppendInt appends an integer.
+func AppendInt(b []byte, n int64) []byte {
+	b = append(b, ':')
+	b = strconv.AppendInt(b, n, 10)
+	return append(b, '\r', '\n')
+}
+
+// AppendBulk appends a bulk string: any bytes.
+func AppendBulk[T ~string | ~[]byte](b []byte, s T) []byte {
+	b = appendHeader(b, '$', len(s))
+	b = append(b, s...)
+	return append(b, '\r', '\n')
+}
+
+// AppendArray appends the head of an array of n elements, which follow.
+func AppendArray(b []byte, n int) []byte { return appendHeader(b, '*', n) }
+
+// AppendCommand appends a command as clients send it: an array of bulk strings.
+func AppendCommand(b []byte, words ...string) []byte {
+	b = AppendArray(b, len(words))
+	for _, w := range words {
+		b = AppendBulk(b, w)
+	}
+	return b
+}
+
+// AppendMap appends the head of a map of n pairs; RESP2 sees an array of 2n elements.
+func (p Proto) AppendMap(b []byte, n int) []byte {
+	if p == RESP3 {
+		return appendHeader(b, '%', n)
+	}
+	return appendHeader(b, '*', 2*n)
+}
+
+// AppendSet appends the head of a set of n elements; RESP2 sees an array.
+func (p Proto) AppendSet(b []byte, n int) []byte {
+	if p == RESP3 {
+		return appendHeader(b, '~', n)
+	}
+	return appendHeader(b, '*', n)
+}
+
+// AppendPush appends the head of a push of n elements; RESP2 sees an array.
+func (p Proto) AppendPush(b []byte, n int) []byte {
+	if p == RESP3 {
+		return appendHeader(b, '>', n)
+	}
+	return appendHeader(b, '*', n)
+}
+
+// AppendNull appends the absence of a value.
+func (p Proto) AppendNull(b []byte) []byte {
+	if p == RESP3 {
+		return append(b, "_\r\n"...)
+	}
+	return append(b, "$-1\r\n"...)
+}
+
+// AppendNullArray appends the absence of an array.
+func (p Proto) AppendNullArray(b []byte) []byte {
+	if p == RESP3 {
+		return append(b, "_\r\n"...)
+	}
+	return append(b, "*-1\r\n"...)
+}
+
+// AppendVerbatim appends text for people; RESP2 sees a bulk string.
+func (p Proto) AppendVerbatim(b []byte, text string) []byte {
+	if p != RESP3 {
+		return AppendBulk(b, text)
+	}
+	b = appendHeader(b, '=', len(text)+4)
+	b = append(b, "txt:"...)
+	b = append(b, text...)
+	return append(b, '\r', '\n')
+}
+
+func appendHeader(b []byte, kind byte, n int) []byte {
+	b = append(b, kind)
+	if uint(n) < 10 {
+		b = append(b, '0'+byte(n))
+	} else {
+		b = strconv.AppendInt(b, int64(n), 10)
+	}
+	return append(b, '\r', '\n')
+}

@@ -1,0 +1,71 @@
+package ipc
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// A Receipt says what became of a message.
+type Receipt struct {
+	Seq       uint64 // the publication's number, rising over all topics
+	Delivered int    // subscriptions that were given it
+	Dropped   int    // subscriptions that were too far behind to be given it
+}
+
+// Publish sends a message to all who subscribed to topic. A payload may be of any bytes.
+func (c *Client) Publish(ctx context.Context, topic string, payload []byte) (Receipt, error) {
+	v, err := c.roundTrip(ctx, func(b []byte) []byte {
+		b = AppendArray(b, 3)
+		b = AppendBulk(b, "BUS.PUB")
+		b = AppendBulk(b, topic)
+		return AppendBulk(b, payload)
+	})
+	if err != nil {
+		return Receipt{}, fmt.Errorf("cannot publish on %q: %w", topic, err)
+	}
+	return Receipt{
+		Seq:       uint64(v.Get("seq").Int),
+		Delivered: int(v.Get("delivered").Int),
+		Dropped:   int(v.Get("dropped").Int),
+	}, nil
+}
+
+// message gives a push "bus.message" to the subscriptions that share its filter.
+func (c *Client) message(args []Value) error {
+	if len(args) < 8 {
+		return errBadPush
+	}
+	m := Message{
+		Topic:   args[1].Str,
+		Payload: []byte(args[2].Str),
+		Seq:     uint64(args[3].Int),
+		Time:    time.UnixMicro(args[4].Int),
+		PID:     int(args[5].Int),
+		UID:     int(args[6].Int),
+		Unit:    args[7].Str,
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if f := c.feeds[args[0].Str]; f != nil {
+		for _, s := range f.subscriptions {
+			s.deliver(m)
+		}
+	}
+	return nil
+}
+
+// lost tells the subscriptions that share a filter how many messages the daemon dropped.
+func (c *Client) lost(args []Value) error {
+	if len(args) < 2 {
+		return errBadPush
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if f := c.feeds[args[0].Str]; f != nil {
+		for _, s := range f.subscriptions {
+			s.missed(uint64(args[1].Int))
+		}
+	}
+	return nil
+}

@@ -1,0 +1,262 @@
+package ipc
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"time"
+)
+
+// maxCalls is how many commands of one Client may be without a reply. It bounds what a daemon that stopped reading can
+// make a program hold: a call given up leaves its command behind.
+const maxCalls = 1024
+
+// A Client is one connection to the daemon for any number of goroutines. Their commands are pipelined, and waiting for
+// a lock or for messages holds up nothing else on it. It lives until Close or until the connection ends, and does not
+// reconnect: see "A lost connection" in the package's documentation.
+type Client struct {
+	file  *os.File
+	out   writer // used by whoever set writing
+	dec   *Decoder
+	slots chan struct{}  // a token for each command without a reply
+	tasks sync.WaitGroup // the reader, and a slow flush
+	done  chan struct{}  // closed when the connection has ended
+
+	mu      sync.Mutex
+	unsent  []byte           // commands to write, in the order of pending
+	spare   []byte           // the buffer that unsent was before
+	writing bool             // somebody is writing; who finds it set leaves his bytes in unsent
+	broken  error            // why nothing can be written any more
+	pending queue            // calls that wait for their reply
+	tickets map[int64]*call  // calls that wait for a push "done"
+	feeds   map[string]*feed // by filter
+	reason  error            // what the daemon said before it hung up
+	err     error            // why the connection ended
+}
+
+// A DialOption changes what [Dial] does.
+type DialOption func(*dialOptions)
+
+type dialOptions struct{ name string }
+
+// Name gives the connection a name for CLIENT LIST and "ipcctl clients". It must not hold blanks.
+func Name(name string) DialOption { return func(o *dialOptions) { o.name = name } }
+
+// Dial connects to the daemon at address. ctx bounds the dialling and has no effect on the client after that. If no
+// daemon can be reached, the error is a [*DialError].
+func Dial(ctx context.Context, address string, options ...DialOption) (*Client, error) {
+	var o dialOptions
+	for _, option := range options {
+		option(&o)
+	}
+	fd, err := dial(ctx, address)
+	if err != nil {
+		return nil, err
+	}
+	c, err := newClient(fd)
+	if err != nil {
+		return nil, fmt.Errorf("cannot use the connection to ipcd: %w", err)
+	}
+	hello := []string{"HELLO", "3"}
+	if o.name != "" {
+		hello = append(hello, "SETNAME", o.name)
+	}
+	if _, err := c.command(ctx, hello...); err != nil {
+		c.Close()
+		return nil, fmt.Errorf("cannot greet ipcd: %w", err)
+	}
+	return c, nil
+}
+
+// newClient takes over fd, a connected and non-blocking socket.
+func newClient(fd int) (*Client, error) {
+	file := os.NewFile(uintptr(fd), "ipcd")
+	raw, err := file.SyscallConn()
+	if err != nil {
+		file.Close()
+		return nil, err
+	}
+	c := &Client{
+		file:    file,
+		dec:     NewDecoder(file, replyLimits),
+		slots:   make(chan struct{}, maxCalls),
+		done:    make(chan struct{}),
+		tickets: make(map[int64]*call),
+		feeds:   make(map[string]*feed),
+	}
+	c.out.init(raw)
+	c.tasks.Go(c.read)
+	return c, nil
+}
+
+// Close ends the connection, and with it the subscriptions, waits and locks bound to it. Calls still waiting fail with
+// [ErrClosed]. When it returns, no goroutine of the client is left.
+func (c *Client) Close() error {
+	c.end(ErrClosed)
+	c.tasks.Wait()
+	return nil
+}
+
+// Done returns a channel that is closed when the connection has ended.
+func (c *Client) Done() <-chan struct{} { return c.done }
+
+// Err says why the connection ended: an error that wraps [ErrClosed]. It is nil before that.
+func (c *Client) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}
+
+// insteadOfDo says what to use for a command that would confuse the client's bookkeeping, "" for all others.
+func insteadOfDo(words []string) string {
+	switch strings.ToUpper(words[0]) {
+	case "HELLO", "RESET":
+		return "Dial"
+	case "QUIT":
+		return "Client.Close"
+	case "BUS.SUB", "BUS.UNSUB", "SUBSCRIBE", "UNSUBSCRIBE", "PSUBSCRIBE", "PUNSUBSCRIBE":
+		return "Client.Subscribe"
+	case "LOCK.ACQUIRE":
+		return "Client.Lock"
+	case "CLIENT":
+		if len(words) > 1 && strings.EqualFold(words[1], "REPLY") {
+			return "a Conn"
+		}
+	}
+	return ""
+}
+
+// Do sends any other command and returns its reply, or the *[Error] that it is. If ctx ends first, the command may
+// still be carried out; its reply is then dropped.
+func (c *Client) Do(ctx context.Context, words ...string) (Value, error) {
+	if len(words) == 0 {
+		return Value{}, &Error{Code: CodeErr, Text: "a command has at least one word"}
+	}
+	if use := insteadOfDo(words); use != "" {
+		return Value{}, fmt.Errorf("cannot send %s with Client.Do: use %s", words[0], use)
+	}
+	return c.command(ctx, words...)
+}
+
+// command sends a command and waits for its reply.
+func (c *Client) command(ctx context.Context, words ...string) (Value, error) {
+	if len(words) > DefaultLimits.Words {
+		return Value{}, &Error{Code: CodeQuota, Text: fmt.Sprintf("a command of %d words is longer than the limit of %d", len(words), DefaultLimits.Words)}
+	}
+	return c.roundTrip(ctx, func(b []byte) []byte { return AppendCommand(b, words...) })
+}
+
+// roundTrip sends what encode appends, one command, and waits for its reply.
+func (c *Client) roundTrip(ctx context.Context, encode func([]byte) []byte) (Value, error) {
+	cl := newCall()
+	if err := c.start(ctx, cl, encode); err != nil {
+		return Value{}, err
+	}
+	return cl.wait(ctx)
+}
+
+// start sends a command. Its outcome will come to cl.
+func (c *Client) start(ctx context.Context, cl *call, encode func([]byte) []byte) error {
+	if err := ctx.Err(); err != nil {
+		return err // select might overlook it
+	}
+	select {
+	case c.slots <- struct{}{}:
+	case <-c.done:
+		return c.Err()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	cl.slot = true
+	c.mu.Lock()
+	err := c.appendLocked(cl, encode)
+	c.flushAndUnlock()
+	if err != nil {
+		<-c.slots
+	}
+	return err
+}
+
+// appendLocked puts a command into the buffer and its call in the queue for replies.
+func (c *Client) appendLocked(cl *call, encode func([]byte) []byte) error {
+	if c.err != nil {
+		return c.err
+	}
+	before := len(c.unsent)
+	c.unsent = encode(c.unsent)
+	if size := len(c.unsent) - before; size > DefaultLimits.Frame {
+		// The daemon would hang up, and every lock of the connection would go with it.
+		c.unsent = c.unsent[:before]
+		return &Error{Code: CodeQuota, Text: fmt.Sprintf("a command of %d bytes is larger than the limit of %d", size, DefaultLimits.Frame)}
+	}
+	c.pending.push(cl)
+	return nil
+}
+
+// postLocked sends a command for which nobody may have to wait.
+func (c *Client) postLocked(cl *call, words ...string) {
+	err := c.appendLocked(cl, func(b []byte) []byte { return AppendCommand(b, words...) })
+	if err != nil {
+		cl.result <- result{err: err}
+	}
+}
+
+// flushAndUnlock writes what is unsent, unless somebody is at it already, who will then see it. So one write carries
+// the commands of all goroutines that came while the one before was going on.
+func (c *Client) flushAndUnlock() {
+	for !c.writing && len(c.unsent) > 0 && c.broken == nil && c.err == nil {
+		batch := c.takeLocked()
+		c.mu.Unlock()
+		rest, err := c.out.write(batch, false)
+		c.mu.Lock()
+		c.writing = false
+		switch {
+		case err != nil:
+			c.breakLocked(err)
+		case len(rest) > 0 && c.err == nil:
+			// The socket is full. Not the caller but a goroutine waits for it: the caller has a context that may
+			// end, or is the reader.
+			c.writing = true
+			c.tasks.Go(func() { c.flushSlowly(batch, rest) })
+		default:
+			c.returnLocked(batch)
+		}
+	}
+	c.mu.Unlock()
+}
+
+// breakLocked notes that nothing can be written any more. The daemon may have said why before it hung up, so the
+// reader goes on to the end of what there is to read, but not for long if the daemon left only half of the connection.
+func (c *Client) breakLocked(err error) {
+	c.broken, c.unsent = err, nil
+	// It fails only if the file is closed, and then the reader ends too.
+	_ = c.file.SetReadDeadline(time.Now().Add(time.Second))
+}
+
+// takeLocked begins a write of what is unsent.
+func (c *Client) takeLocked() []byte {
+	batch := c.unsent
+	c.unsent, c.spare = c.spare[:0], nil
+	c.writing = true
+	return batch
+}
+
+// returnLocked keeps the buffer of a batch for the next one, unless it is large.
+func (c *Client) returnLocked(batch []byte) {
+	if c.spare == nil && cap(batch) <= 64<<10 {
+		c.spare = batch
+	}
+}
+
+func (c *Client) flushSlowly(batch, rest []byte) {
+	_, err := c.out.write(rest, true)
+	c.mu.Lock()
+	c.writing = false
+	if err != nil {
+		c.breakLocked(err)
+	}
+	c.returnLocked(batch)
+	c.flushAndUnlock()
+}

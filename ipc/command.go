@@ -1,0 +1,202 @@
+package ipc
+
+import "strings"
+
+// A Family says whose command it is, and so who documents it.
+type Family uint8
+
+// The families.
+const (
+	FamilyRedis Family = iota // as Redis documents it, but for Command.Note
+	FamilyBus                 // BUS.*: messages
+	FamilyLock                // LOCK.*: named locks
+	FamilyAdmin               // IPCD.*: the daemon itself
+)
+
+var familyNames = [...]string{"redis", "bus", "lock", "admin"}
+
+func (f Family) String() string { return familyNames[f] }
+
+// Access is the right that a command asks for. Policy and handlers never look at the command, only at this.
+type Access uint8
+
+// The rights.
+const (
+	AccessNone      Access = iota // any peer that could connect
+	AccessPublish                 // to publish on the topic it names
+	AccessSubscribe               // to receive what the filter matches
+	AccessLock                    // to hold the lock it names
+	AccessAdmin                   // root, and the user that the daemon runs as
+)
+
+var accessNames = [...]string{"none", "publish", "subscribe", "lock", "admin"}
+
+func (a Access) String() string { return accessNames[a] }
+
+// Flags say how a command meets the connection's state.
+type Flags uint8
+
+// The flags.
+const (
+	FlagSubscribed Flags = 1 << iota // allowed on a RESP2 connection that has subscriptions
+	FlagBlocks                       // may wait: it holds up the connection's later commands, unless ASYNC
+	FlagPushes                       // answers with pushes
+)
+
+// A Command is one row of the command table: what the daemon dispatches by and what COMMAND DOCS, docs/protocol.md
+// and the completion of "ipcctl raw" are made from.
+type Command struct {
+	Name    string // upper case; a subcommand has two words: "CLIENT LIST"
+	Args    string // what follows, for people; [optional], … for more
+	Min     int    // fewest words, the name's included
+	Max     int    // most words; 0: no bound but the limit on a frame
+	Family  Family
+	Access  Access
+	Flags   Flags
+	Summary string // one line, no full stop
+	Reply   string // what comes back
+	Note    string // where a Redis command differs from Redis's documentation
+	Errors  []Code // the codes it may answer with, besides ERR and QUOTA
+}
+
+// Commands is the command table. A name with one word that others begin with (CLIENT) is not a row itself: its
+// subcommands are.
+var Commands = []Command{
+	// Connection.
+	{Name: "HELLO", Args: "[protover [AUTH username password] [SETNAME name]]", Min: 1, Family: FamilyRedis, Flags: FlagSubscribed,
+		Summary: "Choose the protocol version and learn who answers", Reply: "map: server (ipcd), version, proto, id, mode, role, modules, pid (of the daemon)",
+		Note: "AUTH is refused: identity comes from the kernel", Errors: []Code{CodeNoProto}},
+	{Name: "PING", Args: "[message]", Min: 1, Max: 2, Family: FamilyRedis, Flags: FlagSubscribed,
+		Summary: "Ask whether the daemon answers", Reply: "PONG, or the message"},
+	{Name: "ECHO", Args: "message", Min: 2, Max: 2, Family: FamilyRedis, Summary: "Get the message back", Reply: "the message"},
+	{Name: "QUIT", Min: 1, Family: FamilyRedis, Flags: FlagSubscribed, Summary: "End the connection after what was asked is answered", Reply: "OK"},
+	{Name: "RESET", Min: 1, Max: 1, Family: FamilyRedis, Flags: FlagSubscribed, Summary: "Make the connection as new: RESP2, no subscription, no name, no wait",
+		Reply: "RESET", Note: "locks stay held"},
+	{Name: "AUTH", Args: "[username] password", Min: 2, Max: 3, Family: FamilyRedis, Summary: "Refused: who you are is known from the kernel", Reply: "always an error"},
+	{Name: "SELECT", Args: "index", Min: 2, Max: 2, Family: FamilyRedis, Summary: "Accepted for 0, the only index", Reply: "OK"},
+	{Name: "TIME", Min: 1, Max: 1, Family: FamilyRedis, Summary: "The daemon's clock", Reply: "array: seconds since 1970, microseconds"},
+	{Name: "INFO", Args: "[section …]", Min: 1, Family: FamilyRedis, Summary: "The daemon's state as text", Reply: "text, KEY:VALUE lines in sections"},
+	{Name: "CONFIG GET", Args: "pattern …", Min: 3, Family: FamilyRedis, Summary: "Always empty, for clients that ask", Reply: "empty map",
+		Note: "the configuration is a file: see ipcd.toml(5)"},
+
+	// The command table itself.
+	{Name: "COMMAND", Min: 1, Max: 1, Family: FamilyRedis, Summary: "Every command", Reply: "array, as COMMAND INFO"},
+	{Name: "COMMAND COUNT", Min: 2, Max: 2, Family: FamilyRedis, Summary: "How many commands there are", Reply: "integer"},
+	{Name: "COMMAND LIST", Args: "[FILTERBY MODULE name | ACLCAT category | PATTERN glob]", Min: 2, Max: 5, Family: FamilyRedis, Summary: "The names of all commands", Reply: "array of names"},
+	{Name: "COMMAND INFO", Args: "[command …]", Min: 2, Family: FamilyRedis, Summary: "Arity and flags of commands", Reply: "array"},
+	{Name: "COMMAND DOCS", Args: "[command …]", Min: 2, Family: FamilyRedis, Summary: "Summary, arguments and reply of commands", Reply: "map by name"},
+
+	// Clients.
+	{Name: "CLIENT ID", Min: 2, Max: 2, Family: FamilyRedis, Summary: "This connection's number", Reply: "integer, never used twice by one daemon"},
+	{Name: "CLIENT INFO", Min: 2, Max: 2, Family: FamilyRedis, Summary: "This connection's line of CLIENT LIST", Reply: "text"},
+	{Name: "CLIENT LIST", Args: "[TYPE normal|pubsub] [ID id …]", Min: 2, Family: FamilyRedis, Summary: "Who is connected", Reply: "text, a line of key=value words each",
+		Note: "with pid, uid, gid, unit, start (clock ticks after boot) and locks of the peer"},
+	{Name: "CLIENT KILL", Args: "id-or-addr | [ID id] [TYPE t] [ADDR a] [LADDR a] [USER u] [SKIPME yes|no] [MAXAGE s]", Min: 3, Family: FamilyRedis,
+		Summary: "End connections of one's own user; root: of any", Reply: "OK for the old form, else the number ended", Errors: []Code{CodeDenied}},
+	{Name: "CLIENT SETNAME", Args: "name", Min: 3, Max: 3, Family: FamilyRedis, Summary: "Name this connection in CLIENT LIST", Reply: "OK"},
+	{Name: "CLIENT GETNAME", Min: 2, Max: 2, Family: FamilyRedis, Summary: "This connection's name", Reply: "text or null"},
+	{Name: "CLIENT SETINFO", Args: "LIB-NAME|LIB-VER value", Min: 4, Max: 4, Family: FamilyRedis, Summary: "Tell which client library this is", Reply: "OK"},
+	{Name: "CLIENT REPLY", Args: "ON|OFF|SKIP", Min: 3, Max: 3, Family: FamilyRedis, Summary: "Have the replies left out", Reply: "OK for ON, else nothing"},
+	{Name: "CLIENT NO-EVICT", Args: "ON|OFF", Min: 3, Max: 3, Family: FamilyRedis, Summary: "Accepted, without effect", Reply: "OK"},
+	{Name: "CLIENT NO-TOUCH", Args: "ON|OFF", Min: 3, Max: 3, Family: FamilyRedis, Summary: "Accepted, without effect", Reply: "OK"},
+	{Name: "CLIENT TRACKING", Args: "ON|OFF [option …]", Min: 3, Family: FamilyRedis, Summary: "Accepted, without effect: there are no keys to track", Reply: "OK"},
+
+	// Publish and subscribe, as Redis has it.
+	{Name: "PUBLISH", Args: "channel message", Min: 3, Max: 3, Family: FamilyRedis, Access: AccessPublish, Summary: "Send a message to all who subscribed",
+		Reply: "integer: how many subscriptions were given it", Note: "a channel is a topic: see Names", Errors: []Code{CodeBadName, CodeDenied}},
+	{Name: "SUBSCRIBE", Args: "channel [channel …]", Min: 2, Family: FamilyRedis, Access: AccessSubscribe, Flags: FlagSubscribed | FlagPushes,
+		Summary: "Receive the messages of channels", Reply: "push per channel: subscribe, channel, count; then message, channel, payload",
+		Note: "a channel is a topic, taken literally: see Names", Errors: []Code{CodeBadName}},
+	{Name: "UNSUBSCRIBE", Args: "[channel …]", Min: 1, Family: FamilyRedis, Flags: FlagSubscribed | FlagPushes, Summary: "End SUBSCRIBE for these channels, or all",
+		Reply: "push per channel: unsubscribe, channel or null, count"},
+	{Name: "PSUBSCRIBE", Args: "pattern [pattern …]", Min: 2, Family: FamilyRedis, Access: AccessSubscribe, Flags: FlagSubscribed | FlagPushes,
+		Summary: "Receive the messages of channels that match a glob", Reply: "push per pattern: psubscribe, pattern, count; then pmessage, pattern, channel, payload",
+		Note: "only a pattern that begins with ipcd/ matches the daemon's own topics"},
+	{Name: "PUNSUBSCRIBE", Args: "[pattern …]", Min: 1, Family: FamilyRedis, Flags: FlagSubscribed | FlagPushes, Summary: "End PSUBSCRIBE for these patterns, or all",
+		Reply: "push per pattern: punsubscribe, pattern or null, count"},
+	{Name: "PUBSUB CHANNELS", Args: "[pattern]", Min: 2, Max: 3, Family: FamilyRedis, Summary: "Channels that somebody subscribed to", Reply: "array"},
+	{Name: "PUBSUB NUMSUB", Args: "[channel …]", Min: 2, Family: FamilyRedis, Summary: "How many subscribed to each channel", Reply: "array: channel, count, …"},
+	{Name: "PUBSUB NUMPAT", Min: 2, Max: 2, Family: FamilyRedis, Summary: "How many patterns are subscribed to", Reply: "integer"},
+
+	// The bus.
+	{Name: "BUS.PUB", Args: "topic payload", Min: 3, Max: 3, Family: FamilyBus, Access: AccessPublish, Summary: "Publish a message",
+		Reply: "map: seq, delivered (subscriptions that were given it), dropped (those that were too far behind)", Errors: []Code{CodeBadName, CodeDenied}},
+	{Name: "BUS.SUB", Args: "filter", Min: 2, Max: 2, Family: FamilyBus, Access: AccessSubscribe, Flags: FlagSubscribed, Summary: "Receive the messages whose topic the filter matches",
+		Reply:  "integer: this connection's filters; then pushes bus.message, filter, topic, payload, seq, time, pid, uid, unit; and bus.lost, filter, n where n messages were dropped",
+		Errors: []Code{CodeBadName}},
+	{Name: "BUS.UNSUB", Args: "[filter]", Min: 1, Max: 2, Family: FamilyBus, Flags: FlagSubscribed, Summary: "End BUS.SUB for this filter, or all", Reply: "integer: the filters left", Errors: []Code{CodeNotFound}},
+
+	// Locks.
+	{Name: "LOCK.ACQUIRE", Args: "name [SHARED] [WAIT ms] [FOR self|pid] [OWNER label] [WHY text] [ASYNC]", Min: 2, Max: 12, Family: FamilyLock, Access: AccessLock, Flags: FlagBlocks,
+		Summary: "Take a lock, in turn", Reply: "map: name, token, mode, previous, abandoned; with ASYNC an integer, the ticket, and later the push done, ticket, outcome",
+		Errors: []Code{CodeBadName, CodeBusy, CodeTimeout, CodeDeadlock, CodeDenied, CodeCancelled, CodeShutdown}},
+	{Name: "LOCK.RELEASE", Args: "name [token]", Min: 2, Max: 3, Family: FamilyLock, Access: AccessLock, Summary: "Give a lock back", Reply: "OK",
+		Errors: []Code{CodeBadName, CodeNoLock, CodeStale, CodeDenied}},
+	{Name: "LOCK.CANCEL", Args: "ticket", Min: 2, Max: 2, Family: FamilyLock, Summary: "End a wait of this connection", Reply: "integer: 1, or 0 if it was decided already"},
+	{Name: "LOCK.INFO", Args: "name", Min: 2, Max: 2, Family: FamilyLock, Summary: "Who holds a lock, who waits for it, how it was last given back",
+		Reply: "map: name, mode, limit, used, holders, waiters, previous", Errors: []Code{CodeBadName}},
+	{Name: "LOCK.LIST", Min: 1, Max: 1, Family: FamilyLock, Summary: "Every lock that is held or waited for", Reply: "array of maps as LOCK.INFO, by name"},
+
+	// The daemon.
+	{Name: "IPCD.STATUS", Min: 1, Max: 1, Family: FamilyAdmin, Summary: "How the daemon is", Reply: "map"},
+	{Name: "IPCD.RELOAD", Min: 1, Max: 1, Family: FamilyAdmin, Access: AccessAdmin, Flags: FlagBlocks, Summary: "Read the configuration again",
+		Reply: "OK, after it is in force", Errors: []Code{CodeConfig, CodeDenied}},
+}
+
+// FindCommand looks up a row by its name, in any case; a subcommand's has one space.
+func FindCommand(name string) (*Command, bool) {
+	name = strings.ToUpper(name)
+	for i := range Commands {
+		if Commands[i].Name == name {
+			return &Commands[i], true
+		}
+	}
+	return nil, false
+}
+
+// Arity is the number of words as Redis's COMMAND gives it: negative where it is the least.
+func (c *Command) Arity() int {
+	if c.Max == c.Min {
+		return c.Min
+	}
+	return -c.Min
+}
+
+// NearestCommand is the name of the table most like name, or "" if none is near.
+func NearestCommand(name string) string {
+	name = strings.ToUpper(name)
+	best, least := "", max(len(name)/3, 1)+1
+	for i := range Commands {
+		if d := distance(name, Commands[i].Name, least); d < least {
+			best, least = Commands[i].Name, d
+		}
+	}
+	return best
+}
+
+// distance is the number of letters to insert, delete, change or swap to make b of a (optimal string alignment), or
+// limit if it is that many or more.
+func distance(a, b string, limit int) int {
+	if len(a)-len(b) >= limit || len(b)-len(a) >= limit {
+		return limit
+	}
+	before, above, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		before, above, row = above, row, before
+		row[0] = i
+		for j := 1; j <= len(b); j++ {
+			cost := 1
+			if a[i-1] == b[j-1] {
+				cost = 0
+			}
+			row[j] = min(above[j]+1, row[j-1]+1, above[j-1]+cost)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				row[j] = min(row[j], before[j-2]+1)
+			}
+		}
+	}
+	return min(row[len(b)], limit)
+}

@@ -1,0 +1,182 @@
+package ipc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrClosed is what every use of a connection fails with after it ended, whoever ended it. What the daemon holds for a
+// connection, subscriptions and locks bound to it, is gone by then.
+var ErrClosed = errors.New("connection to ipcd ended")
+
+// replyLimits bound a reply. They guard against a stream that is not RESP more than against the daemon: LOCK.LIST of a
+// busy machine is long.
+var replyLimits = Limits{Frame: 64 << 20, Words: 1 << 20, Depth: 16}
+
+// A Conn is one synchronous connection: commands go out in order, replies come back in order, and whoever uses it says
+// when to send and when to receive. It starts no goroutine and suits a short program; it is for one goroutine at a
+// time. A long-lived or concurrent program wants a [Client].
+//
+// A connection speaks RESP2 until Do("HELLO", "3"). In RESP2 a push cannot be told from a reply, so what subscribes or
+// passes ASYNC should say HELLO 3 first.
+type Conn struct {
+	socket *socket
+	dec    *Decoder
+	out    []byte  // commands not yet sent
+	pushes []Value // came before the reply that Reply looked for
+	err    error   // why the connection is of no more use
+}
+
+// DialConn connects to the daemon at address. While its backlog is full, DialConn tries again until ctx ends; ctx has
+// no effect on the connection after that. Errors are of type [*DialError].
+func DialConn(ctx context.Context, address string) (*Conn, error) {
+	fd, err := dial(ctx, address)
+	if err != nil {
+		return nil, err
+	}
+	s := &socket{fd: fd}
+	return &Conn{socket: s, dec: NewDecoder(s, replyLimits)}, nil
+}
+
+// Buffer appends a command to what the next Flush or Send sends.
+func (c *Conn) Buffer(words ...string) { c.out = AppendCommand(c.out, words...) }
+
+// Flush sends the buffered commands in one write.
+func (c *Conn) Flush() error { return c.flush(nil) }
+
+// Send sends a command, after the buffered ones, in one write.
+func (c *Conn) Send(words ...string) error {
+	c.Buffer(words...)
+	return c.flush(nil)
+}
+
+// SendFDs is Send with open files beside the command. The daemon gives them, oldest first, to the commands that ask for
+// one. It gets duplicates: the caller still has to close fds.
+func (c *Conn) SendFDs(fds []int, words ...string) error {
+	c.Buffer(words...)
+	return c.flush(unix.UnixRights(fds...))
+}
+
+func (c *Conn) flush(rights []byte) error {
+	if c.err != nil {
+		return c.err
+	}
+	if err := c.socket.send(c.out, rights); err != nil {
+		return c.fail(err) // perhaps in the middle of a command
+	}
+	if c.out = c.out[:0]; cap(c.out) > 64<<10 {
+		c.out = nil
+	}
+	return nil
+}
+
+// Receive returns the next value, be it a reply or a push. An error reply is a Value too: see [Value.Err].
+func (c *Conn) Receive() (Value, error) {
+	if len(c.pushes) > 0 {
+		v := c.pushes[0]
+		c.pushes = c.pushes[1:]
+		return v, nil
+	}
+	return c.receive()
+}
+
+func (c *Conn) receive() (Value, error) {
+	if err := c.wait(); err != nil {
+		return Value{}, err
+	}
+	v, err := c.dec.Decode()
+	if err != nil {
+		return Value{}, c.fail(err) // in the middle of a value, even if it is the deadline
+	}
+	return v, nil
+}
+
+// Reply returns the next reply, or the *[Error] that it is. Pushes in front of it are kept for Receive.
+func (c *Conn) Reply() (Value, error) {
+	for {
+		v, err := c.receive()
+		if err != nil {
+			return Value{}, err
+		}
+		if v.Kind != KindPush {
+			return v, v.Err()
+		}
+		c.pushes = append(c.pushes, v)
+	}
+}
+
+// Do sends a command and returns its reply: Send and Reply.
+func (c *Conn) Do(words ...string) (Value, error) {
+	if c.err != nil {
+		return Value{}, c.err
+	}
+	if err := c.Send(words...); err != nil {
+		// A daemon that hangs up says why first (QUOTA, SHUTDOWN).
+		for {
+			v, gone := c.dec.Decode()
+			switch {
+			case gone != nil:
+				return Value{}, err
+			case v.Kind == KindError:
+				return v, v.Err()
+			}
+		}
+	}
+	return c.Reply()
+}
+
+// Wait returns when there is something to receive, or [os.ErrDeadlineExceeded] after the deadline; a zero time is no
+// deadline. Unlike one set by SetDeadline, it leaves the connection as it was.
+func (c *Conn) Wait(deadline time.Time) error {
+	if len(c.pushes) > 0 {
+		return nil
+	}
+	before := c.socket.deadline
+	c.socket.deadline = deadline
+	err := c.wait()
+	c.socket.deadline = before
+	return err
+}
+
+func (c *Conn) wait() error {
+	if c.err != nil {
+		return c.err
+	}
+	err := c.dec.Wait()
+	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		err = c.fail(err)
+	}
+	return err
+}
+
+// SetDeadline bounds everything sent and received from now on; a zero time is no bound. After it, calls fail with
+// [os.ErrDeadlineExceeded]. If a command or a value was cut in two by that, the connection is of no more use.
+func (c *Conn) SetDeadline(t time.Time) { c.socket.deadline = t }
+
+// Close ends the connection.
+func (c *Conn) Close() error {
+	if c.err == nil {
+		c.err = ErrClosed
+	}
+	return c.socket.close()
+}
+
+// fail makes err the end of the connection.
+func (c *Conn) fail(err error) error {
+	c.err = connError(err)
+	return c.err
+}
+
+// connError wraps the error of a read or a write that ended a connection.
+func connError(err error) error {
+	if errors.Is(err, io.EOF) {
+		return ErrClosed // the daemon hung up: "EOF" tells nothing more
+	}
+	return fmt.Errorf("%w: %w", ErrClosed, err)
+}

@@ -1,0 +1,79 @@
+// Package ipc is the wire of ipcd and its Go client.
+//
+// ipcd lets the processes of one machine send each other messages and take turns. A program talks to it by
+//
+//   - a [Client]: one connection for all goroutines of a program, on which waiting holds up nothing else;
+//   - a [Conn]: one connection for a short program that does one thing after another, as ipcctl does. It starts no
+//     goroutine and is quick to open;
+//   - any Redis client, of any language: what is on the wire is RESP.
+//
+// The rest of the package is what both ends of the wire share: the tables of codes ([Codes]) and commands ([Commands]),
+// [RequestParser] and the Append functions for the daemon's end, [Decoder] and [Value] for the client's. The codec knows
+// only bytes, and parses commands in place, without allocation unless there are quotes to take out.
+//
+// # Addresses
+//
+// Wherever an address is asked for:
+//
+//	""            $IPCD_SOCKET if that is set, else as "system"
+//	"system"      the system's daemon: /run/ipcd/ipcd.sock
+//	"user"        the user's own daemon: $XDG_RUNTIME_DIR/ipcd/ipcd.sock
+//	"/path"       a socket by its path, which may also be relative; "./user" if it would be taken for one of the above
+//	"unix:/path"  the same
+//	"@name"       a socket in the abstract name space
+//
+// There is no fallback from one to another: a login shell and a cron job must not end up on two daemons and both hold
+// the lock. If nobody answers, the error is a [*DialError], whose Hint says what may help.
+//
+// # The wire
+//
+// A command is an array of strings, or a line typed by hand; a reply is one value, an error begins with a [Code]. On one
+// connection replies come in the order of the commands, so commands may be sent ahead (pipelined). With RESP3 the daemon
+// also sends pushes, which answer nothing; a Client asks for RESP3, a Conn speaks RESP2 until it says HELLO 3. A command
+// that must wait, for a lock, keeps that connection's later commands waiting too, unless it says ASYNC: then it answers
+// at once with a ticket, and its outcome is a push. That is how a Client waits.
+//
+// A command may have as many bytes and words as the daemon's configuration says, by default 1 MiB and 1024
+// ([DefaultLimits]). The daemon hangs up on a longer one, so a Client refuses to send what is over the defaults. A reply
+// may have 64 MiB.
+//
+// # What is promised
+//
+// Messages: a [Subscription] receives what is published after Subscribe has returned, in the one order in which the
+// daemon took it from all publishers, each message once. Two subscriptions of a Client whose filters overlap each
+// receive a message. A message is delivered at most once; one that a subscription did not take out quickly enough is
+// dropped, the oldest first, and counted: [Message].Lost of the next one says how many are missing before it, whether
+// the daemon dropped them or the subscription's own buffer did. A publisher is told in the [Receipt] how many
+// subscriptions were given the message; whether the programs behind them have acted on it, the daemon does not know.
+//
+// Locks: one holder, or several that asked for [Shared]; who asks first is first. Each call of [Client.Lock] is an owner
+// of its own, so two goroutines exclude each other as two programs do, and a goroutine that asks for what it holds
+// waits for itself: bound that with [Wait] or a context. The hold ends with [Lock.Unlock], with the process, or with the
+// connection, whichever is first; [ForProcess] leaves the connection out. The next holder is told how the hold before
+// ended. Lock.Token only ever rises, and lets a resource refuse whoever was overtaken.
+//
+// # Contexts
+//
+// A context bounds the call that it is given to, nothing after that. If it ends while a command is under way, the
+// command may still be carried out, and its reply is dropped. Where that would leave something behind, it is put right:
+// a lock granted to a [Client.Lock] that gave up is given back, a subscription is taken down.
+//
+// # A lost connection
+//
+// A connection ends when either side closes it: the daemon does when it stops, and when it is sent what is not RESP.
+// All calls that wait, and all later ones, then fail with an error that wraps [ErrClosed] and has what the daemon said
+// about it; of a command that was under way nobody knows whether it was carried out. [Client.Done] is closed, and so is
+// [Lock.Lost] of each lock that was bound to the connection: it may be another's by now. Subscriptions give out what they
+// have and then end.
+//
+// A Client does not reconnect. It could not do so unnoticed: locks and messages are lost with a connection, and the
+// program has to decide what that means to it. A program that wants to go on dials again, subscribes again and locks
+// again.
+//
+// # Goroutines
+//
+// A Client has one goroutine, which reads; another exists while the socket is full. Close waits for both. All methods of
+// Client, Subscription and Lock may be called from any goroutine. A command is written by the goroutine that calls, in
+// one write together with those that others added in the meantime. At most 1024 commands of a Client are without a
+// reply; further calls wait. Nothing that a program does not read keeps its Client from reading.
+package ipc

@@ -1,0 +1,271 @@
+package ipc_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ipcd/ipcd/ipc"
+)
+
+func lock(ctx context.Context, c *ipc.Client, name string, options ...ipc.LockOption) *future[*ipc.Lock] {
+	return start(func() (*ipc.Lock, error) { return c.Lock(ctx, name, options...) })
+}
+
+// expectAcquire expects LOCK.ACQUIRE with these words, and returns its owner label, which is any.
+func (s *session) expectAcquire(words ...string) (owner string) {
+	s.t.Helper()
+	got := s.next()
+	if at := slices.Index(got, "OWNER"); at >= 0 && at+1 < len(got) {
+		owner = got[at+1]
+		got = slices.Delete(got, at, at+2)
+	}
+	if want := append([]string{"LOCK.ACQUIRE"}, words...); owner == "" || !slices.Equal(got, want) {
+		s.t.Fatalf("the client sent %q of owner %q, want %q", got, owner, want)
+	}
+	return owner
+}
+
+const grant7 = "%5\r\n+name\r\n+a\r\n+token\r\n:7\r\n+mode\r\n+exclusive\r\n" +
+	"+previous\r\n+killed 9\r\n+abandoned\r\n+pid 3977 (uid 0, backup.service) killed 9\r\n"
+
+func done(ticket, outcome string) string { return ">3\r\n+done\r\n:" + ticket + "\r\n" + outcome }
+
+func TestLock(t *testing.T) {
+	c, s := newFake(t).client()
+	f := lock(context.Background(), c, "a")
+	s.expectAcquire("a", "ASYNC")
+	s.say(":1\r\n" + done("1", grant7))
+	l := f.ok(t)
+	if l.Name != "a" || l.Token != 7 || l.Previous != "killed 9" || l.Abandoned != "pid 3977 (uid 0, backup.service) killed 9" {
+		t.Errorf("%+v", l)
+	}
+	select {
+	case <-l.Lost():
+		t.Error("lost at once")
+	default:
+	}
+
+	unlock := start(func() (struct{}, error) { return struct{}{}, l.Unlock(context.Background()) })
+	s.expect("LOCK.RELEASE", "a", "7")
+	s.say("+OK\r\n")
+	unlock.ok(t)
+	unlock = start(func() (struct{}, error) { return struct{}{}, l.Unlock(context.Background()) })
+	s.expect("LOCK.RELEASE", "a", "7")
+	s.say("-STALE token 7 is not that of a present hold\r\n")
+	unlock.fails(t, ipc.ErrStale)
+	if want := `cannot unlock "a": STALE token 7 is not that of a present hold`; unlock.err.Error() != want {
+		t.Errorf("%q, want %q", unlock.err, want)
+	}
+}
+
+// A deferred Unlock has often a context that has ended.
+func TestUnlockAfterContext(t *testing.T) {
+	c, s := newFake(t).client()
+	f := lock(context.Background(), c, "a")
+	s.expectAcquire("a", "ASYNC")
+	s.say(":1\r\n" + done("1", grant7))
+	l := f.ok(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := l.Unlock(ctx); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	s.expect("LOCK.RELEASE", "a", "7")
+	s.say("+OK\r\n")
+	synchronise(t, c, s)
+}
+
+func TestLockOptions(t *testing.T) {
+	c, s := newFake(t).client()
+	owners := make(map[string]bool)
+	for _, o := range []struct {
+		options []ipc.LockOption
+		words   []string
+	}{
+		{nil, []string{"a", "ASYNC"}},
+		{[]ipc.LockOption{ipc.Shared()}, []string{"a", "SHARED", "ASYNC"}},
+		{[]ipc.LockOption{ipc.ForProcess(), ipc.Why("weekly prune")}, []string{"a", "FOR", "self", "WHY", "weekly prune", "ASYNC"}},
+		{[]ipc.LockOption{ipc.Wait(1500 * time.Millisecond)}, []string{"a", "WAIT", "1500", "ASYNC"}},
+		{[]ipc.LockOption{ipc.Wait(1)}, []string{"a", "WAIT", "1", "ASYNC"}},
+		{[]ipc.LockOption{ipc.Wait(0)}, []string{"a", "WAIT", "0"}},
+		{[]ipc.LockOption{ipc.Wait(-1)}, []string{"a", "WAIT", "0"}},
+	} {
+		f := lock(context.Background(), c, "a", o.options...)
+		owner := s.expectAcquire(o.words...)
+		if owners[owner] {
+			t.Errorf("owner %s again", owner)
+		}
+		owners[owner] = true
+		if o.words[len(o.words)-1] == "ASYNC" {
+			s.say(":1\r\n" + done("1", grant7))
+		} else {
+			s.say(grant7)
+		}
+		if l := f.ok(t); l.Token != 7 {
+			t.Errorf("%+v", l)
+		}
+	}
+}
+
+func TestLockRefused(t *testing.T) {
+	c, s := newFake(t).client()
+	f := start(func() (*ipc.Lock, error) { return c.TryLock(context.Background(), "a", ipc.Shared()) })
+	s.expectAcquire("a", "SHARED", "WAIT", "0")
+	s.say("-BUSY a is held\r\n")
+	f.fails(t, ipc.ErrBusy)
+	if want := `cannot lock "a": BUSY a is held`; f.err.Error() != want {
+		t.Errorf("%q, want %q", f.err, want)
+	}
+
+	f = lock(context.Background(), c, "a+") // at once
+	s.expectAcquire("a+", "ASYNC")
+	s.say("-BADNAME no '+' in a lock's name\r\n")
+	f.fails(t, ipc.ErrBadName)
+
+	f = lock(context.Background(), c, "a", ipc.Wait(time.Second)) // later
+	s.expectAcquire("a", "WAIT", "1000", "ASYNC")
+	s.say(":5\r\n" + done("5", "-TIMEOUT waited 1s\r\n"))
+	f.fails(t, ipc.ErrTimeout)
+}
+
+// Waits of one client are decided in any order.
+func TestLockTickets(t *testing.T) {
+	c, s := newFake(t).client()
+	first := lock(context.Background(), c, "a")
+	s.expectAcquire("a", "ASYNC")
+	s.say(":1\r\n")
+	second := lock(context.Background(), c, "b")
+	s.expectAcquire("b", "ASYNC")
+	s.say(":2\r\n" + done("2", strings.Replace(grant7, ":7", ":8", 1)))
+	if l := second.ok(t); l.Name != "b" || l.Token != 8 {
+		t.Errorf("%+v", l)
+	}
+	s.say(done("1", grant7))
+	if l := first.ok(t); l.Name != "a" || l.Token != 7 {
+		t.Errorf("%+v", l)
+	}
+}
+
+// However a context's end and the daemon's decision cross, nobody waits and nobody holds when Lock has returned.
+func TestLockCancelled(t *testing.T) {
+	t.Run("waiting", func(t *testing.T) {
+		c, s := newFake(t).client()
+		ctx, cancel := context.WithCancel(context.Background())
+		f := lock(ctx, c, "a")
+		s.expectAcquire("a", "ASYNC")
+		s.say(":3\r\n")
+		synchronise(t, c, s)
+		cancel()
+		s.expect("LOCK.CANCEL", "3")
+		s.say(":1\r\n" + done("3", "-CANCELLED\r\n"))
+		f.fails(t, context.Canceled)
+		synchronise(t, c, s)
+	})
+	t.Run("before the ticket came", func(t *testing.T) {
+		c, s := newFake(t).client()
+		ctx, cancel := context.WithCancel(context.Background())
+		f := lock(ctx, c, "a")
+		s.expectAcquire("a", "ASYNC")
+		cancel()
+		f.fails(t, context.Canceled) // only after its patience with the daemon
+		s.say(":3\r\n")
+		s.expect("LOCK.CANCEL", "3")
+		s.say(":1\r\n" + done("3", "-CANCELLED\r\n"))
+		synchronise(t, c, s)
+	})
+	t.Run("granted in the meantime", func(t *testing.T) {
+		c, s := newFake(t).client()
+		ctx, cancel := context.WithCancel(context.Background())
+		f := lock(ctx, c, "a")
+		s.expectAcquire("a", "ASYNC")
+		s.say(":3\r\n")
+		synchronise(t, c, s)
+		cancel()
+		s.expect("LOCK.CANCEL", "3")
+		s.say(done("3", grant7) + ":0\r\n")
+		s.expect("LOCK.RELEASE", "a", "7")
+		s.say("+OK\r\n")
+		f.fails(t, context.Canceled)
+		synchronise(t, c, s)
+	})
+	t.Run("tried", func(t *testing.T) {
+		c, s := newFake(t).client()
+		ctx, cancel := context.WithCancel(context.Background())
+		f := start(func() (*ipc.Lock, error) { return c.TryLock(ctx, "a") })
+		s.expectAcquire("a", "WAIT", "0")
+		cancel()
+		f.fails(t, context.Canceled)
+		s.say(grant7)
+		s.expect("LOCK.RELEASE", "a", "7")
+		s.say("+OK\r\n")
+		synchronise(t, c, s)
+	})
+	t.Run("ended before", func(t *testing.T) {
+		c, s := newFake(t).client()
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		lock(ctx, c, "a").fails(t, context.Canceled)
+		synchronise(t, c, s)
+	})
+	t.Run("race", func(t *testing.T) {
+		c, s := newFake(t).client()
+		for range 200 {
+			ctx, cancel := context.WithCancel(context.Background())
+			f := lock(ctx, c, "a")
+			s.expectAcquire("a", "ASYNC")
+			s.say(":3\r\n")
+			go cancel()
+			s.say(done("3", grant7))
+			l, err := f.wait(t)
+			var unlocked *future[struct{}]
+			if err == nil {
+				unlocked = start(func() (struct{}, error) { return struct{}{}, l.Unlock(context.Background()) })
+			} else if !errors.Is(err, context.Canceled) {
+				t.Fatal(err)
+			}
+			// Either way it is given back.
+			words := s.next()
+			if words[0] == "LOCK.CANCEL" {
+				s.say(":0\r\n")
+				words = s.next()
+			}
+			if !slices.Equal(words, []string{"LOCK.RELEASE", "a", "7"}) {
+				t.Fatalf("the client sent %q", words)
+			}
+			s.say("+OK\r\n")
+			if unlocked != nil {
+				unlocked.ok(t)
+			}
+		}
+	})
+}
+
+func TestLockLost(t *testing.T) {
+	c, s := newFake(t).client()
+	bound := lock(context.Background(), c, "a")
+	s.expectAcquire("a", "ASYNC")
+	s.say(":1\r\n" + done("1", grant7))
+	free := lock(context.Background(), c, "b", ipc.ForProcess())
+	s.expectAcquire("b", "FOR", "self", "ASYNC")
+	s.say(":2\r\n" + done("2", grant7))
+	queued := lock(context.Background(), c, "c")
+	s.expectAcquire("c", "ASYNC")
+	s.say(":3\r\n")
+	asked := lock(context.Background(), c, "d")
+	s.expectAcquire("d", "ASYNC")
+	l := bound.ok(t)
+	if free.ok(t).Lost() != nil {
+		t.Error("a hold of the process is lost with a connection")
+	}
+	s.hangUp()
+	wait(t, l.Lost())
+	queued.fails(t, ipc.ErrClosed)
+	asked.fails(t, ipc.ErrClosed)
+	if err := l.Unlock(context.Background()); !errors.Is(err, ipc.ErrClosed) {
+		t.Error(err)
+	}
+}

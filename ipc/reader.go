@@ -1,0 +1,196 @@
+package ipc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+)
+
+// A call is a command whose outcome has not come.
+type call struct {
+	result chan result // has room for the one result, so that the reader never waits for the caller
+	slot   bool        // has a slot of the client
+	feed   *feed       // BUS.SUB: what it is for
+	next   *call       // in the queue
+
+	// LOCK.ACQUIRE. Guarded by Client.mu.
+	lock     string // the name
+	ticket   string // of the wait; "" before the daemon gave one
+	unwanted bool   // the caller gave up: a grant that comes nevertheless is to be given back
+}
+
+type result struct {
+	value Value
+	err   error
+}
+
+func newCall() *call { return &call{result: make(chan result, 1)} }
+
+func (cl *call) wait(ctx context.Context) (Value, error) {
+	select {
+	case r := <-cl.result:
+		return r.value, r.err
+	case <-ctx.Done():
+		return Value{}, ctx.Err()
+	}
+}
+
+// A queue is first in, first out.
+type queue struct{ first, last *call }
+
+func (q *queue) push(cl *call) {
+	if q.first == nil {
+		q.first = cl
+	} else {
+		q.last.next = cl
+	}
+	q.last = cl
+}
+
+func (q *queue) pop() *call {
+	cl := q.first
+	if cl != nil {
+		q.first, cl.next = cl.next, nil
+	}
+	return cl
+}
+
+// read is the one goroutine that reads: it gives each reply to the first call that waits for one, and each push to
+// whom it concerns. It never waits for anything but the daemon.
+func (c *Client) read() {
+	for {
+		v, err := c.dec.Decode()
+		if err == nil && v.Kind == KindPush {
+			err = c.push(v)
+		} else if err == nil {
+			err = c.reply(v)
+		}
+		if err != nil {
+			c.end(err)
+			return
+		}
+	}
+}
+
+func (c *Client) reply(v Value) error {
+	c.mu.Lock()
+	defer c.flushAndUnlock()
+	cl := c.pending.pop()
+	if cl == nil {
+		if v.Kind != KindError {
+			return &ProtoError{"a reply to no command"}
+		}
+		c.reason = v.Err() // so the daemon is about to hang up
+		return nil
+	}
+	if cl.slot {
+		<-c.slots
+	}
+	switch {
+	case cl.lock != "" && v.Kind == KindInt:
+		c.queuedLocked(cl, v.Int)
+		return nil
+	case cl.feed != nil:
+		c.subscribedLocked(cl.feed, v.Err())
+	}
+	c.finishLocked(cl, v)
+	return nil
+}
+
+// queuedLocked is told the ticket of a wait for a lock.
+func (c *Client) queuedLocked(cl *call, ticket int64) {
+	cl.ticket = strconv.FormatInt(ticket, 10)
+	c.tickets[ticket] = cl
+	if cl.unwanted {
+		c.cancelLocked(cl)
+	}
+}
+
+func (c *Client) cancelLocked(cl *call) { c.postLocked(newCall(), "LOCK.CANCEL", cl.ticket) }
+
+// finishLocked hands the outcome to whoever waits for it, and gives back a lock that nobody waits for any more.
+func (c *Client) finishLocked(cl *call, v Value) {
+	err := v.Err()
+	if refusal := (*Error)(nil); errors.As(err, &refusal) && refusal.Code.Info().Closes {
+		c.reason = refusal
+	}
+	if cl.unwanted && v.Kind == KindMap {
+		c.giveBackLocked(cl, v)
+	}
+	cl.result <- result{v, err}
+}
+
+func (c *Client) giveBackLocked(cl *call, grant Value) {
+	c.postLocked(newCall(), "LOCK.RELEASE", cl.lock, grant.Get("token").Text())
+}
+
+var errBadPush = &ProtoError{"malformed push"}
+
+// push handles what comes unasked. A push of a kind that this version does not know is for others to understand.
+func (c *Client) push(v Value) error {
+	if len(v.Elems) == 0 {
+		return errBadPush
+	}
+	switch args := v.Elems[1:]; v.Elems[0].Str {
+	case "bus.message":
+		return c.message(args)
+	case "bus.lost":
+		return c.lost(args)
+	case "done":
+		return c.decided(args)
+	}
+	return nil
+}
+
+// decided is the outcome of a wait.
+func (c *Client) decided(args []Value) error {
+	if len(args) != 2 {
+		return errBadPush
+	}
+	c.mu.Lock()
+	defer c.flushAndUnlock()
+	if cl, ok := c.tickets[args[0].Int]; ok {
+		delete(c.tickets, args[0].Int)
+		c.finishLocked(cl, args[1])
+	}
+	return nil
+}
+
+// end makes err, of a read unless it is ErrClosed, the end of the connection and tells all who wait. Only the first
+// call has an effect.
+func (c *Client) end(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return
+	}
+	switch {
+	case errors.Is(err, ErrClosed):
+		c.err = ErrClosed
+	case c.reason != nil:
+		c.err = fmt.Errorf("%w: %w", ErrClosed, c.reason)
+	case c.broken != nil && errors.Is(err, os.ErrDeadlineExceeded):
+		c.err = connError(c.broken)
+	default:
+		c.err = connError(err)
+	}
+	c.file.Close()
+	for cl := c.pending.pop(); cl != nil; cl = c.pending.pop() {
+		if cl.feed != nil {
+			c.subscribedLocked(cl.feed, c.err)
+		}
+		cl.result <- result{err: c.err}
+	}
+	for _, cl := range c.tickets {
+		cl.result <- result{err: c.err}
+	}
+	for _, f := range c.feeds {
+		for _, s := range f.subscriptions {
+			s.end(c.err)
+		}
+	}
+	c.tickets, c.feeds = nil, nil
+	close(c.done)
+}

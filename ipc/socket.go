@@ -1,0 +1,86 @@
+package ipc
+
+import (
+	"errors"
+	"io"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A socket reads and writes a non-blocking descriptor and waits with poll(2). For one goroutine that does one thing
+// after another this takes fewer system calls than an os.File, and the runtime's poller need not be set up, which a
+// program that lives a millisecond would feel.
+type socket struct {
+	fd       int
+	deadline time.Time // zero: none
+}
+
+func (s *socket) Read(p []byte) (int, error) {
+	for {
+		n, err := unix.Read(s.fd, p)
+		switch {
+		case err == nil && n == 0:
+			return 0, io.EOF
+		case err == nil:
+			return n, nil
+		case errors.Is(err, unix.EAGAIN):
+			if err := s.wait(unix.POLLIN); err != nil {
+				return 0, err
+			}
+		case !errors.Is(err, unix.EINTR):
+			return 0, err
+		}
+	}
+}
+
+// send writes all of p, with descriptors beside its first byte.
+func (s *socket) send(p []byte, rights []byte) error {
+	for len(p) > 0 {
+		// MSG_NOSIGNAL: a program may have set SIGPIPE to kill it, for its output's sake.
+		n, err := unix.SendmsgN(s.fd, p, rights, nil, unix.MSG_NOSIGNAL)
+		switch {
+		case err == nil:
+			p, rights = p[n:], nil
+		case errors.Is(err, unix.EAGAIN):
+			if err := s.wait(unix.POLLOUT); err != nil {
+				return err
+			}
+		case !errors.Is(err, unix.EINTR):
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *socket) wait(events int16) error {
+	fds := []unix.PollFd{{Fd: int32(s.fd), Events: events}}
+	for {
+		timeout := -1
+		if !s.deadline.IsZero() {
+			// Rounded up, so as not to spin through the last millisecond.
+			left := time.Until(s.deadline) + time.Millisecond - 1
+			if left < time.Millisecond {
+				return os.ErrDeadlineExceeded
+			}
+			timeout = int(min(left, time.Hour) / time.Millisecond)
+		}
+		n, err := unix.Poll(fds, timeout)
+		if n > 0 {
+			return nil // an error or a hang-up is for the next read or write to tell
+		}
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}
+
+func (s *socket) close() error {
+	if s.fd < 0 {
+		return os.ErrClosed
+	}
+	err := unix.Close(s.fd)
+	s.fd = -1
+	return err
+}

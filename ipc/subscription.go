@@ -1,0 +1,252 @@
+package ipc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"sync"
+	"time"
+)
+
+// A Message is one message of the bus as a subscription receives it.
+type Message struct {
+	Topic   string
+	Payload []byte // may be shared with other subscriptions: not to be changed
+	Seq     uint64 // of the publication, by the daemon
+	Time    time.Time
+
+	// The sender, as the kernel told the daemon.
+	PID  int
+	UID  int
+	Unit string // systemd unit, "" if none
+
+	// Lost is the number of messages that were dropped between the message received before this one and this one,
+	// by the daemon or by the subscription's own buffer, because they were not taken out quickly enough.
+	Lost uint64
+}
+
+// ErrUnsubscribed is what [Subscription.Next] fails with after [Subscription.Close].
+var ErrUnsubscribed = errors.New("subscription is closed")
+
+// A SubscribeOption changes what [Client.Subscribe] does.
+type SubscribeOption func(*Subscription)
+
+// BufferSize is how many messages (4096), and how many bytes of payload (16 MiB), a subscription keeps for the program
+// to take out. If more come, the oldest are dropped; see [Message].Lost. One message is kept whatever its size.
+func BufferSize(messages, bytes int) SubscribeOption {
+	return func(s *Subscription) { s.maxMessages, s.maxBytes = max(messages, 1), bytes }
+}
+
+// A feed is one BUS.SUB on the wire and those who share it.
+type feed struct {
+	filter        string
+	subscriptions []*Subscription
+	ready         chan struct{} // closed when the daemon has answered
+	err           error         // what it answered
+}
+
+// A Subscription receives the messages whose topic its filter matches, in the order in which the daemon took them. It
+// may be used by any number of goroutines; each message goes to one of them.
+type Subscription struct {
+	client      *Client
+	filter      string
+	maxMessages int
+	maxBytes    int
+	wake        chan struct{} // holds a token if there may be a message
+	ended       chan struct{}
+
+	mu    sync.Mutex
+	buf   []Message // a ring of count messages from first on; it grows up to maxMessages
+	first int
+	count int
+	bytes int    // payload in buf
+	lost  uint64 // since the newest message in buf
+	err   error  // why there will be no more
+}
+
+// Subscribe begins to receive the messages whose topic matches filter. When it returns, the daemon has taken the
+// subscription down: whatever is published later is received. Subscriptions of one Client to the same filter share
+// one in the daemon, and each receives every message.
+func (c *Client) Subscribe(ctx context.Context, filter string, options ...SubscribeOption) (*Subscription, error) {
+	s := &Subscription{
+		client:      c,
+		filter:      filter,
+		maxMessages: 4096,
+		maxBytes:    16 << 20,
+		wake:        make(chan struct{}, 1),
+		ended:       make(chan struct{}),
+	}
+	for _, option := range options {
+		option(s)
+	}
+	if err := c.subscribe(ctx, s); err != nil {
+		s.Close()
+		return nil, fmt.Errorf("cannot subscribe to %q: %w", filter, err)
+	}
+	return s, nil
+}
+
+func (c *Client) subscribe(ctx context.Context, s *Subscription) error {
+	c.mu.Lock()
+	if c.err != nil {
+		defer c.mu.Unlock()
+		return c.err
+	}
+	f := c.feeds[s.filter]
+	if f == nil {
+		// Entered before the daemon answers: the first messages may come together with its answer.
+		f = &feed{filter: s.filter, ready: make(chan struct{})}
+		cl := newCall()
+		cl.feed = f
+		if err := c.appendLocked(cl, func(b []byte) []byte { return AppendCommand(b, "BUS.SUB", s.filter) }); err != nil {
+			defer c.mu.Unlock()
+			return err
+		}
+		c.feeds[s.filter] = f
+	}
+	f.subscriptions = append(f.subscriptions, s)
+	c.flushAndUnlock()
+	select {
+	case <-f.ready:
+		return f.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// subscribedLocked is told the daemon's answer to BUS.SUB.
+func (c *Client) subscribedLocked(f *feed, err error) {
+	if err != nil && c.feeds[f.filter] == f {
+		delete(c.feeds, f.filter)
+	}
+	f.err = err
+	close(f.ready)
+}
+
+// Close ends the subscription. What it has not given out yet is dropped.
+func (s *Subscription) Close() {
+	c := s.client
+	c.mu.Lock()
+	if f := c.feeds[s.filter]; f != nil {
+		f.subscriptions = slices.DeleteFunc(f.subscriptions, func(other *Subscription) bool { return other == s })
+		if len(f.subscriptions) == 0 {
+			delete(c.feeds, s.filter)
+			c.postLocked(newCall(), "BUS.UNSUB", s.filter)
+		}
+	}
+	c.flushAndUnlock()
+	s.end(ErrUnsubscribed)
+	s.mu.Lock()
+	s.buf, s.first, s.count, s.bytes = nil, 0, 0, 0
+	s.mu.Unlock()
+}
+
+// end says that no message will follow those in the buffer.
+func (s *Subscription) end(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err == nil {
+		s.err = err
+		close(s.ended)
+	}
+}
+
+// Filter is what it was subscribed with.
+func (s *Subscription) Filter() string { return s.filter }
+
+// Next returns the next message as soon as there is one. After the connection ended it returns what came before that,
+// then an error that wraps [ErrClosed].
+func (s *Subscription) Next(ctx context.Context) (Message, error) {
+	for {
+		s.mu.Lock()
+		if s.count > 0 {
+			m := s.pop()
+			if s.count > 0 {
+				s.signal() // for another that waits
+			}
+			s.mu.Unlock()
+			return m, nil
+		}
+		err := s.err
+		s.mu.Unlock()
+		if err != nil {
+			return Message{}, err
+		}
+		select {
+		case <-s.wake:
+		case <-s.ended:
+		case <-ctx.Done():
+			return Message{}, ctx.Err()
+		}
+	}
+}
+
+// Messages iterates over the messages until [Subscription.Close]. If ctx or the connection ends before, the last pair
+// has the error and no message.
+func (s *Subscription) Messages(ctx context.Context) iter.Seq2[Message, error] {
+	return func(yield func(Message, error) bool) {
+		for {
+			m, err := s.Next(ctx)
+			if errors.Is(err, ErrUnsubscribed) || !yield(m, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// deliver puts a message into the buffer, dropping the oldest ones if it has no room.
+func (s *Subscription) deliver(m Message) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return
+	}
+	m.Lost = s.lost
+	s.lost = 0
+	for s.count > 0 && (s.count == s.maxMessages || s.bytes+len(m.Payload) > s.maxBytes) {
+		dropped := s.pop()
+		if s.count > 0 {
+			s.buf[s.first].Lost += dropped.Lost + 1
+		} else {
+			m.Lost += dropped.Lost + 1
+		}
+	}
+	if s.count == len(s.buf) {
+		s.grow()
+	}
+	s.buf[(s.first+s.count)%len(s.buf)] = m
+	s.count++
+	s.bytes += len(m.Payload)
+	s.signal()
+}
+
+func (s *Subscription) missed(n uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lost += n
+}
+
+func (s *Subscription) pop() Message {
+	m := s.buf[s.first]
+	s.buf[s.first] = Message{}
+	s.first = (s.first + 1) % len(s.buf)
+	s.count--
+	s.bytes -= len(m.Payload)
+	return m
+}
+
+func (s *Subscription) grow() {
+	buf := make([]Message, min(max(2*len(s.buf), 16), s.maxMessages))
+	n := copy(buf, s.buf[s.first:])
+	copy(buf[n:], s.buf[:s.first])
+	s.buf, s.first = buf, 0
+}
+
+func (s *Subscription) signal() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}

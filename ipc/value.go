@@ -1,0 +1,294 @@
+package ipc
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"math"
+	"strconv"
+	"strings"
+)
+
+// A Kind is the type of a RESP value, as its first byte on the wire says.
+type Kind byte
+
+// The kinds. RESP2 knows the first five.
+const (
+	KindSimple   Kind = '+'
+	KindError    Kind = '-'
+	KindInt      Kind = ':'
+	KindBulk     Kind = '$'
+	KindArray    Kind = '*'
+	KindNull     Kind = '_'
+	KindBool     Kind = '#'
+	KindDouble   Kind = ','
+	KindBigInt   Kind = '('
+	KindBulkErr  Kind = '!' // is turned into KindError when read
+	KindVerbatim Kind = '='
+	KindMap      Kind = '%'
+	KindSet      Kind = '~'
+	KindPush     Kind = '>'
+	kindAttr     Kind = '|' // read and dropped
+)
+
+// A Value is one reply, or a part of one. Its zero value is a null.
+type Value struct {
+	Kind  Kind
+	Str   string  // simple, bulk, verbatim (without its "txt:"), big integer; an error's line
+	Int   int64   // integer; 1 for true
+	Float float64 // double
+	Elems []Value // array, set, push; a map's keys and values in turn
+}
+
+// IsNull reports whether v is the absence of a value.
+func (v Value) IsNull() bool { return v.Kind == KindNull || v.Kind == 0 }
+
+// Err is the *Error that v is, or nil.
+func (v Value) Err() error {
+	if v.Kind != KindError {
+		return nil
+	}
+	return parseError(v.Str)
+}
+
+// Text is v as a string where it is a scalar: "" for a null, digits for a number.
+func (v Value) Text() string {
+	switch v.Kind {
+	case KindInt:
+		return strconv.FormatInt(v.Int, 10)
+	case KindBool:
+		return strconv.FormatBool(v.Int == 1)
+	case KindDouble:
+		return strconv.FormatFloat(v.Float, 'g', -1, 64)
+	}
+	return v.Str
+}
+
+// Get is the value of key in a map, or in an array of keys and values, which is what a map becomes in RESP2. It is a
+// null if there is none.
+func (v Value) Get(key string) Value {
+	for i := 0; i+1 < len(v.Elems); i += 2 {
+		if v.Elems[i].Str == key {
+			return v.Elems[i+1]
+		}
+	}
+	return Value{}
+}
+
+// A Decoder reads replies from a stream. It knows only bytes.
+type Decoder struct {
+	r      *bufio.Reader
+	limits Limits
+	left   int // bytes that the value being read may still have
+}
+
+// NewDecoder returns a decoder that reads from r and refuses values beyond limits.
+func NewDecoder(r io.Reader, limits Limits) *Decoder {
+	return &Decoder{r: bufio.NewReaderSize(r, 16<<10), limits: limits}
+}
+
+// Buffered is the number of bytes read from the stream but not decoded yet.
+func (d *Decoder) Buffered() int { return d.r.Buffered() }
+
+// Wait returns when at least one byte is there to decode. A value is decoded only in whole, so one who reads with a
+// deadline waits here and decodes without.
+func (d *Decoder) Wait() error {
+	_, err := d.r.Peek(1)
+	return err
+}
+
+// Decode reads one value. Errors are those of the stream, io.ErrUnexpectedEOF if it ended inside a value, or a
+// [*ProtoError]; after any but io.EOF the stream is of no more use.
+func (d *Decoder) Decode() (Value, error) {
+	d.left = d.limits.Frame
+	v, err := d.value(0)
+	if errors.Is(err, io.EOF) && d.left != d.limits.Frame {
+		err = io.ErrUnexpectedEOF
+	}
+	return v, err
+}
+
+var (
+	errTooDeep   = &ProtoError{"aggregates nested deeper than the limit"}
+	errTooMany   = &ProtoError{"more elements than the limit"}
+	errBadValue  = &ProtoError{"malformed value"}
+	errUnknownTy = &ProtoError{"unknown type of value"}
+)
+
+func (d *Decoder) value(depth int) (Value, error) {
+	if depth > d.limits.Depth {
+		return Value{}, errTooDeep
+	}
+	line, err := d.line()
+	if err != nil {
+		return Value{}, err
+	}
+	if len(line) == 0 {
+		return Value{}, errBadValue
+	}
+	kind, rest := Kind(line[0]), line[1:]
+	switch kind {
+	case KindSimple, KindError, KindBigInt:
+		return Value{Kind: kind, Str: string(rest)}, nil
+	case KindInt:
+		n, err := strconv.ParseInt(string(rest), 10, 64)
+		if err != nil {
+			return Value{}, errBadValue
+		}
+		return Value{Kind: kind, Int: n}, nil
+	case KindDouble:
+		f, err := strconv.ParseFloat(string(rest), 64)
+		if err != nil && !math.IsInf(f, 0) {
+			return Value{}, errBadValue
+		}
+		return Value{Kind: kind, Float: f}, nil
+	case KindNull:
+		if len(rest) > 0 {
+			return Value{}, errBadValue
+		}
+		return Value{Kind: kind}, nil
+	case KindBool:
+		switch string(rest) {
+		case "t":
+			return Value{Kind: kind, Int: 1}, nil
+		case "f":
+			return Value{Kind: kind}, nil
+		}
+		return Value{}, errBadValue
+	case KindBulk, KindBulkErr, KindVerbatim:
+		return d.bulk(kind, rest)
+	case KindArray, KindSet, KindPush, KindMap, kindAttr:
+		return d.aggregate(kind, rest, depth)
+	}
+	return Value{}, errUnknownTy
+}
+
+func (d *Decoder) bulk(kind Kind, head []byte) (Value, error) {
+	n, err := d.length(head)
+	if err != nil {
+		return Value{}, err
+	}
+	if n < 0 && kind == KindBulk {
+		return Value{Kind: KindNull}, nil
+	}
+	if n < 0 {
+		return Value{}, errBadLength
+	}
+	if n > d.left-2 {
+		return Value{}, errTooLarge
+	}
+	d.left -= n + 2
+	text, err := d.text(n)
+	if err != nil {
+		return Value{}, unexpected(err)
+	}
+	switch kind {
+	case KindBulkErr:
+		kind = KindError
+	case KindVerbatim:
+		if n < 4 || text[3] != ':' {
+			return Value{}, errBadValue
+		}
+		text = text[4:]
+	}
+	return Value{Kind: kind, Str: text}, nil
+}
+
+// text reads n bytes and the CR LF after them.
+func (d *Decoder) text(n int) (string, error) {
+	var text string
+	if n <= d.r.Size() { // one copy, out of the buffer
+		data, err := d.r.Peek(n)
+		if err != nil {
+			return "", err
+		}
+		text = string(data)
+		if _, err := d.r.Discard(n); err != nil {
+			return "", err
+		}
+	} else { // room is made for what arrives, not for what the head promises
+		var b strings.Builder
+		b.Grow(min(n, 1<<20))
+		if _, err := io.CopyN(&b, d.r, int64(n)); err != nil {
+			return "", err
+		}
+		text = b.String()
+	}
+	end, err := d.r.Peek(2)
+	if err != nil {
+		return "", err
+	}
+	if end[0] != '\r' || end[1] != '\n' {
+		return "", errNoCRLF
+	}
+	_, err = d.r.Discard(2)
+	return text, err
+}
+
+func (d *Decoder) aggregate(kind Kind, head []byte, depth int) (Value, error) {
+	n, err := d.length(head)
+	if err != nil {
+		return Value{}, err
+	}
+	if n < 0 && kind == KindArray {
+		return Value{Kind: KindNull}, nil
+	}
+	if n < 0 {
+		return Value{}, errBadLength
+	}
+	if n > d.limits.Words {
+		return Value{}, errTooMany
+	}
+	if kind == KindMap || kind == kindAttr {
+		n *= 2
+	}
+	// As for long texts, room is made for what arrives.
+	v := Value{Kind: kind, Elems: make([]Value, 0, min(n, 64))}
+	for range n {
+		e, err := d.value(depth + 1)
+		if err != nil {
+			return Value{}, unexpected(err)
+		}
+		v.Elems = append(v.Elems, e)
+	}
+	if kind == kindAttr { // says something about the value that follows
+		return d.value(depth + 1)
+	}
+	return v, nil
+}
+
+func (d *Decoder) length(head []byte) (int, error) {
+	n, err := strconv.ParseInt(string(head), 10, 32)
+	if err != nil || n < -1 {
+		return 0, errBadLength
+	}
+	return int(n), nil
+}
+
+// line reads up to CR LF, which it leaves out. The slice is valid until the next read.
+func (d *Decoder) line() ([]byte, error) {
+	line, err := d.r.ReadSlice('\n')
+	if errors.Is(err, bufio.ErrBufferFull) {
+		return nil, errTooLarge // no line of this protocol is that long
+	}
+	if err != nil {
+		if len(line) > 0 {
+			err = unexpected(err)
+		}
+		return nil, err
+	}
+	if d.left -= len(line); d.left < 0 {
+		return nil, errTooLarge
+	}
+	if len(line) < 2 || line[len(line)-2] != '\r' {
+		return nil, errBadValue
+	}
+	return line[:len(line)-2], nil
+}
+
+func unexpected(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
