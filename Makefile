@@ -1,0 +1,112 @@
+# ipcd. "make help" lists the targets.
+
+# What a package build sets: make install DESTDIR=/tmp/stage PREFIX=/usr
+PREFIX     ?= /usr
+DESTDIR    ?=
+SYSCONFDIR ?= /etc
+BINDIR     ?= $(PREFIX)/bin
+UNITDIR    ?= $(PREFIX)/lib/systemd/system
+USERUNITDIR ?= $(PREFIX)/lib/systemd/user
+SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
+MANDIR     ?= $(PREFIX)/share/man
+BASHDIR    ?= $(PREFIX)/share/bash-completion/completions
+ZSHDIR     ?= $(PREFIX)/share/zsh/$(if $(and $(filter /usr,$(PREFIX)),$(wildcard /etc/debian_version)),vendor-completions,site-functions)
+FISHDIR    ?= $(PREFIX)/share/fish/vendor_completions.d
+
+# In a tarball there is no git: say make VERSION=v1.2.3 there.
+VERSION ?= $(if $(wildcard .git),$(shell git describe --tags --always --dirty 2>/dev/null))
+
+UNITS     := $(notdir $(wildcard packaging/systemd/*.socket packaging/systemd/*.service))
+USERUNITS := $(notdir $(wildcard packaging/systemd/user/*.socket packaging/systemd/user/*.service))
+
+GO    ?= go
+LINT  := $(GO) tool -modfile=$(CURDIR)/tools/go.mod golangci-lint
+BUILD := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false \
+	-ldflags "-s -w -X github.com/ipcd/ipcd/internal/version.stamp=$(VERSION)"
+
+# The race detector needs a C compiler; make test RACE= does without. A cached result says nothing about this machine's
+# kernel, systemd and Redis, so nothing is taken from the cache.
+RACE ?= -race
+TEST := $(CURDIR)/test/setup $(GO) test -count=1 $(RACE)
+
+# A count, not a time: up to Go 1.26 a time may run out "with an error" where nothing was found (go.dev/issue/75804).
+FUZZ ?= 300000x
+
+# Modules: this one, and the one that keeps other people's clients out of our go.mod.
+MODULES := . $(patsubst %/go.mod,%,$(wildcard test/*/go.mod))
+
+.DEFAULT_GOAL := build
+.NOTPARALLEL:
+.PHONY: help build demo test fuzz check fmt fmt-check vet lint shellcheck generate generated tidy bench cover install clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
+
+build: ## bin/ipcd and bin/ipcctl, static
+	@mkdir -p bin
+	$(BUILD) -o bin/ ./cmd/ipcd ./cmd/ipcctl
+
+demo: build ## a story on this repository's own files, checked at its end
+	@$(GO) build -C test/conformance -trimpath -o $(CURDIR)/bin/redis-publish ./redis-publish
+	@test/demo/run
+
+test: build ## all tests, under the race detector, and a short run of each fuzz target
+	$(TEST) ./...
+	test/fuzz $(FUZZ)
+	@for m in $(filter-out .,$(MODULES)); do echo "cd $$m && go test $(RACE) ./..."; (cd $$m && $(TEST) ./...) || exit; done
+
+fuzz: ## each fuzz target, FUZZ=10m long or FUZZ=1000000x often
+	test/fuzz $(FUZZ)
+
+check: fmt-check vet lint shellcheck generated tidy test ## exactly what CI runs
+
+fmt: ## format all Go code
+	gofmt -w $(shell find . -name '*.go' -not -path '*/testdata/*')
+
+fmt-check:
+	@out=$$(gofmt -l .) && if [ -n "$$out" ]; then echo "not formatted (make fmt):"; echo "$$out"; exit 1; fi
+
+vet:
+	@for m in $(MODULES); do echo "cd $$m && go vet ./..."; (cd $$m && $(GO) vet ./...) || exit; done
+
+lint: ## golangci-lint, as pinned in tools/go.mod
+	@for m in $(MODULES); do echo "cd $$m && golangci-lint run"; (cd $$m && $(LINT) run ./...) || exit; done
+
+shellcheck: ## all shell scripts
+	@test/setup test/shellcheck
+
+generate: ## renew what is made from the command table
+	$(GO) generate ./...
+
+generated:
+	@test/generated
+
+tidy:
+	@for m in $(MODULES); do echo "cd $$m && go mod tidy -diff"; (cd $$m && $(GO) mod tidy -diff) || exit; done
+
+bench: build ## benchmarks; BASE=ref compares the Go benchmarks with those of a commit
+ifdef BASE
+	test/bench-compare $(BASE)
+else
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+	$(GO) run ./test/bench
+endif
+
+cover: ## coverage of the Go tests; look at it by go tool cover -html=cover.out
+	test/setup $(GO) test -coverpkg=./... -coverprofile=cover.out ./...
+	@$(GO) tool cover -func=cover.out | tail -1
+
+install: build ## honours DESTDIR, PREFIX, SYSCONFDIR, UNITDIR, …; keeps an ipcd.toml that is there
+	install -D -t $(DESTDIR)$(BINDIR) bin/ipcd bin/ipcctl
+	install -Dm644 -t $(DESTDIR)$(UNITDIR) packaging/systemd/*.socket packaging/systemd/*.service
+	install -Dm644 -t $(DESTDIR)$(USERUNITDIR) packaging/systemd/user/*.socket packaging/systemd/user/*.service
+	sed -i 's|/usr/bin/|$(BINDIR)/|g' $(addprefix $(DESTDIR)$(UNITDIR)/,$(UNITS)) $(addprefix $(DESTDIR)$(USERUNITDIR)/,$(USERUNITS))
+	install -Dm644 -t $(DESTDIR)$(SYSUSERSDIR) packaging/sysusers/ipcd.conf
+	[ -e $(DESTDIR)$(SYSCONFDIR)/ipcd/ipcd.toml ] || install -Dm644 -t $(DESTDIR)$(SYSCONFDIR)/ipcd packaging/ipcd.toml
+	for m in packaging/man/*.[1-8]; do install -Dm644 -t $(DESTDIR)$(MANDIR)/man$${m##*.} $$m || exit; done
+	install -Dm644 packaging/completions/ipcctl.bash $(DESTDIR)$(BASHDIR)/ipcctl
+	install -Dm644 -t $(DESTDIR)$(ZSHDIR) packaging/completions/_ipcctl
+	install -Dm644 -t $(DESTDIR)$(FISHDIR) packaging/completions/ipcctl.fish
+
+clean: ## remove what was built
+	rm -rf bin cover.out

@@ -1,0 +1,156 @@
+package archtest
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// A layer says what one package, and those below it in the tree, may import besides the standard library and itself.
+type layer struct {
+	path  string   // inside the module
+	may   []string // packages of this module by their path in it, others by their full path
+	never []string // of the standard library; "encoding/..." is encoding and all below
+	why   string
+}
+
+const xsys = "golang.org/x/sys/unix"
+
+// impure is what an engine never imports. io is looked at by use: see source_test.go.
+var impure = []string{"net/...", "os/...", "log/...", "sync/...", "context", "encoding/...", "syscall", "unsafe", "math/rand/..."}
+
+const whyPure = "an engine is pure (no I/O, lock, clock or randomness), so that tests, replays and the daemon run the same code"
+
+var layers = []layer{
+	{path: "cmd/ipcd", may: []string{"internal/daemon"},
+		why: "a main is one call, so that test/script can run the same program inside a test"},
+	{path: "cmd/ipcctl", may: []string{"internal/cli"},
+		why: "a main is one call, so that test/script can run the same program inside a test"},
+
+	{path: "internal/daemon", may: []string{"internal/server", "internal/config", "internal/peer", "internal/state",
+		"internal/version", "ipc", "systemd", "bus", "lockmgr", xsys},
+		why: "the composition root wires the parts together and is itself used by cmd/ipcd alone"},
+	{path: "internal/server", may: []string{"bus", "lockmgr", "internal/peer", "internal/version", "ipc", xsys},
+		why: "the loop calls the engines and carries out their effects; configuration and systemd are handed to it from above"},
+	{path: "internal/config", may: []string{"ipc", "github.com/BurntSushi/toml", "github.com/fsnotify/fsnotify"},
+		why: "configuration is read and checked here, and applied by internal/daemon"},
+	{path: "internal/peer", may: []string{"systemd", xsys},
+		why: "who a peer is comes from the kernel; what it may do is decided above"},
+	{path: "internal/state", may: []string{xsys},
+		why: "what is kept is numbers and bytes here; what they mean is known above"},
+	{path: "systemd", may: []string{xsys, "github.com/coreos/go-systemd/v22/..."},
+		why: "a public package about systemd knows nothing of ipcd"},
+
+	{path: "bus", never: impure, why: whyPure},
+	{path: "lockmgr", never: impure, why: whyPure},
+
+	{path: "ipc", may: []string{xsys},
+		why: "the wire and its client stand alone: other programs import them"},
+	{path: "internal/cli", may: []string{"ipc", "internal/version", xsys},
+		why: "ipcctl is a client like any other: what it needs is on the wire"},
+
+	{path: "internal/gen", may: []string{"internal/cli", "ipc"},
+		why: "documents are made from the tables of ipc and internal/cli, which know nothing of it"},
+
+	{path: "internal/version", why: "everybody may import it, so it imports nobody"},
+	{path: "internal/testenv", may: []string{xsys}, why: "every test may import it, so it imports nothing of ours"},
+	{path: "internal/transcript", why: "it runs what documents show, whatever that is"},
+	{path: "internal/archtest", why: "it looks at the code from outside"},
+}
+
+// unrestricted are the folders whose packages are no part of what is installed.
+var unrestricted = []string{"test"}
+
+func TestLayers(t *testing.T) {
+	report(t, checkLayers(load(t, "./..."), layers))
+}
+
+// checkLayers returns one line for each import that no layer allows, and for each package that has no layer.
+func checkLayers(pkgs []pkg, layers []layer) []string {
+	var problems []string
+	for _, p := range pkgs {
+		if slices.ContainsFunc(unrestricted, func(dir string) bool { return within(p.local(), dir) }) {
+			continue
+		}
+		l := layerOf(layers, p.local())
+		if l == nil {
+			problems = append(problems, fmt.Sprintf(
+				"%s has no row in the table of internal/archtest/layers_test.go: add one that says what it may import, and why", p.local()))
+			continue
+		}
+		for _, imp := range p.Imports {
+			if !l.allows(imp) {
+				problems = append(problems, fmt.Sprintf("%s must not import %s: %s", p.local(), imp, l.why))
+			}
+		}
+	}
+	return problems
+}
+
+func (l *layer) allows(imp string) bool {
+	local, ours := strings.CutPrefix(imp, module+"/")
+	switch {
+	case ours:
+		return within(local, l.path) || slices.ContainsFunc(l.may, func(m string) bool { return within(local, m) })
+	case isStd(imp):
+		return !matchesAny(l.never, imp)
+	default:
+		return matchesAny(l.may, imp)
+	}
+}
+
+// layerOf finds the row with the longest path that contains the package.
+func layerOf(layers []layer, local string) *layer {
+	var best *layer
+	for i := range layers {
+		if l := &layers[i]; within(local, l.path) && (best == nil || len(l.path) > len(best.path)) {
+			best = l
+		}
+	}
+	return best
+}
+
+func within(local, dir string) bool {
+	return local == dir || strings.HasPrefix(local, dir+"/")
+}
+
+// matchesAny reports whether a pattern names the import: "a/..." is a and all below, as in the go command.
+func matchesAny(patterns []string, imp string) bool {
+	return slices.ContainsFunc(patterns, func(p string) bool {
+		if dir, tree := strings.CutSuffix(p, "/..."); tree {
+			return within(imp, dir)
+		}
+		return imp == p
+	})
+}
+
+func TestCheckLayers(t *testing.T) {
+	rows := []layer{
+		{path: "top", may: []string{"engine", "example.com/dep/..."}, why: "T"},
+		{path: "engine", never: impure, why: "E"},
+		{path: "not/written/yet", why: "N"},
+	}
+	for _, c := range []struct {
+		pkg, imports string
+		want         string
+	}{
+		{"top", "net", ""},
+		{"top", module + "/engine", ""},
+		{"top", "example.com/dep", ""},
+		{"top", "example.com/dep/sub", ""},
+		{"top/sub", module + "/top", ""},
+		{"top", "example.com/other", "top must not import example.com/other: T"},
+		{"engine", "strings", ""},
+		{"engine", module + "/top", "engine must not import " + module + "/top: E"},
+		{"engine", "encoding/json", "engine must not import encoding/json: E"},
+		{"engine", "sync", "engine must not import sync: E"},
+		{"enginex", "fmt", "enginex has no row in the table"},
+		{"test/anything", "net", ""},
+	} {
+		got := strings.Join(checkLayers([]pkg{{ImportPath: module + "/" + c.pkg, Imports: []string{c.imports}}}, rows), "\n")
+		if c.want == "" && got != "" || !strings.HasPrefix(got, c.want) {
+			t.Errorf("%s imports %s: got %q, want %q", c.pkg, c.imports, got, c.want)
+		}
+	}
+}

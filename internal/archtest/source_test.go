@@ -1,0 +1,163 @@
+package archtest
+
+import (
+	"bytes"
+	"fmt"
+	"go/ast"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestTestsNeitherSleepNorSkip(t *testing.T) {
+	checkSources(t, sleepsOrSkips)
+}
+
+// scriptSkip finds the skip command in a line of a test script, also behind its conditions.
+var scriptSkip = regexp.MustCompile(`^\s*(\[[^]]*\]\s*)*skip(\s|$)`)
+
+func sleepsOrSkips(s source) (problems []string) {
+	const (
+		whySleep = "wait for the event; a sleep is too short on a busy machine and too long on any other"
+		whySkip  = "skip by way of internal/testenv, which checks the reason"
+	)
+	if strings.HasSuffix(s.path, ".txtar") {
+		for i, line := range strings.Split(string(s.text), "\n") {
+			if strings.HasPrefix(line, "-- ") {
+				break // the script is over, its files begin
+			}
+			if scriptSkip.MatchString(line) {
+				problems = append(problems, fmt.Sprintf("%s:%d: skip: %s", s.path, i+1, whySkip))
+			}
+		}
+		return problems
+	}
+	if !s.isTest() || strings.HasPrefix(s.path, "internal/testenv/") {
+		return nil
+	}
+	s.selectors(func(imp, name string, n ast.Node) {
+		switch {
+		case imp == "time" && name == "Sleep":
+			problems = append(problems, fmt.Sprintf("%s: time.Sleep: %s", s.at(n), whySleep))
+		case imp == "testing" && name == "Short":
+			problems = append(problems, fmt.Sprintf("%s: testing.Short: %s", s.at(n), whySkip))
+		}
+	})
+	ast.Inspect(s.file, func(n ast.Node) bool {
+		call, ok := n.(*ast.CallExpr)
+		if !ok {
+			return true
+		}
+		sel, ok := call.Fun.(*ast.SelectorExpr)
+		if !ok || !slices.Contains([]string{"Skip", "Skipf", "SkipNow"}, sel.Sel.Name) {
+			return true
+		}
+		if x, ok := sel.X.(*ast.Ident); ok && slices.Contains([]string{"t", "b", "f", "tb"}, x.Name) {
+			problems = append(problems, fmt.Sprintf("%s: %s.%s: %s", s.at(n), x.Name, sel.Sel.Name, whySkip))
+		}
+		return true
+	})
+	return problems
+}
+
+func TestEnginesArePure(t *testing.T) {
+	checkSources(t, impureUse)
+}
+
+// engines are the folders whose code is looked at by use, where an import alone says too little.
+var engines = []string{"bus/", "lockmgr/", "internal/policy/"}
+
+// clocks are the parts of package time that read or set a clock: an engine is told the time.
+var clocks = []string{"Now", "Since", "Until", "Sleep", "After", "AfterFunc", "Tick", "NewTimer", "NewTicker"}
+
+// dumping is what an engine may use of package io, to print its state.
+var dumping = []string{"Writer", "StringWriter", "WriteString"}
+
+func impureUse(s source) (problems []string) {
+	if s.file == nil || s.isTest() || !slices.ContainsFunc(engines, func(e string) bool { return strings.HasPrefix(s.path, e) }) {
+		return nil
+	}
+	s.selectors(func(imp, name string, n ast.Node) {
+		switch {
+		case imp == "time" && slices.Contains(clocks, name):
+			problems = append(problems, fmt.Sprintf("%s: time.%s: an engine has no clock, its caller passes now", s.at(n), name))
+		case imp == "io" && !slices.Contains(dumping, name):
+			problems = append(problems, fmt.Sprintf("%s: io.%s: an engine does no I/O, it may only dump itself to an io.Writer", s.at(n), name))
+		}
+	})
+	ast.Inspect(s.file, func(n ast.Node) bool {
+		if _, ok := n.(*ast.GoStmt); ok {
+			problems = append(problems, fmt.Sprintf("%s: go: an engine has no goroutine, one call is one step", s.at(n)))
+		}
+		return true
+	})
+	return problems
+}
+
+// Unsafe code and raw system calls stay where the kernel's interface needs them.
+func TestUnsafeIsConfined(t *testing.T) {
+	allowed := []string{"internal/server/", "internal/peer/", "systemd/", "ipc/", "test/"}
+	checkSources(t, func(s source) []string {
+		if s.file == nil || slices.ContainsFunc(allowed, func(a string) bool { return strings.HasPrefix(s.path, a) }) {
+			return nil
+		}
+		for _, spec := range s.file.Imports {
+			if spec.Path.Value == `"unsafe"` {
+				return []string{s.at(spec) + ": unsafe: only where a system call has no wrapper"}
+			}
+		}
+		return nil
+	})
+}
+
+const maxLines = 500
+
+func TestFilesHoldOneIdea(t *testing.T) {
+	checkSources(t, tooLong)
+}
+
+func tooLong(s source) []string {
+	if s.file == nil || s.isTest() || ast.IsGenerated(s.file) {
+		return nil
+	}
+	if n := bytes.Count(s.text, []byte("\n")); n > maxLines {
+		return []string{fmt.Sprintf("%s has %d lines, over %d: which second idea could have a file of its own?", s.path, n, maxLines)}
+	}
+	return nil
+}
+
+func TestSourceRules(t *testing.T) {
+	for _, c := range []struct {
+		name, path, text string
+		rule             func(source) []string
+		want             int
+	}{
+		{"a sleep", "x/a_test.go", `package x; import "time"; func f() { time.Sleep(1) }`, sleepsOrSkips, 1},
+		{"a renamed sleep", "x/a_test.go", `package x; import c "time"; func f() { c.Sleep(1) }`, sleepsOrSkips, 1},
+		{"a sleep outside tests", "x/a.go", `package x; import "time"; func f() { time.Sleep(1) }`, sleepsOrSkips, 0},
+		{"a skip", "x/a_test.go", `package x; func f(t T) { t.Skip("x") }`, sleepsOrSkips, 1},
+		{"testing.Short", "x/a_test.go", `package x; import "testing"; var s = testing.Short()`, sleepsOrSkips, 1},
+		{"another Skip", "x/a_test.go", `package x; func f(d D) { d.Skip() }`, sleepsOrSkips, 0},
+		{"testenv's own", "internal/testenv/a_test.go", `package x; func f(t T) { t.Skip("x") }`, sleepsOrSkips, 0},
+		{"a script's skip", "test/script/a.txtar", "[!exec:zsh] skip 'no zsh'\nexec true\n", sleepsOrSkips, 1},
+		{"a file in a script", "test/script/a.txtar", "exec true\n-- skip --\nskip\n", sleepsOrSkips, 0},
+		{"a clock", "bus/a.go", `package bus; import "time"; var t = time.Now()`, impureUse, 1},
+		{"a duration", "bus/a.go", `package bus; import "time"; var t time.Duration`, impureUse, 0},
+		{"a reader", "lockmgr/a.go", `package lockmgr; import "io"; var r io.Reader`, impureUse, 1},
+		{"a dump", "lockmgr/a.go", `package lockmgr; import "io"; var w io.Writer`, impureUse, 0},
+		{"a goroutine", "lockmgr/a.go", `package lockmgr; func f() { go f() }`, impureUse, 1},
+		{"a goroutine elsewhere", "ipc/a.go", `package ipc; func f() { go f() }`, impureUse, 0},
+		{"500 lines", "x/a.go", "package x" + strings.Repeat("\n", 500), tooLong, 0},
+		{"501 lines", "x/a.go", "package x" + strings.Repeat("\n", 501), tooLong, 1},
+		{"501 generated", "x/a.go", "// Code generated by x. DO NOT EDIT.\n\npackage x" + strings.Repeat("\n", 501), tooLong, 0},
+	} {
+		s, err := parse(c.path, []byte(c.text))
+		if err != nil {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		if got := c.rule(s); len(got) != c.want {
+			t.Errorf("%s: %d problems %q, want %d", c.name, len(got), got, c.want)
+		}
+	}
+}
