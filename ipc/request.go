@@ -123,6 +123,13 @@ func (p *RequestParser) Needs(buf []byte) int {
 
 // header reads "*N\r\n" or "$N\r\n" at buf[at:]. end is 0 if it is not complete.
 func (p *RequestParser) header(buf []byte, at int) (n, end int, err error) {
+	// Nearly all are of one or two digits.
+	switch {
+	case at+3 < len(buf) && buf[at+2] == '\r' && buf[at+3] == '\n' && isDigit(buf[at+1]):
+		return int(buf[at+1] - '0'), at + 4, nil
+	case at+4 < len(buf) && buf[at+3] == '\r' && buf[at+4] == '\n' && isDigit(buf[at+1]) && isDigit(buf[at+2]):
+		return int(buf[at+1]-'0')*10 + int(buf[at+2]-'0'), at + 5, nil
+	}
 	i := at + 1
 	negative := false
 	if i < len(buf) && buf[i] == '-' {
@@ -135,7 +142,7 @@ func (p *RequestParser) header(buf []byte, at int) (n, end int, err error) {
 		if c == '\r' {
 			break
 		}
-		if c < '0' || c > '9' || i-first == 9 {
+		if !isDigit(c) || i-first == 9 {
 			return 0, 0, errBadLength
 		}
 		n = n*10 + int(c-'0')
@@ -235,8 +242,10 @@ func unquote(line []byte) (word, rest []byte, ok bool) {
 	return word, nil, quote == 0
 }
 
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }
+
 func isHex(c byte) bool {
-	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
+	return isDigit(c) || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
 }
 
 func unhex(c byte) byte {

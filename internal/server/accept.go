@@ -71,7 +71,7 @@ func (s *Server) admit(fd int) {
 	}
 	s.nextID++
 	sess.id = s.nextID
-	sess.born = seconds(s.now())
+	sess.born = s.age()
 	sess.active = sess.born
 	sess.parser.Limits = s.frameLimits()
 	for fd >= len(s.sessions) {

@@ -44,7 +44,7 @@ func (s *Server) describe(sess *session) string {
 	if x == nil {
 		x = new(extras)
 	}
-	now := seconds(s.now())
+	now := s.age()
 	var flags strings.Builder
 	if s.isSubscriber(sess) {
 		flags.WriteByte('P')
@@ -172,7 +172,7 @@ func (s *Server) clientKill(c *call) {
 				c.fail(ipc.CodeErr, "maxage is not an integer or out of range")
 				return
 			}
-			also(func(sess *session) bool { return int64(seconds(s.now())-sess.born) >= n })
+			also(func(sess *session) bool { return int64(s.age()-sess.born) >= n })
 		case "SKIPME":
 			switch strings.ToLower(value) {
 			case "yes":

@@ -1,7 +1,7 @@
 package server
 
 import (
-	"strings"
+	"bytes"
 
 	"github.com/ipcd/ipcd/bus"
 	"github.com/ipcd/ipcd/ipc"
@@ -40,7 +40,9 @@ func (c *call) publish(s *Server) (seq uint64, delivered, dropped int, ok bool) 
 }
 
 // reserved reports whether a name is the daemon's own.
-func reserved(name []byte) bool { return strings.HasPrefix(string(name), bus.ReservedPrefix) }
+func reserved(name []byte) bool { return bytes.HasPrefix(name, reservedPrefix) }
+
+var reservedPrefix = []byte(bus.ReservedPrefix)
 
 func (s *Server) publishRedis(c *call) {
 	if _, delivered, _, ok := c.publish(s); ok {

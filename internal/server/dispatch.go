@@ -11,6 +11,7 @@ import (
 // A command is a row of the command table with what executes it.
 type command struct {
 	*ipc.Command
+	word string // the first of its name
 	run  func(*Server, *call)
 	subs map[string]*command // of a command with subcommands; Command is then nil unless the bare word is a command too
 }
@@ -36,36 +37,43 @@ var handlers = func() map[string]func(*Server, *call) {
 	return all
 }
 
-// commandTable joins the rows with their handlers.
-func commandTable() map[string]*command {
-	table := map[string]*command{}
-	run := handlers()
-	for i := range ipc.Commands {
-		row := &ipc.Commands[i]
-		first, second, sub := strings.Cut(row.Name, " ")
-		c := table[first]
-		if c == nil {
-			c = new(command)
-			table[first] = c
-		}
-		if sub {
-			if c.subs == nil {
-				c.subs = map[string]*command{}
-			}
-			c.subs[second] = &command{Command: row, run: run[row.Name]}
-		} else {
-			c.Command, c.run = row, run[row.Name]
-		}
-		if run[row.Name] == nil {
-			panic("no handler for " + row.Name)
-		}
-	}
-	return table
+// A commandIndex finds commands by the first word, which is done for each command that is executed: a hash table with
+// open addressing, several times as quick as a map. Few commands share a slot, and none is added later.
+type commandIndex [256]*command
+
+func slotOf(upper []byte) uint {
+	n := len(upper)
+	return (uint(upper[0])*31 + uint(upper[n/2])*7 + uint(upper[n-1])*3 + uint(n)) % uint(len(commandIndex{}))
 }
 
-// lookup finds a word in a table of commands, in any case, without allocation.
-func lookup(table map[string]*command, word []byte) *command {
-	var buf [32]byte
+func (x *commandIndex) add(c *command) {
+	at := slotOf([]byte(c.word))
+	for x[at] != nil {
+		at = (at + 1) % uint(len(x))
+	}
+	x[at] = c
+}
+
+// find looks a word up, in any case.
+func (x *commandIndex) find(word []byte) *command {
+	var buf [maxWord]byte
+	upper := upperCase(&buf, word)
+	if len(upper) == 0 {
+		return nil
+	}
+	for at := slotOf(upper); x[at] != nil; at = (at + 1) % uint(len(x)) {
+		if x[at].word == string(upper) {
+			return x[at]
+		}
+	}
+	return nil
+}
+
+// maxWord is the length of the longest word that is looked up.
+const maxWord = 32
+
+// upperCase writes a word to buf in upper case; it is empty if it is too long.
+func upperCase(buf *[maxWord]byte, word []byte) []byte {
 	if len(word) > len(buf) {
 		return nil
 	}
@@ -75,7 +83,36 @@ func lookup(table map[string]*command, word []byte) *command {
 		}
 		buf[i] = c
 	}
-	return table[string(buf[:len(word)])]
+	return buf[:len(word)]
+}
+
+// newCommandIndex joins the rows of the command table with their handlers.
+func newCommandIndex() *commandIndex {
+	index := new(commandIndex)
+	table := map[string]*command{}
+	run := handlers()
+	for i := range ipc.Commands {
+		row := &ipc.Commands[i]
+		first, second, sub := strings.Cut(row.Name, " ")
+		c := table[first]
+		if c == nil {
+			c = &command{word: first}
+			table[first] = c
+			index.add(c)
+		}
+		if sub {
+			if c.subs == nil {
+				c.subs = map[string]*command{}
+			}
+			c.subs[second] = &command{Command: row, word: first, run: run[row.Name]}
+		} else {
+			c.Command, c.run = row, run[row.Name]
+		}
+		if run[row.Name] == nil {
+			panic("no handler for " + row.Name)
+		}
+	}
+	return index
 }
 
 // dispatch executes one command.
@@ -83,7 +120,7 @@ func (s *Server) dispatch(sess *session, words [][]byte) {
 	s.stats.commands++
 	c := &s.call
 	c.sess, c.args, c.out = sess, words[1:], c.out[:0]
-	c.cmd = lookup(s.commands, words[0])
+	c.cmd = s.commands.find(words[0])
 	if c.cmd != nil && c.cmd.subs != nil && (len(words) > 1 || c.cmd.Command == nil) {
 		c.cmd = s.subcommand(c, words)
 	} else if c.cmd == nil {
@@ -91,7 +128,7 @@ func (s *Server) dispatch(sess *session, words [][]byte) {
 	}
 	if c.cmd != nil && c.allowed(s, len(words)) {
 		sess.last = c.cmd
-		sess.active = seconds(s.now())
+		sess.active = s.age()
 		c.cmd.run(s, c)
 	}
 	if len(c.out) > 0 && !sess.is(stateReplyOff|stateReplySkip) {
@@ -115,7 +152,8 @@ func (s *Server) subcommand(c *call, words [][]byte) *command {
 		c.wrongArity(string(words[0]))
 		return nil
 	}
-	sub := lookup(c.cmd.subs, words[1])
+	var buf [maxWord]byte
+	sub := c.cmd.subs[string(upperCase(&buf, words[1]))]
 	if sub == nil {
 		name := strings.ToUpper(string(words[0]))
 		c.fail(ipc.CodeErr, "unknown subcommand '%.128s'.%s", words[1], didYouMean(name+" "+string(words[1])))

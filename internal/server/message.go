@@ -63,9 +63,8 @@ func (s *Server) publish(topic, payload, stamp []byte) (seq uint64, delivered, d
 	}
 	s.stats.published++
 	if len(routes) > 0 {
-		s.msg = message{topic: topic, payload: payload, seq: seq, time: s.realTime().UnixMicro(), stamp: stamp}
-		delivered, dropped = s.deliver(routes, &s.msg)
-		s.msg = message{}
+		m := message{topic: topic, payload: payload, seq: seq, time: s.realTime().UnixMicro(), stamp: stamp}
+		delivered, dropped = s.deliver(routes, &m)
 		s.stats.delivered += uint64(delivered)
 	}
 	return seq, delivered, dropped, nil

@@ -417,8 +417,8 @@ type bufferPool struct {
 
 const (
 	newBuffer    = 1 << 10
-	largestKept  = 64 << 10
-	mostKeptFree = 2 << 20 // bytes in all
+	largestKept  = 1 << 20
+	mostKeptFree = 2 << 20 // in all
 )
 
 func (p *bufferPool) get() []byte {

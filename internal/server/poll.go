@@ -98,28 +98,38 @@ func (p *poller) setTimer(at time.Duration) {
 // wait returns the events that are there, blocking until there is one. Before it blocks it polls for a while, if
 // traffic has been so dense that this is likely to pay.
 func (p *poller) wait() ([]unix.EpollEvent, error) {
-	n, err := p.poll(0)
-	if n == 0 && err == nil {
-		start := time.Now()
-		spins := p.busy > 0 && p.gap < p.busy
-		for spins && n == 0 && err == nil && time.Since(start) < p.busy {
-			n, err = p.poll(0)
-		}
-		if n == 0 && err == nil {
-			n, err = p.poll(rawWait)
-		}
-		p.gap += (min(time.Since(start), 4*p.busy) - p.gap) / 8
-		for n == 0 && err == nil {
-			n, err = unix.EpollWait(p.epfd, p.events[:], -1)
-			if err == unix.EINTR {
-				n, err = 0, nil
-			}
+	var n int
+	var err error
+	if p.busy > 0 {
+		n, err = p.busyWait()
+	} else {
+		n, err = p.poll(rawWait)
+	}
+	for n == 0 && err == nil {
+		n, err = unix.EpollWait(p.epfd, p.events[:], -1)
+		if err == unix.EINTR {
+			n, err = 0, nil
 		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot wait for events: %w", err)
 	}
 	return p.events[:n], nil
+}
+
+// busyWait is one wait for events, that begins by polling if the next one has usually not been far away.
+func (p *poller) busyWait() (n int, err error) {
+	start := time.Now()
+	if p.gap < p.busy {
+		for n == 0 && err == nil && time.Since(start) < p.busy {
+			n, err = p.poll(0)
+		}
+	}
+	if n == 0 && err == nil {
+		n, err = p.poll(rawWait)
+	}
+	p.gap += (min(time.Since(start), 4*p.busy) - p.gap) / 8
+	return n, err
 }
 
 // poll is epoll_wait without the runtime's knowledge.

@@ -62,19 +62,22 @@ func (s *Server) sessionReady(sess *session, events uint32) {
 
 // read takes what the peer has sent, up to one buffer of it, and executes it.
 func (s *Server) read(sess *session) {
-	held := len(sess.in)
 	if s.inputFull(sess) {
 		s.watch(sess)
 		return
 	}
+	// A command that is there in part is read on in the shared buffer, with its beginning copied there, so that the
+	// next read is as large as the first. One that has no room there has a buffer of its own.
+	held := len(sess.in)
+	own := held > len(s.rbuf)/2 || sess.parser.Needs(sess.in) > len(s.rbuf)
 	buf := s.rbuf
-	if held > 0 {
+	if own {
 		if !s.growInput(sess) {
 			return
 		}
-		buf = sess.in[held:cap(sess.in)]
+		buf = sess.in[:cap(sess.in)]
 	}
-	n, errno := s.recv.recvmsg(sess.fd, buf)
+	n, errno := s.recv.recvmsg(sess.fd, buf[held:])
 	switch {
 	case errno == unix.EAGAIN:
 		return
@@ -89,16 +92,31 @@ func (s *Server) read(sess *session) {
 		s.run(sess)
 		return
 	}
-	if held > 0 {
-		sess.in = sess.in[:held+n]
+	if own {
+		sess.in = buf[:held+n]
 		s.run(sess)
 		return
 	}
+	copy(buf, sess.in)
+	n += held
 	used := s.execute(sess, buf[:n])
-	if used < n && !sess.is(stateDead|stateClosing) {
-		sess.in = append(s.pool.get(), buf[used:n]...)
+	switch {
+	case sess.is(stateDead | stateClosing):
+	case used < n:
+		if sess.in == nil {
+			sess.in = s.pool.get()
+		}
+		sess.in = append(sess.in[:0], buf[used:n]...)
+		s.watch(sess)
+	case held > 0:
+		s.releaseInput(sess)
 		s.watch(sess)
 	}
+}
+
+func (s *Server) releaseInput(sess *session) {
+	s.pool.put(sess.in)
+	sess.in = nil
 }
 
 // inputFull reports that as much input is held for a session as may be.
@@ -129,8 +147,7 @@ func (s *Server) growInput(sess *session) bool {
 // run executes the input that a session holds.
 func (s *Server) run(sess *session) {
 	if used := s.execute(sess, sess.in); used == len(sess.in) {
-		s.pool.put(sess.in)
-		sess.in = nil
+		s.releaseInput(sess)
 	} else if used > 0 {
 		sess.in = sess.in[:copy(sess.in, sess.in[used:])]
 	}

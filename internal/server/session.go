@@ -1,8 +1,6 @@
 package server
 
 import (
-	"time"
-
 	"golang.org/x/sys/unix"
 
 	"github.com/ipcd/ipcd/internal/peer"
@@ -28,7 +26,7 @@ type session struct {
 
 	events  uint32   // what epoll watches for
 	charged int32    // bytes of in and own that are charged to the user
-	active  uint32   // seconds of CLOCK_BOOTTIME, of the last command
+	active  uint32   // Server.age at the last command
 	born    uint32   // likewise, of the connection
 	last    *command // the last command, for CLIENT LIST
 	more    *extras  // what most sessions never need
@@ -92,5 +90,3 @@ func (s *session) takeFD() int {
 	s.more.fds = s.more.fds[1:]
 	return fd
 }
-
-func seconds(d time.Duration) uint32 { return uint32(d / time.Second) }
