@@ -17,12 +17,13 @@ const maxCalls = 1024
 // a lock or for messages holds up nothing else on it. It lives until Close or until the connection ends, and does not
 // reconnect: see "A lost connection" in the package's documentation.
 type Client struct {
-	file  *os.File
-	out   writer // used by whoever set writing
-	dec   *Decoder
-	slots chan struct{}  // a token for each command without a reply
-	tasks sync.WaitGroup // the reader, and a slow flush
-	done  chan struct{}  // closed when the connection has ended
+	file   *os.File
+	out    writer // used by whoever set writing
+	dec    *Decoder
+	limits Limits         // of a command: what the daemon said in its greeting
+	slots  chan struct{}  // a token for each command without a reply
+	tasks  sync.WaitGroup // the reader, and a slow flush
+	done   chan struct{}  // closed when the connection has ended
 
 	mu      sync.Mutex
 	unsent  []byte           // commands to write, in the order of pending
@@ -63,9 +64,13 @@ func Dial(ctx context.Context, address string, options ...DialOption) (*Client, 
 	if o.name != "" {
 		hello = append(hello, "SETNAME", o.name)
 	}
-	if _, err := c.command(ctx, hello...); err != nil {
+	greeting, err := c.command(ctx, hello...)
+	if err != nil {
 		c.Close()
 		return nil, fmt.Errorf("cannot greet ipcd: %w", err)
+	}
+	if frame, words := greeting.Get("input_limit").Int, greeting.Get("arguments_limit").Int; frame > 0 && words > 0 {
+		c.limits.Frame, c.limits.Words = int(frame), int(words)
 	}
 	return c, nil
 }
@@ -81,6 +86,7 @@ func newClient(fd int) (*Client, error) {
 	c := &Client{
 		file:    file,
 		dec:     NewDecoder(file, replyLimits),
+		limits:  DefaultLimits,
 		slots:   make(chan struct{}, maxCalls),
 		done:    make(chan struct{}),
 		tickets: make(map[int64]*call),
@@ -142,8 +148,8 @@ func (c *Client) Do(ctx context.Context, words ...string) (Value, error) {
 
 // command sends a command and waits for its reply.
 func (c *Client) command(ctx context.Context, words ...string) (Value, error) {
-	if len(words) > DefaultLimits.Words {
-		return Value{}, &Error{Code: CodeQuota, Text: fmt.Sprintf("a command of %d words is longer than the limit of %d", len(words), DefaultLimits.Words)}
+	if len(words) > c.limits.Words {
+		return Value{}, &Error{Code: CodeQuota, Text: fmt.Sprintf("a command of %d words is longer than the limit of %d", len(words), c.limits.Words)}
 	}
 	return c.roundTrip(ctx, func(b []byte) []byte { return AppendCommand(b, words...) })
 }
@@ -186,10 +192,10 @@ func (c *Client) appendLocked(cl *call, encode func([]byte) []byte) error {
 	}
 	before := len(c.unsent)
 	c.unsent = encode(c.unsent)
-	if size := len(c.unsent) - before; size > DefaultLimits.Frame {
+	if size := len(c.unsent) - before; size > c.limits.Frame {
 		// The daemon would hang up, and every lock of the connection would go with it.
 		c.unsent = c.unsent[:before]
-		return &Error{Code: CodeQuota, Text: fmt.Sprintf("a command of %d bytes is larger than the limit of %d", size, DefaultLimits.Frame)}
+		return &Error{Code: CodeQuota, Text: fmt.Sprintf("a command of %d bytes is larger than the limit of %d", size, c.limits.Frame)}
 	}
 	c.pending.push(cl)
 	return nil

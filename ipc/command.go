@@ -64,7 +64,7 @@ type Command struct {
 var Commands = []Command{
 	// Connection.
 	{Name: "HELLO", Args: "[protover [AUTH username password] [SETNAME name]]", Min: 1, Family: FamilyRedis, Flags: FlagSubscribed,
-		Summary: "Choose the protocol version and learn who answers", Reply: "map: server (ipcd), version, proto, id, mode, role, modules, pid (of the daemon)",
+		Summary: "Choose the protocol version and learn who answers", Reply: "map: server (ipcd), version, proto, id, mode, role, modules, pid (of the daemon), input_limit (bytes of a command), arguments_limit (words of one)",
 		Note: "AUTH is refused: identity comes from the kernel", Errors: []Code{CodeNoProto}},
 	{Name: "PING", Args: "[message]", Min: 1, Max: 2, Family: FamilyRedis, Flags: FlagSubscribed,
 		Summary: "Ask whether the daemon answers", Reply: "PONG, or the message"},

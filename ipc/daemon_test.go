@@ -320,3 +320,14 @@ func BenchmarkDaemon(b *testing.B) {
 		}
 	})
 }
+
+// A daemon with limits of its own tells them, and what is over them is not sent: it would cost the connection.
+func TestClientLearnsTheLimits(t *testing.T) {
+	c := dialDaemon(t, "") // whose limit is 1024 words, fewer than the default
+	if _, err := c.Do(context.Background(), make([]string, 1025)...); !errors.Is(err, ipc.ErrQuota) {
+		t.Errorf("a command over the daemon's limit: %v", err)
+	}
+	if v, err := c.Do(context.Background(), "PING"); err != nil || v.Text() != "PONG" {
+		t.Errorf("and then: %v, %v", v, err)
+	}
+}

@@ -33,9 +33,9 @@
 // that must wait, for a lock, keeps that connection's later commands waiting too, unless it says ASYNC: then it answers
 // at once with a ticket, and its outcome is a push. That is how a Client waits.
 //
-// A command may have as many bytes and words as the daemon's configuration says, by default 1 MiB and 1024
-// ([DefaultLimits]). The daemon hangs up on a longer one, so a Client refuses to send what is over the defaults. A reply
-// may have 64 MiB.
+// A command may have as many bytes and words as the daemon's configuration says, by default 1 MiB and 16384
+// ([DefaultLimits]). The daemon hangs up on a longer one, so a Client asks for the limits and refuses to send what is over
+// them. A reply may have 64 MiB.
 //
 // # What is promised
 //

@@ -10,7 +10,7 @@ type Limits struct {
 }
 
 // DefaultLimits are those of a daemon whose configuration says nothing.
-var DefaultLimits = Limits{Frame: 1 << 20, Words: 1024, Depth: 8}
+var DefaultLimits = Limits{Frame: 1 << 20, Words: 16384, Depth: 8}
 
 // A ProtoError says what is wrong with bytes that are not RESP, or too much of it. After one the stream has no frame
 // boundary to go on from: the connection ends.

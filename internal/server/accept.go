@@ -24,11 +24,13 @@ func (s *Server) accept(listener int) {
 			// No descriptor left: the peer would wait for ever and the loop turn for ever. Give up the spare one to
 			// tell the peer, and take it back.
 			_ = unix.Close(s.spare)
-			if fd, _, err := unix.Accept4(listener, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC); err == nil {
+			fd, _, err := unix.Accept4(listener, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+			if err == nil {
 				s.refuse(fd, "the daemon has no file descriptor left")
 			}
-			if s.spare, err = unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
-				return
+			s.spare, _ = unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0) // -1 if that fails
+			if err != nil || s.spare < 0 {
+				return // mostly as nobody waits: the kernel looks for a descriptor before it looks for a peer
 			}
 		default:
 			if !errors.Is(err, unix.EAGAIN) {

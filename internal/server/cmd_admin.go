@@ -82,12 +82,10 @@ func (s *Server) reload(c *call) {
 				return
 			}
 			if err != nil {
-				s.send(sess, ipc.AppendError(nil, ipc.CodeConfig, err.Error()))
+				s.replyLater(sess, ipc.AppendError(nil, ipc.CodeConfig, err.Error()))
 			} else {
-				s.send(sess, []byte("+OK\r\n"))
+				s.replyLater(sess, []byte("+OK\r\n"))
 			}
-			sess.state &^= stateWaiting
-			s.runLater(sess)
 		})
 	})
 }

@@ -87,7 +87,7 @@ func (s *Server) clientList(c *call) {
 		switch {
 		case bytes.EqualFold(args[0], []byte("TYPE")) && len(args) > 1:
 			kind = strings.ToLower(string(args[1]))
-			if !slices.Contains([]string{"normal", "master", "replica", "slave", "pubsub"}, kind) {
+			if !slices.Contains(clientTypes, kind) {
 				c.fail(ipc.CodeErr, "Unknown client type '%.128s'", args[1])
 				return
 			}
@@ -117,6 +117,9 @@ func (s *Server) clientList(c *call) {
 	}
 	c.out = c.sess.proto.AppendVerbatim(c.out, b.String())
 }
+
+// clientTypes are what CLIENT LIST and KILL can be asked for.
+var clientTypes = []string{"normal", "master", "replica", "slave", "pubsub"}
 
 // isType reports whether a session is of a type as CLIENT LIST and KILL name them; "" is any.
 func (s *Server) isType(sess *session, kind string) bool {
@@ -159,6 +162,10 @@ func (s *Server) clientKill(c *call) {
 			also(func(sess *session) bool { return sess.id == uint64(n) })
 		case "TYPE":
 			kind := strings.ToLower(value)
+			if !slices.Contains(clientTypes, kind) {
+				c.fail(ipc.CodeErr, "Unknown client type '%.128s'", value)
+				return
+			}
 			also(func(sess *session) bool { return s.isType(sess, kind) })
 		case "ADDR":
 			also(func(sess *session) bool { return address(sess) == value })
@@ -220,8 +227,15 @@ func (s *Server) clientKill(c *call) {
 // address is what a session is called in CLIENT LIST and KILL; peers of a Unix socket have no address of their own.
 func address(sess *session) string { return "unix:" + strconv.FormatUint(sess.id, 10) }
 
+// maxClientName bounds what a connection may be called, in bytes: it is kept as long as the connection.
+const maxClientName = 256
+
 // validName checks a connection's name as Redis does: nothing that would break a line of CLIENT LIST.
 func (c *call) validName(name []byte) bool {
+	if len(name) > maxClientName {
+		c.fail(ipc.CodeErr, "Client names cannot be longer than %d bytes", maxClientName)
+		return false
+	}
 	for _, b := range name {
 		if b < '!' || b > '~' {
 			c.fail(ipc.CodeErr, "Client names cannot contain spaces, newlines or special characters.")
@@ -255,6 +269,10 @@ func (s *Server) clientSetInfo(c *call) {
 		field = &c.sess.extra().libVer
 	default:
 		c.fail(ipc.CodeErr, "Unrecognized option '%.128s'", c.args[0])
+		return
+	}
+	if len(c.args[1]) > maxClientName {
+		c.fail(ipc.CodeErr, "%s cannot be longer than %d bytes", strings.ToLower(c.arg(0)), maxClientName)
 		return
 	}
 	for _, b := range c.args[1] {

@@ -9,7 +9,7 @@ import (
 
 var commandCommands = map[string]func(*Server, *call){
 	"COMMAND":       (*Server).commandAll,
-	"COMMAND COUNT": func(_ *Server, c *call) { c.integer(int64(len(topCommands()))) },
+	"COMMAND COUNT": func(_ *Server, c *call) { c.integer(int64(len(topCommands))) },
 	"COMMAND LIST":  (*Server).commandList,
 	"COMMAND INFO":  (*Server).commandInfo,
 	"COMMAND DOCS":  (*Server).commandDocs,
@@ -22,8 +22,10 @@ type topCommand struct {
 	subs []*ipc.Command
 }
 
-// topCommands groups the rows of the command table, in its order.
-func topCommands() []*topCommand {
+// topCommands are the rows of the command table, grouped, in its order.
+var topCommands = groupCommands()
+
+func groupCommands() []*topCommand {
 	var all []*topCommand
 	at := map[string]*topCommand{}
 	for i := range ipc.Commands {
@@ -45,7 +47,7 @@ func topCommands() []*topCommand {
 }
 
 func findTop(name []byte) *topCommand {
-	for _, t := range topCommands() {
+	for _, t := range topCommands {
 		if strings.EqualFold(t.name, string(name)) {
 			return t
 		}
@@ -54,9 +56,8 @@ func findTop(name []byte) *topCommand {
 }
 
 func (s *Server) commandAll(c *call) {
-	all := topCommands()
-	c.array(len(all))
-	for _, t := range all {
+	c.array(len(topCommands))
+	for _, t := range topCommands {
 		c.topInfo(t)
 	}
 }
@@ -136,6 +137,10 @@ func (s *Server) commandList(c *call) {
 		case "ACLCAT":
 			keep = func(t *topCommand) bool { return t.family().String() == strings.TrimPrefix(value, "@") }
 		case "PATTERN":
+			if len(value) > maxPattern {
+				c.fail(ipc.CodeBadName, "a pattern of %d bytes is longer than %d", len(value), maxPattern)
+				return
+			}
 			keep = func(t *topCommand) bool { return bus.Glob(strings.ToLower(value), t.name) }
 		default:
 			c.syntax()
@@ -143,7 +148,7 @@ func (s *Server) commandList(c *call) {
 		}
 	}
 	var names []string
-	for _, t := range topCommands() {
+	for _, t := range topCommands {
 		if keep(t) {
 			names = append(names, t.name)
 		}
@@ -164,7 +169,7 @@ func (t *topCommand) family() ipc.Family {
 func (s *Server) commandDocs(c *call) {
 	var tops []*topCommand
 	if len(c.args) == 0 {
-		tops = topCommands()
+		tops = topCommands
 	}
 	for _, a := range c.args {
 		if t := findTop(a); t != nil {

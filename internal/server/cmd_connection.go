@@ -62,7 +62,7 @@ func (s *Server) hello(c *call) {
 		c.sess.extra().name = string(name)
 	}
 	s.setProto(c.sess, proto)
-	c.mapping(8)
+	c.mapping(10)
 	for _, kv := range [...]struct{ key, text string }{{"server", "ipcd"}, {"version", s.setup.Version}} {
 		c.bulk(kv.key)
 		c.bulk(kv.text)
@@ -79,6 +79,10 @@ func (s *Server) hello(c *call) {
 	c.array(0)
 	c.bulk("pid") // a socket that the service manager made names the manager as its peer
 	c.integer(int64(s.self.PID))
+	c.bulk("input_limit")
+	c.integer(int64(s.opts.Limits.Input))
+	c.bulk("arguments_limit")
+	c.integer(int64(s.opts.Limits.Arguments))
 }
 
 // setProto changes a session's protocol. Its open range is in the buffer of the protocol it had.

@@ -50,12 +50,14 @@ func (s *Server) lockAcquire(c *call) {
 	}
 	if u := s.users[sess.peer.UID]; u != nil && u.locks >= s.opts.Limits.LocksPerUser {
 		c.fail(ipc.CodeQuota, "user %d holds or waits for %d locks already (limits.locks_per_user)", sess.peer.UID, u.locks)
+		sess.closeFDs() // likewise
 		return
 	}
 	p, who := c.lockProcess(s, a.forPID)
 	if p == nil {
 		return
 	}
+	s.reconnected(p)
 	a.Owner.Process = p.id
 	a.Conn = lockmgr.ConnID(sess.id)
 	a.UID, a.GID, a.Unit = who.UID, who.GID, who.Unit
@@ -70,13 +72,19 @@ func (s *Server) lockAcquire(c *call) {
 	s.waits[id] = wait{sess, a.async}
 	if a.async {
 		c.integer(int64(id))
-		s.send(sess, c.out)
-		c.out = c.out[:0]
+		s.reply(c)
 	}
 	s.carryOut()
-	if _, waits := s.waits[id]; waits && !a.async {
+	if _, waits := s.waits[id]; !waits {
+		return
+	}
+	if !a.async {
 		sess.state |= stateWaiting
 		sess.extra().wait = id
+	}
+	if s.stopping || sess.is(stateHalfClosed) { // too late to wait
+		s.locks.Cancel(now, id)
+		s.carryOut()
 	}
 }
 
@@ -337,8 +345,7 @@ func (s *Server) lockRelease(c *call) {
 		return
 	}
 	c.ok()
-	s.send(c.sess, c.out)
-	c.out = c.out[:0]
+	s.reply(c)
 	s.carryOut()
 }
 

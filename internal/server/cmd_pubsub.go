@@ -64,7 +64,8 @@ func (s *Server) busPub(c *call) {
 	c.integer(int64(dropped))
 }
 
-// maxPattern is the length of the longest glob, in bytes: the bus has no limit of its own for them.
+// maxPattern is the length of the longest glob, in bytes: the bus has no limit of its own for them, and each name that
+// is matched takes time by it.
 const maxPattern = 1024
 
 // subscribe adds a subscription, within the limits, and reports whether it is there now.
@@ -101,6 +102,7 @@ func (s *Server) unsubscribe(sess *session, k bus.Kind, text string) bool {
 		return false
 	}
 	sess.closeRange()
+	sess.tellLosses() // before the reply that ends the subscription: what follows is of another, or of none
 	s.unsettle(r.Slot)
 	removed := s.bus.Unsubscribe(sess, k, text)
 	if removed {
@@ -140,9 +142,12 @@ func (s *Server) unsubscribeAll(sess *session) {
 func (s *Server) subscribeRedis(c *call, k bus.Kind, word string) {
 	for _, a := range c.args {
 		c.out = c.out[:0]
-		if text := string(a); s.subscribe(c, k, text) {
-			s.confirm(c, word, text)
+		text := string(a)
+		if !s.subscribe(c, k, text) {
+			s.reply(c)
+			continue
 		}
+		s.confirm(c, word, text)
 		s.send(c.sess, c.out)
 	}
 	c.out = c.out[:0]
@@ -190,6 +195,10 @@ func (s *Server) pubsubChannels(c *call) {
 	pattern := "*"
 	if len(c.args) > 0 {
 		pattern = string(c.args[0])
+	}
+	if len(pattern) > maxPattern {
+		c.fail(ipc.CodeBadName, "a pattern of %d bytes is longer than %d", len(pattern), maxPattern)
+		return
 	}
 	names := s.bus.Channels(pattern)
 	c.array(len(names))

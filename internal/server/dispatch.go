@@ -131,10 +131,8 @@ func (s *Server) dispatch(sess *session, words [][]byte) {
 		sess.active = s.age()
 		c.cmd.run(s, c)
 	}
-	if len(c.out) > 0 && !sess.is(stateReplyOff|stateReplySkip) {
-		s.send(sess, c.out)
-	}
-	if sess.is(stateReplySkip | stateReplySkipNext) {
+	s.reply(c)
+	if sess.is(stateReplySkip|stateReplySkipNext) && !sess.is(stateWaiting) {
 		skip := sess.is(stateReplySkipNext)
 		sess.state &^= stateReplySkip | stateReplySkipNext
 		if skip {
@@ -143,6 +141,25 @@ func (s *Server) dispatch(sess *session, words [][]byte) {
 	}
 	if cap(c.out) > largestKept {
 		c.out = nil
+	}
+}
+
+// reply sends what a call has as its reply so far, unless CLIENT REPLY has it left out.
+func (s *Server) reply(c *call) {
+	if len(c.out) > 0 && !c.sess.is(stateReplyOff|stateReplySkip) {
+		s.send(c.sess, c.out)
+	}
+	c.out = c.out[:0]
+}
+
+// replyLater sends the reply of the command that a session waits for, and has the later ones executed.
+func (s *Server) replyLater(sess *session, b []byte) {
+	if !sess.is(stateReplyOff | stateReplySkip) {
+		s.send(sess, b)
+	}
+	if sess.is(stateWaiting) {
+		sess.state &^= stateWaiting | stateReplySkip
+		s.runLater(sess)
 	}
 }
 

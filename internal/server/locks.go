@@ -2,6 +2,7 @@ package server
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -180,15 +181,15 @@ func (s *Server) answer(id lockmgr.RequestID, outcome func([]byte, ipc.Proto) []
 		b = ipc.AppendInt(b, int64(id))
 	}
 	b = outcome(b, sess.proto)
-	if w.async || !sess.is(stateReplyOff|stateReplySkip) {
-		s.send(sess, b)
-	}
 	s.scratch = b[:0]
-	if !w.async && sess.is(stateWaiting) {
-		sess.state &^= stateWaiting
-		sess.more.wait = 0
-		s.runLater(sess)
+	if w.async {
+		s.send(sess, b)
+		return
 	}
+	if sess.more != nil {
+		sess.more.wait = 0
+	}
+	s.replyLater(sess, b)
 }
 
 // cancelWait ends what a connection waits for, as its peer sends no more.
@@ -206,10 +207,21 @@ func (s *Server) cancelAll(sess *session) {
 	if s.conns[lockmgr.ConnID(sess.id)] == nil {
 		return
 	}
+	s.cancelWaits(func(other *session) bool { return other == sess })
+}
+
+// cancelWaits ends the waits of some connections: the youngest first, or the lock might be granted to one that is about
+// to end as well, when one before it in the queue has gone.
+func (s *Server) cancelWaits(of func(*session) bool) {
+	var ids []lockmgr.RequestID
 	for id, w := range s.waits {
-		if w.sess == sess {
-			s.locks.Cancel(s.lockTime(), id)
+		if of(w.sess) {
+			ids = append(ids, id)
 		}
+	}
+	slices.Sort(ids)
+	for _, id := range slices.Backward(ids) {
+		s.locks.Cancel(s.lockTime(), id)
 	}
 	s.carryOut()
 }
@@ -275,6 +287,7 @@ func (s *Server) unwatch(p *process) {
 	if p.claims == 0 && p.sessions == 0 {
 		delete(s.processes, p.id)
 		delete(s.pidfds, p.pidfd)
+		s.poll.remove(p.pidfd) // a client that sent it may have it open still, and send it again
 		_ = unix.Close(p.pidfd)
 	}
 }
@@ -314,14 +327,16 @@ func (s *Server) locksDue() {
 		s.locks.Expire(s.lockTime())
 		s.carryOut()
 	}
-	if len(s.ending) == 0 {
-		return
-	}
+	s.endingsDue()
+}
+
+// endingsDue ends what the kernel was given time to tell more about.
+func (s *Server) endingsDue() {
 	later := s.ending[:0]
 	for _, e := range s.ending {
 		switch {
 		case e.conn == nil && e.process.claims == 0: // reaped meanwhile
-		case e.conn != nil && e.conn.more.held == 0: // likewise: its process's end was told
+		case e.conn != nil && (e.conn.more.held == 0 || e.process.dead): // likewise, or its process has an ending of its own
 			delete(s.conns, lockmgr.ConnID(e.conn.id))
 		case e.by > s.now():
 			later = append(later, e)
@@ -337,6 +352,20 @@ func (s *Server) locksDue() {
 	s.ending = later
 }
 
+// reconnected is called when a process that is alive asks for a lock: what it held on a connection that ended just now
+// need not wait for the process to end.
+func (s *Server) reconnected(p *process) {
+	if len(s.ending) == 0 || p.dead {
+		return
+	}
+	for i := range s.ending {
+		if e := &s.ending[i]; e.conn != nil && e.process == p {
+			e.by = 0
+		}
+	}
+	s.endingsDue()
+}
+
 // locksNext is when locksDue has something to do, 0 for never.
 func (s *Server) locksNext() time.Duration {
 	at, _ := s.locks.Deadline()
@@ -344,14 +373,6 @@ func (s *Server) locksNext() time.Duration {
 		at = earlier(at, e.by)
 	}
 	return at
-}
-
-// shutdownLocks answers all who wait that the daemon is stopping.
-func (s *Server) shutdownLocks() {
-	for id := range s.waits {
-		s.locks.Cancel(s.lockTime(), id)
-	}
-	s.carryOut()
 }
 
 func (s *Server) closeLocks() {

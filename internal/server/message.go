@@ -66,6 +66,7 @@ func (s *Server) publish(topic, payload, stamp []byte) (seq uint64, delivered, d
 		m := message{topic: topic, payload: payload, seq: seq, time: s.realTime().UnixMicro(), stamp: stamp}
 		delivered, dropped = s.deliver(routes, &m)
 		s.stats.delivered += uint64(delivered)
+		s.stats.dropped += uint64(dropped)
 	}
 	return seq, delivered, dropped, nil
 }

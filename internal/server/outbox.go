@@ -47,8 +47,8 @@ const (
 	// pauseAt is the backlog at which a session's own commands are no longer executed: one who does not read its
 	// replies waits for itself.
 	pauseAt = 64 << 10
-	// maxTurnBytes is how much is encoded in a turn before all is flushed in its middle. With it a session's memory
-	// stays within the limit and this.
+	// maxTurnBytes is how much is encoded and answered in a turn before all is flushed in its middle. With it a
+	// session's memory stays within the limit and this.
 	maxTurnBytes = 512 << 10
 )
 
@@ -69,6 +69,14 @@ func (o *outbox) closeRange() {
 	}
 	o.cutOwn()
 	o.pieces = append(o.pieces, piece{t, o.from, len(t.b)})
+}
+
+// dropRange gives up the open range of a session that has ended.
+func (o *outbox) dropRange() {
+	if o.open != nil {
+		o.open.turn.steady = false
+		o.open = nil
+	}
 }
 
 // openRange begins a range at an offset of a turn buffer.
@@ -97,7 +105,7 @@ type routeTurn struct {
 	// steady says that every subscriber of the route has its open range in one of the buffers. Then a message is
 	// delivered to all of them by encoding it.
 	steady bool
-	used   bool // in Server.turns
+	used   bool // in Server.usedTurns
 }
 
 func (t *routeTurn) buffer(p ipc.Proto) *turnBuffer { return &t.buffers[p-ipc.RESP2] }
@@ -199,7 +207,6 @@ func (s *Server) enqueue(sess *session, r *bus.Route[*session], msg []byte) bool
 	if over || sess.dropping && sess.backlog() > limit/2 {
 		sess.dropping = true
 		sess.lose(r.Text)
-		s.stats.dropped++
 		return false
 	}
 	sess.dropping = false
@@ -240,6 +247,7 @@ func (s *Server) send(sess *session, b []byte) {
 		sess.own = s.pool.get()
 	}
 	sess.own = append(sess.own, b...)
+	s.turnBytes += len(b)
 }
 
 // touch has the session flushed at the turn's end.
@@ -296,10 +304,17 @@ func (s *Server) flush(sess *session) {
 			s.flushPieces(sess)
 		}
 	}
-	if !sess.blocked && !sess.is(stateDead) {
+	switch {
+	case sess.is(stateDead):
+	case !sess.blocked:
 		s.releaseOwn(sess)
 		if sess.is(stateClosing) {
 			s.kill(sess, "")
+		}
+	default:
+		s.account(sess)
+		if s.overBuffers(sess, 0) {
+			s.kill(sess, "its user's connections do not read what they are sent (limits.buffers_per_user)")
 		}
 	}
 }
@@ -379,6 +394,7 @@ func (s *Server) drain(sess *session) {
 func (s *Server) releaseOwn(sess *session) {
 	s.pool.put(sess.own)
 	sess.own, sess.sent, sess.cut = nil, 0, 0
+	s.account(sess)
 }
 
 // write sends b and returns how much of it was taken. A peer that is gone ends the session.

@@ -79,6 +79,11 @@ func (p *poller) modify(fd int, events uint32) {
 	_ = unix.EpollCtl(p.epfd, unix.EPOLL_CTL_MOD, fd, &ev)
 }
 
+// remove is for a descriptor whose file others have open, too: to close it would not take it out of the set.
+func (p *poller) remove(fd int) {
+	_ = unix.EpollCtl(p.epfd, unix.EPOLL_CTL_DEL, fd, nil)
+}
+
 // wake ends a wait from another goroutine.
 func (p *poller) wake() {
 	one := uint64(1)

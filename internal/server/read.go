@@ -63,7 +63,7 @@ func (s *Server) sessionReady(sess *session, events uint32) {
 // read takes what the peer has sent, up to one buffer of it, and executes it.
 func (s *Server) read(sess *session) {
 	if s.inputFull(sess) {
-		s.watch(sess)
+		s.run(sess)
 		return
 	}
 	// A command that is there in part is read on in the shared buffer, with its beginning copied there, so that the
@@ -104,13 +104,16 @@ func (s *Server) read(sess *session) {
 	case sess.is(stateDead | stateClosing):
 	case used < n:
 		if sess.in == nil {
+			if !s.mayHold(sess, n-used) {
+				return
+			}
 			sess.in = s.pool.get()
 		}
 		sess.in = append(sess.in[:0], buf[used:n]...)
-		s.watch(sess)
+		s.executed(sess)
 	case held > 0:
 		s.releaseInput(sess)
-		s.watch(sess)
+		s.executed(sess)
 	}
 }
 
@@ -131,9 +134,7 @@ func (s *Server) growInput(sess *session) bool {
 		return true
 	}
 	size := max(want, 2*cap(sess.in))
-	if s.overBuffers(sess, size) {
-		s.send(sess, ipc.AppendError(nil, ipc.CodeQuota, "this user's connections hold too much (limits.buffers_per_user)"))
-		s.finish(sess)
+	if !s.mayHold(sess, size-cap(sess.in)) {
 		return false
 	}
 	grown := make([]byte, len(sess.in), size)
@@ -144,6 +145,16 @@ func (s *Server) growInput(sess *session) bool {
 	return true
 }
 
+// mayHold reports whether a session may hold so many more bytes of input. If not, it ends.
+func (s *Server) mayHold(sess *session, more int) bool {
+	if !s.overBuffers(sess, more) {
+		return true
+	}
+	s.send(sess, ipc.AppendError(nil, ipc.CodeQuota, "this user's connections hold too much (limits.buffers_per_user)"))
+	s.finish(sess)
+	return false
+}
+
 // run executes the input that a session holds.
 func (s *Server) run(sess *session) {
 	if used := s.execute(sess, sess.in); used == len(sess.in) {
@@ -151,10 +162,17 @@ func (s *Server) run(sess *session) {
 	} else if used > 0 {
 		sess.in = sess.in[:copy(sess.in, sess.in[used:])]
 	}
+	s.executed(sess)
+}
+
+// executed decides how a session goes on whose input is executed as far as it can be now.
+func (s *Server) executed(sess *session) {
 	switch {
 	case sess.is(stateDead):
 	case sess.is(stateEOF) && !s.paused(sess):
 		s.finish(sess) // what is left is no whole command
+	case s.inputFull(sess) && !s.paused(sess):
+		s.badInput(sess, &ipc.ProtoError{Reason: "frame larger than the limit"}) // though its end is not in sight
 	default:
 		s.watch(sess)
 	}
@@ -215,6 +233,7 @@ func (s *Server) finish(sess *session) {
 		return
 	}
 	sess.state |= stateClosing
+	sess.closeRange()
 	s.touch(sess)
 }
 
@@ -222,7 +241,7 @@ func (s *Server) finish(sess *session) {
 func (s *Server) account(sess *session) {
 	if n := cap(sess.in) + cap(sess.own); n != int(sess.charged) && !sess.is(stateDead) {
 		s.user(sess.peer.UID).buffers += n - int(sess.charged)
-		sess.charged = int32(n)
+		sess.charged = uint32(n)
 	}
 }
 
@@ -285,6 +304,7 @@ func (s *Server) kill(sess *session, why string) {
 		return
 	}
 	sess.state |= stateDead
+	sess.dropRange()
 	s.dead = append(s.dead, sess)
 	if why != "" {
 		s.log.Warn("a connection was ended", "event", "disconnect", "reason", why, "client", sess.id,
@@ -298,7 +318,6 @@ func (s *Server) bury() {
 	for i := 0; i < len(s.dead); i++ { // ending a session may end others
 		sess := s.dead[i]
 		s.dead[i] = nil
-		sess.open = nil
 		s.dropSubscriptions(sess)
 		s.dropLocks(sess)
 		sess.closeFDs()

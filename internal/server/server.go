@@ -179,6 +179,11 @@ func (s *Server) SetOptions(o Options) error {
 
 func (s *Server) setOptions(o Options) {
 	s.opts = o
+	for _, sess := range s.sessions {
+		if sess != nil {
+			sess.parser.Limits = s.frameLimits()
+		}
+	}
 	s.poll.busy = o.BusyPoll
 	if oneCPU() {
 		s.poll.busy = 0 // polling would only keep the peer from running
@@ -239,7 +244,7 @@ func (s *Server) turn(events []unix.EpollEvent) {
 				s.sessionReady(sess, ev.Events)
 			}
 		case kindListener:
-			if s.listeners[int(ev.Fd)] != "" { // not closed in this turn
+			if _, ok := s.listeners[int(ev.Fd)]; ok { // not closed in this turn
 				s.accept(int(ev.Fd))
 			}
 		case kindProcess:

@@ -25,7 +25,7 @@ type session struct {
 	outbox
 
 	events  uint32   // what epoll watches for
-	charged int32    // bytes of in and own that are charged to the user
+	charged uint32   // bytes of in and own that are charged to the user
 	active  uint32   // Server.age at the last command
 	born    uint32   // likewise, of the connection
 	last    *command // the last command, for CLIENT LIST

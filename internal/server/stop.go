@@ -14,12 +14,12 @@ func (s *Server) stop() {
 	s.stopping = true
 	s.stopBy = s.now() + stopTime
 	s.closeListeners()
+	s.cancelWaits(func(*session) bool { return true })
 	for _, sess := range s.sessions {
 		if sess != nil {
 			s.executeRest(sess)
 		}
 	}
-	s.shutdownLocks()
 	for _, sess := range s.sessions {
 		if sess == nil || sess.is(stateDead|stateClosing) {
 			continue
@@ -34,19 +34,19 @@ func (s *Server) stop() {
 	}
 }
 
-// executeRest executes what a peer had sent before the stop. Nothing waits any more.
+// executeRest executes what a peer had sent before the stop. No lock is waited for any more.
 func (s *Server) executeRest(sess *session) {
 	if !sess.is(stateDead | stateEOF) {
 		s.read(sess)
 	}
-	for !sess.is(stateDead) && sess.is(stateWaiting) && sess.more.wait != 0 {
-		s.cancelWait(sess)
+	if !sess.is(stateDead) {
 		s.run(sess)
 	}
 }
 
 func (s *Server) closeListeners() {
 	for fd := range s.listeners {
+		s.poll.remove(fd) // the service manager may keep the socket
 		_ = unix.Close(fd)
 	}
 	clear(s.listeners)
