@@ -71,14 +71,17 @@ func (p *RequestParser) Next(buf []byte, words [][]byte) (w [][]byte, n int, err
 	}
 	for p.words > 0 {
 		if p.pos >= len(buf) {
-			return words, 0, nil
+			return words, 0, p.incomplete(buf)
 		}
 		if buf[p.pos] != '$' {
 			return words, 0, errNoBulk
 		}
 		size, start, err := p.header(buf, p.pos)
-		if err != nil || start == 0 {
+		if err != nil {
 			return words, 0, err
+		}
+		if start == 0 {
+			return words, 0, p.incomplete(buf)
 		}
 		if size < 0 {
 			return words, 0, errBadLength
@@ -106,6 +109,14 @@ func (p *RequestParser) Next(buf []byte, words [][]byte) (w [][]byte, n int, err
 		p.spans = nil // a command with many words is rare: do not keep its room
 	}
 	return words, n, nil
+}
+
+// incomplete is the error for a frame whose next head is not there though the buffer is as long as a frame may be.
+func (p *RequestParser) incomplete(buf []byte) error {
+	if len(buf) >= p.Limits.Frame {
+		return errTooLarge
+	}
+	return nil
 }
 
 // Needs is a lower bound for the size that the frame at the start of the buffer will have, 0 if nothing is known.

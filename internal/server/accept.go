@@ -66,7 +66,7 @@ func (s *Server) admit(fd int) {
 		s.refuse(fd, "too many connections of this user (limits.connections_per_user)")
 		return
 	}
-	sess := &session{fd: fd, peer: p, proto: ipc.RESP2, events: unix.EPOLLIN | unix.EPOLLRDHUP}
+	sess := &session{fd: fd, peer: p, proto: ipc.RESP2, events: unix.EPOLLIN | unix.EPOLLRDHUP | edge}
 	if err := s.poll.add(fd, kindSession, sess.events); err != nil {
 		s.refuse(fd, "the daemon cannot watch another connection")
 		return

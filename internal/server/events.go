@@ -28,13 +28,18 @@ func (s *Server) publishEvent(event string, e *lockmgr.Effect) {
 	topic = append(topic, event...)
 	topic = append(topic, '/')
 	topic = append(topic, e.Name...)
-	n := len(topic)
-	s.scratch = s.appendEvent(topic, event, e)
-	_, _, _, err := s.publish(s.scratch[:n:n], s.scratch[n:], s.stamp)
+	seq, routes, err := s.bus.Publish(topic)
 	if err != nil {
 		s.log.Error("cannot announce what happened to a lock", "event", "bug", "error", err) // a lock's name is checked
+		return
 	}
-	s.scratch = s.scratch[:0]
+	s.stats.published++
+	if len(routes) > 0 {
+		n := len(topic)
+		s.scratch = s.appendEvent(topic, event, e)
+		s.distribute(routes, message{topic: s.scratch[:n:n], payload: s.scratch[n:], seq: seq, stamp: s.stamp})
+	}
+	s.scratch = topic[:0]
 }
 
 // appendEvent appends the payload: a JSON object.

@@ -418,7 +418,10 @@ func (s *Server) written(sess *session, n int, errno unix.Errno) int {
 	switch errno {
 	case 0:
 		return n
-	case unix.EAGAIN, unix.EINTR, unix.ENOBUFS, unix.ENOMEM:
+	case unix.EAGAIN:
+		return 0
+	case unix.EINTR, unix.ENOBUFS, unix.ENOMEM:
+		s.poll.modify(sess.fd, sess.events) // there may be room all the same: nothing else would say so
 		return 0
 	}
 	s.kill(sess, "") // EPIPE, ECONNRESET: the peer is gone

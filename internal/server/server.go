@@ -65,9 +65,10 @@ type Server struct {
 
 	poll      *poller
 	listeners map[int]string // descriptor → address, for people
-	spare     int            // a descriptor to close when there are no more: see accept
-	sessions  []*session     // by descriptor
-	count     int            // of sessions
+	clock     bootClock
+	spare     int        // a descriptor to close when there are no more: see accept
+	sessions  []*session // by descriptor
+	count     int        // of sessions
 	users     map[uint32]*user
 	nextID    uint64
 
@@ -136,7 +137,7 @@ func New(setup Setup, opts Options) (*Server, error) {
 	}
 	s := &Server{
 		setup: setup, log: setup.Log,
-		poll: p, spare: spare,
+		poll: p, spare: spare, clock: bootClock{base: time.Now()},
 		listeners: map[int]string{}, users: map[uint32]*user{},
 		bus:  bus.New[*session](),
 		rbuf: make([]byte, 64<<10),
@@ -293,7 +294,7 @@ func (s *Server) age() uint32 {
 // now is the turn's CLOCK_BOOTTIME.
 func (s *Server) now() time.Duration {
 	if s.boot == 0 {
-		s.boot = bootTime()
+		s.boot = s.clock.now()
 	}
 	return s.boot
 }
