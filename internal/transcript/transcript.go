@@ -14,6 +14,8 @@
 // for anything within a line, and a line that is "…" alone for any number of lines. Runs of blanks are equal to each
 // other, so that the width of a column does not matter.
 //
+// What runs sees a terminal at its standard output and error, 120 columns wide, and an empty standard input.
+//
 // All blocks of a document with the same second word of the info string (or none) are one session: one bash, one
 // directory, one after the other.
 package transcript
@@ -28,6 +30,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // A Step is one command of a session.
@@ -119,9 +123,9 @@ func start(t *testing.T, dir string, env []string) *shell {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, outWrite, err := os.Pipe()
+	out, outWrite, err := terminal()
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("cannot make a terminal: %v", err)
 	}
 	cmd := exec.Command("bash", "--norc", "--noprofile")
 	cmd.Dir = dir
@@ -139,6 +143,42 @@ func start(t *testing.T, dir string, env []string) *shell {
 	})
 	_ = out.SetReadDeadline(time.Now().Add(patience))
 	return &shell{t: t, in: in, out: bufio.NewReader(out)}
+}
+
+// terminal makes a terminal that passes bytes on unchanged.
+func terminal() (master, terminal *os.File, err error) {
+	if master, err = os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NONBLOCK|unix.O_NOCTTY, 0); err != nil {
+		return nil, nil, err
+	}
+	defer func() {
+		if err != nil {
+			_ = master.Close()
+		}
+	}()
+	fd := int(master.Fd())
+	if err = unix.SetNonblock(fd, true); err != nil { // Fd made it blocking
+		return nil, nil, err
+	}
+	if err = unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
+		return nil, nil, err
+	}
+	number, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
+	if err != nil {
+		return nil, nil, err
+	}
+	if terminal, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0); err != nil {
+		return nil, nil, err
+	}
+	settings, err := unix.IoctlGetTermios(int(terminal.Fd()), unix.TCGETS)
+	if err == nil {
+		settings.Oflag &^= unix.OPOST
+		settings.Lflag &^= unix.ECHO
+		err = unix.IoctlSetTermios(int(terminal.Fd()), unix.TCSETS, settings)
+	}
+	if err == nil {
+		err = unix.IoctlSetWinsize(int(terminal.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 50, Col: 120})
+	}
+	return master, terminal, err
 }
 
 // run runs a command and returns the lines it printed and its exit status. Its standard input is empty: bash reads the
