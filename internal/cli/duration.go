@@ -1,0 +1,74 @@
+package cli
+
+import (
+	"math"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// parseDuration understands what Go does (300ms, 1h30m), days (2d), and plain or decimal numbers as seconds.
+func parseDuration(s string) (time.Duration, bool) {
+	if s == "" || strings.ContainsAny(s, "+-") {
+		return 0, false
+	}
+	if last := s[len(s)-1]; '0' <= last && last <= '9' || last == '.' {
+		s += "s"
+	}
+	var days time.Duration
+	if n, rest, ok := strings.Cut(s, "d"); ok {
+		count, err := strconv.ParseUint(n, 10, 16) // 2^16 days overflow nothing
+		if err != nil {
+			return 0, false
+		}
+		days, s = time.Duration(count)*24*time.Hour, rest
+		if s == "" {
+			return days, true
+		}
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil || d > math.MaxInt64-days {
+		return 0, false
+	}
+	return days + d, true
+}
+
+// milliseconds is d as the wire has it, rounded up: a wait that is asked for is never turned into a try.
+func milliseconds(d time.Duration) string {
+	ms := d / time.Millisecond
+	if d%time.Millisecond != 0 {
+		ms++
+	}
+	return strconv.FormatInt(int64(ms), 10)
+}
+
+// spoken gives a duration as one would say it: the exact one that a user typed, 1m or 300ms.
+func spoken(d time.Duration) string {
+	if d < time.Minute || d%time.Second != 0 {
+		return d.String()
+	}
+	return age(d)
+}
+
+// age gives the two most significant units of a duration: 38s, 4m12s, 5m, 2h3m, 3d4h.
+func age(d time.Duration) string {
+	seconds := max(int64(d/time.Second), 0)
+	units := [...]struct {
+		name byte
+		size int64
+	}{{'d', 24 * 60 * 60}, {'h', 60 * 60}, {'m', 60}, {'s', 1}}
+	for i, u := range units {
+		if seconds < u.size && u.size > 1 {
+			continue
+		}
+		b := append(strconv.AppendInt(nil, seconds/u.size, 10), u.name)
+		if i+1 < len(units) {
+			next := units[i+1]
+			if rest := seconds % u.size / next.size; rest > 0 {
+				b = append(strconv.AppendInt(b, rest, 10), next.name)
+			}
+		}
+		return string(b)
+	}
+	return "0s"
+}

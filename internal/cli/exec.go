@@ -1,0 +1,175 @@
+package cli
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// lookPath finds the program that CMD names, as a shell would.
+func lookPath(name string) (string, error) {
+	if name == "" {
+		return "", fail(exitNoCmd, `cannot run "": it is no command`)
+	}
+	if strings.Contains(name, "/") {
+		if err := executable(name); err != nil {
+			return "", notRun(name, err)
+		}
+		return name, nil
+	}
+	path, set := os.LookupEnv("PATH")
+	if !set {
+		path = "/bin:/usr/bin"
+	}
+	var found error = unix.ENOENT
+	for dir := range strings.SplitSeq(path, ":") {
+		if dir == "" {
+			dir = "."
+		}
+		file := dir + "/" + name
+		err := executable(file)
+		if err == nil {
+			return file, nil
+		}
+		if !missing(err) {
+			found = err // but another directory may have one that works
+		}
+	}
+	return "", notRun(name, found)
+}
+
+func executable(file string) error {
+	var st unix.Stat_t
+	if err := unix.Stat(file, &st); err != nil {
+		return err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return unix.EACCES
+	}
+	return unix.Faccessat(unix.AT_FDCWD, file, unix.X_OK, unix.AT_EACCESS)
+}
+
+func missing(err error) bool { return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) }
+
+func notRun(name string, err error) *failure {
+	exit := exitNoExec
+	if missing(err) {
+		exit = exitNoCmd
+	}
+	return fail(exit, "cannot run "+name+": "+reason(err))
+}
+
+// become replaces this process by CMD. It returns only if that fails.
+func become(file string, argv, env []string) error {
+	err := unix.Exec(file, argv, env)
+	if errors.Is(err, unix.ENOEXEC) { // a script without #!, which shells have always run
+		err = unix.Exec("/bin/sh", append([]string{"sh", file}, argv[1:]...), env)
+	}
+	return notRun(argv[0], err)
+}
+
+// spawn starts CMD as a child.
+func spawn(file string, argv, env []string, stdin *os.File) (*os.Process, error) {
+	attr := &os.ProcAttr{Env: env, Files: []*os.File{stdin, os.Stdout, os.Stderr}}
+	p, err := os.StartProcess(file, argv, attr)
+	if errors.Is(err, unix.ENOEXEC) {
+		p, err = os.StartProcess("/bin/sh", append([]string{"sh", file}, argv[1:]...), attr)
+	}
+	if err != nil {
+		return nil, notRun(argv[0], err)
+	}
+	return p, nil
+}
+
+// ended waits for a child and gives its status as a shell would.
+func ended(p *os.Process) (commandStatus, error) {
+	state, err := p.Wait()
+	if err != nil {
+		return 0, cannot("wait for CMD", err)
+	}
+	status, ok := state.Sys().(syscall.WaitStatus)
+	if ok && status.Signaled() {
+		return commandStatus(128 + int(status.Signal())), nil
+	}
+	return commandStatus(state.ExitCode()), nil
+}
+
+// A runner runs CMD for messages, so many at a time.
+type runner struct {
+	file  string
+	argv  []string
+	slots chan struct{}
+	tasks sync.WaitGroup
+
+	mu  sync.Mutex
+	err error // of the last CMD that failed
+}
+
+func newRunner(command []string, jobs int) (*runner, error) {
+	file, err := lookPath(command[0])
+	if err != nil {
+		return nil, err
+	}
+	return &runner{file: file, argv: command, slots: make(chan struct{}, jobs)}, nil
+}
+
+// slot waits until one more CMD may run; start takes the place.
+func (r *runner) slot() {
+	r.slots <- struct{}{}
+	<-r.slots
+}
+
+// start runs CMD for a message.
+func (r *runner) start(m *message) error {
+	stdin, err := payloadFile(m.payload)
+	if err != nil {
+		return cannot("hand over a payload", err)
+	}
+	defer stdin.Close()
+	p, err := spawn(r.file, r.argv, append(os.Environ(), m.environment()...), stdin)
+	if err != nil {
+		return err
+	}
+	r.slots <- struct{}{}
+	r.tasks.Go(func() {
+		status, err := ended(p)
+		if err == nil && status != 0 {
+			err = status
+		}
+		r.mu.Lock()
+		if err != nil {
+			r.err = err
+		}
+		r.mu.Unlock()
+		<-r.slots
+	})
+	return nil
+}
+
+// wait returns when no CMD runs any more, with the failure of the last that failed.
+func (r *runner) wait() error {
+	r.tasks.Wait()
+	return r.err
+}
+
+// payloadFile is a file in memory that holds a payload. Unlike a pipe it needs nobody to write into it while CMD runs, and
+// a CMD that does not read it bothers no one.
+func payloadFile(payload string) (*os.File, error) {
+	fd, err := unix.MemfdCreate("payload", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, err
+	}
+	f := os.NewFile(uintptr(fd), "payload")
+	if _, err = f.WriteString(payload); err == nil {
+		_, err = f.Seek(0, 0)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}

@@ -1,0 +1,38 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ipcd/ipcd/ipc"
+)
+
+// An error has the exit status of its kind, however deeply it is wrapped.
+func TestCannot(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		text string
+		exit int
+		name string
+	}{
+		{unix.EMFILE, "cannot try: too many open files", exitOS, "OSERR"},
+		{&ipc.Error{Code: ipc.CodeBusy, Text: "held"}, "cannot try: held", exitBusy, "BUSY"},
+		{&ipc.Error{Code: ipc.CodeStale, Text: "gone"}, "cannot try: gone", exitNoLock, "STALE"},
+		{&ipc.Error{Code: "NEWCODE", Text: "what"}, "cannot try: what", exitUsage, "NEWCODE"},
+		{&ipc.DialError{Path: "/s", Err: unix.ECONNREFUSED}, "cannot reach ipcd: /s: connection refused", exitUnreachable, "UNREACHABLE"},
+		{fmt.Errorf("%w: %w", ipc.ErrClosed, io.EOF), "cannot try: connection to ipcd ended: EOF", exitUnreachable, "UNREACHABLE"},
+		{&ipc.ProtoError{Reason: "malformed value"}, "cannot try: protocol error: malformed value", exitProto, "PROTO"},
+		{fail(exitShort, "as it is"), "as it is", exitShort, "SHORT"},
+	} {
+		f := cannot("try", fmt.Errorf("%w", c.err))
+		if f.exit != c.exit || f.name != c.name {
+			t.Errorf("%v: %s %d, want %s %d", c.err, f.name, f.exit, c.name, c.exit)
+		}
+		if g := cannot("try", c.err); g.text != c.text {
+			t.Errorf("%v: %q, want %q", c.err, g.text, c.text)
+		}
+	}
+}

@@ -1,0 +1,244 @@
+package cli
+
+import (
+	"errors"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/ipcd/ipcd/ipc"
+)
+
+// A message is one that came from the bus.
+type message struct {
+	topic, payload string
+	seq            int64
+	time           time.Time
+	pid, uid       int64
+	unit           string
+}
+
+// A receiver is a connection with subscriptions.
+type receiver struct {
+	conn *ipc.Conn
+	idle func() error
+	lost func(n int64, filter string)
+	last int64 // number of the last message
+}
+
+// receive subscribes. What is published after it returns is received.
+func (c *call) receive(filters []string) (*receiver, error) {
+	conn, err := c.dial3()
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range filters {
+		if _, err := conn.Do("BUS.SUB", f); err != nil {
+			conn.Close()
+			return nil, cannot("receive "+shown(f), err)
+		}
+	}
+	return &receiver{conn: conn, idle: c.out.flush, lost: c.lost}, nil
+}
+
+// lost tells that messages were dropped because they were not taken in time.
+func (c *call) lost(n int64, filter string) {
+	if c.json {
+		var o object
+		o.number("lost", n)
+		o.text("filter", filter)
+		c.out.object(&o)
+		return
+	}
+	c.say("lost " + plural(n, "message") + " of " + filter + ": they came faster than they were taken")
+}
+
+// next waits for a message; a zero deadline is none. The error is os.ErrDeadlineExceeded, or a failure.
+func (r *receiver) next(deadline time.Time) (message, error) {
+	for {
+		v, err := r.push(deadline)
+		if err != nil {
+			return message{}, err
+		}
+		at := func(i int) ipc.Value {
+			if i < len(v.Elems) {
+				return v.Elems[i]
+			}
+			return ipc.Value{}
+		}
+		switch at(0).Str {
+		case "bus.lost":
+			r.lost(at(2).Int, at(1).Str)
+		case "bus.message":
+			m := message{topic: at(2).Str, payload: at(3).Str, seq: at(4).Int, time: time.UnixMicro(at(5).Int),
+				pid: at(6).Int, uid: at(7).Int, unit: at(8).Str}
+			// Filters that overlap bring a message once each, one after the other.
+			if m.seq != r.last {
+				r.last = m.seq
+				return m, nil
+			}
+		}
+	}
+}
+
+func (r *receiver) push(deadline time.Time) (ipc.Value, error) {
+	if r.conn.Wait(longAgo) != nil { // nothing is there: what was printed must not wait for what is to come
+		if err := r.idle(); err != nil {
+			return ipc.Value{}, err
+		}
+	}
+	if err := r.conn.Wait(deadline); err != nil {
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return ipc.Value{}, os.ErrDeadlineExceeded
+		}
+		return ipc.Value{}, cannot("receive messages", err)
+	}
+	v, err := r.conn.Receive()
+	if err == nil {
+		err = v.Err()
+	}
+	if err != nil {
+		return v, cannot("receive messages", err)
+	}
+	return v, nil
+}
+
+// longAgo is a deadline that does not wait.
+var longAgo = time.Unix(1, 0)
+
+// deadline is when the time that a -w gives is over; zero if there is none.
+func (s span) deadline() time.Time {
+	if !s.set {
+		return time.Time{}
+	}
+	return time.Now().Add(s.d)
+}
+
+// timedOut is the failure of a -w.
+func (s span) timedOut(what string) *failure {
+	return fail(exitTimeout, "cannot "+what+": timed out after "+spoken(s.d))
+}
+
+// stamp is how times are written for programs.
+func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000000Z") }
+
+// environment is what CMD gets to know of the message.
+func (m *message) environment() []string {
+	return []string{
+		"IPC_TOPIC=" + m.topic,
+		"IPC_SEQ=" + strconv.FormatInt(m.seq, 10),
+		"IPC_TIME=" + stamp(m.time),
+		"IPC_SENDER_PID=" + strconv.FormatInt(m.pid, 10),
+		"IPC_SENDER_UID=" + strconv.FormatInt(m.uid, 10),
+		"IPC_SENDER_UNIT=" + m.unit,
+	}
+}
+
+var messageEnv = []Variable{
+	{"IPC_TOPIC", "its topic"},
+	{"IPC_SEQ", "its number, rising over all topics"},
+	{"IPC_TIME", "when it was published, as 2006-01-02T15:04:05.000000Z"},
+	{"IPC_SENDER_PID", "who published it: the process"},
+	{"IPC_SENDER_UID", "the user, as a number"},
+	{"IPC_SENDER_UNIT", "the systemd unit, or empty"},
+}
+
+// A format says how messages are printed.
+type format struct {
+	json  bool
+	end   string // of a record
+	parts []part // nil: as fits the output
+}
+
+// A part of a format is text, or a field of the message.
+type part struct {
+	text  string
+	field byte // 0: text
+}
+
+// fields are the letters that a format may have after "%".
+const fields = "tpsuPU%"
+
+func parseFormat(s string) ([]part, error) {
+	parts := []part{}
+	for s != "" {
+		i := 0
+		for i < len(s) && s[i] != '%' {
+			i++
+		}
+		if i > 0 {
+			parts = append(parts, part{text: s[:i]})
+			s = s[i:]
+			continue
+		}
+		if len(s) < 2 || !containsByte(fields, s[1]) {
+			return nil, expectation{"a format", "%t topic, %p payload, %s number, %u uid, %P pid, %U unit, %% a percent sign"}
+		}
+		parts = append(parts, part{field: s[1]})
+		s = s[2:]
+	}
+	return parts, nil
+}
+
+func containsByte(s string, c byte) bool {
+	for i := 0; i < len(s); i++ {
+		if s[i] == c {
+			return true
+		}
+	}
+	return false
+}
+
+func (f *format) print(o *output, m *message) {
+	switch {
+	case f.json:
+		m.json(o)
+	case f.parts != nil:
+		for _, p := range f.parts {
+			if p.field == 0 {
+				o.text(p.text)
+			} else {
+				o.clean(m.field(p.field))
+			}
+		}
+		o.text(f.end)
+	case o.tty && f.end == "\n":
+		o.styled(dim, m.time.Format("15:04:05")).text("  ").styled(bold, m.topic).text("  ")
+		if m.payload != "" {
+			o.clean(m.payload).text("  ")
+		}
+		o.styled(dim, userName(m.uid)+" ("+strconv.FormatInt(m.pid, 10)+")").text("\n")
+	default:
+		o.clean(m.topic).text("\t").clean(m.payload).text(f.end)
+	}
+}
+
+func (m *message) field(c byte) string {
+	switch c {
+	case 't':
+		return m.topic
+	case 'p':
+		return m.payload
+	case 's':
+		return strconv.FormatInt(m.seq, 10)
+	case 'u':
+		return strconv.FormatInt(m.uid, 10)
+	case 'P':
+		return strconv.FormatInt(m.pid, 10)
+	case 'U':
+		return m.unit
+	}
+	return "%"
+}
+
+func (m *message) json(o *output) {
+	var obj object
+	obj.text("topic", m.topic)
+	obj.number("seq", m.seq)
+	obj.text("time", stamp(m.time))
+	obj.number("pid", m.pid)
+	obj.number("uid", m.uid)
+	obj.text("unit", m.unit)
+	obj.text("payload", m.payload)
+	o.object(&obj)
+}

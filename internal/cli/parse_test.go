@@ -1,0 +1,214 @@
+package cli
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// parsed runs the parser over a command line as a shell would split it at blanks.
+func parsed(line string) (*call, error) {
+	c := &call{}
+	args, err := c.globals.parse(strings.Fields(line))
+	if err != nil {
+		return c, err
+	}
+	c.verb = find(args[0])
+	if c.verb == nil {
+		return c, unknownVerb(args[0])
+	}
+	return c, c.parse(args[1:])
+}
+
+func TestParseWords(t *testing.T) {
+	for _, c := range []struct {
+		line           string
+		words, command string
+	}{
+		{"pub a/b hi", "a/b hi", ""},
+		{"pub -e 2 a/b hi", "a/b hi", ""},
+		{"pub a/b -e2 hi", "a/b hi", ""},
+		{"pub a/b hi --expect=2", "a/b hi", ""},
+		{"pub a/b -", "a/b -", ""},
+		{"pub -- -a -e", "-a -e", ""},
+		{"pub a -- -e", "a -e", ""},
+		{"--json -v pub a", "a", ""},
+		{"sub", "", ""},
+		{"sub a b # -n 1", "a b #", ""},
+		{"sub -n1 a -- cat -n", "a", "cat -n"},
+		{"sub -- cat -- x", "", "cat -- x"},
+		{"wait a -w5 -- true", "a", "true"},
+
+		// lock understands what flock(1) does,
+		{"lock f true", "f", "true"},
+		{"lock -xn f true", "f", "true"},
+		{"lock -w 5 -E 3 f true -n", "f", "true -n"},
+		{"lock f ssh host -- rm x", "f", "ssh host -- rm x"},
+		{"lock -- f -n true", "f", "-n true"},
+		// and options after NAME,
+		{"lock f -n true -n", "f", "true -n"},
+		{"lock f -n -w5 -- -true", "f", "-true"},
+		{"lock f -- -- x", "f", "-- x"},
+		// and "--" before and after NAME.
+		{"lock -- f -- true", "f", "true"},
+		{"lock - true", "-", "true"},
+		{"lock f -c true", "f", ""},
+	} {
+		got, err := parsed(c.line)
+		if err != nil {
+			t.Errorf("%q: %v", c.line, err)
+			continue
+		}
+		if w := strings.Join(got.words, " "); w != c.words {
+			t.Errorf("%q: words %q, want %q", c.line, w, c.words)
+		}
+		if w := strings.Join(got.command, " "); w != c.command {
+			t.Errorf("%q: command %q, want %q", c.line, w, c.command)
+		}
+	}
+}
+
+func TestParseOptions(t *testing.T) {
+	for _, c := range []struct {
+		args string
+		want request
+	}{
+		{"", request{conflict: unset}},
+		{"-s", request{mode: shared, conflict: unset}},
+		{"-s -x", request{conflict: unset}},
+		{"-se", request{conflict: unset}},
+		{"-xs", request{mode: shared, conflict: unset}},
+		{"-u", request{mode: unlock, conflict: unset}},
+		{"-sn", request{mode: shared, nonblock: true, conflict: unset}},
+		{"--nb --shared", request{mode: shared, nonblock: true, conflict: unset}},
+		{"-nw5", request{nonblock: true, timeout: span{true, 5 * time.Second}, conflict: unset}},
+		{"-w 0.5 -E0", request{timeout: span{true, time.Second / 2}}},
+		{"--timeout=300ms", request{timeout: span{true, 300 * time.Millisecond}, conflict: unset}},
+		{"--wait 2h --conflict-exit-code 9", request{timeout: span{true, 2 * time.Hour}, conflict: 9}},
+		{"-m why -oF", request{why: "why", conflict: unset}},
+	} {
+		l := lockVerb{request: request{conflict: unset}}
+		p := parser{options: append(l.options(), accepted('o', "close", ""), accepted('F', "no-fork", ""),
+			pick('u', "unlock", &l.mode, unlock, ""))}
+		p.rest = strings.Fields(c.args)
+		for len(p.rest) > 0 {
+			if err := p.option(); err != nil {
+				t.Fatalf("%q: %v", c.args, err)
+			}
+		}
+		if l.request != c.want {
+			t.Errorf("%q: %+v, want %+v", c.args, l.request, c.want)
+		}
+	}
+}
+
+func TestParseErrors(t *testing.T) {
+	for _, c := range []struct{ line, text, hint string }{
+		{"lokc x", `cannot parse "lokc": no such verb`, "ipcctl lock? ipcctl -h lists them all"},
+		{"xyzzy", `cannot parse "xyzzy": no such verb`, "ipcctl -h lists them all"},
+		{"--jsno status", "cannot parse --jsno: no such option", "--json? ipcctl -h lists them all"},
+		{"lock --tiemout 5 x true", "cannot parse --tiemout: no such option", "--timeout? ipcctl lock -h lists them all"},
+		{"lock -z x true", "cannot parse -z: no such option", "ipcctl lock -h lists them all; a word that begins with - goes after --"},
+		{"lock -nz x true", "cannot parse -z: no such option", "ipcctl lock -h lists them all; a word that begins with - goes after --"},
+		{"lock x -w", "cannot parse -w: its value is missing", "-w, --timeout=D"},
+		{"lock -wx x true", `cannot parse -w "x": expected a duration`, "300ms, 5 or 0.5 (seconds), 2m, 1h30m"},
+		{"lock -w -1 x true", `cannot parse -w "-1": expected a duration`, "300ms, 5 or 0.5 (seconds), 2m, 1h30m"},
+		{"lock -E 256 x true", `cannot parse -E "256": expected a number from 0 to 255`, ""},
+		{"lock --shared=yes x true", "cannot parse --shared=yes: the option takes no value", ""},
+		{"lock --=x x true", "cannot parse --: no such option", "ipcctl lock -h lists them all; a word that begins with - goes after --"},
+		{"sub -n 0", `cannot parse -n "0": expected a number from 1`, ""},
+		{"sub -F %x", `cannot parse -F "%x": expected a format`, "%t topic, %p payload, %s number, %u uid, %P pid, %U unit, %% a percent sign"},
+		{"pub", "cannot parse pub: TOPIC is missing", "ipcctl pub [-e N] TOPIC [PAYLOAD|-]"},
+		{"pub a b c", `cannot parse "c": one word too many`, "ipcctl pub [-e N] TOPIC [PAYLOAD|-]"},
+		{"status now", `cannot parse "now": status takes no words`, "ipcctl status"},
+		{"wait a --", "cannot parse wait: CMD is missing after --", "ipcctl wait [-w D] FILTER"},
+	} {
+		_, err := parsed(c.line)
+		var f *failure
+		if !errors.As(err, &f) {
+			t.Errorf("%q: error %v", c.line, err)
+			continue
+		}
+		if f.text != c.text || f.hint != c.hint || f.exit != exitUsage {
+			t.Errorf("%q: %q, hint %q, exit %d; want %q, hint %q", c.line, f.text, f.hint, f.exit, c.text, c.hint)
+		}
+	}
+}
+
+func TestDurations(t *testing.T) {
+	for s, want := range map[string]time.Duration{
+		"0": 0, "5": 5 * time.Second, "0.5": time.Second / 2, ".5": time.Second / 2, "5.": 5 * time.Second,
+		"300ms": 300 * time.Millisecond, "2m": 2 * time.Minute, "1h30m": 90 * time.Minute, "1m5": 65 * time.Second,
+		"2d": 48 * time.Hour, "1d12h": 36 * time.Hour, "1.5h": 90 * time.Minute, "10us": 10 * time.Microsecond,
+	} {
+		if got, ok := parseDuration(s); !ok || got != want {
+			t.Errorf("%q: %v, %v; want %v", s, got, ok, want)
+		}
+	}
+	for _, s := range []string{"", "-1", "+1", "x", "5x", "1.5d", "d", "-d", "99999999999h", "1d300000000000s", "1e3", "0x10", "5 s", "NaN", "inf"} {
+		if got, ok := parseDuration(s); ok {
+			t.Errorf("%q is taken for %v", s, got)
+		}
+	}
+}
+
+func TestSpokenDurations(t *testing.T) {
+	for want, d := range map[string]time.Duration{
+		"0s": 0, "38s": 38*time.Second + 900*time.Millisecond, "1m": time.Minute, "4m12s": 4*time.Minute + 12*time.Second,
+		"5m": 5*time.Minute + 500*time.Millisecond, "2h3m": 2*time.Hour + 3*time.Minute + 50*time.Second,
+		"2h": 2*time.Hour + 50*time.Second, "3d4h": 76 * time.Hour,
+	} {
+		if got := age(d); got != want {
+			t.Errorf("age %v: %s, want %s", d, got, want)
+		}
+	}
+	for want, d := range map[string]time.Duration{
+		"300ms": 300 * time.Millisecond, "1.5s": 1500 * time.Millisecond, "1m": time.Minute, "1m30s": 90 * time.Second,
+		"1m0.5s": time.Minute + time.Second/2, "2h": 2 * time.Hour,
+	} {
+		if got := spoken(d); got != want {
+			t.Errorf("spoken %v: %s, want %s", d, got, want)
+		}
+	}
+	for want, d := range map[string]time.Duration{"0": 0, "1": 1, "300": 300 * time.Millisecond, "301": 300*time.Millisecond + 1} {
+		if got := milliseconds(d); got != want {
+			t.Errorf("milliseconds %v: %s, want %s", d, got, want)
+		}
+	}
+}
+
+func TestNearest(t *testing.T) {
+	names := []string{"lock", "locks", "pub", "sub", "release", "version"}
+	for word, want := range map[string]string{
+		"lokc": "lock", "lock": "lock", "relase": "release", "vesrion": "version", "pbu": "pub", "x": "", "unlock": "lock", "": "",
+		strings.Repeat("lock", 50): "",
+	} {
+		if got := nearest(word, names); got != want {
+			t.Errorf("%q: %q, want %q", word, got, want)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add("lock\x00-nw5\x00x\x00--\x00true")
+	f.Add("--json\x00sub\x00-n\x001")
+	f.Fuzz(func(t *testing.T, line string) {
+		args := strings.Split(line, "\x00")
+		c := &call{}
+		rest, err := c.globals.parse(args)
+		if err != nil || len(rest) == 0 {
+			return
+		}
+		// Without the descriptors of this process, which --status-fd would close on exec.
+		if c.verb = find(rest[0]); c.verb == nil || slices.ContainsFunc(rest, func(a string) bool { return strings.HasPrefix(a, "--st") }) {
+			return
+		}
+		err = c.parse(rest[1:])
+		var known *failure
+		if err != nil && (!errors.As(err, &known) || known.exit != exitUsage) {
+			t.Errorf("%q: %v", args, err)
+		}
+	})
+}

@@ -1,0 +1,93 @@
+package cli
+
+import (
+	"bytes"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// A process is what /proc says of one.
+type process struct {
+	pid, parent int64
+	start       int64 // clock ticks after boot; with pid it names the process for ever
+	command     string
+}
+
+// findProcess looks a process up by its number.
+func findProcess(pid int64) (process, bool) {
+	stat := readProc("/proc/" + strconv.FormatInt(pid, 10) + "/stat")
+	// The second field is the command in parentheses, and may itself hold spaces and parentheses.
+	left, right := bytes.IndexByte(stat, '('), bytes.LastIndexByte(stat, ')')
+	if left < 0 || right < left {
+		return process{}, false
+	}
+	rest := strings.Fields(string(stat[right+1:])) // from the third field on
+	if len(rest) < 20 {
+		return process{}, false
+	}
+	parent, _ := strconv.ParseInt(rest[4-3], 10, 64)
+	start, _ := strconv.ParseInt(rest[22-3], 10, 64)
+	return process{pid, parent, start, string(stat[left+1 : right])}, start > 0
+}
+
+// readProc reads a short file of /proc, nil if there is none. (os.ReadFile would set up the runtime's poller first.)
+func readProc(path string) []byte {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil
+	}
+	defer unix.Close(fd)
+	b := make([]byte, 1024)
+	n, err := unix.Read(fd, b)
+	if err != nil {
+		return nil
+	}
+	return b[:n]
+}
+
+// commandOf is the command's name of the process that had this number when it started then, or "".
+func commandOf(pid, start int64) string {
+	if p, ok := findProcess(pid); ok && p.start == start {
+		return p.command
+	}
+	return ""
+}
+
+// users are the names of users that were looked up.
+var users map[int64]string
+
+// userName is the name of a user in /etc/passwd, or his number: asking the directory service behind it would take
+// longer than everything else.
+func userName(uid int64) string {
+	if uid == 0 {
+		return "root"
+	}
+	if users == nil {
+		users = readUsers("/etc/passwd")
+	}
+	if name := users[uid]; name != "" {
+		return name
+	}
+	return strconv.FormatInt(uid, 10)
+}
+
+func readUsers(file string) map[int64]string {
+	names := map[int64]string{}
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return names // numbers will do
+	}
+	for line := range strings.SplitSeq(string(b), "\n") {
+		f := strings.SplitN(line, ":", 4)
+		if len(f) < 4 {
+			continue
+		}
+		if uid, err := strconv.ParseInt(f[2], 10, 64); err == nil && names[uid] == "" {
+			names[uid] = f[0]
+		}
+	}
+	return names
+}

@@ -1,0 +1,115 @@
+package cli
+
+import (
+	"errors"
+	"os"
+	"time"
+)
+
+type subVerb struct {
+	count   int
+	timeout span
+	null    bool
+	format  format
+	jobs    int
+}
+
+func sub() *Verb {
+	s := subVerb{jobs: 1}
+	return &Verb{
+		Name:     "sub",
+		Group:    "Messages",
+		Summary:  "Print messages as they come, or run CMD for each",
+		Synopsis: []string{"[-n N] [-w D] [-0] [-F FORMAT] [FILTER…]", "[-n N] [-w D] [-j N] [FILTER…] -- CMD [ARG…]"},
+		About: []string{
+			"A FILTER is a topic, where `+` stands for any one level and `#` at the end for that level and all below: " +
+				"`deploy/#`, `host/+/up`. Without FILTER, all messages come but the daemon's own, which are under `ipcd/`.",
+			"On a terminal a line tells when, what and from whom. Elsewhere it is topic, tab, payload; the payload is " +
+				"printed as it is, so with `-0` records end with a zero byte instead of a line break.",
+			"With CMD, nothing is printed: CMD runs once for each message, the payload on its standard input. One CMD " +
+				"runs at a time unless `-j` allows more; meanwhile messages wait in the daemon, and if they become too " +
+				"many, how many were lost is told. A CMD that fails stops nothing; in the end, its status is ipcctl's. " +
+				"A signal to ipcctl does not end a CMD that is running.",
+		},
+		Options: []Option{
+			number('n', "count", "N", &s.count, 1, many, "End after N messages"),
+			duration('w', "timeout", &s.timeout, "Fail with 124 after this time"),
+			flag('0', "null", &s.null, "End each record with a zero byte"),
+			{Short: 'F', Long: "format", Value: "FORMAT", set: s.setFormat,
+				Help: "Print this for each message: %t topic, %p payload, %s number, %u uid, %P pid, %U unit, %% a percent sign"},
+			number('j', "jobs", "N", &s.jobs, 1, 1024, "Run up to N CMDs at a time"),
+		},
+		Env: messageEnv,
+		Examples: []Example{
+			{"ipcctl sub deploy/#", "Watch."},
+			{"ipcctl sub -n 1 -w 30s -F %p app/port", "Take one message's payload."},
+			{"ipcctl sub deploy/done -- systemctl reload nginx", "Act on each message."},
+			{"ipcctl sub ipcd/lock/#", "See who takes which lock."},
+		},
+		Exits:   []int{exitData, exitTimeout, exitNoExec, exitNoCmd},
+		words:   []string{"FILTER"},
+		most:    many,
+		grammar: wordsCommand,
+		run:     s.run,
+	}
+}
+
+func (s *subVerb) setFormat(text string) (err error) {
+	s.format.parts, err = parseFormat(text)
+	return err
+}
+
+func (s *subVerb) run(c *call) error {
+	filters := c.words
+	if len(filters) == 0 {
+		filters = []string{"#"}
+	}
+	s.format.json, s.format.end = c.json, "\n"
+	if s.null {
+		s.format.end = "\x00"
+	}
+	var r *runner
+	if c.command != nil {
+		var err error
+		if r, err = newRunner(c.command, s.jobs); err != nil {
+			return err
+		}
+	}
+	deadline := s.timeout.deadline()
+	in, err := c.receive(filters)
+	if err != nil {
+		return err
+	}
+	err = s.messages(c, in, r, deadline)
+	if r != nil {
+		if e := r.wait(); err == nil {
+			err = e
+		}
+	}
+	return err
+}
+
+func (s *subVerb) messages(c *call, in *receiver, r *runner, deadline time.Time) error {
+	for n := 0; s.count == 0 || n < s.count; n++ {
+		if r != nil {
+			r.slot() // what cannot run yet waits in the daemon
+		}
+		m, err := in.next(deadline)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			what := "receive messages"
+			if s.count > 0 {
+				what = "receive " + plural(int64(s.count), "message")
+			}
+			return s.timeout.timedOut(what)
+		}
+		if err != nil {
+			return err
+		}
+		if r == nil {
+			s.format.print(c.out, &m)
+		} else if err := r.start(&m); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,86 @@
+package cli
+
+import "unicode/utf8"
+
+// A table is rows of cells under a header. The last column is not padded.
+type table struct {
+	header []string
+	rows   [][]string
+}
+
+func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
+
+// print lays the table out on a terminal, and writes tab-separated lines without a header elsewhere. Either way an
+// empty cell is "-", so that no column is ever missing.
+func (t *table) print(o *output) {
+	if !o.tty {
+		for _, row := range t.rows {
+			for i, cell := range row {
+				if i > 0 {
+					o.text("\t")
+				}
+				o.text(oneLine(cell))
+			}
+			o.text("\n")
+		}
+		return
+	}
+	if len(t.rows) == 0 {
+		return
+	}
+	width := make([]int, len(t.header))
+	for i, cell := range t.header {
+		width[i] = len(cell)
+	}
+	for _, row := range t.rows {
+		for i, cell := range row {
+			row[i] = escaped(dashed(cell))
+			width[i] = max(width[i], utf8.RuneCountInString(row[i]))
+		}
+	}
+	t.line(o, t.header, width, bold)
+	for _, row := range t.rows {
+		t.line(o, row, width, "")
+	}
+}
+
+func (t *table) line(o *output, cells []string, width []int, style string) {
+	for i, cell := range cells {
+		if style != "" {
+			o.styled(style, cell)
+		} else {
+			o.text(cell)
+		}
+		if i+1 < len(cells) {
+			o.text(blanks(width[i] - utf8.RuneCountInString(cell) + 2))
+		}
+	}
+	o.text("\n")
+}
+
+func dashed(cell string) string {
+	if cell == "" {
+		return "-"
+	}
+	return cell
+}
+
+// oneLine keeps a cell from being taken for several.
+func oneLine(cell string) string {
+	b := []byte(dashed(cell))
+	for i, c := range b {
+		if c == '\t' || c == '\n' {
+			b[i] = ' '
+		}
+	}
+	return string(b)
+}
+
+func blanks(n int) string {
+	const some = "                                                                "
+	for s := some; ; s += some {
+		if n <= len(s) {
+			return s[:max(n, 0)]
+		}
+	}
+}
