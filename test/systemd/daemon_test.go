@@ -1,0 +1,379 @@
+package systemd
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/ipcd/ipcd/ipc"
+)
+
+const (
+	socket     = "/run/ipcd/ipcd.sock"
+	configFile = "/etc/ipcd/ipcd.toml"
+)
+
+// testActivation has the first command of a client start the daemon.
+func testActivation(t *testing.T) {
+	listening(t)
+	ping(t)
+	if state := property(t, "ipcd.service", "ActiveState"); state != "active" {
+		t.Errorf("the daemon has answered, its unit is %s", state)
+	}
+	// The listener is PID 1's, so SO_PEERCRED would name that; the daemon says itself who it is.
+	conn := connect(t)
+	hello, err := conn.Do("HELLO", "3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := hello.Get("pid").Text(), property(t, "ipcd.service", "MainPID"); got != want {
+		t.Errorf("HELLO says pid %s, systemd %s", got, want)
+	}
+}
+
+// testReadiness shows that a start is not over before the daemon is ready: here one that is held up.
+func testReadiness(t *testing.T) {
+	const gate = "/run/ipcd-test.gate"
+	if err := syscall.Mkfifo(gate, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(gate, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	dropIn(t, "[Service]\nExecStart=\nExecStart=/bin/sh -c 'read go <"+gate+"; exec /usr/bin/ipcd'\n")
+	listening(t)
+	run(t, "systemctl", "start", "--no-block", "ipcd.service")
+	open, err := os.OpenFile(gate, os.O_WRONLY, 0) // waits until the service is there
+	if err != nil {
+		t.Fatal(err)
+	}
+	if state := property(t, "ipcd.service", "ActiveState"); state != "activating" {
+		t.Errorf("before it is ready the unit is %s", state)
+	}
+	if _, err := open.WriteString("go\n"); err != nil {
+		t.Fatal(err)
+	}
+	_ = open.Close()
+	run(t, "systemctl", "start", "ipcd.service") // waits for the start that is under way
+	if text := property(t, "ipcd.service", "StatusText"); !strings.Contains(text, socket) {
+		t.Errorf("systemctl status shows %q", text)
+	}
+	ping(t)
+}
+
+// testJournal shows what an operator can look for.
+func testJournal(t *testing.T) {
+	now := mark(t)
+	running(t)
+	daemon, err := user.Lookup("ipcd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	now.await(t, map[string]string{
+		"IPCD_EVENT":        "ready",
+		"IPCD_SOCKETS":      socket,
+		"PRIORITY":          "6",
+		"SYSLOG_IDENTIFIER": "ipcd",
+		"_SYSTEMD_UNIT":     "ipcd.service",
+		"_PID":              property(t, "ipcd.service", "MainPID"),
+		"_UID":              daemon.Uid,
+		"_CAP_EFFECTIVE":    "0",
+	})
+}
+
+// testAccess lets the group in and nobody else, also after the daemon was stopped and started.
+func testAccess(t *testing.T) {
+	running(t)
+	run(t, "systemctl", "restart", "ipcd.service")
+	ping(t)
+	const unreachable = 69
+	r := ipcctl(t, "stranger", "raw", "PING")
+	if r.status != unreachable || !strings.Contains(r.stderr, "permission denied") {
+		t.Errorf("a stranger: %+v", r)
+	}
+	if info, err := os.Stat("/var/lib/ipcd"); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("the state directory: %v, %v", info, err)
+	}
+}
+
+// testStamp shows that a message bears its sender's unit.
+func testStamp(t *testing.T) {
+	running(t)
+	messages, err := dial(t).Subscribe(t.Context(), "stamp/#")
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, "systemd-run", "--quiet", "--collect", "--uid=member", "--unit=talker", "ipcctl", "pub", "stamp/x", "hello")
+	m, err := messages.Next(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if member := credential(t, "member"); m.Unit != "talker.service" || m.UID != int(member.Uid) || string(m.Payload) != "hello" {
+		t.Errorf("got %+v", m)
+	}
+}
+
+// testLock follows a lock that a unit holds: who holds it, and how that ended.
+func testLock(t *testing.T) {
+	running(t)
+	c := dial(t)
+	events, err := c.Subscribe(t.Context(), "ipcd/lock/+/backup")
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := func(event string) (payload map[string]any) {
+		t.Helper()
+		m, err := events.Next(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(m.Payload, &payload); err != nil {
+			t.Fatal(err)
+		}
+		if payload["event"] != event {
+			t.Fatalf("got %s, want %s", m.Payload, event)
+		}
+		return payload
+	}
+
+	run(t, "systemd-run", "--quiet", "--collect", "--uid=member", "--unit=holder", "ipcctl", "lock", "--why=test", "backup", "sleep", "infinity")
+	if e := next("acquired"); e["unit"] != "holder.service" {
+		t.Errorf("the event says %v", e)
+	}
+	holders := do(t, c, "LOCK.INFO", "backup").Get("holders").Elems
+	if len(holders) != 1 {
+		t.Fatalf("%d holders", len(holders))
+	}
+	for field, want := range map[string]string{
+		"unit": "holder.service", "pid": property(t, "holder.service", "MainPID"), "bound": "process", "why": "test",
+		"uid": strconv.Itoa(int(credential(t, "member").Uid)),
+	} {
+		if got := holders[0].Get(field).Text(); got != want {
+			t.Errorf("%s is %q, want %q", field, got, want)
+		}
+	}
+
+	run(t, "systemctl", "stop", "holder.service")
+	if e := next("released"); e["unit"] != "holder.service" {
+		t.Errorf("the event says %v", e)
+	}
+	info := do(t, c, "LOCK.INFO", "backup")
+	if n := len(info.Get("holders").Elems); n != 0 {
+		t.Errorf("%d holders of a lock of which the holder was stopped", n)
+	}
+}
+
+// configure writes the daemon's configuration for the time of a test.
+func configure(t *testing.T, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(configFile), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	// As a whole, or the daemon, which watches the file, might see half of it.
+	if err := os.WriteFile(configFile+"~", []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(configFile+"~", configFile); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.Remove(configFile) })
+}
+
+// subscribes is how many filters one connection may have, at most 4.
+func subscribes(t *testing.T) int {
+	t.Helper()
+	conn := connect(t)
+	for n := range 4 {
+		_, err := conn.Do("BUS.SUB", "filter/"+strconv.Itoa(n))
+		var refused *ipc.Error
+		if errors.As(err, &refused) && refused.Code == ipc.CodeQuota {
+			return n
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return 4
+}
+
+// testReload shows that the new configuration is in force when systemctl returns.
+func testReload(t *testing.T) {
+	running(t)
+	pid := property(t, "ipcd.service", "MainPID")
+	now := mark(t)
+	for want := 1; want <= 3; want++ {
+		configure(t, "[limits]\nsubscriptions = "+strconv.Itoa(want)+"\n")
+		run(t, "systemctl", "reload", "ipcd.service")
+		if n := subscribes(t); n != want {
+			t.Errorf("%d filters after the reload, want %d", n, want)
+		}
+	}
+	now.await(t, map[string]string{"IPCD_EVENT": "reload", "PRIORITY": "6", "IPCD_REASON": "IPCD.RELOAD"})
+	if state := property(t, "ipcd.service", "ActiveState"); state != "active" {
+		t.Errorf("afterwards the unit is %s", state)
+	}
+	if after := property(t, "ipcd.service", "MainPID"); after != pid {
+		t.Errorf("process %s has become %s", pid, after)
+	}
+}
+
+// testRejected shows that a wrong configuration fails the reload and nothing else.
+func testRejected(t *testing.T) {
+	configure(t, "[limits]\nsubscriptions = 2\n")
+	running(t)
+	pid := property(t, "ipcd.service", "MainPID")
+	now := mark(t)
+	configure(t, "[limits]\nsubscriptions = 3\nsubscriptoins = 4\n")
+	if r := execute(t, exec.Command("systemctl", "reload", "ipcd.service")); r.status == 0 {
+		t.Error("the reload has succeeded")
+	}
+	now.await(t, map[string]string{"IPCD_EVENT": "reload-failed", "PRIORITY": "3", "MESSAGE": configFile + ":3: *subscriptoins*"})
+	if n := subscribes(t); n != 2 {
+		t.Errorf("%d filters, as if the rejected configuration were in force", n)
+	}
+	if state := property(t, "ipcd.service", "ActiveState"); state != "active" {
+		t.Errorf("afterwards the unit is %s", state)
+	}
+	if after := property(t, "ipcd.service", "MainPID"); after != pid {
+		t.Errorf("process %s has become %s", pid, after)
+	}
+}
+
+// testUnusable starts with a wrong configuration: the start fails, with a reason, and is not tried again.
+func testUnusable(t *testing.T) {
+	listening(t)
+	configure(t, "[limits]\nsubscriptoins = 4\n")
+	now := mark(t)
+	if r := execute(t, exec.Command("systemctl", "start", "ipcd.service")); r.status == 0 {
+		t.Error("the start has succeeded")
+	}
+	const config = "78"
+	if got := property(t, "ipcd.service", "ExecMainStatus"); got != config {
+		t.Errorf("it exited with %s, want %s", got, config)
+	}
+	if state := property(t, "ipcd.service", "ActiveState"); state != "failed" {
+		t.Errorf("the unit is %s, as if another try were of any use", state)
+	}
+	now.await(t, map[string]string{"_COMM": "ipcd", "MESSAGE": "ipcd: " + configFile + ":2: *subscriptoins*"})
+}
+
+// testWatchdog stops the daemon's process, which is what a stuck loop looks like from outside.
+func testWatchdog(t *testing.T) {
+	dropIn(t, "[Service]\nWatchdogSec=1s\n")
+	running(t)
+	pid := mainPID(t)
+	now := mark(t)
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	now.await(t, map[string]string{"_PID": strconv.Itoa(pid), "MESSAGE": "SIGABRT: abort"}) // the stacks come after it
+	now.started(t)
+	ping(t)
+	if again := mainPID(t); again == pid {
+		t.Errorf("the main process is still %d", pid)
+	}
+}
+
+// testKilled shows that a daemon that dies is back, and that clients which come meanwhile wait for it.
+func testKilled(t *testing.T) {
+	running(t)
+	pid := mainPID(t)
+	now := mark(t)
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	ping(t)
+	now.started(t)
+	if again := mainPID(t); again == pid {
+		t.Errorf("the main process is still %d", pid)
+	}
+}
+
+func mainPID(t *testing.T) int {
+	t.Helper()
+	pid, err := strconv.Atoi(property(t, "ipcd.service", "MainPID"))
+	if err != nil || pid == 0 {
+		t.Fatalf("no main process: %v", err)
+	}
+	return pid
+}
+
+// dropIn changes the service for the time of a test.
+func dropIn(t *testing.T, text string) {
+	t.Helper()
+	const dir = "/run/systemd/system/ipcd.service.d"
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(dir+"/test.conf", []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	run(t, "systemctl", "daemon-reload")
+	t.Cleanup(func() {
+		_ = os.RemoveAll(dir)
+		run(t, "systemctl", "daemon-reload")
+	})
+}
+
+// testStop stops the socket, and with it the service.
+func testStop(t *testing.T) {
+	running(t)
+	now := mark(t)
+	run(t, "systemctl", "stop", "ipcd.socket")
+	now.await(t, map[string]string{"IPCD_EVENT": "stop", "_SYSTEMD_UNIT": "ipcd.service"})
+	for unit, properties := range map[string]map[string]string{
+		"ipcd.service": {"ActiveState": "inactive", "Result": "success", "ExecMainStatus": "0"},
+		"ipcd.socket":  {"ActiveState": "inactive", "Result": "success"},
+	} {
+		for name, want := range properties {
+			if got := property(t, unit, name); got != want {
+				t.Errorf("%s of %s is %s, want %s", name, unit, got, want)
+			}
+		}
+	}
+	if _, err := os.Stat(socket); !os.IsNotExist(err) {
+		t.Errorf("the socket is still there (%v)", err)
+	}
+}
+
+// testUserInstance runs the daemon of one user, which no other reaches.
+func testUserInstance(t *testing.T) {
+	member := credential(t, "member")
+	uid := strconv.Itoa(int(member.Uid))
+	manager := "user@" + uid + ".service"
+	run(t, "systemctl", "start", "dbus.socket", manager)
+	t.Cleanup(func() { run(t, "systemctl", "stop", manager) })
+	runtimeDir := "/run/user/" + uid
+	as := func(c *syscall.Credential, name string, args ...string) result {
+		t.Helper()
+		cmd := exec.Command(name, args...)
+		cmd.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+runtimeDir)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: c}
+		return execute(t, cmd)
+	}
+	if r := as(member, "systemctl", "--user", "start", "ipcd.socket"); r.status != 0 {
+		t.Fatalf("%+v", r)
+	}
+	if r := as(member, "ipcctl", "--user", "raw", "PING"); r != (result{stdout: "PONG"}) {
+		t.Errorf("PING: %+v", r)
+	}
+	if r := as(member, "systemctl", "--user", "is-active", "ipcd.service"); r.stdout != "active" {
+		t.Errorf("is-active: %+v", r)
+	}
+	if r := as(member, "systemctl", "--user", "reload", "ipcd.service"); r.status != 0 {
+		t.Errorf("reload: %+v", r)
+	}
+	if r := as(credential(t, "stranger"), "ipcctl", "--user", "raw", "PING"); !strings.Contains(r.stderr, "permission denied") {
+		t.Errorf("a stranger: %+v", r)
+	}
+	if r := as(member, "systemctl", "--user", "stop", "ipcd.socket"); r.status != 0 {
+		t.Errorf("stop: %+v", r)
+	}
+}

@@ -1,0 +1,124 @@
+// Package systemd tests ipcd as it is installed: its units, under a systemd that is real and of this test's own.
+//
+// On the machine, TestSystemd builds the programs, lays out a tree like a package's, and has the script run boot a
+// container from it, in which this same test binary runs again. There, with IPCD_TEST_INSIDE set, it is root of a
+// machine that is its own: the tests start, stop and break things at will, one after the other, and clean up what would
+// be in the way of the next. One of them:
+//
+//	go test -v -run TestSystemd/watchdog ./test/systemd
+//
+// Nothing sleeps and nothing polls. systemctl waits for its jobs; all else that happens is told by the journal, which
+// is followed from a mark set before (see journal), or by ipcd's own messages.
+package systemd
+
+import (
+	"context"
+	"flag"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ipcd/ipcd/internal/testenv"
+)
+
+// inside is set in the environment inside the container.
+const inside = "IPCD_TEST_INSIDE"
+
+// patience is for everything that is expected to happen: far more than it takes.
+const patience = 20 * time.Second
+
+func TestSystemd(t *testing.T) {
+	if os.Getenv(inside) == "" {
+		runInside(t)
+		return
+	}
+	for _, test := range []struct {
+		name string
+		run  func(*testing.T)
+	}{
+		{"units", testUnits},
+		{"exposure", testExposure},
+		{"activation", testActivation},
+		{"readiness", testReadiness},
+		{"journal", testJournal},
+		{"access", testAccess},
+		{"stamp", testStamp},
+		{"lock", testLock},
+		{"reload", testReload},
+		{"rejected", testRejected},
+		{"unusable", testUnusable},
+		{"watchdog", testWatchdog},
+		{"killed", testKilled},
+		{"stop", testStop},
+		{"user", testUserInstance},
+	} {
+		t.Run(test.name, test.run)
+	}
+}
+
+// runInside runs the chosen tests in a container.
+func runInside(t *testing.T) {
+	testenv.Systemd(t)
+	testenv.Need(t, "go")
+	tree := t.TempDir()
+	build(t, tree)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "./run", tree, "env", inside+"=1", "/usr/libexec/ipcd-test",
+		"-test.v", "-test.timeout=2m", "-test.run="+flag.Lookup("test.run").Value.String())
+	cmd.Cancel = func() error { return cmd.Process.Signal(unix.SIGTERM) }
+	cmd.WaitDelay = patience
+	cmd.Stdout, cmd.Stderr = t.Output(), t.Output()
+	if err := cmd.Run(); err != nil {
+		t.Errorf("in the container: %v", err)
+	}
+}
+
+// build lays out in tree what is installed, and what the tests need besides.
+func build(t *testing.T, tree string) {
+	t.Helper()
+	bin := filepath.Join(tree, "usr/bin")
+	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", bin+"/", "../../cmd/ipcd", "../../cmd/ipcctl")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const packaging = "../../packaging/"
+	for from, to := range map[string]string{
+		packaging + "systemd/ipcd.socket":       "usr/lib/systemd/system/ipcd.socket",
+		packaging + "systemd/ipcd.service":      "usr/lib/systemd/system/ipcd.service",
+		packaging + "systemd/user/ipcd.socket":  "usr/lib/systemd/user/ipcd.socket",
+		packaging + "systemd/user/ipcd.service": "usr/lib/systemd/user/ipcd.service",
+		packaging + "sysusers/ipcd.conf":        "usr/lib/sysusers.d/ipcd.conf",
+		"testdata/sysusers.conf":                "usr/lib/sysusers.d/ipcd-test.conf",
+		self:                                    "usr/libexec/ipcd-test",
+	} {
+		install(t, from, filepath.Join(tree, to))
+	}
+}
+
+func install(t *testing.T, from, to string) {
+	t.Helper()
+	data, err := os.ReadFile(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(to, data, info.Mode()); err != nil {
+		t.Fatal(err)
+	}
+}
