@@ -1,0 +1,266 @@
+package main
+
+import (
+	"bytes"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A scenario is what the driver does with a server. It sets things up and returns what a turn does; what it opened is
+// closed with the server.
+type scenario func(s *server, keep func(...*conn)) (turn func(d time.Duration) sample)
+
+// serve makes a contender of a kind of server and a scenario.
+func (b *bench) serve(kind string, sc scenario, aim target) contender {
+	return contender{name: kind, target: aim, open: func(p place) (*subject, error) {
+		s, err := b.startServer(kind, p)
+		if err != nil {
+			return nil, err
+		}
+		var conns []*conn
+		sub := &subject{cpu: s.cpu, close: func() {
+			closeAll(conns)
+			s.stop()
+		}}
+		defer func() {
+			if sub.cell == nil { // the scenario could not begin
+				sub.close()
+			}
+		}()
+		sub.cell = sc(s, func(c ...*conn) { conns = append(conns, c...) })
+		return sub, nil
+	}}
+}
+
+// payload is text of a size.
+func payload(size int) string { return strings.Repeat("x", size) }
+
+// roundTrip sends a command and waits for its reply, again and again. The value is the mean.
+func roundTrip(request []byte) scenario {
+	return func(s *server, keep func(...*conn)) func(time.Duration) sample {
+		c := dialAll(s.path, 1)
+		keep(c...)
+		return func(d time.Duration) sample {
+			n := 0
+			start := time.Now()
+			for time.Since(start) < d {
+				for range 16 { // so that looking at the clock costs nothing
+					c[0].send(request)
+					c[0].reply()
+				}
+				n += 16
+			}
+			return perOp(time.Since(start), n)
+		}
+	}
+}
+
+func perOp(d time.Duration, n int) sample { return sample{value: d.Seconds() / float64(n), ops: n} }
+
+func perSecond(d time.Duration, n int) sample { return sample{value: float64(n) / d.Seconds(), ops: n} }
+
+// throughput has many clients, each with as many commands under way as the pipeline says. The driver takes their
+// replies in a circle and sends again at once: no epoll, so it costs less than the server, and no client waits for
+// another as long as the server serves them in turn.
+func throughput(clients, pipeline int, request []byte) scenario {
+	return func(s *server, keep func(...*conn)) func(time.Duration) sample {
+		all := dialAll(s.path, clients)
+		keep(all...)
+		batch := bytes.Repeat(request, pipeline)
+		all[0].send(request)
+		answer := len(all[0].reply()) * pipeline
+		return func(d time.Duration) sample {
+			for _, c := range all {
+				c.got = 0
+				c.send(batch)
+			}
+			n, due := 0, 0
+			start := time.Now()
+			for time.Since(start) < d {
+				due += answer
+				for _, c := range all {
+					c.await(due)
+					c.send(batch)
+				}
+				n += clients * pipeline
+			}
+			took := time.Since(start)
+			for _, c := range all {
+				c.await(due + answer)
+			}
+			return perSecond(took, n)
+		}
+	}
+}
+
+// An audience is a publisher and those who get what it publishes.
+type audience struct {
+	publisher *conn
+	listeners []*conn
+	size      int // bytes of a delivered message
+	reply     int // bytes of the publisher's reply
+	request   []byte
+}
+
+func newAudience(s *server, keep func(...*conn), listeners, size int) *audience {
+	const topic = "bench/topic"
+	all := dialAll(s.path, 1+listeners)
+	keep(all...)
+	a := &audience{publisher: all[0], listeners: all[1:], request: command("PUBLISH", topic, payload(size))}
+	for _, l := range a.listeners {
+		l.ask("SUBSCRIBE", topic)
+	}
+	a.publisher.send(a.request)
+	a.reply = len(a.publisher.reply())
+	want := command("message", topic, payload(size))
+	for _, l := range a.listeners {
+		var got []byte
+		for len(got) < len(want) {
+			got = append(got, l.reply()...)
+		}
+		if !bytes.Equal(got, want) {
+			fail("a subscriber got %q", got)
+		}
+	}
+	a.size = len(want)
+	return a
+}
+
+// await waits until everybody has had n messages and the publisher its replies.
+func (a *audience) await(n int) {
+	for _, l := range a.listeners {
+		l.await(n * a.size)
+	}
+	a.publisher.await(n * a.reply)
+}
+
+func (a *audience) reset() {
+	a.publisher.got = 0
+	for _, l := range a.listeners {
+		l.got = 0
+	}
+}
+
+// fanOut publishes in writes of so many messages each and counts what arrives at the subscribers. So much is under way
+// that the server is never without work, and no socket's buffer is ever full.
+func fanOut(listeners, size, batch int) scenario {
+	ahead := min(512, (128<<10)/size) // messages
+	return func(s *server, keep func(...*conn)) func(time.Duration) sample {
+		a := newAudience(s, keep, listeners, size)
+		request := bytes.Repeat(a.request, batch)
+		return func(d time.Duration) sample {
+			a.reset()
+			sent := 0
+			start := time.Now()
+			for time.Since(start) < d {
+				a.publisher.send(request)
+				sent += batch
+				a.await(sent - ahead)
+			}
+			a.await(sent)
+			return perSecond(time.Since(start), sent*listeners)
+		}
+	}
+}
+
+// untilLast publishes one message and waits until every subscriber has it.
+func untilLast(listeners int) scenario {
+	return func(s *server, keep func(...*conn)) func(time.Duration) sample {
+		a := newAudience(s, keep, listeners, 64)
+		n := 0
+		return latencies(func() time.Duration {
+			n++
+			start := time.Now()
+			a.publisher.send(a.request)
+			for _, l := range a.listeners {
+				l.await(n * a.size)
+			}
+			took := time.Since(start)
+			a.publisher.await(n * a.reply)
+			return took
+		})
+	}
+}
+
+// latencies repeats an operation that times itself. The value is the median.
+func latencies(op func() time.Duration) func(time.Duration) sample {
+	return func(d time.Duration) sample {
+		var all []time.Duration
+		for start := time.Now(); time.Since(start) < d; {
+			all = append(all, op())
+		}
+		slices.Sort(all)
+		return sample{value: all[len(all)/2].Seconds(), ops: len(all)}
+	}
+}
+
+// lockPair takes a free lock and gives it back: in Redis, as its documentation says for one instance.
+func lockPair(s *server, keep func(...*conn)) func(time.Duration) sample {
+	c := dialAll(s.path, 1)[0]
+	keep(c)
+	take, give := command("LOCK.ACQUIRE", "bench/lock"), command("LOCK.RELEASE", "bench/lock")
+	if s.kind == redisServer {
+		take, give = command("SET", "bench/lock", "token", "NX", "PX", "30000"), command("DEL", "bench/lock")
+	}
+	return func(d time.Duration) sample {
+		n := 0
+		start := time.Now()
+		for time.Since(start) < d {
+			for range 8 {
+				c.send(take)
+				c.reply()
+				c.send(give)
+				c.reply()
+			}
+			n += 8
+		}
+		return perOp(time.Since(start), n)
+	}
+}
+
+// handOff times from one client's release to the grant of the client that waits for it; then they change roles. A third
+// connection's round trip makes sure that the wait has begun.
+func handOff(s *server, keep func(...*conn)) func(time.Duration) sample {
+	c := dialAll(s.path, 3)
+	keep(c...)
+	holder, waiter, third := c[0], c[1], c[2]
+	ping := command("PING")
+	take := func(c *conn) []byte {
+		if s.kind == redisServer {
+			return command("BLPOP", "bench/lock", "0")
+		}
+		return command("LOCK.ACQUIRE", "bench/lock", "OWNER", strconv.Itoa(c.fd))
+	}
+	takes := map[*conn][]byte{holder: take(holder), waiter: take(waiter)}
+	give := command("RPUSH", "bench/lock", "token")
+	if s.kind != redisServer {
+		give = releaseOf(holder.ask("LOCK.ACQUIRE", "bench/lock", "OWNER", strconv.Itoa(holder.fd)))
+	}
+	return latencies(func() time.Duration {
+		waiter.send(takes[waiter])
+		third.send(ping)
+		third.reply()
+		start := time.Now()
+		holder.send(give)
+		grant := waiter.reply()
+		took := time.Since(start)
+		if s.kind != redisServer {
+			give = releaseOf(string(grant))
+		}
+		holder.reply()
+		holder, waiter = waiter, holder
+		return took
+	})
+}
+
+// releaseOf is the command that gives back what was granted.
+func releaseOf(grant string) []byte {
+	_, rest, _ := strings.Cut(grant, "$5\r\ntoken\r\n:")
+	token, _, ok := strings.Cut(rest, "\r\n")
+	if !ok {
+		fail("no token in %q", grant)
+	}
+	return command("LOCK.RELEASE", "bench/lock", token)
+}

@@ -1,0 +1,142 @@
+// Command bench measures ipcd beside its rivals: servers run side by side on this machine and are measured in turns, so
+// that a busy spell hits all of them, and what counts are ratios. docs/benchmarks.md explains the figures and how they
+// are made.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"runtime/debug"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// settings are the command line.
+type settings struct {
+	ipcd, ipcctl, redis string
+	rounds              int
+	cell                time.Duration // how long one contender is measured in one round
+	idle                time.Duration // how long connections are left alone before memory is read
+	connections         int
+	filter              *regexp.Regexp
+	document            string
+	realtime            bool
+}
+
+func main() {
+	// Placement and the children's death signal are properties of a thread.
+	runtime.LockOSThread()
+	if len(os.Args) == 3 && os.Args[1] == "raw-server" {
+		exitOn(serveRaw(os.Args[2]))
+	}
+	if len(os.Args) == 3 && os.Args[1] == "flock-partner" {
+		exitOn(flockPartner(os.Args[2]))
+	}
+	exitOn(run(parseFlags()))
+}
+
+func exitOn(err error) {
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+func parseFlags() settings {
+	var s settings
+	quick := flag.Bool("quick", false, "a first impression in about 20 s")
+	filter := flag.String("filter", "", "only rows whose name and placement match this regular `expression`")
+	flag.StringVar(&s.ipcd, "ipcd", "bin/ipcd", "the daemon's `path`")
+	flag.StringVar(&s.ipcctl, "ipcctl", "bin/ipcctl", "the CLI's `path`")
+	flag.StringVar(&s.redis, "redis", "redis-server", "the rival's `path`")
+	flag.IntVar(&s.rounds, "rounds", 5, "how often each contender has its turn")
+	flag.DurationVar(&s.cell, "time", 300*time.Millisecond, "length of a turn")
+	flag.IntVar(&s.connections, "connections", 10_000, "idle connections for the memory of one")
+	flag.StringVar(&s.document, "document", "", "also write the table into this Markdown `file`, between its marks")
+	flag.BoolVar(&s.realtime, "realtime", false, "run driver and servers before all else (SCHED_RR): for root, on a busy machine")
+	flag.Parse()
+	s.idle = 4 * time.Second
+	if *quick {
+		s.rounds, s.cell, s.idle = 3, 50*time.Millisecond, time.Second
+		s.connections = min(s.connections, 1000)
+	}
+	if flag.NArg() > 0 {
+		exitOn(fmt.Errorf("unexpected argument %q", flag.Arg(0)))
+	}
+	var err error
+	if s.filter, err = regexp.Compile(*filter); err != nil {
+		exitOn(err)
+	}
+	return s
+}
+
+// run measures all rows and prints each as soon as it is known.
+func run(s settings) error {
+	for _, p := range []*string{&s.ipcd, &s.ipcctl} {
+		if _, err := os.Stat(*p); err != nil {
+			return fmt.Errorf("%w (make build)", err)
+		}
+		abs, err := filepath.Abs(*p)
+		if err != nil {
+			return err
+		}
+		*p = abs
+	}
+	dir, err := os.MkdirTemp("", "ipcd-bench-")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	// The servers die with this process, the directory does not.
+	interrupted := make(chan os.Signal, 1)
+	signal.Notify(interrupted, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	go func() {
+		<-interrupted
+		_ = os.RemoveAll(dir)
+		os.Exit(130)
+	}()
+	debug.SetGCPercent(-1) // garbage is collected between turns
+	if s.realtime {
+		attr := &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_RR, Priority: 1} // inherited by children
+		if err := unix.SchedSetAttr(0, attr, 0); err != nil {
+			return fmt.Errorf("cannot set the scheduling policy: %w", err)
+		}
+	}
+
+	b, err := newBench(s, dir)
+	if err != nil {
+		return err
+	}
+	t := newTable(os.Stdout, b.describe())
+	var failed error
+	for _, r := range b.rows() {
+		if !s.filter.MatchString(r.name + " " + r.place.String()) {
+			continue
+		}
+		res, err := b.measure(r)
+		if err != nil {
+			failed = errors.Join(failed, fmt.Errorf("%s, %v: %w", r.name, r.place, err))
+			fmt.Fprintf(os.Stderr, "bench: %s, %v: %v\n", r.name, r.place, err)
+			continue
+		}
+		t.add(res)
+	}
+	t.end()
+	fmt.Println(b.disturbance())
+	if s.document != "" {
+		failed = errors.Join(failed, t.writeInto(s.document))
+	}
+	if failed != nil {
+		return errors.New("some rows could not be measured")
+	}
+	return nil
+}

@@ -1,0 +1,74 @@
+package main
+
+import "fmt"
+
+// rows is the table: what is measured, and the ratio that is the aim. Ratios are ours divided by the rival's.
+func (b *bench) rows() []row {
+	var rows []row
+	add := func(name string, p place, u unit, all ...contender) {
+		if p == split && len(b.cpus) < 2 {
+			return
+		}
+		rows = append(rows, row{name: name, place: p, unit: u, all: all})
+	}
+	servers := func(sc scenario, redis target) []contender {
+		all := []contender{b.serve(ipcdServer, sc, target{})}
+		if b.rival {
+			all = append(all, b.serve(redisServer, sc, redis))
+		}
+		return all
+	}
+
+	ping, publish := command("PING"), command("PUBLISH", "bench/topic", payload(64))
+	add("PING round trip", same, microseconds, append(servers(roundTrip(ping), target{most: .92}),
+		b.serve(rawServer, roundTrip(ping), target{most: 1.15}))...)
+	add("PING round trip", free, microseconds, append(servers(roundTrip(ping), target{most: .35}),
+		b.serve(rawServer, roundTrip(ping), target{}))...)
+	add("PUBLISH round trip, nobody subscribed", same, microseconds, servers(roundTrip(publish), target{})...)
+	add("PUBLISH round trip, nobody subscribed", free, microseconds, servers(roundTrip(publish), target{})...)
+	for _, pipeline := range []int{1, 16} {
+		aim := map[int]target{1: {least: 1.25}, 16: {least: 2.2}}[pipeline]
+		add(fmt.Sprintf("PING, 50 clients, pipeline %d", pipeline), split, millions, servers(throughput(50, pipeline, ping), aim)...)
+		add(fmt.Sprintf("PUBLISH, 50 clients, pipeline %d", pipeline), split, millions, servers(throughput(50, pipeline, publish), aim)...)
+	}
+
+	for _, f := range []struct {
+		name        string
+		size, batch int
+		aims        map[int]target
+	}{
+		{"64 B, batches of 64", 64, 64, map[int]target{1: {least: 2.7}, 8: {least: 4}, 64: {least: 5.5}}},
+		{"64 B, one by one", 64, 1, nil},
+		{"1 KiB, batches of 64", 1024, 64, map[int]target{64: {least: 2.2}}},
+	} {
+		for _, n := range []int{1, 8, 64} {
+			add(fmt.Sprintf("fan-out to %d, %s", n, f.name), split, millions, servers(fanOut(n, f.size, f.batch), f.aims[n])...)
+		}
+	}
+	for _, n := range []int{1, 8, 64} {
+		add(fmt.Sprintf("one message until the last of %d has it, p50", n), free, microseconds, servers(untilLast(n), target{})...)
+	}
+
+	add("lock + unlock (SET NX PX + DEL)", same, microseconds, servers(lockPair, target{most: .9})...)
+	add("lock + unlock (SET NX PX + DEL)", free, microseconds, servers(lockPair, target{most: .3})...)
+	for _, p := range []place{same, free} {
+		aim, kernel := target{most: .9}, target{}
+		if p == same {
+			kernel.most = 5
+		}
+		add("contended hand-off, p50 (BLPOP)", p, microseconds, append(servers(handOff, aim), b.flockHandOff(kernel))...)
+	}
+	for _, p := range []place{same, free} {
+		add("ipcctl lock x true", p, milliseconds, b.programs()...)
+	}
+
+	once := func(name string, u unit, all ...contender) {
+		add(name, free, u, all...)
+		rows[len(rows)-1].rounds = 1
+	}
+	once("resident memory after the start", megabytes, servers(idleMemory, target{most: .6})...)
+	once("CPU of an idle second", microseconds, servers(idleCPU, target{})...)
+	n := min(b.connections, b.descriptors-200)
+	once(fmt.Sprintf("memory of each of %d idle connections", n), plainBytes, servers(connectionMemory(n, b.idle), target{ours: 1000})...)
+	return rows
+}

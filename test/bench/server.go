@@ -1,0 +1,151 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A server is a process under test.
+type server struct {
+	kind string // ipcd, redis or raw
+	path string // of its socket
+	cmd  *exec.Cmd
+	done chan struct{}
+	log  string
+}
+
+// The kinds of servers.
+const (
+	ipcdServer  = "ipcd"
+	redisServer = "redis"
+	rawServer   = "raw"
+)
+
+// startServer starts a server in a directory of its own and waits until it answers.
+func (b *bench) startServer(kind string, p place) (*server, error) {
+	dir, err := os.MkdirTemp(b.dir, kind+"-")
+	if err != nil {
+		return nil, err
+	}
+	s := &server{kind: kind, path: filepath.Join(dir, "sock"), log: filepath.Join(dir, "log"), done: make(chan struct{})}
+	config := filepath.Join(dir, "config")
+	var argv []string
+	var text string
+	switch kind {
+	case ipcdServer:
+		argv = []string{b.ipcd, "--socket", s.path, "--config", config, "--state-dir", dir}
+		text = "[limits]\nconnections = 100000\nconnections_per_user = 100000\n"
+	case redisServer:
+		argv = []string{b.redis, config, "--save", "", "--appendonly", "no"}
+		text = fmt.Sprintf("port 0\nunixsocket %s\ndir %s\nmaxclients %d\n", s.path, dir, b.descriptors-100)
+	case rawServer:
+		argv = []string{"/proc/self/exe", "raw-server", s.path}
+	}
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		return nil, err
+	}
+	logFile, err := os.Create(s.log)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = logFile.Close() }()
+	s.cmd = exec.Command(argv[0], argv[1:]...)
+	s.cmd.Stdout, s.cmd.Stderr = logFile, logFile
+	s.cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"}
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := b.cpus.server(p).pin(); err != nil {
+		return nil, err
+	}
+	if err := s.cmd.Start(); err != nil {
+		return nil, err
+	}
+	go func() {
+		_ = s.cmd.Wait()
+		close(s.done)
+	}()
+	if err := b.cpus.driver(p).pin(); err != nil {
+		s.stop()
+		return nil, err
+	}
+	if err := s.waitUntilReady(); err != nil {
+		s.stop()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *server) waitUntilReady() error {
+	deadline := time.After(patience)
+	for {
+		if c, err := dial(s.path); err == nil {
+			defer closeAll([]*conn{c})
+			c.ask("PING")
+			return nil
+		}
+		select {
+		case <-s.done:
+		case <-deadline:
+		case <-time.After(2 * time.Millisecond):
+			continue
+		}
+		text, _ := os.ReadFile(s.log) // if there is none, there is nothing more to say
+		return fmt.Errorf("%s does not answer: %s", s.kind, text)
+	}
+}
+
+// stop ends the server.
+func (s *server) stop() {
+	_ = s.cmd.Process.Signal(unix.SIGTERM)
+	select {
+	case <-s.done:
+	case <-time.After(3 * time.Second):
+		_ = s.cmd.Process.Kill()
+		<-s.done
+	}
+}
+
+func (s *server) pid() int { return s.cmd.Process.Pid }
+
+func (s *server) cpu() time.Duration {
+	t, err := cpuTime(s.pid())
+	if err != nil {
+		panic(failure{err})
+	}
+	return t
+}
+
+// serveRaw answers whatever comes with a PONG, one connection after the other: the floor under every round trip.
+func serveRaw(path string) error {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	if err := unix.Bind(fd, &unix.SockaddrUnix{Name: path}); err != nil {
+		return err
+	}
+	if err := unix.Listen(fd, 16); err != nil {
+		return err
+	}
+	for {
+		peer, _, err := unix.Accept(fd)
+		if err != nil {
+			return err
+		}
+		serveRawConn(&conn{fd: peer})
+		_ = unix.Close(peer)
+	}
+}
+
+func serveRawConn(c *conn) {
+	defer func() { _ = recover() }() // the peer hung up
+	for {
+		c.reply()
+		c.send([]byte("+PONG\r\n"))
+	}
+}
