@@ -1,0 +1,339 @@
+package testdaemon
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// patience bounds every wait here. It is there to fail a test that hangs, not to measure: a machine may be busy.
+const patience = 30 * time.Second
+
+// A Daemon is a running ipcd.
+type Daemon struct {
+	Socket string // where it listens
+	Dir    string // holds its socket, configuration and state
+
+	t      testing.TB
+	cmd    *exec.Cmd
+	stderr buffer
+	exited chan struct{} // closed when it has ended and all of stderr is read
+	err    error         // of Wait; to be read after exited
+	seen   bool          // the end was looked at: by Stop, or by the test itself
+}
+
+// Config is how to start a daemon. The zero value is a daemon with the built-in settings.
+type Config struct {
+	TOML  string   // the content of its configuration file, "" for none
+	Env   []string // added to the environment: "NAME=value"
+	Quick bool     // do not check all invariants in every turn, which takes time by the number of connections
+}
+
+// Start runs a daemon until the test ends.
+func Start(t testing.TB, c Config) *Daemon {
+	t.Helper()
+	d := Command(t, c)
+	d.Run()
+	return d
+}
+
+// Command prepares a daemon: a test may still change where it listens and what is in its directory.
+func Command(t testing.TB, c Config) *Daemon {
+	t.Helper()
+	d := &Daemon{t: t, Dir: shortDir(t)}
+	d.Socket = filepath.Join(d.Dir, "ipcd.sock")
+	d.cmd = exec.Command(binary(t), "--state-dir", filepath.Join(d.Dir, "state"))
+	if err := os.Mkdir(filepath.Join(d.Dir, "state"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	d.cmd.Env = append(os.Environ(), c.Env...)
+	if !c.Quick {
+		d.cmd.Env = append(d.cmd.Env, "IPCD_VERIFY=1")
+	}
+	if c.TOML != "" {
+		d.Configure(c.TOML)
+		d.cmd.Args = append(d.cmd.Args, "--config", d.config())
+	}
+	return d
+}
+
+func (d *Daemon) config() string { return filepath.Join(d.Dir, "ipcd.toml") }
+
+// Configure replaces the content of the configuration file.
+func (d *Daemon) Configure(toml string) {
+	d.t.Helper()
+	if err := os.WriteFile(d.config(), []byte(toml), 0o600); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// Run starts the daemon and waits until it is ready.
+func (d *Daemon) Run() {
+	d.t.Helper()
+	ready, err := d.Launch()
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	select {
+	case <-ready:
+	case <-d.exited:
+		d.seen = true
+		d.t.Fatalf("ipcd did not start: %v\n%s", d.err, d.stderr.String())
+	case <-time.After(patience):
+		d.t.Fatalf("ipcd is not ready after %v", patience)
+	}
+}
+
+// Launch starts the daemon. The channel is closed when it says that it is ready.
+func (d *Daemon) Launch() (ready <-chan struct{}, err error) {
+	d.t.Helper()
+	// Readiness is told as to systemd.
+	notify, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(d.Dir, "notify"), Net: "unixgram"})
+	if err != nil {
+		return nil, err
+	}
+	d.cmd.Args = append(d.cmd.Args, "--socket", d.Socket)
+	d.cmd.Env = append(d.cmd.Env, "NOTIFY_SOCKET="+notify.LocalAddr().String())
+	d.cmd.Stderr = &d.stderr
+	if err := d.cmd.Start(); err != nil {
+		_ = notify.Close()
+		return nil, err
+	}
+	d.exited = make(chan struct{})
+	go func() {
+		d.err = d.cmd.Wait()
+		_ = notify.Close()
+		close(d.exited)
+	}()
+	told := make(chan struct{})
+	go func() {
+		b := make([]byte, 4096)
+		for said := false; ; {
+			n, err := notify.Read(b)
+			if err != nil {
+				return
+			}
+			if !said && bytes.Contains(b[:n], []byte("READY=1")) {
+				said = true
+				close(told)
+			}
+		}
+	}()
+	d.t.Cleanup(d.end)
+	return told, nil
+}
+
+// PID is the number of its process.
+func (d *Daemon) PID() int { return d.cmd.Process.Pid }
+
+// Signal sends it a signal.
+func (d *Daemon) Signal(sig syscall.Signal) {
+	d.t.Helper()
+	if err := d.cmd.Process.Signal(sig); err != nil {
+		d.t.Errorf("cannot send %v to ipcd: %v", sig, err)
+	}
+}
+
+// Wait waits for the daemon to end by itself and returns its exit status and what it wrote to stderr.
+func (d *Daemon) Wait() (status int, stderr string) {
+	d.t.Helper()
+	d.seen = true
+	select {
+	case <-d.exited:
+	case <-time.After(patience):
+		// SIGABRT has the Go runtime print where every goroutine is.
+		_ = d.cmd.Process.Signal(syscall.SIGABRT)
+		<-d.exited
+		d.t.Errorf("ipcd did not end within %v", patience)
+		d.t.Logf("%s", d.stderr.String())
+	}
+	d.checkLog()
+	return d.cmd.ProcessState.ExitCode(), d.stderr.String()
+}
+
+// Stop ends the daemon as systemd does, and has the test fail if that does not go well.
+func (d *Daemon) Stop() {
+	d.t.Helper()
+	d.Signal(syscall.SIGTERM)
+	if status, _ := d.Wait(); status != 0 {
+		d.t.Errorf("ipcd ended with %v", d.err)
+	}
+}
+
+// end is what happens to a daemon at the end of its test.
+func (d *Daemon) end() {
+	if !d.seen {
+		select {
+		case <-d.exited:
+			d.t.Errorf("ipcd ended by itself: %v", d.err)
+			d.checkLog()
+		default:
+			d.Stop()
+		}
+	}
+	<-d.exited
+	if d.t.Failed() {
+		d.t.Logf("ipcd's last words:\n%s", tail(d.stderr.String(), 30))
+	}
+}
+
+// tail is the last n lines of a text.
+func tail(text string, n int) string {
+	lines := strings.SplitAfter(text, "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "")
+}
+
+// checkLog looks for what the daemon must never say.
+func (d *Daemon) checkLog() {
+	d.t.Helper()
+	log := d.stderr.String()
+	for _, bad := range []string{"panic:", "fatal error:", "DATA RACE", "event=bug"} {
+		if strings.Contains(log, bad) {
+			d.t.Errorf("ipcd said %q", bad)
+		}
+	}
+}
+
+// Log is what the daemon has written to stderr so far, its end if it is long.
+func (d *Daemon) Log() string { return d.stderr.String() }
+
+// RSS is the memory that the daemon has now, and the most it had, in bytes.
+func (d *Daemon) RSS() (now, peak int) {
+	d.t.Helper()
+	b, err := os.ReadFile(d.proc("status"))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	field := func(name string) int {
+		_, rest, _ := strings.Cut(string(b), "\n"+name+":")
+		n, err := strconv.Atoi(strings.Fields(rest)[0])
+		if err != nil {
+			d.t.Fatal(err)
+		}
+		return n << 10
+	}
+	return field("VmRSS"), field("VmHWM")
+}
+
+// CPU is the processor time that the daemon has used.
+func (d *Daemon) CPU() time.Duration {
+	d.t.Helper()
+	tasks, err := filepath.Glob(d.proc("task/*/schedstat"))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	var sum time.Duration
+	for _, path := range tasks {
+		b, err := os.ReadFile(path)
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
+			continue // the thread ended
+		}
+		if err != nil {
+			d.t.Fatal(err)
+		}
+		var ns int64
+		if _, err := fmt.Sscan(string(b), &ns); err != nil {
+			d.t.Fatalf("cannot read %s: %v", path, err)
+		}
+		sum += time.Duration(ns)
+	}
+	return sum
+}
+
+// Descriptors is how many the daemon has open.
+func (d *Daemon) Descriptors() int {
+	d.t.Helper()
+	entries, err := os.ReadDir(d.proc("fd"))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return len(entries)
+}
+
+func (d *Daemon) proc(file string) string { return fmt.Sprintf("/proc/%d/%s", d.PID(), file) }
+
+// shortDir is a t.TempDir whose name is short enough for the address of a Unix socket in it.
+func shortDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "ipcd-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
+// binary is the path of a program that is built once. No file is left of it: it is run by its open descriptor.
+func binary(t testing.TB) string {
+	t.Helper()
+	path, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+var build = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "ipcd-test-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(dir) //nolint:errcheck // nothing depends on it
+	path := filepath.Join(dir, "ipcd")
+	// In its own module: the test may be one of a module that has no use for what ipcd is made of.
+	module, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/ipcd/ipcd").Output()
+	if err != nil {
+		return "", fmt.Errorf("cannot find ipcd's module: %w", err)
+	}
+	cmd := exec.Command("go", "build", "-buildvcs=false", "-race="+strconv.FormatBool(Race), "-o", path, "./cmd/ipcd")
+	cmd.Dir = strings.TrimSpace(string(module))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("cannot build ipcd: %w\n%s", err, out)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	kept = f
+	return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), f.Fd()), nil
+})
+
+var kept *os.File // keeps the program open
+
+// buffer keeps the end of what is written to it.
+type buffer struct {
+	mu sync.Mutex
+	b  []byte
+}
+
+const bufferSize = 256 << 10
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.b = append(b.b, p...)
+	if len(b.b) > 2*bufferSize {
+		b.b = append([]byte("…"), b.b[len(b.b)-bufferSize:]...)
+	}
+	return len(p), nil
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return string(b.b)
+}
