@@ -63,7 +63,7 @@ type Command struct {
 // subcommands are.
 var Commands = []Command{
 	// Connection.
-	{Name: "HELLO", Args: "[protover [AUTH username password] [SETNAME name]]", Min: 1, Family: FamilyRedis, Flags: FlagSubscribed,
+	{Name: "HELLO", Args: "[protover [AUTH username password] [SETNAME name]]", Min: 1, Family: FamilyRedis,
 		Summary: "Choose the protocol version and learn who answers", Reply: "map: server (ipcd), version, proto, id, mode, role, modules, pid (of the daemon), input_limit (bytes of a command), arguments_limit (words of one)",
 		Note: "AUTH is refused: identity comes from the kernel", Errors: []Code{CodeNoProto}},
 	{Name: "PING", Args: "[message]", Min: 1, Max: 2, Family: FamilyRedis, Flags: FlagSubscribed,
@@ -72,7 +72,7 @@ var Commands = []Command{
 	{Name: "QUIT", Min: 1, Family: FamilyRedis, Flags: FlagSubscribed, Summary: "End the connection after what was asked is answered", Reply: "OK"},
 	{Name: "RESET", Min: 1, Max: 1, Family: FamilyRedis, Flags: FlagSubscribed, Summary: "Make the connection as new: RESP2, no subscription, no name, no wait",
 		Reply: "RESET", Note: "locks stay held"},
-	{Name: "AUTH", Args: "[username] password", Min: 2, Max: 3, Family: FamilyRedis, Summary: "Refused: who you are is known from the kernel", Reply: "always an error"},
+	{Name: "AUTH", Args: "[username] password", Min: 2, Family: FamilyRedis, Summary: "Refused: who you are is known from the kernel", Reply: "always an error"},
 	{Name: "SELECT", Args: "index", Min: 2, Max: 2, Family: FamilyRedis, Summary: "Accepted for 0, the only index", Reply: "OK"},
 	{Name: "TIME", Min: 1, Max: 1, Family: FamilyRedis, Summary: "The daemon's clock", Reply: "array: seconds since 1970, microseconds"},
 	{Name: "INFO", Args: "[section …]", Min: 1, Family: FamilyRedis, Summary: "The daemon's state as text", Reply: "text, KEY:VALUE lines in sections"},
@@ -114,7 +114,7 @@ var Commands = []Command{
 		Note: "only a pattern that begins with ipcd/ matches the daemon's own topics"},
 	{Name: "PUNSUBSCRIBE", Args: "[pattern …]", Min: 1, Family: FamilyRedis, Flags: FlagSubscribed | FlagPushes, Summary: "End PSUBSCRIBE for these patterns, or all",
 		Reply: "push per pattern: punsubscribe, pattern or null, count"},
-	{Name: "PUBSUB CHANNELS", Args: "[pattern]", Min: 2, Max: 3, Family: FamilyRedis, Summary: "Channels that somebody subscribed to", Reply: "array"},
+	{Name: "PUBSUB CHANNELS", Args: "[pattern]", Min: 2, Family: FamilyRedis, Summary: "Channels that somebody subscribed to", Reply: "array"},
 	{Name: "PUBSUB NUMSUB", Args: "[channel …]", Min: 2, Family: FamilyRedis, Summary: "How many subscribed to each channel", Reply: "array: channel, count, …"},
 	{Name: "PUBSUB NUMPAT", Min: 2, Max: 2, Family: FamilyRedis, Summary: "How many patterns are subscribed to", Reply: "integer"},
 

@@ -36,9 +36,9 @@ type RequestParser struct {
 	Limits Limits
 
 	// Progress in the frame at the start of the buffer; all zero between frames.
-	pos   int   // bytes of the frame understood so far
-	words int   // words still to come, or 0 in front of the frame's first byte
-	spans []int // start and end of each word so far: offsets, as the buffer may move
+	pos   int     // bytes of the frame understood so far
+	words int     // words still to come, or 0 in front of the frame's first byte
+	spans []int32 // start and end of each word so far: offsets, as the buffer may move
 }
 
 // Next takes the first command of buf. It returns the command's words, as slices of buf appended to words[:0], and the
@@ -96,7 +96,7 @@ func (p *RequestParser) Next(buf []byte, words [][]byte) (w [][]byte, n int, err
 		if buf[end] != '\r' || buf[end+1] != '\n' {
 			return words, 0, errNoCRLF
 		}
-		p.spans = append(p.spans, start, end)
+		p.spans = append(p.spans, int32(start), int32(end))
 		p.pos = end + 2
 		p.words--
 	}
@@ -109,6 +109,14 @@ func (p *RequestParser) Next(buf []byte, words [][]byte) (w [][]byte, n int, err
 		p.spans = nil // a command with many words is rare: do not keep its room
 	}
 	return words, n, nil
+}
+
+// Memory is the number of bytes that the parser holds for a frame which is there in part.
+func (p *RequestParser) Memory() int {
+	if p.words == 0 {
+		return 0
+	}
+	return cap(p.spans) * 4
 }
 
 // incomplete is the error for a frame whose next head is not there though the buffer is as long as a frame may be.

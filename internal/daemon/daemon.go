@@ -30,7 +30,8 @@ type daemon struct {
 	server *server.Server
 	mark   *state.Mark // nil without a state directory
 
-	reloads sync.Mutex // one at a time
+	isReady chan string // how, from the loop's first turn
+	reloads sync.Mutex  // one at a time
 	work    sync.WaitGroup
 
 	mu        sync.Mutex // guards what follows, which IPCD.STATUS shows
@@ -46,7 +47,7 @@ func serve(f flags, cfg *config.Config) (err error) {
 	level.Set(cfg.Log.Level)
 	handler := systemd.NewLogHandler(systemd.LogOptions{Identifier: "ipcd", Prefix: "IPCD_", Level: level})
 	defer func() { _ = handler.Close() }()
-	d := &daemon{flags: f, log: slog.New(handler), level: level, cfg: cfg, loaded: time.Now()}
+	d := &daemon{flags: f, log: slog.New(handler), level: level, cfg: cfg, loaded: time.Now(), isReady: make(chan string, 1)}
 	defer d.work.Wait()
 
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
@@ -80,11 +81,7 @@ func serve(f flags, cfg *config.Config) (err error) {
 	}
 	d.log.Info("starting", "event", "start", "version", version.String(), "pid", os.Getpid(), "config", describeFiles(cfg))
 	d.server.Post(d.ready)
-	unhook := context.AfterFunc(ctx, func() {
-		d.log.Info("stopping", "event", "stop")
-		d.tell(systemd.Stopping)
-	})
-	defer unhook()
+	d.work.Go(func() { d.tellLife(ctx) })
 	return d.server.Run(ctx)
 }
 
@@ -150,7 +147,21 @@ func (d *daemon) ready() {
 		paths[i] = l.path
 	}
 	d.log.Info("ready", "event", "ready", "sockets", strings.Join(paths, " "))
-	d.work.Go(func() { d.tell(systemd.Ready, systemd.Status("listening on "+strings.Join(paths, ", "))) })
+	d.isReady <- "listening on " + strings.Join(paths, ", ")
+}
+
+// tellLife tells the service manager that the daemon is ready, and that it stops: in this order.
+func (d *daemon) tellLife(ctx context.Context) {
+	select {
+	case status := <-d.isReady:
+		d.tell(systemd.Ready, systemd.Status(status))
+	case <-ctx.Done():
+	}
+	<-ctx.Done()
+	d.log.Info("stopping", "event", "stop")
+	d.reloads.Lock() // what a reload has to tell comes before
+	defer d.reloads.Unlock()
+	d.tell(systemd.Stopping)
 }
 
 // tell notifies the service manager, for which it may wait: not to be called by the loop. That nobody listens is no reason

@@ -29,8 +29,8 @@ func (e *InUseError) Error() string {
 	return fmt.Sprintf("cannot listen on %s: another daemon answers there", e.Path)
 }
 
-// listeners takes the sockets that systemd passed and makes those of the configuration that it did not pass. With
-// a --socket, systemd's are not expected: a daemon with a socket of its own is nobody's unit.
+// listeners takes the sockets that systemd passed and makes those of the configuration that it did not pass. One that it
+// passed is known by its name, or by its path: FileDescriptorName= is easily left out of a unit.
 func listeners(cfg *config.Config) (all []listener, err error) {
 	defer func() {
 		if err != nil {
@@ -42,7 +42,7 @@ func listeners(cfg *config.Config) (all []listener, err error) {
 	if err != nil {
 		return nil, err
 	}
-	passed := map[string]bool{}
+	passed, passedPath := map[string]bool{}, map[string]bool{}
 	for _, f := range files {
 		// The descriptor is the server's from here on; the os.File would close it when it is collected.
 		fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 3)
@@ -57,10 +57,10 @@ func listeners(cfg *config.Config) (all []listener, err error) {
 		} else if !ok {
 			return all, fmt.Errorf("cannot take socket %q from systemd: it is no listening Unix stream socket", f.Name)
 		}
-		passed[f.Name] = true
+		passed[f.Name], passedPath[l.path] = true, true
 	}
 	for name, socket := range cfg.Sockets {
-		if passed[name] {
+		if passed[name] || passedPath[socket.Path] {
 			continue
 		}
 		fd, err := listen(socket)
@@ -88,15 +88,11 @@ func listen(s *config.Socket) (int, error) {
 	if err != nil {
 		return fail(err)
 	}
-	// Two daemons that start at the same time must not take each other's file for a stale one.
-	dir, err := os.Open(filepath.Dir(s.Path))
+	unlock, err := lockDir(s.Path)
 	if err != nil {
 		return fail(err)
 	}
-	defer func() { _ = dir.Close() }()
-	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX); err != nil {
-		return fail(err)
-	}
+	defer unlock()
 	if err := removeStale(s.Path); err != nil {
 		var inUse *InUseError
 		if errors.As(err, &inUse) {
@@ -128,6 +124,20 @@ func listen(s *config.Socket) (int, error) {
 		return fail(err)
 	}
 	return fd, nil
+}
+
+// lockDir keeps other daemons from making or removing sockets beside path until unlock is called. One that starts must
+// not take the file of another, which is bound and not listening yet, for a stale one; nor must one that stops.
+func lockDir(path string) (unlock func(), err error) {
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX); err != nil {
+		_ = dir.Close()
+		return nil, err
+	}
+	return func() { _ = dir.Close() }, nil
 }
 
 // backlog is how many connections may wait to be accepted; the kernel bounds it by net.core.somaxconn.
@@ -186,8 +196,12 @@ func closeListeners(all []listener) {
 // file that somebody listens on is another daemon's by now.
 func removeFiles(all []listener) {
 	for _, l := range all {
-		if l.own {
+		if !l.own {
+			continue
+		}
+		if unlock, err := lockDir(l.path); err == nil {
 			_ = removeStale(l.path)
+			unlock()
 		}
 	}
 }

@@ -23,7 +23,7 @@ var clientCommands = map[string]func(*Server, *call){
 	"CLIENT REPLY":    (*Server).clientReply,
 	"CLIENT NO-EVICT": (*Server).clientOnOff,
 	"CLIENT NO-TOUCH": (*Server).clientOnOff,
-	"CLIENT TRACKING": (*Server).clientOnOff,
+	"CLIENT TRACKING": (*Server).clientTracking,
 }
 
 // clients are the live sessions, oldest first.
@@ -96,11 +96,11 @@ func (s *Server) clientList(c *call) {
 			ids = map[uint64]bool{}
 			for _, a := range args[1:] {
 				n, ok := number(a)
-				if !ok || n <= 0 {
+				if !ok {
 					c.fail(ipc.CodeErr, "Invalid client ID")
 					return
 				}
-				ids[uint64(n)] = true
+				ids[uint64(n)] = n > 0
 			}
 			args = nil
 		default:
@@ -172,7 +172,10 @@ func (s *Server) clientKill(c *call) {
 		case "LADDR":
 			also(func(*session) bool { return false }) // nobody has one
 		case "USER":
-			also(func(*session) bool { return value == "default" })
+			if value != "default" {
+				c.fail(ipc.CodeErr, "No such user '%.128s'", value)
+				return
+			}
 		case "MAXAGE":
 			n, ok := number(c.args[i+1])
 			if !ok || n <= 0 {
@@ -299,6 +302,21 @@ func (s *Server) clientReply(c *call) {
 	default:
 		c.syntax()
 	}
+}
+
+// clientTracking accepts what Redis would. There are no keys that could be tracked.
+func (s *Server) clientTracking(c *call) {
+	for i := 1; i < len(c.args); i++ {
+		switch c.arg(i) {
+		case "BCAST", "OPTIN", "OPTOUT", "NOLOOP":
+		case "REDIRECT", "PREFIX":
+			i++ // its value
+		default:
+			c.syntax()
+			return
+		}
+	}
+	s.clientOnOff(c)
 }
 
 // clientOnOff accepts a switch that has nothing to switch here.

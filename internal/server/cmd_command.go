@@ -72,7 +72,7 @@ func (s *Server) commandInfo(c *call) {
 		if t := findTop(a); t != nil {
 			c.topInfo(t)
 		} else {
-			c.out = c.sess.proto.AppendNullArray(c.out)
+			c.null()
 		}
 	}
 }

@@ -17,7 +17,7 @@ var connectionCommands = map[string]func(*Server, *call){
 	"ECHO":       func(_ *Server, c *call) { c.out = ipc.AppendBulk(c.out, c.args[0]) },
 	"QUIT":       func(s *Server, c *call) { c.ok(); s.finish(c.sess) },
 	"RESET":      (*Server).reset,
-	"AUTH":       func(_ *Server, c *call) { c.noAuth() },
+	"AUTH":       (*Server).auth,
 	"SELECT":     (*Server).selectIndex,
 	"TIME":       (*Server).time,
 	"INFO":       (*Server).info,
@@ -91,6 +91,14 @@ func (s *Server) setProto(sess *session, p ipc.Proto) {
 		sess.closeRange()
 		sess.proto = p
 	}
+}
+
+func (s *Server) auth(c *call) {
+	if len(c.args) > 2 {
+		c.syntax()
+		return
+	}
+	c.noAuth()
 }
 
 func (c *call) noAuth() {

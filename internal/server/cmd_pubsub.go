@@ -193,6 +193,10 @@ func (s *Server) redisCount(sess *session) int64 {
 
 func (s *Server) pubsubChannels(c *call) {
 	pattern := "*"
+	if len(c.args) > 1 {
+		c.fail(ipc.CodeErr, "unknown subcommand or wrong number of arguments for 'CHANNELS'. Try PUBSUB HELP.")
+		return
+	}
 	if len(c.args) > 0 {
 		pattern = string(c.args[0])
 	}

@@ -247,5 +247,6 @@ func (c *call) arg(i int) string { return strings.ToUpper(string(c.args[i])) }
 // number parses an argument as Redis does.
 func number(arg []byte) (int64, bool) {
 	n, err := strconv.ParseInt(string(arg), 10, 64)
-	return n, err == nil
+	// Nothing but the shortest form is a number to Redis: no sign of plus, no leading zero.
+	return n, err == nil && len(arg) == len(strconv.AppendInt(nil, n, 10))
 }

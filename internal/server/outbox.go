@@ -19,23 +19,17 @@ type outbox struct {
 	sent     int    // bytes of own that are written already; above 0 only while blocked
 	cut      int    // bytes of own that the pieces cover
 	pieces   []piece
-	open     *turnBuffer // where the open range is, or nil
-	from     int         // where it begins
-	losses   []loss      // messages dropped since the last that was queued
-	blocked  bool        // the socket is full: no pieces, no open range
-	dropping bool        // over the limit, until the backlog is down to half of it
+	open     *turnBuffer      // where the open range is, or nil
+	from     int              // where it begins
+	losses   map[string]int64 // by filter: messages dropped since the last that was queued
+	blocked  bool             // the socket is full: no pieces, no open range
+	dropping bool             // over the limit, until the backlog is down to half of it
 }
 
 // A piece is bytes [start, end) of a turn buffer, or of the session's own if buf is nil.
 type piece struct {
 	buf        *turnBuffer
 	start, end int
-}
-
-// A loss counts what one subscription did not get.
-type loss struct {
-	filter string
-	n      int64
 }
 
 const (
@@ -216,22 +210,19 @@ func (s *Server) enqueue(sess *session, r *bus.Route[*session], msg []byte) bool
 }
 
 func (s *session) lose(filter string) {
-	for i := range s.losses {
-		if s.losses[i].filter == filter {
-			s.losses[i].n++
-			return
-		}
+	if s.losses == nil {
+		s.losses = map[string]int64{}
 	}
-	s.losses = append(s.losses, loss{filter, 1})
+	s.losses[filter]++
 }
 
 // tellLosses appends a push for every subscription that missed messages here.
 func (s *session) tellLosses() {
-	for _, l := range s.losses {
+	for filter, n := range s.losses {
 		s.own = s.proto.AppendPush(s.own, 3)
 		s.own = ipc.AppendBulk(s.own, "bus.lost")
-		s.own = ipc.AppendBulk(s.own, l.filter)
-		s.own = ipc.AppendInt(s.own, l.n)
+		s.own = ipc.AppendBulk(s.own, filter)
+		s.own = ipc.AppendInt(s.own, n)
 	}
 	s.losses = nil
 }

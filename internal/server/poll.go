@@ -2,6 +2,7 @@ package server
 
 import (
 	"fmt"
+	"math"
 	"time"
 	"unsafe"
 
@@ -107,15 +108,18 @@ func (p *poller) setTimer(at time.Duration) {
 
 // wait returns the events that are there, blocking until there is one. Before it blocks it polls for a while, if
 // traffic has been so dense that this is likely to pay.
-func (p *poller) wait() ([]unix.EpollEvent, error) {
+func (p *poller) wait(block bool) ([]unix.EpollEvent, error) {
 	var n int
 	var err error
-	if p.busy > 0 {
+	switch {
+	case !block:
+		n, err = p.poll(0)
+	case p.busy > 0:
 		n, err = p.busyWait()
-	} else {
+	default:
 		n, err = p.poll(rawWait)
 	}
-	for n == 0 && err == nil {
+	for block && n == 0 && err == nil {
 		n, err = unix.EpollWait(p.epfd, p.events[:], -1)
 		if err == unix.EINTR {
 			n, err = 0, nil
@@ -169,11 +173,28 @@ const bootCheck = 10 * time.Millisecond
 func (c *bootClock) now() time.Duration {
 	mono := time.Since(c.base)
 	if c.slept == 0 || mono-c.checked > bootCheck {
+		c.check()
+	}
+	return mono + c.slept
+}
+
+// check looks up how long the machine has slept. That only rises: what seems to be a short sleep is that this thread did
+// not run between the two clocks, and to take it for one would have the clock go back the next time.
+func (c *bootClock) check() {
+	slept := time.Duration(math.MaxInt64)
+	for range 10 {
 		var ts unix.Timespec
+		before := time.Since(c.base)
 		if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
 			panic(err) // every kernel that this runs on has it
 		}
-		c.slept, c.checked = time.Duration(ts.Nano())-mono, mono
+		c.checked = time.Since(c.base)
+		slept = min(slept, time.Duration(ts.Nano())-before)
+		if c.checked-before < bootCheck/10 {
+			break
+		}
 	}
-	return mono + c.slept
+	if slept > c.slept+bootCheck {
+		c.slept = slept
+	}
 }

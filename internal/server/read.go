@@ -2,6 +2,7 @@ package server
 
 import (
 	"errors"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -107,7 +108,7 @@ func (s *Server) read(sess *session) {
 	case sess.is(stateDead | stateClosing):
 	case used < n:
 		if sess.in == nil {
-			if !s.mayHold(sess, n-used) {
+			if !s.mayHold(sess, n-used+sess.parser.Memory()) {
 				return
 			}
 			sess.in = s.pool.get()
@@ -117,6 +118,8 @@ func (s *Server) read(sess *session) {
 	case held > 0:
 		s.releaseInput(sess)
 		s.executed(sess)
+	default:
+		sess.closeFDs() // what came with these commands and none of them took
 	}
 }
 
@@ -170,6 +173,9 @@ func (s *Server) run(sess *session) {
 
 // executed decides how a session goes on whose input is executed as far as it can be now.
 func (s *Server) executed(sess *session) {
+	if len(sess.in) == 0 {
+		sess.closeFDs()
+	}
 	switch {
 	case sess.is(stateDead):
 	case sess.is(stateEOF) && !s.paused(sess):
@@ -191,12 +197,21 @@ func (s *Server) runLater(sess *session) {
 
 // paused reports that a session's commands must wait.
 func (s *Server) paused(sess *session) bool {
-	return sess.is(stateDead|stateClosing|stateWaiting) || sess.blocked && sess.backlog() > pauseAt
+	return sess.is(stateDead|stateClosing|stateWaiting|stateSliced) || sess.blocked && sess.backlog() > pauseAt
 }
+
+const (
+	// timeSlice is how long the commands of one session are executed in a turn, if there are more: those who ask for
+	// costly things, many at a time, wait for each other and not the others for them.
+	timeSlice = time.Millisecond
+	// stride is after how many commands the clock is looked at, unless they are slow.
+	stride = 16
+)
 
 // execute executes the commands in b and returns how many bytes they were.
 func (s *Server) execute(sess *session, b []byte) (used int) {
-	for used < len(b) && !s.paused(sess) {
+	var begun time.Time
+	for i := 1; used < len(b) && !s.paused(sess); i++ {
 		words, n, err := sess.parser.Next(b[used:], s.words)
 		s.words = words
 		if err != nil {
@@ -213,8 +228,34 @@ func (s *Server) execute(sess *session, b []byte) (used int) {
 		if s.turnBytes > maxTurnBytes {
 			s.flushAll()
 		}
+		switch {
+		case used == len(b):
+			sess.state &^= stateSlow
+		case s.stopping:
+		case begun.IsZero():
+			begun = time.Now()
+		case (i%stride == 0 || sess.is(stateSlow)) && time.Since(begun) > timeSlice:
+			if i < 4*stride {
+				sess.state |= stateSlow
+			}
+			sess.state |= stateSliced
+			s.sliced = append(s.sliced, sess)
+		}
 	}
 	return used
+}
+
+// goOn executes more for those whose time was up, in turn, as long as a turn may last.
+func (s *Server) goOn() {
+	begun := time.Now()
+	for n := len(s.sliced); n > 0 && time.Since(begun) < 2*timeSlice; n-- {
+		sess := s.sliced[0]
+		s.sliced = s.sliced[1:]
+		sess.state &^= stateSliced
+		if !sess.is(stateDead) {
+			s.run(sess)
+		}
+	}
 }
 
 // badInput ends a connection on which there is no next command to be found.
@@ -242,7 +283,7 @@ func (s *Server) finish(sess *session) {
 
 // account charges the buffers that a session has now to its user.
 func (s *Server) account(sess *session) {
-	if n := cap(sess.in) + cap(sess.own); n != int(sess.charged) && !sess.is(stateDead) {
+	if n := cap(sess.in) + cap(sess.own) + sess.parser.Memory(); n != int(sess.charged) && !sess.is(stateDead) {
 		s.user(sess.peer.UID).buffers += n - int(sess.charged)
 		sess.charged = uint32(n)
 	}

@@ -81,6 +81,7 @@ type Server struct {
 	real     time.Time
 	touched  []*session
 	runnable []*session
+	sliced   []*session // see goOn
 	dead     []*session
 
 	routeTurns []*routeTurn // by route slot
@@ -225,7 +226,7 @@ func (s *Server) Run(ctx context.Context) error {
 	defer unhook()
 	for !s.quit {
 		s.armTimer()
-		events, err := s.poll.wait()
+		events, err := s.poll.wait(len(s.sliced) == 0)
 		if err != nil {
 			return err
 		}
@@ -259,6 +260,9 @@ func (s *Server) turn(events []unix.EpollEvent) {
 	}
 	if timeUp {
 		s.due()
+	}
+	if len(s.sliced) > 0 {
+		s.goOn()
 	}
 	for {
 		for i := 0; i < len(s.runnable); i++ {

@@ -64,15 +64,18 @@ const (
 	stateReplySkip                              // the reply to the command after it is left out
 	stateRunnable                               // in the list of those with input to execute though nothing is to be read
 	stateSubscribed                             // has (or had) subscriptions
+	stateSliced                                 // used up its time in this turn: goes on in a later one
+	stateSlow                                   // its commands took long when they were last measured
 )
 
 func (s *session) is(f sessionState) bool { return s.state&f != 0 }
 
-// maxPassedFDs is how many descriptors a peer may have sent without a command that takes them.
+// maxPassedFDs is how many descriptors a peer may have sent with commands that are not executed yet.
 const maxPassedFDs = 8
 
+// closeFDs closes the descriptors that no command took.
 func (s *session) closeFDs() {
-	if s.more == nil {
+	if s.more == nil || len(s.more.fds) == 0 {
 		return
 	}
 	for _, fd := range s.more.fds {

@@ -40,6 +40,7 @@ func (s *Server) executeRest(sess *session) {
 		s.read(sess)
 	}
 	if !sess.is(stateDead) {
+		sess.state &^= stateSliced
 		s.run(sess)
 	}
 }

@@ -1,0 +1,518 @@
+package server
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ipcd/ipcd/ipc"
+)
+
+// patience bounds every wait of a test. It is there to fail a test that hangs, not to measure.
+const patience = 20 * time.Second
+
+// testLimits are roomy. A test that is about a limit sets it.
+var testLimits = Limits{
+	Connections: 1000, ConnectionsPerUser: 1000, Input: 1 << 20, Output: 8 << 20, Arguments: 1024, BuffersPerUser: 256 << 20,
+	SubscriptionsPerUser: 1000, PatternsPerUser: 1000, LocksPerUser: 1000,
+}
+
+// A harness is a server whose loop runs in this process.
+type harness struct {
+	*Server
+	t       testing.TB
+	address string
+	log     *logBuffer
+	tid     int
+	cancel  context.CancelFunc
+	ended   chan struct{}
+	err     error // of Run; to be read after ended
+}
+
+var servers atomic.Int64
+
+// start runs a server until the test ends, when all it opened must be closed again.
+func start(t testing.TB, change ...func(*Setup, *Options)) *harness {
+	t.Helper()
+	checkDescriptors(t)
+	s, log := newServer(t, change...)
+	h := &harness{
+		Server: s, t: t, log: log, ended: make(chan struct{}),
+		// In the abstract namespace: other users cannot search this test's directory.
+		address: fmt.Sprintf("@ipcd-server-test-%d-%d", os.Getpid(), servers.Add(1)),
+	}
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err == nil {
+		err = errors.Join(unix.Bind(fd, &unix.SockaddrUnix{Name: h.address}), unix.Listen(fd, 1000), s.Listen(fd, h.address))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	h.cancel = cancel
+	go func() {
+		defer close(h.ended)
+		h.err = s.Run(ctx)
+	}()
+	t.Cleanup(h.stop)
+	h.on(func() { h.tid = unix.Gettid() })
+	return h
+}
+
+// newServer makes a server that checks itself. What it logs goes to a buffer.
+func newServer(t testing.TB, change ...func(*Setup, *Options)) (*Server, *logBuffer) {
+	t.Helper()
+	log := new(logBuffer)
+	setup := Setup{Version: "1.2.3", Verify: true, Log: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
+	opts := Options{Limits: testLimits, BusyPoll: 50 * time.Microsecond}
+	for _, f := range change {
+		f(&setup, &opts)
+	}
+	s, err := New(setup, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.bus.Verify = true
+	return s, log
+}
+
+// stop ends the loop and waits for it.
+func (h *harness) stop() {
+	h.t.Helper()
+	h.cancel()
+	h.wait()
+}
+
+// wait waits for the end of the loop.
+func (h *harness) wait() {
+	h.t.Helper()
+	select {
+	case <-h.ended:
+		if h.err != nil {
+			h.t.Errorf("the loop ended with: %v", h.err)
+		}
+	case <-time.After(patience):
+		h.t.Fatal("the loop does not end")
+	}
+}
+
+// on runs f on the loop and waits for it.
+func (h *harness) on(f func()) {
+	h.t.Helper()
+	done := make(chan struct{})
+	if !h.Post(func() { f(); close(done) }) {
+		h.t.Fatal("the loop has ended")
+	}
+	select {
+	case <-done:
+	case <-time.After(patience):
+		h.t.Fatal("the loop does not turn")
+	}
+}
+
+// until waits for a state of the server.
+func (h *harness) until(what string, reached func() bool) {
+	h.t.Helper()
+	for limit := time.Now().Add(patience); ; {
+		ok := false
+		h.on(func() { ok = reached() })
+		if ok {
+			return
+		}
+		if time.Now().After(limit) {
+			h.t.Fatalf("waited in vain: %s", what)
+		}
+	}
+}
+
+// quiesce waits until the connections of this process but those given are buried.
+func (h *harness) quiesce(left ...*conn) {
+	h.t.Helper()
+	h.until("the other connections are gone", func() bool { return h.count == len(left) })
+}
+
+// checkDescriptors fails the test if it leaves more descriptors open than there are now.
+func checkDescriptors(t testing.TB) {
+	before := descriptors(t)
+	t.Cleanup(func() {
+		for fd, what := range descriptors(t) {
+			if before[fd] == "" {
+				t.Errorf("descriptor %s is still open: %s", fd, what)
+			}
+		}
+	})
+}
+
+// descriptors are those of this process, and what they are. A directory that is being read is left out: it is this one.
+func descriptors(t testing.TB) map[string]string {
+	t.Helper()
+	names, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string]string{}
+	for _, n := range names {
+		if to, err := os.Readlink("/proc/self/fd/" + n.Name()); err == nil && !strings.HasSuffix(to, "/fd") {
+			all[n.Name()] = to
+		}
+	}
+	return all
+}
+
+// A conn is a client that sees bytes.
+type conn struct {
+	t    testing.TB
+	sock *net.UnixConn // nil if another process has the socket
+	w    io.Writer
+	r    *bufio.Reader
+	dec  *ipc.Decoder
+	set  func(time.Time) error // the deadline of reading
+}
+
+// dial connects.
+func (h *harness) dial() *conn {
+	h.t.Helper()
+	c, err := net.Dial("unix", h.address)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.t.Cleanup(func() { _ = c.Close() })
+	return newConn(h.t, c.(*net.UnixConn))
+}
+
+// dial3 connects and says HELLO 3.
+func (h *harness) dial3() *conn {
+	h.t.Helper()
+	c := h.dial()
+	c.do("HELLO", "3")
+	return c
+}
+
+func newConn(t testing.TB, sock *net.UnixConn) *conn {
+	c := &conn{t: t, sock: sock, w: sock, set: sock.SetReadDeadline}
+	c.read(sock)
+	return c
+}
+
+func (c *conn) read(r io.Reader) {
+	c.r = bufio.NewReaderSize(r, 64<<10)
+	// The decoder takes a large enough buffer for its own, so exact bytes and values can be read in turn.
+	c.dec = ipc.NewDecoder(c.r, ipc.Limits{Frame: 16 << 20, Words: 1 << 16, Depth: 16})
+}
+
+// send sends bytes as they are.
+func (c *conn) send(raw string) {
+	c.t.Helper()
+	if c.sock != nil {
+		_ = c.sock.SetWriteDeadline(time.Now().Add(patience))
+	}
+	if _, err := io.WriteString(c.w, raw); err != nil {
+		c.t.Errorf("cannot send %.80q: %v", raw, err) // not Fatal: it may be another goroutine's
+	}
+}
+
+// cmd sends a command.
+func (c *conn) cmd(words ...string) {
+	c.t.Helper()
+	c.send(string(ipc.AppendCommand(nil, words...)))
+}
+
+// cmdFDs sends a command with descriptors beside it.
+func (c *conn) cmdFDs(fds []int, words ...string) {
+	c.t.Helper()
+	if _, _, err := c.sock.WriteMsgUnix(ipc.AppendCommand(nil, words...), unix.UnixRights(fds...), nil); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// want reads exactly these bytes.
+func (c *conn) want(raw string) {
+	c.t.Helper()
+	_ = c.set(time.Now().Add(patience))
+	got := make([]byte, len(raw))
+	n, err := io.ReadFull(c.r, got)
+	if string(got[:n]) != raw {
+		rest, _ := c.r.Peek(min(c.r.Buffered(), 200))
+		c.t.Fatalf("got %.400q (%v), then %q;\nwant %.400q", got[:n], err, rest, raw)
+	}
+}
+
+// value reads one value.
+func (c *conn) value() ipc.Value {
+	c.t.Helper()
+	_ = c.set(time.Now().Add(patience))
+	v, err := c.dec.Decode()
+	if err != nil {
+		c.t.Fatalf("cannot read a value: %v", err)
+	}
+	return v
+}
+
+// do sends a command and reads the value that answers, which must be no error.
+func (c *conn) do(words ...string) ipc.Value {
+	c.t.Helper()
+	c.cmd(words...)
+	v := c.value()
+	if err := v.Err(); err != nil {
+		c.t.Fatalf("%q: %v", words, err)
+	}
+	return v
+}
+
+// fails reads an error.
+func (c *conn) fails(code ipc.Code, text string) {
+	c.t.Helper()
+	if v := c.value(); v.Kind != ipc.KindError || !strings.HasPrefix(v.Str, string(code)+" ") || !strings.Contains(v.Str, text) {
+		c.t.Fatalf("got %c %q %v, want %s …%s…", v.Kind, v.Str, v.Elems, code, text)
+	}
+}
+
+// refused sends a command and reads the error that answers it.
+func (c *conn) refused(code ipc.Code, text string, words ...string) {
+	c.t.Helper()
+	c.cmd(words...)
+	c.fails(code, text)
+}
+
+// sync returns when the server has executed all that was sent, and nothing else was answered.
+func (c *conn) sync() {
+	c.t.Helper()
+	c.send("ECHO sync\r\n")
+	c.want("$4\r\nsync\r\n")
+}
+
+// eof reads to the end of the connection, which must be all there is.
+func (c *conn) eof() {
+	c.t.Helper()
+	if rest := c.rest(); rest != "" {
+		c.t.Fatalf("got %.400q, want the end", rest)
+	}
+}
+
+// rest reads to the end of the connection.
+func (c *conn) rest() string {
+	c.t.Helper()
+	_ = c.set(time.Now().Add(patience))
+	b, err := io.ReadAll(c.r)
+	if err != nil && !errors.Is(err, syscall.ECONNRESET) {
+		c.t.Fatalf("got %.200q, then %v", b, err)
+	}
+	return string(b)
+}
+
+// quiet checks that nothing is there to be read.
+func (c *conn) quiet() {
+	c.t.Helper()
+	_ = c.set(time.Now().Add(time.Nanosecond))
+	if b, err := c.r.Peek(1); !errors.Is(err, os.ErrDeadlineExceeded) {
+		rest, _ := c.r.Peek(min(c.r.Buffered(), 400))
+		c.t.Fatalf("got %q %q (%v), want nothing", b, rest, err)
+	}
+}
+
+func (c *conn) close()     { _ = c.sock.Close() }
+func (c *conn) halfClose() { _ = c.sock.CloseWrite() }
+
+// id is the connection's number.
+func (c *conn) id() uint64 { return uint64(c.do("CLIENT", "ID").Int) }
+
+// session is the server's side. It is for the loop only.
+func (h *harness) session(id uint64) *session {
+	for _, s := range h.sessions {
+		if s != nil && s.id == id {
+			return s
+		}
+	}
+	return nil
+}
+
+// A child is another process.
+type child struct {
+	conn
+	cmd   *exec.Cmd
+	pid   int // of the client: the child itself, or the one that it looks after
+	stdin io.WriteCloser
+}
+
+// client starts a process that connects; it exits with the status when end is called. The options are run on the
+// command before it is started.
+func (h *harness) client(status int, options ...func(*exec.Cmd)) *child {
+	h.t.Helper()
+	return spawn(h.t, options, "client", h.address, strconv.Itoa(status))
+}
+
+// reaped is client for a process that is reaped by the kernel itself.
+func (h *harness) reaped(status int) *child {
+	h.t.Helper()
+	c := spawn(h.t, nil, "nanny", "client", h.address, strconv.Itoa(status))
+	_ = c.set(time.Now().Add(patience))
+	line, err := c.r.ReadString('\n')
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	c.pid = must(strconv.Atoi(strings.TrimSpace(line)))
+	return c
+}
+
+// as has a process run as another user.
+func as(uid uint32) func(*exec.Cmd) {
+	return func(c *exec.Cmd) { c.SysProcAttr.Credential = &syscall.Credential{Uid: uid, Gid: uid} }
+}
+
+// spawn starts a helper. It is killed and reaped at the end of the test, if it was not before.
+func spawn(t testing.TB, options []func(*exec.Cmd), args ...string) *child {
+	t.Helper()
+	cmd := exec.Command("/proc/self/exe", append([]string{"helper"}, args...)...)
+	cmd.Stderr = os.Stderr
+	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0") // or each would take a second to exit
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	for _, f := range options {
+		f(cmd)
+	}
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Not cmd.StdoutPipe, which Wait would close: what a process said before it ended may be read afterwards.
+	stdout, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stdout = w
+	err = cmd.Start()
+	_ = w.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &child{cmd: cmd, pid: cmd.Process.Pid, stdin: stdin}
+	c.conn = conn{t: t, w: stdin, set: stdout.SetReadDeadline}
+	c.read(stdout)
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		_ = stdin.Close()
+		_ = stdout.Close()
+	})
+	return c
+}
+
+// end has the process exit, and does not reap it.
+func (c *child) end() { _ = c.stdin.Close() }
+
+// kill kills the process with a signal, and does not reap it.
+func (c *child) kill(sig syscall.Signal) {
+	c.t.Helper()
+	if err := syscall.Kill(c.pid, sig); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// pidfd opens a pidfd of a process until the end of the test.
+func pidfd(t testing.TB, pid int) int {
+	t.Helper()
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Close(fd) })
+	return fd
+}
+
+// A logBuffer is what was logged, as text.
+type logBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// cpu is the processor time that the loop has used.
+func (h *harness) cpu() time.Duration {
+	h.t.Helper()
+	text, err := os.ReadFile(filepath.Join("/proc/self/task", strconv.Itoa(h.tid), "schedstat"))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	first, _, _ := strings.Cut(string(text), " ")
+	n, err := strconv.ParseInt(first, 10, 64)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return time.Duration(n)
+}
+
+// grant is what LOCK.ACQUIRE answered.
+type grant struct {
+	token               string
+	previous, abandoned string
+}
+
+func asGrant(t testing.TB, v ipc.Value) grant {
+	t.Helper()
+	if v.Err() != nil || v.Get("token").Int == 0 {
+		t.Fatalf("got %+v, want a grant", v)
+	}
+	return grant{v.Get("token").Text(), v.Get("previous").Str, v.Get("abandoned").Str}
+}
+
+// acquire takes a lock and returns what the server said.
+func (c *conn) acquire(words ...string) grant {
+	c.t.Helper()
+	c.cmd(append([]string{"LOCK.ACQUIRE"}, words...)...)
+	return c.granted()
+}
+
+func (c *conn) granted() grant {
+	c.t.Helper()
+	return asGrant(c.t, c.value())
+}
+
+// queue asks for a lock and returns when the request waits.
+func (h *harness) queue(c *conn, words ...string) {
+	h.t.Helper()
+	before := 0
+	h.on(func() { before = h.waiting() })
+	c.cmd(append([]string{"LOCK.ACQUIRE"}, words...)...)
+	h.until("a request waits", func() bool { return h.waiting() == before+1 })
+}
+
+// claims checks what all users together are charged for holds and waits.
+func (h *harness) claims(want int) {
+	h.t.Helper()
+	got := 0
+	h.on(func() {
+		for _, u := range h.users {
+			got += u.locks
+		}
+	})
+	if got != want {
+		h.t.Errorf("%d holds and waits are charged, want %d", got, want)
+	}
+}

@@ -1,0 +1,153 @@
+package server
+
+import (
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ipcd/ipcd/ipc"
+)
+
+// TestIdle: a loop with connections, and polling before it blocks, uses no processor time while nothing happens.
+func TestIdle(t *testing.T) {
+	h := start(t, func(_ *Setup, o *Options) { o.BusyPoll = time.Millisecond })
+	holder, c := h.dial(), h.dial()
+	holder.acquire("a")
+	c.send(strings.Repeat("PING\r\n", 1000)) // dense traffic: the loop has become eager
+	c.want(strings.Repeat("+PONG\r\n", 1000))
+	h.queue(c, "a", "OWNER", "c", "WAIT", "300")
+	before := h.cpu()
+	c.fails(ipc.CodeTimeout, "timed out after 300ms")
+	if used := h.cpu() - before; used > 30*time.Millisecond {
+		t.Errorf("the loop used %v in 300ms of nothing", used)
+	}
+}
+
+// TestTimeouts come in their order, whatever the order of asking.
+func TestTimeouts(t *testing.T) {
+	h := start(t)
+	holder, c := h.dial(), h.dial3()
+	holder.acquire("a")
+	began := time.Now()
+	for _, ms := range []string{"60", "20", "40", "20000", "1"} {
+		c.do("LOCK.ACQUIRE", "a", "ASYNC", "OWNER", ms, "WAIT", ms)
+	}
+	for _, ms := range []string{"1ms", "20ms", "40ms", "60ms"} {
+		v := c.value()
+		if !strings.HasPrefix(v.Elems[2].Str, "TIMEOUT timed out after "+ms+";") {
+			t.Errorf("got %q, want %s", v.Elems[2].Str, ms)
+		}
+		least, _ := time.ParseDuration(ms)
+		if took := time.Since(began); took < least {
+			t.Errorf("%s was over after %v", ms, took)
+		}
+	}
+	h.claims(2)
+}
+
+// TestWatchdog is told that the loop turns while nothing happens, and while very much does.
+func TestWatchdog(t *testing.T) {
+	var told atomic.Int64
+	tick := make(chan struct{}, 1)
+	h := start(t, func(s *Setup, _ *Options) {
+		s.WatchdogEvery = 5 * time.Millisecond
+		s.Watchdog = func() {
+			told.Add(1)
+			select {
+			case tick <- struct{}{}:
+			default:
+			}
+		}
+	})
+	await := func(n int64) {
+		t.Helper()
+		limit := time.After(patience)
+		for told.Load() < n {
+			select {
+			case <-tick:
+			case <-limit:
+				t.Fatalf("told %d times, want %d", told.Load(), n)
+			}
+		}
+	}
+	await(1) // at once
+	began := time.Now()
+	await(11)
+	if took := time.Since(began); took < 45*time.Millisecond {
+		t.Errorf("told 10 times in %v", took)
+	}
+	stop := make(chan struct{})
+	ended := make(chan struct{})
+	c := h.dial()
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				c.send(strings.Repeat("PING\r\n", 100))
+				c.want(strings.Repeat("+PONG\r\n", 100))
+			}
+		}
+	}()
+	await(told.Load() + 10)
+	close(stop)
+	<-ended
+}
+
+// TestPost: what is posted is run in order, by the loop, also what it posts itself.
+func TestPost(t *testing.T) {
+	h := start(t)
+	var order []int
+	done := make(chan struct{})
+	for i := range 100 {
+		h.Post(func() {
+			order = append(order, i)
+			if i == 99 {
+				h.Post(func() { close(done) })
+			}
+		})
+	}
+	<-done
+	for i, n := range order {
+		if i != n {
+			t.Fatalf("%v", order)
+		}
+	}
+}
+
+// TestBootClock: it never goes back, and stays near the clock that it is made of.
+func TestBootClock(t *testing.T) {
+	c := bootClock{base: time.Now()}
+	last := time.Duration(0)
+	for end := time.Now().Add(50 * time.Millisecond); time.Now().Before(end); {
+		now := c.now()
+		if now < last {
+			t.Fatalf("%v after %v", now, last)
+		}
+		last = now
+	}
+	var ts unix.Timespec
+	before := c.now()
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+		t.Fatal(err)
+	}
+	after := c.now()
+	if boot := time.Duration(ts.Nano()); boot < before-bootCheck || boot > after+bootCheck {
+		t.Errorf("%v to %v, the kernel says %v", before, after, boot)
+	}
+
+	// The machine sleeps for a minute.
+	c.slept -= time.Minute
+	c.checked = 0
+	last -= time.Minute
+	for c.now() < last+time.Minute {
+		if c.now() < last {
+			t.Fatal("it went back")
+		}
+	}
+}

@@ -1,0 +1,570 @@
+package server
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ipcd/ipcd/bus"
+	"github.com/ipcd/ipcd/ipc"
+)
+
+// A diary is what one client's subscriptions should have brought it.
+type diary struct {
+	commands []diaryEntry
+	current  map[string]*[]int64 // by filter: the messages since it was subscribed to
+}
+
+type diaryEntry struct {
+	name, filter string
+	messages     *[]int64 // of the subscription that the command began or ended; nil if it did neither
+}
+
+// TestLosses has slow readers miss messages. For each subscription, what the client received and what it was told to
+// have missed is, in order, exactly what was published from its beginning to its end; and the publisher was told as many.
+func TestLosses(t *testing.T) {
+	for seed := range uint64(20) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			m := newManual(t, seed, func(_ *Setup, o *Options) { o.Limits.Output = 16 << 10 })
+			publisher := m.connect(false)
+			diaries := map[uint64]*diary{}
+			var slow []*end
+			for i := range 4 {
+				c := m.connect(true)
+				slow = append(slow, c)
+				diaries[c.id] = &diary{current: map[string]*[]int64{}}
+				if i%2 == 0 {
+					c.cmd("HELLO", "3")
+				}
+				c.cmd("BUS.SUB", "a")
+			}
+			m.hook(func(sess *session, name string, args []string, _ string) {
+				d := diaries[sess.id]
+				switch name {
+				case "BUS.SUB":
+					e := diaryEntry{name, args[0], nil}
+					if d.current[args[0]] == nil {
+						e.messages = new([]int64)
+						d.current[args[0]] = e.messages
+					}
+					d.commands = append(d.commands, e)
+				case "BUS.UNSUB":
+					d.commands = append(d.commands, diaryEntry{name, args[0], d.current[args[0]]})
+					delete(d.current, args[0])
+				case "BUS.PUB":
+					for _, d := range diaries {
+						for filter, messages := range d.current {
+							if bus.Match(filter, args[0]) {
+								*messages = append(*messages, int64(m.bus.Seq()))
+							}
+						}
+					}
+				}
+			})
+			pick := func(s ...string) string { return s[m.random.IntN(len(s))] }
+			for range 600 {
+				c := slow[m.random.IntN(len(slow))]
+				switch n := m.random.IntN(20); {
+				case n == 0:
+					c.cmd("BUS.SUB", pick("a", "#", "+", "a/b", "a/+"))
+				case n == 1:
+					c.cmd("BUS.UNSUB", pick("a", "#", "+", "a/b", "a/+"))
+				case n < 12:
+					for range m.random.IntN(4) {
+						publisher.cmd("BUS.PUB", pick("a", "b", "a/b"), strings.Repeat("x", m.random.IntN(3000)))
+					}
+				default:
+					c.read(1 + m.random.IntN(8<<10))
+				}
+				m.step()
+			}
+			m.settle()
+			lost := int64(0)
+			for _, c := range slow {
+				lost += diaries[c.id].check(t, c.got)
+			}
+			if lost == 0 {
+				t.Error("nothing was lost: this tests nothing")
+			}
+			dropped := int64(0)
+			for v := range values(t, publisher.got) {
+				dropped += v.Get("dropped").Int
+			}
+			if lost != dropped || uint64(lost) != m.stats.dropped {
+				t.Errorf("%d told to be lost, %d told to the publisher, %d in the statistics", lost, dropped, m.stats.dropped)
+			}
+		})
+	}
+}
+
+// values decodes what a client received.
+func values(t *testing.T, b []byte) func(func(ipc.Value) bool) {
+	return func(yield func(ipc.Value) bool) {
+		d := ipc.NewDecoder(bytes.NewReader(b), ipc.DefaultLimits)
+		for {
+			v, err := d.Decode()
+			if errors.Is(err, io.EOF) {
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !yield(v) {
+				return
+			}
+		}
+	}
+}
+
+// check compares what a client received with what it should have, and returns how much it was told to have lost.
+func (d *diary) check(t *testing.T, got []byte) (lost int64) {
+	t.Helper()
+	left := map[string]*[]int64{} // what is still to come, of each subscription that there is
+	for v := range values(t, got) {
+		word := ""
+		if len(v.Elems) > 0 {
+			word = v.Elems[0].Str
+		}
+		switch word {
+		case "server": // HELLO
+		case "bus.message", "bus.lost":
+			filter := v.Elems[1].Str
+			due := left[filter]
+			n := int64(1)
+			if word == "bus.lost" {
+				n = v.Elems[2].Int
+				lost += n
+			}
+			switch {
+			case due == nil:
+				t.Fatalf("%s of %q, which is not subscribed to", word, filter)
+			case int64(len(*due)) < n:
+				t.Fatalf("%s of %q: %d, and only %d were published", word, filter, n, len(*due))
+			case word == "bus.message" && v.Elems[4].Int != (*due)[0]:
+				t.Fatalf("%q: message %d, want %d", filter, v.Elems[4].Int, (*due)[0])
+			}
+			*due = (*due)[n:]
+		default:
+			e := d.commands[0]
+			d.commands = d.commands[1:]
+			switch {
+			case e.messages == nil:
+			case e.name == "BUS.SUB":
+				left[e.filter] = e.messages
+			case len(*left[e.filter]) > 0:
+				t.Fatalf("the subscription to %q ended without %d messages", e.filter, len(*left[e.filter]))
+			default:
+				delete(left, e.filter)
+			}
+		}
+	}
+	for filter, due := range left {
+		if len(*due) > 0 {
+			t.Errorf("%d messages of %q are missing", len(*due), filter)
+		}
+	}
+	if len(d.commands) > 0 {
+		t.Errorf("%d commands were not answered", len(d.commands))
+	}
+	return lost
+}
+
+// TestRedisSubscriberTooFarBehind is disconnected, with what it was sent before, and nobody else notices.
+func TestRedisSubscriberTooFarBehind(t *testing.T) {
+	h := start(t, func(_ *Setup, o *Options) { o.Limits.Output = 64 << 10 })
+	slow, quick, publisher := h.dial(), h.dial(), h.dial()
+	slow.do("SUBSCRIBE", "a")
+	quick.do("SUBSCRIBE", "a")
+	payload := strings.Repeat("x", 10_000)
+	sent := 0
+	for h.counts().dropped == 0 {
+		publisher.do("PUBLISH", "a", payload)
+		quick.want("*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$10000\r\n" + payload + "\r\n")
+		sent++
+	}
+	message := "*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$10000\r\n" + payload + "\r\n"
+	got := slow.rest()
+	if want := strings.Repeat(message, sent); !strings.HasPrefix(want, got) || got == "" {
+		t.Errorf("got %d bytes that are no beginning of %d", len(got), len(want))
+	}
+	if !strings.Contains(h.log.String(), "too far behind its subscriptions") {
+		t.Error("it is not logged")
+	}
+	publisher.send("PUBLISH a 1\r\n")
+	publisher.want(":1\r\n")
+}
+
+// counts is a copy of the statistics.
+func (h *harness) counts() (s stats) {
+	h.t.Helper()
+	h.on(func() { s = h.stats })
+	return s
+}
+
+// TestRepliesPause: the commands of one who does not read its replies wait, without end and without filling the memory,
+// and all are answered in the end.
+func TestRepliesPause(t *testing.T) {
+	for _, c := range []struct {
+		name, command, reply string
+		n                    int
+	}{
+		{"small", "PING\r\n", "+PONG\r\n", 200_000},
+		{"large", "ECHO " + strings.Repeat("e", 30_000) + "\r\n", "$30000\r\n" + strings.Repeat("e", 30_000) + "\r\n", 200},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m := newManual(t, 1)
+			client := m.connect(true)
+			client.send(bytes.Repeat([]byte(c.command), c.n)...)
+			most := 0
+			for m.step() || len(client.pending) > 0 && client.write() {
+				if s := m.of(client); s != nil {
+					most = max(most, s.backlog(), len(s.in))
+				}
+			}
+			if len(client.pending) == 0 {
+				t.Fatal("all was taken: this tests nothing")
+			}
+			if limit := pauseAt + maxTurnBytes + 64<<10; most > limit {
+				t.Errorf("%d bytes were held, over %d", most, limit)
+			}
+			m.settle()
+			if want := strings.Repeat(c.reply, c.n); string(client.got) != want {
+				t.Errorf("%d bytes, want %d", len(client.got), len(want))
+			}
+			m.charged(0)
+		})
+	}
+}
+
+// write sends what is pending and reports whether any was taken.
+func (c *end) write() bool {
+	before := len(c.pending)
+	c.send()
+	return len(c.pending) < before
+}
+
+// charged checks what this user is charged for buffers.
+func (m *manual) charged(want int) {
+	m.t.Helper()
+	if got := m.user(m.self.UID).buffers; got != want {
+		m.t.Errorf("%d bytes of buffers are charged, want %d", got, want)
+	}
+}
+
+// TestLargeRepliesPause asks, in a few bytes each, for much. The loop comes to rest, and holds little.
+func TestLargeRepliesPause(t *testing.T) {
+	m := newManual(t, 1)
+	client := m.connect(true)
+	client.send(bytes.Repeat([]byte("COMMAND DOCS\n"), 5000)...)
+	turns := 0
+	for m.step() {
+		if held := cap(m.of(client).own); held > 4*maxTurnBytes {
+			t.Fatalf("%d bytes are held for one who asked 5000 times for documentation", held)
+		}
+		if turns++; turns > 100 {
+			t.Fatal("there is ever more to do, though the client reads nothing")
+		}
+	}
+}
+
+// TestInputLimit: a frame up to the limit is executed, a larger one ends the connection, in whatever pieces it arrives,
+// and also if its end is not in sight when the limit is reached.
+func TestInputLimit(t *testing.T) {
+	const limit = 8 << 10
+	frame := func(size int) string { // ECHO with a frame of this size
+		head := "*2\r\n$4\r\nECHO\r\n$%d\r\n"
+		n := size - len(fmt.Sprintf(head, 1000)) - 2
+		return fmt.Sprintf(head, n) + strings.Repeat("e", n) + "\r\n"
+	}
+	two := "*3\r\n$4\r\nECHO\r\n$8169\r\n" + strings.Repeat("e", 8169) + "\r\n" // two of three words, and the limit is there
+	for _, c := range []struct {
+		name, input string
+		ok          bool
+	}{
+		{"the limit", frame(limit), true},
+		{"one more", frame(limit + 1), false},
+		{"two words", two, false},
+		{"two words, and the head of a third", two + "$1", false},
+		{"inline", "ECHO " + strings.Repeat("e", limit-7) + "\r\n", true},
+		{"inline without end", "ECHO " + strings.Repeat("e", limit-5), false},
+		{"inline without end, and more", "ECHO " + strings.Repeat("e", limit), false},
+	} {
+		for _, pieces := range []int{1 << 20, 5000, 1000} {
+			t.Run(fmt.Sprint(c.name, " by ", pieces), func(t *testing.T) {
+				m := newManual(t, 1, func(_ *Setup, o *Options) { o.Limits.Input = limit })
+				client := m.connect(false)
+				for b := range slices.Chunk([]byte(c.input), pieces) {
+					client.send(b...)
+					m.step()
+				}
+				m.settle()
+				switch got := string(client.got); {
+				case c.ok && !strings.HasPrefix(got, "$"):
+					t.Errorf("got %.100q", got)
+				case !c.ok && (got != "-PROTO protocol error: frame larger than the limit\r\n" || !client.eof):
+					t.Errorf("got %.100q, ended %v", got, client.eof)
+				}
+				if c.ok || m.count > 0 {
+					m.charged(0)
+				}
+			})
+		}
+	}
+}
+
+// TestLimitsChange: connections that are there come under the new limits, too.
+func TestLimitsChange(t *testing.T) {
+	h := start(t)
+	c := h.dial()
+	limits := testLimits
+	limits.Input, limits.Arguments = 8<<10, 16
+	c.sync()
+	if err := h.SetOptions(Options{Limits: limits}); err != nil {
+		t.Fatal(err)
+	}
+	h.on(func() {
+		if h.poll.busy != 0 {
+			t.Errorf("polls for %v", h.poll.busy)
+		}
+	})
+	large := strings.Repeat("e", 20_000)
+	c.cmd("ECHO", large)
+	c.fails(ipc.CodeProto, "larger than the limit")
+	c.rest()
+	c = h.dial()
+	c.sync()
+	many := slices.Repeat([]string{"a"}, 20)
+	if err := h.SetOptions(Options{Limits: testLimits}); err != nil {
+		t.Fatal(err)
+	}
+	c.cmd("ECHO", large)
+	c.want("$20000\r\n" + large + "\r\n")
+	c.do(append([]string{"SUBSCRIBE"}, many...)...)
+
+	// In the middle of a frame that was allowed when it began.
+	c = h.dial()
+	c.send("*2\r\n$4\r\nECHO\r\n$20000\r\n" + large[:10_000])
+	h.until("that was read", func() bool { return len(h.session(3).in) > 10_000 })
+	if err := h.SetOptions(Options{Limits: limits}); err != nil {
+		t.Fatal(err)
+	}
+	c.send("e")
+	c.fails(ipc.CodeProto, "larger than the limit")
+	c.eof()
+}
+
+// TestBuffersPerUser: what all connections of a user make the server hold is bounded, whatever they do.
+func TestBuffersPerUser(t *testing.T) {
+	const limit = 512 << 10
+	for _, c := range []struct {
+		name string
+		each func(m *manual) // what one of many connections does
+	}{
+		{"input", func(m *manual) {
+			c := m.connect(true)
+			c.send([]byte("*1\r\n$60000\r\n" + strings.Repeat("x", 50_000))...)
+			m.step()
+		}},
+		{"input in pieces", func(m *manual) {
+			c := m.connect(true)
+			c.send([]byte("*1\r\n$900000\r\n")...)
+			m.step()
+			for range 10 {
+				c.send(bytes.Repeat([]byte("x"), 20_000)...)
+				m.step()
+			}
+		}},
+		{"replies", func(m *manual) {
+			c := m.connect(true)
+			c.send(bytes.Repeat([]byte("COMMAND DOCS\n"), 100)...)
+			m.step()
+		}},
+		{"messages", func(m *manual) {
+			c := m.connect(true)
+			c.cmd("BUS.SUB", "a")
+			m.step()
+			m.clients[0].cmd("BUS.PUB", "a", strings.Repeat("x", 60_000))
+			m.step()
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m := newManual(t, 1, func(_ *Setup, o *Options) { o.Limits.BuffersPerUser = limit })
+			m.connect(false)
+			for range 100 {
+				c.each(m)
+				m.clients[0].read(1 << 20)
+				held := 0
+				for _, s := range m.sessions {
+					if s != nil {
+						held += cap(s.in) + cap(s.own)
+					}
+				}
+				if held > limit+1<<20 {
+					t.Fatalf("%d bytes are held for this user, %d are allowed", held, limit)
+				}
+			}
+			refused := false
+			for _, c := range m.clients[1:] {
+				for c.read(1 << 20) {
+				}
+				refused = refused || c.eof || strings.Contains(string(c.got), "buffers_per_user")
+			}
+			if !refused && m.stats.dropped == 0 {
+				t.Error("nobody was refused anything")
+			}
+			m.settle()
+			for _, c := range m.clients {
+				c.close()
+			}
+			m.settle()
+			if len(m.users) != 0 {
+				t.Errorf("%d users are remembered, with nobody connected", len(m.users))
+			}
+		})
+	}
+}
+
+// TestConnectionLimit: who is over a limit is told so, and nobody else notices.
+func TestConnectionLimit(t *testing.T) {
+	h := start(t, func(_ *Setup, o *Options) { o.Limits.Connections = 2 })
+	a, b := h.dial(), h.dial()
+	a.sync()
+	b.sync()
+	c := h.dial()
+	c.fails(ipc.CodeQuota, "too many connections (limits.connections)")
+	c.eof()
+	a.close()
+	h.quiesce(b)
+	h.dial().sync()
+	b.sync()
+}
+
+// TestConnectionLimitPerUser: root is exempt.
+func TestConnectionLimitPerUser(t *testing.T) {
+	h := start(t, func(_ *Setup, o *Options) { o.Limits.ConnectionsPerUser = 2 })
+	connect := h.dial
+	if os.Geteuid() == 0 {
+		for range 4 {
+			h.dial().sync()
+		}
+		connect = func() *conn { return &h.client(0, as(4321)).conn }
+	}
+	connect().sync()
+	connect().sync()
+	connect().fails(ipc.CodeQuota, "too many connections of this user (limits.connections_per_user)")
+}
+
+// TestNoDescriptorLeft: a peer is told so, instead of being left to wait while the loop turns and turns.
+func TestNoDescriptorLeft(t *testing.T) {
+	h := start(t)
+	c := h.dial()
+	c.sync()
+	// The client's end is made before the limit is lowered.
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Close(fd) }()
+	var before unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
+		t.Fatal(err)
+	}
+	h.on(func() {
+		// As many as are open now: the loop does not accept meanwhile.
+		low := before
+		low.Cur = uint64(lowestFree(t))
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &low); err != nil {
+			t.Error(err)
+		}
+		if err := unix.Connect(fd, &unix.SockaddrUnix{Name: h.address}); err != nil {
+			t.Error(err)
+		}
+	})
+	defer func() { _ = unix.Setrlimit(unix.RLIMIT_NOFILE, &before) }()
+	b := make([]byte, 200)
+	n, err := unix.Read(fd, b)
+	if got := string(b[:max(n, 0)]); err != nil || got != "-QUOTA the daemon has no file descriptor left\r\n" {
+		t.Errorf("got %q, %v", got, err)
+	}
+	c.sync()
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
+		t.Fatal(err)
+	}
+	h.dial().sync()
+}
+
+// lowestFree is the lowest descriptor that is free; all below it are in use.
+func lowestFree(t *testing.T) int {
+	fd, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Error(err)
+	}
+	_ = unix.Close(fd)
+	return fd
+}
+
+// TestPassedDescriptors: those of commands that are not executed yet are bounded; what no command took is closed.
+func TestPassedDescriptors(t *testing.T) {
+	h := start(t)
+	fd := pidfd(t, os.Getpid())
+	c := h.dial()
+	c.cmdFDs(slices.Repeat([]int{fd}, maxPassedFDs), "PING")
+	c.want("+PONG\r\n")
+	c.cmdFDs(slices.Repeat([]int{fd}, maxPassedFDs), "PING") // those before are closed
+	c.want("+PONG\r\n")
+	c.close()
+	for _, n := range []int{maxPassedFDs + 1, 28, 29, 253} { // more than the server has room for in one read
+		c = h.dial()
+		c.cmdFDs(slices.Repeat([]int{fd}, n), "PING")
+		c.fails(ipc.CodeProto, "too many file descriptors")
+		c.eof()
+	}
+	c = h.dial()
+	c.cmdFDs([]int{fd, fd}, "PING")
+	c.want("+PONG\r\n")
+	c.close()
+	h.quiesce()
+	// start checks that they are closed.
+}
+
+// TestDropUntilHalf: once over the limit, a subscription misses what comes until half of the backlog is written, so that
+// it is told of one long gap instead of many short ones.
+func TestDropUntilHalf(t *testing.T) {
+	const limit = 64 << 10
+	m := newManual(t, 1, func(_ *Setup, o *Options) { o.Limits.Output = limit })
+	slow, publisher := m.connect(true), m.connect(false)
+	slow.cmd("BUS.SUB", "a")
+	m.settle()
+	slow.take()
+	dropped := func() bool { // one more message
+		before := m.stats.dropped
+		publisher.cmd("PUBLISH", "a", strings.Repeat("x", 1000))
+		for m.step() {
+		}
+		return m.stats.dropped > before
+	}
+	for !dropped() {
+	}
+	s := m.of(slow)
+	for s.backlog() > limit/2 {
+		if !dropped() {
+			t.Fatalf("a message was queued behind %d bytes, over half of %d", s.backlog(), limit)
+		}
+		slow.read(2000)
+		for m.step() {
+		}
+	}
+	if dropped() {
+		t.Errorf("a message was dropped behind %d bytes, under half of %d", s.backlog(), limit)
+	}
+	if !bytes.Contains(s.own, []byte("bus.lost")) {
+		t.Error("the gap is not told before the next message")
+	}
+}
