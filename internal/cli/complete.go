@@ -188,7 +188,7 @@ func (k completer) optionNames(options []Option) {
 			long += "="
 		}
 		switch {
-		case o.Long != "" && strings.HasPrefix(long, k.word) && len(k.word) != 2 || o.Long != "" && k.word == "--":
+		case o.Long != "" && strings.HasPrefix(long, k.word):
 			k.offer(long, o.Help)
 		case o.Short != 0 && k.word == "-"+string(o.Short):
 			k.offer(k.word, o.Help)

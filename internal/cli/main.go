@@ -21,7 +21,7 @@ type call struct {
 
 // Main runs ipcctl with the arguments of this process and returns its exit status.
 func Main() int {
-	c := &call{out: newOutput(os.Stdout)}
+	c := &call{out: standardOutput()}
 	err := c.main(os.Args[1:])
 	if e := c.out.flush(); err == nil {
 		err = e
@@ -38,7 +38,7 @@ func (c *call) main(args []string) error {
 		overview(c.out)
 		return nil
 	case len(args) == 0:
-		overview(newOutput(os.Stderr))
+		overview(standardError())
 		return commandStatus(exitUsage)
 	}
 	if c.verb = find(args[0]); c.verb == nil {
@@ -82,7 +82,7 @@ func (c *call) report(err error) int {
 	if f.exit == 0 && !c.verbose { // -E 0: not even a word
 		return 0
 	}
-	tell := newOutput(os.Stderr)
+	tell := standardError()
 	tell.text("ipcctl: ").clean(f.text).text("\n")
 	if f.hint != "" && !c.quiet {
 		tell.text("hint: ").clean(f.hint).text("\n")
@@ -93,7 +93,7 @@ func (c *call) report(err error) int {
 
 // say tells what -v asks for, or what must not be missed.
 func (c *call) say(text string) {
-	tell := newOutput(os.Stderr)
+	tell := standardError()
 	tell.text("ipcctl: ").clean(text).text("\n")
 	_ = tell.flush() // there is nowhere to complain
 }

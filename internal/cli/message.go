@@ -26,17 +26,26 @@ type receiver struct {
 	last int64 // number of the last message
 }
 
-// receive subscribes. What is published after it returns is received.
+// receive subscribes to all filters in one write. What is published after it returns is received.
 func (c *call) receive(filters []string) (*receiver, error) {
-	conn, err := c.dial3()
+	conn, err := c.dial()
 	if err != nil {
 		return nil, err
 	}
-	for _, f := range filters {
-		if _, err := conn.Do("BUS.SUB", f); err != nil {
-			conn.Close()
-			return nil, cannot("receive "+shown(f), err)
-		}
+	last := len(filters) - 1
+	conn.Buffer("HELLO", "3") // RESP3: a message that comes before the last reply is no reply
+	for _, f := range filters[:last] {
+		conn.Buffer("BUS.SUB", f)
+	}
+	_, err = conn.Do("BUS.SUB", filters[last])
+	what := "greet ipcd" // the replies come in order
+	for i := 0; err == nil && i <= last; i++ {
+		what = "receive " + shown(filters[i])
+		_, err = conn.Reply()
+	}
+	if err != nil {
+		conn.Close()
+		return nil, cannot(what, err)
 	}
 	return &receiver{conn: conn, idle: c.out.flush, lost: c.lost}, nil
 }

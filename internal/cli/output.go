@@ -12,17 +12,23 @@ import (
 // An output is a stream that may be a terminal.
 type output struct {
 	w      *bufio.Writer
-	file   *os.File
+	fd     int
+	name   string
 	tty    bool
 	colour bool
 }
 
-func newOutput(f *os.File) *output {
-	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+func standardOutput() *output { return newOutput(os.Stdout, 1) }
+func standardError() *output  { return newOutput(os.Stderr, 2) }
+
+// newOutput is told the descriptor: os.File.Fd would make it blocking, for everybody who shares it.
+func newOutput(f *os.File, fd int) *output {
+	_, err := unix.IoctlGetTermios(fd, unix.TCGETS)
 	tty := err == nil
 	return &output{
 		w:      bufio.NewWriter(f),
-		file:   f,
+		fd:     fd,
+		name:   f.Name(),
 		tty:    tty,
 		colour: tty && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb",
 	}
@@ -30,7 +36,7 @@ func newOutput(f *os.File) *output {
 
 // columns is how wide a terminal is.
 func (o *output) columns() int {
-	size, err := unix.IoctlGetWinsize(int(o.file.Fd()), unix.TIOCGWINSZ)
+	size, err := unix.IoctlGetWinsize(o.fd, unix.TIOCGWINSZ)
 	if err != nil || size.Col == 0 {
 		return 80
 	}
@@ -68,7 +74,7 @@ func (o *output) styled(style, s string) *output {
 // flush writes what is buffered, and fails if anything could not be written since the start.
 func (o *output) flush() error {
 	if err := o.w.Flush(); err != nil {
-		return fail(exitIO, "cannot write "+o.file.Name()+": "+reason(err))
+		return fail(exitIO, "cannot write "+o.name+": "+reason(err))
 	}
 	return nil
 }

@@ -1,6 +1,9 @@
 package cli
 
-import "strings"
+import (
+	"errors"
+	"strings"
+)
 
 // globals are the options that every verb understands.
 type globals struct {
@@ -73,7 +76,8 @@ func (p *parser) apply(o *Option, typed, value string, attached bool) error {
 		return nil
 	}
 	f := unparsed(typed+" "+quoted(value), err.Error())
-	if e, ok := err.(expectation); ok { //nolint:errorlint // an option's set never wraps
+	var e expectation
+	if errors.As(err, &e) {
 		f.hint = e.examples
 	}
 	return f
@@ -123,7 +127,7 @@ func (p *parser) unknown(typed string) error {
 // isOption reports whether a word is an option: it begins with "-" and is more than that.
 func isOption(word string) bool { return len(word) > 1 && word[0] == '-' }
 
-// parseGlobals takes the options in front of the verb.
+// parse takes the options in front of the verb.
 func (g *globals) parse(args []string) (rest []string, err error) {
 	p := parser{rest: args, options: g.options(), context: "ipcctl"}
 	for len(p.rest) > 0 && isOption(p.rest[0]) {
@@ -144,14 +148,12 @@ func (g *globals) parse(args []string) (rest []string, err error) {
 func (c *call) parse(args []string) error {
 	v := c.verb
 	p := parser{rest: args, options: append(c.options(), v.Options...), context: "ipcctl " + v.Name}
-	ended := false // by "--"
+	ended := false // the options, by a "--" that does not begin CMD
 	for len(p.rest) > 0 {
 		word := p.rest[0]
+		named := v.grammar == nameCommand && len(c.words) > 0 // CMD may begin
 		switch {
-		case ended && v.grammar != nameCommand:
-			c.words = append(c.words, p.rest...)
-			p.rest = nil
-		case word == "--" && v.grammar == wordsCommand, word == "--" && len(c.words) > 0 && v.grammar == nameCommand:
+		case word == "--" && (named || v.grammar == wordsCommand):
 			c.command, c.dashes, p.rest = p.rest[1:], true, nil
 		case word == "--" && !ended:
 			ended = true
@@ -160,7 +162,7 @@ func (c *call) parse(args []string) error {
 			if err := p.option(); err != nil {
 				return err
 			}
-		case v.grammar == nameCommand && len(c.words) > 0:
+		case named:
 			c.command, p.rest = p.rest, nil
 		default:
 			c.words = append(c.words, word)

@@ -9,7 +9,7 @@ import (
 
 type releaseVerb struct {
 	pid   int
-	token int
+	token string
 }
 
 func release() *Verb {
@@ -25,7 +25,7 @@ func release() *Verb {
 		},
 		Options: []Option{
 			number('p', "pid", "PID", &r.pid, 1, many, "Give back what this process holds"),
-			number('t', "token", "TOKEN", &r.token, 1, maxToken, "Give back the hold that has this token"),
+			{Short: 't', Long: "token", Value: "TOKEN", set: r.setToken, Help: "Give back the hold that has this token"},
 		},
 		Examples: []Example{
 			{"ipcctl release deploy", "At the end of the part of a script that must not run twice."},
@@ -38,8 +38,13 @@ func release() *Verb {
 	}
 }
 
-// maxToken is the highest token there can be: every language's numbers hold it.
-const maxToken = 1<<53 - 1
+func (r *releaseVerb) setToken(s string) error {
+	if n, err := strconv.ParseUint(s, 10, 63); err != nil || n == 0 {
+		return expectation{what: "a number from 1"}
+	}
+	r.token = s
+	return nil
+}
 
 func (r *releaseVerb) run(c *call) error {
 	name := c.words[0]
@@ -49,8 +54,8 @@ func (r *releaseVerb) run(c *call) error {
 		return err
 	}
 	defer conn.Close()
-	token := strconv.Itoa(r.token)
-	if r.token == 0 {
+	token := r.token
+	if token == "" {
 		info, err := conn.Do("LOCK.INFO", name)
 		if err != nil {
 			return cannot(what, err)

@@ -26,10 +26,12 @@ func sub() *Verb {
 				"`deploy/#`, `host/+/up`. Without FILTER, all messages come but the daemon's own, which are under `ipcd/`.",
 			"On a terminal a line tells when, what and from whom. Elsewhere it is topic, tab, payload; the payload is " +
 				"printed as it is, so with `-0` records end with a zero byte instead of a line break.",
+			"With `--json`, a line is an object of topic, seq, time, pid, uid, unit and payload, or payload64, in base64, if the " +
+				"payload is not UTF-8. When messages were lost because they came faster than they were taken, an object with " +
+				"lost, their number, and filter is printed in their place; without `--json`, a line on standard error.",
 			"With CMD, nothing is printed: CMD runs once for each message, the payload on its standard input. One CMD " +
-				"runs at a time unless `-j` allows more; meanwhile messages wait in the daemon, and if they become too " +
-				"many, how many were lost is told. A CMD that fails stops nothing; in the end, its status is ipcctl's. " +
-				"A signal to ipcctl does not end a CMD that is running.",
+				"runs at a time unless `-j` allows more; meanwhile messages wait in the daemon. A CMD that fails stops nothing; " +
+				"in the end, its status is ipcctl's. A signal to ipcctl does not end a CMD that is running.",
 		},
 		Options: []Option{
 			number('n', "count", "N", &s.count, 1, many, "End after N messages"),

@@ -15,7 +15,7 @@ func wait() *Verb {
 		Summary:  "Wait for one message",
 		Synopsis: []string{"[-w D] FILTER", "[-w D] FILTER -- CMD [ARG…]"},
 		About: []string{
-			"Prints the next message that FILTER matches, as `sub` does, and ends. With CMD it first listens and then " +
+			"Prints the next message that FILTER matches, as `sub` does, and ends; with `-q` it prints nothing. With CMD it first listens and then " +
 				"starts CMD, so that a message which CMD brings about cannot be missed.",
 			"If CMD fails, the wait is over with CMD's status. If it succeeds, the wait goes on. When the message comes " +
 				"first, or time is over, CMD is left running.",

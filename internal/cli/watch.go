@@ -33,7 +33,6 @@ type watcher struct {
 	client  string  // number of the connection that waits
 	info    *ipc.Conn
 	tell    *output
-	begun   time.Time
 	line    bool // an unfinished line is on the terminal
 	signals chan os.Signal
 	stop    chan struct{}
@@ -44,7 +43,7 @@ func (c *call) watch(lock string, pid int, client string) *watcher {
 	p, _ := findProcess(int64(pid)) // if it just ended, so does the wait
 	w := &watcher{
 		call: c, lock: lock, process: p, client: client,
-		tell: newOutput(os.Stderr), begun: time.Now(),
+		tell:    standardError(),
 		signals: make(chan os.Signal, 1), stop: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	for _, s := range leaving {
@@ -159,13 +158,14 @@ func (w *watcher) leave(s os.Signal) {
 
 // die ends this process by a signal, so that whoever started it sees the cause.
 func die(s os.Signal) {
-	signal.Reset(s)
 	number, ok := s.(syscall.Signal)
-	if ok {
-		_ = unix.Kill(unix.Getpid(), number)
-		select {} // until it arrives
+	if !ok {
+		os.Exit(exitInternal)
 	}
-	os.Exit(exitInternal)
+	signal.Reset(s)
+	_ = unix.Kill(unix.Getpid(), number) // cannot fail
+	time.Sleep(time.Second)              // it may arrive in another thread
+	os.Exit(128 + int(number))           // it is blocked
 }
 
 // holdOf is the token of the hold that a process has, or "".

@@ -1,0 +1,20 @@
+// Package script runs ipcctl as users do: each *.txtar file is a script (see testscript's documentation for its
+// language) against a daemon of its own. There is one for each verb, which shows every exit status that the verb can
+// give, and one for each trap of flock(1), which shows that ipcctl does not have it.
+//
+// What the scripts can do besides testscript's own commands:
+//
+//	daemon [FILE]           start ipcd, with the configuration in FILE, and have ipcctl talk to it; it ends with the script
+//	daemon stop             end it now
+//	answer FILE             be a daemon that sends what is in FILE (\r\n for line breaks) to whoever sends something
+//	status N CMD…           run CMD, which must end with status N, 128+S if signal S killed it
+//	until CMD…              run CMD until it succeeds
+//	tty [-c TEXT] N CMD…    like status, on a terminal, whose output is CMD's stdout; press Ctrl-C when TEXT appears
+//	hold [OPT…] NAME        hold a lock, in the background, until "free NAME", or the end of the daemon
+//	free NAME               end hold, and return when the lock is free
+//	queued NAME N           return when N wait for a lock
+//	holder VAR NAME         set VAR to the pid that holds a lock
+//
+// Nothing sleeps: "ipcctl wait FILTER -- CMD" listens before CMD starts, "until ipcctl pub -e 1 …" publishes exactly once
+// somebody listens.
+package script

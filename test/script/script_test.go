@@ -1,0 +1,140 @@
+package script
+
+import (
+	"errors"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/ipcd/ipcd/internal/cli"
+	"github.com/ipcd/ipcd/internal/daemon"
+	"github.com/ipcd/ipcd/internal/testenv"
+	"github.com/ipcd/ipcd/test/testdaemon"
+)
+
+// patience bounds every wait. It is there to fail a script that hangs, not to measure.
+const patience = 30 * time.Second
+
+// gorace has the race detector end a process at once, and with a status that is none of ours if there was a race.
+const gorace = "atexit_sleep_ms=0 exitcode=99"
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"ipcctl": func() { exit(cli.Main()) },
+		"ipcd":   func() { exit(daemon.Main()) },
+	})
+}
+
+func TestScripts(t *testing.T) {
+	testenv.Need(t, "bash", "flock", "zsh", "fish")
+	testscript.Run(t, testscript.Params{
+		Dir:                 ".",
+		Deadline:            time.Now().Add(4 * patience),
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(e *testscript.Env) error {
+			tb, ok := e.T().(testing.TB)
+			if !ok {
+				return errors.New("testscript.T is no testing.TB")
+			}
+			e.Values[worldKey{}] = &world{tb: tb}
+			e.Setenv("SHELL", "/bin/sh")
+			e.Setenv("NO_COLOR", "1")
+			e.Setenv("GORACE", gorace)
+			e.Setenv("IPCD_SOCKET", filepath.Join(e.WorkDir, "no-daemon"))
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"daemon": runDaemon,
+			"answer": startAnswer,
+			"status": runStatus,
+			"until":  runUntil,
+			"tty":    runTTY,
+			"hold":   holdLock,
+			"free":   freeLock,
+			"queued": waitQueued,
+			"holder": setHolder,
+		},
+	})
+}
+
+// A world is what belongs to one script.
+type world struct {
+	tb     testing.TB
+	daemon *testdaemon.Daemon
+}
+
+type worldKey struct{}
+
+func worldOf(ts *testscript.TestScript) *world {
+	w, ok := ts.Value(worldKey{}).(*world)
+	if !ok {
+		ts.Fatalf("the script was not set up")
+	}
+	return w
+}
+
+// want fails the script unless a command was used as its usage says.
+func want(ts *testscript.TestScript, ok bool, usage string) {
+	if !ok {
+		ts.Fatalf("usage: %s", usage)
+	}
+}
+
+func runDaemon(ts *testscript.TestScript, neg bool, args []string) {
+	w := worldOf(ts)
+	if stop := slices.Equal(args, []string{"stop"}); stop && w.daemon != nil {
+		w.daemon.Stop()
+		return
+	}
+	want(ts, !neg && len(args) <= 1 && w.daemon == nil, "daemon [FILE], daemon stop")
+	c := testdaemon.Config{Env: []string{"GORACE=" + gorace}}
+	if len(args) == 1 {
+		c.TOML = ts.ReadFile(args[0])
+	}
+	w.daemon = testdaemon.Start(w.tb, c)
+	ts.Setenv("IPCD_SOCKET", w.daemon.Socket)
+}
+
+func runStatus(ts *testscript.TestScript, neg bool, args []string) {
+	want(ts, !neg && len(args) >= 2, "status N CMD…")
+	checkStatus(ts, args[0], ts.Exec(args[1], args[2:]...))
+}
+
+// checkStatus compares how a process ended with what the script wants.
+func checkStatus(ts *testscript.TestScript, wanted string, err error) {
+	n, e := strconv.Atoi(wanted)
+	ts.Check(e)
+	got := 0
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		got = exit.ExitCode()
+		if s, ok := exit.Sys().(syscall.WaitStatus); ok && s.Signaled() {
+			got = 128 + int(s.Signal())
+		}
+	} else {
+		ts.Check(err)
+	}
+	if got != n {
+		ts.Fatalf("status %d, want %d", got, n)
+	}
+}
+
+func runUntil(ts *testscript.TestScript, neg bool, args []string) {
+	want(ts, !neg && len(args) >= 1, "until CMD…")
+	for deadline := time.Now().Add(patience); ; {
+		err := ts.Exec(args[0], args[1:]...)
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("it never succeeds: %v", err)
+		}
+	}
+}

@@ -1,0 +1,119 @@
+package script
+
+import (
+	"bytes"
+	"errors"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
+)
+
+func exit(status int) { os.Exit(status) }
+
+func runTTY(ts *testscript.TestScript, neg bool, args []string) {
+	interrupt := ""
+	if len(args) > 2 && args[0] == "-c" {
+		interrupt, args = args[1], args[2:]
+	}
+	want(ts, !neg && len(args) >= 2, "tty [-c TEXT] N CMD…")
+	terminal, process, err := openTerminal()
+	ts.Check(err)
+	defer terminal.Close()
+
+	// As testscript does: its own commands are found by the PATH of the script.
+	cmd := exec.Command("/usr/bin/env", append([]string{"-C", ts.MkAbs("."), "PATH=" + ts.Getenv("PATH"),
+		"IPCD_SOCKET=" + ts.Getenv("IPCD_SOCKET"), "NO_COLOR=" + ts.Getenv("NO_COLOR"), "TERM=xterm", "GORACE=" + gorace}, args[1:]...)...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = process, process, process
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	err = cmd.Start()
+	process.Close()
+	ts.Check(err)
+	out := readTerminal(terminal, interrupt)
+	err = cmd.Wait()
+	_, e := ts.Stdout().Write(out)
+	ts.Check(e)
+	checkStatus(ts, args[0], err)
+}
+
+// openTerminal makes a terminal of 100 columns: the end that a person sees, and the end that a process gets.
+func openTerminal() (terminal, process *os.File, err error) {
+	terminal, err = os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	fd := int(terminal.Fd())
+	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
+	if err == nil {
+		err = unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0)
+	}
+	if err == nil {
+		err = unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: 100})
+	}
+	if err == nil {
+		process, err = os.OpenFile("/dev/pts/"+strconv.Itoa(n), os.O_RDWR|unix.O_NOCTTY, 0)
+	}
+	if err != nil {
+		terminal.Close()
+	}
+	return terminal, process, err
+}
+
+// readTerminal reads until no process has the terminal any more, and presses Ctrl-C when it sees a text.
+func readTerminal(terminal *os.File, interrupt string) []byte {
+	var out []byte
+	b := make([]byte, 4096)
+	for {
+		n, err := terminal.Read(b)
+		out = append(out, b[:n]...)
+		if interrupt != "" && bytes.Contains(out, []byte(interrupt)) {
+			interrupt = ""
+			_, _ = terminal.Write([]byte{3}) // if the process has ended by itself, its status will tell
+		}
+		if err != nil { // EIO
+			return out
+		}
+	}
+}
+
+// startAnswer is a daemon that answers everything alike.
+func startAnswer(ts *testscript.TestScript, neg bool, args []string) {
+	want(ts, !neg && len(args) == 1, "answer FILE")
+	text := strings.ReplaceAll(ts.ReadFile(args[0]), "\n", "\r\n")
+	// Relative, as the name of a socket must be short.
+	dir, err := os.MkdirTemp("", "ipcd-test-")
+	ts.Check(err)
+	socket := filepath.Join(dir, "answer.sock")
+	l, err := net.Listen("unix", socket)
+	ts.Check(err)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			c, err := l.Accept()
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			if err != nil {
+				continue
+			}
+			b := make([]byte, 4096)
+			if _, err := c.Read(b); err == nil {
+				_, _ = c.Write([]byte(text)) // who does not read it has failed by then
+			}
+			c.Close()
+		}
+	}()
+	ts.Defer(func() {
+		l.Close()
+		<-done
+		ts.Check(os.RemoveAll(dir))
+	})
+	ts.Setenv("IPCD_SOCKET", socket)
+}
