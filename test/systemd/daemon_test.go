@@ -186,10 +186,15 @@ func configure(t *testing.T, text string) {
 	t.Cleanup(func() { _ = os.Remove(configFile) })
 }
 
-// subscribes is how many filters one connection may have, at most 4.
+// subscribes is how many filters this user may have, at most 4. Afterwards it has none.
 func subscribes(t *testing.T) int {
 	t.Helper()
 	conn := connect(t)
+	defer func() {
+		if _, err := conn.Do("BUS.UNSUB"); err != nil {
+			t.Error(err)
+		}
+	}()
 	for n := range 4 {
 		_, err := conn.Do("BUS.SUB", "filter/"+strconv.Itoa(n))
 		var refused *ipc.Error
@@ -209,7 +214,7 @@ func testReload(t *testing.T) {
 	pid := property(t, "ipcd.service", "MainPID")
 	now := mark(t)
 	for want := 1; want <= 3; want++ {
-		configure(t, "[limits]\nsubscriptions = "+strconv.Itoa(want)+"\n")
+		configure(t, "[limits]\nsubscriptions_per_user = "+strconv.Itoa(want)+"\n")
 		run(t, "systemctl", "reload", "ipcd.service")
 		if n := subscribes(t); n != want {
 			t.Errorf("%d filters after the reload, want %d", n, want)
@@ -226,11 +231,11 @@ func testReload(t *testing.T) {
 
 // testRejected shows that a wrong configuration fails the reload and nothing else.
 func testRejected(t *testing.T) {
-	configure(t, "[limits]\nsubscriptions = 2\n")
+	configure(t, "[limits]\nsubscriptions_per_user = 2\n")
 	running(t)
 	pid := property(t, "ipcd.service", "MainPID")
 	now := mark(t)
-	configure(t, "[limits]\nsubscriptions = 3\nsubscriptoins = 4\n")
+	configure(t, "[limits]\nsubscriptions_per_user = 3\nsubscriptoins = 4\n")
 	if r := execute(t, exec.Command("systemctl", "reload", "ipcd.service")); r.status == 0 {
 		t.Error("the reload has succeeded")
 	}

@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ipcd/ipcd/internal/testenv"
+	"github.com/ipcd/ipcd/internal/transcript"
 )
 
 // inside is set in the environment inside the container.
@@ -40,6 +41,7 @@ func TestSystemd(t *testing.T) {
 		name string
 		run  func(*testing.T)
 	}{
+		{"readme", testReadme},
 		{"units", testUnits},
 		{"exposure", testExposure},
 		{"activation", testActivation},
@@ -63,7 +65,7 @@ func TestSystemd(t *testing.T) {
 // runInside runs the chosen tests in a container.
 func runInside(t *testing.T) {
 	testenv.Systemd(t)
-	testenv.Need(t, "go")
+	testenv.Need(t, "go", "make")
 	tree := t.TempDir()
 	build(t, tree)
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
@@ -78,12 +80,11 @@ func runInside(t *testing.T) {
 	}
 }
 
-// build lays out in tree what is installed, and what the tests need besides.
+// build installs ipcd in tree, as make install does, and what the tests need besides.
 func build(t *testing.T, tree string) {
 	t.Helper()
-	bin := filepath.Join(tree, "usr/bin")
-	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", bin+"/", "../../cmd/ipcd", "../../cmd/ipcctl")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	cmd := exec.Command("make", "--no-print-directory", "-C", "../..", "install", "DESTDIR="+tree)
+	cmd.Env = append(os.Environ(), "MAKEFLAGS=", "MAKELEVEL=")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -91,18 +92,23 @@ func build(t *testing.T, tree string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const packaging = "../../packaging/"
 	for from, to := range map[string]string{
-		packaging + "systemd/ipcd.socket":       "usr/lib/systemd/system/ipcd.socket",
-		packaging + "systemd/ipcd.service":      "usr/lib/systemd/system/ipcd.service",
-		packaging + "systemd/user/ipcd.socket":  "usr/lib/systemd/user/ipcd.socket",
-		packaging + "systemd/user/ipcd.service": "usr/lib/systemd/user/ipcd.service",
-		packaging + "sysusers/ipcd.conf":        "usr/lib/sysusers.d/ipcd.conf",
-		"testdata/sysusers.conf":                "usr/lib/sysusers.d/ipcd-test.conf",
-		self:                                    "usr/libexec/ipcd-test",
+		"testdata/sysusers.conf": "usr/lib/sysusers.d/ipcd-test.conf",
+		"../../README.md":        readme,
+		self:                     "usr/libexec/ipcd-test",
 	} {
 		install(t, from, filepath.Join(tree, to))
 	}
+}
+
+// readme is where README.md is inside the container.
+const readme = "/usr/share/doc/ipcd/README.md"
+
+// testReadme shows that the installation goes as README says.
+func testReadme(t *testing.T) {
+	transcript.Run(t, readme, "systemd", t.TempDir())
+	run(t, "systemctl", "disable", "--now", "ipcd.socket")
+	run(t, "systemctl", "stop", "ipcd.service")
 }
 
 func install(t *testing.T, from, to string) {
