@@ -88,7 +88,7 @@ func listen(s *config.Socket) (int, error) {
 	if err != nil {
 		return fail(err)
 	}
-	unlock, err := lockDir(s.Path)
+	unlock, err := lockDir(s.Path, unix.LOCK_EX)
 	if err != nil {
 		return fail(err)
 	}
@@ -128,12 +128,12 @@ func listen(s *config.Socket) (int, error) {
 
 // lockDir keeps other daemons from making or removing sockets beside path until unlock is called. One that starts must
 // not take the file of another, which is bound and not listening yet, for a stale one; nor must one that stops.
-func lockDir(path string) (unlock func(), err error) {
+func lockDir(path string, how int) (unlock func(), err error) {
 	dir, err := os.Open(filepath.Dir(path))
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX); err != nil {
+	if err := unix.Flock(int(dir.Fd()), how); err != nil {
 		_ = dir.Close()
 		return nil, err
 	}
@@ -199,7 +199,8 @@ func removeFiles(all []listener) {
 		if !l.own {
 			continue
 		}
-		if unlock, err := lockDir(l.path); err == nil {
+		// It does not wait: a file that is left does no harm, and who has the lock may have replaced it already.
+		if unlock, err := lockDir(l.path, unix.LOCK_EX|unix.LOCK_NB); err == nil {
 			_ = removeStale(l.path)
 			unlock()
 		}

@@ -75,7 +75,6 @@ func (s *Server) startLocks() {
 		processes: map[lockmgr.Process]*process{},
 		pidfds:    map[int]*process{},
 	}
-	s.raiseMark()
 }
 
 // raiseMark asks for a higher mark when half of the batch is used up. It is done elsewhere: it waits for the disk.

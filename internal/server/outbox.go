@@ -367,6 +367,7 @@ func (s *Server) drain(sess *session) {
 			sess.own = sess.own[:copy(sess.own, sess.own[sess.sent:])]
 			sess.sent = 0
 		}
+		s.poll.modify(sess.fd, sess.events) // a short write may have another cause than a full socket
 		return
 	}
 	sess.blocked, sess.dropping = false, false

@@ -118,7 +118,7 @@ func TestEndings(t *testing.T) {
 			m := newManual(t, 1)
 			// The process is another's than the client's: what is tested is the order of events, not who connected.
 			idle := spawn(t, nil, "idle", "0")
-			client, other := m.connect(false), m.connect(false)
+			client := m.connect(false)
 			client.cmd("LOCK.ACQUIRE", "a", "OWNER", "x")
 			m.settle()
 			p := m.of(client).process
@@ -163,7 +163,6 @@ func TestEndings(t *testing.T) {
 					t.Errorf("abandoned: %v", v.Abandoned)
 				}
 			}
-			_ = other
 		})
 	}
 }

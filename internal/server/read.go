@@ -250,6 +250,7 @@ func (s *Server) goOn() {
 	begun := time.Now()
 	for n := len(s.sliced); n > 0 && time.Since(begun) < 2*timeSlice; n-- {
 		sess := s.sliced[0]
+		s.sliced[0] = nil
 		s.sliced = s.sliced[1:]
 		sess.state &^= stateSliced
 		if !sess.is(stateDead) {

@@ -224,6 +224,7 @@ func (s *Server) Run(ctx context.Context) error {
 	defer s.close()
 	unhook := context.AfterFunc(ctx, func() { s.Post(s.stop) })
 	defer unhook()
+	s.Post(s.raiseMark) // in a turn, which has a time of its own
 	for !s.quit {
 		s.armTimer()
 		events, err := s.poll.wait(len(s.sliced) == 0)
