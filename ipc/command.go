@@ -41,6 +41,7 @@ const (
 	FlagSubscribed Flags = 1 << iota // allowed on a RESP2 connection that has subscriptions
 	FlagBlocks                       // may wait: it holds up the connection's later commands, unless ASYNC
 	FlagPushes                       // answers with pushes
+	FlagSlow                         // takes longer the more there is to look at
 )
 
 // A Command is one row of the command table: what the daemon dispatches by and what COMMAND DOCS, docs/protocol.md
@@ -75,23 +76,23 @@ var Commands = []Command{
 	{Name: "AUTH", Args: "[username] password", Min: 2, Family: FamilyRedis, Summary: "Refused: who you are is known from the kernel", Reply: "always an error"},
 	{Name: "SELECT", Args: "index", Min: 2, Max: 2, Family: FamilyRedis, Summary: "Accepted for 0, the only index", Reply: "OK"},
 	{Name: "TIME", Min: 1, Max: 1, Family: FamilyRedis, Summary: "The daemon's clock", Reply: "array: seconds since 1970, microseconds"},
-	{Name: "INFO", Args: "[section …]", Min: 1, Family: FamilyRedis, Summary: "The daemon's state as text", Reply: "text, KEY:VALUE lines in sections"},
+	{Name: "INFO", Args: "[section …]", Min: 1, Family: FamilyRedis, Flags: FlagSlow, Summary: "The daemon's state as text", Reply: "text, KEY:VALUE lines in sections"},
 	{Name: "CONFIG GET", Args: "pattern …", Min: 3, Family: FamilyRedis, Summary: "Always empty, for clients that ask", Reply: "empty map",
 		Note: "the configuration is a file: see ipcd.toml(5)"},
 
 	// The command table itself.
-	{Name: "COMMAND", Min: 1, Max: 1, Family: FamilyRedis, Summary: "Every command", Reply: "array, as COMMAND INFO"},
+	{Name: "COMMAND", Min: 1, Max: 1, Family: FamilyRedis, Flags: FlagSlow, Summary: "Every command", Reply: "array, as COMMAND INFO"},
 	{Name: "COMMAND COUNT", Min: 2, Max: 2, Family: FamilyRedis, Summary: "How many commands there are", Reply: "integer"},
-	{Name: "COMMAND LIST", Args: "[FILTERBY MODULE name | ACLCAT category | PATTERN glob]", Min: 2, Max: 5, Family: FamilyRedis, Summary: "The names of all commands", Reply: "array of names"},
-	{Name: "COMMAND INFO", Args: "[command …]", Min: 2, Family: FamilyRedis, Summary: "Arity and flags of commands", Reply: "array"},
-	{Name: "COMMAND DOCS", Args: "[command …]", Min: 2, Family: FamilyRedis, Summary: "Summary, arguments and reply of commands", Reply: "map by name"},
+	{Name: "COMMAND LIST", Args: "[FILTERBY MODULE name | ACLCAT category | PATTERN glob]", Min: 2, Max: 5, Family: FamilyRedis, Flags: FlagSlow, Summary: "The names of all commands", Reply: "array of names"},
+	{Name: "COMMAND INFO", Args: "[command …]", Min: 2, Family: FamilyRedis, Flags: FlagSlow, Summary: "Arity and flags of commands", Reply: "array"},
+	{Name: "COMMAND DOCS", Args: "[command …]", Min: 2, Family: FamilyRedis, Flags: FlagSlow, Summary: "Summary, arguments and reply of commands", Reply: "map by name"},
 
 	// Clients.
 	{Name: "CLIENT ID", Min: 2, Max: 2, Family: FamilyRedis, Summary: "This connection's number", Reply: "integer, never used twice by one daemon"},
 	{Name: "CLIENT INFO", Min: 2, Max: 2, Family: FamilyRedis, Summary: "This connection's line of CLIENT LIST", Reply: "text"},
-	{Name: "CLIENT LIST", Args: "[TYPE normal|pubsub] [ID id …]", Min: 2, Family: FamilyRedis, Summary: "Who is connected", Reply: "text, a line of key=value words each",
+	{Name: "CLIENT LIST", Args: "[TYPE normal|pubsub] [ID id …]", Min: 2, Family: FamilyRedis, Flags: FlagSlow, Summary: "Who is connected", Reply: "text, a line of key=value words each",
 		Note: "with pid, uid, gid, unit, start (clock ticks after boot) and locks of the peer"},
-	{Name: "CLIENT KILL", Args: "id-or-addr | [ID id] [TYPE t] [ADDR a] [LADDR a] [USER u] [SKIPME yes|no] [MAXAGE s]", Min: 3, Family: FamilyRedis,
+	{Name: "CLIENT KILL", Args: "id-or-addr | [ID id] [TYPE t] [ADDR a] [LADDR a] [USER u] [SKIPME yes|no] [MAXAGE s]", Min: 3, Family: FamilyRedis, Flags: FlagSlow,
 		Summary: "End connections of one's own user; root: of any", Reply: "OK for the old form, else the number ended", Errors: []Code{CodeDenied}},
 	{Name: "CLIENT SETNAME", Args: "name", Min: 3, Max: 3, Family: FamilyRedis, Summary: "Name this connection in CLIENT LIST", Reply: "OK"},
 	{Name: "CLIENT GETNAME", Min: 2, Max: 2, Family: FamilyRedis, Summary: "This connection's name", Reply: "text or null"},
@@ -114,7 +115,7 @@ var Commands = []Command{
 		Note: "only a pattern that begins with ipcd/ matches the daemon's own topics"},
 	{Name: "PUNSUBSCRIBE", Args: "[pattern …]", Min: 1, Family: FamilyRedis, Flags: FlagSubscribed | FlagPushes, Summary: "End PSUBSCRIBE for these patterns, or all",
 		Reply: "push per pattern: punsubscribe, pattern or null, count"},
-	{Name: "PUBSUB CHANNELS", Args: "[pattern]", Min: 2, Family: FamilyRedis, Summary: "Channels that somebody subscribed to", Reply: "array"},
+	{Name: "PUBSUB CHANNELS", Args: "[pattern]", Min: 2, Family: FamilyRedis, Flags: FlagSlow, Summary: "Channels that somebody subscribed to", Reply: "array"},
 	{Name: "PUBSUB NUMSUB", Args: "[channel …]", Min: 2, Family: FamilyRedis, Summary: "How many subscribed to each channel", Reply: "array: channel, count, …"},
 	{Name: "PUBSUB NUMPAT", Min: 2, Max: 2, Family: FamilyRedis, Summary: "How many patterns are subscribed to", Reply: "integer"},
 
@@ -133,12 +134,12 @@ var Commands = []Command{
 	{Name: "LOCK.RELEASE", Args: "name [token]", Min: 2, Max: 3, Family: FamilyLock, Access: AccessLock, Summary: "Give a lock back", Reply: "OK",
 		Errors: []Code{CodeBadName, CodeNoLock, CodeStale, CodeDenied}},
 	{Name: "LOCK.CANCEL", Args: "ticket", Min: 2, Max: 2, Family: FamilyLock, Summary: "End a wait of this connection", Reply: "integer: 1, or 0 if it was decided already"},
-	{Name: "LOCK.INFO", Args: "name", Min: 2, Max: 2, Family: FamilyLock, Summary: "Who holds a lock, who waits for it, how it was last given back",
+	{Name: "LOCK.INFO", Args: "name", Min: 2, Max: 2, Family: FamilyLock, Flags: FlagSlow, Summary: "Who holds a lock, who waits for it, how it was last given back",
 		Reply: "map: name, mode, limit, used, holders, waiters, previous", Errors: []Code{CodeBadName}},
-	{Name: "LOCK.LIST", Min: 1, Max: 1, Family: FamilyLock, Summary: "Every lock that is held or waited for", Reply: "array of maps as LOCK.INFO, by name"},
+	{Name: "LOCK.LIST", Min: 1, Max: 1, Family: FamilyLock, Flags: FlagSlow, Summary: "Every lock that is held or waited for", Reply: "array of maps as LOCK.INFO, by name"},
 
 	// The daemon.
-	{Name: "IPCD.STATUS", Min: 1, Max: 1, Family: FamilyAdmin, Summary: "How the daemon is", Reply: "map"},
+	{Name: "IPCD.STATUS", Min: 1, Max: 1, Family: FamilyAdmin, Flags: FlagSlow, Summary: "How the daemon is", Reply: "map"},
 	{Name: "IPCD.RELOAD", Min: 1, Max: 1, Family: FamilyAdmin, Access: AccessAdmin, Flags: FlagBlocks, Summary: "Read the configuration again",
 		Reply: "OK, after it is in force", Errors: []Code{CodeConfig, CodeDenied}},
 }

@@ -66,7 +66,7 @@ func (s *Server) busPub(c *call) {
 
 // maxPattern is the length of the longest glob, in bytes: the bus has no limit of its own for them, and each name that
 // is matched takes time by it.
-const maxPattern = 1024
+const maxPattern = bus.MaxTopic
 
 // subscribe adds a subscription, within the limits, and reports whether it is there now.
 func (s *Server) subscribe(c *call, k bus.Kind, text string) bool {

@@ -201,6 +201,11 @@ func (c *call) allowed(s *Server, words int) bool {
 // admin reports whether the caller may administrate the daemon.
 func (c *call) admin(s *Server) bool { return c.sess.peer.UID == 0 || c.sess.peer.UID == s.self.UID }
 
+// slow reports whether the command may have taken long.
+func (c *call) slow() bool {
+	return c.cmd != nil && c.cmd.Command != nil && c.cmd.Flags&ipc.FlagSlow != 0
+}
+
 // fail makes an error the reply.
 func (c *call) fail(code ipc.Code, format string, args ...any) {
 	c.out = ipc.AppendError(c.out[:0], code, fmt.Sprintf(format, args...))

@@ -245,9 +245,6 @@ func (s *Server) dropLocks(sess *session) {
 
 // processOf is the watched process that a session's locks are held by.
 func (s *Server) processOf(sess *session) (*process, error) {
-	if sess.process != nil && sess.process.dead {
-		return nil, fmt.Errorf("process %d, which connected, has ended", sess.peer.PID)
-	}
 	if sess.process == nil {
 		fd, err := peer.PIDFD(sess.fd, sess.peer)
 		if err != nil {
@@ -259,6 +256,9 @@ func (s *Server) processOf(sess *session) (*process, error) {
 		}
 		p.sessions++
 		sess.process = p
+	}
+	if sess.process.dead { // a child has its connection; nobody would see this hold end
+		return nil, fmt.Errorf("process %d, which connected, has ended", sess.peer.PID)
 	}
 	return sess.process, nil
 }

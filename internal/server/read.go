@@ -222,6 +222,9 @@ func (s *Server) execute(sess *session, b []byte) (used int) {
 			break
 		}
 		used += n
+		if begun.IsZero() && used < len(b) {
+			begun = time.Now()
+		}
 		if len(words) > 0 {
 			s.dispatch(sess, words)
 		}
@@ -232,9 +235,7 @@ func (s *Server) execute(sess *session, b []byte) (used int) {
 		case used == len(b):
 			sess.state &^= stateSlow
 		case s.stopping:
-		case begun.IsZero():
-			begun = time.Now()
-		case (i%stride == 0 || sess.is(stateSlow)) && time.Since(begun) > timeSlice:
+		case (i%stride == 0 || sess.is(stateSlow) || s.call.slow()) && time.Since(begun) > timeSlice:
 			if i < 4*stride {
 				sess.state |= stateSlow
 			}

@@ -8,7 +8,7 @@ import (
 
 func TestStart(t *testing.T) {
 	d := testdaemon.Start(t, testdaemon.Config{TOML: "[limits]\nconnections = 5\n"})
-	p := d.Dial()
+	p := d.Dial(t)
 	if got := p.Do("PING"); got != "+PONG\r\n" {
 		t.Errorf("PING: got %q", got)
 	}

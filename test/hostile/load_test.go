@@ -1,0 +1,137 @@
+package hostile
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ipcd/ipcd/test/testdaemon"
+)
+
+// busy has a peer send input again and again for a while, and read all that comes.
+func busy(t testing.TB, p *testdaemon.Peer, input string, duration time.Duration) (sent int) {
+	t.Helper()
+	end := time.Now().Add(duration)
+	done := make(chan struct{})
+	_ = p.SetDeadline(end)
+	go func() {
+		defer close(done)
+		_, _ = io.Copy(io.Discard, p)
+	}()
+	for time.Now().Before(end) {
+		n, err := io.WriteString(p.UnixConn, input)
+		sent += n
+		if err != nil {
+			break
+		}
+	}
+	<-done
+	return sent
+}
+
+// subscribe makes many subscriptions at once and reads the answers.
+func subscribe(t testing.TB, p *testdaemon.Peer, command string, texts []string) {
+	t.Helper()
+	for len(texts) > 0 {
+		n := min(len(texts), 100)
+		var b strings.Builder
+		for _, text := range texts[:n] {
+			b.WriteString(testdaemon.Cmd(command, text))
+		}
+		p.Send(b.String())
+		for range n {
+			if got := p.Frame(); got[0] == '-' {
+				t.Fatalf("%s: %q", command, got)
+			}
+		}
+		texts = texts[n:]
+	}
+}
+
+// One who asks for the most costly things, many at a time, and takes the answers as quickly as they come, has his
+// share of the loop and no more.
+func TestCostlyCommands(t *testing.T) {
+	d := testdaemon.Start(t, testdaemon.Config{Quick: true})
+	for range 1000 {
+		d.Dial(t)
+	}
+	stars := make([]string, 1000)
+	for i := range stars { // each a search through the whole name
+		stars[i] = fmt.Sprintf("*%s%db", strings.Repeat("a", 120), i)
+	}
+	subscribe(t, d.Dial(t), "PSUBSCRIBE", stars)
+	channels := make([]string, 20_000)
+	for i := range channels {
+		channels[i] = fmt.Sprintf("%s%06d", strings.Repeat("a", 248), i)
+	}
+	subscribe(t, d.Dial(t), "SUBSCRIBE", channels)
+	class := "*[" + strings.Repeat("b", 250) + "]"
+	var topics strings.Builder
+	for i := range 200 {
+		topics.WriteString(testdaemon.Cmd("PUBLISH", fmt.Sprintf("%s%d", strings.Repeat("a", 240), i), ""))
+	}
+	for _, c := range []struct{ name, input string }{
+		{"CLIENT LIST", strings.Repeat("CLIENT LIST\r\n", 1000)},
+		{"CLIENT KILL", strings.Repeat("CLIENT KILL TYPE replica\r\n", 1000)},
+		{"COMMAND DOCS", strings.Repeat("COMMAND DOCS\r\n", 1000)},
+		{"COMMAND DOCS of many", testdaemon.Cmd(append([]string{"COMMAND", "DOCS"}, strings.Fields(strings.Repeat("client ", 16_000))...)...)},
+		{"COMMAND INFO of many", testdaemon.Cmd(append([]string{"COMMAND", "INFO"}, strings.Fields(strings.Repeat("x ", 16_000))...)...)},
+		{"IPCD.STATUS", strings.Repeat("IPCD.STATUS\r\n", 1000)},
+		{"unknown", strings.Repeat("lock.acquirelock.acquirelock\r\n", 1000)},
+		{"globs", topics.String()},
+		{"PUBSUB CHANNELS", strings.Repeat(testdaemon.Cmd("PUBSUB", "CHANNELS", class), 60)},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := watch(t, d)
+			p := d.Dial(t)
+			before := d.CPU()
+			sent := busy(t, p, c.input, 500*time.Millisecond)
+			_ = p.Close()
+			t.Logf("%d KiB of commands took the daemon %v", sent>>10, (d.CPU() - before).Round(time.Millisecond))
+			b.calm()
+		})
+	}
+	within(t, d, 200)
+}
+
+// A message to thousands of filters of one connection, of which none is read.
+func TestManyFilters(t *testing.T) {
+	d := testdaemon.Start(t, testdaemon.Config{Quick: true})
+	filters := make([]string, 0, 8192)
+	for bits := range 8192 { // all that match x/x/…/x
+		levels := make([]string, 14)
+		for i := range levels {
+			levels[i] = "x"
+			if i > 0 && bits>>(i-1)&1 == 1 {
+				levels[i] = "+"
+			}
+		}
+		filters = append(filters, strings.Join(levels, "/"))
+	}
+	subscribe(t, d.Dial(t), "BUS.SUB", filters)
+	b := watch(t, d)
+	p := d.Dial(t)
+	topic := strings.TrimSuffix(strings.Repeat("x/", 14), "/")
+	var input strings.Builder
+	for range 30 {
+		input.WriteString(testdaemon.Cmd("BUS.PUB", topic, strings.Repeat("p", 100)))
+	}
+	before := d.CPU()
+	p.Send(input.String())
+	delivered, dropped := 0, 0
+	for range 30 {
+		reply := p.Frame()
+		var n, m int
+		_, _ = fmt.Sscan(field(t, reply, "delivered"), &n)
+		_, _ = fmt.Sscan(field(t, reply, "dropped"), &m)
+		delivered, dropped = delivered+n, dropped+m
+	}
+	t.Logf("30 messages took the daemon %v; %d delivered, %d dropped", (d.CPU() - before).Round(time.Millisecond), delivered, dropped)
+	if delivered+dropped != 30*len(filters) {
+		t.Errorf("%d delivered, %d dropped, want %d in all", delivered, dropped, 30*len(filters))
+	}
+	b.calm()
+	within(t, d, 150)
+}
