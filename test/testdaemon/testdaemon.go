@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // patience bounds every wait here. It is there to fail a test that hangs, not to measure: a machine may be busy.
@@ -304,15 +306,12 @@ var build = sync.OnceValues(func() (string, error) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("cannot build ipcd: %w\n%s", err, out)
 	}
-	f, err := os.Open(path)
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0) // open as long as this process lives
 	if err != nil {
 		return "", err
 	}
-	kept = f
-	return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), f.Fd()), nil
+	return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), fd), nil
 })
-
-var kept *os.File // keeps the program open
 
 // buffer keeps the end of what is written to it.
 type buffer struct {
