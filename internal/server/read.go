@@ -206,6 +206,8 @@ const (
 	timeSlice = time.Millisecond
 	// stride is after how many commands the clock is looked at, unless they are slow.
 	stride = 16
+	// fewPatterns is how many globs a message may be compared with before it counts as slow.
+	fewPatterns = 32
 )
 
 // execute executes the commands in b and returns how many bytes they were.
@@ -235,7 +237,7 @@ func (s *Server) execute(sess *session, b []byte) (used int) {
 		case used == len(b):
 			sess.state &^= stateSlow
 		case s.stopping:
-		case (i%stride == 0 || sess.is(stateSlow) || s.call.slow()) && time.Since(begun) > timeSlice:
+		case (i%stride == 0 || sess.is(stateSlow) || s.call.slow() || s.bus.NumPat() > fewPatterns) && time.Since(begun) > timeSlice:
 			if i < 4*stride {
 				sess.state |= stateSlow
 			}
