@@ -124,12 +124,13 @@ func (s *Server) ping(c *call) {
 	}
 }
 
-// reset makes the connection as new. Its locks stay: they are held by the process, for work that goes on.
+// reset makes the connection as new. Its locks stay: they are held by the process, for work that goes on. Where CLIENT
+// REPLY SKIP was just before, the reply to RESET is what is left out, as by Redis.
 func (s *Server) reset(c *call) {
 	s.unsubscribeAll(c.sess)
 	s.cancelAll(c.sess)
 	s.setProto(c.sess, ipc.RESP2)
-	c.sess.state &^= stateReplyOff | stateReplySkip
+	c.sess.state &^= stateReplyOff
 	if x := c.sess.more; x != nil {
 		x.name = ""
 	}

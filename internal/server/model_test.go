@@ -93,7 +93,7 @@ func (mo *model) execute(s *modelSession, name string, args []string, said strin
 		reply = said
 	case "RESET":
 		mo.unsubscribeAll(s)
-		s.proto, s.off, s.skip = 2, false, 0
+		s.proto, s.off = 2, false
 		reply = "+RESET\r\n"
 	case "QUIT":
 		s.gone = true

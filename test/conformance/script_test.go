@@ -212,7 +212,9 @@ func TestScripts(t *testing.T) {
 			}
 			a, b := newPlayer(t, redis), newPlayer(t, ipcd)
 			for _, s := range steps {
-				compare(t, s, a.play(s), b.play(s), used)
+				if r, d, ok := compare(s, a.play(s), b.play(s), used); !ok {
+					t.Errorf("%s\n  redis: %s %q\n  ipcd:  %s %q", s.line, r.conn, r.text, d.conn, d.text)
+				}
 			}
 		})
 	}
@@ -226,22 +228,22 @@ func TestScripts(t *testing.T) {
 	}
 }
 
-// compare fails the test where ipcd got something else than Redis and there is no deviation for it.
-func compare(t *testing.T, s step, redis, ipcd []frame, used map[*deviation]bool) {
-	t.Helper()
+// compare returns the first frame in which ipcd got something else than Redis, if there is no deviation for it. What
+// follows such a frame is out of step.
+func compare(s step, redis, ipcd []frame, used map[*deviation]bool) (r, d frame, ok bool) {
 	redis, ipcd = unorder(s, redis), unorder(s, ipcd)
 	for i := range max(len(redis), len(ipcd)) {
-		r, d := at(redis, i), at(ipcd, i)
+		r, d = at(redis, i), at(ipcd, i)
 		if r == d {
 			continue
 		}
-		if dev := findDeviation(s, r, d); dev != nil {
-			used[dev] = true
-			continue
+		dev := findDeviation(s, r, d)
+		if dev == nil {
+			return r, d, false
 		}
-		t.Errorf("%s\n  redis: %s %q\n  ipcd:  %s %q", s.line, r.conn, r.text, d.conn, d.text)
-		return // what follows is out of step
+		used[dev] = true
 	}
+	return r, d, true
 }
 
 func at(frames []frame, i int) frame {
