@@ -162,3 +162,74 @@ func BenchmarkStorm(b *testing.B) {
 		}
 	}
 }
+
+// costly are patterns that take long to match with names of many a's, and match none; %d makes many of each.
+var costly = map[string]string{
+	"one class": "*[" + strings.Repeat("b", 245) + "%04d]z",
+	"classes":   "*" + strings.Repeat("[ab]", 61) + "[%04d]",
+	"letters":   "*" + strings.Repeat("a", 127) + "[^az0-9]%04d*",
+	"marks":     "*" + strings.Repeat("?", 127) + "[^a-z0-9%04d]*",
+	"stars":     strings.Repeat("*a", 60) + strings.Repeat("*[ab]", 20) + "%04d[z]*",
+}
+
+// BenchmarkCostlyGlobs publishes past as many costly patterns as a user may have, under ever other topics.
+func BenchmarkCostlyGlobs(b *testing.B) {
+	for name, pattern := range costly {
+		bus := New[int]()
+		for i := range 1000 {
+			subscribe(b, bus, 1, Pattern, fmt.Sprintf(pattern, i))
+		}
+		b.Run(name, func(b *testing.B) {
+			topic := []byte(strings.Repeat("a", MaxTopic))
+			for i := 0; b.Loop(); i++ {
+				copy(topic[MaxTopic-6:], fmt.Sprintf("%06d", i))
+				if _, routes, _ := bus.Publish(topic); len(routes) > 0 {
+					b.Fatal("a match")
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkChannels lists 20,000 channels.
+func BenchmarkChannels(b *testing.B) {
+	bus := New[int]()
+	for i := range 20_000 {
+		subscribe(b, bus, 1, Channel, fmt.Sprintf("%s%06d", strings.Repeat("a", MaxTopic-6), i))
+	}
+	for name, pattern := range costly {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				if names := bus.Channels(fmt.Sprintf(pattern, 0)); len(names) > 0 {
+					b.Fatal("a match")
+				}
+			}
+		})
+	}
+	b.Run("all", func(b *testing.B) {
+		for b.Loop() {
+			bus.Channels("*")
+		}
+	})
+}
+
+func BenchmarkCompileGlob(b *testing.B) {
+	different := []byte("*?")
+	for c := range byte(251) {
+		if strings.IndexByte(`*?[\`, c) < 0 {
+			different = append(different, c)
+		}
+	}
+	for name, pattern := range map[string]string{
+		"head": "site/*", "tail": "*/temp", "usual": "site/*/room/[ab]*", "one class": costly["one class"], "classes": costly["classes"],
+		"marks": strings.Repeat("?", MaxTopic), "ranges": strings.Repeat("[%-&][A-B][\x80-\xf0]", MaxTopic/15),
+		"different letters": string(different) + "?",
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				CompileGlob(pattern)
+			}
+		})
+	}
+}

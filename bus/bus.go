@@ -179,8 +179,9 @@ func (b *Bus[S]) Seq() uint64 {
 // included. (PUBSUB CHANNELS)
 func (b *Bus[S]) Channels(pattern string) []string {
 	var names []string
+	glob := CompileGlob(pattern)
 	for name := range b.texts[Channel].m {
-		if Glob(pattern, name) {
+		if glob.MatchString(name) {
 			names = append(names, name)
 		}
 	}
@@ -214,8 +215,11 @@ func (b *Bus[S]) addRoute(k Kind, text string) *Route[S] {
 		r.Slot = len(b.slots)
 		b.slots = append(b.slots, r)
 	}
+	if k == Pattern {
+		r.glob = CompileGlob(r.Text)
+	}
 	b.texts[k].set(r.Text, r)
-	b.wild.add(k, r.Text, ref{born: r.born, slot: int32(r.Slot)})
+	b.wild.add(k, r.Text, r.glob, ref{born: r.born, slot: int32(r.Slot)})
 	return r
 }
 

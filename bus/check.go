@@ -150,7 +150,7 @@ func (b *Bus[S]) checkOwners() error {
 func (b *Bus[S]) checkIndex() error {
 	want := index{}
 	for _, r := range b.sorted() {
-		want.add(r.Kind, r.Text, ref{born: r.born, slot: int32(r.Slot)})
+		want.add(r.Kind, r.Text, r.glob, ref{born: r.born, slot: int32(r.Slot)})
 	}
 	ix := &b.wild
 	if ix.n != want.n {

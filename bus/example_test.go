@@ -72,8 +72,8 @@ func ExampleMatch() {
 }
 
 func ExampleGlob() {
-	fmt.Println(bus.Glob("h[ae]llo*", "hello/world"))
-	fmt.Println(bus.Glob("news.*", "news"))
+	fmt.Println(bus.CompileGlob("h[ae]llo*").MatchString("hello/world"))
+	fmt.Println(bus.CompileGlob("news.*").MatchString("news"))
 	// Output:
 	// true
 	// false

@@ -13,20 +13,20 @@ type heads struct {
 	count [MaxTopic + 1]int32 // how many patterns have a head of that length
 }
 
-// tail is a pattern without its head.
+// tail is a pattern with a certain head.
 type tail struct {
 	ref
-	rest string
+	glob *Glob // of all of it
 }
 
-func (h *heads) add(pattern string, r ref) {
+func (h *heads) add(pattern string, glob *Glob, r ref) {
 	n := globHead(pattern)
 	if n > MaxTopic {
 		return // longer than any topic
 	}
 	h.count[n]++
 	head := pattern[:n]
-	h.tails.set(head, append(h.tails.m[head], tail{r, pattern[n:]}))
+	h.tails.set(head, append(h.tails.m[head], tail{r, glob}))
 }
 
 func (h *heads) remove(pattern string, r ref) {
@@ -60,7 +60,7 @@ func (h *heads) match(refs []ref, topic []byte) []ref {
 			continue
 		}
 		for _, t := range h.tails.m[string(topic[:n])] {
-			if globRest(t.rest, topic[n:]) {
+			if t.glob.Match(topic) {
 				refs = append(refs, t.ref)
 			}
 		}

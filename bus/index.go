@@ -32,14 +32,15 @@ func isWild(k Kind, text string) bool {
 	return k == Pattern || k == Filter && (strings.HasSuffix(text, "#") || strings.Contains(text, "+"))
 }
 
-func (ix *index) add(k Kind, text string, r ref) {
+// add takes a route in. The glob is that of a pattern.
+func (ix *index) add(k Kind, text string, glob *Glob, r ref) {
 	if !isWild(k, text) {
 		return
 	}
 	ix.n++
 	ix.gen++
 	if k == Pattern {
-		ix.patterns.add(text, r)
+		ix.patterns.add(text, glob, r)
 	} else {
 		ix.filters.add(text, r)
 	}

@@ -26,6 +26,7 @@ type Route[S comparable] struct {
 	Slot int
 
 	born uint64 // rises with every new route: their order of creation
+	glob *Glob  // of a Pattern
 
 	// The subscriptions in the order in which they were made, and their subscribers.
 	// Invariant: subs[i].pos == i, list[i] == subs[i].owner.who; or subs[i] is nil and list[i] zero: a hole.

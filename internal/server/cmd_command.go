@@ -141,7 +141,8 @@ func (s *Server) commandList(c *call) {
 				c.fail(ipc.CodeBadName, "a pattern of %d bytes is longer than %d", len(value), maxPattern)
 				return
 			}
-			keep = func(t *topCommand) bool { return bus.Glob(strings.ToLower(value), t.name) }
+			glob := bus.CompileGlob(strings.ToLower(value))
+			keep = func(t *topCommand) bool { return glob.MatchString(t.name) }
 		default:
 			c.syntax()
 			return

@@ -252,7 +252,7 @@ func (mo *model) publish(from *modelSession, topic, payload string, now time.Tim
 		switch {
 		case r.kind == bus.Channel && r.text == topic:
 			return 1
-		case r.kind == bus.Pattern && bus.Glob(r.text, topic):
+		case r.kind == bus.Pattern && bus.CompileGlob(r.text).MatchString(topic):
 			return 2
 		case r.kind == bus.Filter && r.text == topic:
 			return 3
