@@ -7,6 +7,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -88,7 +89,7 @@ func listen(s *config.Socket) (int, error) {
 	if err != nil {
 		return fail(err)
 	}
-	unlock, err := lockDir(s.Path, unix.LOCK_EX)
+	unlock, err := lockDir(s.Path, lockWait)
 	if err != nil {
 		return fail(err)
 	}
@@ -126,18 +127,30 @@ func listen(s *config.Socket) (int, error) {
 	return fd, nil
 }
 
+// lockWait bounds how long a daemon that starts waits for the others that do something beside its socket, which takes
+// them some milliseconds. Who holds the lock longer is no daemon.
+const lockWait = 5 * time.Second
+
 // lockDir keeps other daemons from making or removing sockets beside path until unlock is called. One that starts must
 // not take the file of another, which is bound and not listening yet, for a stale one; nor must one that stops.
-func lockDir(path string, how int) (unlock func(), err error) {
+func lockDir(path string, wait time.Duration) (unlock func(), err error) {
 	dir, err := os.Open(filepath.Dir(path))
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.Flock(int(dir.Fd()), how); err != nil {
+	for start := time.Now(); ; time.Sleep(lockWait / 500) { // flock(2) has no time-out
+		err := unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		switch {
+		case err == nil:
+			return func() { _ = dir.Close() }, nil
+		case errors.Is(err, unix.EWOULDBLOCK) && time.Since(start) < wait, errors.Is(err, unix.EINTR):
+			continue
+		case errors.Is(err, unix.EWOULDBLOCK):
+			err = fmt.Errorf("another process holds a lock (flock) on the directory %s for more than %v", dir.Name(), wait)
+		}
 		_ = dir.Close()
 		return nil, err
 	}
-	return func() { _ = dir.Close() }, nil
 }
 
 // backlog is how many connections may wait to be accepted; the kernel bounds it by net.core.somaxconn.
@@ -200,7 +213,7 @@ func removeFiles(all []listener) {
 			continue
 		}
 		// It does not wait: a file that is left does no harm, and who has the lock may have replaced it already.
-		if unlock, err := lockDir(l.path, unix.LOCK_EX|unix.LOCK_NB); err == nil {
+		if unlock, err := lockDir(l.path, 0); err == nil {
 			_ = removeStale(l.path)
 			unlock()
 		}

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -208,5 +209,34 @@ func TestStopAndStartAtOnce(t *testing.T) {
 		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
 			t.Fatalf("the file is left: %v", err)
 		}
+	}
+}
+
+// TestLockDir: the lock of a directory is waited for, and not for ever.
+func TestLockDir(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "s")
+	unlock, err := lockDir(path, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "another process holds a lock (flock) on the directory " + dir + " for more than 20ms"
+	if _, err := lockDir(path, 20*time.Millisecond); err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+	done := make(chan error)
+	go func() {
+		fd, err := listen(socketAt(path))
+		_ = unix.Close(fd)
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		t.Errorf("did not wait: %v", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	unlock()
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }
