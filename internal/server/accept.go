@@ -41,12 +41,19 @@ func (s *Server) accept(listener int) {
 	}
 }
 
-// refuse tells a new connection why it is not wanted, and ends it.
+// refuse tells a new connection why it is not wanted, and ends it. What the peer has sent already is read, for a socket
+// that is closed with something unread is reset: the peer would see an error where it looks for the end. After the
+// shutdown it can send nothing more, so there is no more to read than the socket holds.
 func (s *Server) refuse(fd int, why string) {
 	s.stats.refused++
 	line := ipc.AppendError(nil, ipc.CodeQuota, why)
 	_ = unix.Sendto(fd, line, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT, nil)
 	_ = unix.Shutdown(fd, unix.SHUT_RDWR)
+	for {
+		if n, err := unix.Read(fd, s.rbuf); n <= 0 && !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
 	_ = unix.Close(fd)
 }
 

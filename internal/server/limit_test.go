@@ -185,6 +185,31 @@ func TestConnectionLimit(t *testing.T) {
 	b.sync()
 }
 
+// TestRefusedHasSaidSomething: a peer that is refused reads why, and then the end, though nobody reads what it has sent.
+func TestRefusedHasSaidSomething(t *testing.T) {
+	m := newManual(t, 1, func(_ *Setup, o *Options) { o.Limits.Connections = 1 })
+	m.connect(false)
+	for _, input := range []string{"PING\r\n", strings.Repeat("PING\r\n", 100_000)} { // which is more than a socket holds
+		fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, err := unix.Write(fds[0], []byte(input)); n == 0 {
+			t.Fatal(err)
+		}
+		m.admit(fds[1])
+		b := make([]byte, 200)
+		n, err := unix.Read(fds[0], b)
+		if got := string(b[:max(n, 0)]); err != nil || got != "-QUOTA too many connections (limits.connections)\r\n" {
+			t.Errorf("got %q, %v", got, err)
+		}
+		if n, err := unix.Read(fds[0], b); n != 0 || err != nil {
+			t.Errorf("then %d bytes, %v", n, err)
+		}
+		_ = unix.Close(fds[0])
+	}
+}
+
 // TestConnectionLimitPerUser: root is exempt.
 func TestConnectionLimitPerUser(t *testing.T) {
 	h := start(t, func(_ *Setup, o *Options) { o.Limits.ConnectionsPerUser = 2 })
@@ -225,12 +250,18 @@ func TestNoDescriptorLeft(t *testing.T) {
 		if err := unix.Connect(fd, &unix.SockaddrUnix{Name: h.address}); err != nil {
 			t.Error(err)
 		}
+		if _, err := unix.Write(fd, []byte("PING\r\n")); err != nil {
+			t.Error(err)
+		}
 	})
 	defer func() { _ = unix.Setrlimit(unix.RLIMIT_NOFILE, &before) }()
 	b := make([]byte, 200)
 	n, err := unix.Read(fd, b)
 	if got := string(b[:max(n, 0)]); err != nil || got != "-QUOTA the daemon has no file descriptor left\r\n" {
 		t.Errorf("got %q, %v", got, err)
+	}
+	if n, err := unix.Read(fd, b); n != 0 || err != nil {
+		t.Errorf("then %d bytes, %v", n, err)
 	}
 	c.sync()
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &before); err != nil {

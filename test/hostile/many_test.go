@@ -1,6 +1,8 @@
 package hostile
 
 import (
+	"errors"
+	"io"
 	"net"
 	"os"
 	"strings"
@@ -126,7 +128,9 @@ func TestConnectionLimit(t *testing.T) {
 		if got := p.Frame(); !strings.HasPrefix(got, "-QUOTA ") || !strings.Contains(got, "limits.connections") {
 			t.Errorf("got %q", got)
 		}
-		p.WantEnd()
+		if got, err := p.Next(); !errors.Is(err, io.EOF) || got != "" { // and no reset
+			t.Errorf("then %q, %v", got, err)
+		}
 	}
 	if n := status(t, all[0], "connections_refused"); n != 3 {
 		t.Errorf("%d refused", n)
