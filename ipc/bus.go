@@ -10,7 +10,7 @@ import (
 type Receipt struct {
 	Seq       uint64 // the publication's number, rising over all topics
 	Delivered int    // subscriptions that were given it
-	Dropped   int    // subscriptions that were too far behind to be given it
+	Dropped   int    // messages that subscriptions too far behind lost for it: older ones, or this one
 }
 
 // Publish sends a message to all who subscribed to topic. A payload may be of any bytes.

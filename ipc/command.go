@@ -121,9 +121,9 @@ var Commands = []Command{
 
 	// The bus.
 	{Name: "BUS.PUB", Args: "topic payload", Min: 3, Max: 3, Family: FamilyBus, Access: AccessPublish, Summary: "Publish a message",
-		Reply: "map: seq, delivered (subscriptions that were given it), dropped (those that were too far behind)", Errors: []Code{CodeBadName, CodeDenied}},
+		Reply: "map: seq, delivered (subscriptions that were given it), dropped (messages that subscriptions too far behind lost for it: the oldest that waited, or this one)", Errors: []Code{CodeBadName, CodeDenied}},
 	{Name: "BUS.SUB", Args: "filter", Min: 2, Max: 2, Family: FamilyBus, Access: AccessSubscribe, Flags: FlagSubscribed, Summary: "Receive the messages whose topic the filter matches",
-		Reply:  "integer: this connection's filters; then pushes bus.message, filter, topic, payload, seq, time, pid, uid, unit; and bus.lost, filter, n where n messages were dropped",
+		Reply:  "integer: this connection's filters; then pushes bus.message, filter, topic, payload, seq, time, pid, uid, unit; and bus.lost, filter, n where n messages were dropped because the connection is too far behind: the oldest that wait for it",
 		Errors: []Code{CodeBadName}},
 	{Name: "BUS.UNSUB", Args: "[filter]", Min: 1, Max: 2, Family: FamilyBus, Flags: FlagSubscribed, Summary: "End BUS.SUB for this filter, or all", Reply: "integer: the filters left", Errors: []Code{CodeNotFound}},
 

@@ -162,7 +162,7 @@ func (p *pubVerb) tell(c *call, v ipc.Value) {
 	case c.verbose:
 		text := "published as " + v.Get("seq").Text() + ", given to " + plural(v.Get("delivered").Int, "receiver")
 		if n := v.Get("dropped").Int; n > 0 {
-			text += ", too much for " + strconv.FormatInt(n, 10)
+			text += ", " + strconv.FormatInt(n, 10) + " dropped"
 		}
 		c.say(text)
 	}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"slices"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -13,17 +14,19 @@ import (
 // ranges of turn buffers, into which a message is encoded once for all who get it. The range at the end of the sequence
 // may be open: it grows as its turn buffer does, with no work for this session. At the turn's end all pieces go out in
 // one write. What the socket does not take becomes bytes of the session's own, the backlog, and the session is blocked:
-// until it drains, whatever more it is sent is copied behind the backlog, up to the limit.
+// until it drains, whatever more it is sent is copied behind the backlog, up to the limits: see backlog.go.
 type outbox struct {
-	own      []byte // from the pool; nil if empty
+	own      []byte // from the pool; nil if empty. Invariant: whole RESP values
 	sent     int    // bytes of own that are written already; above 0 only while blocked
+	first    int    // the length of the value that own begins with, if it is known: a reply may be very long; else 0
 	cut      int    // bytes of own that the pieces cover
 	pieces   []piece
 	open     *turnBuffer      // where the open range is, or nil
 	from     int              // where it begins
 	losses   map[string]int64 // by filter: messages dropped since the last that was queued
 	blocked  bool             // the socket is full: no pieces, no open range
-	dropping bool             // over the limit, until the backlog is down to half of it
+	dropping bool             // what comes is lost, until the backlog is down to half of the limit
+	fresh    int              // bytes of messages that came since dropOldest looked through the backlog
 }
 
 // A piece is bytes [start, end) of a turn buffer, or of the session's own if buf is nil.
@@ -89,8 +92,25 @@ func (o *outbox) cutOwn() {
 
 // A turnBuffer holds the messages of one route in one protocol, of this turn.
 type turnBuffer struct {
-	b    []byte
-	turn *routeTurn
+	b      []byte
+	starts []int // where messages begin: as far as somebody had to know
+	turn   *routeTurn
+}
+
+// messageAt is where the message begins to which the byte at an offset belongs. Many sessions may ask in one turn, about
+// many messages.
+func (t *turnBuffer) messageAt(offset int) int {
+	if len(t.starts) == 0 {
+		t.starts = append(t.starts, 0)
+	}
+	for last := t.starts[len(t.starts)-1]; last < offset; last = t.starts[len(t.starts)-1] {
+		t.starts = append(t.starts, last+valueLen(t.b[last:]))
+	}
+	i, found := slices.BinarySearch(t.starts, offset)
+	if !found {
+		i--
+	}
+	return t.starts[i]
 }
 
 // A routeTurn is what a route carries in this turn.
@@ -157,11 +177,11 @@ func (s *Server) deliver(routes []*bus.Route[*session], m *message) (delivered, 
 				t.steady = false
 			case sess.blocked:
 				t.steady = false
-				if s.enqueue(sess, r, b.b[from:]) {
+				taken, lost := s.enqueue(sess, r, b.b[from:])
+				if taken {
 					delivered++
-				} else {
-					dropped++
 				}
+				dropped += lost
 			default:
 				if sess.open != b {
 					s.touch(sess)
@@ -184,31 +204,6 @@ func (s *Server) encode(t *turnBuffer, r *bus.Route[*session], p ipc.Proto, m *m
 	s.turnBytes += len(t.b) - before
 }
 
-// enqueue puts a message behind the backlog of a blocked session, if the subscription's policy and the limit let it: a
-// Redis subscriber that is too far behind is disconnected, as by Redis; one of BUS.SUB misses messages and is told.
-func (s *Server) enqueue(sess *session, r *bus.Route[*session], msg []byte) bool {
-	limit := s.opts.Limits.Output
-	over := sess.backlog()+len(msg) > limit || s.overBuffers(sess, len(msg))
-	defer s.account(sess)
-	if r.Kind != bus.Filter {
-		if over {
-			s.kill(sess, "too far behind its subscriptions")
-			return false
-		}
-		sess.own = append(sess.own, msg...)
-		return true
-	}
-	if over || sess.dropping && sess.backlog() > limit/2 {
-		sess.dropping = true
-		sess.lose(r.Text)
-		return false
-	}
-	sess.dropping = false
-	sess.tellLosses()
-	sess.own = append(sess.own, msg...)
-	return true
-}
-
 func (s *session) lose(filter string) {
 	if s.losses == nil {
 		s.losses = map[string]int64{}
@@ -219,10 +214,7 @@ func (s *session) lose(filter string) {
 // tellLosses appends a push for every subscription that missed messages here.
 func (s *session) tellLosses() {
 	for filter, n := range s.losses {
-		s.own = s.proto.AppendPush(s.own, 3)
-		s.own = ipc.AppendBulk(s.own, "bus.lost")
-		s.own = ipc.AppendBulk(s.own, filter)
-		s.own = ipc.AppendInt(s.own, n)
+		s.own = appendLost(s.own, s.proto, filter, n)
 	}
 	s.losses = nil
 }
@@ -264,7 +256,7 @@ func (s *Server) flushAll() {
 		t.used, t.steady = false, false
 		for i := range t.buffers {
 			s.pool.put(t.buffers[i].b)
-			t.buffers[i].b = nil
+			t.buffers[i].b, t.buffers[i].starts = nil, nil
 		}
 	}
 	s.usedTurns = s.usedTurns[:0]
@@ -281,7 +273,9 @@ func (s *Server) flush(sess *session) {
 		t, from := sess.open, sess.from
 		sess.open = nil
 		if n := s.write(sess, t.b[from:]); n < len(t.b)-from && !sess.is(stateDead) {
-			sess.own = append(s.pool.get(), t.b[from+n:]...)
+			start := t.messageAt(from + n)
+			sess.own = append(s.pool.get(), t.b[start:]...)
+			sess.sent = from + n - start
 			s.block(sess)
 		}
 	default:
@@ -303,10 +297,7 @@ func (s *Server) flush(sess *session) {
 			s.kill(sess, "")
 		}
 	default:
-		s.account(sess)
-		if s.overBuffers(sess, 0) {
-			s.kill(sess, "its user's connections do not read what they are sent (limits.buffers_per_user)")
-		}
+		s.settleBlocked(sess)
 	}
 }
 
@@ -327,9 +318,21 @@ func (s *Server) flushPieces(sess *session) {
 		rest := s.pool.get()
 		for _, p := range sess.pieces {
 			b := sess.bytes(p)
-			skip := min(n, len(b))
-			n -= skip
-			rest = append(rest, b[skip:]...)
+			if n >= len(b) {
+				n -= len(b)
+				continue
+			}
+			start := 0
+			switch {
+			case n == 0:
+			case p.buf != nil:
+				start = p.buf.messageAt(p.start+n) - p.start
+			default:
+				start, _ = valueAt(b, n)
+			}
+			rest = append(rest, b[start:]...)
+			sess.sent += n - start
+			n = 0
 		}
 		s.pool.put(sess.own)
 		sess.own, sess.cut = rest, 0
@@ -352,6 +355,7 @@ func (o *outbox) bytes(p piece) []byte {
 // block notes that the socket is full.
 func (s *Server) block(sess *session) {
 	sess.blocked = true
+	sess.fresh = len(sess.own) // which may all be messages
 	s.watch(sess)
 }
 
@@ -363,9 +367,11 @@ func (s *Server) drain(sess *session) {
 	}
 	if sess.sent < len(sess.own) {
 		// What is written goes when it is the larger part: each byte is moved at most once for each written.
-		if sess.sent > len(sess.own)/2 {
-			sess.own = sess.own[:copy(sess.own, sess.own[sess.sent:])]
-			sess.sent = 0
+		if sess.sent > len(sess.own)/2 && sess.sent >= sess.first {
+			start, n := valueAt(sess.own, sess.sent)
+			sess.own = sess.own[:copy(sess.own, sess.own[start:])]
+			sess.sent -= start
+			sess.first = n
 		}
 		s.poll.modify(sess.fd, sess.events) // a short write may have another cause than a full socket
 		return
@@ -385,7 +391,7 @@ func (s *Server) drain(sess *session) {
 
 func (s *Server) releaseOwn(sess *session) {
 	s.pool.put(sess.own)
-	sess.own, sess.sent, sess.cut = nil, 0, 0
+	sess.own, sess.sent, sess.first, sess.cut = nil, 0, 0, 0
 	s.account(sess)
 }
 

@@ -287,15 +287,19 @@ func (s *Server) finish(sess *session) {
 
 // account charges the buffers that a session has now to its user.
 func (s *Server) account(sess *session) {
-	if n := cap(sess.in) + cap(sess.own) + sess.parser.Memory(); n != int(sess.charged) && !sess.is(stateDead) {
-		s.user(sess.peer.UID).buffers += n - int(sess.charged)
-		sess.charged = uint32(n)
+	in, out := cap(sess.in)+sess.parser.Memory(), cap(sess.own)
+	if (in != int(sess.chargedIn) || out != int(sess.chargedOut)) && !sess.is(stateDead) {
+		u := s.user(sess.peer.UID)
+		u.input += in - int(sess.chargedIn)
+		u.output += out - int(sess.chargedOut)
+		sess.chargedIn, sess.chargedOut = uint32(in), uint32(out)
 	}
 }
 
 // overBuffers reports whether more bytes would be too much for a session's user.
 func (s *Server) overBuffers(sess *session, more int) bool {
-	return s.user(sess.peer.UID).buffers+more > s.opts.Limits.BuffersPerUser
+	u := s.user(sess.peer.UID)
+	return u.input+u.output+more > s.opts.Limits.BuffersPerUser
 }
 
 // watch has epoll watch a session for what can be acted on.
@@ -377,7 +381,8 @@ func (s *Server) bury() {
 		sess.in, sess.own, sess.pieces = nil, nil, nil
 		u := s.user(sess.peer.UID)
 		u.connections--
-		u.buffers -= int(sess.charged)
+		u.input -= int(sess.chargedIn)
+		u.output -= int(sess.chargedOut)
 		s.forget(sess.peer.UID)
 	}
 	s.dead = s.dead[:0]

@@ -121,7 +121,7 @@ type stats struct {
 type user struct {
 	connections             int
 	locks                   int // holds and waits
-	buffers                 int // bytes
+	input, output           int // bytes of buffers
 	subscriptions, patterns int
 }
 

@@ -24,13 +24,13 @@ type session struct {
 	// Output. See outbox.go.
 	outbox
 
-	events  uint32   // what epoll watches for
-	charged uint32   // bytes of in and own that are charged to the user
-	active  uint32   // Server.age at the last command
-	born    uint32   // likewise, of the connection
-	last    *command // the last command, for CLIENT LIST
-	more    *extras  // what most sessions never need
-	process *process // the watched process of the peer, after its first lock
+	events                uint32   // what epoll watches for
+	chargedIn, chargedOut uint32   // bytes of input and of own that are charged to the user
+	active                uint32   // Server.age at the last command
+	born                  uint32   // likewise, of the connection
+	last                  *command // the last command, for CLIENT LIST
+	more                  *extras  // what most sessions never need
+	process               *process // the watched process of the peer, after its first lock
 }
 
 // extras is the part of a session that an idle one does without.

@@ -8,6 +8,7 @@ func (s *Server) verify() {
 		panic(fmt.Sprintf("lockmgr: %v", err))
 	}
 	claims, conns := 0, map[uint32]int{}
+	buffers := map[uint32]int{}
 	for _, p := range s.processes {
 		claims += p.claims
 	}
@@ -18,6 +19,10 @@ func (s *Server) verify() {
 		}
 		count++
 		conns[sess.peer.UID]++
+		buffers[sess.peer.UID] += int(sess.chargedIn) + int(sess.chargedOut)
+		if at, _ := valueAt(sess.own, len(sess.own)); at != len(sess.own) {
+			panic(fmt.Sprintf("the backlog of session %d ends within a value", sess.id))
+		}
 		if sess.fd != fd {
 			panic(fmt.Sprintf("session of descriptor %d stands at %d", sess.fd, fd))
 		}
@@ -30,6 +35,9 @@ func (s *Server) verify() {
 		locks += u.locks
 		if u.connections != conns[uid] {
 			panic(fmt.Sprintf("user %d has %d connections, counted %d", uid, conns[uid], u.connections))
+		}
+		if u.input+u.output != buffers[uid] {
+			panic(fmt.Sprintf("user %d is charged %d and %d bytes, counted %d", uid, u.input, u.output, buffers[uid]))
 		}
 	}
 	if locks != claims || locks != s.held+len(s.waits) {

@@ -112,8 +112,8 @@ func TestManyFilters(t *testing.T) {
 		delivered, dropped = delivered+n, dropped+m
 	}
 	t.Logf("30 messages took the daemon %v; %d delivered, %d dropped", (d.CPU() - before).Round(time.Millisecond), delivered, dropped)
-	if delivered+dropped != 30*len(filters) {
-		t.Errorf("%d delivered, %d dropped, want %d in all", delivered, dropped, 30*len(filters))
+	if delivered != 30*len(filters) || dropped == 0 || dropped > delivered {
+		t.Errorf("%d delivered, %d dropped, want %d and some of those", delivered, dropped, 30*len(filters))
 	}
 	b.calm()
 	within(t, d, 150)

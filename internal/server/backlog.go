@@ -1,0 +1,233 @@
+package server
+
+import (
+	"bytes"
+	"slices"
+	"strconv"
+
+	"github.com/ipcd/ipcd/bus"
+	"github.com/ipcd/ipcd/ipc"
+)
+
+// The backlog of a blocked session is bounded by limits.output, and what all sessions of a user hold together by
+// limits.buffers_per_user, of which queued messages get half: a user's own slow subscribers must not use up what his
+// other connections need for their commands and replies. Over a bound, a session loses the oldest messages of BUS.SUB
+// that wait for it, and is told how many where they would have been. They are found by reading the backlog, which is
+// nothing but RESP values, so that nothing need be noted for each message as long as all is well. A Redis subscriber
+// cannot be told, and is disconnected, as by Redis.
+
+// enqueue puts a message behind the backlog of a blocked session, if the subscription's policy and the limits let it.
+// lost is how many messages the session loses for it: this one, or older ones.
+func (s *Server) enqueue(sess *session, r *bus.Route[*session], msg []byte) (taken bool, lost int) {
+	defer s.account(sess)
+	over := s.tooMuch(sess, len(msg))
+	if r.Kind != bus.Filter {
+		if over {
+			s.endBehind(sess)
+			return false, 1
+		}
+		sess.own = append(sess.own, msg...)
+		return true, 0
+	}
+	// To look through the backlog takes time by its size, so it must have grown enough since the last time.
+	if over && sess.fresh > sess.backlog()/4 {
+		lost = s.dropOldest(sess, max(0, min(sess.backlog()/2, s.opts.Limits.Output-len(msg))))
+		over = s.tooMuch(sess, len(msg))
+	}
+	if over || sess.dropping && sess.backlog() > s.opts.Limits.Output/2 {
+		// What is there is not messages, or must not be touched.
+		sess.dropping = true
+		sess.lose(r.Text)
+		return false, lost + 1
+	}
+	sess.dropping = false
+	sess.tellLosses()
+	sess.own = append(sess.own, msg...)
+	sess.fresh += len(msg)
+	return true, lost
+}
+
+// tooMuch reports whether a message of so many bytes is too much for a session's backlog, or for its user.
+func (s *Server) tooMuch(sess *session, size int) bool {
+	grows := len(sess.own) + size - cap(sess.own)
+	return sess.backlog()+size > s.opts.Limits.Output || grows > 0 && (s.overMessages(sess, grows) || s.overBuffers(sess, grows))
+}
+
+// overMessages reports whether more bytes of messages would be too much for a session's user.
+func (s *Server) overMessages(sess *session, more int) bool {
+	return s.user(sess.peer.UID).output+more > s.opts.Limits.BuffersPerUser/2
+}
+
+// settleBlocked has a session keep to the limits whose socket has just become full.
+func (s *Server) settleBlocked(sess *session) {
+	s.account(sess)
+	if s.overMessages(sess, 0) && sess.is(stateSubscribed) && s.bus.Count(sess, bus.Filter) > 0 {
+		s.stats.dropped += uint64(s.dropOldest(sess, 0))
+		s.account(sess)
+	}
+	switch {
+	case s.overMessages(sess, 0) && s.holdsMessage(sess):
+		s.endBehind(sess)
+	case s.overBuffers(sess, 0):
+		s.kill(sess, "its user's connections do not read what they are sent (limits.buffers_per_user)")
+	}
+}
+
+// endBehind ends a session that is too far behind, with its backlog at once: the others of its user have its room.
+func (s *Server) endBehind(sess *session) {
+	s.releaseOwn(sess)
+	s.kill(sess, "too far behind its subscriptions")
+}
+
+// holdsMessage reports whether there may be a message in a backlog that cannot be dropped: one of a Redis subscription, or
+// one that is written in part.
+func (s *Server) holdsMessage(sess *session) bool {
+	if sess.is(stateSubscribed) && s.redisCount(sess) > 0 {
+		return true
+	}
+	if len(sess.own) == 0 {
+		return false
+	}
+	_, lost := lossOf(sess.own)
+	return lost > 0
+}
+
+// dropOldest drops messages of BUS.SUB from the head of a backlog until no more than keep bytes are left, and returns how
+// many. Where some are missing, it says so: before the next value that stays. That is never longer than what it stands
+// for, so all happens in place.
+func (s *Server) dropOldest(sess *session, keep int) (dropped int) {
+	b := sess.own
+	read, n := valueAt(b, sess.sent)
+	sess.sent -= read
+	sess.first = 0
+	kept := 0
+	if sess.sent > 0 { // written in part: that stays
+		sess.first = n
+		kept = copy(b, b[read:read+n])
+		read += n
+	}
+	g := gap{}
+	for read < len(b) && len(b)-read+kept-sess.sent > keep {
+		v := b[read : read+valueLen(b[read:])]
+		read += len(v)
+		if filter, lost := lossOf(v); lost > 0 {
+			if g.lost == nil {
+				g.lost = map[string]int64{}
+			}
+			g.lost[string(filter)] += lost
+			g.head = v[0]
+			if v[1] == '9' {
+				dropped++
+			}
+			continue
+		}
+		kept = len(g.tell(b[:kept]))
+		kept += copy(b[kept:], v)
+	}
+	kept = len(g.tell(b[:kept]))
+	kept += copy(b[kept:], b[read:])
+	sess.own, sess.fresh = b[:kept], 0
+	if cap(b) > 2*kept+newBuffer { // the room is charged, too
+		sess.own = slices.Clone(sess.own)
+		s.pool.put(b)
+	}
+	return dropped
+}
+
+// A gap is what is missing at one place.
+type gap struct {
+	lost map[string]int64 // by filter
+	head byte             // of the pushes, in the protocol that was spoken then
+}
+
+// tell appends a push for every subscription that misses something, and ends the gap.
+func (g *gap) tell(b []byte) []byte {
+	p := ipc.RESP2
+	if g.head == '>' {
+		p = ipc.RESP3
+	}
+	for filter, n := range g.lost {
+		b = appendLost(b, p, filter, n)
+	}
+	clear(g.lost)
+	return b
+}
+
+// appendLost appends the push that says that n messages of a filter are missing.
+func appendLost(b []byte, p ipc.Proto, filter string, n int64) []byte {
+	b = p.AppendPush(b, 3)
+	b = append(b, "$8\r\nbus.lost\r\n"...)
+	b = ipc.AppendBulk(b, filter)
+	return ipc.AppendInt(b, n)
+}
+
+// lossOf is what a subscriber misses who does not get a value: a message of a filter, or what was missing already; 0 of
+// nothing, if the value is something else. The forms are those of [message.append] and appendLost; of replies, which may
+// hold whatever somebody called his channels, none has numbers in these places.
+func lossOf(v []byte) (filter []byte, n int64) {
+	if v[0] != '>' && v[0] != '*' {
+		return nil, 0
+	}
+	if rest, ok := bytes.CutPrefix(v[1:], []byte("9\r\n$11\r\nbus.message\r\n")); ok {
+		filter, rest = cutBulk(rest)
+		_, rest = cutBulk(rest)
+		if _, rest = cutBulk(rest); len(rest) > 0 && rest[0] == ':' {
+			return filter, 1
+		}
+	} else if rest, ok := bytes.CutPrefix(v[1:], []byte("3\r\n$8\r\nbus.lost\r\n")); ok {
+		if filter, rest = cutBulk(rest); len(rest) > 0 && rest[0] == ':' {
+			n, _ := headOf(rest)
+			return filter, int64(n)
+		}
+	}
+	return nil, 0
+}
+
+// headOf reads the number in the first line of a value, and returns how long the line is.
+func headOf(b []byte) (n, line int) {
+	line = bytes.IndexByte(b, '\n') + 1
+	n, _ = strconv.Atoi(string(b[1 : line-2])) // what is no number counts nothing
+	return n, line
+}
+
+// cutBulk takes a bulk string off; nil if there is none.
+func cutBulk(b []byte) (text, rest []byte) {
+	if len(b) == 0 || b[0] != '$' {
+		return nil, nil
+	}
+	n, line := headOf(b)
+	return b[line : line+n], b[line+n+2:]
+}
+
+// valueLen is the length of the RESP value that b begins with. All of it must be there.
+func valueLen(b []byte) int {
+	at := 0
+	for left := 1; left > 0; left-- {
+		kind := b[at]
+		n, line := headOf(b[at:])
+		at += line
+		switch {
+		case bytes.IndexByte([]byte("$=!*>~%"), kind) < 0: // all is in the line
+		case n < 0: // RESP2's null
+		case kind == '$', kind == '=', kind == '!':
+			at += n + 2
+		case kind == '%':
+			left += 2 * n
+		default:
+			left += n
+		}
+	}
+	return at
+}
+
+// valueAt is where the value begins to which the byte at an offset belongs, and how long it is; 0 at the end of b.
+func valueAt(b []byte, offset int) (at, n int) {
+	for at < len(b) {
+		n = valueLen(b[at:])
+		if at+n > offset {
+			return at, n
+		}
+		at += n
+	}
+	return at, 0
+}
