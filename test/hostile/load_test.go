@@ -118,3 +118,54 @@ func TestManyFilters(t *testing.T) {
 	b.calm()
 	within(t, d, 150)
 }
+
+// Globs that are made to take long, and names to take long with them: in a listing of 20,000 channels, and where a message
+// is published past as many globs as a user may have.
+func TestCostlyGlobs(t *testing.T) {
+	d := testdaemon.Start(t, testdaemon.Config{Quick: true})
+	globs := make([]string, 1000)
+	for i := range globs {
+		globs[i] = fmt.Sprintf("*%s[^az0-9]%04d*", strings.Repeat("a", 120), i)
+	}
+	subscribe(t, d.Dial(t), "PSUBSCRIBE", globs)
+	channels := make([]string, 20_000)
+	for i := range channels {
+		channels[i] = fmt.Sprintf("%s%06d", strings.Repeat("a", 248), i)
+	}
+	subscribe(t, d.Dial(t), "SUBSCRIBE", channels)
+	var topics strings.Builder
+	for i := range 200 {
+		topics.WriteString(testdaemon.Cmd("PUBLISH", fmt.Sprintf("%s%05d", strings.Repeat("a", 250), i), ""))
+	}
+	list := func(glob string) string { return testdaemon.Cmd("PUBSUB", "CHANNELS", glob) }
+	for _, c := range []struct {
+		name, input string
+		most        time.Duration // of processor time for one of them; some times what it takes
+	}{
+		{"one class", list("*[" + strings.Repeat("b", 250) + "]"), 250 * time.Millisecond},
+		{"many classes", list("*" + strings.Repeat("[ab]", 60) + "[z]"), 250 * time.Millisecond},
+		{"letters", list("*" + strings.Repeat("a", 120) + "[^a0-9]*"), 500 * time.Millisecond},
+		{"all", list("*"), 500 * time.Millisecond},
+		{"PUBLISH", topics.String(), 20 * time.Millisecond},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := watch(t, d)
+			p := d.Dial(t)
+			n := strings.Count(c.input, "*3\r\n")
+			before := d.CPU()
+			for range 5 {
+				p.Send(c.input)
+				for range n {
+					p.Frame()
+				}
+			}
+			each := (d.CPU() - before) / time.Duration(5*n)
+			t.Logf("each took the daemon %v", each.Round(10*time.Microsecond))
+			if most := c.most * time.Duration(map[bool]int{false: 1, true: 10}[testdaemon.Race]); each > most {
+				t.Errorf("each took the daemon %v, over %v", each, most)
+			}
+			b.calm()
+		})
+	}
+	within(t, d, 200)
+}

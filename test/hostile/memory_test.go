@@ -3,6 +3,7 @@ package hostile
 import (
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -77,6 +78,80 @@ func TestManyNeverRead(t *testing.T) {
 	b.calm()
 	// The buffers, twice as much for what the collector has not collected yet, and the daemon itself.
 	within(t, d, 3*buffers+30)
+}
+
+// Messages that many do not read take no more than half of what a user may hold. A subscriber of BUS.SUB misses them and is
+// told, one of Redis's is ended, and the user's other connections have room for their commands.
+func TestManyNeverReadMessages(t *testing.T) {
+	const conns, buffers, size, messages = 200, 16, 10_000, 200 // MiB, bytes
+	for _, command := range []string{"BUS.SUB", "SUBSCRIBE"} {
+		t.Run(command, func(t *testing.T) {
+			d := testdaemon.Start(t, testdaemon.Config{Quick: true, TOML: fmt.Sprintf("[limits]\nbuffers_per_user = \"%dMiB\"\n", buffers)})
+			observer, publisher := d.Dial(t), d.Dial(t)
+			var peers []*testdaemon.Peer
+			for range conns {
+				p := d.Dial(t)
+				p.Do("HELLO", "3")
+				p.Do(command, "flood")
+				peers = append(peers, p)
+			}
+			b := watch(t, d)
+			delivered, dropped := 0, 0
+			for range messages / 5 {
+				publisher.Send(strings.Repeat(testdaemon.Cmd("BUS.PUB", "flood", strings.Repeat("x", size)), 5))
+				for range 5 {
+					reply := publisher.Frame()
+					n, _ := strconv.Atoi(field(t, reply, "delivered"))
+					m, _ := strconv.Atoi(field(t, reply, "dropped"))
+					delivered, dropped = delivered+n, dropped+m
+				}
+				// A command that does not come at once, and its reply, of as many bytes as a command may have.
+				word := strings.Repeat("e", 900_000)
+				echo := testdaemon.Cmd("ECHO", word)
+				observer.Send(echo[:500_000])
+				observer.Send(echo[500_000:])
+				if got := observer.Frame(); len(got) != len("$900000\r\n\r\n")+len(word) {
+					t.Fatalf("got %.100q", got)
+				}
+			}
+			left := status(t, observer, "connections") - 3
+			t.Logf("%d messages to %d: %d delivered, %d dropped at once, %d in all; %d connections left", messages, conns, delivered, dropped,
+				status(t, observer, "messages_dropped"), left)
+			b.calm()
+			within(t, d, 3*buffers+30)
+			if command == "SUBSCRIBE" {
+				if left == conns || left == 0 {
+					t.Errorf("%d of %d are left", left, conns)
+				}
+				return
+			}
+			if left != conns {
+				t.Errorf("%d connections were ended", conns-left)
+			}
+			lost := 0
+			for i, p := range peers {
+				had := 0
+				for had < messages {
+					switch got := bulks(p.Frame()); got[0] {
+					case "bus.message":
+						had++
+					case "bus.lost":
+						n, _ := strconv.Atoi(got[2])
+						had += n
+						lost += n
+					default:
+						t.Fatalf("got %.100q", got)
+					}
+				}
+				if had != messages {
+					t.Errorf("subscriber %d: %d messages or losses, want %d", i, had, messages)
+				}
+			}
+			if n := status(t, observer, "messages_dropped"); lost != n || lost == 0 {
+				t.Errorf("told of %d lost, %d were dropped", lost, n)
+			}
+		})
+	}
 }
 
 // What a connection says of itself is kept as long as it lasts, so it is short.
