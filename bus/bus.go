@@ -162,10 +162,7 @@ func (b *Bus[S]) Publish(topic []byte) (seq uint64, routes []*Route[S], err erro
 		out = append(out, b.slots[slot])
 	}
 	b.out = out
-	b.last = b.last[:0]
-	if len(out) > 0 {
-		b.last = append(b.last, topic...)
-	}
+	b.last = append(b.last[:0], topic...)
 	b.verify()
 	return b.seq, out, nil
 }

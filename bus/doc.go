@@ -37,7 +37,7 @@
 //     give the same results, slot numbers included.
 //   - A call that returns an error has changed nothing.
 //   - What is gone is forgotten: a subscriber, a route, their places in all indexes. After the last subscription the bus
-//     is as small as a new one.
+//     is as small as a new one that has published its last topic.
 //
 // # What is not
 //
