@@ -39,9 +39,7 @@ func AppendError(b []byte, code Code, text string) []byte {
 
 // AppendInt appends an integer.
 func AppendInt(b []byte, n int64) []byte {
-	b = append(b, ':')
-	b = strconv.AppendInt(b, n, 10)
-	return append(b, '\r', '\n')
+	return appendHeader(b, ':', n)
 }
 
 // AppendBulk appends a bulk string: any bytes.
@@ -114,12 +112,14 @@ func (p Proto) AppendVerbatim(b []byte, text string) []byte {
 	return append(b, '\r', '\n')
 }
 
-func appendHeader(b []byte, kind byte, n int) []byte {
-	b = append(b, kind)
-	if uint(n) < 10 {
-		b = append(b, '0'+byte(n))
-	} else {
-		b = strconv.AppendInt(b, int64(n), 10)
+// appendHeader appends a line of a kind and a number, which mostly has one or two digits.
+func appendHeader[N int | int64](b []byte, kind byte, n N) []byte {
+	switch {
+	case 0 <= n && n < 10:
+		return append(b, kind, '0'+byte(n), '\r', '\n')
+	case 0 <= n && n < 100:
+		return append(b, kind, '0'+byte(n/10), '0'+byte(n%10), '\r', '\n')
 	}
+	b = strconv.AppendInt(append(b, kind), int64(n), 10)
 	return append(b, '\r', '\n')
 }
