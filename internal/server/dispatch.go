@@ -41,13 +41,14 @@ var handlers = func() map[string]func(*Server, *call) {
 // open addressing, several times as quick as a map. Few commands share a slot, and none is added later.
 type commandIndex [256]*command
 
-func slotOf(upper []byte) uint {
-	n := len(upper)
-	return (uint(upper[0])*31 + uint(upper[n/2])*7 + uint(upper[n-1])*3 + uint(n)) % uint(len(commandIndex{}))
+// slotOf is the same for a word in any case: of each letter only the bits that the two cases share count.
+func slotOf[T ~string | ~[]byte](word T) uint {
+	n := len(word)
+	return (uint(word[0]&^' ')*31 + uint(word[n/2]&^' ')*7 + uint(word[n-1]&^' ')*3 + uint(n)) % uint(len(commandIndex{}))
 }
 
 func (x *commandIndex) add(c *command) {
-	at := slotOf([]byte(c.word))
+	at := slotOf(c.word)
 	for x[at] != nil {
 		at = (at + 1) % uint(len(x))
 	}
@@ -56,14 +57,13 @@ func (x *commandIndex) add(c *command) {
 
 // find looks a word up, in any case.
 func (x *commandIndex) find(word []byte) *command {
-	var buf [maxWord]byte
-	upper := upperCase(&buf, word)
-	if len(upper) == 0 {
+	if len(word) == 0 {
 		return nil
 	}
-	for at := slotOf(upper); x[at] != nil; at = (at + 1) % uint(len(x)) {
-		if x[at].word == string(upper) {
-			return x[at]
+	var buf [maxWord]byte
+	for at := slotOf(word); x[at] != nil; at = (at + 1) % uint(len(x)) {
+		if c := x[at]; string(word) == c.word || string(upperCase(&buf, word)) == c.word {
+			return c
 		}
 	}
 	return nil

@@ -37,7 +37,7 @@ func (s *Server) publishEvent(event string, e *lockmgr.Effect) {
 	if len(routes) > 0 {
 		n := len(topic)
 		s.scratch = s.appendEvent(topic, event, e)
-		s.distribute(routes, message{topic: s.scratch[:n:n], payload: s.scratch[n:], seq: seq, stamp: s.stamp})
+		s.distribute(routes, &message{topic: s.scratch[:n:n], payload: s.scratch[n:], seq: seq, stamp: s.stamp})
 	}
 	s.scratch = topic[:0]
 }

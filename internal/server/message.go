@@ -63,15 +63,15 @@ func (s *Server) publish(topic, payload, stamp []byte) (seq uint64, delivered, d
 	}
 	s.stats.published++
 	if len(routes) > 0 {
-		delivered, dropped = s.distribute(routes, message{topic: topic, payload: payload, seq: seq, stamp: stamp})
+		delivered, dropped = s.distribute(routes, &message{topic: topic, payload: payload, seq: seq, stamp: stamp})
 	}
 	return seq, delivered, dropped, nil
 }
 
 // distribute stamps a message with the time and delivers it.
-func (s *Server) distribute(routes []*bus.Route[*session], m message) (delivered, dropped int) {
+func (s *Server) distribute(routes []*bus.Route[*session], m *message) (delivered, dropped int) {
 	m.time = s.realTime().UnixMicro()
-	delivered, dropped = s.deliver(routes, &m)
+	delivered, dropped = s.deliver(routes, m)
 	s.stats.delivered += uint64(delivered)
 	s.stats.dropped += uint64(dropped)
 	return delivered, dropped

@@ -225,7 +225,9 @@ func (s *Server) send(sess *session, b []byte) {
 		return
 	}
 	s.touch(sess)
-	sess.closeRange()
+	if sess.open != nil {
+		sess.closeRange()
+	}
 	if sess.own == nil {
 		sess.own = s.pool.get()
 	}

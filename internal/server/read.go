@@ -212,7 +212,7 @@ const (
 
 // execute executes the commands in b and returns how many bytes they were.
 func (s *Server) execute(sess *session, b []byte) (used int) {
-	var begun time.Time
+	var begun time.Duration // since the start
 	for i := 1; used < len(b) && !s.paused(sess); i++ {
 		words, n, err := sess.parser.Next(b[used:], s.words)
 		s.words = words
@@ -224,8 +224,8 @@ func (s *Server) execute(sess *session, b []byte) (used int) {
 			break
 		}
 		used += n
-		if begun.IsZero() && used < len(b) {
-			begun = time.Now()
+		if begun == 0 && used < len(b) {
+			begun = time.Since(s.started)
 		}
 		if len(words) > 0 {
 			s.dispatch(sess, words)
@@ -237,7 +237,7 @@ func (s *Server) execute(sess *session, b []byte) (used int) {
 		case used == len(b):
 			sess.state &^= stateSlow
 		case s.stopping:
-		case (i%stride == 0 || sess.is(stateSlow) || s.call.slow() || s.bus.NumPat() > fewPatterns) && time.Since(begun) > timeSlice:
+		case (i%stride == 0 || sess.is(stateSlow) || s.call.slow() || s.bus.NumPat() > fewPatterns) && time.Since(s.started)-begun > timeSlice:
 			if i < 4*stride {
 				sess.state |= stateSlow
 			}
