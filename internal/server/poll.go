@@ -30,7 +30,8 @@ type poller struct {
 	armed                 time.Duration // what the timer is set to, CLOCK_BOOTTIME; 0: off
 
 	busy time.Duration // longest to poll before blocking; 0: never
-	gap  time.Duration // how long the next event is usually away: a moving average
+	vain int           // how many waits block at once after one that polled in vain; 0: polling mostly pays
+	skip int           // how many of these are to come
 }
 
 func newPoller() (*poller, error) {
@@ -106,8 +107,8 @@ func (p *poller) setTimer(at time.Duration) {
 	_ = unix.TimerfdSettime(p.timerfd, unix.TFD_TIMER_ABSTIME, &spec, nil)
 }
 
-// wait returns the events that are there, blocking until there is one. Before it blocks it polls for a while, if
-// traffic has been so dense that this is likely to pay.
+// wait returns the events that are there, blocking until there is one. Before it blocks it polls for a while, if that has
+// paid before: traffic is dense, and the peers run on other CPUs.
 func (p *poller) wait(block bool) ([]unix.EpollEvent, error) {
 	var n int
 	var err error
@@ -131,19 +132,34 @@ func (p *poller) wait(block bool) ([]unix.EpollEvent, error) {
 	return p.events[:n], nil
 }
 
-// busyWait is one wait for events, that begins by polling if the next one has usually not been far away.
+// mostVain bounds how many waits block at once before polling is tried again.
+const mostVain = 511
+
+// busyWait is one wait for events that begins by polling, as long as that mostly pays.
 func (p *poller) busyWait() (n int, err error) {
-	start := time.Now()
-	if p.gap < p.busy {
-		for n == 0 && err == nil && time.Since(start) < p.busy {
-			n, err = p.poll(0)
+	if p.skip > 0 {
+		p.skip--
+		return p.poll(rawWait)
+	}
+	if n, err = p.poll(0); n != 0 || err != nil { // there already, which says nothing about polling
+		return n, err
+	}
+	return p.spin()
+}
+
+// spin polls for a while and then blocks. After each time that polling was in vain it is tried half as often, and after
+// each time that it was not, twice as often. Only trying tells: as long as both ends sleep and must be woken the next
+// event seems far away, and a peer on the same CPU cannot send before the polling is over.
+func (p *poller) spin() (n int, err error) {
+	for start := time.Now(); time.Since(start) < p.busy; {
+		if n, err = p.poll(0); n != 0 || err != nil {
+			p.vain /= 2
+			return n, err
 		}
 	}
-	if n == 0 && err == nil {
-		n, err = p.poll(rawWait)
-	}
-	p.gap += (min(time.Since(start), 4*p.busy) - p.gap) / 8
-	return n, err
+	p.vain = min(2*p.vain+1, mostVain)
+	p.skip = p.vain
+	return p.poll(rawWait)
 }
 
 // poll is epoll_wait without the runtime's knowledge.

@@ -26,6 +26,33 @@ func TestIdle(t *testing.T) {
 	}
 }
 
+// TestBusyPoll: after polling in vain, more and more waits block at once; when it pays again, fewer and fewer.
+func TestBusyPoll(t *testing.T) {
+	p, err := newPoller()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.close()
+	wait := func(how func() (int, error), busy time.Duration, vain, skip int) {
+		t.Helper()
+		p.busy = busy
+		p.wake()
+		if n, err := how(); n != 1 || err != nil || p.vain != vain || p.skip != skip {
+			t.Fatalf("%d events, %v; %d in vain, %d to skip; want %d and %d", n, err, p.vain, p.skip, vain, skip)
+		}
+	}
+	for _, n := range []int{1, 3, 7, 15, 31, 63, 127, 255, mostVain, mostVain} {
+		wait(p.spin, 0, n, n)
+		for i := range n {
+			wait(p.busyWait, time.Minute, n, n-1-i)
+		}
+		wait(p.busyWait, time.Minute, n, 0) // an event that was there already
+	}
+	for _, n := range []int{255, 127, 63, 31, 15, 7, 3, 1, 0, 0} {
+		wait(p.spin, time.Minute, n, 0)
+	}
+}
+
 // TestTimeouts come in their order, whatever the order of asking.
 func TestTimeouts(t *testing.T) {
 	h := start(t)

@@ -187,14 +187,6 @@ func (s *Server) setOptions(o Options) {
 		}
 	}
 	s.poll.busy = o.BusyPoll
-	if oneCPU() {
-		s.poll.busy = 0 // polling would only keep the peer from running
-	}
-}
-
-func oneCPU() bool {
-	var set unix.CPUSet
-	return unix.SchedGetaffinity(0, &set) == nil && set.Count() == 1
 }
 
 // Post has f run on the loop, after the turn that is under way. It reports false if the loop has ended; f is not run
