@@ -26,15 +26,22 @@ type Client struct {
 	done   chan struct{}  // closed when the connection has ended
 
 	mu      sync.Mutex
-	unsent  []byte           // commands to write, in the order of pending
-	spare   []byte           // the buffer that unsent was before
-	writing bool             // somebody is writing; who finds it set leaves his bytes in unsent
-	broken  error            // why nothing can be written any more
-	pending queue            // calls that wait for their reply
-	tickets map[int64]*call  // calls that wait for a push "done"
-	feeds   map[string]*feed // by filter
-	reason  error            // what the daemon said before it hung up
-	err     error            // why the connection ended
+	unsent  []byte              // commands to write, in the order of pending
+	spare   []byte              // the buffer that unsent was before
+	writing bool                // somebody is writing; who finds it set leaves his bytes in unsent
+	broken  error               // why nothing can be written any more
+	pending queue               // calls that wait for their reply
+	tickets map[int64]*call     // calls that wait for a push "done"
+	feeds   map[string]*feed    // by filter
+	held    map[heldKey][]*Lock // several if one joined the hold of another
+	reason  error               // what the daemon said before it hung up
+	err     error               // why the connection ended
+}
+
+// A heldKey is one hold.
+type heldKey struct {
+	name  string
+	token uint64
 }
 
 // A DialOption changes what [Dial] does.
@@ -91,6 +98,7 @@ func newClient(fd int) (*Client, error) {
 		done:    make(chan struct{}),
 		tickets: make(map[int64]*call),
 		feeds:   make(map[string]*feed),
+		held:    make(map[heldKey][]*Lock),
 	}
 	c.out.init(raw)
 	c.tasks.Go(c.read)

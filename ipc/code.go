@@ -26,6 +26,7 @@ const (
 	CodeStale        Code = "STALE"
 	CodeCancelled    Code = "CANCELLED"
 	CodeTimeout      Code = "TIMEOUT"
+	CodeLimit        Code = "LIMIT"
 )
 
 // CodeInfo is one row of the code table.
@@ -57,6 +58,7 @@ var Codes = []CodeInfo{
 	{CodeStale, "the token is not that of a present hold", 82, false, false},
 	{CodeCancelled, "the wait was cancelled by the one who waited", 130, false, false},
 	{CodeTimeout, "the time to wait is over", 124, false, true},
+	{CodeLimit, "the request does not fit the number of units that the lock has", 65, false, false},
 }
 
 // Info is the row of c; a code that this version does not know is treated as ERR.
@@ -101,6 +103,7 @@ var (
 	ErrBadName  = &Error{Code: CodeBadName}
 	ErrNotFound = &Error{Code: CodeNotFound}
 	ErrShutdown = &Error{Code: CodeShutdown}
+	ErrLimit    = &Error{Code: CodeLimit}
 )
 
 // parseError splits the line of an error reply. A first word that is no code (lower case) belongs to the text.

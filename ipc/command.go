@@ -60,6 +60,10 @@ type Command struct {
 	Errors  []Code // the codes it may answer with, besides ERR and QUOTA
 }
 
+// mostNamed is how many commands may be asked about at once: more than there are. What is made for each is a thousand times as
+// long as its name.
+const mostNamed = 64
+
 // Commands is the command table. A name with one word that others begin with (CLIENT) is not a row itself: its
 // subcommands are.
 var Commands = []Command{
@@ -84,8 +88,10 @@ var Commands = []Command{
 	{Name: "COMMAND", Min: 1, Max: 1, Family: FamilyRedis, Flags: FlagSlow, Summary: "Every command", Reply: "array, as COMMAND INFO"},
 	{Name: "COMMAND COUNT", Min: 2, Max: 2, Family: FamilyRedis, Summary: "How many commands there are", Reply: "integer"},
 	{Name: "COMMAND LIST", Args: "[FILTERBY MODULE name | ACLCAT category | PATTERN glob]", Min: 2, Max: 5, Family: FamilyRedis, Flags: FlagSlow, Summary: "The names of all commands", Reply: "array of names"},
-	{Name: "COMMAND INFO", Args: "[command …]", Min: 2, Family: FamilyRedis, Flags: FlagSlow, Summary: "Arity and flags of commands", Reply: "array"},
-	{Name: "COMMAND DOCS", Args: "[command …]", Min: 2, Family: FamilyRedis, Flags: FlagSlow, Summary: "Summary, arguments and reply of commands", Reply: "map by name"},
+	{Name: "COMMAND INFO", Args: "[command …]", Min: 2, Max: 2 + mostNamed, Family: FamilyRedis, Flags: FlagSlow, Summary: "Arity and flags of commands", Reply: "array",
+		Note: "of at most 64 at once"},
+	{Name: "COMMAND DOCS", Args: "[command …]", Min: 2, Max: 2 + mostNamed, Family: FamilyRedis, Flags: FlagSlow, Summary: "Summary, arguments and reply of commands", Reply: "map by name",
+		Note: "of at most 64 at once"},
 
 	// Clients.
 	{Name: "CLIENT ID", Min: 2, Max: 2, Family: FamilyRedis, Summary: "This connection's number", Reply: "integer, never used twice by one daemon"},
@@ -128,14 +134,32 @@ var Commands = []Command{
 	{Name: "BUS.UNSUB", Args: "[filter]", Min: 1, Max: 2, Family: FamilyBus, Flags: FlagSubscribed, Summary: "End BUS.SUB for this filter, or all", Reply: "integer: the filters left", Errors: []Code{CodeNotFound}},
 
 	// Locks.
-	{Name: "LOCK.ACQUIRE", Args: "name [SHARED] [WAIT ms] [FOR self|pid] [OWNER label] [WHY text] [ASYNC]", Min: 2, Max: 12, Family: FamilyLock, Access: AccessLock, Flags: FlagBlocks,
-		Summary: "Take a lock, in turn", Reply: "map: name, token, mode, previous, abandoned; with ASYNC an integer, the ticket, and later the push done, ticket, outcome",
-		Errors: []Code{CodeBadName, CodeBusy, CodeTimeout, CodeDeadlock, CodeDenied, CodeCancelled, CodeShutdown}},
-	{Name: "LOCK.RELEASE", Args: "name [token]", Min: 2, Max: 3, Family: FamilyLock, Access: AccessLock, Summary: "Give a lock back", Reply: "OK",
-		Errors: []Code{CodeBadName, CodeNoLock, CodeStale, CodeDenied}},
+	{Name: "LOCK.ACQUIRE", Args: "name [AND name …] [SHARED | EXCLUSIVE | UNITS n] [LIMIT n] [WAIT ms] [LEASE ms] [FOR self|pid|nobody] " +
+		"[OWNER label] [WHY text] [WITH token name …] [JOIN token] [ASYNC]", Min: 2, Family: FamilyLock, Access: AccessLock, Flags: FlagBlocks,
+		Summary: "Take a lock, or several at once, in turn",
+		Reply: "map: name, token, mode, previous, abandoned; after AND also locks, an array of such maps in the order of the names; " +
+			"with ASYNC an integer, the ticket, and later the push done, ticket, outcome",
+		Errors: []Code{CodeBadName, CodeBusy, CodeTimeout, CodeDeadlock, CodeLimit, CodeDenied, CodeNoLock, CodeStale, CodeCancelled, CodeIO, CodeShutdown}},
+	{Name: "LOCK.RELEASE", Args: "name [token] [PID pid] [UNTOLD]", Min: 2, Max: 6, Family: FamilyLock, Access: AccessLock, Summary: "Give a lock back, or leave a hold that others are in, too",
+		Reply: "OK", Note: "with UNTOLD the next holder is told of the abandoned hold that this one was told of", Errors: []Code{CodeBadName, CodeNoLock, CodeStale, CodeDenied, CodeIO}},
+	{Name: "LOCK.RENEW", Args: "name token LEASE ms", Min: 5, Max: 5, Family: FamilyLock, Access: AccessLock, Summary: "Have a lease end so long after now",
+		Reply: "integer: the milliseconds it lasts now", Errors: []Code{CodeBadName, CodeNoLock, CodeStale, CodeDenied, CodeIO}},
+	{Name: "LOCK.DOWNGRADE", Args: "name token", Min: 3, Max: 3, Family: FamilyLock, Access: AccessLock, Summary: "Make an exclusive hold shared, with no other holder in between",
+		Reply: "OK", Errors: []Code{CodeBadName, CodeNoLock, CodeStale, CodeDenied, CodeLimit, CodeIO}},
+	{Name: "LOCK.CHECK", Args: "name token", Min: 3, Max: 3, Family: FamilyLock, Summary: "Ask whether a token is that of a present hold, anybody's", Reply: "OK",
+		Errors: []Code{CodeBadName, CodeNoLock, CodeStale}},
+	{Name: "LOCK.BREAK", Args: "name [TOKEN token] [WHY text] [PIDFD]", Min: 2, Max: 7, Family: FamilyLock, Access: AccessLock, Flags: FlagSlow, Summary: "Take a lock away from whoever holds it",
+		Reply:  "array of maps, those who held it as LOCK.INFO shows them; with PIDFD each has pidfd, 1 if a descriptor of its process comes with the reply (SCM_RIGHTS), in this order",
+		Errors: []Code{CodeBadName, CodeNoLock, CodeStale, CodeDenied, CodeIO}},
 	{Name: "LOCK.CANCEL", Args: "ticket", Min: 2, Max: 2, Family: FamilyLock, Summary: "End a wait of this connection", Reply: "integer: 1, or 0 if it was decided already"},
+	{Name: "LOCK.ISDONE", Args: "key PER boot|day|ever", Min: 4, Max: 4, Family: FamilyLock, Summary: "Ask whether something was done already in this boot, on this day, or ever",
+		Reply: "map: at (microseconds since 1970), uid, pid; null if it was not", Errors: []Code{CodeBadName}},
+	{Name: "LOCK.DONE", Args: "key token PER boot|day|ever", Min: 5, Max: 5, Family: FamilyLock, Access: AccessLock, Summary: "Mark as done what the lock of that name is held for",
+		Reply: "OK, after it is on disk", Errors: []Code{CodeBadName, CodeNoLock, CodeStale, CodeDenied, CodeIO}},
+	{Name: "LOCK.FORGET", Args: "key", Min: 2, Max: 2, Family: FamilyLock, Access: AccessLock, Summary: "Remove one's own user's marks of something done; root: anybody's",
+		Reply: "integer: how many", Errors: []Code{CodeBadName, CodeIO}},
 	{Name: "LOCK.INFO", Args: "name", Min: 2, Max: 2, Family: FamilyLock, Flags: FlagSlow, Summary: "Who holds a lock, who waits for it, how it was last given back",
-		Reply: "map: name, mode, limit, used, holders, waiters, previous", Errors: []Code{CodeBadName}},
+		Reply: "map: name, mode, limit, used, holders, waiters, previous, abandoned", Errors: []Code{CodeBadName}},
 	{Name: "LOCK.LIST", Min: 1, Max: 1, Family: FamilyLock, Flags: FlagSlow, Summary: "Every lock that is held or waited for", Reply: "array of maps as LOCK.INFO, by name"},
 
 	// The daemon.

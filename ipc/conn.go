@@ -33,8 +33,8 @@ type Conn struct {
 	err    error   // why the connection is of no more use
 }
 
-// DialConn connects to the daemon at address. While its backlog is full, DialConn tries again until ctx ends; ctx has
-// no effect on the connection after that. Errors are of type [*DialError].
+// DialConn connects to the daemon at address. While its backlog is full, DialConn tries again until ctx ends: once, if ctx
+// has ended already. ctx has no effect on the connection after that. Errors are of type [*DialError].
 func DialConn(ctx context.Context, address string) (*Conn, error) {
 	fd, err := dial(ctx, address)
 	if err != nil {
@@ -129,6 +129,14 @@ func (c *Conn) Do(words ...string) (Value, error) {
 		}
 	}
 	return c.Reply()
+}
+
+// DoFDs is Do for a command whose reply may have open files beside it. They are the caller's to close, whatever the error.
+func (c *Conn) DoFDs(words ...string) (v Value, fds []int, err error) {
+	c.socket.files = &fds
+	v, err = c.Do(words...)
+	c.socket.files = nil
+	return v, fds, err
 }
 
 // Wait returns when there is something to receive, or [os.ErrDeadlineExceeded] after the deadline; a zero time is no

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/ipcd/ipcd/ipc"
 )
 
@@ -161,6 +163,47 @@ func TestConnSendFDs(t *testing.T) {
 	s.hangUp()
 	if got, err := io.ReadAll(r); err != nil || string(got) != "hi" {
 		t.Errorf("%q, %v", got, err)
+	}
+}
+
+// Descriptors come beside a reply, also if that is cut in two.
+func TestConnDoFDs(t *testing.T) {
+	c, s := newFake(t).dialConn()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	type answer struct {
+		v   ipc.Value
+		fds []int
+	}
+	f := start(func() (a answer, err error) {
+		a.v, a.fds, err = c.DoFDs("LOCK.BREAK", "a", "PIDFD")
+		return a, err
+	})
+	s.expect("LOCK.BREAK", "a", "PIDFD")
+	rights := unix.UnixRights(int(w.Fd()), int(w.Fd()))
+	for _, part := range []string{"*1\r\n:", "1\r\n"} {
+		if _, _, err := s.conn.WriteMsgUnix([]byte(part), rights, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.Close()
+	a := f.ok(t)
+	if len(a.v.Elems) != 1 || len(a.fds) != 4 {
+		t.Fatalf("%+v", a)
+	}
+	for _, fd := range a.fds {
+		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {
+			t.Errorf("flags %d, %v", flags, err)
+		}
+		if err := unix.Close(fd); err != nil {
+			t.Error(err)
+		}
+	}
+	if b, err := io.ReadAll(r); err != nil || len(b) != 0 {
+		t.Errorf("%q, %v", b, err)
 	}
 }
 

@@ -46,11 +46,14 @@
 // the daemon dropped them or the subscription's own buffer did. A publisher is told in the [Receipt] how many
 // subscriptions were given the message; whether the programs behind them have acted on it, the daemon does not know.
 //
-// Locks: one holder, or several that asked for [Shared]; who asks first is first. Each call of [Client.Lock] is an owner
-// of its own, so two goroutines exclude each other as two programs do, and a goroutine that asks for what it holds
-// waits for itself: bound that with [Wait] or a context. The hold ends with [Lock.Unlock], with the process, or with the
-// connection, whichever is first; [ForProcess] leaves the connection out. The next holder is told how the hold before
-// ended. Lock.Token only ever rises, and lets a resource refuse whoever was overtaken.
+// Locks: one holder, several that asked for [Shared], or as many as there are units ([Limit]); who asks first is first,
+// whatever is asked for. Several names can be asked for at once ([And]). Each call of [Client.Lock] is an owner of its own,
+// so two goroutines exclude each other as two programs do; one that acts for a holder says so ([Within], [Inherited]) and
+// joins the hold. A hold ends with [Lock.Unlock], with the process, or with the connection, whichever is first;
+// [ForProcess], [Lease] and [ForNobody] bind it otherwise, and somebody with the right to may break it: [Lock.Lost] tells.
+// The next holder is told how the hold before ended. A request that would wait for ever, because those it would wait for
+// wait for what its owner holds, fails with [ErrDeadlock] and says who; one with a bounded [Wait] times out instead.
+// Lock.Token only ever rises, and lets a resource refuse whoever was overtaken ([Client.CheckToken]).
 //
 // # Contexts
 //

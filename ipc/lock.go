@@ -3,73 +3,67 @@ package ipc
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
-	"sync/atomic"
 	"time"
 )
 
-// A Lock is a hold on a named lock.
-type Lock struct {
+// A Hold is one named lock, held.
+type Hold struct {
 	Name string
 
 	// Token is the fencing token of the hold: higher than that of every hold before it, after a reboot too. A
 	// resource that remembers the highest token it has seen can refuse whoever comes late.
 	Token uint64
 
-	// Previous says how the hold before this one ended: "released", "exited 1", "killed 9", "disconnected",
-	// "unknown"; "" if there was none.
+	// Previous says how the hold before this one ended: "released", "exited 1", "killed 9", "disconnected", "expired",
+	// "broken", "unknown"; "" if there was none.
 	Previous string
 
 	// Abandoned says who died holding the lock, and how: what it guards may be half done. "" if nobody did.
 	Abandoned string
+}
+
+// A Lock is what [Client.Lock] has taken: a hold on one name, or with [And] on several.
+type Lock struct {
+	Hold
+	Others []Hold // those of [And], in its order
 
 	client *Client
 	bound  bool // to the client's connection
+
+	// Guarded by client.mu.
+	lost     chan struct{} // closed when cause is set
+	cause    error
+	expiring chan time.Duration // has room for the latest warning
 }
 
-// A LockOption changes what [Client.Lock] and [Client.TryLock] do.
-type LockOption func(*lockOptions)
-
-type lockOptions struct {
-	shared  bool
-	process bool
-	waits   bool // wait says how long
-	wait    time.Duration
-	why     string
+// A LostError says how a hold ended without its owner's doing.
+type LostError struct {
+	Name string
+	How  string // "expired" or "broken"
+	By   string // who broke it, and why
 }
 
-// Shared asks for the lock together with others that do.
-func Shared() LockOption { return func(o *lockOptions) { o.shared = true } }
-
-// Why is shown to those who wait and to "ipcctl locks".
-func Why(text string) LockOption { return func(o *lockOptions) { o.why = text } }
-
-// Wait bounds how long to wait in the queue; then the error is [ErrTimeout]. A context with a deadline bounds it as
-// well, but the daemon knows of this one, and so whoever looks at the queue.
-func Wait(d time.Duration) LockOption {
-	return func(o *lockOptions) { o.waits, o.wait = true, max(d, 0) }
+func (e *LostError) Error() string {
+	if e.By == "" {
+		return fmt.Sprintf("lock %q is lost: %s", e.Name, e.How)
+	}
+	return fmt.Sprintf("lock %q is lost: %s by %s", e.Name, e.How, e.By)
 }
-
-// ForProcess binds the hold to the process alone, not to the connection: it ends with Unlock or with the process, an
-// exec does not end it.
-//
-// If the connection ends while [Client.Lock] waits, nobody can tell whether the lock was granted at the last moment.
-func ForProcess() LockOption { return func(o *lockOptions) { o.process = true } }
-
-// owners numbers the owner labels of this process.
-var owners atomic.Uint64
 
 // Lock takes the lock called name, in turn. Each call is an owner of its own: two of the same program exclude each
-// other as two programs do. Unless [ForProcess] is given, the hold ends with the connection, see [Lock.Lost].
+// other as two programs do. What the hold is bound to, and for how much of the lock, the options say; without any it is
+// held alone, or one unit of it if it has a limit, and ends with the connection.
 //
 // If ctx ends while it waits, the place in the queue is given up; if the lock was granted at that very moment, it is
-// given back.
+// given back. The error is an [*Error], mostly [ErrBusy], [ErrTimeout] or [ErrDeadlock], or wraps [ErrClosed].
 func (c *Client) Lock(ctx context.Context, name string, options ...LockOption) (*Lock, error) {
-	var o lockOptions
+	o := lockOptions{names: []string{name}}
 	for _, option := range options {
 		option(&o)
 	}
-	return c.acquire(ctx, name, o)
+	return c.acquire(ctx, &o)
 }
 
 // TryLock is Lock without waiting: if the lock is held or waited for, the error is [ErrBusy].
@@ -77,54 +71,73 @@ func (c *Client) TryLock(ctx context.Context, name string, options ...LockOption
 	return c.Lock(ctx, name, append(options[:len(options):len(options)], Wait(0))...)
 }
 
-func (o *lockOptions) words(name string) []string {
-	words := []string{"LOCK.ACQUIRE", name, "OWNER", "go." + strconv.FormatUint(owners.Add(1), 10)}
-	if o.shared {
-		words = append(words, "SHARED")
-	}
-	if o.process {
-		words = append(words, "FOR", "self")
-	}
-	if o.why != "" {
-		words = append(words, "WHY", o.why)
-	}
-	if o.waits {
-		// Rounded up: to wait a little is not to try.
-		ms := (o.wait + time.Millisecond - 1) / time.Millisecond
-		words = append(words, "WAIT", strconv.FormatInt(int64(ms), 10))
-	}
-	if !o.waits || o.wait > 0 {
-		words = append(words, "ASYNC")
-	}
-	return words
-}
-
-func (c *Client) acquire(ctx context.Context, name string, o lockOptions) (*Lock, error) {
+func (c *Client) acquire(ctx context.Context, o *lockOptions) (*Lock, error) {
+	name := o.names[0]
 	cl := newCall()
-	cl.lock = name
-	words := o.words(name)
+	cl.lock = &Lock{
+		Hold: Hold{Name: name}, client: c, bound: o.bind == "" && o.lease == 0,
+		lost: make(chan struct{}), expiring: make(chan time.Duration, 1),
+	}
+	for _, other := range o.names[1:] {
+		cl.lock.Others = append(cl.lock.Others, Hold{Name: other})
+	}
+	words := o.words()
 	err := c.start(ctx, cl, func(b []byte) []byte { return AppendCommand(b, words...) })
+	if err == nil {
+		select {
+		case r := <-cl.result:
+			err = r.err
+		case <-ctx.Done():
+			c.giveUp(cl)
+			err = ctx.Err()
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot lock %q: %w", name, err)
 	}
-	var r result
-	select {
-	case r = <-cl.result:
-	case <-ctx.Done():
-		c.giveUp(cl)
-		r.err = ctx.Err()
+	return cl.lock, nil
+}
+
+// heldLocked notes what was granted. From here on a push may say that it is lost.
+func (l *Lock) heldLocked(grant Value) {
+	l.granted(grant)
+	grants := grant.Get("locks").Elems // of several, the first one's too
+	for i := range min(len(l.Others), len(grants)-1) {
+		l.Others[i].granted(grants[i+1])
 	}
-	if r.err != nil {
-		return nil, fmt.Errorf("cannot lock %q: %w", name, r.err)
+	for _, h := range l.holds() {
+		key := heldKey{h.Name, h.Token}
+		l.client.held[key] = append(l.client.held[key], l)
 	}
-	return &Lock{
-		Name:      name,
-		Token:     uint64(r.value.Get("token").Int),
-		Previous:  r.value.Get("previous").Text(),
-		Abandoned: r.value.Get("abandoned").Text(),
-		client:    c,
-		bound:     !o.process,
-	}, nil
+}
+
+func (h *Hold) granted(v Value) {
+	h.Token = uint64(v.Get("token").Int)
+	h.Previous = v.Get("previous").Text()
+	h.Abandoned = v.Get("abandoned").Text()
+}
+
+// holds are all that was taken.
+func (l *Lock) holds() []Hold { return append([]Hold{l.Hold}, l.Others...) }
+
+// forgetLocked is for a lock that is given back, and so cannot be lost any more.
+func (l *Lock) forgetLocked() {
+	for _, h := range l.holds() {
+		key := heldKey{h.Name, h.Token}
+		locks := slices.DeleteFunc(l.client.held[key], func(other *Lock) bool { return other == l })
+		if len(locks) == 0 {
+			delete(l.client.held, key)
+		} else {
+			l.client.held[key] = locks
+		}
+	}
+}
+
+func (l *Lock) loseLocked(cause error) {
+	if l.cause == nil {
+		l.cause = cause
+		close(l.lost)
+	}
 }
 
 // giveUp leaves the queue for a lock. It waits until the daemon has said what became of the request, so that the
@@ -135,7 +148,7 @@ func (c *Client) giveUp(cl *call) {
 	select {
 	case r := <-cl.result: // decided in this very moment
 		if r.err == nil {
-			c.giveBackLocked(cl, r.value)
+			c.giveBackLocked(cl.lock)
 		}
 		c.flushAndUnlock()
 		return
@@ -152,25 +165,108 @@ func (c *Client) giveUp(cl *call) {
 	}
 }
 
+// giveBackLocked gives back what nobody waits for any more.
+func (c *Client) giveBackLocked(l *Lock) {
+	l.forgetLocked()
+	for _, h := range l.holds() {
+		c.postLocked(newCall(), "LOCK.RELEASE", h.Name, token(h.Token))
+	}
+}
+
+func token(t uint64) string { return strconv.FormatUint(t, 10) }
+
 // Unlock gives the lock back. It does so even if ctx has ended: ctx only bounds the wait for the daemon's answer. If the
 // lock is not held any more, the error is [ErrStale] or [ErrNoLock]; if the connection ended, [ErrClosed], and so did
-// the hold unless it is [ForProcess].
-func (l *Lock) Unlock(ctx context.Context) error {
-	c, cl := l.client, newCall()
+// the hold if it was bound to it.
+func (l *Lock) Unlock(ctx context.Context) error { return l.release(ctx) }
+
+// GiveBack is Unlock by somebody who was told that the lock was abandoned and has not dealt with it: the next holder is
+// told again.
+func (l *Lock) GiveBack(ctx context.Context) error { return l.release(ctx, "UNTOLD") }
+
+func (l *Lock) release(ctx context.Context, options ...string) error {
+	c := l.client
+	var calls []*call
 	c.mu.Lock()
-	c.postLocked(cl, "LOCK.RELEASE", l.Name, strconv.FormatUint(l.Token, 10))
+	l.forgetLocked()
+	for _, h := range l.holds() {
+		cl := newCall()
+		c.postLocked(cl, append([]string{"LOCK.RELEASE", h.Name, token(h.Token)}, options...)...)
+		calls = append(calls, cl)
+	}
 	c.flushAndUnlock()
-	if _, err := cl.wait(ctx); err != nil {
-		return fmt.Errorf("cannot unlock %q: %w", l.Name, err)
+	var failed error
+	for _, cl := range calls {
+		if _, err := cl.wait(ctx); err != nil && failed == nil {
+			failed = fmt.Errorf("cannot unlock %q: %w", l.Name, err)
+		}
+	}
+	return failed
+}
+
+// Renew has the lease of the lock end after d from now on: see [Lease].
+func (l *Lock) Renew(ctx context.Context, d time.Duration) error {
+	for _, h := range l.holds() {
+		if _, err := l.client.command(ctx, "LOCK.RENEW", h.Name, token(h.Token), "LEASE", milliseconds(d)); err != nil {
+			return fmt.Errorf("cannot renew the lease of %q: %w", h.Name, err)
+		}
 	}
 	return nil
 }
 
-// Lost returns a channel that is closed when the hold ended without Unlock, with the connection it was bound to: what
-// the lock guards may be another's now. For a hold [ForProcess] it is nil.
-func (l *Lock) Lost() <-chan struct{} {
-	if !l.bound {
-		return nil
+// Downgrade shares a lock that was held alone with those who ask for it [Shared], from the head of the queue on. The
+// token stays the same.
+func (l *Lock) Downgrade(ctx context.Context) error {
+	for _, h := range l.holds() {
+		if _, err := l.client.command(ctx, "LOCK.DOWNGRADE", h.Name, token(h.Token)); err != nil {
+			return fmt.Errorf("cannot downgrade %q: %w", h.Name, err)
+		}
 	}
-	return l.client.done
+	return nil
+}
+
+// Lost returns a channel that is closed when a hold has ended without Unlock: its lease is over, somebody broke it, or it
+// was bound to the connection, which ended. What the lock guards may be another's now. [Lock.Err] says which. After
+// the connection has ended nobody tells of a hold that is not bound to it any more.
+func (l *Lock) Lost() <-chan struct{} { return l.lost }
+
+// Err says how the lock was lost: a [*LostError], or an error that wraps [ErrClosed]. It is nil before that.
+func (l *Lock) Err() error {
+	l.client.mu.Lock()
+	defer l.client.mu.Unlock()
+	return l.cause
+}
+
+// Expiring returns a channel that gets what is left of the lease some time before it ends: a third of it, but at most 30 s.
+func (l *Lock) Expiring() <-chan time.Duration { return l.expiring }
+
+// lockLost and lockExpiring handle the pushes of those names.
+func (c *Client) lockLost(args []Value) error {
+	if len(args) < 4 {
+		return errBadPush
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	key := heldKey{args[0].Str, uint64(args[1].Int)}
+	for _, l := range c.held[key] {
+		l.loseLocked(&LostError{Name: key.name, How: args[2].Str, By: args[3].Str})
+	}
+	delete(c.held, key)
+	return nil
+}
+
+func (c *Client) lockExpiring(args []Value) error {
+	if len(args) < 3 {
+		return errBadPush
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, l := range c.held[heldKey{args[0].Str, uint64(args[1].Int)}] {
+		select {
+		case <-l.expiring: // an older warning that nobody read
+		default:
+		}
+		l.expiring <- time.Duration(args[2].Int) * time.Millisecond
+	}
+	return nil
 }

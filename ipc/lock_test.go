@@ -23,7 +23,7 @@ func (s *session) expectAcquire(words ...string) (owner string) {
 		owner = got[at+1]
 		got = slices.Delete(got, at, at+2)
 	}
-	if want := append([]string{"LOCK.ACQUIRE"}, words...); owner == "" || !slices.Equal(got, want) {
+	if want := append([]string{"LOCK.ACQUIRE"}, words...); (owner == "") != slices.Contains(words, "nobody") || !slices.Equal(got, want) {
 		s.t.Fatalf("the client sent %q of owner %q, want %q", got, owner, want)
 	}
 	return owner
@@ -80,6 +80,7 @@ func TestUnlockAfterContext(t *testing.T) {
 }
 
 func TestLockOptions(t *testing.T) {
+	t.Setenv("IPC_LOCKS", "12 backup\nnonsense\n-1 x\n13 with blank\n")
 	c, s := newFake(t).client()
 	owners := make(map[string]bool)
 	for _, o := range []struct {
@@ -89,6 +90,15 @@ func TestLockOptions(t *testing.T) {
 		{nil, []string{"a", "ASYNC"}},
 		{[]ipc.LockOption{ipc.Shared()}, []string{"a", "SHARED", "ASYNC"}},
 		{[]ipc.LockOption{ipc.ForProcess(), ipc.Why("weekly prune")}, []string{"a", "FOR", "self", "WHY", "weekly prune", "ASYNC"}},
+		{[]ipc.LockOption{ipc.And("b", "c"), ipc.And("d")}, []string{"a", "AND", "b", "AND", "c", "AND", "d", "ASYNC"}},
+		{[]ipc.LockOption{ipc.Units(2), ipc.Limit(4)}, []string{"a", "UNITS", "2", "LIMIT", "4", "ASYNC"}},
+		{[]ipc.LockOption{ipc.Limit(4), ipc.Alone()}, []string{"a", "EXCLUSIVE", "LIMIT", "4", "ASYNC"}},
+		{[]ipc.LockOption{ipc.Lease(1500 * time.Microsecond)}, []string{"a", "LEASE", "2", "ASYNC"}},
+		{[]ipc.LockOption{ipc.ForNobody(), ipc.Lease(time.Hour)}, []string{"a", "FOR", "nobody", "LEASE", "3600000", "ASYNC"}},
+		{[]ipc.LockOption{ipc.Within(&ipc.Lock{Hold: ipc.Hold{Name: "a", Token: 5}, Others: []ipc.Hold{{Name: "b c", Token: 6}}})},
+			[]string{"a", "WITH", "5", "a", "WITH", "6", "b c", "ASYNC"}},
+		{[]ipc.LockOption{ipc.Inherited()}, []string{"a", "WITH", "12", "backup", "WITH", "13", "with blank", "ASYNC"}},
+		{[]ipc.LockOption{ipc.Join(9), ipc.Wait(0)}, []string{"a", "JOIN", "9", "WAIT", "0"}},
 		{[]ipc.LockOption{ipc.Wait(1500 * time.Millisecond)}, []string{"a", "WAIT", "1500", "ASYNC"}},
 		{[]ipc.LockOption{ipc.Wait(1)}, []string{"a", "WAIT", "1", "ASYNC"}},
 		{[]ipc.LockOption{ipc.Wait(0)}, []string{"a", "WAIT", "0"}},
@@ -96,7 +106,7 @@ func TestLockOptions(t *testing.T) {
 	} {
 		f := lock(context.Background(), c, "a", o.options...)
 		owner := s.expectAcquire(o.words...)
-		if owners[owner] {
+		if owners[owner] && owner != "" {
 			t.Errorf("owner %s again", owner)
 		}
 		owners[owner] = true
@@ -257,15 +267,81 @@ func TestLockLost(t *testing.T) {
 	s.say(":3\r\n")
 	asked := lock(context.Background(), c, "d")
 	s.expectAcquire("d", "ASYNC")
-	l := bound.ok(t)
-	if free.ok(t).Lost() != nil {
-		t.Error("a hold of the process is lost with a connection")
+	l, other := bound.ok(t), free.ok(t)
+	if l.Err() != nil {
+		t.Error(l.Err())
 	}
 	s.hangUp()
 	wait(t, l.Lost())
+	if !errors.Is(l.Err(), ipc.ErrClosed) {
+		t.Error(l.Err())
+	}
 	queued.fails(t, ipc.ErrClosed)
 	asked.fails(t, ipc.ErrClosed)
+	select {
+	case <-other.Lost():
+		t.Error("a hold of the process is lost with a connection")
+	default:
+	}
 	if err := l.Unlock(context.Background()); !errors.Is(err, ipc.ErrClosed) {
 		t.Error(err)
 	}
+}
+
+const set78 = "%6\r\n+name\r\n+a\r\n+token\r\n:7\r\n+mode\r\n+exclusive\r\n+previous\r\n+\r\n+abandoned\r\n+\r\n+locks\r\n*2\r\n" +
+	"%3\r\n+name\r\n+a\r\n+token\r\n:7\r\n+previous\r\n+\r\n" + "%3\r\n+name\r\n+b\r\n+token\r\n:8\r\n+previous\r\n+exited 1\r\n"
+
+// What is taken together is given back together, and lost as soon as a part of it is.
+func TestLockSet(t *testing.T) {
+	c, s := newFake(t).client()
+	f := lock(context.Background(), c, "a", ipc.And("b"))
+	s.expectAcquire("a", "AND", "b", "ASYNC")
+	s.say(":1\r\n" + done("1", set78))
+	l := f.ok(t)
+	if l.Token != 7 || len(l.Others) != 1 || l.Others[0] != (ipc.Hold{Name: "b", Token: 8, Previous: "exited 1"}) {
+		t.Errorf("%+v", l)
+	}
+	s.say(">5\r\n+lock.lost\r\n+b\r\n:9\r\n+broken\r\n+\r\n") // the hold of somebody else
+	synchronise(t, c, s)
+	if l.Err() != nil {
+		t.Error(l.Err())
+	}
+	s.say(">5\r\n+lock.lost\r\n+b\r\n:8\r\n+broken\r\n+pid 12 (uid 0): stuck\r\n")
+	wait(t, l.Lost())
+	var lost *ipc.LostError
+	if !errors.As(l.Err(), &lost) || *lost != (ipc.LostError{Name: "b", How: "broken", By: "pid 12 (uid 0): stuck"}) {
+		t.Error(l.Err())
+	}
+	unlock := start(func() (struct{}, error) { return struct{}{}, l.GiveBack(context.Background()) })
+	s.expect("LOCK.RELEASE", "a", "7", "UNTOLD")
+	s.expect("LOCK.RELEASE", "b", "8", "UNTOLD")
+	s.say("+OK\r\n-NOLOCK b is free\r\n")
+	unlock.fails(t, ipc.ErrNoLock)
+}
+
+func TestLockLease(t *testing.T) {
+	c, s := newFake(t).client()
+	f := lock(context.Background(), c, "a", ipc.Lease(time.Minute))
+	s.expectAcquire("a", "LEASE", "60000", "ASYNC")
+	s.say(":1\r\n" + done("1", grant7))
+	l := f.ok(t)
+	s.say(">4\r\n+lock.expiring\r\n+a\r\n:7\r\n:20000\r\n")
+	s.say(">4\r\n+lock.expiring\r\n+a\r\n:7\r\n:10000\r\n")
+	synchronise(t, c, s)
+	if left := <-l.Expiring(); left != 10*time.Second {
+		t.Errorf("%v left", left)
+	}
+	renew := start(func() (struct{}, error) { return struct{}{}, l.Renew(context.Background(), time.Second) })
+	s.expect("LOCK.RENEW", "a", "7", "LEASE", "1000")
+	s.say(":1000\r\n")
+	renew.ok(t)
+	s.say(">5\r\n+lock.lost\r\n+a\r\n:7\r\n+expired\r\n+\r\n")
+	wait(t, l.Lost())
+	if want := `lock "a" is lost: expired`; l.Err().Error() != want {
+		t.Errorf("%q, want %q", l.Err(), want)
+	}
+	downgrade := start(func() (struct{}, error) { return struct{}{}, l.Downgrade(context.Background()) })
+	s.expect("LOCK.DOWNGRADE", "a", "7")
+	s.say("-NOLOCK a is free\r\n")
+	downgrade.fails(t, ipc.ErrNoLock)
 }

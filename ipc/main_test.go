@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"testing"
+	"time"
 
 	"github.com/ipcd/ipcd/internal/server"
 	"go.uber.org/goleak"
@@ -58,6 +59,7 @@ func newDaemon(address string) (*daemon, error) {
 		Limits: server.Limits{
 			Connections: 1000, ConnectionsPerUser: 1000, Input: 1 << 20, Output: 1 << 20, Arguments: 1024,
 			BuffersPerUser: 64 << 20, SubscriptionsPerUser: 1000, PatternsPerUser: 100, LocksPerUser: 10000,
+			Lease: 24 * time.Hour,
 		},
 	})
 	if err != nil {

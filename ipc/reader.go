@@ -16,7 +16,7 @@ type call struct {
 	next   *call       // in the queue
 
 	// LOCK.ACQUIRE. Guarded by Client.mu.
-	lock     string // the name
+	lock     *Lock  // what it is for
 	ticket   string // of the wait; "" before the daemon gave one
 	unwanted bool   // the caller gave up: a grant that comes nevertheless is to be given back
 }
@@ -89,7 +89,7 @@ func (c *Client) reply(v Value) error {
 		<-c.slots
 	}
 	switch {
-	case cl.lock != "" && v.Kind == KindInt:
+	case cl.lock != nil && v.Kind == KindInt:
 		c.queuedLocked(cl, v.Int)
 		return nil
 	case cl.feed != nil:
@@ -116,14 +116,13 @@ func (c *Client) finishLocked(cl *call, v Value) {
 	if refusal := (*Error)(nil); errors.As(err, &refusal) && refusal.Code.Info().Closes {
 		c.reason = refusal
 	}
-	if cl.unwanted && v.Kind == KindMap {
-		c.giveBackLocked(cl, v)
+	if cl.lock != nil && v.Kind == KindMap {
+		cl.lock.heldLocked(v)
+		if cl.unwanted {
+			c.giveBackLocked(cl.lock)
+		}
 	}
 	cl.result <- result{v, err}
-}
-
-func (c *Client) giveBackLocked(cl *call, grant Value) {
-	c.postLocked(newCall(), "LOCK.RELEASE", cl.lock, grant.Get("token").Text())
 }
 
 var errBadPush = &ProtoError{"malformed push"}
@@ -140,6 +139,10 @@ func (c *Client) push(v Value) error {
 		return c.lost(args)
 	case "done":
 		return c.decided(args)
+	case "lock.lost":
+		return c.lockLost(args)
+	case "lock.expiring":
+		return c.lockExpiring(args)
 	}
 	return nil
 }
@@ -191,6 +194,13 @@ func (c *Client) end(err error) {
 			s.end(c.err)
 		}
 	}
-	c.tickets, c.feeds = nil, nil
+	for _, locks := range c.held {
+		for _, l := range locks {
+			if l.bound {
+				l.loseLocked(c.err)
+			}
+		}
+	}
+	c.tickets, c.feeds, c.held = nil, nil, nil
 	close(c.done)
 }

@@ -1,6 +1,9 @@
 package ipc
 
-import "bytes"
+import (
+	"bytes"
+	"strconv"
+)
 
 // Limits bounds what one peer may make a parser hold.
 type Limits struct {
@@ -19,13 +22,20 @@ type ProtoError struct{ Reason string }
 func (e *ProtoError) Error() string { return "protocol error: " + e.Reason }
 
 var (
-	errBadLength   = &ProtoError{"expected a length after '*' or '$'"}
-	errTooManyArgs = &ProtoError{"too many arguments in one command"}
-	errTooLarge    = &ProtoError{"frame larger than the limit"}
-	errNoBulk      = &ProtoError{"expected '$', got something else"}
-	errNoCRLF      = &ProtoError{"expected CR LF after a bulk string"}
-	errQuotes      = &ProtoError{"unbalanced quotes in an inline command"}
+	errBadLength = &ProtoError{"expected a length after '*' or '$'"}
+	errNoBulk    = &ProtoError{"expected '$', got something else"}
+	errNoCRLF    = &ProtoError{"expected CR LF after a bulk string"}
+	errQuotes    = &ProtoError{"unbalanced quotes in an inline command"}
 )
+
+// ErrTooLarge is the error for a frame of more bytes.
+func (l Limits) ErrTooLarge() error {
+	return &ProtoError{"a frame is larger than the limit of " + strconv.Itoa(l.Frame) + " bytes"}
+}
+
+func (l Limits) errTooManyArgs() error {
+	return &ProtoError{"a command has more than the limit of " + strconv.Itoa(l.Words) + " words"}
+}
 
 // A RequestParser cuts a stream of bytes into commands. It knows only bytes: it neither reads nor writes, and keeps no
 // byte of the stream. It does remember how far it got in a frame that was not complete yet, so that a frame which
@@ -62,7 +72,7 @@ func (p *RequestParser) Next(buf []byte, words [][]byte) (w [][]byte, n int, err
 			return words, 0, err
 		}
 		if count > p.Limits.Words {
-			return words, 0, errTooManyArgs
+			return words, 0, p.Limits.errTooManyArgs()
 		}
 		if count <= 0 {
 			return words, end, nil
@@ -87,7 +97,7 @@ func (p *RequestParser) Next(buf []byte, words [][]byte) (w [][]byte, n int, err
 			return words, 0, errBadLength
 		}
 		if size > p.Limits.Frame-start-2 {
-			return words, 0, errTooLarge
+			return words, 0, p.Limits.ErrTooLarge()
 		}
 		end := start + size
 		if len(buf) < end+2 {
@@ -122,7 +132,7 @@ func (p *RequestParser) Memory() int {
 // incomplete is the error for a frame whose next head is not there though the buffer is as long as a frame may be.
 func (p *RequestParser) incomplete(buf []byte) error {
 	if len(buf) >= p.Limits.Frame {
-		return errTooLarge
+		return p.Limits.ErrTooLarge()
 	}
 	return nil
 }
@@ -186,7 +196,7 @@ func (p *RequestParser) inline(buf []byte, words [][]byte) ([][]byte, int, error
 	end := bytes.IndexByte(buf[p.pos:], '\n')
 	if end < 0 {
 		if len(buf) > p.Limits.Frame {
-			return words, 0, errTooLarge
+			return words, 0, p.Limits.ErrTooLarge()
 		}
 		p.pos = len(buf)
 		return words, 0, nil
@@ -194,7 +204,7 @@ func (p *RequestParser) inline(buf []byte, words [][]byte) ([][]byte, int, error
 	end += p.pos
 	p.pos = 0
 	if end > p.Limits.Frame {
-		return words, 0, errTooLarge
+		return words, 0, p.Limits.ErrTooLarge()
 	}
 	line := bytes.TrimSuffix(buf[:end], []byte{'\r'})
 	for {
@@ -203,7 +213,7 @@ func (p *RequestParser) inline(buf []byte, words [][]byte) ([][]byte, int, error
 			return words, end + 1, nil
 		}
 		if len(words) == p.Limits.Words {
-			return words, 0, errTooManyArgs
+			return words, 0, p.Limits.errTooManyArgs()
 		}
 		if stop := bytes.IndexAny(line, " \t\r\"'"); stop < 0 || stop > 0 && line[stop] != '"' && line[stop] != '\'' {
 			if stop < 0 { // the common case: no quotes, no copy

@@ -74,9 +74,9 @@ func TestRequest(t *testing.T) {
 		{in: "", want: nil},
 
 		{in: "*4\r\n$1\r\na\r\n$1\r\nb\r\n$1\r\nc\r\n$1\r\nd\r\n", want: [][]string{{"a", "b", "c", "d"}}},
-		{in: "*5\r\n", err: "too many arguments"},
+		{in: "*5\r\n", err: "more than the limit of"},
 		{in: "a b c d\n", want: [][]string{{"a", "b", "c", "d"}}},
-		{in: "a b c d e\n", err: "too many arguments"},
+		{in: "a b c d e\n", err: "more than the limit of"},
 		{in: "*1\r\n$53\r\n" + strings.Repeat("x", 53) + "\r\n", want: [][]string{{strings.Repeat("x", 53)}}},
 		{in: "*1\r\n$54\r\n", err: "larger than the limit"}, // 4 + 5 + 54 + 2 = 65
 		{in: "*1\r\n$999999999\r\n", err: "larger than the limit"},

@@ -15,11 +15,12 @@ import (
 type socket struct {
 	fd       int
 	deadline time.Time // zero: none
+	files    *[]int    // where descriptors go that come beside what is read; nil: none are taken
 }
 
 func (s *socket) Read(p []byte) (int, error) {
 	for {
-		n, err := unix.Read(s.fd, p)
+		n, err := s.read(p)
 		switch {
 		case err == nil && n == 0:
 			return 0, io.EOF
@@ -33,6 +34,28 @@ func (s *socket) Read(p []byte) (int, error) {
 			return 0, err
 		}
 	}
+}
+
+// mostFiles is how many descriptors the kernel lets a message have (SCM_MAX_FD).
+const mostFiles = 253
+
+// read reads once.
+func (s *socket) read(p []byte) (int, error) {
+	if s.files == nil {
+		return unix.Read(s.fd, p)
+	}
+	rights := make([]byte, unix.CmsgSpace(mostFiles*4))
+	n, size, _, _, err := unix.Recvmsg(s.fd, p, rights, unix.MSG_CMSG_CLOEXEC)
+	if err != nil || size == 0 {
+		return n, err
+	}
+	messages, err := unix.ParseSocketControlMessage(rights[:size])
+	for i := range messages {
+		fds, e := unix.ParseUnixRights(&messages[i])
+		*s.files = append(*s.files, fds...)
+		err = errors.Join(err, e)
+	}
+	return n, err
 }
 
 // send writes all of p, with descriptors beside its first byte.

@@ -175,7 +175,7 @@ func (d *Decoder) bulk(kind Kind, head []byte) (Value, error) {
 		return Value{}, errBadLength
 	}
 	if n > d.left-2 {
-		return Value{}, errTooLarge
+		return Value{}, d.limits.ErrTooLarge()
 	}
 	d.left -= n + 2
 	text, err := d.text(n)
@@ -269,7 +269,7 @@ func (d *Decoder) length(head []byte) (int, error) {
 func (d *Decoder) line() ([]byte, error) {
 	line, err := d.r.ReadSlice('\n')
 	if errors.Is(err, bufio.ErrBufferFull) {
-		return nil, errTooLarge // no line of this protocol is that long
+		return nil, d.limits.ErrTooLarge() // no line of this protocol is that long
 	}
 	if err != nil {
 		if len(line) > 0 {
@@ -278,7 +278,7 @@ func (d *Decoder) line() ([]byte, error) {
 		return nil, err
 	}
 	if d.left -= len(line); d.left < 0 {
-		return nil, errTooLarge
+		return nil, d.limits.ErrTooLarge()
 	}
 	if len(line) < 2 || line[len(line)-2] != '\r' {
 		return nil, errBadValue

@@ -50,30 +50,164 @@ func benchNames(n int) []string {
 	return names
 }
 
-// One process takes one lock and gives it back: free but remembered in between.
+// One process takes one lock and gives it back: free but remembered in between. Then 64 of them in turns.
 func BenchmarkPair(b *testing.B) {
-	m := newBench(b)
-	for b.Loop() {
-		m.ask("backup", 1, lockmgr.Exclusive)
-		m.release("backup", m.Effects()[0].Token)
+	for _, clients := range []int{1, 64} {
+		b.Run(fmt.Sprint(clients), func(b *testing.B) {
+			m := newBench(b)
+			for i := 0; b.Loop(); i++ {
+				m.ask("backup", 1+i%clients, lockmgr.Exclusive)
+				m.release("backup", m.Effects()[0].Token)
+			}
+		})
 	}
 }
 
 // The same with so many locks that each is forgotten before its next turn, while as many others are held.
 func BenchmarkPairMany(b *testing.B) {
-	m := newBench(b)
-	names := benchNames(20_000)
-	held, names := names[:10_000], names[10_000:]
-	for i, name := range held {
-		m.ask(name, 2+i, lockmgr.Exclusive)
+	for _, clients := range []int{1, 64} {
+		b.Run(fmt.Sprint(clients), func(b *testing.B) {
+			m := newBench(b)
+			names := benchNames(20_000)
+			held, names := names[:10_000], names[10_000:]
+			for i, name := range held {
+				m.ask(name, 100+i, lockmgr.Exclusive)
+			}
+			m.Effects()
+			for i := 0; b.Loop(); i++ {
+				name := names[i%len(names)]
+				m.ask(name, 1+i%clients, lockmgr.Exclusive)
+				m.release(name, m.Effects()[0].Token)
+			}
+		})
 	}
-	m.Effects()
-	i := 0
+}
+
+// One process takes several locks at once and gives them back.
+func BenchmarkSet(b *testing.B) {
+	for _, size := range []int{1, 2, 8, 32} {
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			m := newBench(b)
+			r := benchRequest("", 1, lockmgr.Exclusive)
+			r.Set = benchNames(size)
+			r.Name = r.Set[0]
+			var tokens []lockmgr.Token
+			for b.Loop() {
+				if _, err := m.Acquire(lockmgr.Time{}, r); err != nil {
+					b.Fatal(err)
+				}
+				tokens = tokens[:0]
+				for _, e := range m.Effects() {
+					tokens = append(tokens, e.Token)
+				}
+				for i, t := range tokens {
+					m.release(r.Set[i], t)
+				}
+			}
+		})
+	}
+}
+
+// A process that shows the token of a hold joins it and leaves.
+func BenchmarkJoin(b *testing.B) {
+	m := newBench(b)
+	m.ask("backup", 1, lockmgr.Exclusive)
+	r := benchRequest("backup", 2, lockmgr.Exclusive)
+	r.Shown = []lockmgr.Shown{{Name: "backup", Token: m.Effects()[0].Token}}
 	for b.Loop() {
-		name := names[i%len(names)]
-		i++
-		m.ask(name, 1, lockmgr.Exclusive)
-		m.release(name, m.Effects()[0].Token)
+		if _, err := m.Acquire(lockmgr.Time{}, r); err != nil {
+			b.Fatal(err)
+		}
+		if err := m.Leave(lockmgr.Time{}, "backup", r.Shown[0].Token, r.Owner.Process); err != nil {
+			b.Fatal(err)
+		}
+		m.Effects()
+	}
+}
+
+// What it costs to see that a wait is a deadlock, or none: for one who holds what somebody waits for, before a chain of
+// others of whom each holds what the one before him waits for, and before a queue.
+func BenchmarkDeadlock(b *testing.B) {
+	for _, length := range []int{1, 100, 1000} {
+		for _, shape := range []string{"cycle", "chain", "queue"} {
+			b.Run(fmt.Sprint(shape, "/", length), func(b *testing.B) {
+				m := newBench(b)
+				m.ask("mine", 1, lockmgr.Exclusive)
+				if shape != "cycle" {
+					m.ask("mine", 2+length, lockmgr.Exclusive)
+				}
+				for pid := 2; pid < 2+length; pid++ {
+					lock, next := "0", "0"
+					if shape != "queue" {
+						lock, next = fmt.Sprint(pid-2), fmt.Sprint(pid-3)
+					}
+					m.ask(lock, pid, lockmgr.Exclusive)
+					switch {
+					case pid > 2 && shape != "queue":
+						m.ask(next, pid, lockmgr.Exclusive)
+					case pid == 2 && shape == "cycle":
+						m.ask("mine", pid, lockmgr.Exclusive)
+					}
+				}
+				m.Effects()
+				name := "0"
+				if shape != "queue" {
+					name = fmt.Sprint(length - 1)
+				}
+				r := benchRequest(name, 1, lockmgr.Exclusive)
+				for b.Loop() {
+					id, err := m.Acquire(lockmgr.Time{}, r)
+					if (err != nil) != (shape == "cycle") {
+						b.Fatal(err)
+					}
+					m.Cancel(lockmgr.Time{}, id)
+					m.Effects()
+				}
+			})
+		}
+	}
+}
+
+// The same where each of many holds is kept by many waits. The last is as much as one user may have.
+func BenchmarkDeadlockTangle(b *testing.B) {
+	for _, n := range []int{10, 100, 2500} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			m := newBench(b)
+			tangle(b, m.Manager, n)
+			for b.Loop() {
+				id, err := m.Acquire(lockmgr.Time{}, benchRequest("wanted", 1, lockmgr.Exclusive))
+				if (err == nil) != (n > 1000) {
+					b.Fatal(err)
+				}
+				m.Cancel(lockmgr.Time{}, id)
+				m.Effects()
+			}
+		})
+	}
+}
+
+// One more joins a queue and gives up: a process that holds what nobody else wants, and says whom it descends from.
+func BenchmarkWait(b *testing.B) {
+	for _, waiters := range []int{1, 100, 10_000} {
+		b.Run(fmt.Sprint(waiters), func(b *testing.B) {
+			m := newBench(b)
+			m.ask("mine", 1, lockmgr.Exclusive)
+			for pid := range waiters + 1 {
+				m.ask("backup", 100+pid, lockmgr.Exclusive)
+			}
+			m.Effects()
+			r := benchRequest("backup", 1, lockmgr.Exclusive)
+			for pid := range 8 {
+				r.Ancestors = append(r.Ancestors, lockmgr.Process{PID: 2 + pid, Start: 98765})
+			}
+			for b.Loop() {
+				id, err := m.Acquire(lockmgr.Time{}, r)
+				if err != nil || !m.Cancel(lockmgr.Time{}, id) {
+					b.Fatal("was not queued and cancelled: ", err)
+				}
+				m.Effects()
+			}
+		})
 	}
 }
 

@@ -25,7 +25,8 @@ func (m *Manager) Check() error {
 	}
 	has := tally{
 		claims: len(m.claims), waits: len(m.waits), deadlines: len(m.deadlines), starving: m.starving.len,
-		ofProcesses: size(m.processes), ofConns: size(m.conns), free: size(m.remembered), touched: len(m.touched),
+		waiting: size(m.waiting), holding: size(m.holding), ofConns: size(m.conns), free: size(m.remembered),
+		touched: len(m.touched),
 	}
 	if has != n {
 		return fmt.Errorf("the locks have %+v, the indexes %+v", n, has)
@@ -36,17 +37,22 @@ func (m *Manager) Check() error {
 // A tally counts what there is on all locks, and what there should be in the indexes. Together with every element of
 // an index being in its place, equal numbers mean that each index is complete.
 type tally struct {
-	claims, waits, deadlines, starving, ofProcesses, ofConns, free, touched int
+	claims, waits, deadlines, starving, waiting, holding, ofConns, free, touched int
 }
 
-func (n *tally) add(c *claim) {
+func (m *Manager) tally(c *claim, n *tally) {
 	n.claims++
-	n.ofProcesses++
 	if onConn(c) {
 		n.ofConns++
 	}
-	if c.Token == 0 {
-		n.waits++
+	switch {
+	case c.hold == nil:
+		n.waiting++
+		if m.waits[c.ID] == c {
+			n.waits++
+		}
+	case onProcess(c):
+		n.holding++
 	}
 	if c.deadline != never {
 		n.deadlines++
@@ -54,20 +60,26 @@ func (n *tally) add(c *claim) {
 }
 
 // onConn reports whether a claim ends with its connection.
-func onConn(c *claim) bool { return c.Token == 0 || c.Bind == ToConnection }
+func onConn(c *claim) bool { return c.hold == nil || c.Bind == ToConnection }
+
+// onProcess reports whether a hold ends with its owner's process.
+func onProcess(c *claim) bool { return c.Bind == ToConnection || c.Bind == ToProcess }
 
 func (m *Manager) checkLock(l *lock, n *tally) error {
 	if l.touched {
 		return errors.New("is touched between steps")
 	}
-	if l.free() {
+	if l.free() != l.idle {
+		return fmt.Errorf("idle is %v", l.idle)
+	}
+	if l.idle {
 		if l.previous == nil {
 			return errors.New("is free, and there is nothing to remember")
 		}
 		n.free++
 	}
-	if l.abandoned != nil && (!l.abandoned.Abandoned() || l.previous == nil) {
-		return fmt.Errorf("the abandoned end %+v is none, or none is known", l.abandoned)
+	if l.abandoned != nil && !l.abandoned.Abandoned() {
+		return fmt.Errorf("the abandoned end %+v is none", l.abandoned)
 	}
 	if err := m.checkHolders(l, n); err != nil {
 		return err
@@ -75,9 +87,9 @@ func (m *Manager) checkLock(l *lock, n *tally) error {
 	if err := m.checkQueue(l, n); err != nil {
 		return fmt.Errorf("queue: %w", err)
 	}
-	grantable := l.queue.len > 0 && l.admits(l.queue.first.Mode)
+	grantable := l.queue.len > 0 && m.grantable(l.queue.first)
 	switch {
-	case grantable && m.last < m.mark:
+	case grantable && m.tokensFor(l.queue.first):
 		return fmt.Errorf("request %d could be granted, and waits", l.queue.first.ID)
 	case grantable != l.starving:
 		return fmt.Errorf("starving is %v", l.starving)
@@ -89,30 +101,42 @@ func (m *Manager) checkLock(l *lock, n *tally) error {
 
 func (m *Manager) checkHolders(l *lock, n *tally) error {
 	var before Token
-	for _, c := range l.holders {
+	used := 0
+	for _, h := range l.holds {
 		switch {
-		case len(l.holders) > 1 && c.Mode != Shared:
-			return fmt.Errorf("token %d is exclusive, and there are %d holders", c.Token, len(l.holders))
-		case c.Token <= before || c.Token > m.last:
-			return fmt.Errorf("token %d comes after %d, and the last was %d", c.Token, before, m.last)
-		case c.lock != l || !m.known(c):
-			return fmt.Errorf("token %d is not a claim on it", c.Token)
-		case c.deadline != never:
-			return fmt.Errorf("token %d has a deadline", c.Token)
+		case h.mode != l.holds[0].mode:
+			return fmt.Errorf("token %d is %s, and the one before it is not", h.token, h.mode)
+		case h.token <= before || h.token > m.last:
+			return fmt.Errorf("token %d comes after %d, and the last was %d", h.token, before, m.last)
+		case h.members.len == 0:
+			return fmt.Errorf("token %d is held by nobody", h.token)
 		}
-		before = c.Token
-		n.add(c)
+		before = h.token
+		used += h.units
+		err := checkList(h.members, inLine, func(c *claim) bool {
+			m.tally(c, n)
+			return c.hold == h && c.lock == l && c.Token == h.token && c.Mode == h.mode && c.Units == h.units &&
+				c.Entries > 0 && m.known(c)
+		})
+		if err != nil {
+			return fmt.Errorf("token %d: %w", h.token, err)
+		}
+	}
+	if used != l.used || used > l.limit {
+		return fmt.Errorf("%d units are used, and counted are %d of %d", used, l.used, l.limit)
 	}
 	return nil
 }
 
 func (m *Manager) checkQueue(l *lock, n *tally) error {
 	var before RequestID
-	return checkList(l.queue, inQueue, func(c *claim) bool {
+	return checkList(l.queue, inLine, func(c *claim) bool {
 		inOrder := before < c.ID
 		before = c.ID
-		n.add(c)
-		return inOrder && c.lock == l && c.Token == 0 && m.known(c) && m.waits[c.ID] == c
+		m.tally(c, n)
+		first := m.waits[c.ID]
+		return inOrder && c.lock == l && c.hold == nil && c.Token == 0 && m.known(c) && first != nil && first.ID == c.ID &&
+			(c.Mode == Shared || c.Units >= 1 && c.Units <= l.limit)
 	})
 }
 
@@ -123,14 +147,20 @@ func (m *Manager) known(c *claim) bool {
 
 func (m *Manager) checkLists() error {
 	err := errors.Join(
-		checkIndex("process", m.processes, ofProcess, func(p Process, c *claim) bool {
-			return c.Owner.Process == p && m.known(c)
+		checkIndex("waiting process", m.waiting, ofProcess, func(p Process, c *claim) bool {
+			return c.Owner.Process == p && c.hold == nil && m.known(c)
+		}),
+		checkIndex("holding process", m.holding, ofProcess, func(p Process, c *claim) bool {
+			return c.Owner.Process == p && c.hold != nil && onProcess(c) && m.known(c)
 		}),
 		checkIndex("connection", m.conns, ofConn, func(id ConnID, c *claim) bool {
 			return c.Conn == id && onConn(c) && m.known(c)
 		}),
+		checkIndex("shown hold", m.acting, forHold, func(h *hold, a *acting) bool {
+			return a.hold == h && a.claim.hold == nil && m.known(a.claim)
+		}),
 		checkIndex("remembered for uid", m.remembered, among, func(uid uint32, l *lock) bool {
-			return l.free() && l.previous.UID == uid && m.locks[l.name] == l
+			return l.idle && l.previous.UID == uid && m.locks[l.name] == l
 		}),
 		checkList(m.starving, among, func(l *lock) bool { return l.starving && m.locks[l.name] == l }),
 	)
@@ -177,8 +207,8 @@ func checkList[T any](l list[T], via func(*T) *link[T], belongs func(*T) bool) e
 func (m *Manager) checkDeadlines() error {
 	for i, c := range m.deadlines {
 		switch {
-		case c.heapAt != i || m.waits[c.ID] != c:
-			return fmt.Errorf("deadline %d is of request %d, which does not wait there", i, c.ID)
+		case c.heapAt != i || c.hold == nil && m.waits[c.ID] != c || c.hold != nil && c.Expires == 0:
+			return fmt.Errorf("deadline %d is of request %d, which has none there", i, c.ID)
 		case m.deadlines.Less(i, max(i-1, 0)/2):
 			return fmt.Errorf("deadline %d is before the one above it", i)
 		}

@@ -10,26 +10,38 @@ func TestCheckFinds(t *testing.T) {
 	process := Process{PID: 1}
 	owner := Owner{Process: process}
 	for name, spoil := range map[string]func(*Manager){
-		"holders that are not compatible": func(m *Manager) { m.locks["crowd"].holders[0].Mode = Exclusive },
+		"holders that are not compatible": func(m *Manager) { m.locks["crowd"].holds[0].mode = Exclusive },
 		"tokens out of order": func(m *Manager) {
-			h := m.locks["crowd"].holders
+			h := m.locks["crowd"].holds
 			h[0], h[1] = h[1], h[0]
 		},
 		"a token above the last":         func(m *Manager) { m.last, m.mark = 1, 1 },
-		"a holder with a deadline":       func(m *Manager) { m.locks["crowd"].holders[0].deadline = 5 },
-		"a holder of another lock":       func(m *Manager) { m.locks["crowd"].holders[0].lock = m.locks["free"] },
+		"a holder with a deadline":       func(m *Manager) { m.locks["crowd"].holds[0].members.first.deadline = 5 },
+		"a holder of another lock":       func(m *Manager) { m.locks["crowd"].holds[0].members.first.lock = m.locks["free"] },
 		"a wait for nothing":             func(m *Manager) { m.mark++ },
 		"a lock that starves unseen":     func(m *Manager) { m.locks["starving"].starving = false },
 		"starvation that is not listed":  func(m *Manager) { m.starving = list[lock]{} },
 		"a queue out of order":           func(m *Manager) { m.locks["crowd"].queue.first.ID = 99 },
-		"a queue linked one way":         func(m *Manager) { m.locks["crowd"].queue.last.queueLink.prev = nil },
+		"a queue linked one way":         func(m *Manager) { m.locks["crowd"].queue.last.lineLink.prev = nil },
 		"a queue that counts wrong":      func(m *Manager) { m.locks["crowd"].queue.len++ },
 		"a wait with a token":            func(m *Manager) { m.locks["crowd"].queue.last.Token = 2 },
 		"a claim that has no owner":      func(m *Manager) { delete(m.claims, claimKey{m.locks["crowd"], owner}) },
 		"an owner of nothing":            func(m *Manager) { m.claims[claimKey{nil, Owner{}}] = &claim{} },
-		"a claim that has no process":    func(m *Manager) { delete(m.processes, process) },
-		"a claim of another process":     func(m *Manager) { m.processes[Process{PID: 9}] = m.processes[process] },
-		"a process without claims":       func(m *Manager) { m.processes[Process{PID: 9}] = list[claim]{} },
+		"a hold that has no process":     func(m *Manager) { delete(m.holding, process) },
+		"a hold of another process":      func(m *Manager) { m.holding[Process{PID: 9}] = m.holding[process] },
+		"a process without holds":        func(m *Manager) { m.holding[Process{PID: 9}] = list[claim]{} },
+		"a wait that has no process":     func(m *Manager) { delete(m.waiting, Process{PID: 3}) },
+		"a wait of another process":      func(m *Manager) { m.waiting[Process{PID: 9}] = m.waiting[Process{PID: 3}] },
+		"a hold among the waits":         func(m *Manager) { m.waiting[process] = m.holding[process] },
+		"a hold without members":         func(m *Manager) { m.locks["crowd"].holds[0].members = list[claim]{} },
+		"a member that knows no token":   func(m *Manager) { m.locks["crowd"].holds[0].members.first.Token = 9 },
+		"a member with other units":      func(m *Manager) { m.locks["units"].holds[0].members.last.Units = 1 },
+		"a member without entries":       func(m *Manager) { m.locks["units"].holds[0].members.last.Entries = 0 },
+		"units that are not counted":     func(m *Manager) { m.locks["units"].used-- },
+		"more units than there are":      func(m *Manager) { m.locks["units"].limit = 1 },
+		"a wait for more than there are": func(m *Manager) { m.locks["crowd"].queue.first.Units = 2 },
+		"a token shown by nobody":        func(m *Manager) { m.acting.push(nil, &acting{claim: &claim{}}, forHold) },
+		"a lease that is not watched":    func(m *Manager) { m.locks["units"].holds[0].members.first.Expires = 0 },
 		"a claim that has no connection": func(m *Manager) { delete(m.conns, 1) },
 		"a claim of another connection":  func(m *Manager) { m.conns[9] = m.conns[1] },
 		"a wait that cannot be found":    func(m *Manager) { delete(m.waits, m.locks["crowd"].queue.last.ID) },
@@ -61,7 +73,7 @@ func TestCheckFinds(t *testing.T) {
 
 // inOrder has a free lock, one with holders and waiters, and one that waits for tokens.
 func inOrder(t *testing.T) *Manager {
-	m := New(0, 3)
+	m := New(0, 4)
 	acquire := func(name string, pid int, mode Mode, wait time.Duration) {
 		t.Helper()
 		_, err := m.Acquire(Time{}, Request{
@@ -78,6 +90,13 @@ func inOrder(t *testing.T) *Manager {
 	acquire("crowd", 2, Shared, Forever)
 	acquire("crowd", 3, Exclusive, 5)
 	acquire("crowd", 4, Shared, 6)
+	_, err := m.Acquire(Time{}, Request{Name: "units", Units: 2, Limit: 3, Lease: 9, Owner: Owner{Process: Process{PID: 6}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.Acquire(Time{}, Request{Name: "units", Join: 4, Owner: Owner{Process: Process{PID: 7}}}); err != nil {
+		t.Fatal(err)
+	}
 	acquire("starving", 5, Exclusive, Forever)
 	return m
 }
@@ -108,13 +127,13 @@ func TestNothingIsLeft(t *testing.T) {
 		if err := m.Check(); err != nil {
 			t.Fatal(err)
 		}
-		left := len(m.claims) + len(m.processes) + len(m.waits) + len(m.conns) + len(m.deadlines) + m.starving.len
+		left := len(m.claims) + len(m.waiting) + len(m.holding) + len(m.waits) + len(m.conns) + len(m.deadlines) + m.starving.len
 		if left != 0 {
 			t.Errorf("mark %d: %d entries are left of claims", mark, left)
 		}
 		for name, l := range m.locks {
-			if cap(l.holders) > keepHolders {
-				t.Errorf("lock %q has room for %d holders, and none", name, cap(l.holders))
+			if cap(l.holds) > keepHolds {
+				t.Errorf("lock %q has room for %d holders, and none", name, cap(l.holds))
 			}
 		}
 		if locks := len(m.locks); mark == 0 && locks != 0 || mark != 0 && locks != 7 {

@@ -16,27 +16,59 @@ func (m *Manager) Dump(w io.Writer) error {
 }
 
 func appendView(b []byte, v View) []byte {
-	b = fmt.Appendf(b, "lock %q\n", v.Name)
+	b = fmt.Appendf(b, "lock %q", v.Name)
+	if v.Limit > 1 {
+		b = fmt.Appendf(b, ", %d of %d", v.Used, v.Limit)
+	}
+	b = append(b, '\n')
 	for _, c := range v.Holders {
-		b = fmt.Appendf(b, "  held with token %d by #%d: %s, %s", c.Token, c.ID, c.Mode, c.Owner)
+		verb := "held"
+		if c.Joined {
+			verb = "joined"
+		}
+		b = fmt.Appendf(b, "  %s with token %d by #%d: ", verb, c.Token, c.ID)
+		b = appendWhat(b, c, v.Limit)
 		if c.Bind == ToConnection {
 			b = fmt.Appendf(b, ", connection %d", c.Conn)
 		}
-		b = appendInfo(fmt.Appendf(b, ", since %s", c.Since.Boot), c.Info)
-	}
-	for i, c := range v.Waiters {
-		b = fmt.Appendf(b, "  %d. waits #%d: %s, %s, connection %d", i+1, c.ID, c.Mode, c.Owner, c.Conn)
-		if c.Bind == ToProcess {
-			b = append(b, ", for the process"...)
+		if c.Entries > 1 {
+			b = fmt.Appendf(b, ", %d entries", c.Entries)
 		}
 		b = fmt.Appendf(b, ", since %s", c.Since.Boot)
-		if end := deadline(c.Since, c.Wait); end != never {
+		if c.Expires > 0 {
+			b = fmt.Appendf(b, ", until %s", c.Expires)
+		}
+		b = appendInfo(b, c.Info)
+	}
+	for i, c := range v.Waiters {
+		b = fmt.Appendf(b, "  %d. waits #%d: ", i+1, c.ID)
+		b = appendWhat(b, c, v.Limit)
+		b = fmt.Appendf(b, ", connection %d", c.Conn)
+		if c.Bind != ToConnection {
+			b = fmt.Appendf(b, ", bound to %s", c.Bind)
+		}
+		if c.Set != nil {
+			b = fmt.Appendf(b, ", together %q", c.Set)
+		}
+		for _, s := range c.Shown {
+			b = fmt.Appendf(b, ", for %q %d", s.Name, s.Token)
+		}
+		b = fmt.Appendf(b, ", since %s", c.Since.Boot)
+		if end := waitEnds(c.Since, c.Wait); end != never {
 			b = fmt.Appendf(b, ", until %s", end)
 		}
 		b = appendInfo(b, c.Info)
 	}
 	b = appendEnd(b, "previous", v.Previous)
 	return appendEnd(b, "abandoned, nobody told", v.Abandoned)
+}
+
+// appendWhat says what a claim is for, and whose.
+func appendWhat(b []byte, c Claim, limit int) []byte {
+	if c.Mode == Exclusive && c.Units < limit {
+		return fmt.Appendf(b, "%d units, %s", c.Units, c.Owner)
+	}
+	return fmt.Appendf(b, "%s, %s", c.Mode, c.Owner)
 }
 
 func appendInfo(b []byte, i Info) []byte {
@@ -54,6 +86,9 @@ func appendEnd(b []byte, what string, e *End) []byte {
 	if e == nil {
 		return b
 	}
-	b = fmt.Appendf(b, "  %s: token %d, %s, %s at %s", what, e.Token, e.Owner, e, e.At.Boot)
-	return appendInfo(b, e.Info)
+	b = fmt.Appendf(b, "  %s: token %d, %s, %s", what, e.Token, e.Owner, e)
+	if e.By != nil {
+		b = fmt.Appendf(b, " by process %d", e.By.Process.PID)
+	}
+	return appendInfo(fmt.Appendf(b, " at %s", e.At.Boot), e.Info)
 }

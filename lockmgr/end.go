@@ -12,9 +12,11 @@ const (
 	Exited                  // the process exited without releasing; Status is its exit status
 	Killed                  // a signal killed the process; Status is the signal
 	Disconnected            // the connection ended, the process did not
+	Expired                 // its lease was over
+	Broken                  // somebody took it away: By says who
 )
 
-var hows = [...]string{"unknown", "released", "exited", "killed", "disconnected"}
+var hows = [...]string{"unknown", "released", "exited", "killed", "disconnected", "expired", "broken"}
 
 func (h How) String() string {
 	if int(h) < len(hows) {
@@ -31,11 +33,21 @@ type End struct {
 	How    How
 	Status int // of Exited and Killed
 	At     Time
+	By     *Party // of Broken
+}
+
+// A Party is who did something to somebody else's hold, and why.
+type Party struct {
+	Process Process
+	Info
 }
 
 // Abandoned reports whether the hold was cut off: its owner did not say goodbye, so what the lock guards may be half
 // done.
 func (e *End) Abandoned() bool { return e.How == Killed || e.How == Disconnected }
+
+// Lost reports whether the hold was taken from an owner who may not know it, and goes on.
+func (e *End) Lost() bool { return e.How == Expired || e.How == Broken }
 
 // String says how: "released", "exited 1", "killed 9". It is "" for nil, which stands for no end that is known of.
 func (e *End) String() string {

@@ -10,39 +10,68 @@ import (
 // for the longest is forgotten first.
 const MaxRemembered = 1024
 
-// keepHolders is how much room for holders a lock keeps when it becomes free.
-const keepHolders = 4
+// keepHolds is how much room for holds a lock keeps when it becomes free.
+const keepHolds = 4
 
-// A claim is the record behind a [Claim]: an element of its lock's queue, later of its holders.
+// A claim is the record behind a [Claim]: an element of its lock's queue, later of a hold's members.
 type claim struct {
 	Claim
 	lock     *lock
-	deadline time.Duration // never, unless it waits and for so long only
+	hold     *hold         // that it is a member of; nil while it waits
+	deadline time.Duration // when Expire has to look at it: a wait that ends, a lease; else never
 	heapAt   int           // where it is in Manager.deadlines; means nothing without a deadline
 
-	queueLink, connLink, processLink link[claim]
+	begun hold // the hold that it began, so that a grant allocates nothing
+
+	acting *acting // for the first of the holds whose tokens it shows while it waits
+
+	lineLink, connLink, processLink link[claim]
 }
 
-func inQueue(c *claim) *link[claim]   { return &c.queueLink }
+func inLine(c *claim) *link[claim]    { return &c.lineLink } // of a queue, or of the members of a hold
 func ofConn(c *claim) *link[claim]    { return &c.connLink }
 func ofProcess(c *claim) *link[claim] { return &c.processLink }
+
+// A hold is what a grant gives: some of a lock, for as long as it has members.
+type hold struct {
+	token     Token
+	mode      Mode
+	givenBack bool // when it ends, what was told of with it goes to the next one
+	units     int
+	members   list[claim] // Invariant: at least one, who share the token, in the order of joining
+}
+
+// An acting is a wait that acts for a hold, as it shows its token: the hold does not end before the wait does.
+type acting struct {
+	claim *claim
+	hold  *hold
+	next  *acting // of the same claim
+	link  link[acting]
+}
+
+func forHold(a *acting) *link[acting] { return &a.link }
 
 // A lock is a name that is held, waited for or remembered.
 type lock struct {
 	name string
 
-	// Invariant: one claim, or shared ones only. Invariant: in order of grant, which is that of tokens.
-	holders []*claim
+	// Invariant: at least 1, the same for as long as the lock is in use.
+	limit int
+
+	// Invariant: shared ones only, or exclusive ones whose units are used, at most limit. In order of tokens.
+	holds []*hold
+	used  int
 
 	// Invariant: in order of asking, which is that of IDs. Invariant: the first cannot be granted, or starving is set.
 	queue list[claim]
 
-	// Invariant: previous is not nil if abandoned is not. Both are nil only until the first hold ended.
+	// Invariant: previous is nil only until the first hold ended.
 	previous  *End // the latest
 	abandoned *End // the latest abandoned one, until a holder is told
 
-	touched  bool // in Manager.touched
+	touched  bool // in Manager.touched, and not seen to yet
 	starving bool // in Manager.starving: all that the head of the queue lacks is a token
+	idle     bool // free, and remembered or forgotten
 
 	// Invariant: a lock is in at most one such list: Manager.starving if starving is set, the list of previous.UID in
 	// Manager.remembered if it is free, else none.
@@ -51,35 +80,69 @@ type lock struct {
 
 func among(l *lock) *link[lock] { return &l.link }
 
-func (l *lock) free() bool { return len(l.holders) == 0 && l.queue.len == 0 }
+func (l *lock) free() bool { return len(l.holds) == 0 && l.queue.len == 0 }
 
-// admits reports whether a claim of this mode is compatible with the holders.
-func (l *lock) admits(m Mode) bool {
-	return len(l.holders) == 0 || m == Shared && l.holders[0].Mode == Shared
+func (l *lock) shared() bool { return len(l.holds) > 0 && l.holds[0].mode == Shared }
+
+// admits reports whether a claim is compatible with the holds.
+func (l *lock) admits(m Mode, units int) bool {
+	switch {
+	case len(l.holds) == 0:
+		return true
+	case m == Shared || l.shared():
+		return m == Shared && l.shared()
+	}
+	return l.used+units <= l.limit
 }
 
-// find gives the place of a token among the holders.
+// units is how many of the lock's units a request takes.
+func (l *lock) units(m Mode, units int) int {
+	switch {
+	case m == Shared:
+		return 0
+	case units == 0:
+		return l.limit
+	}
+	return units
+}
+
+// find gives the place of a token among the holds.
 func (l *lock) find(t Token) (int, bool) {
-	return slices.BinarySearchFunc(l.holders, t, func(c *claim, t Token) int { return cmp.Compare(c.Token, t) })
+	return slices.BinarySearchFunc(l.holds, t, func(h *hold, t Token) int { return cmp.Compare(h.token, t) })
 }
 
-// open gives the lock of that name for a claim to be put on.
-func (m *Manager) open(name string) *lock {
+// held gives the hold that has a token. The errors are [ErrNotHeld] and [ErrStale].
+func (m *Manager) held(name string, t Token) (*hold, error) {
 	l := m.locks[name]
+	if l == nil || len(l.holds) == 0 {
+		return nil, ErrNotHeld
+	}
+	at, ok := l.find(t)
+	if !ok {
+		return nil, ErrStale
+	}
+	return l.holds[at], nil
+}
+
+// open makes a lock ready for a claim to be put on, which is nil if it is not known yet. The limit is for one that is not
+// in use.
+func (m *Manager) open(l *lock, name string, limit int) *lock {
 	switch {
 	case l == nil:
-		l = &lock{name: name}
+		l = &lock{name: name, limit: limit}
 		m.locks[name] = l
-	case l.free():
+	case l.idle:
 		m.remembered.remove(l.previous.UID, l, among)
+		l.idle, l.limit = false, limit
 	}
 	return l
 }
 
 // close remembers a lock that became free, or forgets it if there is nothing to remember.
 func (m *Manager) close(l *lock) {
-	if cap(l.holders) > keepHolders {
-		l.holders = nil
+	l.idle = true
+	if cap(l.holds) > keepHolds {
+		l.holds = nil
 	}
 	if l.previous == nil {
 		delete(m.locks, l.name)
@@ -104,10 +167,19 @@ func (m *Manager) touch(l *lock) {
 // settle ends each step that took claims away. It comes after all of them are gone, so that nothing is granted to a
 // claim that ends in the same step.
 func (m *Manager) settle(now Time) {
-	for _, l := range m.touched {
+	for i := 0; i < len(m.touched); i++ { // a set that is granted touches more locks
+		l := m.touched[i]
 		l.touched = false
 		m.grantNext(now, l)
-		if l.free() {
+	}
+	m.closeFree()
+}
+
+// closeFree closes the locks that became free.
+func (m *Manager) closeFree() {
+	for _, l := range m.touched {
+		l.touched = false
+		if l.free() && !l.idle {
 			m.close(l)
 		}
 	}
@@ -116,12 +188,24 @@ func (m *Manager) settle(now Time) {
 
 // grantNext grants the lock to the head of its queue for as long as that is possible.
 func (m *Manager) grantNext(now Time, l *lock) {
-	for l.queue.len > 0 && l.admits(l.queue.first.Mode) && m.last < m.mark {
-		c := l.queue.first
-		m.leaveQueue(c)
-		m.grant(now, c)
+	for l.queue.len > 0 && m.grantable(l.queue.first) && m.tokensFor(l.queue.first) {
+		m.grantHead(now, l.queue.first)
 	}
-	starving := l.queue.len > 0 && l.admits(l.queue.first.Mode)
+	m.findStarving(l)
+}
+
+// findStarving sets starving for a lock and, if it is, for those whose queues the same request heads.
+func (m *Manager) findStarving(l *lock) {
+	if l.queue.len == 0 || !m.grantable(l.queue.first) {
+		m.starve(l, false)
+		return
+	}
+	for c := range m.waitingParts(l.queue.first) {
+		m.starve(c.lock, true)
+	}
+}
+
+func (m *Manager) starve(l *lock, starving bool) {
 	switch {
 	case starving && !l.starving:
 		m.starving.push(l, among)
@@ -131,70 +215,152 @@ func (m *Manager) grantNext(now Time, l *lock) {
 	l.starving = starving
 }
 
-// grant makes the claim a hold.
-func (m *Manager) grant(now Time, c *claim) {
-	l := c.lock
-	m.last = m.nextToken(now)
-	c.Token, c.Since, c.deadline = m.last, now, never
-	if c.Bind == ToProcess {
-		m.conns.remove(c.Conn, c, ofConn)
+// grantable reports whether a claim, and all that was asked for together with it, is at the head of its queue and
+// compatible.
+func (m *Manager) grantable(c *claim) bool {
+	for part := range m.waitingParts(c) {
+		if part.lock.queue.first != part || !part.lock.admits(part.Mode, part.Units) {
+			return false
+		}
 	}
-	l.holders = append(l.holders, c)
-	m.emit(Effect{Kind: Acquired, Claim: c.Claim, Previous: l.previous, Abandoned: l.abandoned})
+	return true
+}
+
+// tokensFor reports whether there is a token for each claim that would be granted with this one.
+func (m *Manager) tokensFor(c *claim) bool {
+	need := 1
+	if c.Set != nil {
+		need = 0
+		for range m.waitingParts(c) {
+			need++
+		}
+	}
+	return m.tokensLeft() >= need
+}
+
+// tokensLeft is how many tokens may be given, before more are reserved.
+func (m *Manager) tokensLeft() int {
+	if m.last >= m.mark {
+		return 0
+	}
+	return int(m.mark - m.last)
+}
+
+// grantHead grants what is at the head of its queues.
+func (m *Manager) grantHead(now Time, head *claim) {
+	if head.Set == nil {
+		m.leaveQueue(head)
+		m.grant(now, head, 0)
+		return
+	}
+	parts := slices.Collect(m.waitingParts(head))
+	m.leaveQueue(parts...)
+	for i, c := range parts {
+		m.grant(now, c, Token(len(parts)-1-i))
+		m.touch(c.lock)
+	}
+}
+
+// grant makes the claim a hold. So many tokens will be needed for what was asked together with it.
+func (m *Manager) grant(now Time, c *claim, more Token) {
+	c.Since = now
+	if c.Lease > 0 {
+		c.Expires = leaseEnds(now, c.Lease)
+	}
+	l := c.lock
+	c.Told = l.abandoned
+	m.begin(c, m.nextToken(now, more))
+	e := m.emit(Acquired, c)
+	e.Answers, e.Previous, e.Abandoned = c.ID, l.previous, l.abandoned
 	l.abandoned = nil
 }
 
-// nextToken may be called if last is below mark.
-func (m *Manager) nextToken(now Time) Token {
-	if clock := Token(max(now.Real, 0)); m.last < clock && clock <= m.mark {
+// nextToken may be called if last is so much below mark.
+func (m *Manager) nextToken(now Time, more Token) Token {
+	if clock := Token(max(now.Real, 0)); m.last < clock && clock+more <= m.mark {
 		return clock
 	}
 	return m.last + 1
 }
 
-// enqueue makes the claim a wait.
-func (m *Manager) enqueue(c *claim) {
-	c.lock.queue.push(c, inQueue)
-	m.waits[c.ID] = c
-	m.deadlines.add(c)
-	m.touch(c.lock)
-	m.emit(Effect{Kind: Waiting, Claim: c.Claim, Place: c.lock.queue.len})
-}
-
-func (m *Manager) leaveQueue(c *claim) {
-	c.lock.queue.remove(c, inQueue)
-	delete(m.waits, c.ID)
-	m.deadlines.remove(c)
-}
-
-// giveUp ends a wait, which of the kind says why.
-func (m *Manager) giveUp(c *claim, kind Kind) {
-	m.leaveQueue(c)
-	m.conns.remove(c.Conn, c, ofConn)
-	m.forget(c)
-	m.emit(Effect{Kind: kind, Claim: c.Claim})
-}
-
-// end ends a hold.
-func (m *Manager) end(now Time, c *claim, how How, status int) {
+// begin makes a claim a hold that has this token, at the time and with the lease that it says.
+func (m *Manager) begin(c *claim, t Token) {
 	l := c.lock
-	at, _ := l.find(c.Token)
-	l.holders = slices.Delete(l.holders, at, at+1)
+	c.begun = hold{token: t, mode: c.Mode, units: c.Units}
+	m.last = max(m.last, t)
+	l.holds = append(l.holds, &c.begun)
+	l.used += c.Units
+	m.enter(c, &c.begun)
+}
+
+// enter makes a claim a member of a hold.
+func (m *Manager) enter(c *claim, h *hold) {
+	c.hold, c.Token, c.Entries = h, h.token, 1
+	c.Mode, c.Units = h.mode, h.units
+	c.Join, c.Shown, c.Ancestors = 0, nil, nil
+	h.members.push(c, inLine)
+	if c.Bind == ToProcess || c.Bind == ToConnection {
+		m.holding.push(c.Owner.Process, c, ofProcess)
+	}
+	if c.Bind == ToConnection {
+		m.conns.push(c.Conn, c, ofConn)
+	}
+	c.deadline = never
+	if c.Expires > 0 {
+		c.deadline = warnAt(c)
+		m.deadlines.add(c)
+	}
+}
+
+// end ends a claim that holds, and the hold with it if it has no other members.
+func (m *Manager) end(now Time, c *claim, how How, status int, by *Party) {
+	l, h := c.lock, c.hold
+	h.members.remove(c, inLine)
+	if c.Bind == ToProcess || c.Bind == ToConnection {
+		m.holding.remove(c.Owner.Process, c, ofProcess)
+	}
 	if c.Bind == ToConnection {
 		m.conns.remove(c.Conn, c, ofConn)
 	}
-	m.forget(c)
-	e := &End{Token: c.Token, Owner: c.Owner, Info: c.Info, How: how, Status: status, At: now}
-	l.previous = e
+	m.deadlines.remove(c)
+	delete(m.claims, claimKey{l, c.Owner})
+
+	e := &End{Token: c.Token, Owner: c.Owner, Info: c.Info, How: how, Status: status, At: now, By: by}
 	if e.Abandoned() {
 		l.abandoned = e
 	}
-	m.emit(Effect{Kind: Ended, Claim: c.Claim, End: e})
+	if h.members.len > 0 {
+		m.emit(Left, c).End = e
+		return
+	}
+	at, _ := l.find(h.token)
+	l.holds = slices.Delete(l.holds, at, at+1)
+	l.used -= h.units
+	l.previous = e
+	m.touch(l)
+	told := m.emit(Ended, c)
+	told.End = e
+	if h.givenBack && l.abandoned == nil { // else there is a later one
+		l.abandoned, told.Abandoned = c.Told, c.Told
+	}
+	if _, shown := m.acting[h]; !shown { // else the waits that show its token still know the hold, which c may contain
+		*c = claim{}
+		m.spare = c
+	}
 }
 
-// forget takes a claim out of what all claims are in.
-func (m *Manager) forget(c *claim) {
-	delete(m.claims, claimKey{c.lock, c.Owner})
-	m.processes.remove(c.Owner.Process, c, ofProcess)
-	m.touch(c.lock)
+// lose ends a claim that holds, and also the wait that it is a part of: without it that would get less than it asked for.
+func (m *Manager) lose(now Time, c *claim, how How, by *Party) {
+	w := m.pending(c)
+	m.end(now, c, how, 0, by)
+	if w != nil {
+		m.giveUp(now, w, Cancelled)
+	}
+}
+
+// endHold ends a hold with all its members.
+func (m *Manager) endHold(now Time, h *hold, how How, by *Party) {
+	for h.members.len > 0 {
+		m.lose(now, h.members.last, how, by)
+	}
 }

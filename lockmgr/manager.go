@@ -1,6 +1,9 @@
 package lockmgr
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // A Manager is the state of all locks. Its methods are the steps by which it changes, and must not be called at the
 // same time. Make one with [New].
@@ -8,26 +11,32 @@ type Manager struct {
 	// Invariant: each is held, waited for, or remembered because a hold of it ended.
 	locks map[string]*lock
 
-	// Invariant: these agree. claims and processes have every claim; waits those that wait; conns those that wait and
-	// the holds that are bound to a connection; deadlines those that wait with an end.
-	claims    map[claimKey]*claim
-	processes index[Process, claim]
-	waits     map[RequestID]*claim
-	conns     index[ConnID, claim]
-	deadlines deadlines
+	// Invariant: these agree. claims has every claim; waits the first of each request that waits; waiting all claims that
+	// wait, holding the holds that end with a process; conns the claims that wait and the holds that end with a connection;
+	// acting the waits that show the token of a hold, which may have ended; deadlines the firsts that wait with an end,
+	// and the holds that have a lease.
+	claims           map[claimKey]*claim
+	waits            map[RequestID]*claim
+	waiting, holding index[Process, claim]
+	conns            index[ConnID, claim]
+	acting           index[*hold, acting]
+	deadlines        deadlines
 
 	// Invariant: at most MaxRemembered for a uid, all free, in the order in which they became free.
 	remembered index[uint32, lock]
 
-	// Invariant: empty unless last has reached mark. In the order in which they ran out of tokens.
+	// Invariant: empty unless tokens have run out. In the order in which they ran out of tokens.
 	starving list[lock]
 
 	// Invariant: empty between steps.
 	touched []*lock
 
+	spare *claim // is empty, and used for the next: most locks are taken and given back by one after the other
+
 	// Invariant: no grant has a token above mark, nor one above last; last never falls.
 	last, mark Token
 
+	limits  map[string]int
 	lastID  RequestID
 	effects []Effect
 }
@@ -43,67 +52,295 @@ func New(last, mark Token) *Manager {
 	return &Manager{
 		locks:      map[string]*lock{},
 		claims:     map[claimKey]*claim{},
-		processes:  index[Process, claim]{},
 		waits:      map[RequestID]*claim{},
+		waiting:    index[Process, claim]{},
+		holding:    index[Process, claim]{},
 		conns:      index[ConnID, claim]{},
+		acting:     index[*hold, acting]{},
 		remembered: index[uint32, lock]{},
 		last:       last,
 		mark:       min(mark, MaxToken),
 	}
 }
 
-// Acquire asks for a lock. If it is let in, the last effect says what came of it: Acquired or Waiting, with the id that
-// is returned. The errors are [ErrBusy], [ErrDeadlock] and [ErrExhausted].
+// SetLimits says how many units locks have, by name; others have as many as who first uses them says, or 1. A lock that is
+// in use keeps its limit until it is free. The map must not change any more.
+func (m *Manager) SetLimits(limits map[string]int) { m.limits = limits }
+
+// limit is how many units a lock has, or would have after this request.
+func (m *Manager) limit(l *lock, name string, wanted int) int {
+	switch {
+	case l != nil && !l.idle:
+		return l.limit
+	case m.limits[name] > 0:
+		return m.limits[name]
+	}
+	return max(wanted, 1)
+}
+
+// Acquire asks for a lock, or for several at once. If it is let in, the effects that answer the id which is returned say
+// what came of it for each name: Acquired, Joined or Reentered, or Waiting, in which case the answer comes later, for all
+// of them in one step. The errors are [ErrBusy], [DeadlockError], [ErrUpgrade], [LimitError] and [ErrExhausted]; of a
+// request to join also [ErrNotHeld] and [ErrStale].
 func (m *Manager) Acquire(now Time, r Request) (RequestID, error) {
-	l := m.locks[r.Name]
-	if l != nil && !l.free() && m.claims[claimKey{l, r.Owner}] != nil {
-		if r.Wait == Try {
-			return 0, ErrBusy
-		}
-		return 0, ErrDeadlock
+	if r.Shown != nil {
+		r.Shown = slices.DeleteFunc(slices.Clone(r.Shown), func(s Shown) bool {
+			_, err := m.held(s.Name, s.Token)
+			return err != nil // it is over, or the token of something else
+		})
 	}
-	admitted := l == nil || l.queue.len == 0 && l.admits(r.Mode)
-	granted := admitted && m.last < m.mark
-	if r.Wait == Try && !granted {
-		if admitted {
-			return 0, ErrExhausted
+	fresh, admitted := 0, true
+	for _, name := range r.names() {
+		l := m.locks[name]
+		limit := m.limit(l, name, r.Limit)
+		if r.Join == 0 && (r.Limit != 0 && r.Limit != limit || r.Units > limit) {
+			return 0, &LimitError{name, limit}
 		}
+		h, err := m.entered(l, name, &r)
+		if err != nil {
+			return 0, err
+		}
+		if h == nil {
+			fresh++
+			admitted = admitted && (l == nil || l.idle || l.queue.len == 0 && l.admits(r.Mode, l.units(r.Mode, r.Units)))
+		}
+	}
+	granted := admitted && m.tokensLeft() >= fresh
+	switch {
+	case granted:
+	case r.Wait == Try && admitted:
+		return 0, ErrExhausted
+	case r.Wait == Try:
 		return 0, ErrBusy
+	case r.Wait < 0:
+		if cycle := m.findDeadlock(&r); cycle != nil {
+			return 0, &DeadlockError{cycle}
+		}
 	}
 
-	l = m.open(r.Name)
 	m.lastID++
-	c := &claim{Claim: Claim{Request: r, ID: m.lastID, Since: now}, lock: l, deadline: deadline(now, r.Wait)}
+	ends := waitEnds(now, r.Wait)
+	joins := len(r.names()) > fresh
+	for _, name := range r.names() {
+		l := m.locks[name]
+		if joins {
+			if h, _ := m.entered(l, name, &r); h != nil {
+				m.join(now, l, h, &r)
+				continue
+			}
+		}
+		c := m.claim(now, l, name, &r)
+		if granted {
+			fresh--
+			m.grant(now, c, Token(fresh))
+			m.effects[len(m.effects)-1].New = true
+			continue
+		}
+		c.deadline, ends = ends, never // the first stands for all
+		m.enqueue(c)
+		e := m.emit(Waiting, c)
+		e.New, e.Place = true, c.lock.queue.len
+	}
+	if !granted {
+		m.settle(now)
+	}
+	return m.lastID, nil
+}
+
+// claim makes a claim of a request on one lock, which is nil if it is not known yet.
+func (m *Manager) claim(now Time, l *lock, name string, r *Request) *claim {
+	if l == nil || l.idle {
+		l = m.open(l, name, m.limit(l, name, r.Limit))
+	}
+	c := m.spare
+	m.spare = nil
+	if c == nil {
+		c = &claim{}
+	}
+	c.Request, c.ID, c.Since, c.lock, c.deadline = *r, m.lastID, now, l, never
+	c.Name, c.Units = name, l.units(r.Mode, r.Units)
 	m.claims[claimKey{l, r.Owner}] = c
-	m.processes.push(r.Owner.Process, c, ofProcess)
-	m.conns.push(r.Conn, c, ofConn)
-	if granted {
-		m.grant(now, c)
-		return c.ID, nil
-	}
-	m.enqueue(c)
-	m.settle(now)
-	return c.ID, nil
+	return c
 }
 
-// deadline gives the end of a wait; one that is further away than can be counted is never.
-func deadline(now Time, wait time.Duration) time.Duration {
-	if end := now.Boot + wait; wait >= 0 && end >= now.Boot {
-		return end
+// entered gives the hold that a request may enter, as it is an owner of it already or acts for one; nil if it has to be
+// granted the lock. The error refuses a request that would have to wait for itself.
+func (m *Manager) entered(l *lock, name string, r *Request) (*hold, error) {
+	if r.Join == 0 && (l == nil || l.idle) {
+		return nil, nil
 	}
-	return never
+	h, err := m.joined(l, name, r)
+	if err != nil {
+		return nil, err
+	}
+	own := m.claims[claimKey{l, r.Owner}]
+	if h == nil && own == nil {
+		return nil, nil
+	}
+	if h != nil && (own == nil || own.hold == h && r.Set == nil) {
+		if r.Join == 0 && l.units(r.Mode, r.Units) > h.units { // which are none if it is shared
+			return nil, ErrUpgrade
+		}
+		return h, nil
+	}
+	if r.Wait == Try {
+		return nil, ErrBusy
+	}
+	return nil, &DeadlockError{[]Step{{Waits: asked(r, name), For: own.Claim}}}
 }
 
-// Release ends a hold, which had this token. Whether the caller's client may do so is the caller's question, and
-// [Manager.Hold] its help. The errors are [ErrNotHeld] and [ErrStale].
+// joined finds the hold that a request shows a token of.
+func (m *Manager) joined(l *lock, name string, r *Request) (*hold, error) {
+	if r.Join != 0 {
+		return m.held(name, r.Join)
+	}
+	for _, shown := range r.Shown {
+		if shown.Name != name {
+			continue
+		}
+		if at, ok := l.find(shown.Token); ok {
+			return l.holds[at], nil
+		}
+	}
+	return nil, nil
+}
+
+// join makes the owner a member of a hold, or counts that it entered once more.
+func (m *Manager) join(now Time, l *lock, h *hold, r *Request) {
+	if own := m.claims[claimKey{l, r.Owner}]; own != nil {
+		own.Entries++
+		m.emit(Reentered, own).Answers = m.lastID
+		return
+	}
+	c := m.claim(now, l, l.name, r)
+	c.Joined, c.Told = true, h.members.first.Told
+	if c.Lease > 0 {
+		c.Expires = leaseEnds(now, c.Lease)
+	}
+	m.enter(c, h)
+	e := m.emit(Joined, c)
+	e.New, e.Answers = true, c.ID
+}
+
+// Release ends a hold, which had this token, with all its owners. Whether the caller's client may do so is the caller's
+// question, and [Manager.Hold] its help. The errors are [ErrNotHeld] and [ErrStale].
 func (m *Manager) Release(now Time, name string, t Token) error {
-	c, err := m.hold(name, t)
+	h, err := m.held(name, t)
 	if err != nil {
 		return err
 	}
-	m.end(now, c, Released, 0)
+	m.endHold(now, h, Released, nil)
 	m.settle(now)
 	return nil
+}
+
+// GiveBack is Release by an owner who was told of an abandoned end and did nothing about it: the next one is told, too.
+func (m *Manager) GiveBack(now Time, name string, t Token) error {
+	h, err := m.held(name, t)
+	if err != nil {
+		return err
+	}
+	h.givenBack = true
+	m.endHold(now, h, Released, nil)
+	m.settle(now)
+	return nil
+}
+
+// Leave ends what a process has of a hold, or takes back one of several entries: the latest if there are several owners in
+// the process. The hold ends with its last owner. The errors are [ErrNotHeld] and [ErrStale].
+func (m *Manager) Leave(now Time, name string, t Token, p Process) error {
+	h, err := m.held(name, t)
+	if err != nil {
+		return err
+	}
+	c := h.members.last
+	for c != nil && c.Owner.Process != p {
+		c = c.lineLink.prev
+	}
+	switch {
+	case c == nil:
+		return ErrNotHeld
+	case c.Entries > 1:
+		c.Entries--
+		m.emit(Left, c)
+	default:
+		m.lose(now, c, Released, nil)
+	}
+	m.settle(now)
+	return nil
+}
+
+// Break takes a lock away from whoever holds it, or with a token that is not 0 from the owners of that hold. The errors are
+// [ErrNotHeld] and [ErrStale].
+func (m *Manager) Break(now Time, name string, t Token, by Party) error {
+	l := m.locks[name]
+	if l == nil || len(l.holds) == 0 {
+		return ErrNotHeld
+	}
+	holds := slices.Clone(l.holds)
+	if t != 0 {
+		h, err := m.held(name, t)
+		if err != nil {
+			return err
+		}
+		holds = []*hold{h}
+	}
+	for _, h := range holds {
+		m.endHold(now, h, Broken, &by)
+	}
+	m.settle(now)
+	return nil
+}
+
+// Downgrade makes an exclusive hold shared, and grants what may hold the lock with it. A hold that is shared stays so. The
+// errors are [ErrNotHeld], [ErrStale] and [ErrShares].
+func (m *Manager) Downgrade(now Time, name string, t Token) error {
+	h, err := m.held(name, t)
+	l := m.locks[name]
+	switch {
+	case err != nil:
+		return err
+	case h.mode == Shared:
+		return nil
+	case h.units < l.limit:
+		return ErrShares
+	}
+	m.share(l, h)
+	m.emit(Downgraded, h.members.first)
+	m.touch(l)
+	m.settle(now)
+	return nil
+}
+
+func (m *Manager) share(l *lock, h *hold) {
+	l.used -= h.units
+	h.mode, h.units = Shared, 0
+	for c := h.members.first; c != nil; c = c.lineLink.next {
+		c.Mode, c.Units = Shared, 0
+	}
+}
+
+// Renew has the lease of a hold, of each of its owners who has one, end so long after now. The errors are [ErrNotHeld],
+// [ErrStale] and [ErrNotLeased].
+func (m *Manager) Renew(now Time, name string, t Token, lease time.Duration) error {
+	h, err := m.held(name, t)
+	if err != nil {
+		return err
+	}
+	err = ErrNotLeased
+	for c := h.members.first; c != nil; c = c.lineLink.next {
+		if c.Expires > 0 {
+			m.renew(c, lease, leaseEnds(now, lease))
+			m.emit(Renewed, c)
+			err = nil
+		}
+	}
+	return err
+}
+
+func (m *Manager) renew(c *claim, lease, expires time.Duration) {
+	c.Lease, c.Expires = lease, expires
+	m.deadlines.move(c, warnAt(c))
 }
 
 // Cancel ends a wait. It reports false if there is no such wait, perhaps because it has ended already.
@@ -112,7 +349,7 @@ func (m *Manager) Cancel(now Time, id RequestID) bool {
 	if c == nil {
 		return false
 	}
-	m.giveUp(c, Cancelled)
+	m.giveUp(now, c, Cancelled)
 	m.settle(now)
 	return true
 }
@@ -122,35 +359,55 @@ func (m *Manager) EndConn(now Time, id ConnID, how How, status int) {
 	m.endAll(now, m.conns[id].all(ofConn), how, status)
 }
 
-// EndProcess cancels the waits of a process that is gone, whichever connection asked for it, and ends all its holds in
-// the given way.
+// CancelConn cancels the waits of a connection that asks for nothing any more.
+func (m *Manager) CancelConn(now Time, id ConnID) {
+	m.cancelAll(now, m.conns[id].all(ofConn))
+	m.settle(now)
+}
+
+// EndProcess cancels the waits of a process that is gone, whichever connection asked for it, and ends all that it holds in
+// the given way, but for what it has by a lease.
 func (m *Manager) EndProcess(now Time, p Process, how How, status int) {
-	m.endAll(now, m.processes[p].all(ofProcess), how, status)
+	m.endAll(now, append(m.waiting[p].all(ofProcess), m.holding[p].all(ofProcess)...), how, status)
+}
+
+// cancelAll cancels those of the claims that wait, of which some may be parts of the same request.
+func (m *Manager) cancelAll(now Time, claims []*claim) {
+	for _, c := range claims {
+		if w := m.waits[c.ID]; w != nil && c.hold == nil {
+			m.giveUp(now, w, Cancelled)
+		}
+	}
 }
 
 func (m *Manager) endAll(now Time, claims []*claim, how How, status int) {
+	m.cancelAll(now, claims)
 	for _, c := range claims {
-		if c.Token == 0 {
-			m.giveUp(c, Cancelled)
-		}
-	}
-	for _, c := range claims {
-		if c.Token != 0 {
-			m.end(now, c, how, status)
+		if c.hold != nil && m.claims[claimKey{c.lock, c.Owner}] == c { // was no part of what was cancelled
+			m.end(now, c, how, status, nil)
 		}
 	}
 	m.settle(now)
 }
 
-// Expire ends the waits whose time is over. No other step does: until it is called they may still be granted the lock.
+// Expire ends the waits and leases whose time is over, and warns of leases that will end soon. No other step does: until it
+// is called waits may still be granted, and leases renewed.
 func (m *Manager) Expire(now Time) {
 	for len(m.deadlines) > 0 && m.deadlines[0].deadline <= now.Boot {
-		m.giveUp(m.deadlines[0], TimedOut)
+		switch c := m.deadlines[0]; {
+		case c.hold == nil:
+			m.giveUp(now, c, TimedOut)
+		case now.Boot < c.Expires:
+			m.deadlines.move(c, c.Expires)
+			m.emit(Expiring, c)
+		default:
+			m.lose(now, c, Expired, nil)
+		}
 	}
 	m.settle(now)
 }
 
-// Deadline tells when Expire is due next, in [Time.Boot]; false if no wait has an end.
+// Deadline tells when Expire is due next, in [Time.Boot]; false if nothing ends by time.
 func (m *Manager) Deadline() (time.Duration, bool) {
 	if len(m.deadlines) == 0 {
 		return 0, false

@@ -4,24 +4,39 @@ package lockmgr_test
 // what comes of them. Lines that begin with # are for the reader. The commands, one on a line:
 //
 //	start LAST MARK                 a new Manager; each script starts with one from 0 to 1000
+//	restart                         what a daemon does after a crash: the Manager is made again from a snapshot
+//	limits [NAME=N...]              the limits that are set
 //	at DURATION                     it is so long after boot from now on; at first 0s
 //	real MICROSECONDS               it is that long after 1970 from now on; at first 0, so that tokens count from 1
 //	acquire NAME [OPTION...]        of these options:
+//	    and=NAME                        together with this one, once for each
 //	    by=PID[/START][:LABEL]          the owner; 1 unless said
 //	    conn=N                          the connection; the PID unless said
-//	    shared                          instead of exclusive
+//	    shared, units=N                 instead of alone
+//	    limit=N                         how many units the lock has
 //	    try, wait=DURATION              instead of waiting for ever
-//	    for                             bound to the process alone
+//	    for[=lease|nobody]              bound to the process alone, to its lease alone, or to nobody
+//	    lease=DURATION                  it ends after that
+//	    join=TOKEN                      one more owner of that hold
+//	    with=NAME:TOKEN                 a token that is shown, once for each
+//	    under=PID[/START]               a process that the owner descends from, once for each
 //	    uid=N, unit=UNIT, why=TEXT      to be shown
 //	release NAME TOKEN              or "by=…" for the token
+//	leave NAME TOKEN PID[/START]
+//	give-back NAME TOKEN
+//	break NAME [TOKEN]              by process 99
+//	downgrade NAME TOKEN
+//	renew NAME TOKEN DURATION
 //	cancel ID
+//	cancel-conn CONN
 //	end-conn CONN HOW [STATUS]      HOW is unknown, released, exited, killed or disconnected
 //	end-process PID[/START] HOW [STATUS]
 //	expire                          tells the next deadline too
 //	reserve MARK
 //
 // What comes of them is, after "> ", each effect, refusal or answer in its order, then the state after the last command
-// as Dump has it. After each command Check must find nothing.
+// as Dump has it. After each command Check must find nothing, and a Manager that is made from a snapshot of before and
+// the effects of the command must be in the same state.
 //
 // "go test ./lockmgr -rewrite" writes what does come into the scripts, for git diff to show.
 
@@ -102,9 +117,20 @@ type runner struct {
 func (s *runner) run(line string) {
 	verb, rest, _ := strings.Cut(line, " ")
 	args := strings.Fields(rest)
+	before := s.m.Snapshot()
 	switch verb {
 	case "start":
-		s.m = lockmgr.New(lockmgr.Token(s.number(args[0])), lockmgr.Token(s.number(args[1])))
+		s.m = lockmgr.New(s.token(args[0]), s.token(args[1]))
+	case "restart":
+		last, mark := s.m.Tokens()
+		s.m = lockmgr.Restore(s.m.Snapshot(), last, mark)
+	case "limits":
+		limits := map[string]int{}
+		for _, arg := range args {
+			name, limit, _ := strings.Cut(arg, "=")
+			limits[name] = s.number(limit)
+		}
+		s.m.SetLimits(limits)
 	case "at":
 		s.now.Boot = s.duration(args[0])
 	case "real":
@@ -114,6 +140,18 @@ func (s *runner) run(line string) {
 		s.refusal(err)
 	case "release":
 		s.refusal(s.release(args[0], args[1]))
+	case "leave":
+		s.refusal(s.m.Leave(s.now, args[0], s.token(args[1]), s.owner(args[2]).Process))
+	case "give-back":
+		s.refusal(s.m.GiveBack(s.now, args[0], s.token(args[1])))
+	case "break":
+		s.refusal(s.m.Break(s.now, args[0], s.token(append(args, "0")[1]), lockmgr.Party{Process: lockmgr.Process{PID: 99}}))
+	case "downgrade":
+		s.refusal(s.m.Downgrade(s.now, args[0], s.token(args[1])))
+	case "renew":
+		s.refusal(s.m.Renew(s.now, args[0], s.token(args[1]), s.duration(args[2])))
+	case "cancel-conn":
+		s.m.CancelConn(s.now, lockmgr.ConnID(s.number(args[0])))
 	case "cancel":
 		if !s.m.Cancel(s.now, lockmgr.RequestID(s.number(args[0]))) {
 			fmt.Fprintln(&s.out, "> no such wait")
@@ -127,12 +165,18 @@ func (s *runner) run(line string) {
 	case "expire":
 		s.m.Expire(s.now)
 	case "reserve":
-		s.m.Reserve(s.now, lockmgr.Token(s.number(args[0])))
+		s.m.Reserve(s.now, s.token(args[0]))
 	default:
 		s.t.Fatalf("%s: no such command", line)
 	}
-	for _, e := range s.m.Effects() {
+	effects := s.m.Effects()
+	for _, e := range effects {
 		s.effect(e)
+	}
+	if verb != "start" && verb != "restart" {
+		if err := sameAfterReplay(s.m, before, effects); err != nil {
+			s.t.Fatalf("%s: %v", line, err)
+		}
 	}
 	if at, ok := s.m.Deadline(); verb == "expire" && ok {
 		fmt.Fprintf(&s.out, "> next deadline %s\n", at)
@@ -147,18 +191,45 @@ func (s *runner) request(args []string) lockmgr.Request {
 	for _, arg := range args[1:] {
 		option, value, _ := strings.Cut(arg, "=")
 		switch option {
+		case "and":
+			if r.Set == nil {
+				r.Set = []string{r.Name}
+			}
+			r.Set = append(r.Set, value)
 		case "by":
 			r.Owner = s.owner(value)
 		case "conn":
 			r.Conn = lockmgr.ConnID(s.number(value))
 		case "shared":
 			r.Mode = lockmgr.Shared
+		case "units":
+			r.Units = s.number(value)
+		case "limit":
+			r.Limit = s.number(value)
 		case "try":
 			r.Wait = lockmgr.Try
 		case "wait":
 			r.Wait = s.duration(value)
 		case "for":
-			r.Bind = lockmgr.ToProcess
+			switch value {
+			case "":
+				r.Bind = lockmgr.ToProcess
+			case "lease":
+				r.Bind = lockmgr.ToLease
+			case "nobody":
+				r.Bind = lockmgr.ToNobody
+			default:
+				s.t.Fatalf("%s: no such binding", arg)
+			}
+		case "lease":
+			r.Lease = s.duration(value)
+		case "join":
+			r.Join = s.token(value)
+		case "with":
+			name, token, _ := strings.Cut(value, ":")
+			r.Shown = append(r.Shown, lockmgr.Shown{Name: name, Token: s.token(token)})
+		case "under":
+			r.Ancestors = append(r.Ancestors, s.owner(value).Process)
 		case "uid":
 			r.UID = uint32(s.number(value))
 		case "unit":
@@ -183,7 +254,7 @@ func (s *runner) release(name, hold string) error {
 		}
 		return s.m.Release(s.now, name, c.Token)
 	}
-	return s.m.Release(s.now, name, lockmgr.Token(s.number(hold)))
+	return s.m.Release(s.now, name, s.token(hold))
 }
 
 func (s *runner) refusal(err error) {
@@ -199,6 +270,15 @@ func (s *runner) effect(e lockmgr.Effect) {
 	}
 	if e.Token != 0 {
 		fmt.Fprintf(&s.out, ", token %d", e.Token)
+	}
+	if e.Answers != 0 && e.Answers != e.ID {
+		fmt.Fprintf(&s.out, ", answers #%d", e.Answers)
+	}
+	if e.Kind == lockmgr.Reentered || e.Kind == lockmgr.Left && e.End == nil {
+		fmt.Fprintf(&s.out, ", entries %d", e.Entries)
+	}
+	if e.Kind == lockmgr.Renewed || e.Kind == lockmgr.Expiring {
+		fmt.Fprintf(&s.out, ", until %s", e.Expires)
 	}
 	if e.End != nil {
 		fmt.Fprintf(&s.out, ", %s", e.End)
@@ -235,6 +315,8 @@ func (s *runner) how(args []string) (how lockmgr.How, status int) {
 	s.t.Fatalf("%s: no such end", args[0])
 	return 0, 0
 }
+
+func (s *runner) token(arg string) lockmgr.Token { return lockmgr.Token(s.number(arg)) }
 
 func (s *runner) number(arg string) int {
 	n, err := strconv.Atoi(arg)

@@ -9,7 +9,9 @@ import (
 // A View is a lock as it is at one moment. It is plain data, a copy.
 type View struct {
 	Name      string
-	Holders   []Claim // in order of grant; more than one only if they share
+	Limit     int     // how many units there are; 0 if the lock is free, and so has no limit yet
+	Used      int     // how many of them are held by exclusive holders
+	Holders   []Claim // in order of grant; those who share a token stand together, in the order of joining
 	Waiters   []Claim // in order of the queue
 	Previous  *End    // the latest end of a hold, nil if none is known
 	Abandoned *End    // the latest abandoned end that the next holder will be told of, mostly nil
@@ -38,35 +40,26 @@ func (m *Manager) All() iter.Seq[View] {
 }
 
 func (l *lock) view() View {
-	v := View{Name: l.name, Previous: l.previous, Abandoned: l.abandoned}
-	for _, c := range l.holders {
+	v := View{Name: l.name, Used: l.used, Previous: l.previous, Abandoned: l.abandoned}
+	if !l.idle {
+		v.Limit = l.limit
+	}
+	for c := range l.holders() {
 		v.Holders = append(v.Holders, c.Claim)
 	}
-	for c := l.queue.first; c != nil; c = c.queueLink.next {
+	for c := l.queue.first; c != nil; c = c.lineLink.next {
 		v.Waiters = append(v.Waiters, c.Claim)
 	}
 	return v
 }
 
-// Hold finds a hold by its token. The errors are [ErrNotHeld] and [ErrStale].
+// Hold finds a hold by its token, as the claim of its first owner. The errors are [ErrNotHeld] and [ErrStale].
 func (m *Manager) Hold(name string, t Token) (Claim, error) {
-	c, err := m.hold(name, t)
+	h, err := m.held(name, t)
 	if err != nil {
 		return Claim{}, err
 	}
-	return c.Claim, nil
-}
-
-func (m *Manager) hold(name string, t Token) (*claim, error) {
-	l := m.locks[name]
-	if l == nil || len(l.holders) == 0 {
-		return nil, ErrNotHeld
-	}
-	at, ok := l.find(t)
-	if !ok {
-		return nil, ErrStale
-	}
-	return l.holders[at], nil
+	return h.members.first.Claim, nil
 }
 
 // Claim finds the claim that an owner has on a lock, if any: a hold if its token is not 0, else a wait.
@@ -78,12 +71,53 @@ func (m *Manager) Claim(name string, o Owner) (Claim, bool) {
 	return c.Claim, true
 }
 
-// Claims gives all that a process holds and waits for, whatever the label, in the order of asking.
+// Claims gives all that a process waits for, in the order of asking, and then the holds that end with it, in the order in
+// which it entered them, whatever the label. What it has by a lease alone is not among them.
 func (m *Manager) Claims(p Process) iter.Seq[Claim] {
 	return func(yield func(Claim) bool) {
-		for c := m.processes[p].first; c != nil; c = c.processLink.next {
-			if !yield(c.Claim) {
-				return
+		for _, claims := range []list[claim]{m.waiting[p], m.holding[p]} {
+			for c := claims.first; c != nil; c = c.processLink.next {
+				if !yield(c.Claim) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Ahead gives the claim that is first in the way of one who comes now, the first holder or else the first in the queue,
+// and how many more there are of its kind; false if the lock is free. Unlike View it costs the same for any number.
+func (m *Manager) Ahead(name string) (first Claim, more int, ok bool) {
+	l := m.locks[name]
+	switch {
+	case l == nil || l.free():
+		return Claim{}, 0, false
+	case len(l.holds) > 0:
+		return l.holds[0].members.first.Claim, len(l.holds) - 1, true
+	}
+	return l.queue.first.Claim, l.queue.len - 1, true
+}
+
+// Holders gives the claims that hold a lock, as View does.
+func (m *Manager) Holders(name string) iter.Seq[Claim] {
+	return func(yield func(Claim) bool) {
+		if l := m.locks[name]; l != nil {
+			for c := range l.holders() {
+				if !yield(c.Claim) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func (l *lock) holders() iter.Seq[*claim] {
+	return func(yield func(*claim) bool) {
+		for _, h := range l.holds {
+			for c := h.members.first; c != nil; c = c.lineLink.next {
+				if !yield(c) {
+					return
+				}
 			}
 		}
 	}

@@ -3,6 +3,8 @@ package config
 import (
 	"fmt"
 	"slices"
+
+	"github.com/BurntSushi/toml"
 )
 
 // Change is a setting that differs between two configurations.
@@ -38,15 +40,34 @@ func Changes(running, next *Config) []Change {
 			changes = append(changes, Change{Key: old.name, Old: old.keys[0].value.String(), Restart: old.restart})
 			continue
 		}
-		for n, k := range old.keys {
-			if before, now := k.value.String(), after[i].keys[n].value.String(); before != now {
-				changes = append(changes, Change{old.name + "." + k.name, before, now, old.restart})
-			}
-		}
+		changes = append(changes, old.changes(&after[i])...)
 		after = slices.Delete(after, i, i+1)
 	}
 	for _, t := range after {
 		changes = append(changes, Change{Key: t.name, New: t.keys[0].value.String(), Restart: t.restart})
+	}
+	return changes
+}
+
+// changes compares two tables of one name.
+func (t *table) changes(next *table) []Change {
+	var changes []Change
+	change := func(k key, before, now string) {
+		if before != now {
+			changes = append(changes, Change{t.name + "." + toml.Key{k.name}.String(), before, now, t.restart})
+		}
+	}
+	for _, k := range t.keys {
+		now := ""
+		if same, ok := next.find(k.name); ok {
+			now = same.value.String()
+		}
+		change(k, k.value.String(), now)
+	}
+	for _, k := range next.keys {
+		if _, ok := t.find(k.name); !ok {
+			change(k, "", k.value.String())
+		}
 	}
 	return changes
 }

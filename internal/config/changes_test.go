@@ -22,6 +22,9 @@ func TestChanges(t *testing.T) {
 	after.Limits.Output = 12345678
 	after.Loop.BusyPoll = 0
 	before.Loop.BusyPoll = 1500 * time.Microsecond
+	after.Limits.Lease = 90 * time.Minute
+	before.Semaphores = map[string]int{"gone": 2, "more": 3, "same": 4}
+	after.Semaphores = map[string]int{"a/new": 5, "more": 30, "same": 4}
 	var got []string
 	for _, c := range Changes(before, after) {
 		got = append(got, fmt.Sprint(c))
@@ -32,6 +35,10 @@ func TestChanges(t *testing.T) {
 		`socket.main.group changed from "" to "wheel": takes effect at the next start`,
 		`socket.old removed: takes effect at the next start`,
 		`limits.output changed from "8MiB" to 12345678`,
+		`limits.lease changed from "24h" to "1h30m"`,
+		`semaphores.gone removed`,
+		`semaphores.more changed from 3 to 30`,
+		`semaphores."a/new" added`,
 		`loop.busy_poll changed from "1.5ms" to "off"`,
 		`socket.new added: takes effect at the next start`,
 	}

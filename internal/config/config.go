@@ -17,6 +17,9 @@ type Config struct {
 	Loop    Loop
 	Log     Log
 
+	// Semaphores are how many units locks have, by name; others have 1, or as many as who uses them asks for.
+	Semaphores map[string]int
+
 	// Files that were read, in this order.
 	Files []string
 }
@@ -40,6 +43,9 @@ type Limits struct {
 	PatternsPerUser      int
 	BuffersPerUser       int // Input and output together. Invariant: at least Output.
 	LocksPerUser         int // Holds and waits together. Root is not exempt: nothing else bounds them.
+
+	// Lease is the longest that a lease may last, unless it is an operator's.
+	Lease time.Duration
 }
 
 // Loop tunes the event loop.
@@ -68,9 +74,11 @@ func Default() *Config {
 			PatternsPerUser:      1_000,
 			BuffersPerUser:       256 << 20,
 			LocksPerUser:         10_000,
+			Lease:                24 * time.Hour,
 		},
-		Loop: Loop{BusyPoll: 50 * time.Microsecond},
-		Log:  Log{Level: slog.LevelInfo},
+		Loop:       Loop{BusyPoll: 50 * time.Microsecond},
+		Log:        Log{Level: slog.LevelInfo},
+		Semaphores: map[string]int{},
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/BurntSushi/toml"
@@ -117,13 +118,17 @@ func (d *decoder) visit(f *file, key, whole toml.Key) (descend bool) {
 		return true
 	}
 	parent, name := key[:len(key)-1], key[len(key)-1]
+	if len(key) == 2 && key[0] == "semaphores" {
+		if err := checkLockName(name); err != nil {
+			d.fail(at, "cannot limit a lock %q: %v", name, err)
+		} else {
+			d.set(key, semaphore{d.config.Semaphores, name}, value, at)
+		}
+		return false
+	}
 	for _, t := range d.config.tables() {
 		if k, ok := t.find(name); ok && t.name == parent.String() {
-			if err := k.value.set(value); err != nil {
-				d.fail(at, "%s %v", key, err)
-				at.refused = true
-			}
-			d.from[key.String()] = at
+			d.set(key, k.value, value, at)
 			return false
 		}
 	}
@@ -137,6 +142,29 @@ func (d *decoder) visit(f *file, key, whole toml.Key) (descend bool) {
 	}
 	d.fail(at, "unknown %s %q%s", kind, key, hint)
 	return false
+}
+
+// set gives a field the value that the file has for it.
+func (d *decoder) set(key toml.Key, field value, value any, at origin) {
+	if err := field.set(value); err != nil {
+		d.fail(at, "%s %v", key, err)
+		at.refused = true
+	}
+	d.from[key.String()] = at
+}
+
+// checkLockName says why nobody could lock a name.
+func checkLockName(name string) error {
+	const longest = 200
+	switch {
+	case name == "" || len(name) > longest:
+		return fmt.Errorf("a name has 1 to %d bytes", longest)
+	case strings.HasPrefix(name, "ipcd/"):
+		return errors.New("names under ipcd/ are the daemon's own")
+	case strings.ContainsAny(name, "+#") || strings.ContainsFunc(name, unicode.IsControl):
+		return errors.New("a name has no +, # and control characters")
+	}
+	return nil
 }
 
 // isSocketName tells whether systemd could pass a descriptor of that name.

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/BurntSushi/toml"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -66,7 +67,7 @@ func again(t *testing.T, c *Config) {
 	for _, table := range c.tables() {
 		b.WriteString("[" + table.name + "]\n")
 		for _, k := range table.keys {
-			b.WriteString(k.name + " = " + k.value.String() + "\n")
+			b.WriteString(toml.Key{k.name}.String() + " = " + k.value.String() + "\n")
 		}
 	}
 	got, err := decode("again", b.String())

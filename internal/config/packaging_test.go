@@ -123,7 +123,7 @@ func comment(text string) string {
 
 func manual() string {
 	var b strings.Builder
-	b.WriteString(`.TH IPCD.TOML 5 "" ipcd "ipcd manual"
+	b.WriteString(`.TH IPCD.TOML 5 2026-11-25 ipcd "File Formats Manual"
 .SH NAME
 ipcd.toml \- configuration of the message bus and lock daemon ipcd
 .SH SYNOPSIS
@@ -163,7 +163,7 @@ waits for the outcome and shows the errors.
 	}
 	b.WriteString(`.SH VALUES
 A size is a number of bytes, or a string of a number and one of the units B, kB, MB, GB, KiB, MiB and GiB.
-A time is a string of a number and one of the units us, ms, s and m.
+A time is a string of a number and one of the units us, ms, s, m and h.
 .SH EXAMPLE
 .I /etc/ipcd/ipcd.conf.d/limits.toml
 .PP

@@ -59,9 +59,14 @@ func (c *Config) tables() []table {
 				"Globs (PSUBSCRIBE) of one user (uid). Every one costs every publisher time, up to 2 µs. Root is not exempt."},
 			{"locks_per_user", count{&l.LocksPerUser, 1, maxCount},
 				"Locks that one user (uid) holds or waits for, all connections and processes together. Root is not exempt."},
+			{"lease", duration{&l.Lease, time.Millisecond, 100 * 365 * 24 * time.Hour},
+				"Longest lease: how long a lock may be held by time, without being renewed. Those of operators (ipcctl hold) may be longer."},
 		}},
+		table{"semaphores", `How many units locks have, by name, such as gpu = 4 or "build/slots" = 8. A request for another limit is ` +
+			"refused. Other locks have the limit that who first uses them asks for, or 1. A lock that is in use keeps its limit until it is free.",
+			false, c.semaphores()},
 		table{"loop", "The event loop.", false, []key{
-			{"busy_poll", duration{&c.Loop.BusyPoll, 10 * time.Millisecond},
+			{"busy_poll", duration{&c.Loop.BusyPoll, 0, 10 * time.Millisecond},
 				`Longest time that the daemon polls before it sleeps while messages follow each other closely: trades processor time for latency. "off": never.`},
 		}},
 		table{"log", "Messages to the journal, or to standard error.", false, []key{
@@ -69,6 +74,15 @@ func (c *Config) tables() []table {
 				"The least important messages that are logged: debug, info, warning or error."},
 		}},
 	)
+}
+
+// semaphores are the rows for those that are set.
+func (c *Config) semaphores() []key {
+	var keys []key
+	for _, name := range slices.Sorted(maps.Keys(c.Semaphores)) {
+		keys = append(keys, key{name, semaphore{c.Semaphores, name}, "Set by the file."})
+	}
+	return keys
 }
 
 func (s *Socket) table(name string) table {

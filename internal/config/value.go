@@ -30,13 +30,19 @@ type (
 		min, max int
 	}
 	duration struct {
-		p   *time.Duration
-		max time.Duration
+		p        *time.Duration
+		min, max time.Duration // min 0: it may be off
 	}
 	level struct{ p *slog.Level }
 	path  struct{ p *string }
 	mode  struct{ p *fs.FileMode }
 	group struct{ p *string }
+
+	// A semaphore is a row of a table whose keys are not ours: there is one for each name that the file has.
+	semaphore struct {
+		all  map[string]int
+		name string
+	}
 )
 
 func (c count) String() string { return strconv.Itoa(*c.p) }
@@ -105,22 +111,31 @@ func (d duration) String() string {
 	if *d.p == 0 {
 		return `"off"`
 	}
-	return strconv.Quote(strings.Replace(d.p.String(), "µ", "u", 1))
+	text := strings.Replace(d.p.String(), "µ", "u", 1)
+	for _, zero := range []string{"m0s", "h0m"} {
+		if strings.HasSuffix(text, zero) {
+			text = text[:len(text)-2]
+		}
+	}
+	return strconv.Quote(text)
 }
 
 // systemd's longer names of units that Go knows by a shorter one.
 var longUnits = strings.NewReplacer("usec", "us", "msec", "ms", "sec", "s", "min", "m")
 
 func (d duration) set(v any) error {
-	const want = `a time with its unit such as "50us" or "2ms", or "off"`
+	want := `a time with its unit such as "50us" or "2ms"`
+	if d.min == 0 {
+		want += `, or "off"`
+	}
 	switch v := v.(type) {
 	case int64:
-		if v != 0 { // systemd reads seconds, Redis milliseconds, Go nanoseconds.
+		if v != 0 || d.min > 0 { // systemd reads seconds, Redis milliseconds, Go nanoseconds.
 			return mustBe(want, v)
 		}
 		*d.p = 0
 	case string:
-		if v == "off" {
+		if v == "off" && d.min == 0 {
 			*d.p = 0
 			return nil
 		}
@@ -128,8 +143,8 @@ func (d duration) set(v any) error {
 		if err != nil {
 			return mustBe(want, v)
 		}
-		if t < 0 || t > d.max {
-			return fmt.Errorf("must be from 0 to %v, not %q", d.max, v)
+		if t < d.min || t > d.max {
+			return fmt.Errorf("must be from %v to %v, not %q", d.min, d.max, v)
 		}
 		*d.p = t
 	default:
@@ -162,8 +177,8 @@ func (l level) set(v any) error {
 	return nil
 }
 
-// maxPath is what sockaddr_un has room for, less the NUL that other programs expect.
-const maxPath = 107
+// MaxPath is what sockaddr_un has room for, in bytes, less the NUL that other programs expect.
+const MaxPath = 107
 
 func (p path) String() string { return strconv.Quote(*p.p) }
 
@@ -174,8 +189,8 @@ func (p path) set(v any) error {
 		return mustBe("the absolute path of a socket", v)
 	case strings.ContainsFunc(s, unicode.IsControl):
 		return fmt.Errorf("must not contain control characters: %q", s)
-	case len(s) > maxPath:
-		return fmt.Errorf("must be at most %d bytes, not %d: %q", maxPath, len(s), s)
+	case len(s) > MaxPath:
+		return fmt.Errorf("must be at most %d bytes, not %d: %q", MaxPath, len(s), s)
 	}
 	*p.p = s
 	return nil
@@ -222,6 +237,20 @@ func (g group) set(v any) error {
 
 func notInGroupName(r rune) bool {
 	return unicode.IsControl(r) || unicode.IsSpace(r) || strings.ContainsRune(":,/", r)
+}
+
+// maxUnits is the most that a request may ask for.
+const maxUnits = 1_000_000
+
+func (s semaphore) String() string { return strconv.Itoa(s.all[s.name]) }
+
+func (s semaphore) set(v any) error {
+	var n int
+	err := count{&n, 1, maxUnits}.set(v)
+	if err == nil {
+		s.all[s.name] = n
+	}
+	return err
 }
 
 func mustBe(want string, v any) error { return fmt.Errorf("must be %s, not %s", want, describe(v)) }

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -94,6 +93,11 @@ func (d *daemon) setup() (server.Setup, error) {
 		Status:  d.status,
 		Verify:  os.Getenv("IPCD_VERIFY") == "1",
 	}
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return s, fmt.Errorf("cannot tell this boot from others: %w", err)
+	}
+	s.BootID = strings.TrimSpace(string(boot))
 	interval, watched, err := systemd.WatchdogInterval()
 	if err != nil {
 		return s, err
@@ -103,7 +107,8 @@ func (d *daemon) setup() (server.Setup, error) {
 		s.Watchdog = func() { _ = d.alive.Alive() } // lost if systemd is busy: the next one counts too
 	}
 	if d.flags.stateDir == "" {
-		d.log.Warn("no state directory: lock tokens rise with the time of day alone, not if that is set back", "event", "no-state")
+		d.log.Warn("no state directory: what operators hold and what is done is forgotten with the daemon, "+
+			"and lock tokens rise with the time of day alone, not if that is set back", "event", "no-state")
 		return s, nil
 	}
 	if d.mark, err = state.OpenMark(d.flags.stateDir); err != nil {
@@ -120,7 +125,23 @@ func (d *daemon) setup() (server.Setup, error) {
 	s.RaiseMark = func(to uint64) {
 		d.work.Go(func() { d.server.MarkRaised(to, d.mark.Raise(to)) })
 	}
-	return s, nil
+	if s.Holds, s.SaveHolds, err = openTable(d, "holds", server.CheckHolds); err != nil {
+		return s, err
+	}
+	s.Done, s.SaveDone, err = openTable(d, "done", server.CheckDone)
+	return s, err
+}
+
+// openTable opens a table of the state directory: what it holds, and the server's way to write it.
+func openTable[T any](d *daemon, name string, check func([]T) error) ([]T, func([]T, func(error)), error) {
+	t, err := state.OpenTable(d.flags.stateDir, name, check)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := t.Corrupt(); err != nil {
+		d.log.Error("a file of the state directory was damaged: what it said is forgotten", "event", "state-failed", "file", name, "error", err)
+	}
+	return t.Rows(), func(all []T, done func(error)) { d.work.Go(func() { done(t.Save(all)) }) }, nil
 }
 
 func options(cfg *config.Config) server.Options {
@@ -135,8 +156,10 @@ func options(cfg *config.Config) server.Options {
 			PatternsPerUser:      cfg.Limits.PatternsPerUser,
 			BuffersPerUser:       cfg.Limits.BuffersPerUser,
 			LocksPerUser:         cfg.Limits.LocksPerUser,
+			Lease:                cfg.Limits.Lease,
 		},
-		BusyPoll: cfg.Loop.BusyPoll,
+		Semaphores: cfg.Semaphores,
+		BusyPoll:   cfg.Loop.BusyPoll,
 	}
 }
 
@@ -183,17 +206,17 @@ func (d *daemon) warnOfDescriptors(cfg *config.Config) {
 }
 
 // status is the daemon's part of IPCD.STATUS.
-func (d *daemon) status() []string {
+func (d *daemon) status() []server.Field {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	kv := []string{
-		"config", describeFiles(d.cfg),
-		"config_loaded", strconv.FormatInt(d.loaded.UnixMicro(), 10),
-		"config_rejected", d.rejected,
-		"state_dir", d.flags.stateDir,
+	fields := []server.Field{
+		{Key: "config", Value: describeFiles(d.cfg)},
+		{Key: "config_loaded", Value: d.loaded.UnixMicro()},
+		{Key: "config_rejected", Value: d.rejected},
+		{Key: "state_dir", Value: d.flags.stateDir},
 	}
 	for _, l := range d.listeners {
-		kv = append(kv, fmt.Sprintf("socket_%s", l.name), l.path)
+		fields = append(fields, server.Field{Key: "socket_" + l.name, Value: l.path})
 	}
-	return kv
+	return fields
 }

@@ -233,7 +233,7 @@ func TestWatchdogTold(t *testing.T) {
 			t.Fatalf("told only %v", seen)
 		}
 	}
-	if v := p.do("IPCD.STATUS"); v.Get("watchdog").Str != "10ms" {
+	if v := p.do("IPCD.STATUS"); v.Get("watchdog").Int != 10_000 {
 		t.Errorf("%+v", v)
 	}
 	p.stop()

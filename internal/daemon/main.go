@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/ipcd/ipcd/internal/config"
 	"github.com/ipcd/ipcd/internal/version"
@@ -99,11 +100,25 @@ func parse(args []string) (flags, error) {
 	set.StringVar(&f.stateDir, "state-dir", "", "")
 	set.BoolVar(&f.check, "check-config", false, "")
 	set.BoolVar(&f.version, "version", false, "")
-	if err := set.Parse(args); err != nil {
+	switch err := set.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
 		return f, err
+	case err != nil: // "flag provided but not defined: -x"
+		return f, fmt.Errorf("cannot parse the command line: %s", strings.Replace(err.Error(), ": -", ": --", 1))
+	case set.NArg() > 0:
+		return f, fmt.Errorf("cannot parse the command line: unexpected argument %q", set.Arg(0))
 	}
-	if set.NArg() > 0 {
-		return f, fmt.Errorf("unexpected argument %q", set.Arg(0))
+	var err error
+	set.Visit(func(given *flag.Flag) { // a variable of a script that is not set must not mean the system's daemon
+		if given.Value.String() == "" {
+			err = fmt.Errorf("cannot parse the command line: --%s wants a path, not an empty word", given.Name)
+		}
+	})
+	if len(f.socket) > config.MaxPath {
+		err = fmt.Errorf("cannot listen on %s: the path of a socket has at most %d bytes, not %d", f.socket, config.MaxPath, len(f.socket))
+	}
+	if err != nil {
+		return f, err
 	}
 	if f.stateDir == "" {
 		f.stateDir = os.Getenv("STATE_DIRECTORY")

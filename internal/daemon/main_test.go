@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"bytes"
-
 	"net"
 	"os"
 	"path/filepath"
@@ -45,6 +44,7 @@ func noEnvironment(t *testing.T) {
 
 func TestCommandLine(t *testing.T) {
 	noEnvironment(t)
+	long := "/" + strings.Repeat("x", 119)
 	for _, c := range []struct {
 		args           []string
 		status         int
@@ -54,9 +54,12 @@ func TestCommandLine(t *testing.T) {
 		{[]string{"-version"}, 0, "ipcd " + version.String() + "\n", ""},
 		{[]string{"--help"}, 0, usage, ""},
 		{[]string{"-h"}, 0, usage, ""},
-		{[]string{"--nonsense"}, 64, "", "ipcd: flag provided but not defined: -nonsense\nhint: ipcd --help\n"},
-		{[]string{"--socket"}, 64, "", "ipcd: flag needs an argument: -socket\nhint: ipcd --help\n"},
-		{[]string{"start"}, 64, "", "ipcd: unexpected argument \"start\"\nhint: ipcd --help\n"},
+		{[]string{"--nonsense"}, 64, "", "ipcd: cannot parse the command line: flag provided but not defined: --nonsense\nhint: ipcd --help\n"},
+		{[]string{"--socket"}, 64, "", "ipcd: cannot parse the command line: flag needs an argument: --socket\nhint: ipcd --help\n"},
+		{[]string{"--socket", ""}, 64, "", "ipcd: cannot parse the command line: --socket wants a path, not an empty word\nhint: ipcd --help\n"},
+		{[]string{"--state-dir="}, 64, "", "ipcd: cannot parse the command line: --state-dir wants a path, not an empty word\nhint: ipcd --help\n"},
+		{[]string{"--socket", long}, 64, "", "ipcd: cannot listen on " + long + ": the path of a socket has at most 107 bytes, not 120\nhint: ipcd --help\n"},
+		{[]string{"start"}, 64, "", "ipcd: cannot parse the command line: unexpected argument \"start\"\nhint: ipcd --help\n"},
 		{[]string{"--check-config", "--config", "/nonexistent.toml"}, 78, "", "ipcd: /nonexistent.toml: cannot read: no such file or directory\n"},
 		{[]string{"--config", "/nonexistent.toml"}, 78, "", "ipcd: /nonexistent.toml: cannot read: no such file or directory\n"},
 		{[]string{"--socket", "/nonexistent/s"}, 71, "", "ipcd: cannot listen on /nonexistent/s: open /nonexistent: no such file or directory\n"},

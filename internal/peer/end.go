@@ -42,9 +42,35 @@ func Status(pidfd int) (end End, ok bool) {
 	if err := unix.IoctlPidfdInfo(pidfd, &info); err != nil || info.Mask&unix.PIDFD_INFO_EXIT == 0 {
 		return End{}, false
 	}
-	status := unix.WaitStatus(info.Exit_code)
-	if status.Signaled() {
-		return End{Signal: status.Signal()}, true
+	return endOf(unix.WaitStatus(info.Exit_code)), true
+}
+
+// ZombieStatus returns how a process ended that its parent has not reaped yet, be it as slow as it likes. The kernel tells that
+// to root and to the user of the process, to others it says 0: so what did exit with 0 is not known here.
+func ZombieStatus(pid int, start uint64) (end End, ok bool) {
+	var buf [1024]byte
+	stat := procfs(buf[:], pid, "/stat")
+	if startOf(stat) != start {
+		return End{}, false
 	}
-	return End{Code: status.ExitStatus()}, true
+	rest := afterName(stat)
+	code, _ := number(field(rest, 52-2))
+	return endOf(unix.WaitStatus(code)), string(field(rest, 3-2)) == "Z" && code != 0
+}
+
+// Exiting reports whether a process is on its way out: it has begun to exit, though its pidfd does not say so yet. On a busy
+// machine that takes its time, and its connections are closed before.
+func Exiting(pid int, start uint64) bool {
+	const exiting = 0x4 // PF_EXITING, of the flags that field 9 has
+	var buf [1024]byte
+	stat := procfs(buf[:], pid, "/stat")
+	flags, _ := number(field(afterName(stat), 9-2))
+	return startOf(stat) == start && start != 0 && flags&exiting != 0
+}
+
+func endOf(status unix.WaitStatus) End {
+	if status.Signaled() {
+		return End{Signal: status.Signal()}
+	}
+	return End{Code: status.ExitStatus()}
 }

@@ -129,6 +129,51 @@ func tellsReaped(t *testing.T) bool {
 	return err == nil && fds[0].Revents&unix.POLLHUP != 0
 }
 
+// What its parent has not reaped, /proc tells of: to root and to the same user, and not what exited with 0.
+func TestZombieStatus(t *testing.T) {
+	l, path := listen(t)
+	for _, c := range []struct {
+		status string
+		signal syscall.Signal
+		want   string
+	}{{"3", 0, "exited 3"}, {"0", 0, ""}, {"0", syscall.SIGKILL, "killed 9"}} {
+		child := start(t, nil, "connect", path, c.status)
+		p, err := Of(accept(t, l))
+		if err != nil {
+			t.Fatal(err)
+		}
+		pidfd, err := unix.PidfdOpen(p.PID, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if end, ok := ZombieStatus(p.PID, p.Start); ok || Exiting(p.PID, p.Start) {
+			t.Errorf("while it lives: %v", end)
+		}
+		if c.signal != 0 {
+			if err := child.Process.Signal(c.signal); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_ = child.stdin.Close()
+		awaitEnd(t, pidfd)
+		_ = unix.Close(pidfd)
+		end, ok := ZombieStatus(p.PID, p.Start)
+		if ok != (c.want != "") || ok && end.String() != c.want {
+			t.Errorf("got %v, %v, want %q", end, ok, c.want)
+		}
+		if !Exiting(p.PID, p.Start) {
+			t.Error("is not exiting")
+		}
+		if _, ok := ZombieStatus(p.PID, p.Start+1); ok || Exiting(p.PID, p.Start+1) {
+			t.Error("another process that had this number")
+		}
+		_ = child.Wait() // killed, or exited with what it was told
+		if end, ok := ZombieStatus(p.PID, p.Start); ok || Exiting(p.PID, p.Start) {
+			t.Errorf("when it is reaped: %v", end)
+		}
+	}
+}
+
 func TestPIDFDGone(t *testing.T) {
 	for name, ask := range waysToAsk {
 		t.Run(name, func(t *testing.T) {

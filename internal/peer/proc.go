@@ -50,8 +50,7 @@ func read(buf, path []byte) []byte {
 
 // startOf returns the start time from /proc/PID/stat, 0 if there is none.
 func startOf(stat []byte) uint64 {
-	// The second field is the command's name in parentheses, and may itself hold spaces and parentheses.
-	start, _ := number(field(stat[bytes.LastIndexByte(stat, ')')+1:], 22-2))
+	start, _ := number(field(afterName(stat), 22-2))
 	return start
 }
 

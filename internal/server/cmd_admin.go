@@ -13,12 +13,8 @@ var adminCommands = map[string]func(*Server, *call){
 
 // status is the daemon's state in words and figures.
 func (s *Server) status(c *call) {
-	type kv struct {
-		key   string
-		value any // int64 or string
-	}
 	limits := s.opts.Limits
-	rows := []kv{
+	rows := []Field{
 		{"version", s.setup.Version},
 		{"pid", int64(s.self.PID)},
 		{"uid", int64(s.self.UID)},
@@ -36,20 +32,19 @@ func (s *Server) status(c *call) {
 		{"messages_dropped", int64(s.stats.dropped)},
 		{"locks_granted", int64(s.stats.granted)},
 		{"locks_held", int64(s.held)},
-		{"locks_waiting", int64(s.waiting())},
-		{"watchdog", s.setup.WatchdogEvery.String()},
-		{"busy_poll", s.poll.busy.String()},
+		{"locks_waiting", int64(s.queued)},
+		{"locks_of_operators", int64(len(s.standing.holds))},
+		{"once_marks", int64(len(s.once.marks))},
+		{"watchdog", s.setup.WatchdogEvery.Microseconds()},
+		{"busy_poll", s.poll.busy.Microseconds()},
 	}
 	if s.setup.Status != nil {
-		more := s.setup.Status()
-		for i := 0; i+1 < len(more); i += 2 {
-			rows = append(rows, kv{more[i], more[i+1]})
-		}
+		rows = append(rows, s.setup.Status()...)
 	}
 	c.mapping(len(rows))
 	for _, r := range rows {
-		c.bulk(r.key)
-		switch v := r.value.(type) {
+		c.bulk(r.Key)
+		switch v := r.Value.(type) {
 		case int64:
 			c.integer(v)
 		case string:

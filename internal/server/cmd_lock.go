@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -17,11 +18,18 @@ import (
 )
 
 var lockCommands = map[string]func(*Server, *call){
-	"LOCK.ACQUIRE": (*Server).lockAcquire,
-	"LOCK.RELEASE": (*Server).lockRelease,
-	"LOCK.CANCEL":  (*Server).lockCancel,
-	"LOCK.INFO":    (*Server).lockInfo,
-	"LOCK.LIST":    (*Server).lockList,
+	"LOCK.ACQUIRE":   (*Server).lockAcquire,
+	"LOCK.RELEASE":   (*Server).lockRelease,
+	"LOCK.RENEW":     (*Server).lockRenew,
+	"LOCK.DOWNGRADE": (*Server).lockDowngrade,
+	"LOCK.CHECK":     (*Server).lockCheck,
+	"LOCK.BREAK":     (*Server).lockBreak,
+	"LOCK.CANCEL":    (*Server).lockCancel,
+	"LOCK.ISDONE":    (*Server).lockIsDone,
+	"LOCK.DONE":      (*Server).lockDone,
+	"LOCK.FORGET":    (*Server).lockForget,
+	"LOCK.INFO":      (*Server).lockInfo,
+	"LOCK.LIST":      (*Server).lockList,
 }
 
 const (
@@ -29,47 +37,60 @@ const (
 	maxLockName = 200
 	// maxLockText bounds WHY and OWNER, in bytes.
 	maxLockText = 256
-	// maxWait is the longest wait that can be asked for, in milliseconds: a hundred years.
+	// maxWait is the longest wait and lease that can be asked for, in milliseconds: a hundred years.
 	maxWait = 100 * 365 * 24 * 3600 * 1000
+	// maxSet is how many locks may be asked for at once, and maxShown how many tokens may be shown.
+	maxSet, maxShown = 32, 64
+	// maxSetBytes bounds the names of a set, which are shown with each of its claims.
+	maxSetBytes = 2048
+	// maxUnits is the largest LIMIT.
+	maxUnits = 1_000_000
 )
 
 // An acquisition is what the words of LOCK.ACQUIRE ask for.
 type acquisition struct {
 	lockmgr.Request
-	forPID bool
-	async  bool
+	forPID, async bool
+	mode          string // the word that says so, if any
 }
 
 // lockAcquire lets a request in. The outcome, at once or later, comes from carryOut.
 func (s *Server) lockAcquire(c *call) {
-	sess := c.sess
-	a, ok := c.acquisition()
-	if !ok {
+	sess, a := c.sess, &s.acquisition
+	*a = acquisition{}
+	if !c.acquisition(s, a) {
 		sess.closeFDs() // one may have come with this command: the next command must not take it for its own
 		return
 	}
-	if u := s.users[sess.peer.UID]; u != nil && u.locks >= s.opts.Limits.LocksPerUser {
-		c.fail(ipc.CodeQuota, "user %d holds or waits for %d locks already (limits.locks_per_user)", sess.peer.UID, u.locks)
+	names := max(len(a.Set), 1)
+	if !c.mayHave(s, names, a.Bind) {
 		sess.closeFDs() // likewise
 		return
 	}
-	p, who := c.lockProcess(s, a.forPID)
-	if p == nil {
+	p, ok := c.lockOwner(s, a)
+	if !ok {
 		return
 	}
-	s.reconnected(p)
-	a.Owner.Process = p.id
+	if p != nil {
+		p.claims++ // it is watched for as long as this takes
+		defer s.unpin(p)
+		s.reconnected(p)
+	}
+	if !c.shown(s, a) {
+		return
+	}
+	if a.Wait < 0 {
+		a.Ancestors = s.ancestors(p, sess, &a.Request)
+	}
 	a.Conn = lockmgr.ConnID(sess.id)
-	a.UID, a.GID, a.Unit = who.UID, who.GID, who.Unit
 	now := s.lockTime()
 	id, err := s.locks.Acquire(now, a.Request)
 	if err != nil {
-		s.refuseLock(c, &a, err)
-		s.unwatch(p)
+		s.refuseLock(c, a, err)
 		return
 	}
-	s.admitClaim(who.UID, sess, p)
-	s.waits[id] = wait{sess, a.async}
+	s.conns[a.Conn] = sess
+	s.waits[id] = wait{sess: sess, async: a.async, names: names}
 	if a.async {
 		c.integer(int64(id))
 		s.reply(c)
@@ -88,75 +109,223 @@ func (s *Server) lockAcquire(c *call) {
 	}
 }
 
-// acquisition reads the words of LOCK.ACQUIRE.
-func (c *call) acquisition() (a acquisition, ok bool) {
-	if !c.lockName() {
-		return a, false
+// mayHave checks how many holds and waits the caller's user may have.
+func (c *call) mayHave(s *Server, more int, bind lockmgr.Binding) bool {
+	switch u := s.user(c.sess.peer.UID); {
+	case u.locks+more > s.opts.Limits.LocksPerUser:
+		c.fail(ipc.CodeQuota, "user %d holds or waits for %d locks already (limits.locks_per_user)", c.sess.peer.UID, u.locks)
+	case bind == lockmgr.ToNobody && u.standing+more > maxStanding:
+		c.fail(ipc.CodeQuota, "user %d holds or waits for %d locks FOR nobody already, of at most %d", c.sess.peer.UID, u.standing, maxStanding)
+	default:
+		return true
 	}
-	a.Name = string(c.args[0])
-	a.Wait = lockmgr.Forever
-	for i := 1; i < len(c.args); i++ {
-		option := c.arg(i)
-		switch option {
-		case "SHARED":
-			a.Mode = lockmgr.Shared
-			continue
-		case "ASYNC":
-			if c.sess.proto != ipc.RESP3 {
-				c.fail(ipc.CodeErr, "ASYNC needs RESP3: send HELLO 3 first")
-				return a, false
-			}
-			a.async = true
-			continue
-		}
-		if i++; i == len(c.args) {
-			c.fail(ipc.CodeErr, "%q is not an option, or wants a value", clip(option))
-			return a, false
-		}
-		value := c.args[i]
-		switch option {
-		case "WAIT":
-			ms, ok := number(value)
-			if !ok || ms < 0 || ms > maxWait {
-				c.fail(ipc.CodeErr, "WAIT wants milliseconds, not %q", clip(string(value)))
-				return a, false
-			}
-			a.Wait = time.Duration(ms) * time.Millisecond
-		case "FOR":
-			switch c.arg(i) {
-			case "SELF":
-			case "PID":
-				a.forPID = true
-			default:
-				c.fail(ipc.CodeErr, "FOR wants self or pid, not %q", clip(string(value)))
-				return a, false
-			}
-			a.Bind = lockmgr.ToProcess
-		case "OWNER", "WHY":
-			if !isText(value) {
-				c.fail(ipc.CodeErr, "%s wants at most %d bytes of UTF-8 without control characters", option, maxLockText)
-				return a, false
-			}
-			if option == "WHY" {
-				a.Why = string(value)
-			} else {
-				a.Owner.Label = string(value)
-			}
-		default:
-			c.fail(ipc.CodeErr, "unknown option %q", clip(option))
-			return a, false
-		}
-	}
-	return a, true
+	return false
 }
 
-// lockName checks the first argument.
-func (c *call) lockName() bool {
-	if err := bus.CheckName("lock name", c.args[0], maxLockName); err != nil {
+// acquisition reads the words of LOCK.ACQUIRE.
+func (c *call) acquisition(s *Server, a *acquisition) bool {
+	if !c.lockName(0) {
+		return false
+	}
+	a.Name = string(c.args[0])
+	a.Wait, a.Units = lockmgr.Forever, 1
+	for i := 1; i < len(c.args); {
+		n := c.acquireOption(i, a)
+		if n == 0 {
+			return false
+		}
+		i += n
+	}
+	if a.Lease > 0 && a.Bind == lockmgr.ToConnection {
+		a.Bind = lockmgr.ToLease
+	}
+	switch {
+	case a.Bind == lockmgr.ToNobody && (a.Owner.Label != "" || a.Join != 0):
+		c.fail(ipc.CodeErr, "FOR nobody goes with neither OWNER nor JOIN")
+	case a.Join != 0 && a.Set != nil:
+		c.fail(ipc.CodeErr, "JOIN does not go with AND")
+	case c.mayLease(s, a.Lease, a.Bind):
+		return true
+	}
+	return false
+}
+
+// acquireOption reads the option at word i and returns how many words it has: 0 if it is not valid.
+func (c *call) acquireOption(i int, a *acquisition) int {
+	option := c.arg(i)
+	switch option {
+	case "SHARED", "EXCLUSIVE":
+		if !c.setMode(a, option) {
+			return 0
+		}
+		a.Units = 0
+		if option == "SHARED" {
+			a.Mode = lockmgr.Shared
+		}
+		return 1
+	case "ASYNC":
+		if c.sess.proto != ipc.RESP3 {
+			c.fail(ipc.CodeErr, "ASYNC needs RESP3: send HELLO 3 first")
+			return 0
+		}
+		a.async = true
+		return 1
+	}
+	if i++; i == len(c.args) {
+		c.fail(ipc.CodeErr, "%q is not an option, or wants a value", clip(option))
+		return 0
+	}
+	value := c.args[i]
+	var ok bool
+	switch option {
+	case "AND":
+		ok = c.addName(i, a)
+	case "UNITS":
+		ok = c.setMode(a, option) && c.units(option, value, &a.Units)
+	case "LIMIT":
+		ok = c.units(option, value, &a.Limit)
+	case "WAIT":
+		a.Wait, ok = c.milliseconds(option, value, 0)
+	case "LEASE":
+		a.Lease, ok = c.milliseconds(option, value, 1)
+	case "FOR":
+		ok = c.bindTo(i, a)
+	case "WHY":
+		a.Why, ok = c.text(option, value)
+	case "OWNER":
+		a.Owner.Label, ok = c.text(option, value)
+	case "JOIN":
+		a.Join, ok = c.token(i)
+	case "WITH":
+		return c.addShown(i, a)
+	default:
+		c.fail(ipc.CodeErr, "unknown option %q", clip(option))
+	}
+	if !ok {
+		return 0
+	}
+	return 2
+}
+
+// setMode takes note of the word that says how much of the lock is wanted.
+func (c *call) setMode(a *acquisition, word string) bool {
+	if a.mode != "" && (a.mode != word || word == "UNITS") {
+		c.fail(ipc.CodeErr, "%s does not go with %s", word, a.mode)
+		return false
+	}
+	a.mode = word
+	return true
+}
+
+// addName reads one more name to be acquired together with the others.
+func (c *call) addName(i int, a *acquisition) bool {
+	if !c.lockName(i) {
+		return false
+	}
+	if a.Set == nil {
+		a.Set = []string{a.Name}
+	}
+	bytes := len(c.args[i])
+	for _, name := range a.Set {
+		bytes += len(name)
+	}
+	switch {
+	case len(a.Set) == maxSet:
+		c.fail(ipc.CodeErr, "at most %d locks are acquired at once", maxSet)
+	case bytes > maxSetBytes:
+		c.fail(ipc.CodeErr, "the names of locks that are acquired at once have at most %d bytes together", maxSetBytes)
+	case slices.Contains(a.Set, string(c.args[i])):
+		c.fail(ipc.CodeErr, "%q is asked for twice", clip(string(c.args[i])))
+	default:
+		a.Set = append(a.Set, string(c.args[i]))
+		return true
+	}
+	return false
+}
+
+// addShown reads WITH token name, of which the token is word i.
+func (c *call) addShown(i int, a *acquisition) int {
+	t, ok := c.token(i)
+	switch {
+	case !ok:
+		return 0
+	case i+1 == len(c.args):
+		c.fail(ipc.CodeErr, "WITH wants a token and a name")
+		return 0
+	case !c.lockName(i + 1):
+		return 0
+	case len(a.Shown) == maxShown:
+		c.fail(ipc.CodeErr, "at most %d holds may be shown (WITH)", maxShown)
+		return 0
+	}
+	a.Shown = append(a.Shown, lockmgr.Shown{Name: string(c.args[i+1]), Token: t})
+	return 3
+}
+
+// bindTo reads the value of FOR.
+func (c *call) bindTo(i int, a *acquisition) bool {
+	a.forPID = false
+	switch c.arg(i) {
+	case "SELF":
+		a.Bind = lockmgr.ToProcess
+	case "PID":
+		a.Bind, a.forPID = lockmgr.ToProcess, true
+	case "NOBODY":
+		a.Bind = lockmgr.ToNobody
+	default:
+		c.fail(ipc.CodeErr, "FOR wants self, pid or nobody, not %q", clip(string(c.args[i])))
+		return false
+	}
+	return true
+}
+
+// units reads a number of units.
+func (c *call) units(option string, value []byte, n *int) bool {
+	units, ok := number(value)
+	if !ok || units < 1 || units > maxUnits {
+		c.fail(ipc.CodeErr, "%s wants a number from 1 to %d, not %q", option, maxUnits, clip(string(value)))
+		return false
+	}
+	*n = int(units)
+	return true
+}
+
+// milliseconds reads a time.
+func (c *call) milliseconds(option string, value []byte, least int64) (time.Duration, bool) {
+	ms, ok := number(value)
+	if !ok || ms < least || ms > maxWait {
+		c.fail(ipc.CodeErr, "%s wants milliseconds, not %q", option, clip(string(value)))
+		return 0, false
+	}
+	return time.Duration(ms) * time.Millisecond, true
+}
+
+// token reads word i.
+func (c *call) token(i int) (lockmgr.Token, bool) {
+	token, ok := number(c.args[i])
+	if !ok || token <= 0 || token > int64(lockmgr.MaxToken) {
+		c.fail(ipc.CodeErr, "a token is a positive number, not %q", clip(string(c.args[i])))
+		return 0, false
+	}
+	return lockmgr.Token(token), true
+}
+
+// text reads what is shown to people.
+func (c *call) text(option string, value []byte) (string, bool) {
+	if !isText(value) {
+		c.fail(ipc.CodeErr, "%s wants at most %d bytes of UTF-8 without control characters", option, maxLockText)
+		return "", false
+	}
+	return string(value), true
+}
+
+// lockName checks the name at word i.
+func (c *call) lockName(i int) bool {
+	if err := bus.CheckName("lock name", c.args[i], maxLockName); err != nil {
 		c.fail(ipc.CodeBadName, "%v", err)
 		return false
 	}
-	if reserved(c.args[0]) {
+	if reserved(c.args[i]) {
 		c.fail(ipc.CodeDenied, "names under %s are the daemon's own", bus.ReservedPrefix)
 		return false
 	}
@@ -179,18 +348,39 @@ func clip(text string) string {
 	return text
 }
 
-// lockProcess is the process that is to own a lock: the peer, or with FOR pid the one whose pidfd came with the
-// command. It is nil if there is none, or the peer has no right to speak for it.
-func (c *call) lockProcess(s *Server, forPID bool) (*process, *peer.Peer) {
-	sess := c.sess
-	if !forPID {
-		p, err := s.processOf(sess)
-		if err != nil {
-			c.fail(ipc.CodeNotFound, "%v", err)
-			return nil, nil
+// lockOwner finds out who is to own a lock: the peer, or with FOR pid the process whose pidfd came with the command. The
+// process is nil if the hold does not end with one.
+func (c *call) lockOwner(s *Server, a *acquisition) (p *process, ok bool) {
+	who := &c.sess.peer
+	switch {
+	case a.Bind == lockmgr.ToNobody:
+		a.Owner = operator(who.UID)
+		a.Shown = nil // it is to stand alone
+	case a.forPID:
+		if p, who = c.foreignProcess(s); p == nil {
+			return nil, false
 		}
-		return p, &sess.peer
+	case who.Start == 0: // it would not be told from others
+		c.fail(ipc.CodeNotFound, "process %d, which connected, has ended, or cannot be seen from here", who.PID)
+		return nil, false
+	case a.Bind != lockmgr.ToLease:
+		var err error
+		if p, err = s.processOf(c.sess); err != nil {
+			c.fail(ipc.CodeNotFound, "%v", err)
+			return nil, false
+		}
 	}
+	if a.Bind != lockmgr.ToNobody {
+		a.Owner.Process = processID(who)
+	}
+	a.UID, a.GID, a.Unit = who.UID, who.GID, who.Unit
+	return p, true
+}
+
+// foreignProcess is the process whose pidfd came with the command. It is nil if there is none, or the peer has no right to
+// speak for it.
+func (c *call) foreignProcess(s *Server) (*process, *peer.Peer) {
+	sess := c.sess
 	fd := sess.takeFD()
 	if fd < 0 {
 		c.fail(ipc.CodeErr, "FOR pid wants the pidfd of a process sent along (SCM_RIGHTS)")
@@ -202,7 +392,7 @@ func (c *call) lockProcess(s *Server, forPID bool) (*process, *peer.Peer) {
 		c.fail(ipc.CodeNotFound, "%v", err)
 		return nil, nil
 	}
-	if sess.peer.UID != 0 && sess.peer.UID != who.UID {
+	if !c.mayAct(who.UID) {
 		_ = unix.Close(fd)
 		c.fail(ipc.CodeDenied, "process %d is user %d's, not yours", who.PID, who.UID)
 		return nil, nil
@@ -215,13 +405,63 @@ func (c *call) lockProcess(s *Server, forPID bool) (*process, *peer.Peer) {
 	return p, &who
 }
 
+// mayAct reports whether the caller may do something to what is a user's.
+func (c *call) mayAct(uid uint32) bool { return c.sess.peer.UID == 0 || c.sess.peer.UID == uid }
+
+// shown checks the holds that a request names. Tokens are no secret, so those of other users' holds count for nothing.
+func (c *call) shown(s *Server, a *acquisition) bool {
+	known := a.Shown[:0]
+	for _, shown := range a.Shown {
+		if hold, err := s.locks.Hold(shown.Name, shown.Token); err == nil && c.mayAct(hold.UID) {
+			known = append(known, lockmgr.Shown{Name: hold.Name, Token: hold.Token}) // a name that is there already: the wait may be long
+		}
+	}
+	a.Shown = known
+	if a.Join == 0 {
+		return true
+	}
+	hold, ok := c.hold(s, a.Name, a.Join)
+	return ok && c.owns(&hold)
+}
+
+// hold finds a hold by its token.
+func (c *call) hold(s *Server, name string, t lockmgr.Token) (lockmgr.Claim, bool) {
+	hold, err := s.locks.Hold(name, t)
+	switch {
+	case errors.Is(err, lockmgr.ErrStale):
+		c.fail(ipc.CodeStale, "token %d is not that of a present hold; %s", t, s.inTheWay(name))
+	case err != nil:
+		c.fail(ipc.CodeNoLock, "%q: %v", name, err)
+	}
+	return hold, err == nil
+}
+
+// owns checks that the caller may do something to a hold.
+func (c *call) owns(hold *lockmgr.Claim) bool {
+	if !c.mayAct(hold.UID) {
+		c.fail(ipc.CodeDenied, "%q is held by user %d", hold.Name, hold.UID)
+		return false
+	}
+	return true
+}
+
 // refuseLock says why a request was not let in, and what is in its way.
 func (s *Server) refuseLock(c *call, a *acquisition, err error) {
+	deadlock, isDeadlock := errors.AsType[*lockmgr.DeadlockError](err)
+	limit, isLimit := errors.AsType[*lockmgr.LimitError](err)
 	switch {
 	case errors.Is(err, lockmgr.ErrBusy):
-		c.fail(ipc.CodeBusy, "%s", s.inTheWay(a.Name))
-	case errors.Is(err, lockmgr.ErrDeadlock):
-		c.fail(ipc.CodeDeadlock, "%s", s.ownClaim(a))
+		c.fail(ipc.CodeBusy, "%s", s.inTheWay(s.taken(&a.Request)))
+	case isDeadlock:
+		c.fail(ipc.CodeDeadlock, "%s", describeCycle(deadlock.Cycle))
+	case errors.Is(err, lockmgr.ErrUpgrade):
+		code := ipc.CodeDeadlock
+		if a.Wait == lockmgr.Try {
+			code = ipc.CodeBusy
+		}
+		c.fail(code, "%q is held already, for less than is asked for: it would wait for itself", a.Name)
+	case isLimit:
+		c.fail(ipc.CodeLimit, "%s", s.describeLimit(limit, &a.Request))
 	case errors.Is(err, lockmgr.ErrExhausted):
 		c.fail(ipc.CodeIO, "no lock token can be reserved in the state directory")
 	default:
@@ -229,138 +469,27 @@ func (s *Server) refuseLock(c *call, a *acquisition, err error) {
 	}
 }
 
-// ownClaim says what the owner of a request has already.
-func (s *Server) ownClaim(a *acquisition) string {
-	claim, ok := s.locks.Claim(a.Name, a.Owner)
-	switch {
-	case !ok:
-		return "it would wait for itself"
-	case claim.Token == 0:
-		return fmt.Sprintf("pid %d waits for %q already", claim.Owner.Process.PID, a.Name)
-	}
-	return fmt.Sprintf("pid %d holds %q already, with token %d: it would wait for itself", claim.Owner.Process.PID, a.Name, claim.Token)
-}
-
-// inTheWay says who holds a lock, or waits for it before anybody who comes now.
-func (s *Server) inTheWay(name string) string {
-	v := s.locks.View(name)
-	switch {
-	case len(v.Holders) > 0:
-		text := fmt.Sprintf("%q is held by %s", name, describeClaim(&v.Holders[0]))
-		if n := len(v.Holders) - 1; n > 0 {
-			text += fmt.Sprintf(" and %d more", n)
-		}
-		return text
-	case len(v.Waiters) > 0:
-		return fmt.Sprintf("%q is waited for by %s", name, describeClaim(&v.Waiters[0]))
-	}
-	return fmt.Sprintf("nobody holds %q now", name)
-}
-
-// describeClaim is a claim's process in words, as in "pid 3977 (uid 0, backup.service)".
-func describeClaim(c *lockmgr.Claim) string {
-	text := describe(c.Owner, c.Info)
-	if c.Why != "" {
-		text += ": " + c.Why
-	}
-	return text
-}
-
-func describe(o lockmgr.Owner, i lockmgr.Info) string {
-	if i.Unit != "" {
-		return fmt.Sprintf("pid %d (uid %d, %s)", o.Process.PID, i.UID, i.Unit)
-	}
-	return fmt.Sprintf("pid %d (uid %d)", o.Process.PID, i.UID)
-}
-
-// describeEnd is how a hold ended in words, "" for none.
-func describeEnd(e *lockmgr.End) string {
-	if e == nil {
-		return ""
-	}
-	return describe(e.Owner, e.Info) + " " + e.String()
-}
-
-// appendGrant is the reply to a request that was granted.
-func appendGrant(b []byte, p ipc.Proto, e *lockmgr.Effect) []byte {
-	b = p.AppendMap(b, 5)
-	b = ipc.AppendBulk(b, "name")
-	b = ipc.AppendBulk(b, e.Name)
-	b = ipc.AppendBulk(b, "token")
-	b = ipc.AppendInt(b, int64(e.Token))
-	b = ipc.AppendBulk(b, "mode")
-	b = ipc.AppendBulk(b, e.Mode.String())
-	b = ipc.AppendBulk(b, "previous")
-	b = ipc.AppendBulk(b, e.Previous.String())
-	b = ipc.AppendBulk(b, "abandoned")
-	return ipc.AppendBulk(b, describeEnd(e.Abandoned))
-}
-
-func (s *Server) appendTimeout(b []byte, c *lockmgr.Claim) []byte {
-	return ipc.AppendError(b, ipc.CodeTimeout, fmt.Sprintf("timed out after %v; %s", c.Wait, s.inTheWay(c.Name)))
-}
-
-func (s *Server) appendCancelled(b []byte) []byte {
-	if s.stopping {
-		return ipc.AppendError(b, ipc.CodeShutdown, "the daemon is stopping")
-	}
-	return ipc.AppendError(b, ipc.CodeCancelled, "the wait was cancelled")
-}
-
-// lockRelease ends a hold: by its token, as any process of its user may, or the caller's own.
-func (s *Server) lockRelease(c *call) {
-	if !c.lockName() {
-		return
-	}
-	name := string(c.args[0])
-	var hold lockmgr.Claim
-	if len(c.args) > 1 {
-		token, ok := number(c.args[1])
-		if !ok || token <= 0 {
-			c.fail(ipc.CodeErr, "a token is a positive number, not %q", clip(string(c.args[1])))
-			return
-		}
-		var err error
-		if hold, err = s.locks.Hold(name, lockmgr.Token(token)); errors.Is(err, lockmgr.ErrStale) {
-			c.fail(ipc.CodeStale, "token %d is not that of a present hold; %s", token, s.inTheWay(name))
-			return
-		} else if err != nil {
-			c.fail(ipc.CodeNoLock, "%q: %v", name, err)
-			return
-		}
-		if c.sess.peer.UID != 0 && c.sess.peer.UID != hold.UID {
-			c.fail(ipc.CodeDenied, "%q is held by user %d", name, hold.UID)
-			return
-		}
-	} else {
-		var ok bool
-		hold, ok = s.locks.Claim(name, lockmgr.Owner{Process: lockmgr.Process{PID: c.sess.peer.PID, Start: c.sess.peer.Start}})
-		if !ok || hold.Token == 0 {
-			c.fail(ipc.CodeNoLock, "%q is not held by process %d; show the token to release it for another", name, c.sess.peer.PID)
-			return
+// taken is the first of the names that a request is for which is not free.
+func (s *Server) taken(r *lockmgr.Request) string {
+	for _, name := range r.Set {
+		if _, _, ok := s.locks.Ahead(name); ok {
+			return name
 		}
 	}
-	if err := s.locks.Release(s.lockTime(), name, hold.Token); err != nil {
-		c.fail(ipc.CodeInternal, "%q: %v", name, err)
-		return
-	}
-	c.ok()
-	s.reply(c)
-	s.carryOut()
+	return r.Name
 }
 
-// lockCancel ends an ASYNC wait of this connection. Its outcome is pushed, as any.
-func (s *Server) lockCancel(c *call) {
-	ticket, ok := number(c.args[0])
-	if !ok || ticket <= 0 {
-		c.fail(ipc.CodeErr, "a ticket is a positive number, not %q", clip(string(c.args[0])))
-		return
+// describeLimit says what does not fit, and where the limit comes from.
+func (s *Server) describeLimit(e *lockmgr.LimitError, r *lockmgr.Request) string {
+	text := fmt.Sprintf("%q has a limit of %d units, as those who use it now asked for", e.Name, e.Limit)
+	switch _, _, used := s.locks.Ahead(e.Name); {
+	case s.opts.Semaphores[e.Name] == e.Limit:
+		text = fmt.Sprintf("%q has a limit of %d units in the configuration (semaphores)", e.Name, e.Limit)
+	case !used:
+		text = fmt.Sprintf("%q has a limit of %d units", e.Name, e.Limit)
 	}
-	id := lockmgr.RequestID(ticket)
-	if w, ok := s.waits[id]; !ok || w.sess != c.sess || !s.locks.Cancel(s.lockTime(), id) {
-		c.integer(0)
-		return
+	if r.Units > e.Limit {
+		return fmt.Sprintf("%s, and %d are asked for", text, r.Units)
 	}
-	c.integer(1)
-	s.carryOut()
+	return fmt.Sprintf("%s, not %d", text, r.Limit)
 }

@@ -6,7 +6,7 @@ import (
 )
 
 func (s *Server) lockInfo(c *call) {
-	if c.lockName() {
+	if c.lockName(0) {
 		v := s.locks.View(string(c.args[0]))
 		c.out = s.appendLock(c.out, c.sess.proto, &v)
 	}
@@ -27,76 +27,134 @@ func (s *Server) lockList(c *call) {
 
 // appendLock is a lock as LOCK.INFO and LOCK.LIST show it.
 func (s *Server) appendLock(b []byte, p ipc.Proto, v *lockmgr.View) []byte {
-	mode, used := "", len(v.Holders)
-	if used > 0 {
-		mode = v.Holders[0].Mode.String()
+	mode, used, limit := "", v.Used, v.Limit
+	if limit == 0 {
+		limit = max(s.opts.Semaphores[v.Name], 1)
 	}
-	b = p.AppendMap(b, 7)
+	if len(v.Holders) > 0 {
+		mode = modeOf(&v.Holders[0], limit)
+	}
+	if mode == "shared" {
+		used = limit
+	}
+	b = p.AppendMap(b, 8)
 	b = ipc.AppendBulk(b, "name")
 	b = ipc.AppendBulk(b, v.Name)
 	b = ipc.AppendBulk(b, "mode")
 	b = ipc.AppendBulk(b, mode)
 	b = ipc.AppendBulk(b, "limit")
-	b = ipc.AppendInt(b, 1)
+	b = ipc.AppendInt(b, int64(limit))
 	b = ipc.AppendBulk(b, "used")
-	b = ipc.AppendInt(b, int64(min(used, 1)))
+	b = ipc.AppendInt(b, int64(used))
 	b = ipc.AppendBulk(b, "holders")
-	b = s.appendClaims(b, p, v.Holders)
+	b = s.appendClaims(b, p, v.Holders, limit)
 	b = ipc.AppendBulk(b, "waiters")
-	b = s.appendClaims(b, p, v.Waiters)
+	b = s.appendClaims(b, p, v.Waiters, limit)
 	b = ipc.AppendBulk(b, "previous")
-	return appendPrevious(b, p, v.Previous)
+	b = appendEnd(b, p, v.Previous)
+	b = ipc.AppendBulk(b, "abandoned")
+	return appendEnd(b, p, v.Abandoned)
 }
 
-func (s *Server) appendClaims(b []byte, p ipc.Proto, claims []lockmgr.Claim) []byte {
+func (s *Server) appendClaims(b []byte, p ipc.Proto, claims []lockmgr.Claim, limit int) []byte {
 	b = ipc.AppendArray(b, len(claims))
 	for i := range claims {
-		c := &claims[i]
-		b = p.AppendMap(b, 12)
-		b = ipc.AppendBulk(b, "token")
-		b = ipc.AppendInt(b, int64(c.Token))
-		b = ipc.AppendBulk(b, "mode")
-		b = ipc.AppendBulk(b, c.Mode.String())
-		b = ipc.AppendBulk(b, "pid")
-		b = ipc.AppendInt(b, int64(c.Owner.Process.PID))
-		b = ipc.AppendBulk(b, "start")
-		b = ipc.AppendInt(b, int64(c.Owner.Process.Start))
-		b = ipc.AppendBulk(b, "uid")
-		b = ipc.AppendInt(b, int64(c.UID))
-		b = ipc.AppendBulk(b, "gid")
-		b = ipc.AppendInt(b, int64(c.GID))
-		b = ipc.AppendBulk(b, "unit")
-		b = ipc.AppendBulk(b, c.Unit)
-		b = ipc.AppendBulk(b, "owner")
-		b = ipc.AppendBulk(b, c.Owner.Label)
-		b = ipc.AppendBulk(b, "bound")
-		b = ipc.AppendBulk(b, c.Bind.String())
-		b = ipc.AppendBulk(b, "since")
-		b = ipc.AppendInt(b, c.Since.Real)
-		b = ipc.AppendBulk(b, "age")
-		b = ipc.AppendInt(b, (s.now() - c.Since.Boot).Microseconds())
-		b = ipc.AppendBulk(b, "why")
-		b = ipc.AppendBulk(b, c.Why)
+		b = s.appendClaim(p.AppendMap(b, claimPairs), &claims[i], limit)
 	}
 	return b
 }
 
-// appendPrevious is how the last hold ended, or a null.
-func appendPrevious(b []byte, p ipc.Proto, e *lockmgr.End) []byte {
+// claimPairs is how much appendClaim appends.
+const claimPairs = 17
+
+// appendClaim is a holder or waiter as LOCK.INFO shows it, of a lock with that limit.
+func (s *Server) appendClaim(b []byte, c *lockmgr.Claim, limit int) []byte {
+	b = ipc.AppendBulk(b, "token")
+	b = ipc.AppendInt(b, int64(c.Token))
+	b = ipc.AppendBulk(b, "mode")
+	b = ipc.AppendBulk(b, modeOf(c, limit))
+	b = ipc.AppendBulk(b, "units")
+	b = ipc.AppendInt(b, int64(c.Units))
+	b = ipc.AppendBulk(b, "pid")
+	b = ipc.AppendInt(b, int64(c.Owner.Process.PID))
+	b = ipc.AppendBulk(b, "start")
+	b = ipc.AppendInt(b, int64(c.Owner.Process.Start))
+	b = ipc.AppendBulk(b, "uid")
+	b = ipc.AppendInt(b, int64(c.UID))
+	b = ipc.AppendBulk(b, "gid")
+	b = ipc.AppendInt(b, int64(c.GID))
+	b = ipc.AppendBulk(b, "unit")
+	b = ipc.AppendBulk(b, c.Unit)
+	b = ipc.AppendBulk(b, "owner")
+	b = ipc.AppendBulk(b, c.Owner.Label)
+	b = ipc.AppendBulk(b, "bound")
+	b = ipc.AppendBulk(b, c.Bind.String())
+	b = ipc.AppendBulk(b, "joined")
+	b = ipc.AppendInt(b, flag(c.Joined))
+	b = ipc.AppendBulk(b, "entries")
+	b = ipc.AppendInt(b, int64(c.Entries))
+	b = ipc.AppendBulk(b, "since")
+	b = ipc.AppendInt(b, c.Since.Real)
+	b = ipc.AppendBulk(b, "age")
+	b = ipc.AppendInt(b, (s.now() - c.Since.Boot).Microseconds())
+	b = ipc.AppendBulk(b, "left")
+	b = ipc.AppendInt(b, s.left(c))
+	b = ipc.AppendBulk(b, "set")
+	b = ipc.AppendArray(b, len(c.Set))
+	for _, name := range c.Set {
+		b = ipc.AppendBulk(b, name)
+	}
+	b = ipc.AppendBulk(b, "why")
+	return ipc.AppendBulk(b, c.Why)
+}
+
+func flag(set bool) int64 {
+	if set {
+		return 1
+	}
+	return 0
+}
+
+// left is how long a hold's lease lasts, or a wait, in microseconds; -1 if it does not end by time.
+func (s *Server) left(c *lockmgr.Claim) int64 {
+	end := c.Expires
+	if c.Token == 0 && c.Wait >= 0 {
+		end = c.Since.Boot + c.Wait
+	}
+	if end == 0 {
+		return -1
+	}
+	return max(end-s.now(), 0).Microseconds()
+}
+
+// appendEnd is how a hold ended, or a null.
+func appendEnd(b []byte, p ipc.Proto, e *lockmgr.End) []byte {
 	if e == nil {
 		return p.AppendNull(b)
 	}
-	b = p.AppendMap(b, 6)
+	b = p.AppendMap(b, 8)
 	b = ipc.AppendBulk(b, "token")
 	b = ipc.AppendInt(b, int64(e.Token))
 	b = ipc.AppendBulk(b, "how")
 	b = ipc.AppendBulk(b, e.String())
-	b = ipc.AppendBulk(b, "pid")
-	b = ipc.AppendInt(b, int64(e.Owner.Process.PID))
-	b = ipc.AppendBulk(b, "uid")
-	b = ipc.AppendInt(b, int64(e.UID))
-	b = ipc.AppendBulk(b, "unit")
-	b = ipc.AppendBulk(b, e.Unit)
+	b = appendParty(b, e.Owner.Process, &e.Info)
 	b = ipc.AppendBulk(b, "at")
-	return ipc.AppendInt(b, e.At.Real)
+	b = ipc.AppendInt(b, e.At.Real)
+	b = ipc.AppendBulk(b, "by")
+	if e.By == nil {
+		return p.AppendNull(b)
+	}
+	return appendParty(p.AppendMap(b, 4), e.By.Process, &e.By.Info)
+}
+
+// appendParty appends four pairs that say who it was.
+func appendParty(b []byte, p lockmgr.Process, i *lockmgr.Info) []byte {
+	b = ipc.AppendBulk(b, "pid")
+	b = ipc.AppendInt(b, int64(p.PID))
+	b = ipc.AppendBulk(b, "uid")
+	b = ipc.AppendInt(b, int64(i.UID))
+	b = ipc.AppendBulk(b, "unit")
+	b = ipc.AppendBulk(b, i.Unit)
+	b = ipc.AppendBulk(b, "why")
+	return ipc.AppendBulk(b, i.Why)
 }

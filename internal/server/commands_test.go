@@ -347,7 +347,7 @@ func TestClientList(t *testing.T) {
 
 func TestStatus(t *testing.T) {
 	h := start(t, func(s *Setup, o *Options) {
-		s.Status = func() []string { return []string{"more", "text"} }
+		s.Status = func() []Field { return []Field{{"more", "text"}} }
 		o.Limits.Connections = 3
 	})
 	c := h.dial()

@@ -158,7 +158,14 @@ func (s *Server) replyLater(sess *session, b []byte) {
 		s.send(sess, b)
 	}
 	if sess.is(stateWaiting) {
-		sess.state &^= stateWaiting | stateReplySkip
+		if s.stopping && sess.is(stateSaving) {
+			s.Post(func() { // after what it has sent since is executed, which may be more of that kind
+				if !sess.is(stateSaving) {
+					s.finish(sess)
+				}
+			})
+		}
+		sess.state &^= stateWaiting | stateSaving | stateReplySkip
 		s.runLater(sess)
 	}
 }

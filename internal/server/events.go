@@ -4,23 +4,60 @@ import (
 	"strconv"
 	"unicode/utf8"
 
+	"github.com/ipcd/ipcd/ipc"
 	"github.com/ipcd/ipcd/lockmgr"
 )
 
 // lockTopic begins the topics of what happens to locks: ipcd/lock/EVENT/NAME.
 const lockTopic = "ipcd/lock/"
 
-// announce publishes what happened to a lock. A hold that was cut off is announced twice: as released, for those who
-// wait for the lock to be free, and as abandoned, for those who look after accidents.
+// announce publishes what happened to a lock. A hold that was cut off or taken away is announced twice: as released, or as
+// left if others are in it, for those who wait for that, and as abandoned, expired or broken for those who look after it.
 func (s *Server) announce(e *lockmgr.Effect) {
-	if e.Kind != lockmgr.Ended {
-		s.publishEvent(e.Kind.String(), e)
+	event := e.Kind.String()
+	if e.Kind == lockmgr.Ended {
+		event = "released"
+	}
+	s.publishEvent(event, e)
+	switch {
+	case e.End == nil:
+	case e.End.Abandoned():
+		s.publishEvent("abandoned", e)
+	case e.End.Lost():
+		s.publishEvent(e.End.How.String(), e)
+	}
+}
+
+// tellOwner tells of what happened to a hold without its owner having asked: in the log, and to the connection that acquired it.
+func (s *Server) tellOwner(e *lockmgr.Effect) {
+	switch {
+	case e.End != nil && e.End.Abandoned():
+		s.log.Warn("a lock was abandoned", "event", "abandoned", "lock", e.Name, "how", e.End.String(), "token", uint64(e.Token),
+			"pid", e.Owner.Process.PID, "uid", e.UID, "unit", e.Unit)
+	case e.End != nil && e.End.Lost():
+		s.push(e, 5, "lock.lost", func(b []byte) []byte {
+			b = ipc.AppendBulk(b, e.End.String())
+			return ipc.AppendBulk(b, describeParty(e.End.By))
+		})
+	case e.Kind == lockmgr.Expiring:
+		s.push(e, 4, "lock.expiring", func(b []byte) []byte { return ipc.AppendInt(b, (e.Expires - s.now()).Milliseconds()) })
+	}
+}
+
+// push sends n elements to the connection that acquired a hold, if it is still there and can be told: the kind, the lock's
+// name and the token, and what more appends.
+func (s *Server) push(e *lockmgr.Effect, n int, kind string, more func([]byte) []byte) {
+	sess := s.conns[e.Conn]
+	if sess == nil || sess.proto != ipc.RESP3 {
 		return
 	}
-	s.publishEvent("released", e)
-	if e.End.Abandoned() {
-		s.publishEvent("abandoned", e)
-	}
+	b := sess.proto.AppendPush(s.scratch[:0], n)
+	b = ipc.AppendBulk(b, kind)
+	b = ipc.AppendBulk(b, e.Name)
+	b = ipc.AppendInt(b, int64(e.Token))
+	b = more(b)
+	s.scratch = b[:0]
+	s.send(sess, b)
 }
 
 func (s *Server) publishEvent(event string, e *lockmgr.Effect) {
@@ -47,22 +84,38 @@ func (s *Server) appendEvent(b []byte, event string, e *lockmgr.Effect) []byte {
 	b = append(b, '{')
 	b = jsonText(b, "event", event)
 	b = jsonText(b, "name", e.Name)
-	b = jsonText(b, "mode", e.Mode.String())
+	b = jsonText(b, "mode", modeOf(&e.Claim, e.Limit))
 	b = jsonInt(b, "pid", int64(e.Owner.Process.PID))
 	b = jsonInt(b, "uid", int64(e.UID))
 	b = jsonText(b, "unit", e.Unit)
 	b = jsonText(b, "why", e.Why)
-	switch e.Kind {
-	case lockmgr.Waiting:
+	if e.Limit > 1 {
+		b = jsonInt(b, "units", int64(e.Units))
+		b = jsonInt(b, "limit", int64(e.Limit))
+	}
+	if e.Kind == lockmgr.Waiting {
 		b = jsonInt(b, "place", int64(e.Place))
-	case lockmgr.Acquired:
+	} else if e.Token != 0 {
 		b = jsonInt(b, "token", int64(e.Token))
+	}
+	switch e.Kind {
+	case lockmgr.Acquired:
 		b = jsonText(b, "previous", e.Previous.String())
 		b = jsonText(b, "abandoned", describeEnd(e.Abandoned))
-	case lockmgr.Ended:
-		b = jsonInt(b, "token", int64(e.Token))
+	case lockmgr.Reentered:
+		b = jsonInt(b, "entries", int64(e.Entries))
+	}
+	switch {
+	case e.End != nil:
 		b = jsonText(b, "how", e.End.String())
 		b = jsonInt(b, "held_us", (s.now() - e.Since.Boot).Microseconds())
+		if e.End.By != nil {
+			b = jsonText(b, "by", describeParty(e.End.By))
+		}
+	case e.Kind == lockmgr.Left:
+		b = jsonInt(b, "entries", int64(e.Entries))
+	case e.Expires > 0:
+		b = jsonInt(b, "expires_us", (e.Expires - s.now()).Microseconds())
 	}
 	b[len(b)-1] = '}' // for the last comma
 	return b

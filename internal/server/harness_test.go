@@ -30,7 +30,7 @@ const patience = 20 * time.Second
 // testLimits are roomy. A test that is about a limit sets it.
 var testLimits = Limits{
 	Connections: 1000, ConnectionsPerUser: 1000, Input: 1 << 20, Output: 8 << 20, Arguments: 1024, BuffersPerUser: 256 << 20,
-	SubscriptionsPerUser: 1000, PatternsPerUser: 1000, LocksPerUser: 1000,
+	SubscriptionsPerUser: 1000, PatternsPerUser: 1000, LocksPerUser: 1000, Lease: time.Hour,
 }
 
 // A harness is a server whose loop runs in this process.

@@ -47,7 +47,7 @@ func TestInputLimit(t *testing.T) {
 				switch got := string(client.got); {
 				case c.ok && !strings.HasPrefix(got, "$"):
 					t.Errorf("got %.100q", got)
-				case !c.ok && (got != "-PROTO protocol error: frame larger than the limit\r\n" || !client.eof):
+				case !c.ok && (got != fmt.Sprintf("-PROTO protocol error: a frame is larger than the limit of %d bytes\r\n", limit) || !client.eof):
 					t.Errorf("got %.100q, ended %v", got, client.eof)
 				}
 				if c.ok || m.count > 0 {

@@ -58,7 +58,7 @@ func TestLockRefused(t *testing.T) {
 		"LOCK.ACQUIRE a WAIT -1":                         "ERR WAIT wants milliseconds, not \"-1\"",
 		"LOCK.ACQUIRE a WAIT 99999999999999":             "ERR WAIT wants",
 		"LOCK.ACQUIRE a WAIT 1e3":                        "ERR WAIT wants",
-		"LOCK.ACQUIRE a FOR me":                          "ERR FOR wants self or pid, not \"me\"",
+		"LOCK.ACQUIRE a FOR me":                          "ERR FOR wants self, pid or nobody, not \"me\"",
 		"LOCK.ACQUIRE a FOR pid":                         "ERR FOR pid wants the pidfd of a process sent along",
 		"LOCK.ACQUIRE a NICE x":                          "ERR unknown option \"NICE\"",
 		"LOCK.ACQUIRE a WHY \"x\\x01\"":                  "ERR WHY wants",

@@ -1,13 +1,11 @@
 package server
 
 import (
-	"fmt"
 	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/ipcd/ipcd/internal/peer"
 	"github.com/ipcd/ipcd/ipc"
 	"github.com/ipcd/ipcd/lockmgr"
 )
@@ -21,7 +19,10 @@ type lockState struct {
 	processes map[lockmgr.Process]*process
 	pidfds    map[int]*process
 	ending    []ending
-	held      int  // holds in all
+	held      int // claims that hold a lock
+	queued    int // claims that wait for one
+	standing  standing
+	once      once
 	raising   bool // RaiseMark is under way
 	stopBy    time.Duration
 	scratch   []byte
@@ -30,29 +31,10 @@ type lockState struct {
 // A wait is a request that is not answered yet.
 type wait struct {
 	sess  *session
-	async bool // the answer is a push
+	async bool             // the answer is a push
+	names int              // how many locks it asks for
+	got   []lockmgr.Effect // of several: what it was granted so far
 }
-
-// A process is one that is watched through its pidfd, because it holds or waits for something, or did on a connection
-// that is still there. It is shared by all connections of the process.
-type process struct {
-	id       lockmgr.Process
-	pidfd    int
-	claims   int // holds and waits
-	dead     bool
-	sessions int // connections that point here
-}
-
-// An ending is an end that is certain, while the kernel is given a moment to tell more about it: a connection's, whose
-// process may be just about to die, or a process's, whose parent may be about to reap it.
-type ending struct {
-	conn    *session // nil: the process ended
-	process *process // whose end is the better word
-	by      time.Duration
-}
-
-// endingTime is that moment.
-const endingTime = 5 * time.Millisecond
 
 // tokenBatch is how far ahead of the time of day the durable mark for tokens is set, in microseconds: over an hour, and
 // as many tokens. It is raised when less than half of that is left.
@@ -63,18 +45,22 @@ func NextMark(last uint64, now time.Time) uint64 {
 	return min(max(last, uint64(max(now.UnixMicro(), 0)))+tokenBatch, uint64(lockmgr.MaxToken))
 }
 
-func (s *Server) startLocks() {
-	mark := lockmgr.Token(s.setup.Mark)
-	if s.setup.RaiseMark == nil {
-		mark = lockmgr.MaxToken
-	}
+func (s *Server) startLocks() error {
 	s.lockState = lockState{
-		locks:     lockmgr.New(lockmgr.Token(s.setup.Token), mark),
 		waits:     map[lockmgr.RequestID]wait{},
 		conns:     map[lockmgr.ConnID]*session{},
 		processes: map[lockmgr.Process]*process{},
 		pidfds:    map[int]*process{},
 	}
+	mark := lockmgr.Token(s.setup.Mark)
+	if s.setup.RaiseMark == nil {
+		mark = lockmgr.MaxToken
+	}
+	s.once = newOnce(s.setup.BootID, s.setup.Done)
+	if save := s.setup.SaveDone; save != nil {
+		s.once.write = func(done func(error)) { save(s.once.all(), done) }
+	}
+	return s.startStanding(mark)
 }
 
 // raiseMark asks for a higher mark when half of the batch is used up. It is done elsewhere: it waits for the disk.
@@ -108,21 +94,38 @@ func (s *Server) lockTime() lockmgr.Time {
 	return lockmgr.Time{Boot: s.now(), Real: s.realTime().UnixMicro()}
 }
 
+// waiting is how many requests are not answered yet.
 func (s *Server) waiting() int { return len(s.waits) }
 
-// admitClaim keeps the accounts of a claim that was let in; endClaim of one that ended.
-func (s *Server) admitClaim(uid uint32, sess *session, p *process) {
-	s.user(uid).locks++
-	p.claims++
-	s.conns[lockmgr.ConnID(sess.id)] = sess
+// watched reports whether a claim ends with its owner's process, which then has to be watched.
+func watched(c *lockmgr.Claim) bool {
+	return c.Bind == lockmgr.ToConnection || c.Bind == lockmgr.ToProcess
+}
+
+// admitClaim keeps the accounts of a claim that came into being; endClaim of one that ended.
+func (s *Server) admitClaim(c *lockmgr.Claim) {
+	u := s.user(c.UID)
+	u.locks++
+	if c.Bind == lockmgr.ToNobody {
+		u.standing++
+	}
+	if watched(c) {
+		s.processes[c.Owner.Process].claims++
+	}
 }
 
 func (s *Server) endClaim(c *lockmgr.Claim) {
-	s.user(c.UID).locks--
+	u := s.user(c.UID)
+	u.locks--
+	if c.Bind == lockmgr.ToNobody {
+		u.standing--
+	}
 	s.forget(c.UID)
-	p := s.processes[c.Owner.Process]
-	p.claims--
-	s.unwatch(p)
+	if watched(c) {
+		p := s.processes[c.Owner.Process]
+		p.claims--
+		s.unwatch(p)
+	}
 }
 
 // carryOut does what the engine's last steps ask for.
@@ -130,31 +133,45 @@ func (s *Server) carryOut() {
 	effects := s.locks.Effects()
 	for i := range effects {
 		e := &effects[i]
-		switch e.Kind {
-		case lockmgr.Acquired:
-			s.held++
-			s.stats.granted++
-			s.bind(&e.Claim, 1)
-			s.answer(e.ID, func(b []byte, p ipc.Proto) []byte { return appendGrant(b, p, e) })
-		case lockmgr.Ended:
-			s.held--
-			s.bind(&e.Claim, -1)
-			s.endClaim(&e.Claim)
-			if e.End.Abandoned() {
-				s.log.Warn("a lock was abandoned", "event", "abandoned", "lock", e.Name, "how", e.End.String(), "token", uint64(e.Token),
-					"pid", e.Owner.Process.PID, "uid", e.UID, "unit", e.Unit)
-			}
-		case lockmgr.TimedOut:
-			s.endClaim(&e.Claim)
-			s.answer(e.ID, func(b []byte, _ ipc.Proto) []byte { return s.appendTimeout(b, &e.Claim) })
-		case lockmgr.Cancelled:
-			s.endClaim(&e.Claim)
-			s.answer(e.ID, func(b []byte, _ ipc.Proto) []byte { return s.appendCancelled(b) })
+		s.tally(e)
+		if e.Bind == lockmgr.ToNobody {
+			s.keepStanding(e)
 		}
+		if e.Answers != 0 {
+			s.answer(e)
+		}
+		s.tellOwner(e)
 		s.announce(e)
 	}
 	if len(effects) > 0 {
 		s.raiseMark()
+	}
+}
+
+// tally counts the claims.
+func (s *Server) tally(e *lockmgr.Effect) {
+	if e.New {
+		s.admitClaim(&e.Claim)
+	}
+	switch e.Kind {
+	case lockmgr.Waiting:
+		s.queued++
+	case lockmgr.Acquired, lockmgr.Joined:
+		if !e.New {
+			s.queued--
+		}
+		s.held++
+		s.stats.granted++
+		s.bind(&e.Claim, 1)
+	case lockmgr.Left, lockmgr.Ended:
+		if e.End != nil {
+			s.held--
+			s.bind(&e.Claim, -1)
+			s.endClaim(&e.Claim)
+		}
+	case lockmgr.TimedOut, lockmgr.Cancelled:
+		s.queued--
+		s.endClaim(&e.Claim)
 	}
 }
 
@@ -165,30 +182,62 @@ func (s *Server) bind(c *lockmgr.Claim, n int) {
 	}
 }
 
-// answer gives a request its outcome: as the reply that the connection waits for, or as a push.
-func (s *Server) answer(id lockmgr.RequestID, outcome func([]byte, ipc.Proto) []byte) {
-	w, ok := s.waits[id]
+// answer gives a request its outcome, of which this is the whole or a part: a request for several locks is answered when
+// it has all of them. What an operator holds must be on disk first.
+func (s *Server) answer(e *lockmgr.Effect) {
+	w, ok := s.waits[e.Answers]
 	if !ok {
 		return
 	}
-	delete(s.waits, id)
-	sess := w.sess
-	b := s.scratch[:0]
-	if w.async {
-		b = sess.proto.AppendPush(b, 3)
-		b = ipc.AppendBulk(b, "done")
-		b = ipc.AppendInt(b, int64(id))
+	refused := e.Kind == lockmgr.TimedOut || e.Kind == lockmgr.Cancelled
+	if w.names > 1 && !refused {
+		w.got = append(w.got, *e)
+		s.waits[e.Answers] = w
+		if len(w.got) < w.names {
+			return
+		}
+		slices.SortFunc(w.got, func(a, b lockmgr.Effect) int { return slices.Index(e.Set, a.Name) - slices.Index(e.Set, b.Name) })
 	}
-	b = outcome(b, sess.proto)
-	s.scratch = b[:0]
-	if w.async {
-		s.send(sess, b)
+	delete(s.waits, e.Answers)
+	if x := w.sess.more; x != nil && !w.async {
+		x.wait = 0
+	}
+	b := w.begin(s.scratch[:0], e.Answers)
+	switch {
+	case e.Kind == lockmgr.TimedOut:
+		b = s.appendTimeout(b, &e.Claim)
+	case e.Kind == lockmgr.Cancelled:
+		b = s.appendCancelled(b)
+	case e.Bind == lockmgr.ToNobody:
+		s.answerStanding(w, e)
 		return
+	case w.names > 1:
+		b = appendGrants(b, w.sess.proto, w.got)
+	default:
+		b = appendGrant(b, w.sess.proto, e)
 	}
-	if sess.more != nil {
-		sess.more.wait = 0
+	s.scratch = b[:0]
+	s.tellOutcome(w, b)
+}
+
+// begin appends what comes before the outcome of a request.
+func (w *wait) begin(b []byte, id lockmgr.RequestID) []byte {
+	if !w.async {
+		return b
 	}
-	s.replyLater(sess, b)
+	b = w.sess.proto.AppendPush(b, 3)
+	b = ipc.AppendBulk(b, "done")
+	return ipc.AppendInt(b, int64(id))
+}
+
+// tellOutcome sends an outcome: as the reply that the connection waits for, or as a push.
+func (s *Server) tellOutcome(w wait, b []byte) {
+	switch {
+	case !w.async:
+		s.replyLater(w.sess, b)
+	case w.sess.proto == ipc.RESP3: // else it would be taken for a reply, after RESET
+		s.send(w.sess, b)
+	}
 }
 
 // cancelWait ends what a connection waits for, as its peer sends no more.
@@ -197,32 +246,17 @@ func (s *Server) cancelWait(sess *session) {
 		s.locks.Cancel(s.lockTime(), x.wait)
 		s.carryOut()
 	} else if sess.is(stateWaiting) {
-		s.watch(sess) // for a reload, which goes on
+		s.watch(sess) // for a reload or the disk, which goes on
 	}
 }
 
-// cancelAll ends all waits of a connection.
+// cancelAll ends all waits of a connection, in one step: the lock must not be granted to one of them because another that
+// stood before it in the queue has gone.
 func (s *Server) cancelAll(sess *session) {
-	if s.conns[lockmgr.ConnID(sess.id)] == nil {
-		return
+	if id := lockmgr.ConnID(sess.id); s.conns[id] != nil {
+		s.locks.CancelConn(s.lockTime(), id)
+		s.carryOut()
 	}
-	s.cancelWaits(func(other *session) bool { return other == sess })
-}
-
-// cancelWaits ends the waits of some connections: the youngest first, or the lock might be granted to one that is about
-// to end as well, when one before it in the queue has gone.
-func (s *Server) cancelWaits(of func(*session) bool) {
-	var ids []lockmgr.RequestID
-	for id, w := range s.waits {
-		if of(w.sess) {
-			ids = append(ids, id)
-		}
-	}
-	slices.Sort(ids)
-	for _, id := range slices.Backward(ids) {
-		s.locks.Cancel(s.lockTime(), id)
-	}
-	s.carryOut()
 }
 
 // dropLocks gives back what a connection that is gone held. If the connection was all that its process had to say, the
@@ -233,7 +267,7 @@ func (s *Server) dropLocks(sess *session) {
 	switch x := sess.more; {
 	case s.conns[lockmgr.ConnID(sess.id)] == nil:
 	case x != nil && x.held > 0:
-		s.ending = append(s.ending, ending{sess, sess.process, s.now() + endingTime})
+		s.ending = append(s.ending, ending{conn: sess, process: sess.process, by: s.now() + s.setup.EndingTime})
 	default:
 		delete(s.conns, lockmgr.ConnID(sess.id))
 	}
@@ -241,83 +275,6 @@ func (s *Server) dropLocks(sess *session) {
 		p.sessions--
 		s.unwatch(p)
 	}
-}
-
-// processOf is the watched process that a session's locks are held by.
-func (s *Server) processOf(sess *session) (*process, error) {
-	if sess.process == nil {
-		fd, err := peer.PIDFD(sess.fd, sess.peer)
-		if err != nil {
-			return nil, err
-		}
-		p, err := s.watchProcess(&sess.peer, fd)
-		if err != nil {
-			return nil, err
-		}
-		p.sessions++
-		sess.process = p
-	}
-	if sess.process.dead { // a child has its connection; nobody would see this hold end
-		return nil, fmt.Errorf("process %d, which connected, has ended", sess.peer.PID)
-	}
-	return sess.process, nil
-}
-
-// watchProcess has the loop see a process end. It owns pidfd.
-func (s *Server) watchProcess(who *peer.Peer, pidfd int) (*process, error) {
-	id := lockmgr.Process{PID: who.PID, Start: who.Start}
-	if p := s.processes[id]; p != nil {
-		_ = unix.Close(pidfd)
-		return p, nil
-	}
-	// Edge-triggered: the descriptor stays readable after the exit, and says once more when the process is reaped.
-	if err := s.poll.add(pidfd, kindProcess, unix.EPOLLIN|unix.EPOLLET); err != nil {
-		_ = unix.Close(pidfd)
-		return nil, err
-	}
-	p := &process{id: id, pidfd: pidfd}
-	s.processes[id] = p
-	s.pidfds[pidfd] = p
-	return p, nil
-}
-
-// unwatch forgets a process that nobody needs to know the end of.
-func (s *Server) unwatch(p *process) {
-	if p.claims == 0 && p.sessions == 0 {
-		delete(s.processes, p.id)
-		delete(s.pidfds, p.pidfd)
-		s.poll.remove(p.pidfd) // a client that sent it may have it open still, and send it again
-		_ = unix.Close(p.pidfd)
-	}
-}
-
-// processReady handles what a pidfd says.
-func (s *Server) processReady(pidfd int) {
-	p := s.pidfds[pidfd]
-	if p == nil {
-		return
-	}
-	exited, reaped := peer.Ended(pidfd)
-	p.dead = p.dead || exited
-	switch {
-	case p.claims == 0:
-	case reaped:
-		s.endProcess(p)
-	case exited:
-		s.ending = append(s.ending, ending{nil, p, s.now() + endingTime})
-	}
-}
-
-// endProcess ends what a process that is gone held, with what the kernel tells about its end.
-func (s *Server) endProcess(p *process) {
-	how, status := lockmgr.Unknown, 0
-	if end, ok := peer.Status(p.pidfd); ok && end.Signal != 0 {
-		how, status = lockmgr.Killed, int(end.Signal)
-	} else if ok {
-		how, status = lockmgr.Exited, end.Code
-	}
-	s.locks.EndProcess(s.lockTime(), p.id, how, status)
-	s.carryOut()
 }
 
 // locksDue does what the time has come for: waits that time out, ends that the kernel tells no more about.
@@ -329,45 +286,12 @@ func (s *Server) locksDue() {
 	s.endingsDue()
 }
 
-// endingsDue ends what the kernel was given time to tell more about.
-func (s *Server) endingsDue() {
-	later := s.ending[:0]
-	for _, e := range s.ending {
-		switch {
-		case e.conn == nil && e.process.claims == 0: // reaped meanwhile
-		case e.conn != nil && (e.conn.more.held == 0 || e.process.dead): // likewise, or its process has an ending of its own
-			delete(s.conns, lockmgr.ConnID(e.conn.id))
-		case e.by > s.now():
-			later = append(later, e)
-		case e.conn == nil:
-			s.endProcess(e.process)
-		default:
-			s.locks.EndConn(s.lockTime(), lockmgr.ConnID(e.conn.id), lockmgr.Disconnected, 0)
-			s.carryOut()
-			delete(s.conns, lockmgr.ConnID(e.conn.id))
-		}
-	}
-	clear(s.ending[len(later):])
-	s.ending = later
-}
-
-// reconnected is called when a process that is alive asks for a lock: what it held on a connection that ended just now
-// need not wait for the process to end.
-func (s *Server) reconnected(p *process) {
-	if len(s.ending) == 0 || p.dead {
-		return
-	}
-	for i := range s.ending {
-		if e := &s.ending[i]; e.conn != nil && e.process == p {
-			e.by = 0
-		}
-	}
-	s.endingsDue()
-}
-
 // locksNext is when locksDue has something to do, 0 for never.
 func (s *Server) locksNext() time.Duration {
-	at, _ := s.locks.Deadline()
+	at, ok := s.locks.Deadline()
+	if ok {
+		at = max(at, 1) // a lease that was restored may have ended before the machine started
+	}
 	for _, e := range s.ending {
 		at = earlier(at, e.by)
 	}

@@ -181,7 +181,7 @@ func (s *Server) executed(sess *session) {
 	case sess.is(stateEOF) && !s.paused(sess):
 		s.finish(sess) // what is left is no whole command
 	case s.inputFull(sess) && !s.paused(sess):
-		s.badInput(sess, &ipc.ProtoError{Reason: "frame larger than the limit"}) // though its end is not in sight
+		s.badInput(sess, s.frameLimits().ErrTooLarge()) // though its end is not in sight
 	default:
 		s.watch(sess)
 	}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,12 +27,15 @@ type Limits struct {
 	SubscriptionsPerUser int // of all kinds
 	PatternsPerUser      int // globs, each of which may cost every publisher some time
 	LocksPerUser         int // holds and waits of one uid
+
+	Lease time.Duration // the longest that a hold may last by time, unless it is an operator's
 }
 
 // Options is what a configuration decides. It may change while the server runs: see [Server.SetOptions].
 type Options struct {
-	Limits   Limits
-	BusyPoll time.Duration // longest to poll before blocking while traffic is dense; 0: never
+	Limits     Limits
+	Semaphores map[string]int // how many units locks have, by name; must not change any more
+	BusyPoll   time.Duration  // longest to poll before blocking while traffic is dense; 0: never
 }
 
 // Setup is what a server is made of for its whole life. The functions in it are called by the loop and must not block.
@@ -45,15 +49,32 @@ type Setup struct {
 	Token, Mark uint64
 	RaiseMark   func(mark uint64)
 
+	// Holds are those of operators, and Done what was marked as done, as the daemon before wrote them down; see CheckHolds
+	// and CheckDone. SaveHolds and SaveDone have all that there is now written, in the place of what was, and call done,
+	// from any goroutine, when it is durable or cannot be. If they are nil that is taken to be so at once.
+	Holds     []Hold
+	SaveHolds func(all []Hold, done func(error))
+	Done      []Done
+	SaveDone  func(all []Done, done func(error))
+	BootID    string // what tells this boot of the machine from others
+
 	// Reload starts to read the configuration again and calls done, from any goroutine, when it is in force or refused.
 	Reload func(done func(error))
 	// Watchdog tells the service manager that the loop turns, at least every WatchdogEvery; 0: not at all.
 	Watchdog      func()
 	WatchdogEvery time.Duration
-	// Status is shown by IPCD.STATUS beside the server's own figures: keys and values in turn.
-	Status func() []string
+	// Status is shown by IPCD.STATUS beside the server's own figures.
+	Status func() []Field
+	// EndingTime is how long the kernel is given to tell how a process ended before its locks are granted to others: 0 is 5 ms.
+	EndingTime time.Duration
 	// Verify has the engines check themselves after each turn, and the loop panic if they are wrong.
 	Verify bool
+}
+
+// A Field is one line of IPCD.STATUS. Value is a string or an int64; times and durations are microseconds.
+type Field struct {
+	Key   string
+	Value any
 }
 
 // A Server is the loop and all it owns. Its methods may be called from any goroutine, everything else runs on the
@@ -96,6 +117,8 @@ type Server struct {
 	words [][]byte
 	call  call
 
+	acquisition acquisition
+
 	self     peer.Peer // the daemon itself, the sender of its events
 	stamp    []byte
 	started  time.Time
@@ -121,12 +144,14 @@ type stats struct {
 type user struct {
 	connections             int
 	locks                   int // holds and waits
+	standing                int // those of them that are an operator's
 	input, output           int // bytes of buffers
 	subscriptions, patterns int
 }
 
 // New makes a server that listens nowhere yet.
 func New(setup Setup, opts Options) (*Server, error) {
+	setup.EndingTime = cmp.Or(setup.EndingTime, endingTime)
 	p, err := newPoller()
 	if err != nil {
 		return nil, err
@@ -148,7 +173,10 @@ func New(setup Setup, opts Options) (*Server, error) {
 	s.stamp = appendStamp(nil, &s.self)
 	s.recv.init()
 	s.bus.Verify = setup.Verify
-	s.startLocks()
+	if err := s.startLocks(); err != nil {
+		s.closeFiles()
+		return nil, err
+	}
 	s.setOptions(opts)
 	return s, nil
 }
@@ -186,6 +214,7 @@ func (s *Server) setOptions(o Options) {
 			sess.parser.Limits = s.frameLimits()
 		}
 	}
+	s.locks.SetLimits(o.Semaphores)
 	s.poll.busy = o.BusyPoll
 }
 

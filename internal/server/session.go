@@ -40,6 +40,7 @@ type extras struct {
 	stamp                 []byte            // the sender's part of its messages, encoded
 	held                  int               // locks that end with this connection
 	wait                  lockmgr.RequestID // what holds up the execution of later commands; 0: nothing, or a reload
+	ancestors             []lockmgr.Process // as process.ancestors, for requests that no process is watched for
 }
 
 func (s *session) extra() *extras {
@@ -65,6 +66,7 @@ const (
 	stateRunnable                               // in the list of those with input to execute though nothing is to be read
 	stateSubscribed                             // has (or had) subscriptions
 	stateSliced                                 // used up its time in this turn: goes on in a later one
+	stateSaving                                 // what a command waits for is the disk
 	stateSlow                                   // its commands took long when they were last measured
 )
 

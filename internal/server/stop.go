@@ -1,6 +1,9 @@
 package server
 
 import (
+	"maps"
+	"slices"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/ipcd/ipcd/ipc"
@@ -14,7 +17,7 @@ func (s *Server) stop() {
 	s.stopping = true
 	s.stopBy = s.now() + stopTime
 	s.closeListeners()
-	s.cancelWaits(func(*session) bool { return true })
+	s.cancelWaits()
 	for _, sess := range s.sessions {
 		if sess != nil {
 			s.executeRest(sess)
@@ -30,8 +33,19 @@ func (s *Server) stop() {
 			b = ipc.AppendBulk(b, "the daemon is stopping")
 			s.send(sess, b)
 		}
-		s.finish(sess)
+		if !sess.is(stateSaving) { // else it is answered first: see replyLater
+			s.finish(sess)
+		}
 	}
+}
+
+// cancelWaits ends all waits: the youngest first, or the lock might be granted to one that is about to end as well, when one
+// before it in the queue has gone.
+func (s *Server) cancelWaits() {
+	for _, id := range slices.Backward(slices.Sorted(maps.Keys(s.waits))) {
+		s.locks.Cancel(s.lockTime(), id)
+	}
+	s.carryOut()
 }
 
 // executeRest executes what a peer had sent before the stop. No lock is waited for any more.
@@ -87,6 +101,11 @@ func (s *Server) close() {
 	}
 	s.bury()
 	s.closeLocks()
+	s.closeFiles()
+}
+
+// closeFiles closes what the server has from the beginning.
+func (s *Server) closeFiles() {
 	_ = unix.Close(s.spare)
 	s.poll.close()
 }

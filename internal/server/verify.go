@@ -1,17 +1,17 @@
 package server
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/ipcd/ipcd/lockmgr"
+)
 
 // verify panics if the engines or the loop's own accounts contradict themselves.
 func (s *Server) verify() {
 	if err := s.locks.Check(); err != nil {
 		panic(fmt.Sprintf("lockmgr: %v", err))
 	}
-	claims, conns := 0, map[uint32]int{}
-	buffers := map[uint32]int{}
-	for _, p := range s.processes {
-		claims += p.claims
-	}
+	conns, buffers := map[uint32]int{}, map[uint32]int{}
 	count := 0
 	for fd, sess := range s.sessions {
 		if sess == nil {
@@ -30,9 +30,7 @@ func (s *Server) verify() {
 	if count != s.count {
 		panic(fmt.Sprintf("%d sessions, counted %d", count, s.count))
 	}
-	locks := 0
 	for uid, u := range s.users {
-		locks += u.locks
 		if u.connections != conns[uid] {
 			panic(fmt.Sprintf("user %d has %d connections, counted %d", uid, conns[uid], u.connections))
 		}
@@ -40,7 +38,35 @@ func (s *Server) verify() {
 			panic(fmt.Sprintf("user %d is charged %d and %d bytes, counted %d", uid, u.input, u.output, buffers[uid]))
 		}
 	}
-	if locks != claims || locks != s.held+len(s.waits) {
-		panic(fmt.Sprintf("%d claims of users, %d of processes, %d holds and %d waits", locks, claims, s.held, len(s.waits)))
+	s.verifyClaims()
+}
+
+// verifyClaims compares the accounts of claims with the engine's.
+func (s *Server) verifyClaims() {
+	held, queued, locks, standing, ends := 0, 0, map[uint32]int{}, map[uint32]int{}, map[lockmgr.Process]int{}
+	for v := range s.locks.All() {
+		held, queued = held+len(v.Holders), queued+len(v.Waiters)
+		for _, c := range append(v.Holders, v.Waiters...) {
+			locks[c.UID]++
+			if c.Bind == lockmgr.ToNobody {
+				standing[c.UID]++
+			}
+			if watched(&c) {
+				ends[c.Owner.Process]++
+			}
+		}
+	}
+	if held != s.held || queued != s.queued {
+		panic(fmt.Sprintf("%d claims hold and %d wait, counted %d and %d", held, queued, s.held, s.queued))
+	}
+	for uid, u := range s.users {
+		if u.locks != locks[uid] || u.standing != standing[uid] {
+			panic(fmt.Sprintf("user %d has %d claims, %d of them an operator's; counted %d and %d", uid, locks[uid], standing[uid], u.locks, u.standing))
+		}
+	}
+	for id, p := range s.processes {
+		if p.claims != ends[id] {
+			panic(fmt.Sprintf("%d claims end with process %d, counted %d", ends[id], id.PID, p.claims))
+		}
 	}
 }

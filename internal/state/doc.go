@@ -1,4 +1,4 @@
-// Package state keeps in the state directory, /var/lib/ipcd, what must outlive a reboot. At present that is one number.
+// Package state keeps in the state directory, /var/lib/ipcd, what must outlive a reboot: one number, and small tables.
 //
 // # The token mark
 //
@@ -6,12 +6,19 @@
 // per token, the daemon reserves a batch: it raises the [Mark] to the last token of the batch before it gives out the first.
 // After a crash it goes on above the mark, so a part of a batch may be skipped, and nothing is given out twice.
 //
+// # Tables
+//
+// What operators hold and what was marked as done are few records that seldom change, and each change is waited for. A [Table]
+// is therefore written as a whole, into a new file that takes the place of the old one.
+//
 // # Guarantees
 //
-//   - When Raise returns nil, the mark is on the disk, and every later OpenMark finds it or a higher one. When it returns an
-//     error, or never returns, a later OpenMark finds the old value or the new one, and nothing else.
-//   - A file that is not exactly what was written is noticed, and never taken for a mark. It is kept under another name, and
-//     the caller is told, because only the clock then says which tokens may have been given out.
+//   - When Raise or Save returns nil, the mark or the table is on the disk, and every later OpenMark finds it or a higher one,
+//     every later OpenTable this one or a newer. When it returns an error, or never returns, the old one is found or the new
+//     one, and nothing else.
+//   - A file that is not exactly what was written is noticed, and never taken for a mark or a table. It is kept under another
+//     name, and the caller is told, because only the clock then says which tokens may have been given out, and nobody what
+//     was held.
 //   - One daemon at a time: a directory that is in use is refused.
 //
 // What it cannot see is a file put back from a backup. A clock that is not behind the backup makes up for that, since

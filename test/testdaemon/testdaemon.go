@@ -115,6 +115,7 @@ func (d *Daemon) Launch() (ready <-chan struct{}, err error) {
 	go func() {
 		d.err = d.cmd.Wait()
 		_ = notify.Close()
+		_ = os.Remove(notify.LocalAddr().String()) // for the next one
 		close(d.exited)
 	}()
 	told := make(chan struct{})
@@ -170,6 +171,24 @@ func (d *Daemon) Stop() {
 	if status, _ := d.Wait(); status != 0 {
 		d.t.Errorf("ipcd ended with %v", d.err)
 	}
+}
+
+// Restart starts the daemon again, with the same socket, configuration and state, after it was stopped in whatever way.
+func (d *Daemon) Restart() {
+	d.t.Helper()
+	<-d.exited
+	before := d.cmd
+	d.cmd = exec.Command(before.Path, before.Args[1:len(before.Args)-2]...) // without --socket, which Launch adds
+	d.cmd.Env = before.Env[:len(before.Env)-1]                              // without NOTIFY_SOCKET, likewise
+	d.seen = false
+	d.Run()
+}
+
+// Kill ends the daemon by SIGKILL.
+func (d *Daemon) Kill() {
+	d.t.Helper()
+	d.Signal(syscall.SIGKILL)
+	d.Wait()
 }
 
 // end is what happens to a daemon at the end of its test.

@@ -1,0 +1,159 @@
+package daemon
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/ipcd/ipcd/ipc"
+)
+
+// refused sends a command on a connection of its own, which has to be refused.
+func (p *process) refused(code ipc.Code, words ...string) {
+	p.t.Helper()
+	c := p.dial()
+	defer func() { _ = c.Close() }()
+	if v, err := c.Do(words...); !errors.Is(err, &ipc.Error{Code: code}) {
+		p.t.Errorf("%q: got %+v, %v; want %s", words, v, err, code)
+	}
+}
+
+// TestOperatorsHold: what nobody holds outlives whoever took it and the daemon, however that ends.
+func TestOperatorsHold(t *testing.T) {
+	state := t.TempDir()
+	p := begin(t, "--state-dir", state)
+	token := p.do("LOCK.ACQUIRE", "a", "FOR", "nobody", "WHY", "new disk").Get("token").Int
+	p.do("LOCK.ACQUIRE", "brief", "FOR", "nobody", "LEASE", "1")
+	p.do("LOCK.ACQUIRE", "mine", "FOR", "self")
+	for _, end := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM} {
+		p.signal(end)
+		p.status()
+		p = begin(t, "--state-dir", state)
+		if holder := p.do("LOCK.INFO", "a").Get("holders").Elems[0]; holder.Get("token").Int != token || holder.Get("why").Str != "new disk" {
+			t.Errorf("got %+v", holder)
+		}
+		p.refused(ipc.CodeBusy, "LOCK.ACQUIRE", "a", "WAIT", "0")
+		p.do("LOCK.ACQUIRE", "brief", "AND", "mine") // the lease was over
+		if next := p.tokenOf("other"); next <= token {
+			t.Errorf("token %d after %d", next, token)
+		}
+	}
+	p.do("LOCK.RELEASE", "a")
+	p.signal(syscall.SIGKILL)
+	p.status()
+	p = begin(t, "--state-dir", state)
+	p.do("LOCK.ACQUIRE", "a", "WAIT", "0")
+	p.stop()
+}
+
+// tokenOf takes a lock on a connection that ends.
+func (p *process) tokenOf(name string) int64 {
+	p.t.Helper()
+	return p.do("LOCK.ACQUIRE", name).Get("token").Int
+}
+
+// TestDone: what was done stays so, also for the next daemon.
+func TestDone(t *testing.T) {
+	state := t.TempDir()
+	p := begin(t, "--state-dir", state)
+	c := p.dial()
+	v, err := c.Do("LOCK.ACQUIRE", "k")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, per := range []string{"boot", "day", "ever"} {
+		if _, err := c.Do("LOCK.DONE", "k", v.Get("token").Text(), "PER", per); err != nil {
+			t.Error(err)
+		}
+	}
+	p.signal(syscall.SIGKILL)
+	p.status()
+	path := filepath.Join(state, "done")
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil || !strings.Contains(string(text), strings.TrimSpace(string(boot))) {
+		t.Fatalf("%v: %s", err, text)
+	}
+	p = begin(t, "--state-dir", state)
+	for _, per := range []string{"boot", "ever"} {
+		if v := p.do("LOCK.ISDONE", "k", "PER", per); v.Get("uid").Int != int64(os.Getuid()) {
+			t.Errorf("%s: %+v", per, v)
+		}
+	}
+	if n := p.do("LOCK.FORGET", "k").Int; n != 3 {
+		t.Errorf("%d are forgotten", n)
+	}
+	p.signal(syscall.SIGKILL)
+	p.status()
+	p = begin(t, "--state-dir", state)
+	if v := p.do("LOCK.ISDONE", "k", "PER", "ever"); !v.IsNull() {
+		t.Errorf("got %+v", v)
+	}
+	p.stop()
+}
+
+// TestDamagedTables: the daemon says so, keeps what it found, and goes on without.
+func TestDamagedTables(t *testing.T) {
+	state := t.TempDir()
+	p := begin(t, "--state-dir", state)
+	p.do("LOCK.ACQUIRE", "a", "FOR", "nobody")
+	p.stop()
+	for _, name := range []string{"holds", "done"} {
+		if err := os.WriteFile(filepath.Join(state, name), []byte("nonsense"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p = begin(t, "--state-dir", state)
+	p.do("LOCK.ACQUIRE", "a", "WAIT", "0", "FOR", "nobody")
+	p.stop()
+	for _, want := range []string{"file=holds", "file=done", "holds.corrupt-1", "done.corrupt-1"} {
+		if !strings.Contains(p.stderr.String(), want) {
+			t.Errorf("the log lacks %q", want)
+		}
+	}
+	if text, err := os.ReadFile(filepath.Join(state, "holds.corrupt-1")); string(text) != "nonsense" {
+		t.Errorf("set aside: %q, %v", text, err)
+	}
+	p = begin(t, "--state-dir", state)
+	p.refused(ipc.CodeBusy, "LOCK.ACQUIRE", "a", "WAIT", "0")
+	p.stop()
+}
+
+// TestHoldsNotWritable: what is not on disk is not granted.
+func TestHoldsNotWritable(t *testing.T) {
+	state := t.TempDir()
+	p := begin(t, "--state-dir", state)
+	if err := os.MkdirAll(filepath.Join(state, "holds.tmp", "in the way"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	p.refused(ipc.CodeIO, "LOCK.ACQUIRE", "a", "FOR", "nobody")
+	p.do("LOCK.ACQUIRE", "a", "WAIT", "0")
+	p.stop()
+}
+
+// TestSemaphores: limits come from the configuration, and a reload changes them.
+func TestSemaphores(t *testing.T) {
+	p := prepare(t, "--socket")
+	config := write(t, p.dir, "conf/ipcd.toml", "[semaphores]\n\"build/slots\" = 3\n[limits]\nlease = \"2s\"\n")
+	p.cmd.Args = append(p.cmd.Args, p.socket, "--config", config)
+	p.launch().ready()
+	if limit := p.do("LOCK.INFO", "build/slots").Get("limit").Int; limit != 3 {
+		t.Errorf("the limit is %d", limit)
+	}
+	p.refused(ipc.CodeLimit, "LOCK.ACQUIRE", "build/slots", "LIMIT", "4")
+	p.refused(ipc.CodeErr, "LOCK.ACQUIRE", "x", "LEASE", "2001")
+	write(t, p.dir, "conf/ipcd.toml", "[semaphores]\n\"build/slots\" = 4\n")
+	p.do("IPCD.RELOAD")
+	p.do("LOCK.ACQUIRE", "build/slots", "LIMIT", "4", "UNITS", "4")
+	p.do("LOCK.ACQUIRE", "x", "LEASE", "2001")
+	p.stop()
+	if !strings.Contains(p.stderr.String(), "changed from 3 to 4") {
+		t.Error("the change is not logged")
+	}
+}

@@ -1,0 +1,202 @@
+package server
+
+import (
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/lockmgr"
+)
+
+// A breaking is what the words of LOCK.BREAK ask for, and what came of it.
+type breaking struct {
+	token lockmgr.Token // 0: whoever holds it
+	pidfd bool
+	by    lockmgr.Party
+
+	broken   []lockmgr.Claim
+	limit    int   // of the lock
+	rights   []int // duplicates of the pidfds of those who have one
+	of       []int // for each of rights whose it is, by the place in broken
+	standing bool  // one was an operator's
+}
+
+// lockBreak takes a lock away from its holders. The daemon has no right to signal them; with PIDFD it hands the descriptors
+// of their processes to the caller, who may have it.
+func (s *Server) lockBreak(c *call) {
+	b, ok := c.breakWords()
+	if !ok {
+		return
+	}
+	name := string(c.args[0])
+	v := s.locks.View(name)
+	b.limit = v.Limit
+	for _, h := range v.Holders {
+		if b.token != 0 && h.Token != b.token {
+			continue
+		}
+		if !c.owns(&h) {
+			return
+		}
+		b.broken = append(b.broken, h)
+		b.standing = b.standing || h.Bind == lockmgr.ToNobody
+	}
+	if len(b.broken) == 0 {
+		_, _ = c.hold(s, name, b.token) // says why
+		return
+	}
+	if b.pidfd {
+		s.takePidfds(b)
+	}
+	if err := s.locks.Break(s.lockTime(), name, b.token, b.by); err != nil {
+		b.close()
+		c.fail(ipc.CodeInternal, "%q: %v", name, err)
+		return
+	}
+	s.logBroken(name, b)
+	sess := c.sess
+	if !b.standing {
+		s.answerBreak(sess, b)
+		s.carryOut()
+		return
+	}
+	s.carryOut()
+	s.whenSaved(sess, &s.standing.durable, func(err error) {
+		if err != nil {
+			b.close()
+			s.replyLater(sess, appendNotKept(nil, err))
+			return
+		}
+		s.answerBreak(sess, b)
+	})
+}
+
+func (c *call) breakWords() (*breaking, bool) {
+	if !c.lockName(0) {
+		return nil, false
+	}
+	who := &c.sess.peer
+	b := &breaking{by: lockmgr.Party{
+		Process: processID(who),
+		Info:    lockmgr.Info{UID: who.UID, GID: who.GID, Unit: who.Unit},
+	}}
+	for i := 1; i < len(c.args); i++ {
+		ok := true
+		switch option := c.arg(i); {
+		case option == "PIDFD":
+			b.pidfd = true
+		case option == "TOKEN" && i+1 < len(c.args):
+			i++
+			b.token, ok = c.token(i)
+		case option == "WHY" && i+1 < len(c.args):
+			i++
+			b.by.Why, ok = c.text(option, c.args[i])
+		default:
+			c.fail(ipc.CodeErr, "%q is not an option, or wants a value", clip(option))
+			ok = false
+		}
+		if !ok {
+			return nil, false
+		}
+	}
+	return b, true
+}
+
+// maxRights is how many descriptors go with one reply: the kernel takes no more with one message (SCM_MAX_FD).
+const maxRights = 253
+
+// takePidfds duplicates the pidfds of those who are about to lose their holds, which are closed when nobody needs them. Of
+// a process that has several there is one.
+func (s *Server) takePidfds(b *breaking) {
+	had := map[*process]bool{}
+	for i := range b.broken {
+		p := s.processes[b.broken[i].Owner.Process]
+		if p == nil || !watched(&b.broken[i]) || had[p] || len(b.rights) == maxRights {
+			continue
+		}
+		had[p] = true
+		if fd, err := unix.FcntlInt(uintptr(p.pidfd), unix.F_DUPFD_CLOEXEC, 0); err == nil {
+			b.rights, b.of = append(b.rights, fd), append(b.of, i)
+		}
+	}
+}
+
+func (b *breaking) close() {
+	for _, fd := range b.rights {
+		_ = unix.Close(fd)
+	}
+	b.rights, b.of = nil, nil
+}
+
+// answerBreak says who lost the lock. If there is no room in the socket the descriptors cannot go with the reply, which then
+// says so; who waits for each reply before the next command always has room.
+func (s *Server) answerBreak(sess *session, b *breaking) {
+	if sess.is(stateReplyOff|stateReplySkip) || len(b.rights) > 0 && !s.sendRights(sess, s.appendBroken(sess.proto, b), b.rights) {
+		b.close()
+	}
+	sent := len(b.rights) > 0
+	b.close()
+	if sent {
+		s.replyLater(sess, nil)
+		return
+	}
+	s.replyLater(sess, s.appendBroken(sess.proto, b))
+}
+
+func (s *Server) appendBroken(p ipc.Proto, b *breaking) []byte {
+	reply := ipc.AppendArray(nil, len(b.broken))
+	of := b.of
+	for i := range b.broken {
+		if !b.pidfd {
+			reply = s.appendClaim(p.AppendMap(reply, claimPairs), &b.broken[i], b.limit)
+			continue
+		}
+		reply = s.appendClaim(p.AppendMap(reply, claimPairs+1), &b.broken[i], b.limit)
+		reply = ipc.AppendBulk(reply, "pidfd")
+		has := int64(0)
+		if len(of) > 0 && of[0] == i {
+			has, of = 1, of[1:]
+		}
+		reply = ipc.AppendInt(reply, has)
+	}
+	return reply
+}
+
+// sendRights sends bytes with descriptors beside them, behind all that the session was sent before. It reports false if the
+// socket does not take them now: then nothing is sent.
+func (s *Server) sendRights(sess *session, b []byte, fds []int) bool {
+	if sess.is(stateDead) { // while the disk was waited for
+		return false
+	}
+	sess.closeRange() // the turn goes on: its route must not take the session to have it open still
+	s.flush(sess)
+	if sess.blocked || sess.is(stateDead) {
+		return false
+	}
+	n, err := unix.SendmsgN(sess.fd, b, unix.UnixRights(fds...), nil, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
+	if err != nil {
+		return false // that the peer is gone is found out with the next write
+	}
+	if n < len(b) { // a backlog begins with a whole value
+		sess.own = append(s.pool.get(), b...)
+		sess.sent = n
+		s.block(sess)
+		s.settleBlocked(sess)
+	}
+	return true
+}
+
+// logBroken is the audit record.
+func (s *Server) logBroken(name string, b *breaking) {
+	var whom []string
+	for i := range b.broken {
+		if i == 8 {
+			whom = append(whom, "…")
+			break
+		}
+		whom = append(whom, describeClaim(&b.broken[i]))
+	}
+	s.log.Warn("a lock was broken", "event", "lock-broken", "lock", name, "pid", b.by.Process.PID, "uid", b.by.UID, "unit", b.by.Unit,
+		"why", b.by.Why, "holders", len(b.broken), "whom", strings.Join(whom, ", "), "token", uint64(b.broken[0].Token))
+}

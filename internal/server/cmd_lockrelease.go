@@ -1,0 +1,217 @@
+package server
+
+import (
+	"errors"
+	"time"
+
+	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/lockmgr"
+)
+
+// lockRelease ends a hold or what the caller, or with PID another process, has of it: by its token, as any process of its
+// user may, or the caller's own.
+func (s *Server) lockRelease(c *call) {
+	r, ok := c.releaseWords()
+	if !ok {
+		return
+	}
+	name := string(c.args[0])
+	hold, ok := c.holdToRelease(s, name, &r)
+	if !ok {
+		return
+	}
+	now := s.lockTime()
+	err := lockmgr.ErrNotHeld
+	if r.leave && !r.untold {
+		err = s.locks.Leave(now, name, hold.Token, r.member)
+	}
+	if errors.Is(err, lockmgr.ErrNotHeld) { // it is no owner of it, or all are meant
+		if hold, ok = c.hold(s, name, hold.Token); !ok || !c.owns(&hold) {
+			return
+		}
+		switch {
+		case r.untold:
+			err = s.locks.GiveBack(now, name, hold.Token)
+		default:
+			err = s.locks.Release(now, name, hold.Token)
+		}
+	}
+	if err != nil {
+		c.fail(ipc.CodeInternal, "%q: %v", name, err)
+		return
+	}
+	c.ok()
+	s.answerChange(c, &hold)
+}
+
+// A release is what the words of LOCK.RELEASE ask for.
+type release struct {
+	token  lockmgr.Token // 0: the caller's own hold
+	pid    int           // 0: nobody in particular
+	untold bool
+
+	// Found: only what this process has of the hold, if it has anything; that of an operator is no process's.
+	leave  bool
+	member lockmgr.Process
+}
+
+func (c *call) releaseWords() (r release, ok bool) {
+	if !c.lockName(0) {
+		return r, false
+	}
+	for i := 1; i < len(c.args); i++ {
+		switch option := c.arg(i); {
+		case option == "UNTOLD":
+			r.untold = true
+		case option == "PID" && i+1 < len(c.args):
+			i++
+			pid, ok := number(c.args[i])
+			if !ok || pid <= 0 || pid > maxPID {
+				c.fail(ipc.CodeErr, "PID wants the number of a process, not %q", clip(string(c.args[i])))
+				return r, false
+			}
+			r.pid = int(pid)
+		case i == 1:
+			if r.token, ok = c.token(1); !ok {
+				return r, false
+			}
+		default:
+			c.fail(ipc.CodeErr, "unknown option %q, or one that wants a value", clip(option))
+			return r, false
+		}
+	}
+	return r, true
+}
+
+// maxPID is beyond what any process is numbered.
+const maxPID = 1 << 30
+
+// holdToRelease finds the claim that LOCK.RELEASE means, or the first of the hold.
+func (c *call) holdToRelease(s *Server, name string, r *release) (hold lockmgr.Claim, ok bool) {
+	if r.token != 0 {
+		if hold, ok = c.hold(s, name, r.token); !ok {
+			return hold, false
+		}
+	}
+	self := processID(&c.sess.peer)
+	if r.pid != 0 {
+		for h := range s.locks.Holders(name) {
+			if h.Owner.Process.PID == r.pid && (r.token == 0 || h.Token == r.token) {
+				r.leave, r.member = true, h.Owner.Process
+				return h, c.owns(&h)
+			}
+		}
+		c.fail(ipc.CodeNoLock, "%q is not held by process %d", name, r.pid)
+		return hold, false
+	}
+	if r.token != 0 {
+		r.leave, r.member = self.Start != 0, self
+		return hold, true
+	}
+	hold, ok = s.locks.Claim(name, lockmgr.Owner{Process: self})
+	if !ok || hold.Token == 0 {
+		hold, ok = s.locks.Claim(name, operator(c.sess.peer.UID))
+	}
+	if ok && hold.Token != 0 {
+		r.leave, r.member = true, hold.Owner.Process
+		return hold, true
+	}
+	c.fail(ipc.CodeNoLock, "%q is not held by process %d; show the token to release it for another", name, self.PID)
+	return hold, false
+}
+
+// answerChange answers what changed a hold, and carries out what follows from it. If the hold is an operator's it has to be
+// on disk before.
+func (s *Server) answerChange(c *call, hold *lockmgr.Claim) {
+	if hold.Bind == lockmgr.ToNobody {
+		s.carryOut()
+		s.answerSaved(c, &s.standing.durable)
+		return
+	}
+	s.reply(c)
+	s.carryOut()
+}
+
+// namedHold finds the hold that the first two words name.
+func (c *call) namedHold(s *Server) (hold lockmgr.Claim, ok bool) {
+	if !c.lockName(0) {
+		return hold, false
+	}
+	t, ok := c.token(1)
+	if !ok {
+		return hold, false
+	}
+	return c.hold(s, string(c.args[0]), t)
+}
+
+// lockRenew has a lease end later.
+func (s *Server) lockRenew(c *call) {
+	hold, ok := c.namedHold(s)
+	if !ok || !c.owns(&hold) {
+		return
+	}
+	if c.arg(2) != "LEASE" {
+		c.syntax()
+		return
+	}
+	lease, ok := c.milliseconds("LEASE", c.args[3], 1)
+	if !ok || !c.mayLease(s, lease, hold.Bind) {
+		return
+	}
+	if err := s.locks.Renew(s.lockTime(), hold.Name, hold.Token, lease); err != nil {
+		c.fail(ipc.CodeNoLock, "%q: %v", hold.Name, err)
+		return
+	}
+	c.integer(lease.Milliseconds())
+	s.answerChange(c, &hold)
+}
+
+// mayLease checks a lease against the configuration. An operator's hold may last.
+func (c *call) mayLease(s *Server, lease time.Duration, bind lockmgr.Binding) bool {
+	longest := s.opts.Limits.Lease
+	if bind != lockmgr.ToNobody && lease > longest {
+		c.fail(ipc.CodeErr, "a LEASE may have at most %d milliseconds here (limits.lease)", longest.Milliseconds())
+		return false
+	}
+	return true
+}
+
+// lockDowngrade makes an exclusive hold shared.
+func (s *Server) lockDowngrade(c *call) {
+	hold, ok := c.namedHold(s)
+	if !ok || !c.owns(&hold) {
+		return
+	}
+	if err := s.locks.Downgrade(s.lockTime(), hold.Name, hold.Token); errors.Is(err, lockmgr.ErrShares) {
+		c.fail(ipc.CodeLimit, "%q: %v", hold.Name, err)
+		return
+	} else if err != nil {
+		c.fail(ipc.CodeInternal, "%q: %v", hold.Name, err)
+		return
+	}
+	c.ok()
+	s.answerChange(c, &hold)
+}
+
+// lockCheck tells whether a token is current. Anybody may ask: a token is no secret.
+func (s *Server) lockCheck(c *call) {
+	if _, ok := c.namedHold(s); ok {
+		c.ok()
+	}
+}
+
+// lockCancel ends an ASYNC wait of this connection. Its outcome is pushed, as any.
+func (s *Server) lockCancel(c *call) {
+	ticket, ok := number(c.args[0])
+	if !ok || ticket <= 0 {
+		c.fail(ipc.CodeErr, "a ticket is a positive number, not %q", clip(string(c.args[0])))
+		return
+	}
+	id := lockmgr.RequestID(ticket)
+	if w, ok := s.waits[id]; !ok || w.sess != c.sess || !s.locks.Cancel(s.lockTime(), id) {
+		c.integer(0)
+		return
+	}
+	c.integer(1)
+	s.carryOut()
+}

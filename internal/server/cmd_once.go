@@ -1,0 +1,87 @@
+package server
+
+import (
+	"strings"
+
+	"github.com/ipcd/ipcd/ipc"
+)
+
+// per reads PER boot|day|ever, of which PER is word i.
+func (c *call) per(i int) (string, bool) {
+	per := strings.ToLower(string(c.args[i+1]))
+	if c.arg(i) != "PER" || per != "boot" && per != "day" && per != "ever" {
+		c.fail(ipc.CodeErr, "PER wants boot, day or ever, not %q", clip(string(c.args[i+1])))
+		return "", false
+	}
+	return per, true
+}
+
+// lockIsDone tells whether something was done in the present period.
+func (s *Server) lockIsDone(c *call) {
+	if !c.lockName(0) {
+		return
+	}
+	per, ok := c.per(1)
+	if !ok {
+		return
+	}
+	m, ok := s.once.find(string(c.args[0]), per, s.realTime())
+	if !ok {
+		c.null()
+		return
+	}
+	c.mapping(3)
+	c.bulk("at")
+	c.integer(m.At)
+	c.bulk("uid")
+	c.integer(int64(m.UID))
+	c.bulk("pid")
+	c.integer(int64(m.PID))
+}
+
+// lockDone marks something as done, for who holds the lock of that name: so no other is doing it.
+func (s *Server) lockDone(c *call) {
+	hold, ok := c.namedHold(s)
+	if !ok || !c.owns(&hold) {
+		return
+	}
+	per, ok := c.per(2)
+	if !ok {
+		return
+	}
+	now := s.realTime()
+	who := &c.sess.peer
+	m := Done{Key: hold.Name, Per: per, At: now.UnixMicro(), UID: who.UID, PID: who.PID}
+	if _, done := s.once.find(m.Key, per, now); !done {
+		if !s.once.room(m.UID, now) {
+			c.fail(ipc.CodeQuota, "user %d has marked %d things as done: LOCK.FORGET some", m.UID, maxDone)
+			return
+		}
+		m.Period, _ = s.once.period(per, now)
+		s.once.set(m)
+	}
+	// One that is marked already may be on its way to the disk.
+	sess := c.sess
+	s.whenSaved(sess, &s.once.durable, func(err error) {
+		if err == nil {
+			s.replyLater(sess, []byte("+OK\r\n"))
+			return
+		}
+		if s.once.marks[doneKey{m.Key, m.Per}] == m {
+			s.once.remove(doneKey{m.Key, m.Per})
+		}
+		s.replyLater(sess, appendNotKept(nil, err))
+	})
+}
+
+// lockForget removes marks.
+func (s *Server) lockForget(c *call) {
+	if !c.lockName(0) {
+		return
+	}
+	gone := s.once.forget(string(c.args[0]), c.mayAct)
+	c.integer(int64(len(gone)))
+	if len(gone) > 0 {
+		s.answerSaved(c, &s.once.durable)
+	}
+}

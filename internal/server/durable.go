@@ -1,0 +1,75 @@
+package server
+
+import (
+	"bytes"
+	"fmt"
+
+	"github.com/ipcd/ipcd/ipc"
+)
+
+// A durable is the loop's side of a small file that outlives the daemon. What changes it is in force at once, and answered
+// when the file is on disk. It is written elsewhere, as a whole and by one write at a time: what changes meanwhile goes with
+// the next, and so does what changes in one turn.
+type durable struct {
+	what    string                 // for people
+	write   func(done func(error)) // begins to write what there is now; nil: nothing is kept, and so nothing is waited for
+	writing bool                   // or about to
+	waiting []func(error)          // to be called when the next write is over
+}
+
+// change has a durable written. then, if not nil, is called when it is on disk, or told why not.
+func (s *Server) change(d *durable, then func(error)) {
+	if then == nil {
+		then = func(error) {}
+	}
+	if d.write == nil {
+		then(nil)
+		return
+	}
+	d.waiting = append(d.waiting, then)
+	if !d.writing {
+		d.writing = true
+		s.Post(func() { s.writeNext(d) })
+	}
+}
+
+func (s *Server) writeNext(d *durable) {
+	told := d.waiting
+	d.waiting = nil
+	d.write(func(err error) {
+		s.Post(func() {
+			if err != nil {
+				s.log.Error("cannot keep "+d.what, "event", "state-failed", "error", err)
+			}
+			for _, then := range told {
+				then(err)
+			}
+			if d.writing = len(d.waiting) > 0; d.writing {
+				s.writeNext(d)
+			}
+		})
+	})
+}
+
+// whenSaved holds a connection up until a durable is on disk. Its waits end with answer, which has to reply.
+func (s *Server) whenSaved(sess *session, d *durable, answer func(error)) {
+	sess.state |= stateWaiting | stateSaving
+	s.change(d, answer)
+}
+
+// answerSaved gives the reply that a call has so far when a durable is on disk.
+func (s *Server) answerSaved(c *call, d *durable) {
+	sess, reply := c.sess, bytes.Clone(c.out)
+	c.out = c.out[:0]
+	s.whenSaved(sess, d, func(err error) {
+		if err != nil {
+			reply = appendNotKept(nil, err)
+		}
+		s.replyLater(sess, reply)
+	})
+}
+
+// appendNotKept answers what could not be made durable.
+func appendNotKept(b []byte, err error) []byte {
+	return ipc.AppendError(b, ipc.CodeIO, fmt.Sprintf("it is not on disk, and will not be so after a restart of the daemon: %v", err))
+}

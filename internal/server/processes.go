@@ -1,0 +1,217 @@
+package server
+
+import (
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ipcd/ipcd/internal/peer"
+	"github.com/ipcd/ipcd/lockmgr"
+)
+
+// A process is one that is watched through its pidfd, because it holds or waits for something, or did on a connection
+// that is still there. It is shared by all connections of the process.
+type process struct {
+	id        lockmgr.Process
+	pidfd     int
+	claims    int // holds and waits that end with it
+	dead      bool
+	sessions  int               // connections that point here
+	ancestors []lockmgr.Process // from the parent up, once somebody asked; see Server.ancestors
+}
+
+// An ending is an end that is certain, while the kernel is given a moment to tell more about it: a connection's, whose
+// process may be just about to die, or a process's, whose parent may be about to reap it.
+type ending struct {
+	conn    *session // nil: the process ended
+	process *process // whose end is the better word
+	by      time.Duration
+	tries   int // how often it was given another moment, as the process is exiting
+}
+
+// mostEndings bounds that: a process may hang in its exit.
+const mostEndings = 200
+
+// endingTime is that moment, unless Setup says otherwise.
+const endingTime = 5 * time.Millisecond
+
+// processOf is the watched process that a session's locks are held by.
+func (s *Server) processOf(sess *session) (*process, error) {
+	if sess.process == nil {
+		fd, err := peer.PIDFD(sess.fd, sess.peer)
+		if err != nil {
+			return nil, err
+		}
+		p, err := s.watchProcess(&sess.peer, fd)
+		if err != nil {
+			return nil, err
+		}
+		p.sessions++
+		sess.process = p
+	}
+	if sess.process.dead { // a child has its connection; nobody would see this hold end
+		return nil, fmt.Errorf("process %d, which connected, has ended", sess.peer.PID)
+	}
+	return sess.process, nil
+}
+
+// processID is how the lock engine knows a process.
+func processID(p *peer.Peer) lockmgr.Process { return lockmgr.Process{PID: p.PID, Start: p.Start} }
+
+// watchProcess has the loop see a process end. It owns pidfd.
+func (s *Server) watchProcess(who *peer.Peer, pidfd int) (*process, error) {
+	id := processID(who)
+	if p := s.processes[id]; p != nil {
+		_ = unix.Close(pidfd)
+		return p, nil
+	}
+	// Edge-triggered: the descriptor stays readable after the exit, and says once more when the process is reaped.
+	if err := s.poll.add(pidfd, kindProcess, unix.EPOLLIN|unix.EPOLLET); err != nil {
+		_ = unix.Close(pidfd)
+		return nil, err
+	}
+	p := &process{id: id, pidfd: pidfd}
+	s.processes[id] = p
+	s.pidfds[pidfd] = p
+	return p, nil
+}
+
+// unwatch forgets a process that nobody needs to know the end of.
+func (s *Server) unwatch(p *process) {
+	if p.claims == 0 && p.sessions == 0 {
+		delete(s.processes, p.id)
+		delete(s.pidfds, p.pidfd)
+		s.poll.remove(p.pidfd) // a client that sent it may have it open still, and send it again
+		_ = unix.Close(p.pidfd)
+	}
+}
+
+// processReady handles what a pidfd says.
+func (s *Server) processReady(pidfd int) {
+	p := s.pidfds[pidfd]
+	if p == nil {
+		return
+	}
+	exited, reaped := peer.Ended(pidfd)
+	p.dead = p.dead || exited
+	switch {
+	case p.claims == 0:
+	case reaped:
+		s.endProcess(p)
+	case exited:
+		if end, ok := peer.ZombieStatus(p.id.PID, p.id.Start); ok {
+			s.endProcessAs(p, end)
+			return
+		}
+		s.ending = append(s.ending, ending{process: p, by: s.now() + s.setup.EndingTime})
+	}
+}
+
+// endProcess ends what a process that is gone held, with what the kernel tells about its end.
+func (s *Server) endProcess(p *process) {
+	if end, ok := peer.Status(p.pidfd); ok {
+		s.endProcessAs(p, end)
+		return
+	}
+	s.locks.EndProcess(s.lockTime(), p.id, lockmgr.Unknown, 0)
+	s.carryOut()
+}
+
+func (s *Server) endProcessAs(p *process, end peer.End) {
+	how, status := lockmgr.Exited, end.Code
+	if end.Signal != 0 {
+		how, status = lockmgr.Killed, int(end.Signal)
+	}
+	s.locks.EndProcess(s.lockTime(), p.id, how, status)
+	s.carryOut()
+}
+
+// endingsDue ends what the kernel was given time to tell more about.
+func (s *Server) endingsDue() {
+	later := s.ending[:0]
+	for _, e := range s.ending {
+		switch {
+		case e.conn == nil && e.process.claims == 0: // reaped meanwhile
+		case e.conn != nil && (e.conn.more.held == 0 || e.process.dead): // likewise, or its process has an ending of its own
+			delete(s.conns, lockmgr.ConnID(e.conn.id))
+		case e.by > s.now():
+			later = append(later, e)
+		case e.conn == nil:
+			s.endProcess(e.process)
+		case e.tries < mostEndings && e.by > 0 && peer.Exiting(e.process.id.PID, e.process.id.Start):
+			e.by = s.now() + s.setup.EndingTime
+			e.tries++
+			later = append(later, e)
+		default:
+			s.locks.EndConn(s.lockTime(), lockmgr.ConnID(e.conn.id), lockmgr.Disconnected, 0)
+			s.carryOut()
+			delete(s.conns, lockmgr.ConnID(e.conn.id))
+		}
+	}
+	clear(s.ending[len(later):])
+	s.ending = later
+}
+
+// reconnected is called when a process that is alive asks for a lock: what it held on a connection that ended just now
+// need not wait for the process to end.
+func (s *Server) reconnected(p *process) {
+	if len(s.ending) == 0 || p.dead {
+		return
+	}
+	for i := range s.ending {
+		if e := &s.ending[i]; e.conn != nil && e.process == p {
+			e.by = 0
+		}
+	}
+	s.endingsDue()
+}
+
+// unpin undoes the watching that a command needed.
+func (s *Server) unpin(p *process) {
+	p.claims--
+	s.unwatch(p)
+}
+
+// ancestors are the processes that the one who asks for a lock descends from. They matter if it would wait for one of them,
+// so nobody looks for them unless somebody of the same user holds what is asked for.
+func (s *Server) ancestors(p *process, sess *session, r *lockmgr.Request) []lockmgr.Process {
+	if !s.heldByUser(r) {
+		return nil
+	}
+	if p == nil {
+		x := sess.extra()
+		if x.ancestors == nil {
+			x.ancestors = ancestorsOf(processID(&sess.peer))
+		}
+		return x.ancestors
+	}
+	if p.ancestors == nil {
+		p.ancestors = ancestorsOf(p.id)
+	}
+	return p.ancestors
+}
+
+// heldByUser reports whether the user of a request holds one of the locks that it is for.
+func (s *Server) heldByUser(r *lockmgr.Request) bool {
+	for i := range max(len(r.Set), 1) {
+		name := r.Name
+		if r.Set != nil {
+			name = r.Set[i]
+		}
+		for h := range s.locks.Holders(name) {
+			if h.UID == r.UID {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func ancestorsOf(p lockmgr.Process) []lockmgr.Process {
+	all := []lockmgr.Process{} // not nil: they were looked for
+	for _, a := range peer.Ancestors(p.PID, p.Start) {
+		all = append(all, lockmgr.Process{PID: a.PID, Start: a.Start})
+	}
+	return all
+}

@@ -1,0 +1,149 @@
+package state
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+)
+
+type row struct {
+	Name string `json:"name"`
+	N    int    `json:"n,omitempty"`
+}
+
+// noBad refuses rows of that name.
+func noBad(rows []row) error {
+	if slices.ContainsFunc(rows, func(r row) bool { return r.Name == "bad" }) {
+		return errors.New("a bad row")
+	}
+	return nil
+}
+
+func openTable(t *testing.T, dir string) *Table[row] {
+	t.Helper()
+	table, err := OpenTable(dir, "rows", noBad)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return table
+}
+
+func TestTableIsFoundAgain(t *testing.T) {
+	dir := t.TempDir()
+	for _, rows := range [][]row{
+		nil,
+		{{"a", 1}},
+		{{"line\nend", 0}, {`"quotes" <&> end crc32c=00000000`, -1}, {"ü", 1 << 53}},
+		{},
+		{{strings.Repeat("x", 1<<16), 7}, {"", 0}},
+	} {
+		table := openTable(t, dir)
+		if err := table.Save(rows); err != nil {
+			t.Fatal(err)
+		}
+		table = openTable(t, dir)
+		if !slices.Equal(table.Rows(), rows) || table.Corrupt() != nil {
+			t.Errorf("found %v, corrupt: %v; want %v", table.Rows(), table.Corrupt(), rows)
+		}
+	}
+	if info, err := os.Stat(filepath.Join(dir, "rows")); err != nil || info.Mode() != 0o600 {
+		t.Errorf("the file has mode %v, error %v", info.Mode(), err)
+	}
+}
+
+func TestTableFormat(t *testing.T) {
+	dir := t.TempDir()
+	if err := openTable(t, dir).Save([]row{{"a", 1}, {"b", 0}}); err != nil {
+		t.Fatal(err)
+	}
+	want := withSum("ipcd rows 1\n{\"name\":\"a\",\"n\":1}\n{\"name\":\"b\"}\nend")
+	if got := read(t, filepath.Join(dir, "rows")); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestCorruptTableIsSetAside(t *testing.T) {
+	good := withSum("ipcd rows 1\n{\"name\":\"a\"}\nend")
+	for _, bad := range []string{
+		"", "\x00\x00", good[:len(good)-1], good + good, strings.Replace(good, "a", "b", 1),
+		withSum("end"), withSum("ipcd rows 0\nend"), withSum("ipcd others 1\nend"), withSum("ipcd rows 1 \nend"),
+		withSum("ipcd rows 1\n{\"name\":3}\nend"), withSum("ipcd rows 1\n\nend"), withSum("ipcd rows 1\nnull x\nend"),
+		withSum("ipcd rows 1\n{\"name\":\"bad\"}\nend"),
+	} {
+		dir := t.TempDir()
+		path := filepath.Join(dir, "rows")
+		write(t, path, bad)
+		table := openTable(t, dir)
+		if table.Corrupt() == nil || len(table.Rows()) != 0 || !strings.HasSuffix(table.Corrupt().Error(), "; moved to rows.corrupt-1") {
+			t.Errorf("%q: rows %v, corrupt: %v", bad, table.Rows(), table.Corrupt())
+		}
+		if got := read(t, path+".corrupt-1"); got != bad {
+			t.Errorf("set aside %q, want %q", got, bad)
+		}
+		if err := table.Save([]row{{"new", 1}}); err != nil {
+			t.Fatal(err)
+		}
+		if table := openTable(t, dir); len(table.Rows()) != 1 || table.Corrupt() != nil {
+			t.Errorf("afterwards found %v, corrupt: %v", table.Rows(), table.Corrupt())
+		}
+	}
+}
+
+func TestNewerTableIsLeftAlone(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "rows")
+	newer := withSum("ipcd rows 2\nsomething else\nend")
+	write(t, path, newer)
+	_, err := OpenTable(dir, "rows", noBad)
+	want := "cannot use " + path + ": it has format 2, of a newer ipcd; this one knows formats up to 1"
+	if err == nil || err.Error() != want {
+		t.Errorf("error %v, want %s", err, want)
+	}
+	if got := read(t, path); got != newer {
+		t.Errorf("the file is now %q", got)
+	}
+}
+
+// One that cannot be saved stays as it was.
+func TestTableSaveFails(t *testing.T) {
+	dir := t.TempDir()
+	table := openTable(t, dir)
+	if err := table.Save([]row{{"a", 1}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "rows.tmp"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, "rows.tmp", "in the way"), "")
+	if err := table.Save(nil); err == nil || !strings.HasPrefix(err.Error(), "cannot write "+dir) {
+		t.Errorf("error %v", err)
+	}
+	if table := openTable(t, dir); len(table.Rows()) != 1 {
+		t.Errorf("found %v", table.Rows())
+	}
+}
+
+func TestTableSaveConcurrently(t *testing.T) {
+	dir := t.TempDir()
+	table := openTable(t, dir)
+	var wg sync.WaitGroup
+	for n := range 16 {
+		wg.Go(func() {
+			if err := table.Save([]row{{"a", n}}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if table := openTable(t, dir); len(table.Rows()) != 1 || table.Corrupt() != nil {
+		t.Errorf("found %v, corrupt: %v", table.Rows(), table.Corrupt())
+	}
+	if _, err := os.Lstat(filepath.Join(dir, "rows.tmp")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the temporary file is still there: %v", err)
+	}
+}

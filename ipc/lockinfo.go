@@ -1,0 +1,184 @@
+package ipc
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// A LockInfo is what everybody can see of a lock.
+type LockInfo struct {
+	Name    string
+	Mode    string // "exclusive", "shared" or "units"; "" if nobody holds it
+	Limit   int    // how many units it has
+	Used    int    // how many of them are held
+	Holders []ClaimInfo
+	Waiters []ClaimInfo // in the order of the queue
+
+	Previous  *EndInfo // how the latest hold ended, nil if that is not known
+	Abandoned *EndInfo // the latest abandoned end that the next holder will be told of
+}
+
+// A ClaimInfo is one hold, or one request that waits.
+type ClaimInfo struct {
+	Token  uint64 // 0 while it waits
+	Mode   string
+	Units  int
+	PID    int // 0 for the hold of an operator
+	UID    int
+	Unit   string // systemd unit, "" if none
+	Owner  string // its label
+	Bound  string // what it ends with: "connection", "process", "lease" or "nobody"
+	Joined bool   // it is one more owner of the hold of the same token before it
+	Since  time.Time
+	Age    time.Duration
+	Left   time.Duration // of its lease, or of its wait; negative: no end
+	Set    []string      // the names that were asked for together
+	Why    string
+}
+
+// An EndInfo says how a hold ended.
+type EndInfo struct {
+	Token uint64
+	How   string // as [Hold.Previous]
+	PID   int
+	UID   int
+	Unit  string
+	Why   string
+	At    time.Time
+}
+
+// Locks shows the locks of these names, or all that are held or waited for.
+func (c *Client) Locks(ctx context.Context, names ...string) ([]LockInfo, error) {
+	if len(names) == 0 {
+		v, err := c.command(ctx, "LOCK.LIST")
+		if err != nil {
+			return nil, fmt.Errorf("cannot list locks: %w", err)
+		}
+		infos := make([]LockInfo, len(v.Elems))
+		for i := range infos {
+			infos[i] = lockInfo(v.Elems[i])
+		}
+		return infos, nil
+	}
+	var infos []LockInfo
+	for _, name := range names {
+		v, err := c.command(ctx, "LOCK.INFO", name)
+		if err != nil {
+			return nil, fmt.Errorf("cannot show lock %q: %w", name, err)
+		}
+		infos = append(infos, lockInfo(v))
+	}
+	return infos, nil
+}
+
+func lockInfo(v Value) LockInfo {
+	return LockInfo{
+		Name: v.Get("name").Str, Mode: v.Get("mode").Str, Limit: int(v.Get("limit").Int), Used: int(v.Get("used").Int),
+		Holders: claimInfos(v.Get("holders")), Waiters: claimInfos(v.Get("waiters")),
+		Previous: endInfo(v.Get("previous")), Abandoned: endInfo(v.Get("abandoned")),
+	}
+}
+
+func claimInfos(v Value) []ClaimInfo {
+	claims := make([]ClaimInfo, len(v.Elems))
+	for i, c := range v.Elems {
+		claims[i] = ClaimInfo{
+			Token: uint64(c.Get("token").Int), Mode: c.Get("mode").Str, Units: int(c.Get("units").Int),
+			PID: int(c.Get("pid").Int), UID: int(c.Get("uid").Int), Unit: c.Get("unit").Str,
+			Owner: c.Get("owner").Str, Bound: c.Get("bound").Str, Joined: c.Get("joined").Int == 1,
+			Since: time.UnixMicro(c.Get("since").Int), Age: micros(c.Get("age")), Left: micros(c.Get("left")), Why: c.Get("why").Str,
+		}
+		for _, name := range c.Get("set").Elems {
+			claims[i].Set = append(claims[i].Set, name.Str)
+		}
+	}
+	return claims
+}
+
+func endInfo(v Value) *EndInfo {
+	if v.Kind == KindNull {
+		return nil
+	}
+	return &EndInfo{
+		Token: uint64(v.Get("token").Int), How: v.Get("how").Str, PID: int(v.Get("pid").Int), UID: int(v.Get("uid").Int),
+		Unit: v.Get("unit").Str, Why: v.Get("why").Str, At: time.UnixMicro(v.Get("at").Int),
+	}
+}
+
+func micros(v Value) time.Duration { return time.Duration(v.Int) * time.Microsecond }
+
+// CheckToken asks whether a token is that of a present hold: what a resource does before it lets the owner of the token
+// have its way. If not, the error is [ErrStale] or [ErrNoLock].
+func (c *Client) CheckToken(ctx context.Context, name string, t uint64) error {
+	if _, err := c.command(ctx, "LOCK.CHECK", name, token(t)); err != nil {
+		return fmt.Errorf("cannot pass token %d of %q: %w", t, name, err)
+	}
+	return nil
+}
+
+// ReleaseToken ends the hold that has this token, of whichever process of the same user.
+func (c *Client) ReleaseToken(ctx context.Context, name string, t uint64) error {
+	if _, err := c.command(ctx, "LOCK.RELEASE", name, token(t)); err != nil {
+		return fmt.Errorf("cannot release %q: %w", name, err)
+	}
+	return nil
+}
+
+// Break takes a lock away from all who hold it, tells them, and returns who they were. why is for them and for the log.
+func (c *Client) Break(ctx context.Context, name, why string) ([]ClaimInfo, error) {
+	words := []string{"LOCK.BREAK", name}
+	if why != "" {
+		words = append(words, "WHY", why)
+	}
+	v, err := c.command(ctx, words...)
+	if err != nil {
+		return nil, fmt.Errorf("cannot break %q: %w", name, err)
+	}
+	return claimInfos(v), nil
+}
+
+// A Period is how long something stays done: see [Client.Once].
+type Period string
+
+// The periods.
+const (
+	PerBoot Period = "boot" // until the machine is started again
+	PerDay  Period = "day"  // until midnight, in the daemon's time zone
+	Ever    Period = "ever"
+)
+
+// Once calls f unless it was done in this period, by whichever process, and reports whether it did. It holds the lock called
+// key meanwhile, so another who comes waits, and then has nothing to do. If f fails, or the program does, it was not done.
+func (c *Client) Once(ctx context.Context, key string, per Period, f func(context.Context) error) (did bool, err error) {
+	if done, err := c.isDone(ctx, key, per); done || err != nil {
+		return false, err
+	}
+	l, err := c.Lock(ctx, key)
+	if err != nil {
+		return false, err
+	}
+	defer func() {
+		if e := l.Unlock(ctx); err == nil {
+			err = e
+		}
+	}()
+	if done, err := c.isDone(ctx, key, per); done || err != nil {
+		return false, err
+	}
+	if err := f(ctx); err != nil {
+		return true, err
+	}
+	if _, err := c.command(ctx, "LOCK.DONE", key, token(l.Token), "PER", string(per)); err != nil {
+		return true, fmt.Errorf("cannot note that %q is done: %w", key, err)
+	}
+	return true, nil
+}
+
+func (c *Client) isDone(ctx context.Context, key string, per Period) (bool, error) {
+	v, err := c.command(ctx, "LOCK.ISDONE", key, "PER", string(per))
+	if err != nil {
+		return false, fmt.Errorf("cannot ask whether %q is done: %w", key, err)
+	}
+	return v.Kind != KindNull, nil
+}

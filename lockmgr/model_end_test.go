@@ -1,0 +1,290 @@
+package lockmgr_test
+
+import (
+	"slices"
+	"time"
+
+	"github.com/ipcd/ipcd/lockmgr"
+)
+
+func (m *model) remove(c *modelClaim) {
+	m.claims = slices.DeleteFunc(m.claims, func(x *modelClaim) bool { return x == c })
+}
+
+// waits reports whether some of a request waits.
+func (m *model) waits(id lockmgr.RequestID) bool {
+	return slices.ContainsFunc(m.request(id), func(c *modelClaim) bool { return c.Token == 0 })
+}
+
+// end ends a claim that holds.
+func (m *model) end(c *modelClaim, e lockmgr.End) {
+	e.Token, e.Owner, e.Info = c.Token, c.Owner, c.Info
+	m.remove(c)
+	if e.How == lockmgr.Killed || e.How == lockmgr.Disconnected {
+		m.abandoned[c.Name] = &e
+	}
+	kind := lockmgr.Left
+	if !slices.ContainsFunc(m.claims, func(x *modelClaim) bool { return x.Token == c.Token }) {
+		kind = lockmgr.Ended
+		m.previous[c.Name] = &e
+		m.touch(c.Name)
+	}
+	m.emit(lockmgr.Effect{Kind: kind, Claim: c.Claim, End: &e})
+}
+
+// lose ends a claim that holds, and the rest of its set if that waits.
+func (m *model) lose(now lockmgr.Time, c *modelClaim, e lockmgr.End) {
+	waits := m.waits(c.ID)
+	m.end(c, e)
+	if waits {
+		m.giveUp(now, c.ID, lockmgr.Cancelled)
+	}
+}
+
+func (m *model) giveUp(now lockmgr.Time, id lockmgr.RequestID, kind lockmgr.Kind) {
+	for _, c := range m.request(id) {
+		if c.Token != 0 {
+			m.end(c, lockmgr.End{How: lockmgr.Released, At: now})
+			continue
+		}
+		m.remove(c)
+		m.touch(c.Name)
+		m.emit(lockmgr.Effect{Kind: kind, Claim: c.Claim, Answers: id})
+	}
+}
+
+// members gives those who have a token, in the order of joining.
+func (m *model) members(name string, t lockmgr.Token) (members []*modelClaim, err error) {
+	holders, _ := m.on(name)
+	for _, c := range holders {
+		if c.Token == t {
+			members = append(members, c)
+		}
+	}
+	switch {
+	case len(members) > 0:
+		return members, nil
+	case len(holders) == 0:
+		return nil, lockmgr.ErrNotHeld
+	default:
+		return nil, lockmgr.ErrStale
+	}
+}
+
+func (m *model) endHold(now lockmgr.Time, members []*modelClaim, e lockmgr.End) {
+	e.At = now
+	for _, c := range slices.Backward(members) {
+		m.lose(now, c, e)
+	}
+}
+
+func (m *model) release(now lockmgr.Time, name string, t lockmgr.Token) error {
+	members, err := m.members(name, t)
+	m.endHold(now, members, lockmgr.End{How: lockmgr.Released})
+	m.settle(now)
+	return err
+}
+
+func (m *model) giveBack(now lockmgr.Time, name string, t lockmgr.Token) error {
+	members, err := m.members(name, t)
+	m.endHold(now, members, lockmgr.End{How: lockmgr.Released})
+	if err == nil && m.abandoned[name] == nil && members[0].Told != nil {
+		m.abandoned[name] = members[0].Told
+		for i := range m.effects {
+			if m.effects[i].Kind == lockmgr.Ended && m.effects[i].Token == t {
+				m.effects[i].Abandoned = members[0].Told
+			}
+		}
+	}
+	m.settle(now)
+	return err
+}
+
+func (m *model) leave(now lockmgr.Time, name string, t lockmgr.Token, p lockmgr.Process) error {
+	members, err := m.members(name, t)
+	if err != nil {
+		return err
+	}
+	for _, c := range slices.Backward(members) {
+		if c.Owner.Process != p {
+			continue
+		}
+		if c.Entries > 1 {
+			c.Entries--
+			m.emit(lockmgr.Effect{Kind: lockmgr.Left, Claim: c.Claim})
+			return nil
+		}
+		m.lose(now, c, lockmgr.End{How: lockmgr.Released, At: now})
+		m.settle(now)
+		return nil
+	}
+	return lockmgr.ErrNotHeld
+}
+
+func (m *model) breakIt(now lockmgr.Time, name string, t lockmgr.Token, by lockmgr.Party) error {
+	tokens := []lockmgr.Token{t}
+	if t == 0 {
+		tokens = nil
+		holders, _ := m.on(name)
+		for _, c := range holders {
+			tokens = append(tokens, c.Token)
+		}
+		if tokens == nil {
+			return lockmgr.ErrNotHeld
+		}
+	}
+	var err error
+	for _, t := range slices.Compact(tokens) {
+		var members []*modelClaim
+		members, err = m.members(name, t)
+		m.endHold(now, members, lockmgr.End{How: lockmgr.Broken, By: &by})
+	}
+	m.settle(now)
+	return err
+}
+
+func (m *model) downgrade(now lockmgr.Time, name string, t lockmgr.Token) error {
+	members, err := m.members(name, t)
+	switch {
+	case err != nil:
+		return err
+	case members[0].Mode == lockmgr.Shared:
+		return nil
+	case members[0].Units != m.limit[name]:
+		return lockmgr.ErrShares
+	}
+	for _, c := range members {
+		c.Mode, c.Units = lockmgr.Shared, 0
+	}
+	m.emit(lockmgr.Effect{Kind: lockmgr.Downgraded, Claim: members[0].Claim})
+	m.touch(name)
+	m.settle(now)
+	return nil
+}
+
+func (m *model) renew(now lockmgr.Time, name string, t lockmgr.Token, lease time.Duration) error {
+	members, err := m.members(name, t)
+	if err != nil {
+		return err
+	}
+	err = lockmgr.ErrNotLeased
+	for _, c := range members {
+		if c.Expires > 0 {
+			c.Lease, c.Expires, c.warned, err = lease, now.Boot+lease, false, nil
+			m.emit(lockmgr.Effect{Kind: lockmgr.Renewed, Claim: c.Claim})
+		}
+	}
+	return err
+}
+
+// endAll ends the claims that are meant: first the waits, then the holds.
+func (m *model) endAll(now lockmgr.Time, how lockmgr.How, status int, waits, holds func(*modelClaim) bool) {
+	for _, c := range slices.Clone(m.claims) {
+		if c.Token == 0 && waits(c) {
+			m.giveUp(now, c.ID, lockmgr.Cancelled)
+		}
+	}
+	ending := slices.DeleteFunc(slices.Clone(m.claims), func(c *modelClaim) bool { return c.Token == 0 || !holds(c) })
+	slices.SortFunc(ending, func(a, b *modelClaim) int { return a.entered - b.entered })
+	for _, c := range ending {
+		m.end(c, lockmgr.End{How: how, Status: status, At: now})
+	}
+	m.settle(now)
+}
+
+func nothing(*modelClaim) bool { return false }
+
+func (m *model) cancel(now lockmgr.Time, id lockmgr.RequestID) bool {
+	found := m.waits(id)
+	m.endAll(now, 0, 0, func(c *modelClaim) bool { return c.ID == id }, nothing)
+	return found
+}
+
+func (m *model) cancelConn(now lockmgr.Time, id lockmgr.ConnID) {
+	m.endAll(now, 0, 0, func(c *modelClaim) bool { return c.Conn == id }, nothing)
+}
+
+func (m *model) endConn(now lockmgr.Time, id lockmgr.ConnID, how lockmgr.How, status int) {
+	asked := func(c *modelClaim) bool { return c.Conn == id }
+	m.endAll(now, how, status, asked, func(c *modelClaim) bool { return asked(c) && c.Bind == lockmgr.ToConnection })
+}
+
+func (m *model) endProcess(now lockmgr.Time, p lockmgr.Process, how lockmgr.How, status int) {
+	its := func(c *modelClaim) bool { return c.Owner.Process == p }
+	m.endAll(now, how, status, its, func(c *modelClaim) bool {
+		return its(c) && (c.Bind == lockmgr.ToConnection || c.Bind == lockmgr.ToProcess)
+	})
+}
+
+// deadline is what has to be looked at first, and when that is.
+func (m *model) deadline() (first *modelClaim, at time.Duration, ok bool) {
+	for _, c := range m.claims {
+		var due time.Duration
+		switch {
+		case c.Token == 0 && c.Wait > 0:
+			due = c.Since.Boot + c.Wait
+		case c.Token != 0 && c.Expires > 0 && c.warned:
+			due = c.Expires
+		case c.Token != 0 && c.Expires > 0:
+			due = c.Expires - min(c.Lease/3, 30*time.Second)
+		default:
+			continue
+		}
+		sooner := first == nil || due < at
+		if first != nil && due == at {
+			sooner = c.ID < first.ID || c.ID == first.ID && c.Token < first.Token
+		}
+		if sooner {
+			first, at = c, due
+		}
+	}
+	return first, at, first != nil
+}
+
+func (m *model) expire(now lockmgr.Time) {
+	for {
+		c, at, ok := m.deadline()
+		switch {
+		case !ok || at > now.Boot:
+			m.settle(now)
+			return
+		case c.Token == 0:
+			m.giveUp(now, c.ID, lockmgr.TimedOut)
+		case now.Boot < c.Expires:
+			c.warned = true
+			m.emit(lockmgr.Effect{Kind: lockmgr.Expiring, Claim: c.Claim})
+		default:
+			m.lose(now, c, lockmgr.End{How: lockmgr.Expired, At: now})
+		}
+	}
+}
+
+func (m *model) reserve(now lockmgr.Time, mark lockmgr.Token) {
+	m.mark = max(m.mark, mark)
+	for _, name := range m.starving {
+		m.touch(name)
+	}
+	m.settle(now)
+}
+
+// restart is what a snapshot does not tell: the order of what happened on different locks, and who was warned.
+func (m *model) restart(names []string) {
+	m.starving = nil
+	for _, name := range names {
+		holders, _ := m.on(name)
+		for _, c := range holders {
+			m.entered++
+			c.entered, c.warned = m.entered, false
+		}
+	}
+	for _, c := range m.claims {
+		if c.Token != 0 {
+			continue
+		}
+		for _, part := range m.grantable(c.Name) {
+			if !slices.Contains(m.starving, part.Name) {
+				m.starving = append(m.starving, part.Name)
+			}
+		}
+	}
+}

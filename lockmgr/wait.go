@@ -1,0 +1,104 @@
+package lockmgr
+
+import (
+	"iter"
+	"slices"
+)
+
+// enqueue makes a claim a wait; its request's first one stands for all of them.
+func (m *Manager) enqueue(c *claim) {
+	c.lock.queue.push(c, inLine)
+	m.conns.push(c.Conn, c, ofConn)
+	m.waiting.push(c.Owner.Process, c, ofProcess)
+	for _, shown := range c.Shown {
+		if h, err := m.held(shown.Name, shown.Token); err == nil {
+			c.acting = &acting{claim: c, hold: h, next: c.acting}
+			m.acting.push(h, c.acting, forHold)
+		}
+	}
+	if m.waits[c.ID] == nil {
+		m.waits[c.ID] = c
+		m.deadlines.add(c)
+	}
+	m.touch(c.lock)
+}
+
+// leaveQueue takes all waiting claims of a request out of their queues.
+func (m *Manager) leaveQueue(parts ...*claim) {
+	leader := m.waits[parts[0].ID]
+	m.deadlines.remove(leader)
+	leader.deadline = never
+	delete(m.waits, leader.ID)
+	for _, c := range parts {
+		c.lock.queue.remove(c, inLine)
+		m.conns.remove(c.Conn, c, ofConn)
+		m.waiting.remove(c.Owner.Process, c, ofProcess)
+		for a := c.acting; a != nil; a = a.next {
+			m.acting.remove(a.hold, a, forHold)
+		}
+		c.acting = nil
+	}
+}
+
+// leader is the claim that stands for all of the request that a wait is a part of.
+func (m *Manager) leader(c *claim) *claim {
+	if c.Set == nil {
+		return c
+	}
+	return m.waits[c.ID]
+}
+
+// parts are the claims of a request: one, or those of a set that are left.
+func (m *Manager) parts(c *claim) iter.Seq[*claim] {
+	return func(yield func(*claim) bool) {
+		if c.Set == nil {
+			yield(c)
+			return
+		}
+		for _, name := range c.Set {
+			part := m.claims[claimKey{m.locks[name], c.Owner}]
+			if part != nil && part.ID == c.ID && !yield(part) {
+				return
+			}
+		}
+	}
+}
+
+// waitingParts are those that are not held yet.
+func (m *Manager) waitingParts(c *claim) iter.Seq[*claim] {
+	return func(yield func(*claim) bool) {
+		if c.Set == nil {
+			yield(c)
+			return
+		}
+		for part := range m.parts(c) {
+			if part.hold == nil && !yield(part) {
+				return
+			}
+		}
+	}
+}
+
+// pending gives the wait that a hold is a part of, nil if it is none: of a set it may be the name that its owner had
+// already, by joining.
+func (m *Manager) pending(c *claim) *claim {
+	if c.Set == nil {
+		return nil
+	}
+	return m.waits[c.ID]
+}
+
+// giveUp ends a wait, which of the kind says why.
+func (m *Manager) giveUp(now Time, leader *claim, kind Kind) {
+	parts := slices.Collect(m.parts(leader))
+	m.leaveQueue(slices.Collect(m.waitingParts(leader))...)
+	for _, c := range parts {
+		if c.hold != nil {
+			m.end(now, c, Released, 0, nil)
+			continue
+		}
+		delete(m.claims, claimKey{c.lock, c.Owner})
+		m.touch(c.lock)
+		m.emit(kind, c).Answers = c.ID
+	}
+}
