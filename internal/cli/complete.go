@@ -47,7 +47,7 @@ func (k completer) line(before []string) {
 		case wants != nil:
 			_ = wants.set(word) // what is wrong is told when the line is run
 			wants = nil
-		case v != nil && v.grammar != wordsOnly && word == "--" && (v.grammar == wordsCommand || words > 0):
+		case v != nil && word == "--" && v.dashesCommand(words):
 			k.offer("", "command "+strconv.Itoa(i+2))
 			return
 		case word == "--":
@@ -125,6 +125,10 @@ func (k completer) values(name, before, begun string) {
 		for _, v := range Verbs() {
 			give(v.Name, v.Summary)
 		}
+	case "SIG":
+		for _, s := range []string{"TERM", "INT", "HUP", "QUIT", "USR1", "USR2", "KILL"} {
+			give(s, "")
+		}
 	case "SHELL":
 		for _, s := range shells {
 			give(s, "")
@@ -153,6 +157,12 @@ func (k completer) values(name, before, begun string) {
 		for line := range strings.Lines(k.ask("CLIENT", "LIST").Str) {
 			l := parseClient(line)
 			give(l.get("id"), join(commandOf(l.number("pid"), l.number("start")), userName(l.number("uid"))))
+		}
+	default: // one of several words; what is in capitals stands for another
+		for word := range strings.SplitSeq(name, "|") {
+			if word != strings.ToUpper(word) {
+				give(word, "")
+			}
 		}
 	}
 }

@@ -72,9 +72,9 @@ func become(file string, argv, env []string) error {
 	return notRun(argv[0], err)
 }
 
-// spawn starts CMD as a child.
-func spawn(file string, argv, env []string, stdin *os.File) (*os.Process, error) {
-	attr := &os.ProcAttr{Env: env, Files: []*os.File{stdin, os.Stdout, os.Stderr}}
+// spawn starts CMD as a child. It gets files as its descriptors from 3.
+func spawn(file string, argv, env []string, stdin *os.File, files ...*os.File) (*os.Process, error) {
+	attr := &os.ProcAttr{Env: env, Files: append([]*os.File{stdin, os.Stdout, os.Stderr}, files...)}
 	p, err := os.StartProcess(file, argv, attr)
 	if errors.Is(err, unix.ENOEXEC) {
 		p, err = os.StartProcess("/bin/sh", append([]string{"sh", file}, argv[1:]...), attr)
@@ -91,11 +91,18 @@ func ended(p *os.Process) (commandStatus, error) {
 	if err != nil {
 		return 0, cannot("wait for CMD", err)
 	}
-	status, ok := state.Sys().(syscall.WaitStatus)
-	if ok && status.Signaled() {
-		return commandStatus(128 + int(status.Signal())), nil
+	if s := signalThatEnded(state); s != 0 {
+		return commandStatus(128 + int(s)), nil
 	}
 	return commandStatus(state.ExitCode()), nil
+}
+
+// signalThatEnded is the signal that killed a child, or 0.
+func signalThatEnded(state *os.ProcessState) syscall.Signal {
+	if status, ok := state.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+		return status.Signal()
+	}
+	return 0
 }
 
 // A runner runs CMD for messages, so many at a time.

@@ -3,6 +3,9 @@ package cli
 import (
 	"errors"
 	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/ipcd/ipcd/ipc"
 )
@@ -18,7 +21,7 @@ type Status struct {
 var Statuses = []Status{
 	{0, "", "done"},
 	{exitUsage, "USAGE", "the command line, or a command to the daemon, cannot be parsed"},
-	{exitData, "BADNAME", "a name or other data is not valid"},
+	{exitData, "BADNAME", "a name or other data is not valid, or the request does not fit the lock's limit"},
 	{exitNotFound, "NOTFOUND", "there is no such client, process or file"},
 	{exitNoResponders, "NORESPONDERS", "nobody is there to answer"},
 	{exitUnreachable, "UNREACHABLE", "no daemon answers, or it went away"},
@@ -31,6 +34,7 @@ var Statuses = []Status{
 	{exitConfig, "CONFIG", "the configuration was rejected; the running one is kept"},
 	{exitQuota, "QUOTA", "a limit is reached"},
 	{exitDeadlock, "DEADLOCK", "waiting would never end"},
+	{exitAbandoned, "ABANDONED", "the holder before was cut off, and --on-abandoned says not to go on"},
 	{exitNoLock, "NOLOCK", "the lock is not held, or not by that token"},
 	{exitShort, "SHORT", "fewer receivers than --expect asks for"},
 	{exitTimeout, "TIMEOUT", "the time that -w gives is over"},
@@ -59,6 +63,7 @@ const (
 	exitConfig       = 78
 	exitQuota        = 79
 	exitDeadlock     = 80
+	exitAbandoned    = 81
 	exitNoLock       = 82
 	exitShort        = 83
 	exitTimeout      = 124
@@ -112,9 +117,11 @@ func cannot(what string, err error) *failure {
 	case errors.As(err, &known):
 		return known
 	case errors.As(err, &reply):
-		f := fail(reply.Code.Info().Exit, text+reply.Text)
+		f := fail(reply.Code.Info().Exit, text+toldOf(what, reply.Text))
 		f.name = string(reply.Code)
 		return f
+	case errors.As(err, &dial) && outOfDescriptors(err):
+		return fail(exitOS, dial.Error())
 	case errors.As(err, &dial):
 		return fail(exitUnreachable, dial.Error()).with(dial.Hint())
 	case errors.As(err, &proto):
@@ -123,6 +130,28 @@ func cannot(what string, err error) *failure {
 		return fail(exitUnreachable, text+err.Error())
 	}
 	return fail(exitOS, text+err.Error())
+}
+
+// toldOf is what the daemon says, without the name that it begins with if what ends with that: it need not be told twice.
+func toldOf(what, text string) string {
+	lead, err := strconv.QuotedPrefix(text)
+	if err != nil {
+		return text
+	}
+	name, _ := strconv.Unquote(lead) // it is quoted
+	before, ok := strings.CutSuffix(what, " "+shown(name))
+	if !ok || strings.HasSuffix(before, " and") { // one of several
+		return text
+	}
+	if rest, ok := strings.CutPrefix(text[len(lead):], ": "); ok {
+		return rest
+	}
+	return "it" + text[len(lead):]
+}
+
+// outOfDescriptors reports whether an error is about this process and machine, not about what was to be opened.
+func outOfDescriptors(err error) bool {
+	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE)
 }
 
 // commandStatus is the status of a CMD that failed, which ipcctl passes on without a word.

@@ -23,6 +23,7 @@ func TestCannot(t *testing.T) {
 		{&ipc.Error{Code: ipc.CodeStale, Text: "gone"}, "cannot try: gone", exitNoLock, "STALE"},
 		{&ipc.Error{Code: "NEWCODE", Text: "what"}, "cannot try: what", exitUsage, "NEWCODE"},
 		{&ipc.DialError{Path: "/s", Err: unix.ECONNREFUSED}, "cannot reach ipcd: /s: connection refused", exitUnreachable, "UNREACHABLE"},
+		{&ipc.DialError{Path: "/s", Err: unix.EMFILE}, "cannot reach ipcd: /s: too many open files", exitOS, "OSERR"},
 		{fmt.Errorf("%w: %w", ipc.ErrClosed, io.EOF), "cannot try: connection to ipcd ended: EOF", exitUnreachable, "UNREACHABLE"},
 		{&ipc.ProtoError{Reason: "malformed value"}, "cannot try: protocol error: malformed value", exitProto, "PROTO"},
 		{fail(exitShort, "as it is"), "as it is", exitShort, "SHORT"},
@@ -33,6 +34,23 @@ func TestCannot(t *testing.T) {
 		}
 		if g := cannot("try", c.err); g.text != c.text {
 			t.Errorf("%v: %q, want %q", c.err, g.text, c.text)
+		}
+	}
+}
+
+// What the daemon says of a name does not have it twice.
+func TestToldOf(t *testing.T) {
+	for _, c := range [][3]string{
+		{"release b", `"b": the lock is not held`, "the lock is not held"},
+		{"lock b", `"b" is held by user 3`, "it is held by user 3"},
+		{`lock "a b"`, `"a b" is held`, "it is held"},
+		{"lock b", `"c" is held`, `"c" is held`},
+		{"lock a and b", `"b" is held`, `"b" is held`},
+		{"lock b", "pid 1 holds it", "pid 1 holds it"},
+		{"lock b", `"b`, `"b`},
+	} {
+		if got := toldOf(c[0], c[1]); got != c[2] {
+			t.Errorf("%s: %s: got %q, want %q", c[0], c[1], got, c[2])
 		}
 	}
 }

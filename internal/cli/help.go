@@ -59,11 +59,14 @@ func overview(o *output) {
 func (v *Verb) explain(o *output) {
 	o.styled(bold, "ipcctl "+v.Name).text(": " + lowerFirst(v.Summary) + "\n\n")
 	for i, form := range v.Synopsis {
-		lead := "usage: "
+		lead := "usage: ipcctl " + v.Name
 		if i > 0 {
-			lead = "       "
+			lead = "       ipcctl " + v.Name
 		}
-		hanging(o, lead+"ipcctl "+v.Name+" ", form)
+		if form != "" {
+			lead += " "
+		}
+		hanging(o, lead, form)
 	}
 	for _, paragraph := range v.About {
 		o.text("\n")

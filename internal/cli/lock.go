@@ -2,26 +2,31 @@ package cli
 
 import (
 	"os"
+	"slices"
 	"strconv"
-	"strings"
-
-	"golang.org/x/sys/unix"
+	"syscall"
+	"time"
 
 	"github.com/ipcd/ipcd/ipc"
 )
 
 type lockVerb struct {
 	request
-	status  statusFile
-	shell   string // -c
-	version bool
+	status    statusFile
+	shell     string // -c
+	version   bool
+	abandoned string         // what to do if the hold before was: "" is run
+	lost      syscall.Signal // 0: CMD is not told
 }
 
 func lock() *Verb {
 	l := lockVerb{request: request{conflict: unset}}
 	options := append(l.options(),
-		Option{Long: "status-fd", Value: "N", set: l.status.open,
-			Help: "Write `run TOKEN` to descriptor N before CMD starts, or `CODE STATUS` if ipcctl fails"},
+		duration('L', "lease", &l.lease, "Hold the lock no longer than this; with `--on-lost`, CMD is told when time is over"),
+		text(0, "on-abandoned", "run|fail|CMD", &l.abandoned, "If the holder before was cut off: `run` CMD all the same, which is the "+
+			"default; `fail` with 81; or run this command first, by `sh -c`, and fail with 81 if it does"),
+		signalOption(0, "on-lost", &l.lost, "Send CMD this signal when the lock is taken from it, by `ipcctl break` or by the end of its lease"),
+		l.status.option(),
 		text('c', "command", "STRING", &l.shell, "CMD is `$SHELL -c STRING`"),
 		pick('u', "unlock", &l.mode, unlock, "The same as `ipcctl release NAME`"),
 		accepted('o', "close", "Accepted, for flock(1)'s sake: CMD never inherits the lock"),
@@ -29,44 +34,69 @@ func lock() *Verb {
 		flag('V', "version", &l.version, "The same as `ipcctl version`"),
 	)
 	return &Verb{
-		Name:     "lock",
-		Group:    "Locks",
-		Summary:  "Run CMD while holding a lock",
-		Synopsis: []string{"[-s] [-n] [-w D] [-E N] [-m TEXT] NAME [--] CMD [ARG…]", "[-s] [-n] [-w D] [-E N] [-m TEXT] NAME -c STRING"},
+		Name:    "lock",
+		Group:   "Locks",
+		Summary: "Run CMD while holding a lock",
+		Synopsis: []string{
+			"[-s|-x] [-n] [-w D] [-E N] [-m TEXT] [-a NAME]… [-l N] [-U N] NAME [--] CMD [ARG…]",
+			"[OPTION…] NAME -c STRING",
+		},
 		About: []string{
 			"Waits for its turn, takes the lock NAME, and becomes CMD: no other process stays in between. The lock is " +
-				"held by that process and by none that it starts, and is given back when it ends, however it ends.",
-			"The queue is strictly first come, first served. On a terminal, who holds the lock is shown while waiting. " +
+				"held by that process and by none that it starts, and is given back when it ends, however it ends: no file " +
+				"goes stale, no background job keeps it, no process that gets the same number later is taken for it.",
+			"The queue is strictly first come, first served, for readers (`-s`) and writers alike. On a terminal, who holds the lock, " +
+				"for how long and why is shown while waiting; `ipcctl why NAME` tells the rest. " +
 				"Ctrl-C leaves the queue. CMD is looked up before, so that none waits for hours to find that it is not there.",
 			"Options may follow NAME. The first other word, or `--` right after them, begins CMD; all that follows is CMD's.",
+			"Several locks, `-a`, are taken together when the request is first in all their queues. Whoever asks for several at " +
+				"once, in whatever order, never deadlocks with others who do the same.",
+			"A lock with a limit, `-l`, is a semaphore, which as many may hold as there are units. Its first user sets the limit, " +
+				"or the administrator in ipcd.toml(5); it is forgotten when the lock is free. `-x` takes all units.",
+			"What CMD starts inherits $IPC_LOCKS, so a nested `ipcctl lock NAME` enters the lock that it runs under instead of " +
+				"waiting for itself. If the variable was lost on the way, it fails with 80, as does every request without `-w` or `-n` " +
+				"that would close a circle of waiting processes; the message says who waits for whom.",
+			"If the holder before was killed or cut off, the lock is abandoned: what it guards may be half done. CMD finds in " +
+				"$IPC_LOCK_ABANDONED who it was and how it ended; `--on-abandoned` decides without CMD. With `fail`, or if the " +
+				"command fails, the next holder is told of it again.",
+			"With `--on-lost`, ipcctl stays as CMD's parent. It passes signals on to CMD and ends as CMD does; if it is killed itself, " +
+				"CMD goes on to hold the lock.",
 			"It reads what is written for flock(1), with these differences. NAME is not a file, even if it looks like one: " +
 				"nothing is created, and who uses flock(2) is not kept out. There is no form for a descriptor; in the middle of a " +
 				"script, use `ipcctl acquire NAME --pid $$`. A lock that is busy gives 75 and a time-out 124, not 1: " +
 				"`-E 1` if a script depends on it.",
-			"A status of 75, 124, 126 or 127 may also be CMD's own. `--status-fd` tells which.",
+			"A status from 64 to 127 may also be CMD's own. `--status-fd` tells which.",
 		},
 		Options: options,
-		Env: []Variable{
-			{"IPC_LOCK", "the name of the lock"},
-			{"IPC_LOCK_TOKEN", "the fencing token: higher than that of every hold before"},
-			{"IPC_LOCK_PREVIOUS", "how the hold before ended: `released`, `exited 1`, `killed 9`, `unknown`; empty if there was none"},
-			{"IPC_LOCK_ABANDONED", "empty, or who died with the lock and how: what it guards may be half done"},
-			{"IPC_LOCKS", "every lock that is held, as lines of TOKEN NAME"},
-		},
+		Env:     lockEnv,
 		Examples: []Example{
 			{"ipcctl lock backup -- ./backup.sh", "Never two backups at a time; the second waits."},
 			{"ipcctl lock -n -E 0 nightly -- ./nightly", "For cron: if it still runs, do nothing, quietly."},
 			{"ipcctl lock -w 1m -m 'weekly prune' backup -- restic prune", "Wait at most a minute, and tell others why they wait."},
 			{"ipcctl lock deploy -c 'git pull && make install'", "Several commands under one lock."},
+			{"ipcctl lock site -a database -- ./migrate", "Two locks at once, without a deadlock."},
+			{"ipcctl lock -l 4 encode -- ffmpeg -i in.mov out.mp4", "Up to four at a time; the others wait in line."},
+			{"ipcctl lock --on-abandoned='./repair' ledger -- ./book", "If the one before was cut off, repair first."},
+			{"ipcctl lock --on-lost=TERM -L 1h report -- ./report", "An hour at most, and no longer than nobody breaks the lock."},
 			{"ExecStart=ipcctl lock web -- /usr/bin/server", "A service that is its only instance: systemd sees only the server."},
 		},
-		Exits:   append(append([]int{}, requestExits...), exitNoLock, exitNoExec, exitNoCmd),
+		Exits:   append(append([]int{}, requestExits...), exitAbandoned, exitNoLock, exitNoExec, exitNoCmd),
 		words:   []string{"NAME"},
 		most:    1,
 		grammar: nameCommand,
 		status:  &l.status,
 		run:     l.run,
 	}
+}
+
+// lockEnv is what CMD finds in its environment.
+var lockEnv = []Variable{
+	{"IPC_LOCK", "the name of the lock, the first one if there are several"},
+	{"IPC_LOCK_TOKEN", "its fencing token: higher than that of every hold before"},
+	{"IPC_LOCK_PREVIOUS", "how the hold before ended: `released`, `exited 1`, `killed 9`, `disconnected`, `expired`, `broken`, `unknown`; " +
+		"empty if there was none"},
+	{"IPC_LOCK_ABANDONED", "empty, or who was cut off while holding the lock, and how: what it guards may be half done"},
+	{"IPC_LOCKS", "every lock that is held, as lines of TOKEN NAME"},
 }
 
 func (l *lockVerb) run(c *call) error {
@@ -84,16 +114,71 @@ func (l *lockVerb) run(c *call) error {
 	if err != nil {
 		return err
 	}
-	name := c.words[0]
-	grant, err := l.take(c, name, os.Getpid(), -1)
+	if l.lost != 0 {
+		return l.guard(c)
+	}
+	names := append([]string{c.words[0]}, l.and...)
+	who := thisProcess()
+	grants, err := l.take(c, names, who)
 	if err != nil {
 		return err
 	}
 	if c.verbose {
-		c.say(describeGrant(grant))
+		for _, g := range grants {
+			c.say(describeGrant(g))
+		}
 	}
-	l.status.run(grant.Get("token").Text())
-	return become(file, command, lockEnvironment(os.Environ(), name, grant))
+	env := lockEnvironment(os.Environ(), grants)
+	if err := l.repair(c, grants, env); err != nil {
+		return giveBack(c, grants, who, err)
+	}
+	l.status.run(grants)
+	return giveBack(c, grants, who, become(file, command, env))
+}
+
+// repair does what --on-abandoned says, if one of the locks is.
+func (l *lockVerb) repair(c *call, grants []ipc.Value, env []string) error {
+	who := abandonedBy(grants)
+	if who == "" || l.abandoned == "" || l.abandoned == "run" {
+		return nil
+	}
+	lead := "it was abandoned by "
+	if len(grants) > 1 {
+		lead = "abandoned: "
+	}
+	f := fail(exitAbandoned, "cannot lock "+listed(namesOf(grants))+": "+lead+who)
+	if l.abandoned == "fail" {
+		return f
+	}
+	// The command joins the holds, one after the other: should ipcctl be killed, nobody gets them while it runs.
+	argv := append(append([]string{"env"}, env[len(env)-len(lockEnv):]...), "sh", "-c", l.abandoned)
+	for _, g := range slices.Backward(grants) {
+		argv = append(append(c.self(), "fence", "--", g.Get("name").Str, g.Get("token").Text(), "--"), argv...)
+	}
+	k, err := startChild(argv[0], argv, env)
+	if err != nil {
+		return err
+	}
+	if err := k.wait(); err != nil {
+		f.text += "; the command of --on-abandoned failed: " + err.Error()
+		return f
+	}
+	return nil
+}
+
+// giveBack gives locks back that were granted and that no use was made of, because of err: whoever comes next is told that
+// they were abandoned, if they were. It returns err.
+func giveBack(c *call, grants []ipc.Value, who holder, err error) error {
+	conn, e := c.dial()
+	if e != nil {
+		return err // most end with their process
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(time.Second))
+	for _, g := range grants {
+		_, _ = conn.Do(who.release(g.Get("name").Str, g.Get("token").Text())...) // likewise
+	}
+	return err
 }
 
 // argv is what to run, nil with -u.
@@ -127,69 +212,4 @@ func (l *lockVerb) argv(c *call) ([]string, error) {
 func isNumber(s string) bool {
 	_, err := strconv.ParseUint(s, 10, 31)
 	return err == nil
-}
-
-// lockEnvironment adds what CMD gets to know of its lock.
-func lockEnvironment(env []string, name string, grant ipc.Value) []string {
-	token := grant.Get("token").Text()
-	locks := token + " " + name
-	kept := make([]string, 0, len(env)+5)
-	for _, e := range env {
-		key, value, _ := strings.Cut(e, "=")
-		switch key {
-		case "IPC_LOCKS":
-			if value != "" {
-				locks = value + "\n" + locks
-			}
-		case "IPC_LOCK", "IPC_LOCK_TOKEN", "IPC_LOCK_PREVIOUS", "IPC_LOCK_ABANDONED":
-		default:
-			kept = append(kept, e)
-		}
-	}
-	return append(kept, "IPC_LOCK="+name, "IPC_LOCK_TOKEN="+token, "IPC_LOCK_PREVIOUS="+grant.Get("previous").Str,
-		"IPC_LOCK_ABANDONED="+grant.Get("abandoned").Str, "IPC_LOCKS="+locks)
-}
-
-// describeGrant is what -v tells.
-func describeGrant(grant ipc.Value) string {
-	text := "locked " + shown(grant.Get("name").Str) + ", token " + grant.Get("token").Text()
-	if previous := grant.Get("previous").Str; previous != "" {
-		text += "; the hold before: " + previous
-	}
-	if abandoned := grant.Get("abandoned").Str; abandoned != "" {
-		text += "; abandoned by " + abandoned
-	}
-	return text
-}
-
-// A statusFile is the descriptor of --status-fd, 0 if there is none.
-type statusFile int
-
-// open takes the descriptor from now on, and keeps CMD from getting it.
-func (f *statusFile) open(value string) error {
-	n, err := strconv.Atoi(value)
-	if err != nil || n < 3 {
-		return expectation{what: "a descriptor from 3"}
-	}
-	flags, err := unix.FcntlInt(uintptr(n), unix.F_GETFD, 0)
-	if err == nil {
-		_, err = unix.FcntlInt(uintptr(n), unix.F_SETFD, flags|unix.FD_CLOEXEC)
-	}
-	if err != nil {
-		return expectation{what: "an open descriptor", examples: "ipcctl lock --status-fd=" + value + " … " + value + ">FILE"}
-	}
-	*f = statusFile(n)
-	return nil
-}
-
-// run says that CMD is about to start.
-func (f statusFile) run(token string) { f.write("run " + token) }
-
-// failed says that ipcctl itself failed.
-func (f statusFile) failed(e *failure) { f.write(e.name + " " + strconv.Itoa(e.exit)) }
-
-func (f statusFile) write(line string) {
-	if f != 0 {
-		_, _ = unix.Write(int(f), []byte(line+"\n")) // who does not read it does not want to know
-	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/ipcd/ipcd/ipc"
@@ -75,6 +76,10 @@ func (c *call) report(err error) int {
 	if errors.As(err, &passed) {
 		return int(passed)
 	}
+	var killed signalled
+	if errors.As(err, &killed) {
+		die(syscall.Signal(killed))
+	}
 	f := cannot("go on", err)
 	if c.verb != nil && c.verb.status != nil {
 		c.verb.status.failed(f)
@@ -102,9 +107,16 @@ func (c *call) say(text string) {
 const patience = 10 * time.Second
 
 func (c *call) dial() (*ipc.Conn, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	// The first timer has the runtime set up its poller. That takes time and two descriptors, and without these the process
+	// dies, so a timer is only for a daemon whose backlog is full.
+	ctx, cancel := context.WithTimeout(context.Background(), 0)
 	defer cancel()
 	conn, err := ipc.DialConn(ctx, c.address)
+	if errors.Is(err, context.DeadlineExceeded) {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		conn, err = ipc.DialConn(ctx, c.address)
+	}
 	if err != nil {
 		return nil, cannot("reach ipcd", err)
 	}

@@ -146,7 +146,7 @@ func (m *message) environment() []string {
 var messageEnv = []Variable{
 	{"IPC_TOPIC", "its topic"},
 	{"IPC_SEQ", "its number, rising over all topics"},
-	{"IPC_TIME", "when it was published, as 2006-01-02T15:04:05.000000Z"},
+	{"IPC_TIME", "when it was published, as 2026-08-01T09:30:00.000000Z"},
 	{"IPC_SENDER_PID", "who published it: the process"},
 	{"IPC_SENDER_UID", "the user, as a number"},
 	{"IPC_SENDER_UNIT", "the systemd unit, or empty"},

@@ -36,11 +36,17 @@ func newOutput(f *os.File, fd int) *output {
 
 // columns is how wide a terminal is.
 func (o *output) columns() int {
+	_, columns := o.size()
+	return columns
+}
+
+// size is how much a terminal shows.
+func (o *output) size() (rows, columns int) {
 	size, err := unix.IoctlGetWinsize(o.fd, unix.TIOCGWINSZ)
-	if err != nil || size.Col == 0 {
-		return 80
+	if err != nil || size.Col == 0 || size.Row < 3 {
+		return 24, 80
 	}
-	return int(size.Col)
+	return int(size.Row), int(size.Col)
 }
 
 // text writes what is ours. Errors are kept for flush.
@@ -65,7 +71,7 @@ const (
 
 // styled writes clean text in a style, if there is colour.
 func (o *output) styled(style, s string) *output {
-	if !o.colour || s == "" {
+	if !o.colour || s == "" || style == "" {
 		return o.clean(s)
 	}
 	return o.text("\x1b[" + style + "m").clean(s).text("\x1b[0m")

@@ -3,27 +3,49 @@ package cli
 import (
 	"errors"
 	"strings"
+
+	"github.com/ipcd/ipcd/ipc"
 )
 
 // globals are the options that every verb understands.
 type globals struct {
 	address string // "": as the environment says
+	chosen  string // the option that says it
 	json    bool
 	quiet   bool
 	verbose bool
 	help    bool
+	typed   []string // all options of the command line, those of the verb too
 }
 
 func (g *globals) options() []Option {
 	return []Option{
-		text(0, "socket", "PATH", &g.address, "Talk to the daemon that listens at PATH"),
-		pick(0, "user", &g.address, "user", "Talk to your own daemon"),
-		pick(0, "system", &g.address, "system", "Talk to the system's daemon: the default, unless $IPCD_SOCKET names another"),
+		g.daemon("socket", "PATH", "Talk to the daemon that listens at PATH"),
+		g.daemon("user", "", "Talk to your own daemon"),
+		g.daemon("system", "", "Talk to the system's daemon: the default, unless $IPCD_SOCKET names another"),
 		flag(0, "json", &g.json, "Print JSON, one object a line"),
-		flag('q', "quiet", &g.quiet, "Say nothing but errors"),
+		flag('q', "quiet", &g.quiet, "Say nothing but errors: no hints, and not whom it waits for"),
 		flag('v', "verbose", &g.verbose, "Tell what was done"),
 		flag('h', "help", &g.help, "Explain the verb"),
 	}
+}
+
+// daemon is an option that says which daemon is meant, by a path or by its own name. Who names it in two ways means one of
+// them, and it is not for us to guess which.
+func (g *globals) daemon(long, value, help string) Option {
+	return Option{Long: long, Value: value, Help: help, set: func(s string) error {
+		if value == "" {
+			s = long
+		}
+		switch {
+		case s == "":
+			return expectation{"the path of a socket", ipc.SystemSocket}
+		case g.chosen != "" && g.chosen != long:
+			return errors.New("--" + g.chosen + " names a daemon already")
+		}
+		g.chosen, g.address = long, s
+		return nil
+	}}
 }
 
 // GlobalOptions are the options that every verb understands.
@@ -33,7 +55,8 @@ func GlobalOptions() []Option { return new(globals).options() }
 type parser struct {
 	rest    []string
 	options []Option
-	context string // whose options they are, for errors
+	context string   // whose options they are, for errors
+	typed   []string // the options that were taken, each as one word
 }
 
 // option takes the first word, which begins with "-", its value included.
@@ -73,9 +96,13 @@ func (p *parser) apply(o *Option, typed, value string, attached bool) error {
 	}
 	err := o.set(value)
 	if err == nil {
+		p.typed = append(p.typed, o.typed(value))
 		return nil
 	}
-	f := unparsed(typed+" "+quoted(value), err.Error())
+	if o.Value != "" {
+		typed += " " + quoted(value)
+	}
+	f := unparsed(typed, err.Error())
 	var e expectation
 	if errors.As(err, &e) {
 		f.hint = e.examples
@@ -112,12 +139,12 @@ func (p *parser) unknown(typed string) error {
 	var names []string
 	for i := range p.options {
 		if p.options[i].Long != "" {
-			names = append(names, "--"+p.options[i].Long)
+			names = append(names, p.options[i].Long)
 		}
 	}
 	f.hint = p.context + " -h lists them all"
-	if near := nearest(typed, names); near != "" {
-		f.hint = near + "? " + f.hint
+	if near := nearest(strings.TrimLeft(typed, "-"), names); near != "" {
+		f.hint = "--" + near + "? " + f.hint
 	} else if len(typed) == 2 {
 		f.hint += "; a word that begins with - goes after --"
 	}
@@ -130,6 +157,7 @@ func isOption(word string) bool { return len(word) > 1 && word[0] == '-' }
 // parse takes the options in front of the verb.
 func (g *globals) parse(args []string) (rest []string, err error) {
 	p := parser{rest: args, options: g.options(), context: "ipcctl"}
+	defer func() { g.typed = p.typed }()
 	for len(p.rest) > 0 && isOption(p.rest[0]) {
 		if p.rest[0] == "--" {
 			return p.rest[1:], nil
@@ -147,13 +175,14 @@ func (g *globals) parse(args []string) (rest []string, err error) {
 // parse takes what follows the verb.
 func (c *call) parse(args []string) error {
 	v := c.verb
-	p := parser{rest: args, options: append(c.options(), v.Options...), context: "ipcctl " + v.Name}
+	p := parser{rest: args, options: append(c.options(), v.Options...), context: "ipcctl " + v.Name, typed: c.typed}
+	defer func() { c.typed = p.typed }()
 	ended := false // the options, by a "--" that does not begin CMD
 	for len(p.rest) > 0 {
 		word := p.rest[0]
 		named := v.grammar == nameCommand && len(c.words) > 0 // CMD may begin
 		switch {
-		case word == "--" && (named || v.grammar == wordsCommand):
+		case word == "--" && v.dashesCommand(len(c.words)):
 			c.command, c.dashes, p.rest = p.rest[1:], true, nil
 		case word == "--" && !ended:
 			ended = true
@@ -173,6 +202,11 @@ func (c *call) parse(args []string) error {
 		return nil
 	}
 	return c.count()
+}
+
+// dashesCommand reports whether a "--" after so many words begins CMD; else it ends the options.
+func (v *Verb) dashesCommand(words int) bool {
+	return v.grammar == nameCommand && words > 0 || v.grammar == wordsCommand && words >= v.least
 }
 
 // count checks how many words there are.

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"errors"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -55,6 +56,12 @@ func TestParseWords(t *testing.T) {
 		{"lock -- f -- true", "f", "true"},
 		{"lock - true", "-", "true"},
 		{"lock f -c true", "f", ""},
+
+		// "--" in front of words that there must be ends the options.
+		{"fence f 1 -- mv -- b", "f 1", "mv -- b"},
+		{"fence -- -f 1 -- -x", "-f 1", "-x"},
+		{"fence f 1", "f 1", ""},
+		{"once -- -- -- true", "--", "true"},
 	} {
 		got, err := parsed(c.line)
 		if err != nil {
@@ -77,8 +84,9 @@ func TestParseOptions(t *testing.T) {
 	}{
 		{"", request{conflict: unset}},
 		{"-s", request{mode: shared, conflict: unset}},
-		{"-s -x", request{conflict: unset}},
-		{"-se", request{conflict: unset}},
+		{"-s -x", request{mode: exclusive, conflict: unset}},
+		{"-se", request{mode: exclusive, conflict: unset}},
+		{"-a b --and=c -l 4 -U2", request{and: []string{"b", "c"}, limit: 4, units: 2, conflict: unset}},
 		{"-xs", request{mode: shared, conflict: unset}},
 		{"-u", request{mode: unlock, conflict: unset}},
 		{"-sn", request{mode: shared, nonblock: true, conflict: unset}},
@@ -98,8 +106,25 @@ func TestParseOptions(t *testing.T) {
 				t.Fatalf("%q: %v", c.args, err)
 			}
 		}
-		if l.request != c.want {
+		if !reflect.DeepEqual(l.request, c.want) {
 			t.Errorf("%q: %+v, want %+v", c.args, l.request, c.want)
+		}
+	}
+}
+
+// What --on-lost runs is the same command line, made again of the options that were typed.
+func TestParseTyped(t *testing.T) {
+	for line, want := range map[string]string{
+		"lock -nw5 f -a g -- true -n":              "-n --timeout=5 --and=g",
+		"--user lock --on-lost TERM -m why f true": "--user --on-lost=TERM --why=why",
+		"lock -e f -c true":                        "-e --command=true",
+	} {
+		got, err := parsed(line)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if typed := strings.ReplaceAll(strings.Join(got.typed, " "), "--nonblock", "-n"); typed != want {
+			t.Errorf("%q: typed %q, want %q", line, typed, want)
 		}
 	}
 }

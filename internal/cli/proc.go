@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"iter"
 	"os"
 	"strconv"
 	"strings"
@@ -31,6 +32,19 @@ func findProcess(pid int64) (process, bool) {
 	parent, _ := strconv.ParseInt(rest[4-3], 10, 64)
 	start, _ := strconv.ParseInt(rest[22-3], 10, 64)
 	return process{pid, parent, start, string(stat[left+1 : right])}, start > 0
+}
+
+// ancestors are a process and those that it descends from, as far as they are still there.
+func ancestors(pid int64) iter.Seq[process] {
+	return func(yield func(process) bool) {
+		for pid > 0 {
+			p, ok := findProcess(pid)
+			if !ok || !yield(p) {
+				return
+			}
+			pid = p.parent
+		}
+	}
 }
 
 // readProc reads a short file of /proc, nil if there is none. (os.ReadFile would set up the runtime's poller first.)

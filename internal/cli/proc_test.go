@@ -1,13 +1,9 @@
 package cli
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"testing"
-
-	"github.com/ipcd/ipcd/ipc"
 )
 
 func TestFindProcess(t *testing.T) {
@@ -61,57 +57,5 @@ func TestLookPath(t *testing.T) {
 		if exit != want {
 			t.Errorf("%q: %v (%d), want %d", name, err, exit, want)
 		}
-	}
-}
-
-func TestLockEnvironment(t *testing.T) {
-	grant := ipc.Value{Kind: ipc.KindMap}
-	for _, kv := range [][2]string{{"previous", "killed 9"}, {"abandoned", "pid 7 (uid 0) killed 9"}} {
-		grant.Elems = append(grant.Elems, ipc.Value{Kind: ipc.KindBulk, Str: kv[0]}, ipc.Value{Kind: ipc.KindBulk, Str: kv[1]})
-	}
-	grant.Elems = append(grant.Elems, ipc.Value{Kind: ipc.KindBulk, Str: "token"}, ipc.Value{Kind: ipc.KindInt, Int: 42})
-	got := lockEnvironment([]string{"A=1", "IPC_LOCK=old", "IPC_LOCK_ABANDONED=x", "IPC_LOCKS=41 old", "B="}, "new", grant)
-	want := []string{"A=1", "B=", "IPC_LOCK=new", "IPC_LOCK_TOKEN=42", "IPC_LOCK_PREVIOUS=killed 9",
-		"IPC_LOCK_ABANDONED=pid 7 (uid 0) killed 9", "IPC_LOCKS=41 old\n42 new"}
-	if !slices.Equal(got, want) {
-		t.Errorf("got  %q\nwant %q", got, want)
-	}
-}
-
-// The description of a wait is the one of the transcript in ipcctl's contract.
-func TestDescribeWait(t *testing.T) {
-	claim := func(pid, age int64, unit, why string) ipc.Value {
-		v := ipc.Value{Kind: ipc.KindMap}
-		for _, kv := range []struct {
-			key string
-			v   ipc.Value
-		}{
-			{"pid", ipc.Value{Kind: ipc.KindInt, Int: pid}}, {"start", ipc.Value{Kind: ipc.KindInt, Int: 9}},
-			{"uid", ipc.Value{Kind: ipc.KindInt}}, {"unit", ipc.Value{Kind: ipc.KindBulk, Str: unit}},
-			{"age", ipc.Value{Kind: ipc.KindInt, Int: age}}, {"why", ipc.Value{Kind: ipc.KindBulk, Str: why}},
-		} {
-			v.Elems = append(v.Elems, ipc.Value{Kind: ipc.KindBulk, Str: kv.key}, kv.v)
-		}
-		return v
-	}
-	list := func(v ...ipc.Value) ipc.Value { return ipc.Value{Kind: ipc.KindArray, Elems: v} }
-	const pid = 1 << 30 // nobody's
-	info := ipc.Value{Kind: ipc.KindMap, Elems: []ipc.Value{
-		{Kind: ipc.KindBulk, Str: "holders"}, list(claim(pid, 252e6, "backup.service", "weekly prune")),
-		{Kind: ipc.KindBulk, Str: "waiters"}, list(claim(pid+1, 38e6, "", ""), claim(pid+2, 9e6, "", "")),
-	}}
-	got := describeWait("backup", info, process{pid: pid + 1, start: 9})
-	want := "waiting 38s for backup, 1st of 2; held 4m12s by pid 1073741824 (root, backup.service): weekly prune"
-	if got != want {
-		t.Errorf("got  %s\nwant %s", got, want)
-	}
-	if got := describeWait("backup", info, process{pid: pid + 1, start: 8}); got != "" {
-		t.Errorf("a process that does not wait: %s", got)
-	}
-	self, _ := findProcess(int64(os.Getpid()))
-	mine := ipc.Value{Kind: ipc.KindMap, Elems: []ipc.Value{{Kind: ipc.KindBulk, Str: "pid"}, {Kind: ipc.KindInt, Int: self.pid},
-		{Kind: ipc.KindBulk, Str: "start"}, {Kind: ipc.KindInt, Int: self.start}}}
-	if got, want := describeClaim(mine), fmt.Sprintf("%s (pid %d, root)", self.command, self.pid); got != want {
-		t.Errorf("got %s, want %s", got, want)
 	}
 }

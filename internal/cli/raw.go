@@ -16,6 +16,8 @@ func raw() *Verb {
 			"Sends COMMAND as it is, over RESP3, and prints what comes back: a line for each element, what is nested indented, a " +
 				"map as `key: value`; with `--json` as one line of JSON. An error reply goes to standard error, and its code " +
 				"becomes the exit status.",
+			"Only the first reply is printed. Then the connection ends, and with it what belongs to it: subscriptions, what ASYNC still " +
+				"waits for, and locks that were not acquired for somebody else.",
 			"An argument that begins with `-` needs `--` in front of the command.",
 		},
 		Examples: []Example{
@@ -27,6 +29,9 @@ func raw() *Verb {
 		least: 1,
 		most:  many,
 		run: func(c *call) error {
+			if command := strings.ToUpper(strings.Join(c.words, " ")); command == "CLIENT REPLY OFF" || command == "CLIENT REPLY SKIP" {
+				return unparsed(command, "there would be no reply to print")
+			}
 			conn, err := c.dial3()
 			if err != nil {
 				return err

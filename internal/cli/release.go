@@ -21,7 +21,9 @@ func release() *Verb {
 		Synopsis: []string{"[-p PID|-t TOKEN] NAME"},
 		About: []string{
 			"Gives back the lock NAME that the nearest of this process's ancestors holds: the script that took it with " +
-				"`ipcctl acquire --pid $$`, or that runs under `ipcctl lock`.",
+				"`ipcctl acquire --pid $$`, or that runs under `ipcctl lock`. If none does, what you keep by `ipcctl hold NAME`.",
+			"Where several processes share a hold, because some entered the lock that they run under, one of them leaves it; it ends " +
+				"with the last one. With `-t`, the whole hold ends: yours, or anybody's if you are root.",
 		},
 		Options: []Option{
 			number('p', "pid", "PID", &r.pid, 1, many, "Give back what this process holds"),
@@ -39,7 +41,7 @@ func release() *Verb {
 }
 
 func (r *releaseVerb) setToken(s string) error {
-	if n, err := strconv.ParseUint(s, 10, 63); err != nil || n == 0 {
+	if !isToken(s) {
 		return expectation{what: "a number from 1"}
 	}
 	r.token = s
@@ -47,6 +49,9 @@ func (r *releaseVerb) setToken(s string) error {
 }
 
 func (r *releaseVerb) run(c *call) error {
+	if r.pid != 0 && r.token != "" {
+		return unparsed("release", "--pid and --token exclude each other").with(c.verb.usage())
+	}
 	name := c.words[0]
 	what := "release " + shown(name)
 	conn, err := c.dial()
@@ -54,17 +59,21 @@ func (r *releaseVerb) run(c *call) error {
 		return err
 	}
 	defer conn.Close()
-	token := r.token
+	token, pid := r.token, int64(r.pid)
 	if token == "" {
 		info, err := conn.Do("LOCK.INFO", name)
 		if err != nil {
 			return cannot(what, err)
 		}
-		if token = r.find(info); token == "" {
+		if token, pid = r.find(info); token == "" {
 			return r.notHeld(name, info)
 		}
 	}
-	if _, err := conn.Do("LOCK.RELEASE", name, token); err != nil {
+	words := []string{"LOCK.RELEASE", name, token}
+	if pid != 0 {
+		words = append(words, "PID", strconv.FormatInt(pid, 10))
+	}
+	if _, err := conn.Do(words...); err != nil {
 		return cannot(what, err)
 	}
 	if c.verbose {
@@ -73,27 +82,22 @@ func (r *releaseVerb) run(c *call) error {
 	return nil
 }
 
-// find is the token of the hold that is meant, or "".
-func (r *releaseVerb) find(info ipc.Value) string {
+// find is the token of the hold that is meant, "" if there is none, and the process that leaves it, 0 for an operator's.
+func (r *releaseVerb) find(info ipc.Value) (token string, pid int64) {
 	if r.pid != 0 {
 		p, _ := findProcess(int64(r.pid))
-		return holdOf(info, p)
+		return holdOf(info, &watched{process: p}), p.pid
 	}
-	for pid := int64(os.Getppid()); pid > 0; {
-		p, ok := findProcess(pid)
-		if !ok {
-			return ""
+	for p := range ancestors(int64(os.Getppid())) {
+		if token := holdOf(info, &watched{process: p}); token != "" {
+			return token, p.pid
 		}
-		if token := holdOf(info, p); token != "" {
-			return token
-		}
-		pid = p.parent
 	}
-	return ""
+	return holdOf(info, &watched{label: operator()}), 0
 }
 
 func (r *releaseVerb) notHeld(name string, info ipc.Value) error {
-	who := "no process above this one holds it"
+	who := "no process above this one holds it, and you do not"
 	if r.pid != 0 {
 		who = "that process does not hold it"
 	}

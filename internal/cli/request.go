@@ -3,6 +3,8 @@ package cli
 import (
 	"errors"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -13,98 +15,216 @@ import (
 type lockMode uint8
 
 const (
-	exclusive lockMode = iota
+	plain     lockMode = iota // one unit of it, or as many as -U says: all there is, unless it is a semaphore
+	exclusive                 // all of it
 	shared
 	unlock // flock -u
 )
 
-// A request is what lock and acquire have in common: asking for a lock.
+// A request is what lock and acquire have in common: asking for a lock, or for several.
 type request struct {
 	mode     lockMode
 	nonblock bool
 	timeout  span
 	conflict int // status instead of 75 and 124
 	why      string
+	and      []string
+	limit    int
+	units    int
+	lease    span
 }
 
 // unset is a request.conflict that changes nothing.
 const unset = -1
 
+// mostUnits is the highest limit that a lock can have.
+const mostUnits = 1 << 30
+
 func (q *request) options() []Option {
 	return []Option{
 		pick('s', "shared", &q.mode, shared, "Hold the lock together with others who say `-s`"),
-		pick('x', "exclusive", &q.mode, exclusive, "Hold the lock alone: the default"),
+		pick('x', "exclusive", &q.mode, exclusive, "Hold the lock alone, all units of it: the default where it has one"),
 		pick('e', "", &q.mode, exclusive, "The same as `-x`"),
 		flag('n', "nonblock", &q.nonblock, "Fail with 75 rather than wait").or("nonblocking", "nb"),
 		duration('w', "timeout", &q.timeout, "Fail with 124 after waiting this long; `-w 0` is `-n`").or("wait"),
 		number('E', "conflict-exit-code", "N", &q.conflict, 0, 255, "Fail with N instead of 75 and 124; `-E 0` says nothing either"),
 		text('m', "why", "TEXT", &q.why, "Tell those who wait, or look at `ipcctl locks`, what it is for"),
+		list('a', "and", "NAME", &q.and, "Take this lock too, all of them at once or none; may be given up to 31 times"),
+		number('l', "limit", "N", &q.limit, 1, mostUnits, "The lock has N units, a semaphore: N holders of one unit go together"),
+		number('U', "units", "N", &q.units, 1, mostUnits, "Take N units instead of one"),
 	}
 }
 
 var requestExits = []int{exitData, exitBusy, exitDeadlock, exitTimeout}
 
-// take asks for a lock and waits until it is granted. The hold is the process's alone. Unless that is this one, pidfd
-// refers to it, else it is -1.
-func (q *request) take(c *call, name string, pid, pidfd int) (ipc.Value, error) {
+// A holder is who is to hold a lock.
+type holder struct {
+	words []string // of LOCK.ACQUIRE
+	pid   int      // the process, or the one that asks for a hold that is bound to none
+	pidfd int      // refers to that process unless it is this one, else -1
+	label string   // the owner of a hold that is bound to no process
+	shows []string // the holds that it acts for, as lines of IPC_LOCKS
+}
+
+// thisProcess is this process, and what it becomes.
+func thisProcess() holder {
+	return holder{words: []string{"FOR", "self"}, pid: os.Getpid(), pidfd: -1, shows: inherited()}
+}
+
+// release are the words that give back what was granted and not made use of: all of a hold, unless it was entered.
+func (h *holder) release(name, token string) []string {
+	words := []string{"LOCK.RELEASE", name, token}
+	if slices.Contains(h.shows, token+" "+name) {
+		return append(words, "PID", strconv.Itoa(h.pid))
+	}
+	return append(words, "UNTOLD")
+}
+
+// mostShown is how many holds a request may show.
+const mostShown = 64
+
+// inherited are the holds, as lines of TOKEN NAME, that the processes above this one passed on. The latest ones count.
+func inherited() []string {
+	var lines []string
+	for line := range strings.SplitSeq(os.Getenv("IPC_LOCKS"), "\n") {
+		token, name, ok := strings.Cut(line, " ")
+		if ok && name != "" && isToken(token) {
+			lines = append(lines, line)
+		}
+	}
+	return lines[max(0, len(lines)-mostShown):]
+}
+
+func isToken(s string) bool {
+	n, err := strconv.ParseUint(s, 10, 53)
+	return err == nil && n > 0
+}
+
+// take asks for locks and waits until they are granted: a map for each, as LOCK.ACQUIRE answers.
+func (q *request) take(c *call, names []string, who holder) ([]ipc.Value, error) {
+	if q.mode != plain && q.units != 0 {
+		return nil, unparsed("-U", "it goes with neither -s nor -x").with(c.verb.usage())
+	}
 	conn, err := c.dial()
 	if err != nil {
-		return ipc.Value{}, err
+		return nil, err
 	}
 	defer conn.Close()
-	grant, err := q.wait(c, conn, name, pid, pidfd)
+	grant, err := q.wait(c, conn, names, who)
 	if err == nil {
-		return grant, nil
+		return grantsOf(grant), nil
 	}
-	f := cannot("lock "+shown(name), err)
-	switch f.exit {
-	case exitTimeout:
-		f.text = "cannot lock " + shown(name) + ": timed out after " + spoken(q.timeout.d)
-		f.hint = "ipcctl locks " + shown(name)
-	case exitBusy:
-		f.hint = "ipcctl locks " + shown(name)
+	f := cannot("lock "+listed(names), err)
+	if f.exit != exitTimeout && f.exit != exitBusy {
+		return nil, f
 	}
-	if q.conflict != unset && (f.exit == exitBusy || f.exit == exitTimeout) {
+	name, text := inTheWay(conn, names, who.shows)
+	f.hint = "ipcctl why " + shown(name)
+	if f.exit == exitTimeout {
+		text = "timed out after " + spoken(q.timeout.d)
+	}
+	if text != "" {
+		f.text = "cannot lock " + listed(names) + ": " + text
+	}
+	if q.conflict != unset {
 		f.exit = q.conflict
 	}
-	return grant, f
+	return nil, f
+}
+
+// inTheWay says which of several locks could not be had, and why: "held 4m12s by restic (…): weekly prune; 1 waits for it". The
+// text is "" if that is over by now, or is a hold that was shown: the daemon has said then why it is not enough.
+func inTheWay(conn *ipc.Conn, names, entered []string) (name, text string) {
+	for _, name := range names {
+		info, err := conn.Do("LOCK.INFO", name)
+		if err != nil {
+			break
+		}
+		for _, h := range info.Get("holders").Elems {
+			if slices.Contains(entered, h.Get("token").Text()+" "+name) {
+				return name, ""
+			}
+		}
+		text := describeQueue(info)
+		if text != "" && len(names) > 1 {
+			text = shown(name) + " is " + text
+		}
+		if text != "" {
+			return name, text
+		}
+	}
+	return names[0], ""
+}
+
+// grantsOf splits a reply of LOCK.ACQUIRE by the names that were asked for.
+func grantsOf(reply ipc.Value) []ipc.Value {
+	if several := reply.Get("locks").Elems; len(several) > 0 {
+		return several
+	}
+	return []ipc.Value{reply}
 }
 
 // wait sends the request and waits for its outcome.
-func (q *request) wait(c *call, conn *ipc.Conn, name string, pid, pidfd int) (ipc.Value, error) {
-	words := []string{"LOCK.ACQUIRE", name}
-	if q.mode == shared {
-		words = append(words, "SHARED")
-	}
-	if q.why != "" {
-		words = append(words, "WHY", q.why)
-	}
-	try := q.nonblock || q.timeout.set && q.timeout.d == 0
-	if try {
-		words = append(words, "WAIT", "0")
-	} else if q.timeout.set {
-		words = append(words, "WAIT", milliseconds(q.timeout.d))
-	}
+func (q *request) wait(c *call, conn *ipc.Conn, names []string, who holder) (ipc.Value, error) {
+	words := q.words(names, who)
 	var (
 		id  ipc.Value // of this connection: what a wait is given up by
 		err error
 	)
-	if pidfd < 0 {
+	if who.pidfd < 0 {
 		conn.Buffer("CLIENT", "ID")
-		id, err = conn.Do(append(words, "FOR", "self")...) // the first of two replies
+		id, err = conn.Do(words...) // the first of two replies
 	} else if id, err = conn.Do("CLIENT", "ID"); err == nil {
-		err = conn.SendFDs([]int{pidfd}, append(words, "FOR", "pid")...)
+		err = conn.SendFDs([]int{who.pidfd}, words...)
 	}
 	if err != nil {
 		return ipc.Value{}, err
 	}
-	if !try && errors.Is(conn.Wait(time.Now().Add(grace)), os.ErrDeadlineExceeded) {
-		w := c.watch(name, pid, id.Text())
+	if !q.tries() && errors.Is(conn.Wait(time.Now().Add(grace)), os.ErrDeadlineExceeded) {
+		w := c.watch(names, who, id.Text())
 		grant, err := conn.Reply()
 		w.end(err)
 		return grant, err
 	}
 	return conn.Reply()
+}
+
+// tries reports whether the request does not wait.
+func (q *request) tries() bool { return q.nonblock || q.timeout.set && q.timeout.d == 0 }
+
+// words are the request on the wire.
+func (q *request) words(names []string, who holder) []string {
+	words := []string{"LOCK.ACQUIRE", names[0]}
+	for _, name := range names[1:] {
+		words = append(words, "AND", name)
+	}
+	switch {
+	case q.mode == shared:
+		words = append(words, "SHARED")
+	case q.units > 0:
+		words = append(words, "UNITS", strconv.Itoa(q.units))
+	case q.mode == exclusive:
+		words = append(words, "EXCLUSIVE")
+	}
+	if q.limit > 0 {
+		words = append(words, "LIMIT", strconv.Itoa(q.limit))
+	}
+	if q.lease.set {
+		words = append(words, "LEASE", milliseconds(q.lease.d))
+	}
+	if q.why != "" {
+		words = append(words, "WHY", q.why)
+	}
+	if q.tries() {
+		words = append(words, "WAIT", "0")
+	} else if q.timeout.set {
+		words = append(words, "WAIT", milliseconds(q.timeout.d))
+	}
+	for _, line := range who.shows {
+		token, name, _ := strings.Cut(line, " ")
+		words = append(words, "WITH", token, name)
+	}
+	return append(words, who.words...)
 }
 
 // shown is a name as messages have it: without quotes if nobody could misread it.
@@ -113,4 +233,20 @@ func shown(name string) string {
 		return quoted(name)
 	}
 	return name
+}
+
+// listed are names as one says them: "a, b and c".
+func listed(names []string) string {
+	var b strings.Builder
+	for i, name := range names {
+		switch {
+		case i == 0:
+		case i+1 == len(names):
+			b.WriteString(" and ")
+		default:
+			b.WriteString(", ")
+		}
+		b.WriteString(shown(name))
+	}
+	return b.String()
 }

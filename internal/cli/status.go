@@ -14,7 +14,10 @@ func status() *Verb {
 		Group:    "The daemon",
 		Summary:  "Show how the daemon is",
 		Synopsis: []string{""},
-		About:    []string{"What it is, since when it runs, and what it has done and counted since then."},
+		About: []string{
+			"What it is, since when it runs, and what it has done and counted since then.",
+			"On a terminal, times and durations are written for people. Elsewhere they are numbers of microseconds, times since 1970.",
+		},
 		Examples: []Example{{"ipcctl status --json | jq .messages_dropped", "One figure, for a program."}},
 		run: func(c *call) error {
 			conn, err := c.dial3()
@@ -51,12 +54,28 @@ func printStatus(c *call, v ipc.Value) {
 			c.out.text(key + "\t" + oneLine(value) + "\n")
 			continue
 		}
-		switch n, _ := strconv.ParseInt(value, 10, 64); { // microseconds are for programs
-		case key == "uptime":
-			value = age(time.Duration(n) * time.Microsecond)
-		case n > 1e15: // nothing is counted so high but the time since 1970
-			value = time.UnixMicro(n).Format("2006-01-02 15:04:05")
-		}
-		c.out.styled(dim, strings.ReplaceAll(key, "_", " ")).text(blanks(width - len(key) + 2)).clean(dashed(value)).text("\n")
+		c.out.styled(dim, strings.ReplaceAll(key, "_", " ")).text(blanks(width - len(key) + 2))
+		c.out.clean(dashed(statusText(key, value))).text("\n")
 	}
+}
+
+// statusText is a value as people read it, who do not count microseconds.
+func statusText(key, value string) string {
+	n, err := strconv.ParseInt(value, 10, 64)
+	if err != nil {
+		return value
+	}
+	d := time.Duration(n) * time.Microsecond
+	switch key {
+	case "started", "config_loaded":
+		return time.UnixMicro(n).Format(time.DateTime)
+	case "uptime":
+		return age(d)
+	case "watchdog", "busy_poll":
+		if n == 0 {
+			return "off"
+		}
+		return spoken(d)
+	}
+	return value
 }

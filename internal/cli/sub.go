@@ -15,7 +15,7 @@ type subVerb struct {
 }
 
 func sub() *Verb {
-	s := subVerb{jobs: 1}
+	var s subVerb
 	return &Verb{
 		Name:     "sub",
 		Group:    "Messages",
@@ -38,8 +38,9 @@ func sub() *Verb {
 			duration('w', "timeout", &s.timeout, "Fail with 124 after this time"),
 			flag('0', "null", &s.null, "End each record with a zero byte"),
 			{Short: 'F', Long: "format", Value: "FORMAT", set: s.setFormat,
-				Help: "Print this for each message: %t topic, %p payload, %s number, %u uid, %P pid, %U unit, %% a percent sign"},
-			number('j', "jobs", "N", &s.jobs, 1, 1024, "Run up to N CMDs at a time"),
+				Help: "Print this for each message: %t topic, %p payload, %s number, %u uid, %P pid, %U unit, %% a percent sign; " +
+					"a line break, or the zero byte of `-0`, ends it"},
+			number('j', "jobs", "N", &s.jobs, 1, 1024, "Run up to N CMDs at a time instead of one"),
 		},
 		Env: messageEnv,
 		Examples: []Example{
@@ -61,7 +62,28 @@ func (s *subVerb) setFormat(text string) (err error) {
 	return err
 }
 
+// check refuses options that would have no effect.
+func (s *subVerb) check(c *call) error {
+	wrong := func(option, why string) error { return unparsed(option, why).with(c.verb.usage()) }
+	switch formatted := s.format.parts != nil; {
+	case s.jobs > 0 && c.command == nil:
+		return unparsed("-j", "there is no CMD to run").with("ipcctl sub " + c.verb.Synopsis[1])
+	case s.null && c.command != nil:
+		return wrong("-0", "with CMD, nothing is printed")
+	case formatted && c.command != nil:
+		return wrong("-F", "with CMD, nothing is printed")
+	case formatted && c.json:
+		return wrong("-F", "--json is a format of its own")
+	case s.null && c.json:
+		return wrong("-0", "with --json, a line is an object")
+	}
+	return nil
+}
+
 func (s *subVerb) run(c *call) error {
+	if err := s.check(c); err != nil {
+		return err
+	}
 	filters := c.words
 	if len(filters) == 0 {
 		filters = []string{"#"}
@@ -73,7 +95,7 @@ func (s *subVerb) run(c *call) error {
 	var r *runner
 	if c.command != nil {
 		var err error
-		if r, err = newRunner(c.command, s.jobs); err != nil {
+		if r, err = newRunner(c.command, max(s.jobs, 1)); err != nil {
 			return err
 		}
 	}

@@ -46,11 +46,7 @@ func (t *table) print(o *output) {
 
 func (t *table) line(o *output, cells []string, width []int, style string) {
 	for i, cell := range cells {
-		if style != "" {
-			o.styled(style, cell)
-		} else {
-			o.text(cell)
-		}
+		o.styled(style, cell)
 		if i+1 < len(cells) {
 			o.text(blanks(width[i] - utf8.RuneCountInString(cell) + 2))
 		}

@@ -36,7 +36,7 @@ type grammar uint8
 
 const (
 	wordsOnly    grammar = iota // options anywhere; after "--" every word is a word
-	wordsCommand                // options anywhere; after "--" comes CMD
+	wordsCommand                // options anywhere; after "--" behind the words that there must be comes CMD
 	nameCommand                 // options, NAME, options; the first other word, or "--", begins CMD
 )
 
@@ -48,7 +48,8 @@ var groups = []string{"Messages", "Locks", "The daemon", "ipcctl itself"}
 func verbs() []entry {
 	return []entry{
 		{"pub", pub}, {"sub", sub}, {"wait", wait},
-		{"lock", lock}, {"acquire", acquire}, {"release", release}, {"locks", locks},
+		{"lock", lock}, {"acquire", acquire}, {"release", release}, {"locks", locks}, {"why", why},
+		{"break", breakLock}, {"hold", hold}, {"fence", fence}, {"once", once},
 		{"status", status}, {"clients", clients}, {"raw", raw},
 		{"help", help}, {"completion", completion}, {"version", versionVerb},
 		{"__complete", complete},

@@ -3,6 +3,7 @@ package cli
 import (
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -25,11 +26,26 @@ const (
 // that very moment would count as abandoned by a process that was killed, though CMD never ran.
 var leaving = []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP}
 
-// A watcher keeps company to a wait for a lock: it tells who holds the lock, and leaves the queue when a signal comes.
+// A watched is who waits.
+type watched struct {
+	process process
+	label   string // of an owner that is no process
+}
+
+// has reports whether a claim is this one's.
+func (w *watched) has(v ipc.Value) bool {
+	if w.label != "" {
+		return isOperators(v) && v.Get("owner").Str == w.label
+	}
+	return w.process.has(v)
+}
+
+// A watcher keeps company to a wait for locks: it tells who holds them, and leaves the queues when a signal comes.
 type watcher struct {
 	call    *call
-	lock    string
-	process process // that waits
+	names   []string
+	holder  holder
+	who     watched // he himself
 	client  string  // number of the connection that waits
 	info    *ipc.Conn
 	tell    *output
@@ -39,10 +55,10 @@ type watcher struct {
 	stopped chan struct{}
 }
 
-func (c *call) watch(lock string, pid int, client string) *watcher {
-	p, _ := findProcess(int64(pid)) // if it just ended, so does the wait
+func (c *call) watch(names []string, who holder, client string) *watcher {
+	p, _ := findProcess(int64(who.pid)) // if it just ended, so does the wait
 	w := &watcher{
-		call: c, lock: lock, process: p, client: client,
+		call: c, names: names, holder: who, who: watched{p, who.label}, client: client,
 		tell:    standardError(),
 		signals: make(chan os.Signal, 1), stop: make(chan struct{}), stopped: make(chan struct{}),
 	}
@@ -83,13 +99,26 @@ func (w *watcher) run() {
 			w.leave(s)
 		case <-w.stop:
 			return
-		case <-time.After(pause):
+		case <-after(pause):
 		}
 		pause = w.pause(pause)
 		if !w.call.quiet {
 			w.report()
 		}
 	}
+}
+
+// after is closed after a time. Unlike a timer it needs no poller of the runtime's, whose two descriptors may not be there:
+// telling who holds a lock is not worth dying for.
+func after(d time.Duration) <-chan struct{} {
+	over := make(chan struct{})
+	go func() {
+		for end := time.Now().Add(d); d > 0; d = time.Until(end) {
+			_, _ = unix.Poll(nil, int((d+time.Millisecond-1)/time.Millisecond)) // or a signal came
+		}
+		close(over)
+	}()
+	return over
 }
 
 // pause is the time until the next word.
@@ -108,11 +137,14 @@ func (w *watcher) report() {
 			return
 		}
 	}
-	v, err := w.info.Do("LOCK.INFO", w.lock)
-	if err != nil {
-		return
+	infos := make([]ipc.Value, len(w.names))
+	for i, name := range w.names {
+		var err error
+		if infos[i], err = w.info.Do("LOCK.INFO", name); err != nil {
+			return
+		}
 	}
-	text := describeWait(w.lock, v, w.process)
+	text := describeWait(w.names, infos, &w.who)
 	switch {
 	case text == "":
 	case w.tell.tty:
@@ -143,94 +175,86 @@ func (w *watcher) leave(s os.Signal) {
 	w.clear(true)
 	if conn, err := w.call.dial(); err == nil {
 		conn.SetDeadline(time.Now().Add(time.Second))
-		conn.Buffer("CLIENT", "KILL", "ID", w.client)
-		_, err = conn.Do("LOCK.INFO", w.lock) // the first of two replies
-		v, e := conn.Reply()
-		if err == nil && e == nil {
-			if token := holdOf(v, w.process); token != "" {
-				_, _ = conn.Do("LOCK.RELEASE", w.lock, token)
-			}
+		_, err = conn.Do("CLIENT", "KILL", "ID", w.client)
+		for i := 0; err == nil && i < len(w.names); i++ {
+			err = w.giveBack(conn, w.names[i])
 		}
 		conn.Close()
 	}
 	die(s)
 }
 
-// die ends this process by a signal, so that whoever started it sees the cause.
+// giveBack gives back what was granted of a lock, if it was.
+func (w *watcher) giveBack(conn *ipc.Conn, name string) error {
+	info, err := conn.Do("LOCK.INFO", name)
+	if err != nil {
+		return err
+	}
+	token := holdOf(info, &w.who)
+	if token == "" || slices.Contains(w.holder.shows, token+" "+name) {
+		return nil
+	}
+	_, err = conn.Do(w.holder.release(name, token)...)
+	return err
+}
+
+// die ends this process by a signal, so that whoever started it sees the cause. Of those by which the Go runtime would not
+// end, or not silently, only the status tells, as it does in shells.
 func die(s os.Signal) {
 	number, ok := s.(syscall.Signal)
 	if !ok {
 		os.Exit(exitInternal)
 	}
-	signal.Reset(s)
-	_ = unix.Kill(unix.Getpid(), number) // cannot fail
-	time.Sleep(time.Second)              // it may arrive in another thread
-	os.Exit(128 + int(number))           // it is blocked
+	switch number {
+	case unix.SIGHUP, unix.SIGINT, unix.SIGTERM, unix.SIGKILL:
+		signal.Reset(s)
+		_ = unix.Kill(unix.Getpid(), number) // cannot fail
+		time.Sleep(time.Second)              // it may arrive in another thread
+	}
+	os.Exit(128 + int(number)) // or it is blocked
 }
 
-// holdOf is the token of the hold that a process has, or "".
-func holdOf(info ipc.Value, p process) string {
+// holdOf is the token of the hold that somebody has, or "".
+func holdOf(info ipc.Value, who *watched) string {
 	for _, h := range info.Get("holders").Elems {
-		if h.Get("pid").Int == p.pid && h.Get("start").Int == p.start {
+		if who.has(h) {
 			return h.Get("token").Text()
 		}
 	}
 	return ""
 }
 
-// describeWait says how long a process has waited for a lock, at which place, and for whom; "" if it does not wait.
-func describeWait(lock string, info ipc.Value, p process) string {
-	waiters := info.Get("waiters").Elems
-	for i, v := range waiters {
-		if v.Get("pid").Int != p.pid || v.Get("start").Int != p.start {
+// describeWait says how long a process has waited for locks, at which place, and for whom; "" if it does not wait. infos
+// are the locks; of several, the one that matters is the first that could not be granted now.
+func describeWait(names []string, infos []ipc.Value, who *watched) string {
+	text := ""
+	for n, info := range infos {
+		waiters := info.Get("waiters").Elems
+		i := slices.IndexFunc(waiters, who.has)
+		if i < 0 {
+			return ""
+		}
+		held := describeHolders(info)
+		if n > 0 && i == 0 && held == "" {
 			continue
 		}
-		text := "waiting " + age(micros(v, "age")) + " for " + shown(lock) + ", " + ordinal(i+1) + " of " + strconv.Itoa(len(waiters))
-		if h := info.Get("holders").Elems; len(h) > 0 {
-			text += "; held " + age(micros(h[0], "age")) + " by " + describeClaim(h[0])
-			if len(h) > 1 {
-				text += " and " + strconv.Itoa(len(h)-1) + " more"
-			}
-			if why := h[0].Get("why").Str; why != "" {
-				text += ": " + why
-			}
+		mine, place := waiters[i], ordinal(i+1)+" of "+strconv.Itoa(len(waiters))
+		text = "waiting " + age(micros(mine, "age")) + " for " + listed(names)
+		if limit := info.Get("limit").Int; letter(mine, limit) == "U" {
+			text += " (" + share(mine, limit) + ")"
 		}
-		return text
-	}
-	return ""
-}
-
-func micros(v ipc.Value, key string) time.Duration {
-	return time.Duration(v.Get(key).Int) * time.Microsecond
-}
-
-// describeClaim is who holds a lock or waits for it: "restic (pid 4121, root, backup.service)".
-func describeClaim(v ipc.Value) string {
-	pid := "pid " + v.Get("pid").Text()
-	who := userName(v.Get("uid").Int)
-	if unit := v.Get("unit").Str; unit != "" {
-		who += ", " + unit
-	}
-	if command := commandOf(v.Get("pid").Int, v.Get("start").Int); command != "" {
-		return command + " (" + pid + ", " + who + ")"
-	}
-	return pid + " (" + who + ")"
-}
-
-// ordinal is 1st, 2nd, 3rd, 4th.
-func ordinal(n int) string {
-	suffix := "th"
-	if n%100 < 11 || n%100 > 13 {
-		switch n % 10 {
-		case 1:
-			suffix = "st"
-		case 2:
-			suffix = "nd"
-		case 3:
-			suffix = "rd"
+		text += ", " + place
+		if len(names) > 1 {
+			text += " for " + shown(names[n])
+		}
+		if held != "" {
+			text += "; " + held
+		}
+		if i > 0 || held != "" {
+			break
 		}
 	}
-	return strconv.Itoa(n) + suffix
+	return text
 }
 
 // cut shortens a text to so many characters.

@@ -5,7 +5,8 @@
 // What the scripts can do besides testscript's own commands:
 //
 //	daemon [FILE]           start ipcd, with the configuration in FILE, and have ipcctl talk to it; it ends with the script
-//	daemon stop             end it now
+//	daemon stop             end it now; "daemon kill" does it with SIGKILL
+//	daemon start            start it again, with all that it left behind
 //	answer FILE             be a daemon that sends what is in FILE (\r\n for line breaks) to whoever sends something
 //	status N CMD…           run CMD, which must end with status N, 128+S if signal S killed it
 //	until CMD…              run CMD until it succeeds
@@ -14,6 +15,8 @@
 //	free NAME               end hold, and return when the lock is free
 //	queued NAME N           return when N wait for a lock
 //	holder VAR NAME         set VAR to the pid that holds a lock
+//	abandon NAME            take a lock, be cut off, and return when it is free
+//	documented FILE         the JSON on stdout has no key that FILE does not explain
 //
 // Nothing sleeps: "ipcctl wait FILTER -- CMD" listens before CMD starts, "until ipcctl pub -e 1 …" publishes exactly once
 // somebody listens.

@@ -2,7 +2,13 @@ package script
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -53,6 +59,54 @@ func info(ts *testscript.TestScript, name, filter string, done func(ipc.Value) b
 		_, err = conn.Receive()
 		ts.Check(err)
 	}
+}
+
+// abandonLock takes a lock by a connection and ends that: the process, which goes on, may have been in the middle of something.
+func abandonLock(ts *testscript.TestScript, neg bool, args []string) {
+	want(ts, !neg && len(args) == 1, "abandon NAME")
+	conn, err := ipc.DialConn(context.Background(), ts.Getenv("IPCD_SOCKET"))
+	ts.Check(err)
+	conn.SetDeadline(time.Now().Add(patience))
+	_, err = conn.Do("LOCK.ACQUIRE", args[0], "WAIT", "0")
+	conn.Close()
+	ts.Check(err)
+	info(ts, args[0], "ipcd/lock/released/"+args[0], func(v ipc.Value) bool { return len(v.Get("holders").Elems) == 0 })
+}
+
+// checkDocumented looks up the keys of all objects on stdout in a document of this repository.
+func checkDocumented(ts *testscript.TestScript, neg bool, args []string) {
+	want(ts, !neg && len(args) == 1, "documented FILE")
+	document, err := os.ReadFile(filepath.Join("../..", args[0]))
+	ts.Check(err)
+	for d := json.NewDecoder(strings.NewReader(ts.ReadFile("stdout"))); ; {
+		var object map[string]any
+		err := d.Decode(&object)
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		ts.Check(err)
+		for _, key := range keysOf(object) {
+			if !strings.Contains(string(document), "| `"+key+"` |") {
+				ts.Fatalf("%s does not explain %q", args[0], key)
+			}
+		}
+	}
+}
+
+// keysOf are the keys of an object and of those within it.
+func keysOf(v any) []string {
+	var keys []string
+	switch v := v.(type) {
+	case map[string]any:
+		for key, value := range v {
+			keys = append(append(keys, key), keysOf(value)...)
+		}
+	case []any:
+		for _, e := range v {
+			keys = append(keys, keysOf(e)...)
+		}
+	}
+	return keys
 }
 
 func waitQueued(ts *testscript.TestScript, neg bool, args []string) {

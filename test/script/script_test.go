@@ -4,7 +4,6 @@ import (
 	"errors"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"syscall"
 	"testing"
@@ -35,7 +34,7 @@ func TestScripts(t *testing.T) {
 	testenv.Need(t, "bash", "flock", "zsh", "fish")
 	testscript.Run(t, testscript.Params{
 		Dir:                 ".",
-		Deadline:            time.Now().Add(4 * patience),
+		Deadline:            time.Now().Add(20 * patience),
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(e *testscript.Env) error {
@@ -60,6 +59,9 @@ func TestScripts(t *testing.T) {
 			"free":   freeLock,
 			"queued": waitQueued,
 			"holder": setHolder,
+
+			"abandon":    abandonLock,
+			"documented": checkDocumented,
 		},
 	})
 }
@@ -89,11 +91,20 @@ func want(ts *testscript.TestScript, ok bool, usage string) {
 
 func runDaemon(ts *testscript.TestScript, neg bool, args []string) {
 	w := worldOf(ts)
-	if stop := slices.Equal(args, []string{"stop"}); stop && w.daemon != nil {
-		w.daemon.Stop()
-		return
+	if len(args) == 1 && w.daemon != nil {
+		switch args[0] {
+		case "stop":
+			w.daemon.Stop()
+			return
+		case "kill":
+			w.daemon.Kill()
+			return
+		case "start":
+			w.daemon.Restart()
+			return
+		}
 	}
-	want(ts, !neg && len(args) <= 1 && w.daemon == nil, "daemon [FILE], daemon stop")
+	want(ts, !neg && len(args) <= 1 && w.daemon == nil, "daemon [FILE], daemon stop, daemon kill, daemon start")
 	c := testdaemon.Config{Env: []string{"GORACE=" + gorace}}
 	if len(args) == 1 {
 		c.TOML = ts.ReadFile(args[0])

@@ -170,6 +170,60 @@ func testLock(t *testing.T) {
 	}
 }
 
+// testExamples starts the two example units that exclude each other: the second one waits for the first, and gets the lock
+// however that ends.
+func testExamples(t *testing.T) {
+	running(t)
+	units := []string{"backup.service", "scrub.service"}
+	run(t, "systemd-analyze", append([]string{"verify", "--man=no"}, units...)...)
+	t.Cleanup(func() {
+		run(t, "systemctl", append([]string{"stop"}, units...)...)
+		_ = execute(t, exec.Command("systemctl", append([]string{"reset-failed"}, units...)...)) // fails if none has
+	})
+	c := dial(t)
+	events, err := c.Subscribe(t.Context(), "ipcd/lock/+/disk")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := func(event, unit string) {
+		t.Helper()
+		for {
+			m, err := events.Next(t.Context())
+			if err != nil {
+				t.Fatalf("%s %s: %v", event, unit, err)
+			}
+			var payload struct{ Event, Unit string }
+			if err := json.Unmarshal(m.Payload, &payload); err != nil {
+				t.Fatal(err)
+			}
+			if payload.Event == event && payload.Unit == unit {
+				return
+			}
+		}
+	}
+	alone := func(unit string) {
+		t.Helper()
+		holders := do(t, c, "LOCK.INFO", "disk").Get("holders").Elems
+		if len(holders) != 1 || holders[0].Get("unit").Str != unit || holders[0].Get("pid").Text() != property(t, unit, "MainPID") {
+			t.Errorf("held by %v, want the main process of %s alone", holders, unit)
+		}
+	}
+	run(t, "systemctl", "start", "backup.service")
+	want("acquired", "backup.service")
+	alone("backup.service")
+	run(t, "systemctl", "start", "scrub.service")
+	want("waiting", "scrub.service")
+	alone("backup.service")
+	run(t, "systemctl", "stop", "backup.service")
+	want("acquired", "scrub.service")
+	alone("scrub.service")
+	run(t, "systemctl", "start", "backup.service")
+	want("waiting", "backup.service")
+	run(t, "systemctl", "kill", "--signal=KILL", "scrub.service")
+	want("acquired", "backup.service")
+	alone("backup.service")
+}
+
 // configure writes the daemon's configuration for the time of a test.
 func configure(t *testing.T, text string) {
 	t.Helper()

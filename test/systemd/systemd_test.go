@@ -50,6 +50,7 @@ func TestSystemd(t *testing.T) {
 		{"access", testAccess},
 		{"stamp", testStamp},
 		{"lock", testLock},
+		{"examples", testExamples},
 		{"reload", testReload},
 		{"rejected", testRejected},
 		{"unusable", testUnusable},
@@ -96,9 +97,14 @@ func build(t *testing.T, tree string) {
 		"testdata/sysusers.conf": "usr/lib/sysusers.d/ipcd-test.conf",
 		"../../README.md":        readme,
 		self:                     "usr/libexec/ipcd-test",
+
+		"../../docs/examples/backup.service": "usr/lib/systemd/system/backup.service",
+		"../../docs/examples/scrub.service":  "usr/lib/systemd/system/scrub.service",
+		"testdata/busy":                      "usr/local/bin/backup",
 	} {
 		install(t, from, filepath.Join(tree, to))
 	}
+	install(t, "testdata/busy", filepath.Join(tree, "usr/local/bin/scrub"))
 }
 
 // readme is where README.md is inside the container.

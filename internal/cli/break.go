@@ -1,0 +1,162 @@
+package cli
+
+import (
+	"errors"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ipcd/ipcd/ipc"
+)
+
+type breakVerb struct {
+	why    string
+	signal syscall.Signal
+	after  span
+}
+
+func breakLock() *Verb {
+	var b breakVerb
+	return &Verb{
+		Name:     "break",
+		Group:    "Locks",
+		Summary:  "Take a lock away from whoever holds it",
+		Synopsis: []string{"[-m TEXT] [--signal=SIG] [-k D] NAME"},
+		About: []string{
+			"Ends all holds of the lock NAME at once: who waits gets it. Only your own user's; root: anybody's. The daemon writes to its log " +
+				"who did it, to whom and why.",
+			"Those who held it are told, if they listen (see `--on-lost` of `ipcctl lock`), and otherwise go on as if they held it: " +
+				"so with `--signal` they are sent a signal, and with `-k` also SIGKILL if they do not end in time. ipcctl does that itself, with " +
+				"your rights, and cannot meet another process that got the same number.",
+		},
+		Options: []Option{
+			text('m', "why", "TEXT", &b.why, "Why, for the log and for those who held it"),
+			signalOption(0, "signal", &b.signal, "Send this signal to the processes that held it"),
+			duration('k', "kill-after", &b.after, "Send them SIGTERM, or what `--signal` says, and SIGKILL if they still run after this time; wait for their end"),
+		},
+		Examples: []Example{
+			{"ipcctl break -m 'hangs since noon' backup", "Let the next one have it."},
+			{"ipcctl break -k 10s backup", "And end who held it, if need be by force."},
+		},
+		Exits: []int{exitData, exitNoLock},
+		words: []string{"NAME"},
+		least: 1,
+		most:  1,
+		run:   b.run,
+	}
+}
+
+func (b *breakVerb) run(c *call) error {
+	name := c.words[0]
+	if b.after.set && b.signal == 0 {
+		b.signal = unix.SIGTERM
+	}
+	conn, err := c.dial3()
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	words := []string{"LOCK.BREAK", name}
+	if b.why != "" {
+		words = append(words, "WHY", b.why)
+	}
+	if b.signal != 0 {
+		words = append(words, "PIDFD")
+	}
+	broken, fds, err := conn.DoFDs(words...)
+	defer func() {
+		for _, fd := range fds {
+			unix.Close(fd)
+		}
+	}()
+	if err != nil {
+		return cannot("break "+shown(name), err)
+	}
+	if len(broken.Elems) == 0 {
+		return fail(exitNoLock, "cannot break "+shown(name)+": nobody holds it")
+	}
+	for _, h := range broken.Elems {
+		if c.json {
+			c.out.object(claimObject(h))
+		}
+		if c.verbose {
+			c.say("broke the hold of " + describeClaim(h) + ", token " + h.Get("token").Text())
+		}
+	}
+	if b.signal == 0 {
+		return nil
+	}
+	return b.end(broken.Elems, fds)
+}
+
+// end signals those who held the lock, and with -k waits for their end.
+func (b *breakVerb) end(broken []ipc.Value, fds []int) error {
+	var failed error
+	var targets []unix.PollFd
+	next := 0
+	for _, h := range broken {
+		if h.Get("pidfd").Int == 0 || next == len(fds) {
+			continue
+		}
+		fd := fds[next]
+		next++
+		if err := signalProcess(fd, b.signal); err != nil {
+			failed = cannotSignal(h, err)
+			continue
+		}
+		targets = append(targets, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
+	}
+	if !b.after.set {
+		return failed
+	}
+	targets = running(targets, time.Now().Add(b.after.d))
+	for _, t := range targets {
+		if err := signalProcess(int(t.Fd), unix.SIGKILL); err != nil {
+			return fail(exitDenied, "cannot kill those who held it: "+reason(err))
+		}
+	}
+	running(targets, time.Time{})
+	return failed
+}
+
+// signalProcess sends a signal to a process, which may have ended.
+func signalProcess(pidfd int, s syscall.Signal) error {
+	if err := unix.PidfdSendSignal(pidfd, s, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+		return err
+	}
+	return nil
+}
+
+func cannotSignal(h ipc.Value, err error) *failure {
+	exit := exitOS
+	if errors.Is(err, unix.EPERM) {
+		exit = exitDenied
+	}
+	return fail(exit, "cannot signal "+describeClaim(h)+": "+reason(err))
+}
+
+// running waits until processes have ended, or for the deadline if there is one, and returns those that have not.
+func running(targets []unix.PollFd, deadline time.Time) []unix.PollFd {
+	for len(targets) > 0 {
+		timeout := -1
+		if !deadline.IsZero() {
+			timeout = int(max(0, min(time.Until(deadline)+time.Millisecond-1, time.Hour)) / time.Millisecond)
+		}
+		n, err := unix.Poll(targets, timeout)
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return targets // nothing can be waited for
+		}
+		var left []unix.PollFd
+		for _, t := range targets {
+			if t.Revents == 0 {
+				left = append(left, t)
+			}
+		}
+		targets = left
+		if n == 0 && timeout == 0 {
+			break
+		}
+	}
+	return targets
+}

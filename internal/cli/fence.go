@@ -1,0 +1,77 @@
+package cli
+
+import (
+	"os"
+
+	"github.com/ipcd/ipcd/ipc"
+)
+
+type fenceVerb struct{ status statusFile }
+
+func fence() *Verb {
+	var f fenceVerb
+	return &Verb{
+		Name:     "fence",
+		Group:    "Locks",
+		Summary:  "Do something only while a lock is still held by a token",
+		Synopsis: []string{"NAME TOKEN", "NAME TOKEN -- CMD [ARG…]"},
+		About: []string{
+			"Without CMD, asks whether TOKEN is that of a present hold of the lock NAME, and fails with 82 if it is not: somebody " +
+				"who was slow finds out that the lock went on to others.",
+			"With CMD, becomes CMD, which joins the hold: nobody is granted NAME before CMD has ended, even if all " +
+				"who held it before end, or their lease does. So what CMD does cannot mix with what the next holder does. If the hold is over, CMD does not run.",
+			"To ask, one need not be the user who holds the lock; to join, one must, or be root.",
+			"What cannot be done in one CMD can be guarded by the token itself: tokens only rise, also over restarts, so " +
+				"whoever stores something stores the token with it, and refuses a lower one.",
+		},
+		Options: []Option{f.status.option()},
+		Env:     lockEnv,
+		Examples: []Example{
+			{`ipcctl lock report -- sh -c './make >new && ipcctl fence report "$IPC_LOCK_TOKEN" -- mv new report'`,
+				"The result is put in place only if the lock was not lost meanwhile."},
+			{"ipcctl fence report 1795401234567890 || exit", "Is it still held?"},
+		},
+		Exits:   []int{exitData, exitNoLock, exitNoExec, exitNoCmd},
+		words:   []string{"NAME", "TOKEN"},
+		least:   2,
+		most:    2,
+		grammar: wordsCommand,
+		status:  &f.status,
+		run:     f.run,
+	}
+}
+
+func (f *fenceVerb) run(c *call) error {
+	name, token := c.words[0], c.words[1]
+	if !isToken(token) {
+		return unparsed(quoted(token), "expected a token").with("it is in $IPC_LOCK_TOKEN, and ipcctl locks shows it")
+	}
+	file := ""
+	if c.command != nil {
+		var err error
+		if file, err = lookPath(c.command[0]); err != nil {
+			return err
+		}
+	}
+	conn, err := c.dial()
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if c.command == nil {
+		_, err := conn.Do("LOCK.CHECK", name, token)
+		if err != nil {
+			return cannot("go on under "+shown(name), err)
+		}
+		return nil
+	}
+	grant, err := conn.Do("LOCK.ACQUIRE", name, "JOIN", token, "FOR", "self")
+	if err != nil {
+		return cannot("go on under "+shown(name), err)
+	}
+	conn.Close()
+	grants := []ipc.Value{grant}
+	f.status.run(grants)
+	who := holder{pid: os.Getpid(), pidfd: -1, shows: []string{token + " " + name}}
+	return giveBack(c, grants, who, become(file, c.command, lockEnvironment(os.Environ(), grants)))
+}

@@ -1,0 +1,173 @@
+package cli
+
+import (
+	"errors"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ipcd/ipcd/ipc"
+)
+
+// A guard looks after the locks of a child for lock --on-lost.
+type guard struct {
+	call   *call
+	names  []string
+	tokens []string      // of the holds, by name; "" for one that ended in good order
+	told   chan struct{} // closed when all that the child said of itself was passed on
+	lost   chan string
+}
+
+// guard runs the same command line again as a child, without --on-lost, and sends it a signal if a lock is lost. The
+// hold is the child's, so it outlives this process.
+func (l *lockVerb) guard(c *call) error {
+	argv := []string{program(), "lock", "--status-fd=3"}
+	for _, option := range c.typed {
+		if !strings.HasPrefix(option, "--on-lost=") && !strings.HasPrefix(option, "--status-fd=") {
+			argv = append(argv, option)
+		}
+	}
+	argv = append(append(argv, "--", c.words[0]), c.command...)
+	pipe := make([]int, 2) // os.Pipe would set up the runtime's poller
+	if err := unix.Pipe2(pipe, unix.O_CLOEXEC); err != nil {
+		return cannot("make a pipe", err)
+	}
+	said, say := os.NewFile(uintptr(pipe[0]), "pipe"), os.NewFile(uintptr(pipe[1]), "pipe")
+	k, err := startChild(argv[0], argv, os.Environ(), say)
+	say.Close()
+	if err != nil {
+		return err
+	}
+	g := guard{call: c, names: append([]string{c.words[0]}, l.and...), told: make(chan struct{}), lost: make(chan string, 1)}
+	go g.run(said, l.status)
+	for {
+		select {
+		case s := <-k.signals:
+			k.pass(s)
+		case how := <-g.lost:
+			if !c.quiet {
+				c.say(how + "; sending " + signalName(l.lost))
+			}
+			k.signal(l.lost)
+		case <-k.ended:
+			<-g.told
+			return k.outcome()
+		}
+	}
+}
+
+// run passes on what the child tells of itself, and watches its locks from the moment when it has them.
+func (g *guard) run(said *os.File, status statusFile) {
+	text, err := io.ReadAll(said) // the child closes its end when it begins to run CMD
+	said.Close()
+	for line := range strings.Lines(string(text)) {
+		status.write(strings.TrimSuffix(line, "\n"))
+		if tokens, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "run "); ok {
+			g.tokens = strings.Fields(tokens)
+		}
+	}
+	close(g.told)
+	if err != nil || len(g.tokens) != len(g.names) {
+		return // CMD does not run
+	}
+	for {
+		// A daemon that is gone may come back and know of the locks.
+		if how := g.watch(); how != "" {
+			g.lost <- how
+			return
+		}
+		time.Sleep(tick)
+	}
+}
+
+// watch returns what was lost, or "" if the connection ended.
+func (g *guard) watch() string {
+	filters := make([]string, len(g.names))
+	for i, name := range g.names {
+		filters[i] = "ipcd/lock/released/" + name
+	}
+	in, err := g.call.receive(filters)
+	if err != nil {
+		return ""
+	}
+	defer in.conn.Close()
+	unsure := true // whether the holds still are: events may have been missed
+	in.idle = func() error { return nil }
+	in.lost = func(int64, string) { unsure = true }
+	for {
+		if unsure {
+			unsure = false
+			if how, err := g.check(in.conn); err != nil || how != "" {
+				return how
+			}
+		}
+		m, err := in.next(time.Time{})
+		if err != nil {
+			return ""
+		}
+		name := strings.TrimPrefix(m.topic, "ipcd/lock/released/")
+		if how := g.ended(name, jsonField(m.payload, "token"), jsonField(m.payload, "how")); how != "" {
+			return how
+		}
+	}
+}
+
+// ended returns what was lost by the end of a hold. One that CMD gave back is not.
+func (g *guard) ended(name, token, how string) string {
+	i := slices.Index(g.names, name)
+	if i < 0 || token == "" || g.tokens[i] != token {
+		return ""
+	}
+	g.tokens[i] = ""
+	switch how {
+	case "broken":
+		return "lost " + shown(name) + ": it was broken"
+	case "expired":
+		return "lost " + shown(name) + ": its lease is over"
+	}
+	return ""
+}
+
+// check asks for all locks whether they are still held.
+func (g *guard) check(conn *ipc.Conn) (string, error) {
+	for i, name := range g.names {
+		if g.tokens[i] == "" {
+			continue
+		}
+		_, err := conn.Do("LOCK.CHECK", name, g.tokens[i])
+		if err == nil {
+			continue
+		}
+		if !errors.Is(err, ipc.ErrNoLock) && !errors.Is(err, ipc.ErrStale) {
+			return "", err
+		}
+		info, err := conn.Do("LOCK.INFO", name)
+		if err != nil {
+			return "", err
+		}
+		if previous := info.Get("previous"); previous.Get("token").Text() == g.tokens[i] {
+			if how := g.ended(name, g.tokens[i], previous.Get("how").Str); how != "" {
+				return how, nil
+			}
+			continue
+		}
+		return "lost " + shown(name) + ": the daemon does not know of it any more", nil
+	}
+	return "", nil
+}
+
+// jsonField is a number, or a string without escapes, of an event of the daemon's; "" if there is none. (Within the
+// strings of an object each quotation mark has a backslash in front, so none of them looks like the key.)
+func jsonField(object, key string) string {
+	_, rest, _ := strings.Cut(object, `"`+key+`":`)
+	if text, ok := strings.CutPrefix(rest, `"`); ok {
+		text, _, _ = strings.Cut(text, `"`)
+		return text
+	}
+	end := strings.IndexAny(rest, ",}")
+	return rest[:max(end, 0)]
+}

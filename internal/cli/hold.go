@@ -1,0 +1,94 @@
+package cli
+
+import (
+	"os"
+	"strconv"
+	"time"
+)
+
+type holdVerb struct {
+	request
+	until time.Time
+}
+
+func hold() *Verb {
+	h := holdVerb{request: request{conflict: unset, mode: exclusive}}
+	return &Verb{
+		Name:     "hold",
+		Group:    "Locks",
+		Summary:  "Keep a lock for yourself, for maintenance",
+		Synopsis: []string{"[-w D] -m TEXT [--until=TIME] NAME"},
+		About: []string{
+			"Waits for its turn, takes the lock NAME, and returns: the hold is bound to no process. It lasts until you say " +
+				"`ipcctl release NAME`, or until TIME, and survives your logout, a restart of the daemon and a reboot.",
+			"Whoever waits for the lock, or looks at it, is told who holds it and why.",
+			"TIME is 18:00, today or else tomorrow, or as in 2026-08-01T18:00:00+02:00.",
+		},
+		Options: []Option{
+			text('m', "why", "TEXT", &h.why, "What it is for; those who wait will read it"),
+			{Long: "until", Value: "TIME", set: h.setUntil, Help: "Give it back by itself at this time"},
+			duration('w', "timeout", &h.timeout, "Fail with 124 after waiting this long; with `-w 0`, fail with 75 rather than wait").or("wait"),
+		},
+		Examples: []Example{
+			{"ipcctl hold backup --why 'new disk' --until 18:00 && { ./swap-disk; ipcctl release backup; }", "No backup meanwhile, whatever happens to this shell."},
+			{"ipcctl hold deploy -m freeze", "Nobody deploys until it is released."},
+		},
+		Exits: append([]int{}, requestExits...),
+		words: []string{"NAME"},
+		least: 1,
+		most:  1,
+		run:   h.run,
+	}
+}
+
+func (h *holdVerb) run(c *call) error {
+	name := c.words[0]
+	if h.why == "" {
+		return unparsed("hold", "--why is missing: those who wait will want to know").with(c.verb.usage())
+	}
+	if !h.until.IsZero() {
+		h.lease = span{true, time.Until(h.until)}
+	}
+	grants, err := h.take(c, []string{name}, holder{words: []string{"FOR", "nobody"}, pidfd: -1, label: operator()})
+	if err != nil {
+		return err
+	}
+	if c.verbose {
+		c.say(describeGrant(grants[0]))
+	}
+	return nil
+}
+
+// operator is the owner of what this user holds by hold.
+func operator() string { return "uid " + strconv.Itoa(os.Geteuid()) }
+
+func (h *holdVerb) setUntil(s string) error {
+	t, ok := parseTime(s, time.Now())
+	if !ok {
+		return expectation{"a time to come", "18:00, 2026-08-01T18:00:00+02:00"}
+	}
+	h.until = t
+	return nil
+}
+
+// parseTime understands the time of a day, the next such one after now, and RFC 3339. A time that is over is refused.
+func parseTime(s string, now time.Time) (time.Time, bool) {
+	if t, err := time.Parse(time.RFC3339, s); err == nil {
+		return t, t.After(now)
+	}
+	for _, layout := range []string{"15:04", "15:04:05"} {
+		clock, err := time.Parse(layout, s)
+		if err != nil {
+			continue
+		}
+		year, month, day := now.Date()
+		at := func(day int) time.Time {
+			return time.Date(year, month, day, clock.Hour(), clock.Minute(), clock.Second(), 0, now.Location())
+		}
+		if t := at(day); t.After(now) {
+			return t, true
+		}
+		return at(day + 1), true
+	}
+	return time.Time{}, false
+}

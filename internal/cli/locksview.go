@@ -1,0 +1,189 @@
+package cli
+
+import (
+	"bufio"
+	"errors"
+	"maps"
+	"os"
+	"os/signal"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/ipcd/ipcd/ipc"
+)
+
+// What a terminal needs to show a view in the place of what it showed before, and to get that back.
+const (
+	screenOn   = "\x1b[?1049h\x1b[?25l" // another page, and no cursor
+	screenOff  = "\x1b[?25h\x1b[?1049l"
+	screenHome = "\x1b[H"
+	clearLine  = "\x1b[K"
+	clearBelow = "\x1b[J"
+)
+
+// frame is the least time between two views of a terminal: what happens within it is shown together.
+const frame = 50 * time.Millisecond
+
+const lockEvents = "ipcd/lock/"
+
+// A lockWatch is locks --watch.
+type lockWatch struct {
+	call  *call
+	ask   *ipc.Conn
+	in    *receiver
+	all   bool            // something may have been missed
+	dirty map[string]bool // the locks to which something happened
+}
+
+func watchLocks(c *call, conn *ipc.Conn) error {
+	filters := []string{lockEvents + "#"}
+	if len(c.words) > 0 {
+		filters = nil
+		for _, name := range c.words {
+			filters = append(filters, lockEvents+"+/"+name)
+		}
+	}
+	in, err := c.receive(filters)
+	if err != nil {
+		return err
+	}
+	defer in.conn.Close()
+	w := lockWatch{call: c, ask: conn, in: in, all: true, dirty: map[string]bool{}}
+	in.lost = func(int64, string) { w.all = true }
+	if c.out.tty && !c.json {
+		return w.screen()
+	}
+	return w.lines()
+}
+
+// lines prints all locks, and then each one again to which something happened.
+func (w *lockWatch) lines() error {
+	for {
+		names := w.call.words
+		if !w.all {
+			names = slices.Sorted(maps.Keys(w.dirty))
+		}
+		if w.all || len(names) > 0 {
+			w.all = false
+			clear(w.dirty)
+			views, err := askLocks(w.ask, names)
+			if err != nil {
+				return err
+			}
+			for _, v := range views {
+				w.line(v)
+			}
+		}
+		if err := w.next(time.Time{}); err != nil {
+			return err
+		}
+	}
+}
+
+// line prints a lock as it is now.
+func (w *lockWatch) line(v ipc.Value) {
+	free := len(v.Get("holders").Elems)+len(v.Get("waiters").Elems) == 0
+	if !free || w.call.json {
+		printLocks(w.call, []ipc.Value{v})
+		return
+	}
+	t := lockTable(false, nil)
+	cells := make([]string, len(t.header))
+	cells[0] = v.Get("name").Str
+	t.add(cells...)
+	t.print(w.call.out)
+}
+
+// next waits for an event, or the deadline, and takes what came with it.
+func (w *lockWatch) next(deadline time.Time) error {
+	for {
+		m, err := w.in.next(deadline)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if _, name, ok := strings.Cut(strings.TrimPrefix(m.topic, lockEvents), "/"); ok {
+			w.dirty[name] = true
+		}
+		deadline = longAgo
+	}
+}
+
+// screen shows all locks on a terminal, until Ctrl-C.
+func (w *lockWatch) screen() error {
+	signals := make(chan os.Signal, 1)
+	for _, s := range leaving {
+		if !signal.Ignored(s) {
+			signal.Notify(signals, s)
+		}
+	}
+	changed := make(chan error)
+	w.in.idle = func() error { return nil }
+	go func() {
+		for {
+			_, err := w.in.next(time.Time{})
+			changed <- err
+			if err != nil {
+				return
+			}
+		}
+	}()
+	o := w.call.out
+	o.text(screenOn)
+	for {
+		err := w.draw()
+		early, late := time.After(frame), time.After(tick) // ages change without an event
+		for changes := 0; err == nil && (early != nil || changes == 0); {
+			select {
+			case <-early:
+				early = nil
+			case <-late:
+				early, changes = nil, 1
+			case err = <-changed:
+				changes++
+			case s := <-signals:
+				o.text(screenOff)
+				_ = o.flush() // nobody is there to see it
+				die(s)
+			}
+		}
+		if err != nil {
+			o.text(screenOff)
+			return err
+		}
+	}
+}
+
+// draw shows what fits.
+func (w *lockWatch) draw() error {
+	views, err := askLocks(w.ask, w.call.words)
+	if err != nil {
+		return err
+	}
+	var page strings.Builder
+	paper := &output{w: bufio.NewWriter(&page), tty: true}
+	lockTable(true, views).print(paper)
+	_ = paper.flush() // into memory
+	lines := strings.Split(strings.TrimSuffix(page.String(), "\n"), "\n")
+	if page.Len() == 0 {
+		lines[0] = "nothing is locked"
+	}
+	o := w.call.out
+	rows, columns := o.size()
+	if more := len(lines) - (rows - 1); more > 0 {
+		lines = append(lines[:rows-2], "… "+strconv.Itoa(more+1)+" more")
+	}
+	o.text(screenHome)
+	for i, line := range lines {
+		style := ""
+		if i == 0 {
+			style = bold
+		}
+		o.styled(style, cut(line, columns)).text(clearLine + "\n")
+	}
+	return o.text(clearBelow).flush()
+}

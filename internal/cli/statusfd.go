@@ -1,0 +1,60 @@
+package cli
+
+import (
+	"os"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ipcd/ipcd/ipc"
+)
+
+// A statusFile is the descriptor of --status-fd, 0 if there is none.
+type statusFile int
+
+// open takes the descriptor from now on, and keeps CMD from getting it.
+func (f *statusFile) open(value string) error {
+	n, err := strconv.Atoi(value)
+	if err != nil || n < 3 {
+		return expectation{what: "a descriptor from 3"}
+	}
+	flags, err := unix.FcntlInt(uintptr(n), unix.F_GETFD, 0)
+	if err == nil {
+		_, err = unix.FcntlInt(uintptr(n), unix.F_SETFD, flags|unix.FD_CLOEXEC)
+	}
+	if err != nil {
+		return expectation{what: "an open descriptor", examples: "ipcctl lock --status-fd=" + value + " … " + value + ">FILE"}
+	}
+	*f = statusFile(n)
+	return nil
+}
+
+// option is --status-fd.
+func (f *statusFile) option() Option {
+	return Option{Short: 0, Long: "status-fd", Value: "N", set: f.open,
+		Help: "Write `run TOKEN` to descriptor N before CMD starts, a token for each lock, or `CODE STATUS` if ipcctl fails"}
+}
+
+// run says that CMD is about to start under these locks.
+func (f statusFile) run(grants []ipc.Value) {
+	if f == 0 {
+		return
+	}
+	line := "run"
+	for _, g := range grants {
+		line += " " + g.Get("token").Text()
+	}
+	f.write(line)
+}
+
+// file is the descriptor for a child: the copy that it gets is open when it executes its program.
+func (f statusFile) file() *os.File { return os.NewFile(uintptr(f), "status") }
+
+// failed says that ipcctl itself failed.
+func (f statusFile) failed(e *failure) { f.write(e.name + " " + strconv.Itoa(e.exit)) }
+
+func (f statusFile) write(line string) {
+	if f != 0 {
+		_, _ = unix.Write(int(f), []byte(line+"\n")) // who does not read it does not want to know
+	}
+}

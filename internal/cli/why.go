@@ -1,0 +1,215 @@
+package cli
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ipcd/ipcd/ipc"
+)
+
+func why() *Verb {
+	return &Verb{
+		Name:     "why",
+		Group:    "Locks",
+		Summary:  "Tell in sentences why one has to wait for a lock",
+		Synopsis: []string{"NAME"},
+		About: []string{
+			"Who holds the lock NAME, for how long and why; what the holder itself waits for, and whom that waits for in turn; how the " +
+				"hold before ended; and who waits, in the order of the queue.",
+			"With `--json`: the object of `ipcctl locks --json`, with `sentences`, these, and `chain`, the waits of the holders.",
+		},
+		Examples: []Example{{"ipcctl why backup", "Why does it take so long?"}},
+		Exits:    []int{exitData},
+		words:    []string{"NAME"},
+		least:    1,
+		most:     1,
+		run:      explainLock,
+	}
+}
+
+// An explanation is what why tells of a lock.
+type explanation struct {
+	all       []ipc.Value // locks
+	sentences []string
+	chain     []link
+	seen      map[string]bool     // the locks that were told of
+	parents   map[int64][]process // of those who wait
+}
+
+// A link is a wait of somebody who holds what others wait for.
+type link struct {
+	name           string // of the lock that is waited for
+	holder, waiter ipc.Value
+}
+
+func explainLock(c *call) error {
+	conn, err := c.dial3()
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	views, err := askLocks(conn, c.words)
+	if err != nil {
+		return err
+	}
+	all, err := askLocks(conn, nil)
+	if err != nil {
+		return err
+	}
+	e := explanation{all: all, seen: map[string]bool{c.words[0]: true}, parents: map[int64][]process{}}
+	e.explain(views[0])
+	if !c.json {
+		for _, s := range e.sentences {
+			c.out.clean(oneLine(s)).text("\n")
+		}
+		return nil
+	}
+	o := lockObject(views[0])
+	e.addTo(o)
+	c.out.object(o)
+	return nil
+}
+
+func (e *explanation) say(sentence string) { e.sentences = append(e.sentences, sentence) }
+
+func (e *explanation) explain(info ipc.Value) {
+	name, limit := info.Get("name").Str, info.Get("limit").Int
+	holders := info.Get("holders").Elems
+	for i, h := range holders {
+		e.say(holderSentence(name, h, limit, i == 0))
+	}
+	if len(holders) == 0 {
+		e.say(shown(name) + " is free.")
+	}
+	for _, h := range holders {
+		e.follow(h, "itself")
+	}
+	e.past(info)
+	before := ""
+	for i, w := range info.Get("waiters").Elems {
+		text := ordinal(i+1) + " waits " + describeClaim(w) + ", " + share(w, limit) + ", " + age(micros(w, "age"))
+		if left := w.Get("left"); !left.IsNull() && left.Int >= 0 {
+			text += " and " + age(micros(w, "left")) + " more at most"
+		}
+		if before != "" {
+			text += ", behind " + before
+		}
+		if with := others(w, name); len(with) > 0 {
+			text += ", together with " + listed(with)
+		}
+		e.say(text + because(w) + ".")
+		before = shortName(w)
+	}
+}
+
+func holderSentence(name string, h ipc.Value, limit int64, first bool) string {
+	who, since := describeClaim(h), age(micros(h, "age"))
+	if h.Get("joined").Int > 0 {
+		return who + " has entered that hold " + since + " ago" + because(h) + "."
+	}
+	part := ""
+	if s := share(h, limit); s != "exclusive" {
+		part = ", " + s + ","
+	}
+	if first {
+		return shown(name) + " is held by " + who + part + " for " + since + because(h) + "."
+	}
+	return who + " holds it too" + part + " for " + since + because(h) + "."
+}
+
+// follow tells what a holder waits for, and what those wait for who hold that.
+func (e *explanation) follow(h ipc.Value, self string) {
+	if h.Get("pid").Int == 0 {
+		return
+	}
+	for _, info := range e.all {
+		name := info.Get("name").Str
+		if e.seen[name] {
+			continue
+		}
+		for i, w := range info.Get("waiters").Elems {
+			subject, ok := e.actsFor(w, h, self)
+			if !ok {
+				continue
+			}
+			e.seen[name] = true
+			e.chain = append(e.chain, link{name, h, w})
+			text := subject + " waits for " + shown(name)
+			held := describeHolders(info)
+			if held != "" {
+				text += ", " + held
+			} else if i > 0 {
+				text += " behind " + shortName(info.Get("waiters").Elems[i-1])
+			}
+			e.say(text + ".")
+			for _, next := range info.Get("holders").Elems {
+				e.follow(next, "in turn")
+			}
+			break
+		}
+	}
+}
+
+// actsFor reports whether a process that waits is a holder, or was started by it, and how to call it.
+func (e *explanation) actsFor(w, h ipc.Value, self string) (subject string, ok bool) {
+	holder := process{pid: h.Get("pid").Int, start: h.Get("start").Int}
+	if holder.has(w) {
+		return shortName(h) + " " + self, true
+	}
+	pid := w.Get("pid").Int
+	if _, ok := e.parents[pid]; !ok {
+		e.parents[pid] = slices.Collect(ancestors(pid))
+	}
+	for _, p := range e.parents[pid] {
+		if p.pid == holder.pid && p.start == holder.start {
+			return describeClaim(w) + ", started by " + shortName(h) + ",", true
+		}
+	}
+	return "", false
+}
+
+// past tells how it was before.
+func (e *explanation) past(info ipc.Value) {
+	previous, abandoned := info.Get("previous"), info.Get("abandoned")
+	if !previous.IsNull() {
+		who, how, reason := describeEnd(previous)
+		lead, when := "The holder before it, ", ""
+		if len(info.Get("holders").Elems) == 0 {
+			lead, when = "The last holder, ", ", "+age(time.Since(time.UnixMicro(previous.Get("at").Int)))+" ago"
+		}
+		e.say(lead + who + ", " + how + when + reason + ".")
+	}
+	if !abandoned.IsNull() {
+		who, _, _ := describeEnd(abandoned)
+		e.say("The next holder will be told that " + who + " has abandoned it.")
+	}
+}
+
+// addTo adds what why knows beyond locks.
+func (e *explanation) addTo(o *object) {
+	o.key("chain")
+	o.b = append(o.b, '[')
+	for i, l := range e.chain {
+		if i > 0 {
+			o.b = append(o.b, ',')
+		}
+		var link object
+		link.text("name", l.name)
+		link.key("holder")
+		link.b = append(link.b, claimObject(l.holder).end()...)
+		link.key("waiter")
+		link.b = append(link.b, claimObject(l.waiter).end()...)
+		o.b = append(o.b, link.end()...)
+	}
+	o.b = append(o.b, ']')
+	o.key("sentences")
+	o.b = append(o.b, '[')
+	for i, s := range e.sentences {
+		if i > 0 {
+			o.b = append(o.b, ',')
+		}
+		o.b = appendString(o.b, strings.ToValidUTF8(s, "\uFFFD"))
+	}
+	o.b = append(o.b, ']')
+}
