@@ -27,17 +27,20 @@ BUILD := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false \
 # The race detector needs a C compiler; make test RACE= does without. A cached result says nothing about this machine's
 # kernel, systemd and Redis, so nothing is taken from the cache.
 RACE ?= -race
-TEST := $(CURDIR)/test/setup $(GO) test -count=1 $(RACE)
+TEST := $(CURDIR)/test/setup $(GO) test -count=1 -timeout 20m $(RACE)
 
 # A count, not a time: up to Go 1.26 a time may run out "with an error" where nothing was found (go.dev/issue/75804).
 FUZZ ?= 300000x
+
+# All of the 57,000 states of the small worlds take some minutes.
+SEARCH ?= 0
 
 # Modules: this one, and the one that keeps other people's clients out of our go.mod.
 MODULES := . $(patsubst %/go.mod,%,$(wildcard test/*/go.mod))
 
 .DEFAULT_GOAL := build
 .NOTPARALLEL:
-.PHONY: help build demo test fuzz check fmt fmt-check vet lint shellcheck generate generated tidy bench cover install clean
+.PHONY: help build demo test fuzz search seeded-bugs check fmt fmt-check vet lint shellcheck generate generated tidy bench cover install clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
@@ -52,11 +55,19 @@ demo: build ## a story on this repository's own files, checked at its end
 
 test: build ## all tests, under the race detector, and a short run of each fuzz target
 	$(TEST) ./...
+	$(MAKE) search SEARCH=2000
+	test/seeded-bugs/run
 	test/fuzz $(FUZZ)
 	@for m in $(filter-out .,$(MODULES)); do echo "cd $$m && go test $(RACE) ./..."; (cd $$m && $(TEST) ./...) || exit; done
 
 fuzz: ## each fuzz target, FUZZ=10m long or FUZZ=1000000x often
 	test/fuzz $(FUZZ)
+
+search: ## all that can happen to locks in small worlds; SEARCH=1000 visits so many states of each
+	$(GO) test -count=1 -timeout 0 -run '^TestSearch$$' -v ./lockmgr -search $(SEARCH)
+
+seeded-bugs: ## each known bug that is put into the locks must be found by their tests
+	test/seeded-bugs/run
 
 check: fmt-check vet lint shellcheck generated tidy test ## exactly what CI runs
 
