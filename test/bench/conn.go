@@ -109,6 +109,15 @@ func (c *conn) await(total int) {
 	}
 }
 
+// until receives until what has come since the last call ends with these bytes, and returns all of it.
+func (c *conn) until(end string) string {
+	got := string(c.reply())
+	for !strings.HasSuffix(got, end) {
+		got += string(c.reply())
+	}
+	return got
+}
+
 // ask sends a command and returns its reply.
 func (c *conn) ask(words ...string) string {
 	c.send(command(words...))

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -185,82 +184,16 @@ func untilLast(listeners int) scenario {
 }
 
 // latencies repeats an operation that times itself. The value is the median.
-func latencies(op func() time.Duration) func(time.Duration) sample {
+func latencies(op func() time.Duration) func(time.Duration) sample { return quantile(.5, op) }
+
+// quantile is latencies with another value: .99 is what all but one in a hundred stay below.
+func quantile(q float64, op func() time.Duration) func(time.Duration) sample {
 	return func(d time.Duration) sample {
 		var all []time.Duration
 		for start := time.Now(); time.Since(start) < d; {
 			all = append(all, op())
 		}
 		slices.Sort(all)
-		return sample{value: all[len(all)/2].Seconds(), ops: len(all)}
+		return sample{value: all[int(float64(len(all)-1)*q)].Seconds(), ops: len(all)}
 	}
-}
-
-// lockPair takes a free lock and gives it back: in Redis, as its documentation says for one instance.
-func lockPair(s *server, keep func(...*conn)) func(time.Duration) sample {
-	c := dialAll(s.path, 1)[0]
-	keep(c)
-	take, give := command("LOCK.ACQUIRE", "bench/lock"), command("LOCK.RELEASE", "bench/lock")
-	if s.kind == redisServer {
-		take, give = command("SET", "bench/lock", "token", "NX", "PX", "30000"), command("DEL", "bench/lock")
-	}
-	return func(d time.Duration) sample {
-		n := 0
-		start := time.Now()
-		for time.Since(start) < d {
-			for range 8 {
-				c.send(take)
-				c.reply()
-				c.send(give)
-				c.reply()
-			}
-			n += 8
-		}
-		return perOp(time.Since(start), n)
-	}
-}
-
-// handOff times from one client's release to the grant of the client that waits for it; then they change roles. A third
-// connection's round trip makes sure that the wait has begun.
-func handOff(s *server, keep func(...*conn)) func(time.Duration) sample {
-	c := dialAll(s.path, 3)
-	keep(c...)
-	holder, waiter, third := c[0], c[1], c[2]
-	ping := command("PING")
-	take := func(c *conn) []byte {
-		if s.kind == redisServer {
-			return command("BLPOP", "bench/lock", "0")
-		}
-		return command("LOCK.ACQUIRE", "bench/lock", "OWNER", strconv.Itoa(c.fd))
-	}
-	takes := map[*conn][]byte{holder: take(holder), waiter: take(waiter)}
-	give := command("RPUSH", "bench/lock", "token")
-	if s.kind != redisServer {
-		give = releaseOf(holder.ask("LOCK.ACQUIRE", "bench/lock", "OWNER", strconv.Itoa(holder.fd)))
-	}
-	return latencies(func() time.Duration {
-		waiter.send(takes[waiter])
-		third.send(ping)
-		third.reply()
-		start := time.Now()
-		holder.send(give)
-		grant := waiter.reply()
-		took := time.Since(start)
-		if s.kind != redisServer {
-			give = releaseOf(string(grant))
-		}
-		holder.reply()
-		holder, waiter = waiter, holder
-		return took
-	})
-}
-
-// releaseOf is the command that gives back what was granted.
-func releaseOf(grant string) []byte {
-	_, rest, _ := strings.Cut(grant, "$5\r\ntoken\r\n:")
-	token, _, ok := strings.Cut(rest, "\r\n")
-	if !ok {
-		fail("no token in %q", grant)
-	}
-	return command("LOCK.RELEASE", "bench/lock", token)
 }

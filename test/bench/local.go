@@ -30,6 +30,17 @@ func (b *bench) programs() []contender {
 	return all
 }
 
+// inScripts are the same for a script that takes a lock and gives it back.
+func (b *bench) inScripts() []contender {
+	all := []contender{b.program("ipcctl acquire", target{}, true, "/bin/sh", "-c",
+		b.ipcctl+" acquire -p $$ x && "+b.ipcctl+" release x")}
+	if flock, err := exec.LookPath("flock"); err == nil {
+		file := filepath.Join(b.dir, "flock")
+		all = append(all, b.program("flock 9", target{}, false, "/bin/sh", "-c", "exec 9>"+file+" && "+flock+" 9 && "+flock+" -u 9"))
+	}
+	return all
+}
+
 func (b *bench) program(name string, aim target, daemon bool, argv ...string) contender {
 	return contender{name: name, target: aim, open: func(p place) (*subject, error) {
 		env := []string{"PATH=/usr/bin:/bin"}
@@ -78,7 +89,7 @@ func runProgram(argv, env []string) time.Duration {
 }
 
 // flockHandOff is the kernel's own hand-off, for scale: from unlock here to lock in another process.
-func (b *bench) flockHandOff(aim target) contender {
+func (b *bench) flockHandOff(q float64, aim target) contender {
 	return contender{name: "flock(2)", target: aim, open: func(p place) (*subject, error) {
 		path := filepath.Join(b.dir, "hand-off")
 		file, err := os.Create(path)
@@ -110,7 +121,7 @@ func (b *bench) flockHandOff(aim target) contender {
 			return time.Duration(int64(binary.NativeEndian.Uint64(stamp[:])) - start)
 		}
 		return &subject{
-			cell: latencies(op),
+			cell: quantile(q, op),
 			cpu:  func() time.Duration { return 0 },
 			close: func() {
 				_ = unix.Close(begin)

@@ -26,6 +26,8 @@ func (b *bench) rows() []row {
 		b.serve(rawServer, roundTrip(ping), target{}))...)
 	add("PUBLISH round trip, nobody subscribed", same, microseconds, servers(roundTrip(publish), target{})...)
 	add("PUBLISH round trip, nobody subscribed", free, microseconds, servers(roundTrip(publish), target{})...)
+	add("PING, 1 client, pipeline 16", split, millions, servers(throughput(1, 16, ping), target{})...)
+	add("PUBLISH, 1 client, pipeline 16", split, millions, servers(throughput(1, 16, publish), target{})...)
 	for _, pipeline := range []int{1, 16} {
 		aim := map[int]target{1: {least: 1.25}, 16: {least: 2.2}}[pipeline]
 		add(fmt.Sprintf("PING, 50 clients, pipeline %d", pipeline), split, millions, servers(throughput(50, pipeline, ping), aim)...)
@@ -56,10 +58,17 @@ func (b *bench) rows() []row {
 		if p == same {
 			kernel.most = 5
 		}
-		add("contended hand-off, p50 (BLPOP)", p, microseconds, append(servers(handOff, aim), b.flockHandOff(kernel))...)
+		add("contended hand-off, p50 (BLPOP)", p, microseconds, append(servers(handOff(.5), aim), b.flockHandOff(.5, kernel))...)
+		add("contended hand-off, p99 (BLPOP)", p, microseconds, append(servers(handOff(.99), target{}), b.flockHandOff(.99, target{}))...)
 	}
+	add("lock + unlock, 64 clients, a lock for each (SET NX PX + DEL)", split, millions, servers(crowd(64, false), target{})...)
+	add("lock + unlock, 64 clients in turn on one lock (BLPOP + RPUSH)", split, millions, servers(crowd(64, true), target{})...)
+	few := b.serve(ipcdServer, longQueue(100), target{})
+	few.name = "100 waiting"
+	add("release, grant and wait again, 9,000 waiting", same, microseconds, b.serve(ipcdServer, longQueue(9000), target{}), few)
 	for _, p := range []place{same, free} {
 		add("ipcctl lock x true", p, milliseconds, b.programs()...)
+		add("ipcctl acquire and release in sh", p, milliseconds, b.inScripts()...)
 	}
 
 	once := func(name string, u unit, all ...contender) {
