@@ -106,16 +106,17 @@ func Run(t *testing.T, path, session, dir string, env ...string) {
 
 // A shell is a bash that runs one command after the other.
 type shell struct {
-	t   *testing.T
-	in  *os.File
-	out *bufio.Reader
+	t        *testing.T
+	in       *os.File
+	terminal *os.File
+	out      *bufio.Reader // of terminal
 }
 
 // end separates the output of commands.
 const end = "\x01end of step\x01"
 
 // patience bounds one command.
-const patience = 60 * time.Second
+const patience = 30 * time.Second
 
 func start(t *testing.T, dir string, env []string) *shell {
 	t.Helper()
@@ -131,6 +132,7 @@ func start(t *testing.T, dir string, env []string) *shell {
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = inRead, outWrite, outWrite
+	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -138,11 +140,13 @@ func start(t *testing.T, dir string, env []string) *shell {
 	_ = outWrite.Close()
 	t.Cleanup(func() {
 		_ = in.Close() // bash ends with its input
+		if t.Failed() {
+			_ = unix.Kill(-cmd.Process.Pid, unix.SIGKILL) // with what it started: it may be in the middle of something
+		}
 		_ = cmd.Wait()
 		_ = out.Close()
 	})
-	_ = out.SetReadDeadline(time.Now().Add(patience))
-	return &shell{t: t, in: in, out: bufio.NewReader(out)}
+	return &shell{t: t, in: in, terminal: out, out: bufio.NewReader(out)}
 }
 
 // terminal makes a terminal that passes bytes on unchanged.
@@ -188,6 +192,7 @@ func (sh *shell) run(command string) (lines []string, status int) {
 	if _, err := fmt.Fprintf(sh.in, "{ %s\n} </dev/null; printf '%s%%d\\n' $?\n", command, end); err != nil {
 		sh.t.Fatalf("$ %s\n%v", command, err)
 	}
+	_ = sh.terminal.SetReadDeadline(time.Now().Add(patience))
 	for {
 		line, err := sh.out.ReadString('\n')
 		if err != nil {

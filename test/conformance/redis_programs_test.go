@@ -35,7 +35,7 @@ func TestRedisCLI(t *testing.T) {
 		{[]string{"-3", "HELLO"}, `(?s)server ipcd\n.*proto 3\n.*`},
 		{[]string{"PUBLISH", "a/b", "hello"}, `0\n`},
 		{[]string{"lock.acquire", "backup", "wait", "0", "why", "by hand"}, `(?s)name\nbackup\ntoken\n\d{16}\nmode\nexclusive\n.*`},
-		{[]string{"--json", "-3", "lock.info", "backup"}, `(?s)\{"name":"backup",.*"previous":\{"token":\d+,"how":"(exited 0|unknown|disconnected)".*\}\}\n`},
+		{[]string{"--json", "-3", "lock.info", "backup"}, `(?s)\{"name":"backup",.*"previous":\{"token":\d+,"how":"(exited 0|unknown|disconnected)".*\},"abandoned":(null|\{.*\})\}\n`},
 		{[]string{"lock.release", "backup"}, `NOLOCK .*\n+`},
 		{[]string{"nosuch"}, `ERR unknown command 'nosuch'.*\n+`},
 		{[]string{"PUBLISH", "a/#", "x"}, `BADNAME .*\n+`},
@@ -43,7 +43,7 @@ func TestRedisCLI(t *testing.T) {
 		{[]string{"--raw", "ECHO", "a\nb"}, `a\nb\n`},
 		{[]string{"-n", "0", "PING"}, `PONG\n`},
 		{[]string{"INFO", "server"}, `(?s)# Server\r\n.*server_name:ipcd\r\n.*`},
-		{[]string{"-3", "COMMAND", "DOCS", "lock.acquire"}, `(?s)lock.acquire summary Take a lock, in turn.*`},
+		{[]string{"-3", "COMMAND", "DOCS", "lock.acquire"}, `(?s)lock.acquire summary Take a lock, or several at once, in turn\n.*`},
 		{[]string{"CLIENT", "LIST"}, `id=\d+ .* cmd=client\|list .*\n+`},
 	} {
 		t.Run(strings.Join(c.args, " "), func(t *testing.T) {

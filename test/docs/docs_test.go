@@ -26,6 +26,7 @@ func TestDocuments(t *testing.T) {
 		"README.md":        nil,
 		"HACKING.md":       {"socat", "redis-cli"},
 		"docs/protocol.md": {"redis-cli"},
+		"docs/guide.md":    {"sqlite3"},
 	} {
 		t.Run(document, func(t *testing.T) {
 			t.Parallel()
