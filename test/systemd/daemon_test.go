@@ -23,15 +23,15 @@ const (
 // testActivation has the first command of a client start the daemon.
 func testActivation(t *testing.T) {
 	listening(t)
-	ping(t)
-	if state := property(t, "ipcd.service", "ActiveState"); state != "active" {
-		t.Errorf("the daemon has answered, its unit is %s", state)
-	}
 	// The listener is PID 1's, so SO_PEERCRED would name that; the daemon says itself who it is.
 	conn := connect(t)
 	hello, err := conn.Do("HELLO", "3")
 	if err != nil {
 		t.Fatal(err)
+	}
+	run(t, "systemctl", "start", "ipcd.service") // waits until systemd has taken note that the daemon is ready
+	if state := property(t, "ipcd.service", "ActiveState"); state != "active" {
+		t.Errorf("the daemon has answered, its unit is %s", state)
 	}
 	if got, want := hello.Get("pid").Text(), property(t, "ipcd.service", "MainPID"); got != want {
 		t.Errorf("HELLO says pid %s, systemd %s", got, want)
