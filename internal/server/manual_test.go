@@ -148,6 +148,13 @@ func (m *manual) events() []unix.EpollEvent {
 func (m *manual) step() bool {
 	m.t.Helper()
 	m.armTimer()
+	if m.random.IntN(3) == 0 && m.readEarly() {
+		m.turn(nil)
+		if m.after != nil {
+			m.after()
+		}
+		return true
+	}
 	events := m.events()
 	m.random.Shuffle(len(events), func(i, j int) { events[i], events[j] = events[j], events[i] })
 	if len(events)+len(m.sliced) == 0 {

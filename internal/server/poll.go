@@ -29,9 +29,10 @@ type poller struct {
 	events                [256]unix.EpollEvent
 	armed                 time.Duration // what the timer is set to, CLOCK_BOOTTIME; 0: off
 
-	busy time.Duration // longest to poll before blocking; 0: never
-	vain int           // how many waits block at once after one that polled in vain; 0: polling mostly pays
-	skip int           // how many of these are to come
+	busy  time.Duration // longest to poll before blocking; 0: never
+	early func() bool   // while polling, reads without asking epoll and reports whether it did
+	vain  int           // how many waits block at once after one that polled in vain; 0: polling mostly pays
+	skip  int           // how many of these are to come
 }
 
 func newPoller() (*poller, error) {
@@ -107,8 +108,8 @@ func (p *poller) setTimer(at time.Duration) {
 	_ = unix.TimerfdSettime(p.timerfd, unix.TFD_TIMER_ABSTIME, &spec, nil)
 }
 
-// wait returns the events that are there, blocking until there is one. Before it blocks it polls for a while, if that has
-// paid before: traffic is dense, and the peers run on other CPUs.
+// wait returns the events that are there, blocking until there is one or something was read early. Before it blocks it polls
+// for a while, if that has paid before: traffic is dense, and the peers run on other CPUs.
 func (p *poller) wait(block bool) ([]unix.EpollEvent, error) {
 	var n int
 	var err error
@@ -129,8 +130,11 @@ func (p *poller) wait(block bool) ([]unix.EpollEvent, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot wait for events: %w", err)
 	}
-	return p.events[:n], nil
+	return p.events[:max(n, 0)], nil
 }
+
+// wasRead is what busyWait and spin return instead of a number of events if something was read without any.
+const wasRead = -1
 
 // mostVain bounds how many waits block at once before polling is tried again.
 const mostVain = 511
@@ -152,7 +156,12 @@ func (p *poller) busyWait() (n int, err error) {
 // event seems far away, and a peer on the same CPU cannot send before the polling is over.
 func (p *poller) spin() (n int, err error) {
 	for start := time.Now(); time.Since(start) < p.busy; {
-		if n, err = p.poll(0); n != 0 || err != nil {
+		if p.early != nil && p.early() {
+			n = wasRead
+		} else {
+			n, err = p.poll(0)
+		}
+		if n != 0 || err != nil {
 			p.vain /= 2
 			return n, err
 		}

@@ -53,6 +53,47 @@ func TestBusyPoll(t *testing.T) {
 	}
 }
 
+// TestReadEarly: while the loop polls it reads from who was read twice in succession, and from nobody else; what epoll
+// knows of it is none the less true.
+func TestReadEarly(t *testing.T) {
+	m := newManual(t, 1)
+	a, b := m.connect(false), m.connect(false)
+	m.settle()
+	early := func(c *end, want bool) {
+		t.Helper()
+		c.send([]byte("PING\r\n")...)
+		if got := m.readEarly(); got != want {
+			t.Fatalf("read early: %v, want %v", got, want)
+		}
+		m.turn(m.events())
+		if got := c.take(); got != "+PONG\r\n" {
+			t.Fatalf("the answer is %q", got)
+		}
+	}
+	early(a, false)
+	early(a, false) // now it was read twice
+	early(a, true)
+	early(a, true)
+	early(b, false)
+	early(a, false)
+	early(a, false)
+	early(a, true)
+	m.of(a).events &^= unix.EPOLLIN // as for one that does not read its replies
+	early(a, false)
+	a.close()
+	m.settle()
+	if m.readEarly() {
+		t.Error("read from a connection that has ended")
+	}
+
+	// The loop turns after an early read instead of blocking.
+	m.poll.busy, m.poll.skip = time.Minute, 0
+	m.poll.early = func() bool { return true }
+	if events, err := m.poll.wait(true); len(events) != 0 || err != nil {
+		t.Errorf("%v, %v after an early read", events, err)
+	}
+}
+
 // TestTimeouts come in their order, whatever the order of asking.
 func TestTimeouts(t *testing.T) {
 	h := start(t)

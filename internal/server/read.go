@@ -61,11 +61,11 @@ func (s *Server) sessionReady(sess *session, events uint32) {
 	}
 }
 
-// read takes what the peer has sent, up to one buffer of it, and executes it.
-func (s *Server) read(sess *session) {
+// read takes what the peer has sent, up to one buffer of it, and executes it. It reports whether there was something.
+func (s *Server) read(sess *session) bool {
 	if s.inputFull(sess) {
 		s.run(sess)
-		return
+		return false
 	}
 	// A command that is there in part is read on in the shared buffer, with its beginning copied there, so that the
 	// next read is as large as the first. One that has no room there has a buffer of its own.
@@ -74,32 +74,34 @@ func (s *Server) read(sess *session) {
 	buf := s.rbuf
 	if own {
 		if !s.growInput(sess) {
-			return
+			return false
 		}
 		buf = sess.in[:cap(sess.in)]
 	}
 	n, errno := s.recv.recvmsg(sess.fd, buf[held:])
 	switch {
 	case errno == unix.EAGAIN:
-		return
+		return false
 	case errno != 0: // ECONNRESET
 		s.kill(sess, "")
-		return
+		return true
 	case s.recv.msg.Controllen > 0:
 		s.takeRights(sess)
 	}
+	s.readTwice = sess == s.lastRead
+	s.lastRead = sess
 	if n == len(buf)-held || s.recv.msg.Controllen > 0 || sess.is(stateHalfClosed) {
 		s.poll.modify(sess.fd, sess.events) // there may be more, or the end
 	}
 	if n == 0 {
 		sess.state |= stateEOF
 		s.run(sess)
-		return
+		return true
 	}
 	if own {
 		sess.in = buf[:held+n]
 		s.run(sess)
-		return
+		return true
 	}
 	copy(buf, sess.in)
 	n += held
@@ -109,7 +111,7 @@ func (s *Server) read(sess *session) {
 	case used < n:
 		if sess.in == nil {
 			if !s.mayHold(sess, n-used+sess.parser.Memory()) {
-				return
+				return true
 			}
 			sess.in = s.pool.get()
 		}
@@ -121,6 +123,15 @@ func (s *Server) read(sess *session) {
 	default:
 		sess.closeFDs() // what came with these commands and none of them took
 	}
+	return true
+}
+
+// readEarly reads from the session that was read last and the time before: while the loop polls, the next to send is most
+// likely who was answered just now, and to ask epoll first takes a system call more. That is worth more than it seems:
+// an answer that comes before the peer's CPU has gone to sleep need not wake it.
+func (s *Server) readEarly() bool {
+	sess := s.lastRead
+	return sess != nil && s.readTwice && !sess.is(stateDead|stateEOF) && sess.events&unix.EPOLLIN != 0 && s.read(sess)
 }
 
 func (s *Server) releaseInput(sess *session) {

@@ -119,6 +119,9 @@ type Server struct {
 
 	acquisition acquisition
 
+	lastRead  *session // see readEarly
+	readTwice bool
+
 	self     peer.Peer // the daemon itself, the sender of its events
 	stamp    []byte
 	started  time.Time
@@ -170,6 +173,7 @@ func New(setup Setup, opts Options) (*Server, error) {
 		self: peer.Self(), started: time.Now(), commands: newCommandIndex(),
 		over: make(chan struct{}),
 	}
+	p.early = s.readEarly
 	s.stamp = appendStamp(nil, &s.self)
 	s.recv.init()
 	s.bus.Verify = setup.Verify
