@@ -11,9 +11,9 @@ import (
 func lockPair(s *server, keep func(...*conn)) func(time.Duration) sample {
 	c := dialAll(s.path, 1)[0]
 	keep(c)
-	take, give := command("LOCK.ACQUIRE", "bench/lock"), command("LOCK.RELEASE", "bench/lock")
-	if s.kind == redisServer {
-		take, give = command("SET", "bench/lock", "token", "NX", "PX", "30000"), command("DEL", "bench/lock")
+	take, give := command("SET", "bench/lock", "token", "NX", "PX", "30000"), command("DEL", "bench/lock")
+	if s.kind == ipcdServer {
+		take, give = command("LOCK.ACQUIRE", "bench/lock"), command("LOCK.RELEASE", "bench/lock")
 	}
 	return func(d time.Duration) sample {
 		n := 0
@@ -149,14 +149,14 @@ func newHandOff(s *server, keep func(...*conn)) func() time.Duration {
 	holder, waiter, third := c[0], c[1], c[2]
 	ping := command("PING")
 	take := func(c *conn) []byte {
-		if s.kind == redisServer {
-			return command("BLPOP", "bench/lock", "0")
+		if s.kind == ipcdServer {
+			return command("LOCK.ACQUIRE", "bench/lock", "OWNER", strconv.Itoa(c.fd))
 		}
-		return command("LOCK.ACQUIRE", "bench/lock", "OWNER", strconv.Itoa(c.fd))
+		return command("BLPOP", "bench/lock", "0")
 	}
 	takes := map[*conn][]byte{holder: take(holder), waiter: take(waiter)}
 	give := command("RPUSH", "bench/lock", "token")
-	if s.kind != redisServer {
+	if s.kind == ipcdServer {
 		give = releaseOf(holder.ask("LOCK.ACQUIRE", "bench/lock", "OWNER", strconv.Itoa(holder.fd)))
 	}
 	return func() time.Duration {
@@ -167,7 +167,7 @@ func newHandOff(s *server, keep func(...*conn)) func() time.Duration {
 		holder.send(give)
 		grant := waiter.reply()
 		took := time.Since(start)
-		if s.kind != redisServer {
+		if s.kind == ipcdServer {
 			give = releaseOf(string(grant))
 		}
 		holder.reply()

@@ -37,6 +37,9 @@ func main() {
 	if len(os.Args) == 3 && os.Args[1] == "raw-server" {
 		exitOn(serveRaw(os.Args[2]))
 	}
+	if len(os.Args) == 4 && os.Args[1] == "bare-server" {
+		exitOn(serveBare(os.Args[2], os.Args[3]))
+	}
 	if len(os.Args) == 3 && os.Args[1] == "flock-partner" {
 		exitOn(flockPartner(os.Args[2]))
 	}

@@ -13,7 +13,7 @@ import (
 
 // A server is a process under test.
 type server struct {
-	kind string // ipcd, redis or raw
+	kind string // ipcd, redis, raw or bare
 	path string // of its socket
 	cmd  *exec.Cmd
 	done chan struct{}
@@ -25,6 +25,7 @@ const (
 	ipcdServer  = "ipcd"
 	redisServer = "redis"
 	rawServer   = "raw"
+	bareServer  = "bare"
 )
 
 // startServer starts a server in a directory of its own and waits until it answers.
@@ -46,6 +47,12 @@ func (b *bench) startServer(kind string, p place) (*server, error) {
 		text = fmt.Sprintf("port 0\nunixsocket %s\ndir %s\nmaxclients %d\n", s.path, dir, b.descriptors-100)
 	case rawServer:
 		argv = []string{"/proc/self/exe", "raw-server", s.path}
+	case bareServer:
+		poll := "50us" // as long as ipcd may
+		if p == same {
+			poll = "0s" // while it polls nobody can send
+		}
+		argv = []string{"/proc/self/exe", "bare-server", s.path, poll}
 	}
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return nil, err

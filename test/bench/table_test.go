@@ -36,6 +36,36 @@ func TestTable(t *testing.T) {
 	}
 }
 
+// A target that the bare server misses, too, is told with what it reaches.
+func TestFloor(t *testing.T) {
+	r := result{
+		row: row{name: "PING", place: split, unit: millions},
+		series: []series{
+			{name: "ipcd", values: []float64{2e6, 2e6}, cpus: []float64{0}},
+			{name: "redis", values: []float64{1e6, 1e6}, cpus: []float64{0}, target: target{least: 2.2}},
+			{name: "bare", values: []float64{2.1e6, 2.1e6}, cpus: []float64{0}, target: target{least: .99}},
+		},
+	}
+	var out strings.Builder
+	tab := newTable(&out, nil)
+	tab.add(r)
+	r.series[2].values = []float64{3e6, 3e6}
+	tab.add(r)
+	tab.end()
+	for _, want := range []string{
+		"redis 1.00 M/s 2.00 2.00-2.00 ≥ 2.20 not met, floor 2.10",
+		"bare 2.10 M/s 0.95 0.95-0.95 ≥ 0.99 not met",
+		"redis 1.00 M/s 2.00 2.00-2.00 ≥ 2.20 not met bare 3.00 M/s",
+		"0 of 4 targets met",
+		"not met: PING, split: 2.00 of redis not met: PING, split: 0.67 of bare",
+		"beyond reach here: PING, split: 2.00 of redis, the floor 2.10",
+	} {
+		if got := strings.Join(strings.Fields(out.String()), " "); !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, out.String())
+		}
+	}
+}
+
 func TestTarget(t *testing.T) {
 	for _, c := range []struct {
 		target      target
