@@ -137,7 +137,7 @@ func (c *end) read(most int) bool {
 // events are what epoll says now, without waiting.
 func (m *manual) events() []unix.EpollEvent {
 	m.t.Helper()
-	n, err := m.poll.poll(0)
+	n, err := m.poll.poll()
 	if err != nil {
 		m.t.Fatal(err)
 	}

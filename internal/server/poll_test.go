@@ -33,6 +33,7 @@ func TestBusyPoll(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.close()
+	p.ticking = true // so no tick is set, and none comes in between
 	wait := func(how func() (int, error), busy time.Duration, vain, skip int) {
 		t.Helper()
 		p.busy = busy
@@ -50,6 +51,38 @@ func TestBusyPoll(t *testing.T) {
 	}
 	for _, n := range []int{255, 127, 63, 31, 15, 7, 3, 1, 0, 0} {
 		wait(p.spin, time.Minute, n, 0)
+	}
+}
+
+// TestTick: as long as something happens between two ticks the loop blocks without the runtime; a tick after nothing ends that,
+// and there is no other until something happens again.
+func TestTick(t *testing.T) {
+	p, err := newPoller()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.close()
+	await := func(kind int32) {
+		t.Helper()
+		if events, err := p.wait(true); err != nil || len(events) != 1 || events[0].Pad != kind {
+			t.Fatalf("%v, %v; want one of kind %d", events, err, kind)
+		}
+	}
+	for range 2 {
+		p.wake()
+		await(kindWake)
+		await(kindTick)
+		p.turns++ // something happened meanwhile
+		p.onTick()
+		if !p.ticking {
+			t.Fatal("no tick is to come, though something happened")
+		}
+		await(kindTick)
+		p.onTick()
+		var spec unix.ItimerSpec
+		if err := unix.TimerfdGettime(p.tickfd, &spec); err != nil || p.ticking || spec.Value.Nano() != 0 {
+			t.Fatalf("a tick is to come in %dns (%v), though nothing happened", spec.Value.Nano(), err)
+		}
 	}
 }
 

@@ -282,6 +282,8 @@ func (s *Server) turn(events []unix.EpollEvent) {
 			timeUp = true
 		case kindWake:
 			s.runPosted()
+		case kindTick:
+			s.poll.onTick()
 		}
 	}
 	if timeUp {
