@@ -1,4 +1,5 @@
-// Package state keeps in the state directory, /var/lib/ipcd, what must outlive a reboot: one number, and small tables.
+// Package state keeps what must outlive the daemon: in the state directory, /var/lib/ipcd, what must outlive a reboot as well, one
+// number and small tables; and in a mapped file what must not.
 //
 // # The token mark
 //
@@ -11,6 +12,11 @@
 // What operators hold and what was marked as done are few records that seldom change, and each change is waited for. A [Table]
 // is therefore written as a whole, into a new file that takes the place of the old one.
 //
+// # The journal
+//
+// What changes often, and means nothing after a reboot, goes into a [Journal]: records in a mapped file, each of which is there
+// for the next daemon as soon as it is added, without a system call, and without waiting for a disk if the file has none.
+//
 // # Guarantees
 //
 //   - When Raise or Save returns nil, the mark or the table is on the disk, and every later OpenMark finds it or a higher one,
@@ -19,6 +25,8 @@
 //   - A file that is not exactly what was written is noticed, and never taken for a mark or a table. It is kept under another
 //     name, and the caller is told, because only the clock then says which tokens may have been given out, and nobody what
 //     was held.
+//   - When Add or Replace returns nil, whoever opens the journal after this process has ended, in whatever way, finds it so.
+//     If the process is killed in them, the record, or all of the new ones, are there or not. After an error nothing is found.
 //   - One daemon at a time: a directory that is in use is refused.
 //
 // What it cannot see is a file put back from a backup. A clock that is not behind the backup makes up for that, since
