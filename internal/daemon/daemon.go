@@ -55,6 +55,10 @@ func serve(f flags, cfg *config.Config) (err error) {
 		return err
 	}
 	defer func() { _ = d.alive.Close() }()
+	files, err := systemd.Files()
+	if err != nil {
+		return err
+	}
 	setup, err := d.setup()
 	if err != nil {
 		return err
@@ -62,10 +66,13 @@ func serve(f flags, cfg *config.Config) (err error) {
 	if d.mark != nil {
 		defer func() { _ = d.mark.Close() }()
 	}
+	if files, err = d.keep(&setup, files); err != nil {
+		return err
+	}
 	if d.server, err = server.New(setup, options(cfg)); err != nil {
 		return err
 	}
-	if d.listeners, err = listeners(cfg); err != nil {
+	if d.listeners, err = listeners(cfg, files); err != nil {
 		return err
 	}
 	defer func() { removeFiles(d.listeners) }()
@@ -139,7 +146,7 @@ func openTable[T any](d *daemon, name string, check func([]T) error) ([]T, func(
 		return nil, nil, err
 	}
 	if err := t.Corrupt(); err != nil {
-		d.log.Error("a file of the state directory was damaged: what it said is forgotten", "event", "state-failed", "file", name, "error", err)
+		d.log.Error("a file of the state directory was damaged, and is begun anew", "event", "state-failed", "file", name, "error", err)
 	}
 	return t.Rows(), func(all []T, done func(error)) { d.work.Go(func() { done(t.Save(all)) }) }, nil
 }

@@ -29,7 +29,8 @@ type process struct {
 	dir     string
 	socket  string
 	cmd     *exec.Cmd
-	told    chan string // what it tells the service manager; a line each
+	told    chan string   // what it tells the service manager; a line each
+	stored  chan *os.File // what it has the service manager keep, the journal of locks
 	stderr  output
 	exited  chan struct{}
 	notify  *net.UnixConn
@@ -44,7 +45,7 @@ func prepare(t *testing.T, args ...string) *process {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	p := &process{t: t, dir: dir, socket: filepath.Join(dir, "s"), told: make(chan string, 1000), exited: make(chan struct{})}
+	p := &process{t: t, dir: dir, socket: filepath.Join(dir, "s"), told: make(chan string, 1000), stored: make(chan *os.File, 10), exited: make(chan struct{})}
 	p.cmd = exec.Command("/proc/self/exe", append([]string{"ipcd"}, args...)...)
 	p.cmd.Stderr = &p.stderr
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -64,11 +65,15 @@ func (p *process) launch() *process {
 		p.t.Fatal(err)
 	}
 	p.reading.Go(func() {
-		b := make([]byte, 4096)
+		b, oob := make([]byte, 4096), make([]byte, 1024)
 		for {
-			n, err := p.notify.Read(b)
+			n, oobn, _, _, err := p.notify.ReadMsgUnix(b, oob)
 			if err != nil {
 				return
+			}
+			if f := passed(oob[:oobn]); f != nil && string(b[:n]) == "FDSTORE=1\nFDPOLL=0\nFDNAME="+journalName {
+				p.stored <- f
+				continue
 			}
 			for line := range strings.Lines(string(b[:n])) {
 				p.told <- strings.TrimSuffix(line, "\n")
@@ -98,6 +103,19 @@ func begin(t *testing.T, args ...string) *process {
 	p.cmd.Args = append(append(p.cmd.Args, "--socket", p.socket), args...)
 	p.launch().ready()
 	return p
+}
+
+// passed is the descriptor that came with a message, or nil.
+func passed(oob []byte) *os.File {
+	messages, err := syscall.ParseSocketControlMessage(oob)
+	if err != nil || len(messages) != 1 {
+		return nil
+	}
+	fds, err := syscall.ParseUnixRights(&messages[0])
+	if err != nil || len(fds) != 1 {
+		return nil
+	}
+	return os.NewFile(uintptr(fds[0]), "passed")
 }
 
 // ready waits for what the service manager is told at first.
@@ -339,14 +357,21 @@ func activate(t *testing.T, name string, config func(p *process) string) *proces
 	return p
 }
 
-// activate passes a file. LISTEN_PID is known only to the process itself: a shell sets it, and becomes the daemon.
-func (p *process) activate(name string, f *os.File) {
+// asUnit starts it as systemd does. Its pid is known only to the process itself: a shell sets the variables, and becomes the daemon.
+func (p *process) asUnit() {
+	p.t.Helper()
 	p.cmd.Path = "/bin/sh"
 	exe, err := os.Executable()
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	p.cmd.Args = append([]string{"sh", "-c", `LISTEN_PID=$$ exec "$0" "$@"`, exe}, p.cmd.Args[1:]...)
+	p.cmd.Args = append([]string{"sh", "-c", `export SYSTEMD_EXEC_PID=$$; [ -z "$LISTEN_FDS" ] || export LISTEN_PID=$$; exec "$0" "$@"`, exe}, p.cmd.Args[1:]...)
+}
+
+// activate passes a file.
+func (p *process) activate(name string, f *os.File) {
+	p.t.Helper()
+	p.asUnit()
 	p.cmd.ExtraFiles = []*os.File{f}
 	p.cmd.Env = append(p.cmd.Env, "LISTEN_FDS=1")
 	if name != "" {

@@ -21,22 +21,24 @@ func (p *process) refused(code ipc.Code, words ...string) {
 	}
 }
 
-// TestOperatorsHold: what nobody holds outlives whoever took it and the daemon, however that ends.
+// TestOperatorsHold: what nobody holds outlives whoever took it and the daemon, however that ends, and a reboot.
 func TestOperatorsHold(t *testing.T) {
 	state := t.TempDir()
 	p := begin(t, "--state-dir", state)
 	token := p.do("LOCK.ACQUIRE", "a", "FOR", "nobody", "WHY", "new disk").Get("token").Int
 	p.do("LOCK.ACQUIRE", "brief", "FOR", "nobody", "LEASE", "1")
-	p.do("LOCK.ACQUIRE", "mine", "FOR", "self")
 	for _, end := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM} {
 		p.signal(end)
 		p.status()
+		if end == syscall.SIGTERM {
+			reboot(t, state)
+		}
 		p = begin(t, "--state-dir", state)
 		if holder := p.do("LOCK.INFO", "a").Get("holders").Elems[0]; holder.Get("token").Int != token || holder.Get("why").Str != "new disk" {
 			t.Errorf("got %+v", holder)
 		}
 		p.refused(ipc.CodeBusy, "LOCK.ACQUIRE", "a", "WAIT", "0")
-		p.do("LOCK.ACQUIRE", "brief", "AND", "mine") // the lease was over
+		p.do("LOCK.ACQUIRE", "brief") // the lease was over
 		if next := p.tokenOf("other"); next <= token {
 			t.Errorf("token %d after %d", next, token)
 		}
@@ -53,6 +55,64 @@ func TestOperatorsHold(t *testing.T) {
 func (p *process) tokenOf(name string) int64 {
 	p.t.Helper()
 	return p.do("LOCK.ACQUIRE", name).Get("token").Int
+}
+
+// TestHoldsOutlive: what a process holds outlives the daemon, however that ends, in a journal that the service manager keeps. A
+// damaged one is told and begun anew.
+func TestHoldsOutlive(t *testing.T) {
+	p := prepare(t, "--socket", filepath.Join(t.TempDir(), "s"))
+	p.socket = p.cmd.Args[len(p.cmd.Args)-1]
+	p.asUnit()
+	p.launch().ready()
+	journal := <-p.stored
+	defer journal.Close()
+	again := func() {
+		t.Helper()
+		q := prepare(t, "--socket", p.socket)
+		q.socket = p.socket
+		q.activate(journalName, journal)
+		p = q.launch()
+		p.ready()
+	}
+	token := p.do("LOCK.ACQUIRE", "mine", "FOR", "self", "WHY", "nightly").Get("token").Int
+	p.do("LOCK.ACQUIRE", "lease", "LEASE", "3600000")
+	p.do("LOCK.ACQUIRE", "conn")
+	for _, end := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM} {
+		p.signal(end)
+		p.status()
+		again()
+		holder := p.do("LOCK.INFO", "mine").Get("holders").Elems[0]
+		if holder.Get("token").Int != token || holder.Get("why").Str != "nightly" || holder.Get("pid").Int != int64(os.Getpid()) {
+			t.Errorf("got %+v", holder)
+		}
+		p.refused(ipc.CodeBusy, "LOCK.ACQUIRE", "mine", "OWNER", "other", "WAIT", "0")
+		p.refused(ipc.CodeBusy, "LOCK.ACQUIRE", "lease", "WAIT", "0")
+		p.do("LOCK.ACQUIRE", "conn", "WAIT", "0")
+	}
+	p.do("LOCK.RELEASE", "mine")
+	p.stop()
+
+	info, err := journal.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := make([]byte, 64<<10)
+	for _, half := range []int64{4096, 4096 + (info.Size()-4096)/2} {
+		if _, err := journal.ReadAt(text, half); err != nil {
+			t.Fatal(err)
+		}
+		if at := strings.Index(string(text), `"lease"`); at >= 0 {
+			if _, err := journal.WriteAt([]byte{'x'}, half+int64(at)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	again()
+	p.do("LOCK.ACQUIRE", "lease", "WAIT", "0")
+	p.stop()
+	if !strings.Contains(p.stderr.String(), "the journal of locks was damaged") {
+		t.Error("it is not logged")
+	}
 }
 
 // TestDone: what was done stays so, also for the next daemon.
@@ -109,6 +169,7 @@ func TestDamagedTables(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	reboot(t, state)
 	p = begin(t, "--state-dir", state)
 	p.do("LOCK.ACQUIRE", "a", "WAIT", "0", "FOR", "nobody")
 	p.stop()
@@ -123,6 +184,14 @@ func TestDamagedTables(t *testing.T) {
 	p = begin(t, "--state-dir", state)
 	p.refused(ipc.CodeBusy, "LOCK.ACQUIRE", "a", "WAIT", "0")
 	p.stop()
+}
+
+// reboot has a state directory be as after a reboot.
+func reboot(t *testing.T, state string) {
+	t.Helper()
+	if err := os.Remove(filepath.Join(state, journalName)); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // TestHoldsNotWritable: what is not on disk is not granted.

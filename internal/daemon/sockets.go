@@ -32,17 +32,13 @@ func (e *InUseError) Error() string {
 
 // listeners takes the sockets that systemd passed and makes those of the configuration that it did not pass. One that it
 // passed is known by its name, or by its path: FileDescriptorName= is easily left out of a unit.
-func listeners(cfg *config.Config) (all []listener, err error) {
+func listeners(cfg *config.Config, files []systemd.File) (all []listener, err error) {
 	defer func() {
 		if err != nil {
 			closeListeners(all)
 			all = nil
 		}
 	}()
-	files, err := systemd.Files()
-	if err != nil {
-		return nil, err
-	}
 	passed, passedPath := map[string]bool{}, map[string]bool{}
 	for _, f := range files {
 		// The descriptor is the server's from here on; the os.File would close it when it is collected.

@@ -17,7 +17,7 @@ func PIDFD(sockfd int, p Peer) (int, error) { return pidfdOf(sockfd, p, peerPIDF
 func pidfdOf(sockfd int, p Peer, ask func(sockfd int) (int, error)) (int, error) {
 	fd, err := ask(sockfd)
 	if err == unix.ENOPROTOOPT { // before Linux 6.5
-		fd, err = open(p)
+		fd, err = Open(p)
 	}
 	if err != nil {
 		return -1, fmt.Errorf("cannot get a pidfd of process %d: %w", p.PID, err)
@@ -35,9 +35,9 @@ func peerPIDFD(sockfd int) (int, error) {
 	return int(fd), err
 }
 
-// open opens a pidfd by number. It is p's if p's start time is still found there afterwards: then nobody else has had
-// the number in between.
-func open(p Peer) (int, error) {
+// Open opens a pidfd by number. It is p's if p's start time is still found there afterwards: then nobody else has had
+// the number in between. If the process is gone, the error is ESRCH.
+func Open(p Peer) (int, error) {
 	if p.Start == 0 {
 		return -1, unix.ESRCH
 	}

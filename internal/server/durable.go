@@ -71,5 +71,5 @@ func (s *Server) answerSaved(c *call, d *durable) {
 
 // appendNotKept answers what could not be made durable.
 func appendNotKept(b []byte, err error) []byte {
-	return ipc.AppendError(b, ipc.CodeIO, fmt.Sprintf("it is not on disk, and will not be so after a restart of the daemon: %v", err))
+	return ipc.AppendError(b, ipc.CodeIO, fmt.Sprintf("it is not on disk, and will not be so after a reboot: %v", err))
 }

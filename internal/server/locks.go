@@ -23,6 +23,7 @@ type lockState struct {
 	queued    int // claims that wait for one
 	standing  standing
 	once      once
+	unkept    bool // the last record could not be kept
 	raising   bool // RaiseMark is under way
 	stopBy    time.Duration
 	scratch   []byte
@@ -60,7 +61,7 @@ func (s *Server) startLocks() error {
 	if save := s.setup.SaveDone; save != nil {
 		s.once.write = func(done func(error)) { save(s.once.all(), done) }
 	}
-	return s.startStanding(mark)
+	return s.startHolds(mark)
 }
 
 // raiseMark asks for a higher mark when half of the batch is used up. It is done elsewhere: it waits for the disk.
@@ -133,6 +134,7 @@ func (s *Server) carryOut() {
 	effects := s.locks.Effects()
 	for i := range effects {
 		e := &effects[i]
+		s.keep(e)
 		s.tally(e)
 		if e.Bind == lockmgr.ToNobody {
 			s.keepStanding(e)

@@ -58,6 +58,11 @@ type Setup struct {
 	SaveDone  func(all []Done, done func(error))
 	BootID    string // what tells this boot of the machine from others
 
+	// Kept is what a daemon before this one kept since the machine started; see CheckKept. If it is not nil it has the holds
+	// of operators, too, and Holds is not looked at. Keep is where it is kept from now on; nil: not at all.
+	Kept []Kept
+	Keep Keeper
+
 	// Reload starts to read the configuration again and calls done, from any goroutine, when it is in force or refused.
 	Reload func(done func(error))
 	// Watchdog tells the service manager that the loop turns, at least every WatchdogEvery; 0: not at all.

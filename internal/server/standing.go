@@ -52,7 +52,7 @@ func (s *Server) keepStanding(e *lockmgr.Effect) {
 	key := standingKey{e.Name, e.UID}
 	switch e.Kind {
 	case lockmgr.Acquired, lockmgr.Downgraded, lockmgr.Renewed:
-		s.standing.holds[key] = s.asHold(e)
+		s.standing.holds[key] = s.asHold(&e.Claim, e.Limit)
 	case lockmgr.Ended, lockmgr.Left:
 		delete(s.standing.holds, key)
 	default:
@@ -61,14 +61,14 @@ func (s *Server) keepStanding(e *lockmgr.Effect) {
 	s.change(&s.standing.durable, nil)
 }
 
-func (s *Server) asHold(e *lockmgr.Effect) Hold {
+func (s *Server) asHold(c *lockmgr.Claim, limit int) Hold {
 	h := Hold{
-		Name: e.Name, Token: uint64(e.Token), Shared: e.Mode == lockmgr.Shared, Units: e.Units, Limit: e.Limit,
-		UID: e.UID, GID: e.GID, Unit: e.Unit, Why: e.Why, Since: e.Since.Real,
+		Name: c.Name, Token: uint64(c.Token), Shared: c.Mode == lockmgr.Shared, Units: c.Units, Limit: limit,
+		UID: c.UID, GID: c.GID, Unit: c.Unit, Why: c.Why, Since: c.Since.Real,
 	}
-	if e.Expires > 0 {
-		h.Lease = max(e.Lease.Microseconds(), 1)
-		h.Expires = s.realTime().UnixMicro() + (e.Expires - s.now()).Microseconds()
+	if c.Expires > 0 {
+		h.Lease = max(c.Lease.Microseconds(), 1)
+		h.Expires = s.realTime().UnixMicro() + (c.Expires - s.now()).Microseconds()
 	}
 	return h
 }
@@ -101,8 +101,8 @@ func (s *Server) answerStanding(w wait, e *lockmgr.Effect) {
 	})
 }
 
-// startStanding makes the lock engine with the holds that were kept.
-func (s *Server) startStanding(mark lockmgr.Token) error {
+// startHolds makes the lock engine with the holds that were kept.
+func (s *Server) startHolds(mark lockmgr.Token) error {
 	s.standing = standing{durable{what: "the holds of operators"}, map[standingKey]Hold{}}
 	if save := s.setup.SaveHolds; save != nil {
 		s.standing.write = func(done func(error)) {
@@ -110,20 +110,43 @@ func (s *Server) startStanding(mark lockmgr.Token) error {
 		}
 	}
 	now := s.lockTime()
-	s.boot, s.real = 0, time.Time{} // this was no turn
-	m, err := restore(s.setup.Holds, now, lockmgr.Token(s.setup.Token), mark)
-	if err != nil {
+	defer func() { s.boot, s.real = 0, time.Time{} }() // this was no turn
+	if err := s.restoreHolds(now, mark); err != nil {
 		return err
 	}
-	s.locks = m
-	for _, h := range s.setup.Holds {
-		s.standing.holds[standingKey{h.Name, h.UID}] = h
-		u := s.user(h.UID)
-		u.locks++
-		u.standing++
-		s.held++
+	for v := range s.locks.All() {
+		for i := range v.Holders {
+			c := &v.Holders[i]
+			s.admitClaim(c)
+			s.held++
+			if c.Bind == lockmgr.ToNobody {
+				s.standing.holds[standingKey{c.Name, c.UID}] = s.asHold(c, v.Limit)
+			}
+		}
+	}
+	if s.setup.Keep != nil {
+		s.keepAll()
 	}
 	return nil
+}
+
+// restoreHolds prefers what was kept since the machine started: the file of operators' holds may lag behind it.
+func (s *Server) restoreHolds(now lockmgr.Time, mark lockmgr.Token) (err error) {
+	last := lockmgr.Token(s.setup.Token)
+	if s.setup.Kept == nil {
+		s.locks, err = restore(s.setup.Holds, now, last, mark)
+		return err
+	}
+	kept, err := readKept(s.setup.Kept)
+	if err == nil {
+		err = s.takeUp(kept, now)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot take up the locks that are held: %w", err)
+	}
+	s.locks = lockmgr.Restore(kept.snapshot(), last, mark)
+	s.change(&s.standing.durable, nil)
+	return s.locks.Check()
 }
 
 // CheckHolds tells whether holds can be what a daemon wrote: whether they can all be at once.

@@ -1,7 +1,10 @@
 package server
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/ipcd/ipcd/lockmgr"
 )
@@ -39,6 +42,30 @@ func (s *Server) verify() {
 		}
 	}
 	s.verifyClaims()
+	if s.setup.Keep != nil && !s.unkept && s.held < 100 { // it costs much
+		s.verifyKept()
+	}
+}
+
+// verifyKept compares what is kept with what is.
+func (s *Server) verifyKept() {
+	records, err := s.setup.Keep.Read()
+	if err != nil {
+		panic(fmt.Sprintf("what is kept cannot be read: %v", err))
+	}
+	kept, err := readKept(records)
+	if err != nil {
+		panic(fmt.Sprintf("what is kept: %v", err))
+	}
+	m := lockmgr.Restore(kept.snapshot(), 0, 0)
+	if err := m.Check(); err != nil {
+		panic(fmt.Sprintf("what is kept: %v", err))
+	}
+	got, _ := json.Marshal(slices.Collect(allKept(m)))
+	want, _ := json.Marshal(slices.Collect(allKept(s.locks)))
+	if !bytes.Equal(got, want) {
+		panic(fmt.Sprintf("kept is\n%s\nand not\n%s", got, want))
+	}
 }
 
 // verifyClaims compares the accounts of claims with the engine's.

@@ -24,6 +24,7 @@ type Journal[T any] struct {
 	rows    []T
 	corrupt error
 
+	room  int    // of a half
 	half  uint32 // which one is in use
 	end   int    // where the next record goes in it
 	base  int    // where that was after Replace
@@ -40,7 +41,7 @@ const (
 	journalHead    = "ipcd journal %d %s\n" // version, epoch; without its first byte, the journal is void
 	journalVersion = 1
 	journalPage    = 4096
-	journalHalf    = 16 << 20
+	journalHalf    = 256 << 20
 	journalStep    = 64 << 10 // in which a half grows
 	journalSpare   = 1 << 20  // how much the half that is not in use may keep
 	halfAt         = journalPage - 8
@@ -53,8 +54,13 @@ var ErrFull = errors.New("the journal is full")
 // OpenJournal maps a file and reads what is in it, or begins anew if it is empty, or of another epoch. check tells whether
 // records make sense; a file with such that do not is taken for a damaged one, and begun anew, too. The Journal owns file.
 func OpenJournal[T any](file *os.File, epoch string, check func([]T) error) (*Journal[T], error) {
-	j := &Journal[T]{file: file}
+	return openJournal(file, epoch, check, journalHalf)
+}
+
+func openJournal[T any](file *os.File, epoch string, check func([]T) error, room int) (*Journal[T], error) {
+	j := &Journal[T]{file: file, room: room}
 	j.out = json.NewEncoder(&j.text)
+	j.out.SetEscapeHTML(false)
 	if err := j.open(fmt.Sprintf(journalHead, journalVersion, epoch), check); err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot use the journal: %w", err), j.Close())
 	}
@@ -62,7 +68,7 @@ func OpenJournal[T any](file *os.File, epoch string, check func([]T) error) (*Jo
 }
 
 func (j *Journal[T]) open(head string, check func([]T) error) error {
-	const size = journalPage + 2*journalHalf
+	size := journalPage + 2*j.room
 	fd := int(j.file.Fd())
 	var info unix.Stat_t
 	if err := unix.Fstat(fd, &info); err != nil {
@@ -71,8 +77,8 @@ func (j *Journal[T]) open(head string, check func([]T) error) error {
 	if info.Mode&unix.S_IFMT != unix.S_IFREG {
 		return errors.New("not a regular file")
 	}
-	if info.Size != size {
-		if err := unix.Ftruncate(fd, size); err != nil {
+	if info.Size != int64(size) {
+		if err := unix.Ftruncate(fd, int64(size)); err != nil {
 			return err
 		}
 	}
@@ -155,7 +161,7 @@ func (j *Journal[T]) Replace(rows iter.Seq[T]) error {
 	if other := 1 - j.half; j.there[other] > journalSpare {
 		const giveBack = unix.FALLOC_FL_PUNCH_HOLE | unix.FALLOC_FL_KEEP_SIZE
 		j.there[other] = 0
-		_ = unix.Fallocate(int(j.file.Fd()), giveBack, j.at(other), journalHalf) // or it is used again
+		_ = unix.Fallocate(int(j.file.Fd()), giveBack, j.at(other), int64(j.room)) // or it is used again
 	}
 	return nil
 }
@@ -171,7 +177,7 @@ func (j *Journal[T]) Close() error {
 }
 
 // at is where a half is in the file.
-func (j *Journal[T]) at(half uint32) int64 { return journalPage + int64(half)*journalHalf }
+func (j *Journal[T]) at(half uint32) int64 { return journalPage + int64(half)*int64(j.room) }
 
 // word is a number of the file that is written in one step. Its place is a multiple of 4.
 func (j *Journal[T]) word(at int) *uint32 { return (*uint32)(unsafe.Pointer(&j.mem[at])) }
@@ -189,7 +195,7 @@ func (j *Journal[T]) begin(half uint32) error {
 // reserve makes sure that a record of that size can be added, and the end behind it.
 func (j *Journal[T]) reserve(size int) error {
 	need := j.end + recordHead + size + 4 + recordHead
-	if need > journalHalf {
+	if need > j.room {
 		return ErrFull
 	}
 	if need > j.there[j.half] {
@@ -230,7 +236,7 @@ func (j *Journal[T]) read() (rows []T, end int, err error) {
 		return nil, 0, fmt.Errorf("half %d is in use", j.half)
 	}
 	rows = []T{}
-	for half := j.mem[j.at(j.half):][:journalHalf]; ; {
+	for half := j.mem[j.at(j.half):][:j.room]; ; {
 		rest := half[end:]
 		if len(rest) < recordHead {
 			return nil, 0, errors.New("it has no end")
@@ -251,6 +257,6 @@ func (j *Journal[T]) read() (rows []T, end int, err error) {
 			return nil, 0, fmt.Errorf("record %d: %w", len(rows)+1, err)
 		}
 		rows = append(rows, row)
-		end = min(end+recordSize(n), journalHalf)
+		end = min(end+recordSize(n), j.room)
 	}
 }

@@ -15,19 +15,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// openJournal opens a journal of strings in a file.
-func openJournal(t testing.TB, path, epoch string) *Journal[string] {
+// room of a half, in these tests.
+const room = 16 << 20
+
+// openStrings opens a journal of strings in a file.
+func openStrings(t testing.TB, path, epoch string) *Journal[string] {
 	t.Helper()
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}
-	j, err := OpenJournal(f, epoch, func(rows []string) error {
+	j, err := openJournal(f, epoch, func(rows []string) error {
 		if slices.Contains(rows, "nonsense") {
 			return errors.New("nonsense")
 		}
 		return nil
-	})
+	}, room)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +47,7 @@ func (j *Journal[T]) mustClose(t testing.TB) {
 // TestJournal: what was added is there, in order, at any moment, whoever opens the file.
 func TestJournal(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "j")
-	j := openJournal(t, path, "one")
+	j := openStrings(t, path, "one")
 	if j.Rows() != nil || j.Corrupt() != nil {
 		t.Fatalf("a new one has %q, %v", j.Rows(), j.Corrupt())
 	}
@@ -63,7 +66,7 @@ func TestJournal(t *testing.T) {
 		}
 		want = append(want, text)
 		if random.IntN(100) == 0 {
-			other := openJournal(t, path, "one") // the one before was not closed: it was killed
+			other := openStrings(t, path, "one") // the one before was not closed: it was killed
 			if !slices.Equal(other.Rows(), want) || other.Corrupt() != nil {
 				t.Fatalf("after %d: %d rows, want %d; %v", i, len(other.Rows()), len(want), other.Corrupt())
 			}
@@ -76,12 +79,12 @@ func TestJournal(t *testing.T) {
 	}
 	j.mustClose(t)
 
-	j = openJournal(t, path, "two")
+	j = openStrings(t, path, "two")
 	if j.Rows() != nil || j.Corrupt() != nil {
 		t.Errorf("another boot has %q, %v", j.Rows(), j.Corrupt())
 	}
 	j.mustClose(t)
-	j = openJournal(t, path, "two")
+	j = openStrings(t, path, "two")
 	if j.Rows() == nil || len(j.Rows()) > 0 {
 		t.Errorf("an empty one has %v", j.Rows())
 	}
@@ -91,7 +94,7 @@ func TestJournal(t *testing.T) {
 // TestJournalLong: it says when it is time to replace what is there, and gives back what that took.
 func TestJournalLong(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "j")
-	j := openJournal(t, path, "one")
+	j := openStrings(t, path, "one")
 	defer j.mustClose(t)
 	text, n := strings.Repeat("x", 1000), 0
 	for long := false; !long; n++ {
@@ -120,7 +123,7 @@ func TestJournalLong(t *testing.T) {
 
 // BenchmarkJournal: a record, and its share of replacing a few.
 func BenchmarkJournal(b *testing.B) {
-	j := openJournal(b, filepath.Join(b.TempDir(), "j"), "one")
+	j := openStrings(b, filepath.Join(b.TempDir(), "j"), "one")
 	defer j.mustClose(b)
 	text := strings.Repeat("x", 400)
 	few := slices.Repeat([]string{text}, 10)
@@ -139,11 +142,11 @@ func BenchmarkJournal(b *testing.B) {
 // TestJournalFull: without room the journal is void, until there is.
 func TestJournalFull(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "j")
-	j := openJournal(t, path, "one")
+	j := openStrings(t, path, "one")
 	defer j.mustClose(t)
 	text := strings.Repeat("x", 1<<20)
 	rows := func() []string {
-		other := openJournal(t, path, "one")
+		other := openStrings(t, path, "one")
 		defer other.mustClose(t)
 		return other.Rows()
 	}
@@ -179,7 +182,7 @@ func TestJournalFull(t *testing.T) {
 // TestJournalKilled: one that is killed while it adds a record leaves what was there before.
 func TestJournalKilled(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "j")
-	j := openJournal(t, path, "one")
+	j := openStrings(t, path, "one")
 	for _, text := range []string{"first", "second"} {
 		if _, err := j.Add(text); err != nil {
 			t.Fatal(err)
@@ -206,7 +209,7 @@ func TestJournalKilled(t *testing.T) {
 func TestJournalDamaged(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "j")
-	j := openJournal(t, path, "one")
+	j := openStrings(t, path, "one")
 	for _, text := range []string{"first", "second"} {
 		if _, err := j.Add(text); err != nil {
 			t.Fatal(err)
@@ -231,7 +234,7 @@ func TestJournalDamaged(t *testing.T) {
 		if _, err := f.WriteAt([]byte{good[i] ^ 4}, int64(i)); err != nil {
 			t.Fatal(err)
 		}
-		j := openJournal(t, path, "one")
+		j := openStrings(t, path, "one")
 		if j.Rows() != nil && !slices.Equal(j.Rows(), []string{"first", "second"}) {
 			t.Errorf("with byte %d changed: %q", i, j.Rows())
 		}
@@ -241,12 +244,12 @@ func TestJournalDamaged(t *testing.T) {
 		}
 	}
 
-	j = openJournal(t, path, "one")
+	j = openStrings(t, path, "one")
 	if _, err := j.Add("nonsense"); err != nil {
 		t.Fatal(err)
 	}
 	j.mustClose(t)
-	j = openJournal(t, path, "one")
+	j = openStrings(t, path, "one")
 	if j.Rows() != nil || j.Corrupt() == nil {
 		t.Errorf("got %q, %v", j.Rows(), j.Corrupt())
 	}
@@ -256,7 +259,7 @@ func TestJournalDamaged(t *testing.T) {
 		if _, err := f.WriteAt([]byte(text), 0); err != nil {
 			t.Fatal(err)
 		}
-		j = openJournal(t, path, "one")
+		j = openStrings(t, path, "one")
 		if j.Rows() != nil || (j.Corrupt() != nil) != damaged {
 			t.Errorf("%q: got %q, %v", text, j.Rows(), j.Corrupt())
 		}
@@ -292,7 +295,7 @@ func FuzzJournal(f *testing.F) {
 		file := os.NewFile(uintptr(fd), "journal")
 		at := int64(journalPage)
 		if half == 1 {
-			at += journalHalf
+			at += room
 		}
 		head := fmt.Appendf(nil, journalHead, journalVersion, "one")
 		for at, b := range map[int64][]byte{0: head, halfAt: binary.NativeEndian.AppendUint32(nil, half), at: content} {
@@ -300,7 +303,7 @@ func FuzzJournal(f *testing.F) {
 				t.Fatal(err)
 			}
 		}
-		j, err := OpenJournal(file, "one", func([]string) error { return nil })
+		j, err := openJournal(file, "one", func([]string) error { return nil }, room)
 		if err != nil {
 			t.Fatal(err)
 		}

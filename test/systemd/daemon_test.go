@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -352,6 +353,46 @@ func testKilled(t *testing.T) {
 	now.started(t)
 	if again := mainPID(t); again == pid {
 		t.Errorf("the main process is still %d", pid)
+	}
+}
+
+// testRestart shows that what a process holds outlives the daemon, however that is restarted, but not the unit.
+func testRestart(t *testing.T) {
+	running(t)
+	self := strconv.Itoa(os.Getpid())
+	held := func() (holders []string) {
+		c := dial(t)
+		defer func() { _ = c.Close() }()
+		for _, h := range do(t, c, "LOCK.INFO", "backup").Get("holders").Elems {
+			holders = append(holders, h.Get("pid").Text()+" "+h.Get("token").Text()+" "+h.Get("why").Str)
+		}
+		return holders
+	}
+	run(t, "ipcctl", "acquire", "--pid", self, "-m", "nightly", "backup")
+	before := held()
+	if len(before) != 1 || !strings.HasPrefix(before[0], self+" ") || !strings.HasSuffix(before[0], " nightly") {
+		t.Fatalf("held by %q", before)
+	}
+	for name, restart := range map[string]func(){
+		"restart": func() { run(t, "systemctl", "restart", "ipcd.service") },
+		"killed": func() {
+			now := mark(t)
+			if err := syscall.Kill(mainPID(t), syscall.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+			now.started(t)
+		},
+	} {
+		pid := mainPID(t)
+		restart()
+		if after := held(); !slices.Equal(after, before) || mainPID(t) == pid {
+			t.Errorf("%s: held by %q, and by %q before", name, after, before)
+		}
+	}
+	run(t, "systemctl", "stop", "ipcd.service")
+	run(t, "systemctl", "start", "ipcd.service")
+	if after := held(); len(after) > 0 {
+		t.Errorf("after it was stopped: held by %q", after)
 	}
 }
 

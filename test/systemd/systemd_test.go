@@ -56,6 +56,7 @@ func TestSystemd(t *testing.T) {
 		{"unusable", testUnusable},
 		{"watchdog", testWatchdog},
 		{"killed", testKilled},
+		{"restart", testRestart},
 		{"stop", testStop},
 		{"user", testUserInstance},
 	} {

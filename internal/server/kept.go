@@ -1,0 +1,264 @@
+package server
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ipcd/ipcd/bus"
+	"github.com/ipcd/ipcd/internal/peer"
+	"github.com/ipcd/ipcd/lockmgr"
+)
+
+// A Kept is one record of what outlives the daemon but not the machine: the holds that need no connection, and which locks were
+// abandoned. It is plain data, for a journal: a later record about the same goes before an earlier one.
+type Kept struct {
+	Lock string
+	// One of these: a hold as it is from now on, with the limit of the lock; the owner whose hold of the lock is over; the end
+	// that the next holder is to be told of. With none there is nothing to tell.
+	Hold      *lockmgr.Claim `json:",omitempty"`
+	Limit     int            `json:",omitempty"`
+	Left      *lockmgr.Owner `json:",omitempty"`
+	Abandoned *lockmgr.End   `json:",omitempty"`
+}
+
+// A Keeper is where they are kept: see state.Journal. It does not block.
+type Keeper interface {
+	Add(Kept) (long bool, err error)
+	Replace(iter.Seq[Kept]) error
+	Read() ([]Kept, error) // all that is kept, for Setup.Verify
+}
+
+// keeps reports whether a hold outlives the daemon.
+func keeps(c *lockmgr.Claim) bool { return c.Bind != lockmgr.ToConnection }
+
+// keep writes down what an effect changes, before anybody is told of it.
+func (s *Server) keep(e *lockmgr.Effect) {
+	if s.setup.Keep == nil {
+		return
+	}
+	switch e.Kind {
+	case lockmgr.Acquired, lockmgr.Joined, lockmgr.Reentered, lockmgr.Renewed:
+		s.keepHold(&e.Claim, e.Limit)
+		if e.Abandoned != nil && keeps(&e.Claim) {
+			s.keepRecord(Kept{Lock: e.Name}) // now the hold says so
+		}
+	case lockmgr.Downgraded: // which is told of one owner, and true of all who share the hold
+		for c := range s.locks.Holders(e.Name) {
+			if c.Token == e.Token {
+				s.keepHold(&c, e.Limit)
+			}
+		}
+	case lockmgr.Left, lockmgr.Ended:
+		if e.End == nil {
+			s.keepHold(&e.Claim, e.Limit)
+			return
+		}
+		switch {
+		case e.End.Abandoned():
+			s.keepRecord(Kept{Lock: e.Name, Abandoned: e.End})
+		case e.Abandoned != nil:
+			s.keepRecord(Kept{Lock: e.Name, Abandoned: e.Abandoned})
+		case e.Told != nil && e.Kind == lockmgr.Ended && !keeps(&e.Claim):
+			s.keepRecord(Kept{Lock: e.Name}) // a connection's hold would have ended with the daemon, and nobody had been told
+		}
+		if keeps(&e.Claim) {
+			s.keepRecord(Kept{Lock: e.Name, Left: &e.Owner})
+		}
+	}
+}
+
+func (s *Server) keepHold(c *lockmgr.Claim, limit int) {
+	if keeps(c) {
+		s.keepRecord(Kept{Lock: c.Name, Hold: withoutConn(*c), Limit: limit})
+	}
+}
+
+// withoutConn is a hold without what means nothing after a restart.
+func withoutConn(c lockmgr.Claim) *lockmgr.Claim {
+	c.Conn, c.ID, c.Set = 0, 0, nil
+	return &c
+}
+
+func (s *Server) keepRecord(k Kept) {
+	if long, err := s.setup.Keep.Add(k); long || err != nil {
+		s.keepAll()
+	}
+}
+
+// keepAll writes down all that there is, which takes the place of all records.
+func (s *Server) keepAll() {
+	err := s.setup.Keep.Replace(allKept(s.locks))
+	if err != nil && !s.unkept {
+		s.log.Error("cannot keep the locks that are held: a restart of the daemon will end them", "event", "state-failed", "error", err)
+	}
+	s.unkept = err != nil
+}
+
+// allKept are the records that say all that is true now.
+func allKept(m *lockmgr.Manager) iter.Seq[Kept] {
+	return func(yield func(Kept) bool) {
+		for v := range m.All() {
+			for i := range v.Holders {
+				c := &v.Holders[i]
+				if !keeps(c) {
+					v.Abandoned = cmp.Or(v.Abandoned, c.Told)
+				} else if !yield(Kept{Lock: v.Name, Hold: withoutConn(*c), Limit: v.Limit}) {
+					return
+				}
+			}
+			if v.Abandoned != nil && !yield(Kept{Lock: v.Name, Abandoned: v.Abandoned}) {
+				return
+			}
+		}
+	}
+}
+
+// CheckKept tells whether records can be what a daemon wrote.
+func CheckKept(records []Kept) error {
+	kept, err := readKept(records)
+	if err != nil {
+		return err
+	}
+	return lockmgr.Restore(kept.snapshot(), 0, 0).Check()
+}
+
+// keptState is what records say in the end.
+type keptState struct {
+	holds map[keptKey]*keptHold
+	ends  map[string]keptEnds // of locks that were held
+}
+
+type keptKey struct {
+	lock  string
+	owner lockmgr.Owner
+}
+
+type keptHold struct {
+	*lockmgr.Claim
+	limit int // of the lock
+	order int // of those who share a token
+}
+
+type keptEnds struct{ previous, abandoned *lockmgr.End }
+
+func readKept(records []Kept) (keptState, error) {
+	all := keptState{map[keptKey]*keptHold{}, map[string]keptEnds{}}
+	for i := range records {
+		k := &records[i]
+		if err := k.check(); err != nil {
+			return all, fmt.Errorf("record %d, of %q: %w", i+1, k.Lock, err)
+		}
+		switch {
+		case k.Hold != nil:
+			key := keptKey{k.Lock, k.Hold.Owner}
+			if h := all.holds[key]; h != nil && h.Token == k.Hold.Token {
+				h.Claim = k.Hold
+			} else {
+				all.holds[key] = &keptHold{k.Hold, k.Limit, i}
+			}
+		case k.Left != nil:
+			delete(all.holds, keptKey{k.Lock, *k.Left})
+		default:
+			all.ends[k.Lock] = keptEnds{k.Abandoned, k.Abandoned}
+		}
+	}
+	return all, nil
+}
+
+// snapshot is the state as the engine takes it.
+func (all keptState) snapshot() lockmgr.Snapshot {
+	locks := map[string]*lockmgr.View{}
+	view := func(name string) *lockmgr.View {
+		if locks[name] == nil {
+			ends := all.ends[name]
+			locks[name] = &lockmgr.View{Name: name, Previous: ends.previous, Abandoned: ends.abandoned}
+		}
+		return locks[name]
+	}
+	var s lockmgr.Snapshot
+	for _, h := range slices.SortedFunc(maps.Values(all.holds), func(a, b *keptHold) int {
+		return cmp.Or(cmp.Compare(a.Token, b.Token), a.order-b.order)
+	}) {
+		s.LastID++
+		h.ID = s.LastID
+		s.Last = max(s.Last, h.Token)
+		v := view(h.Name)
+		v.Limit = h.limit
+		v.Holders = append(v.Holders, *h.Claim)
+	}
+	for name, ends := range all.ends {
+		if ends.previous != nil {
+			view(name)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(locks)) {
+		s.Locks = append(s.Locks, *locks[name])
+	}
+	return s
+}
+
+// takeUp watches the processes whose holds were kept. Holds of those that have ended meanwhile are left out: how they ended
+// nobody can say, and that is what the next holder is told.
+func (s *Server) takeUp(all keptState, now lockmgr.Time) error {
+	for key, h := range all.holds {
+		if h.Bind != lockmgr.ToProcess {
+			continue
+		}
+		who := peer.Peer{PID: key.owner.Process.PID, Start: key.owner.Process.Start}
+		fd, err := peer.Open(who)
+		if err == nil {
+			_, err = s.watchProcess(&who, fd)
+		}
+		switch {
+		case errors.Is(err, unix.ESRCH):
+			end := &lockmgr.End{Token: h.Token, Owner: h.Owner, Info: h.Info, How: lockmgr.Unknown, At: now}
+			if ends := all.ends[key.lock]; ends.previous == nil || ends.previous.Token < end.Token {
+				all.ends[key.lock] = keptEnds{end, ends.abandoned}
+			}
+			delete(all.holds, key)
+		case err != nil:
+			return fmt.Errorf("%v holds %q: %w", h.Owner, key.lock, err)
+		}
+	}
+	return nil
+}
+
+// check looks at what does not depend on other records.
+func (k *Kept) check() error {
+	if err := bus.CheckName("lock name", k.Lock, maxLockName); err != nil {
+		return err
+	}
+	if k.Abandoned != nil && !k.Abandoned.Abandoned() {
+		return fmt.Errorf("%v is not abandoned", k.Abandoned)
+	}
+	c := k.Hold
+	if c == nil {
+		return nil
+	}
+	least, most := 1, k.Limit // units
+	if c.Mode == lockmgr.Shared {
+		least, most = 0, 0
+	}
+	switch {
+	case c.Token == 0 || c.Token > lockmgr.MaxToken:
+		return fmt.Errorf("no token: %d", c.Token)
+	case c.Name != k.Lock:
+		return fmt.Errorf("the hold is of %q", c.Name)
+	case !keeps(c) || c.Bind > lockmgr.ToNobody || c.Bind == lockmgr.ToProcess && c.Owner.Process.PID <= 0 ||
+		c.Bind == lockmgr.ToNobody && c.Owner != operator(c.UID):
+		return fmt.Errorf("it ends with its %v, which is %v", c.Bind, c.Owner)
+	case k.Limit < 1 || k.Limit > maxUnits || c.Units < least || c.Units > most || c.Mode > lockmgr.Shared:
+		return fmt.Errorf("%d of %d units, %v", c.Units, k.Limit, c.Mode)
+	case c.Entries < 1 || c.Lease < 0 || c.Expires < 0 || (c.Expires == 0) != (c.Lease == 0):
+		return fmt.Errorf("%d entries, a lease of %v, until %v", c.Entries, c.Lease, c.Expires)
+	case c.Conn != 0 || c.Set != nil || c.Shown != nil || c.Ancestors != nil || c.Join != 0:
+		return errors.New("it is a request")
+	}
+	return nil
+}
