@@ -109,8 +109,28 @@ func (q *request) take(c *call, names []string, who holder) ([]ipc.Value, error)
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Close()
-	grant, err := q.wait(c, conn, names, who)
+	defer func() { conn.Close() }()
+	rest, begun := *q, time.Now()
+	grant, err := rest.wait(c, conn, names, who)
+	for brief := 0; !q.tries() && stopped(err); {
+		if brief++; time.Since(begun) > time.Second {
+			brief = 0
+		}
+		next, gone := c.dial()
+		if gone != nil || brief == mostBrief { // for good, or it is the request that it cannot stand
+			break
+		}
+		conn.Close()
+		conn = next
+		if !c.quiet {
+			c.say("ipcd was restarted: waiting for " + listed(names) + " anew")
+		}
+		if q.timeout.set {
+			rest.timeout.d = max(rest.timeout.d-time.Since(begun), time.Millisecond)
+		}
+		begun = time.Now()
+		grant, err = rest.wait(c, conn, names, who)
+	}
 	if err == nil {
 		return grantsOf(grant), nil
 	}
@@ -130,6 +150,14 @@ func (q *request) take(c *call, names []string, who holder) ([]ipc.Value, error)
 		f.exit = q.conflict
 	}
 	return nil, f
+}
+
+// mostBrief is how often in succession a daemon may end within a second of being asked.
+const mostBrief = 3
+
+// stopped reports whether a request has failed because the daemon has ended. With systemd, the next one is on its way.
+func stopped(err error) bool {
+	return errors.Is(err, &ipc.Error{Code: ipc.CodeShutdown}) || errors.Is(err, ipc.ErrClosed)
 }
 
 // inTheWay says which of several locks could not be had, and why: "held 4m12s by restic (…): weekly prune; 1 waits for it". The

@@ -1,6 +1,7 @@
 package systemd
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"os"
@@ -393,6 +394,35 @@ func testRestart(t *testing.T) {
 	run(t, "systemctl", "start", "ipcd.service")
 	if after := held(); len(after) > 0 {
 		t.Errorf("after it was stopped: held by %q", after)
+	}
+}
+
+// testRestartWaiting shows that who waits for a lock waits on.
+func testRestartWaiting(t *testing.T) {
+	running(t)
+	events, err := dial(t).Subscribe(t.Context(), "ipcd/lock/waiting/backup")
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, "ipcctl", "hold", "-m", "new disk", "backup")
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	waiter := exec.CommandContext(ctx, "ipcctl", "lock", "backup", "--", "echo", "done")
+	var out, messages strings.Builder
+	waiter.Stdout, waiter.Stderr = &out, &messages
+	if err := waiter.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := events.Next(ctx); err != nil {
+		t.Fatal(err)
+	}
+	run(t, "systemctl", "restart", "ipcd.service")
+	run(t, "ipcctl", "release", "backup")
+	if err := waiter.Wait(); err != nil || out.String() != "done\n" {
+		t.Errorf("%v: %s", err, out.String())
+	}
+	if !strings.HasSuffix(messages.String(), "ipcctl: ipcd was restarted: waiting for backup anew\n") {
+		t.Errorf("it says %q", messages.String())
 	}
 }
 

@@ -57,6 +57,7 @@ func TestSystemd(t *testing.T) {
 		{"watchdog", testWatchdog},
 		{"killed", testKilled},
 		{"restart", testRestart},
+		{"restart-waiting", testRestartWaiting},
 		{"stop", testStop},
 		{"user", testUserInstance},
 	} {
