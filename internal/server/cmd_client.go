@@ -206,8 +206,10 @@ func (s *Server) clientKill(c *call) {
 			denied++
 		default:
 			killed++
-			s.log.Info("a connection was ended by CLIENT KILL", "event", "client-kill", "client", sess.id, "pid", sess.peer.PID,
-				"uid", sess.peer.UID, "by_pid", c.sess.peer.PID, "by_uid", c.sess.peer.UID)
+			if sess.peer.PID != c.sess.peer.PID { // what a process does to itself, as an ipcctl that stops waiting, is no news
+				s.log.Info("a connection was ended by CLIENT KILL", "event", "client-kill", "client", sess.id, "pid", sess.peer.PID,
+					"uid", sess.peer.UID, "by_pid", c.sess.peer.PID, "by_uid", c.sess.peer.UID)
+			}
 			if sess == c.sess {
 				s.finish(sess) // after its reply
 			} else {

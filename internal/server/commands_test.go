@@ -2,6 +2,7 @@ package server
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -287,6 +288,17 @@ func TestClientKill(t *testing.T) {
 	c.send("CLIENT KILL SKIPME no ID " + me + "\r\nPING\r\n")
 	c.want(":1\r\n")
 	c.eof()
+
+	// The log has who ended connections of others, not what a process does to itself.
+	if strings.Contains(h.log.String(), "client-kill") {
+		t.Errorf("logged:\n%s", h.log)
+	}
+	other := h.client(0)
+	other.send(fmt.Sprintf("CLIENT KILL ID %d\r\n", h.dial().id()))
+	other.want(":1\r\n")
+	if want := fmt.Sprintf("pid=%d uid=%d by_pid=%d", os.Getpid(), os.Getuid(), other.pid); !strings.Contains(h.log.String(), want) {
+		t.Errorf("it is not logged: %s\n%s", want, h.log)
+	}
 }
 
 // TestKillWithinTurn publishes to a session that was killed in the same turn: nobody got that message.
