@@ -149,8 +149,12 @@ the drop\-ins are those in
 Changes to the files are noticed and take effect at once, except where this page says that they wait for the next start.
 The files are accepted or rejected as a whole: unknown keys and impossible values are errors, and while there is one, the
 settings before the change are kept.
-.B ipcctl reload
-waits for the outcome and shows the errors.
+.B systemctl reload ipcd
+waits for the outcome, and
+.B ipcctl raw IPCD.RELOAD
+shows the errors, too;
+.B ipcd \-\-check\-config
+shows them without a daemon.
 `)
 	for _, t := range Default().tables() {
 		fmt.Fprintf(&b, ".SH [%s]\n%s\n", roff(t.name), roff(t.doc))
