@@ -223,7 +223,20 @@ func (f *file) syntaxError(err error) *Error {
 	if !ok {
 		return &Error{File: f.name, Text: err.Error()}
 	}
-	return f.errorAt(pe.Position.Start, strings.TrimSuffix(pe.Message, "."))
+	text := strings.TrimSuffix(pe.Message, ".")
+	if f.unquoted(pe.Position.Start) {
+		text += ": texts, sizes and times stand in quotes"
+	}
+	return f.errorAt(pe.Position.Start, text)
+}
+
+// unquoted reports whether the line of a mistake has a value such as 24h, 1MiB or off, without quotes.
+func (f *file) unquoted(offset int) bool {
+	offset = min(offset, len(f.text))
+	line, _, _ := strings.Cut(f.text[strings.LastIndexByte(f.text[:offset], '\n')+1:], "\n")
+	_, value, _ := strings.Cut(line, "=")
+	value = strings.TrimLeft(value, " \t0123456789")
+	return value != "" && unicode.IsLetter(rune(value[0]))
 }
 
 func (f *file) errorAt(offset int, text string) *Error {

@@ -124,7 +124,7 @@ func (d duration) String() string {
 var longUnits = strings.NewReplacer("usec", "us", "msec", "ms", "sec", "s", "min", "m")
 
 func (d duration) set(v any) error {
-	want := `a time with its unit such as "50us" or "2ms"`
+	want := `a time with its unit such as "50us", "2s" or "24h"`
 	if d.min == 0 {
 		want += `, or "off"`
 	}

@@ -206,9 +206,10 @@ func (d *daemon) tell(states ...string) {
 func (d *daemon) warnOfDescriptors(cfg *config.Config) {
 	const others = 64 // sockets, epoll, files; and a pidfd for each process that has a lock
 	var limit unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err == nil && limit.Cur < uint64(cfg.Limits.Connections)+others {
-		d.log.Warn("fewer descriptors than limits.connections asks for: set LimitNOFILE= of the unit", "event", "limits",
-			"descriptors", limit.Cur, "connections", cfg.Limits.Connections)
+	needed := uint64(cfg.Limits.Connections) + others
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err == nil && limit.Cur < needed {
+		d.log.Warn("fewer descriptors than limits.connections needs: set LimitNOFILE= of the unit, or ulimit -n", "event", "limits",
+			"descriptors", limit.Cur, "needed", needed, "connections", cfg.Limits.Connections)
 	}
 }
 

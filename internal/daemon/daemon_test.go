@@ -468,8 +468,8 @@ func TestReload(t *testing.T) {
 	// A changed file, by its watch.
 	write(t, p.dir, "conf/ipcd.toml", "[limits]\nconnections = 200\n")
 	check("200", "")
-	write(t, p.dir, "conf/ipcd.toml", "[limits]\nconnections = 0\n")
-	check("200", "ipcd.toml:2:")
+	write(t, p.dir, "conf/ipcd.toml", "[limits]\nconnections = 0\ninputs = 1\n")
+	check("200", `ipcd.toml:2: limits.connections must be from 1 to 1000000, not 0; `)
 
 	// By command.
 	if _, err := c.Do("IPCD.RELOAD"); !errors.Is(err, &ipc.Error{Code: ipc.CodeConfig}) || !strings.Contains(err.Error(), "ipcd.toml:2:") {

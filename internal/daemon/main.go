@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -85,6 +86,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 		var inUse *InUseError
 		if errors.As(err, &inUse) {
 			return exitInUse
+		}
+		if f.socket == "" && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission)) {
+			_, _ = fmt.Fprintln(stderr, "hint: systemctl start ipcd.socket; to run one of your own: ipcd --socket PATH")
 		}
 		return exitOSErr
 	}

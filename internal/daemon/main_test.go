@@ -45,6 +45,7 @@ func noEnvironment(t *testing.T) {
 func TestCommandLine(t *testing.T) {
 	noEnvironment(t)
 	long := "/" + strings.Repeat("x", 119)
+	nowhere := write(t, t.TempDir(), "ipcd.toml", "[socket.main]\npath = \"/nonexistent/s\"\n")
 	for _, c := range []struct {
 		args           []string
 		status         int
@@ -62,6 +63,8 @@ func TestCommandLine(t *testing.T) {
 		{[]string{"start"}, 64, "", "ipcd: cannot parse the command line: unexpected argument \"start\"\nhint: ipcd --help\n"},
 		{[]string{"--check-config", "--config", "/nonexistent.toml"}, 78, "", "ipcd: /nonexistent.toml: cannot read: no such file or directory\n"},
 		{[]string{"--config", "/nonexistent.toml"}, 78, "", "ipcd: /nonexistent.toml: cannot read: no such file or directory\n"},
+		{[]string{"--config", nowhere}, 71, "", "ipcd: cannot listen on /nonexistent/s: open /nonexistent: no such file or directory\n" +
+			"hint: systemctl start ipcd.socket; to run one of your own: ipcd --socket PATH\n"},
 		{[]string{"--socket", "/nonexistent/s"}, 71, "", "ipcd: cannot listen on /nonexistent/s: open /nonexistent: no such file or directory\n"},
 	} {
 		var stdout, stderr bytes.Buffer

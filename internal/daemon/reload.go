@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -53,7 +54,7 @@ func (d *daemon) fileChanged(path string) {
 	next, err := d.flags.load()
 	d.mu.Lock()
 	same := err == nil && d.rejected == "" && len(config.Changes(d.cfg, next)) == 0 ||
-		err != nil && d.rejected == err.Error()
+		err != nil && d.rejected == inOneLine(err)
 	d.mu.Unlock()
 	if !same {
 		_ = d.reload(path + " changed") // logged
@@ -74,10 +75,11 @@ func (d *daemon) reload(why string) error {
 	next, err := d.flags.load()
 	if err != nil {
 		d.logRejection(why, err)
+		text := inOneLine(err)
 		d.mu.Lock()
-		d.rejected = err.Error()
+		d.rejected = text
 		d.mu.Unlock()
-		return err
+		return errors.New(text)
 	}
 	if err := d.server.SetOptions(options(next)); err != nil {
 		return err
@@ -94,6 +96,9 @@ func (d *daemon) reload(why string) error {
 	d.log.Info("configuration reloaded", "event", "reload", "reason", why, "config", describeFiles(next), "changes", len(changes))
 	return nil
 }
+
+// inOneLine is what is wrong with the configuration as a reply and the status have it.
+func inOneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
 // logRejection logs every error of the configuration on its own, with its place.
 func (d *daemon) logRejection(why string, err error) {
