@@ -109,7 +109,9 @@ func (p *parser) pending(word string) *Option {
 	return nil
 }
 
-func (k completer) offer(word, help string) { k.call.out.text(word + "\t" + help + "\n") }
+func (k completer) offer(word, help string) {
+	k.call.out.text(word + "\t" + strings.ReplaceAll(help, "`", "") + "\n") // the marks of what is literal are for manual pages
+}
 
 // values offers what a value or a word of this name can be.
 func (k completer) values(name, before, begun string) {

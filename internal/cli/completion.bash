@@ -24,7 +24,9 @@ _ipcctl() {
 			;;
 		*)
 			candidate=${candidate%%$'\t'*}
-			COMPREPLY+=("${candidate#"$strip"}")
+			[[ $candidate == *= ]] && compopt -o nospace 2>/dev/null # its value comes next
+			printf -v candidate %q "${candidate#"$strip"}"
+			COMPREPLY+=("$candidate")
 			;;
 		esac
 	done < <("${words[0]}" __complete -- "${words[@]:1}" 2>/dev/null)

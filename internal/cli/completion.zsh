@@ -3,7 +3,7 @@
 
 _ipcctl() {
 	local line word
-	local -a found
+	local -a found valued
 	for line in "${(@f)$(${(Q)words[1]} __complete -- "${(@Q)words[2,CURRENT-1]}" "$PREFIX" 2>/dev/null)}"; do
 		case $line in
 		($'\tfiles')
@@ -19,11 +19,15 @@ _ipcctl() {
 			;;
 		(?*)
 			word=${line%%$'\t'*}
-			found+=("${word//:/\\:}:${line#*$'\t'}")
+			if [[ $word == *= ]]; then
+				valued+=("${word//:/\\:}:${line#*$'\t'}")
+			else
+				found+=("${word//:/\\:}:${line#*$'\t'}")
+			fi
 			;;
 		esac
 	done
-	_describe -V ipcctl found
+	_describe -V ipcctl found -- valued -S '' # no space before a value
 }
 
 # Run by fpath's autoload it is the function itself; sourced, it has to be announced.
