@@ -39,6 +39,9 @@ func lookPath(name string) (string, error) {
 			found = err // but another directory may have one that works
 		}
 	}
+	if missing(found) {
+		return "", fail(exitNoCmd, "cannot run "+name+": it is not in $PATH ("+path+")")
+	}
 	return "", notRun(name, found)
 }
 

@@ -190,7 +190,11 @@ func (l *lockVerb) argv(c *call) ([]string, error) {
 	none := len(c.command) == 0
 	switch {
 	case none && l.shell == "" && isNumber(name):
-		return nil, unparsed(quoted(name), "descriptors cannot be locked, only names").with("ipcctl acquire NAME --pid $$")
+		instead := "ipcctl acquire NAME --pid $$"
+		if l.mode == unlock {
+			instead = "ipcctl release NAME"
+		}
+		return nil, unparsed(quoted(name), "descriptors cannot be locked, only names").with(instead)
 	case l.mode == unlock && (!none || l.shell != ""):
 		return nil, unparsed("-u", "it runs no CMD").with("ipcctl release NAME")
 	case l.mode == unlock:

@@ -61,10 +61,27 @@ func unknownVerb(name string) error {
 	for _, v := range Verbs() {
 		names = append(names, v.Name)
 	}
-	if near := nearest(name, names); near != "" {
+	near := elsewhere[name]
+	if near == "" {
+		near = nearest(name, names)
+	}
+	if near != "" {
 		f.hint = "ipcctl " + near + "? " + f.hint
 	}
 	return f
+}
+
+// elsewhere are the words that other programs have for what verbs do, where the nearest verb would be another one.
+var elsewhere = map[string]string{
+	"unlock":    "release",
+	"list":      "locks",
+	"ls":        "locks",
+	"publish":   "pub",
+	"subscribe": "sub",
+	"kill":      "clients --kill",
+	"ping":      "status",
+	"info":      "status",
+	"reload":    "raw IPCD.RELOAD",
 }
 
 // report tells of an error and gives its exit status.

@@ -143,12 +143,31 @@ func (p *parser) unknown(typed string) error {
 		}
 	}
 	f.hint = p.context + " -h lists them all"
-	if near := nearest(strings.TrimLeft(typed, "-"), names); near != "" {
+	near, others := nearest(strings.TrimLeft(typed, "-"), names), verbsWith(typed)
+	switch {
+	case len(others) > 0 && p.context == "ipcctl":
+		f.hint = "the options of a verb follow it: ipcctl VERB " + typed
+	case len(others) > 0 && len(typed) > 2:
+		f.hint = "ipcctl " + others[0] + " has it; " + f.hint
+	case near != "":
 		f.hint = "--" + near + "? " + f.hint
-	} else if len(typed) == 2 {
+	case len(typed) == 2:
 		f.hint += "; a word that begins with - goes after --"
 	}
 	return f
+}
+
+// verbsWith are the names of the verbs that have an option.
+func verbsWith(typed string) []string {
+	var names []string
+	for _, v := range Verbs() {
+		p := parser{options: v.Options}
+		long, isLong := strings.CutPrefix(typed, "--")
+		if isLong && p.long(long) != nil || !isLong && p.short(typed[1]) != nil {
+			names = append(names, v.Name)
+		}
+	}
+	return names
 }
 
 // isOption reports whether a word is an option: it begins with "-" and is more than that.

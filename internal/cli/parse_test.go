@@ -132,6 +132,9 @@ func TestParseTyped(t *testing.T) {
 func TestParseErrors(t *testing.T) {
 	for _, c := range []struct{ line, text, hint string }{
 		{"lokc x", `cannot parse "lokc": no such verb`, "ipcctl lock? ipcctl -h lists them all"},
+		{"unlock x", `cannot parse "unlock": no such verb`, "ipcctl release? ipcctl -h lists them all"},
+		{"-p 1 acquire x", "cannot parse -p: no such option", "the options of a verb follow it: ipcctl VERB -p"},
+		{"lock --pid 1 x", "cannot parse --pid: no such option", "ipcctl acquire has it; ipcctl lock -h lists them all"},
 		{"xyzzy", `cannot parse "xyzzy": no such verb`, "ipcctl -h lists them all"},
 		{"--jsno status", "cannot parse --jsno: no such option", "--json? ipcctl -h lists them all"},
 		{"lock --tiemout 5 x true", "cannot parse --tiemout: no such option", "--timeout? ipcctl lock -h lists them all"},
@@ -236,4 +239,16 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("%q: %v", args, err)
 		}
 	})
+}
+
+// TestElsewhere: what is meant by a word of elsewhere is a command line, and the word is no verb.
+func TestElsewhere(t *testing.T) {
+	for word, meant := range elsewhere {
+		if find(word) != nil {
+			t.Errorf("%s is a verb", word)
+		}
+		if c, err := parsed(strings.Replace(meant, "--kill", "--kill=1", 1)); c.verb == nil || err != nil && len(c.words) > 0 {
+			t.Errorf("%s: %q: %v", word, meant, err)
+		}
+	}
 }

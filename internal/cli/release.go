@@ -97,7 +97,7 @@ func (r *releaseVerb) find(info ipc.Value) (token string, pid int64) {
 }
 
 func (r *releaseVerb) notHeld(name string, info ipc.Value) error {
-	who := "no process above this one holds it, and you do not"
+	who := "no process that this one descends from holds it, nor do you by ipcctl hold"
 	if r.pid != 0 {
 		who = "that process does not hold it"
 	}
