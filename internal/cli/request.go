@@ -135,6 +135,9 @@ func (q *request) take(c *call, names []string, who holder) ([]ipc.Value, error)
 		return grantsOf(grant), nil
 	}
 	f := cannot("lock "+listed(names), err)
+	if f.exit == exitDeadlock {
+		f.hint = who.wayOut(conn, names)
+	}
 	if f.exit != exitTimeout && f.exit != exitBusy {
 		return nil, f
 	}
@@ -182,6 +185,29 @@ func inTheWay(conn *ipc.Conn, names, entered []string) (name, text string) {
 		}
 	}
 	return names[0], ""
+}
+
+// wayOut is the hint for who would wait for what he has himself, or for a process that he descends from; "" if it is neither.
+func (h *holder) wayOut(conn *ipc.Conn, names []string) string {
+	for _, name := range names {
+		info, err := conn.Do("LOCK.INFO", name)
+		if err != nil {
+			break
+		}
+		if h.label != "" {
+			if holdOf(info, &watched{label: h.label}) != "" {
+				return "ipcctl release " + shown(name)
+			}
+			continue
+		}
+		for p := range ancestors(int64(os.Getppid())) {
+			line := holdOf(info, &watched{process: p}) + " " + name
+			if line[0] != ' ' && p.pid != int64(h.pid) && !slices.Contains(h.shows, line) {
+				return p.command + " started this process; to let it in: export IPC_LOCKS=" + quoted(line)
+			}
+		}
+	}
+	return ""
 }
 
 // grantsOf splits a reply of LOCK.ACQUIRE by the names that were asked for.
