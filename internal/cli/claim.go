@@ -38,10 +38,37 @@ func describeClaim(v ipc.Value) string {
 		who += ", " + end
 	}
 	pid := "pid " + v.Get("pid").Text()
-	if command := commandOf(v.Get("pid").Int, v.Get("start").Int); command != "" {
+	if command := claimCommand(v); command != "" {
 		return command + " (" + pid + ", " + who + ")"
 	}
 	return pid + " (" + who + ")"
+}
+
+// claimCommand is the name of the command that a claim is for: what runs in its process, or, of an ipcctl that waits, what
+// will. It is "" if the process is gone.
+func claimCommand(v ipc.Value) string {
+	pid := v.Get("pid").Int
+	command := commandOf(pid, v.Get("start").Int)
+	if command == "ipcctl" && v.Get("token").Int == 0 {
+		if next := commandAhead(readProc("/proc/" + strconv.FormatInt(pid, 10) + "/cmdline")); next != "" {
+			return next
+		}
+	}
+	return command
+}
+
+// commandAhead is the name of the CMD of a command line of ipcctl, as /proc shows it; "" if there is none, as with acquire.
+func commandAhead(cmdline []byte) string {
+	args := strings.Split(strings.TrimSuffix(string(cmdline), "\x00"), "\x00")
+	var c call
+	args, err := c.globals.parse(args[1:])
+	if err != nil || len(args) == 0 {
+		return ""
+	}
+	if c.verb = find(args[0]); c.verb == nil || c.parse(args[1:]) != nil || len(c.command) == 0 {
+		return ""
+	}
+	return c.command[0][strings.LastIndexByte(c.command[0], '/')+1:]
 }
 
 // ending is when a hold ends by itself: "until 18:00"; "" if it does not.
@@ -61,7 +88,7 @@ func shortName(v ipc.Value) string {
 	if isOperators(v) {
 		return userName(v.Get("uid").Int)
 	}
-	if command := commandOf(v.Get("pid").Int, v.Get("start").Int); command != "" {
+	if command := claimCommand(v); command != "" {
 		return command
 	}
 	return "pid " + v.Get("pid").Text()

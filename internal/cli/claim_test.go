@@ -220,3 +220,23 @@ func TestJSONField(t *testing.T) {
 		}
 	}
 }
+
+func TestCommandAhead(t *testing.T) {
+	for line, want := range map[string]string{
+		"ipcctl lock x /usr/bin/pg_dump shop":             "pg_dump",
+		"ipcctl --json lock -w 1m x -a y -- rsync -a b c": "rsync",
+		"ipcctl once k -- ./report":                       "report",
+		"ipcctl lock x -c date":                           "",
+		"ipcctl acquire -p 1 x":                           "",
+		"ipcctl lock --nonsense x true":                   "",
+		"ipcctl":                                          "",
+		"":                                                "",
+	} {
+		if got := commandAhead([]byte(strings.ReplaceAll(line, " ", "\x00") + "\x00")); got != want {
+			t.Errorf("%q: %q, want %q", line, got, want)
+		}
+	}
+	if got := commandAhead(nil); got != "" {
+		t.Errorf("of no process: %q", got)
+	}
+}

@@ -18,7 +18,7 @@ func locks() *Verb {
 		About: []string{
 			"A line for each hold, then a numbered line for each request that waits, in the order of the queue. MODE is X " +
 				"(alone), S (shared) or U (some of the units). USED is how many units the hold has of how many there are, or how many a request wants. " +
-				"COMMAND is what runs in the process now; `hold` is one that somebody keeps for maintenance. A line of MODE + is " +
+				"COMMAND is what runs in the process now, or, while ipcctl waits in it, what will; `hold` is one that somebody keeps for maintenance. A line of MODE + is " +
 				"one more owner of the hold above: it entered the lock that it runs under. Without NAME: all locks that are held or waited for.",
 			"With `--watch`, a terminal shows them as they are, until Ctrl-C. Elsewhere, the lines of a lock are printed anew " +
 				"whenever something happens to it; one that became free is a line without a MODE.",
@@ -140,7 +140,7 @@ func claimObject(v ipc.Value) *object {
 	for i := 0; i+1 < len(v.Elems); i += 2 {
 		o.value(v.Elems[i].Str, v.Elems[i+1])
 	}
-	o.text("command", commandOf(v.Get("pid").Int, v.Get("start").Int))
+	o.text("command", claimCommand(v))
 	o.text("user", userName(v.Get("uid").Int))
 	return &o
 }
@@ -163,7 +163,7 @@ func claimCells(v ipc.Value) []string {
 		}
 	}
 	if !isOperators(v) {
-		pid, command = v.Get("pid").Text(), commandOf(v.Get("pid").Int, v.Get("start").Int)
+		pid, command = v.Get("pid").Text(), claimCommand(v)
 	}
 	return []string{pid, command, userName(v.Get("uid").Int), v.Get("unit").Str, age(micros(v, "age")), token, why}
 }
