@@ -9,6 +9,7 @@ UNITDIR    ?= $(PREFIX)/lib/systemd/system
 USERUNITDIR ?= $(PREFIX)/lib/systemd/user
 SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
 MANDIR     ?= $(PREFIX)/share/man
+DOCDIR     ?= $(PREFIX)/share/doc/ipcd
 BASHDIR    ?= $(PREFIX)/share/bash-completion/completions
 ZSHDIR     ?= $(PREFIX)/share/zsh/$(if $(and $(filter /usr,$(PREFIX)),$(wildcard /etc/debian_version)),vendor-completions,site-functions)
 FISHDIR    ?= $(PREFIX)/share/fish/vendor_completions.d
@@ -115,6 +116,8 @@ install: build ## honours DESTDIR, PREFIX, SYSCONFDIR, UNITDIR, …; keeps an ip
 	install -Dm644 -t $(DESTDIR)$(SYSUSERSDIR) packaging/sysusers/ipcd.conf
 	[ -e $(DESTDIR)$(SYSCONFDIR)/ipcd/ipcd.toml ] || install -Dm644 -t $(DESTDIR)$(SYSCONFDIR)/ipcd packaging/ipcd.toml
 	for m in packaging/man/*.[1-8]; do install -Dm644 -t $(DESTDIR)$(MANDIR)/man$${m##*.} $$m || exit; done
+	install -Dm644 -t $(DESTDIR)$(DOCDIR) CHANGELOG.md LICENSE docs/guide.md docs/protocol.md docs/locks-json.md
+	install -Dm644 -t $(DESTDIR)$(DOCDIR)/examples docs/examples/*.service
 	install -Dm644 packaging/completions/ipcctl.bash $(DESTDIR)$(BASHDIR)/ipcctl
 	install -Dm644 -t $(DESTDIR)$(ZSHDIR) packaging/completions/_ipcctl
 	install -Dm644 -t $(DESTDIR)$(FISHDIR) packaging/completions/ipcctl.fish

@@ -23,7 +23,7 @@ func locks() *Verb {
 			"With `--watch`, a terminal shows them as they are, until Ctrl-C. Elsewhere, the lines of a lock are printed anew " +
 				"whenever something happens to it; one that became free is a line without a MODE.",
 			"With `--json`: an object for each lock, with the arrays `holders` and `waiters`, and `previous`, how it was " +
-				"last given back. docs/locks-json.md describes them all.",
+				"last given back. locks-json.md among the documents (/usr/share/doc/ipcd) describes them all.",
 		},
 		Options: []Option{flag(0, "watch", &l.watch, "Go on showing what changes")},
 		Examples: []Example{
