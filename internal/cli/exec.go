@@ -40,7 +40,7 @@ func lookPath(name string) (string, error) {
 		}
 	}
 	if missing(found) {
-		return "", fail(exitNoCmd, "cannot run "+name+": it is not in $PATH ("+path+")")
+		return "", fail(exitNoCmd, "cannot run "+name+": it is not found").with("PATH is " + path)
 	}
 	return "", notRun(name, found)
 }
