@@ -222,6 +222,7 @@ func (p *page) environment() {
 	p.line(".Sh ENVIRONMENT\n" + listBegin)
 	for _, e := range [][2]string{
 		{"IPCD_SOCKET", "The daemon to talk to, unless an option names one: a path, `system` or `user`."},
+		{"IPC_LOCKS", "The holds that ipcctl was started under, lines of TOKEN NAME: it may enter them. What `ipcctl lock` starts has it."},
 		{"NO_COLOR", "If it is set, terminals get no colour."},
 		{"SHELL", "What runs the string of `ipcctl lock -c`."},
 		{"PATH", "Where CMD is looked for."},
