@@ -33,7 +33,7 @@ TEST := $(CURDIR)/test/setup $(GO) test -count=1 -timeout 20m $(RACE)
 # A count, not a time: up to Go 1.26 a time may run out "with an error" where nothing was found (go.dev/issue/75804).
 FUZZ ?= 300000x
 
-# All of the 57,000 states of the small worlds take some minutes.
+# All of the 98,000 states of the small worlds take some minutes.
 SEARCH ?= 0
 
 # Modules: this one, and the one that keeps other people's clients out of our go.mod.

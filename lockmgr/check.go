@@ -159,6 +159,11 @@ func (m *Manager) checkLists() error {
 		checkIndex("shown hold", m.acting, forHold, func(h *hold, a *acting) bool {
 			return a.hold == h && a.claim.hold == nil && m.known(a.claim)
 		}),
+		checkIndex("part of a set", m.rest, forRest, func(k claimKey, a *acting) bool {
+			member := m.claims[k]
+			return a.part == k.lock && a.claim.Owner == k.owner && a.claim.hold == nil && m.known(a.claim) &&
+				member != nil && member.hold != nil
+		}),
 		checkIndex("remembered for uid", m.remembered, among, func(uid uint32, l *lock) bool {
 			return l.idle && l.previous.UID == uid && m.locks[l.name] == l
 		}),

@@ -58,9 +58,8 @@
 // whatever the order of their names. The price is paid by those behind it: they wait at the head of a lock that may be
 // free, or somebody could starve the set.
 //
-// A name of the set whose token is shown is joined at once. If that hold is taken away, or ended by its token, the rest
-// of the set is cancelled: its owner would work without a lock that he asked for. An owner who has a claim of his own on
-// one of the names is refused, also if he shows its token.
+// A name of the set whose token is shown is entered at once, and left again if the rest is not granted. If the owner
+// loses it meanwhile, the rest of the set is cancelled: he would work without a lock that he asked for.
 //
 // # What is guaranteed
 //

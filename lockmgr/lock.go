@@ -45,11 +45,14 @@ type hold struct {
 type acting struct {
 	claim *claim
 	hold  *hold
+	part  *lock   // the lock, if that is a part of the same set: then the owner is a member of the hold already
 	next  *acting // of the same claim
-	link  link[acting]
+
+	link, restLink link[acting]
 }
 
 func forHold(a *acting) *link[acting] { return &a.link }
+func forRest(a *acting) *link[acting] { return &a.restLink }
 
 // A lock is a name that is held, waited for or remembered.
 type lock struct {
@@ -349,18 +352,28 @@ func (m *Manager) end(now Time, c *claim, how How, status int, by *Party) {
 	}
 }
 
-// lose ends a claim that holds, and also the wait that it is a part of: without it that would get less than it asked for.
-func (m *Manager) lose(now Time, c *claim, how How, by *Party) {
-	w := m.pending(c)
-	m.end(now, c, how, 0, by)
-	if w != nil {
-		m.giveUp(now, w, Cancelled)
+// lose ends a claim that holds, and also the waits that it is a part of: without it they would get less than they asked for.
+func (m *Manager) lose(now Time, c *claim, how How, status int, by *Party) {
+	key := claimKey{c.lock, c.Owner}
+	m.end(now, c, how, status, by)
+	for a := m.rest[key].first; a != nil; a = m.rest[key].first {
+		m.giveUp(now, m.waits[a.claim.ID], Cancelled)
 	}
+}
+
+// leave takes one entry of a claim that holds back, or ends it.
+func (m *Manager) leave(now Time, c *claim) {
+	if c.Entries > 1 {
+		c.Entries--
+		m.emit(Left, c)
+		return
+	}
+	m.lose(now, c, Released, 0, nil)
 }
 
 // endHold ends a hold with all its members.
 func (m *Manager) endHold(now Time, h *hold, how How, by *Party) {
 	for h.members.len > 0 {
-		m.lose(now, h.members.last, how, by)
+		m.lose(now, h.members.last, how, 0, by)
 	}
 }

@@ -13,13 +13,14 @@ type Manager struct {
 
 	// Invariant: these agree. claims has every claim; waits the first of each request that waits; waiting all claims that
 	// wait, holding the holds that end with a process; conns the claims that wait and the holds that end with a connection;
-	// acting the waits that show the token of a hold, which may have ended; deadlines the firsts that wait with an end,
-	// and the holds that have a lease.
+	// acting the waits that show the token of a hold, which may have ended; rest those of them that wait for the rest of a
+	// set, by the member that has a part of it; deadlines the firsts that wait with an end, and the holds that have a lease.
 	claims           map[claimKey]*claim
 	waits            map[RequestID]*claim
 	waiting, holding index[Process, claim]
 	conns            index[ConnID, claim]
 	acting           index[*hold, acting]
+	rest             index[claimKey, acting]
 	deadlines        deadlines
 
 	// Invariant: at most MaxRemembered for a uid, all free, in the order in which they became free.
@@ -57,6 +58,7 @@ func New(last, mark Token) *Manager {
 		holding:    index[Process, claim]{},
 		conns:      index[ConnID, claim]{},
 		acting:     index[*hold, acting]{},
+		rest:       index[claimKey, acting]{},
 		remembered: index[uint32, lock]{},
 		last:       last,
 		mark:       min(mark, MaxToken),
@@ -177,7 +179,7 @@ func (m *Manager) entered(l *lock, name string, r *Request) (*hold, error) {
 	if h == nil && own == nil {
 		return nil, nil
 	}
-	if h != nil && (own == nil || own.hold == h && r.Set == nil) {
+	if h != nil && (own == nil || own.hold == h) {
 		if r.Join == 0 && l.units(r.Mode, r.Units) > h.units { // which are none if it is shared
 			return nil, ErrUpgrade
 		}
@@ -257,15 +259,10 @@ func (m *Manager) Leave(now Time, name string, t Token, p Process) error {
 	for c != nil && c.Owner.Process != p {
 		c = c.lineLink.prev
 	}
-	switch {
-	case c == nil:
+	if c == nil {
 		return ErrNotHeld
-	case c.Entries > 1:
-		c.Entries--
-		m.emit(Left, c)
-	default:
-		m.lose(now, c, Released, nil)
 	}
+	m.leave(now, c)
 	m.settle(now)
 	return nil
 }
@@ -383,8 +380,8 @@ func (m *Manager) cancelAll(now Time, claims []*claim) {
 func (m *Manager) endAll(now Time, claims []*claim, how How, status int) {
 	m.cancelAll(now, claims)
 	for _, c := range claims {
-		if c.hold != nil && m.claims[claimKey{c.lock, c.Owner}] == c { // was no part of what was cancelled
-			m.end(now, c, how, status, nil)
+		if c.hold != nil && m.claims[claimKey{c.lock, c.Owner}] == c { // has not ended with what it was a part of
+			m.lose(now, c, how, status, nil)
 		}
 	}
 	m.settle(now)
@@ -401,7 +398,7 @@ func (m *Manager) Expire(now Time) {
 			m.deadlines.move(c, c.Expires)
 			m.emit(Expiring, c)
 		default:
-			m.lose(now, c, Expired, nil)
+			m.lose(now, c, Expired, 0, nil)
 		}
 	}
 	m.settle(now)

@@ -32,24 +32,39 @@ func (m *model) end(c *modelClaim, e lockmgr.End) {
 	m.emit(lockmgr.Effect{Kind: kind, Claim: c.Claim, End: &e})
 }
 
-// lose ends a claim that holds, and the rest of its set if that waits.
+// lose ends a claim that holds, and whatever its owner waits for together with it.
 func (m *model) lose(now lockmgr.Time, c *modelClaim, e lockmgr.End) {
-	waits := m.waits(c.ID)
 	m.end(c, e)
-	if waits {
-		m.giveUp(now, c.ID, lockmgr.Cancelled)
+	for _, w := range slices.Clone(m.claims) {
+		if w.Token == 0 && w.Owner == c.Owner && slices.Contains(w.Set, c.Name) && m.waits(w.ID) {
+			m.giveUp(now, w.ID, lockmgr.Cancelled)
+		}
 	}
 }
 
+// leave takes back one entry.
+func (m *model) leave(now lockmgr.Time, c *modelClaim) {
+	if c.Entries > 1 {
+		c.Entries--
+		m.emit(lockmgr.Effect{Kind: lockmgr.Left, Claim: c.Claim})
+		return
+	}
+	m.lose(now, c, lockmgr.End{How: lockmgr.Released, At: now})
+}
+
 func (m *model) giveUp(now lockmgr.Time, id lockmgr.RequestID, kind lockmgr.Kind) {
-	for _, c := range m.request(id) {
-		if c.Token != 0 {
-			m.end(c, lockmgr.End{How: lockmgr.Released, At: now})
-			continue
+	r := m.request(id)[0].Request
+	for _, name := range namesOf(r) {
+		c := m.ownClaim(r, name)
+		switch {
+		case c == nil:
+		case c.Token != 0:
+			m.leave(now, c)
+		default:
+			m.remove(c)
+			m.touch(c.Name)
+			m.emit(lockmgr.Effect{Kind: kind, Claim: c.Claim, Answers: id})
 		}
-		m.remove(c)
-		m.touch(c.Name)
-		m.emit(lockmgr.Effect{Kind: kind, Claim: c.Claim, Answers: id})
 	}
 }
 
@@ -100,23 +115,17 @@ func (m *model) giveBack(now lockmgr.Time, name string, t lockmgr.Token) error {
 	return err
 }
 
-func (m *model) leave(now lockmgr.Time, name string, t lockmgr.Token, p lockmgr.Process) error {
+func (m *model) leaveHold(now lockmgr.Time, name string, t lockmgr.Token, p lockmgr.Process) error {
 	members, err := m.members(name, t)
 	if err != nil {
 		return err
 	}
 	for _, c := range slices.Backward(members) {
-		if c.Owner.Process != p {
-			continue
-		}
-		if c.Entries > 1 {
-			c.Entries--
-			m.emit(lockmgr.Effect{Kind: lockmgr.Left, Claim: c.Claim})
+		if c.Owner.Process == p {
+			m.leave(now, c)
+			m.settle(now)
 			return nil
 		}
-		m.lose(now, c, lockmgr.End{How: lockmgr.Released, At: now})
-		m.settle(now)
-		return nil
 	}
 	return lockmgr.ErrNotHeld
 }
@@ -180,14 +189,16 @@ func (m *model) renew(now lockmgr.Time, name string, t lockmgr.Token, lease time
 // endAll ends the claims that are meant: first the waits, then the holds.
 func (m *model) endAll(now lockmgr.Time, how lockmgr.How, status int, waits, holds func(*modelClaim) bool) {
 	for _, c := range slices.Clone(m.claims) {
-		if c.Token == 0 && waits(c) {
+		if c.Token == 0 && waits(c) && m.waits(c.ID) { // not with another part of the same set
 			m.giveUp(now, c.ID, lockmgr.Cancelled)
 		}
 	}
 	ending := slices.DeleteFunc(slices.Clone(m.claims), func(c *modelClaim) bool { return c.Token == 0 || !holds(c) })
 	slices.SortFunc(ending, func(a, b *modelClaim) int { return a.entered - b.entered })
 	for _, c := range ending {
-		m.end(c, lockmgr.End{How: how, Status: status, At: now})
+		if slices.Contains(m.claims, c) {
+			m.lose(now, c, lockmgr.End{How: how, Status: status, At: now})
+		}
 	}
 	m.settle(now)
 }

@@ -155,7 +155,7 @@ func (m *model) entry(r lockmgr.Request, name string) (*modelClaim, error) {
 		return nil, lockmgr.ErrNotHeld
 	case r.Join != 0 && entry == nil:
 		return nil, lockmgr.ErrStale
-	case own != nil && (entry == nil || own.Token != entry.Token || r.Set != nil):
+	case own != nil && (entry == nil || own.Token != entry.Token):
 		if r.Wait == 0 {
 			return nil, lockmgr.ErrBusy
 		}

@@ -160,7 +160,7 @@ var stepKinds = map[string]func(*pair) (got, want any){
 		name, token := p.hold()
 		process := p.process()
 		p.logf("leave %s %d %v", name, token, process)
-		return p.real.Leave(p.now, name, token, process), p.model.leave(p.now, name, token, process)
+		return p.real.Leave(p.now, name, token, process), p.model.leaveHold(p.now, name, token, process)
 	},
 	"break": func(p *pair) (got, want any) {
 		name, token := p.hold()
@@ -321,6 +321,11 @@ func (p *pair) request() lockmgr.Request {
 	for range max(p.pick(5)-2, 0) {
 		name, token := p.hold()
 		r.Shown = append(r.Shown, lockmgr.Shown{Name: name, Token: token})
+	}
+	for _, name := range namesOf(r) {
+		if own := p.model.ownClaim(r, name); own != nil && own.Token != 0 && p.pick(2) == 0 {
+			r.Shown = append(r.Shown, lockmgr.Shown{Name: name, Token: own.Token})
+		}
 	}
 	if p.pick(4) == 0 {
 		r.Ancestors = []lockmgr.Process{p.process()}

@@ -64,7 +64,7 @@ func compatible(v lockmgr.View) error {
 func headGoes(views map[string]lockmgr.View, c lockmgr.Claim, tokens int) bool {
 	for _, name := range namesOf(c.Request) {
 		v := views[name]
-		if slices.ContainsFunc(v.Holders, func(h lockmgr.Claim) bool { return h.ID == c.ID }) {
+		if slices.ContainsFunc(v.Holders, func(h lockmgr.Claim) bool { return h.Owner == c.Owner }) {
 			continue // it was entered at once
 		}
 		tokens--

@@ -138,7 +138,10 @@ var (
 		}},
 	}
 	sets  = []step{asks("a", and("b"), units(1)), asks("b", and("a"), shared, timed), asks("a", and("b"))}
-	joins = []step{asks("a", withAll), asks("b", units(1), withAll), asks("b", withAll), asks("a", and("b"), withAll)}
+	joins = []step{
+		asks("a", withAll), asks("b", units(1), withAll), asks("b", withAll), asks("a", and("b"), withAll),
+		asks("a", and("b"), units(1), timed, withOwn),
+	}
 )
 
 type option func(*lockmgr.Request, *state)
@@ -154,6 +157,14 @@ func and(name string) option {
 // withAll shows all tokens of the first client.
 func withAll(r *lockmgr.Request, s *state) {
 	_, holds := s.claims(0)
+	for _, h := range holds {
+		r.Shown = append(r.Shown, lockmgr.Shown{Name: h.Name, Token: h.Token})
+	}
+}
+
+// withOwn shows what the client holds itself.
+func withOwn(r *lockmgr.Request, s *state) {
+	_, holds := s.claims(r.Owner.Process.PID - 1)
 	for _, h := range holds {
 		r.Shown = append(r.Shown, lockmgr.Shown{Name: h.Name, Token: h.Token})
 	}
@@ -177,8 +188,9 @@ func asks(name string, options ...option) step {
 		r := request(s, client)
 		_, holds := s.claims(client)
 		for _, h := range holds {
-			if slices.Contains(namesOf(r), h.Name) {
-				return false // it knows better
+			again := slices.Contains(r.Shown, lockmgr.Shown{Name: h.Name, Token: h.Token}) && h.Entries == 1
+			if slices.Contains(namesOf(r), h.Name) && !again {
+				return false // it knows better, or has done it before
 			}
 		}
 		if !s.acts(client) {
@@ -365,7 +377,7 @@ func (w *world) key(s *state) (key [16]byte) {
 				if !slices.Contains(tokens, c.Token) {
 					tokens = append(tokens, c.Token)
 				}
-				fmt.Fprintf(&b, "%d by %d %d %d %v, ", len(tokens), as[c.Owner.Process.PID-1], c.Mode, c.Units, c.Joined)
+				fmt.Fprintf(&b, "%d by %d %d %d %v %d, ", len(tokens), as[c.Owner.Process.PID-1], c.Mode, c.Units, c.Joined, c.Entries)
 			}
 			for _, c := range v.Waiters {
 				fmt.Fprintf(&b, "waits %d %d %d %d %s", as[c.Owner.Process.PID-1], c.Mode, c.Units, c.Wait, c.Set)

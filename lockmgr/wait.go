@@ -14,6 +14,10 @@ func (m *Manager) enqueue(c *claim) {
 		if h, err := m.held(shown.Name, shown.Token); err == nil {
 			c.acting = &acting{claim: c, hold: h, next: c.acting}
 			m.acting.push(h, c.acting, forHold)
+			if slices.Contains(c.Set, shown.Name) {
+				c.acting.part = m.locks[shown.Name]
+				m.rest.push(claimKey{c.acting.part, c.Owner}, c.acting, forRest)
+			}
 		}
 	}
 	if m.waits[c.ID] == nil {
@@ -35,6 +39,9 @@ func (m *Manager) leaveQueue(parts ...*claim) {
 		m.waiting.remove(c.Owner.Process, c, ofProcess)
 		for a := c.acting; a != nil; a = a.next {
 			m.acting.remove(a.hold, a, forHold)
+			if a.part != nil {
+				m.rest.remove(claimKey{a.part, c.Owner}, a, forRest)
+			}
 		}
 		c.acting = nil
 	}
@@ -48,8 +55,8 @@ func (m *Manager) leader(c *claim) *claim {
 	return m.waits[c.ID]
 }
 
-// parts are the claims of a request: one, or those of a set that are left.
-func (m *Manager) parts(c *claim) iter.Seq[*claim] {
+// waitingParts are the claims of a request that waits: one, or those of a set that are not held yet.
+func (m *Manager) waitingParts(c *claim) iter.Seq[*claim] {
 	return func(yield func(*claim) bool) {
 		if c.Set == nil {
 			yield(c)
@@ -57,48 +64,26 @@ func (m *Manager) parts(c *claim) iter.Seq[*claim] {
 		}
 		for _, name := range c.Set {
 			part := m.claims[claimKey{m.locks[name], c.Owner}]
-			if part != nil && part.ID == c.ID && !yield(part) {
+			if part != nil && part.hold == nil && !yield(part) {
 				return
 			}
 		}
 	}
 }
 
-// waitingParts are those that are not held yet.
-func (m *Manager) waitingParts(c *claim) iter.Seq[*claim] {
-	return func(yield func(*claim) bool) {
-		if c.Set == nil {
-			yield(c)
-			return
-		}
-		for part := range m.parts(c) {
-			if part.hold == nil && !yield(part) {
-				return
-			}
-		}
-	}
-}
-
-// pending gives the wait that a hold is a part of, nil if it is none: of a set it may be the name that its owner had
-// already, by joining.
-func (m *Manager) pending(c *claim) *claim {
-	if c.Set == nil {
-		return nil
-	}
-	return m.waits[c.ID]
-}
-
-// giveUp ends a wait, which of the kind says why.
+// giveUp ends a wait, which of the kind says why. What its owner entered for it already is left.
 func (m *Manager) giveUp(now Time, leader *claim, kind Kind) {
-	parts := slices.Collect(m.parts(leader))
 	m.leaveQueue(slices.Collect(m.waitingParts(leader))...)
-	for _, c := range parts {
-		if c.hold != nil {
-			m.end(now, c, Released, 0, nil)
-			continue
+	for _, name := range leader.names() {
+		c := m.claims[claimKey{m.locks[name], leader.Owner}]
+		switch {
+		case c == nil: // that part was lost
+		case c.hold != nil:
+			m.leave(now, c)
+		default:
+			delete(m.claims, claimKey{c.lock, c.Owner})
+			m.touch(c.lock)
+			m.emit(kind, c).Answers = c.ID
 		}
-		delete(m.claims, claimKey{c.lock, c.Owner})
-		m.touch(c.lock)
-		m.emit(kind, c).Answers = c.ID
 	}
 }

@@ -62,8 +62,7 @@ func (s *Server) lockAcquire(c *call) {
 		sess.closeFDs() // one may have come with this command: the next command must not take it for its own
 		return
 	}
-	names := max(len(a.Set), 1)
-	if !c.mayHave(s, names, a.Bind) {
+	if !c.mayHave(s, max(len(a.Set), 1), a.Bind) {
 		sess.closeFDs() // likewise
 		return
 	}
@@ -90,7 +89,7 @@ func (s *Server) lockAcquire(c *call) {
 		return
 	}
 	s.conns[a.Conn] = sess
-	s.waits[id] = wait{sess: sess, async: a.async, names: names}
+	s.waits[id] = wait{sess: sess, async: a.async, set: a.Set}
 	if a.async {
 		c.integer(int64(id))
 		s.reply(c)

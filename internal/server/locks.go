@@ -33,7 +33,7 @@ type lockState struct {
 type wait struct {
 	sess  *session
 	async bool             // the answer is a push
-	names int              // how many locks it asks for
+	set   []string         // the locks that it asks for, if it is for several
 	got   []lockmgr.Effect // of several: what it was granted so far
 }
 
@@ -192,13 +192,13 @@ func (s *Server) answer(e *lockmgr.Effect) {
 		return
 	}
 	refused := e.Kind == lockmgr.TimedOut || e.Kind == lockmgr.Cancelled
-	if w.names > 1 && !refused {
+	if len(w.set) > 1 && !refused {
 		w.got = append(w.got, *e)
 		s.waits[e.Answers] = w
-		if len(w.got) < w.names {
+		if len(w.got) < len(w.set) {
 			return
 		}
-		slices.SortFunc(w.got, func(a, b lockmgr.Effect) int { return slices.Index(e.Set, a.Name) - slices.Index(e.Set, b.Name) })
+		slices.SortFunc(w.got, func(a, b lockmgr.Effect) int { return slices.Index(w.set, a.Name) - slices.Index(w.set, b.Name) })
 	}
 	delete(s.waits, e.Answers)
 	if x := w.sess.more; x != nil && !w.async {
@@ -213,7 +213,7 @@ func (s *Server) answer(e *lockmgr.Effect) {
 	case e.Bind == lockmgr.ToNobody:
 		s.answerStanding(w, e)
 		return
-	case w.names > 1:
+	case len(w.set) > 1:
 		b = appendGrants(b, w.sess.proto, w.got)
 	default:
 		b = appendGrant(b, w.sess.proto, e)
