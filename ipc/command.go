@@ -135,7 +135,7 @@ var Commands = []Command{
 
 	// Locks.
 	{Name: "LOCK.ACQUIRE", Args: "name [AND name …] [SHARED | EXCLUSIVE | UNITS n] [LIMIT n] [WAIT ms] [LEASE ms] [FOR self|pid|nobody] " +
-		"[OWNER label] [WHY text] [WITH token name …] [JOIN token] [ASYNC]", Min: 2, Family: FamilyLock, Access: AccessLock, Flags: FlagBlocks,
+		"[OWNER label] [WHY text] [WITH token name …] [JOIN token] [UNTOLD] [ASYNC]", Min: 2, Family: FamilyLock, Access: AccessLock, Flags: FlagBlocks,
 		Summary: "Take a lock, or several at once, in turn",
 		Reply: "map: name, token, mode, previous, abandoned; after AND also locks, an array of such maps in the order of the names; " +
 			"with ASYNC an integer, the ticket, and later the push done, ticket, outcome",
@@ -146,6 +146,8 @@ var Commands = []Command{
 		Reply: "integer: the milliseconds it lasts now", Errors: []Code{CodeBadName, CodeNoLock, CodeStale, CodeDenied, CodeIO}},
 	{Name: "LOCK.DOWNGRADE", Args: "name token", Min: 3, Max: 3, Family: FamilyLock, Access: AccessLock, Summary: "Make an exclusive hold shared, with no other holder in between",
 		Reply: "OK", Errors: []Code{CodeBadName, CodeNoLock, CodeStale, CodeDenied, CodeLimit, CodeIO}},
+	{Name: "LOCK.TOLD", Args: "name token", Min: 3, Max: 3, Family: FamilyLock, Access: AccessLock, Summary: "Say that the abandoned hold which one was told of has been dealt with",
+		Reply: "OK", Note: "ends what UNTOLD asks for", Errors: []Code{CodeBadName, CodeNoLock, CodeStale, CodeDenied}},
 	{Name: "LOCK.CHECK", Args: "name token", Min: 3, Max: 3, Family: FamilyLock, Summary: "Ask whether a token is that of a present hold, anybody's", Reply: "OK",
 		Errors: []Code{CodeBadName, CodeNoLock, CodeStale}},
 	{Name: "LOCK.BREAK", Args: "name [TOKEN token] [WHY text] [PIDFD]", Min: 2, Max: 7, Family: FamilyLock, Access: AccessLock, Flags: FlagSlow, Summary: "Take a lock away from whoever holds it",

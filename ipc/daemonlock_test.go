@@ -252,6 +252,30 @@ func TestDaemonGiveBack(t *testing.T) {
 	}
 }
 
+// A mark that is being dealt with stays, too, if the connection is lost over that.
+func TestDaemonUntold(t *testing.T) {
+	ctx := context.Background()
+	gone, c := dialDaemon(t, ""), dialDaemon(t, "")
+	mustLock(t, gone, "untold")
+	gone.Close()
+	first := mustLock(t, c, "untold", ipc.Untold())
+	mustUnlock(t, first)
+	second := mustLock(t, c, "untold", ipc.Untold())
+	if second.Abandoned == "" || second.Abandoned != first.Abandoned {
+		t.Errorf("%q, and was %q", second.Abandoned, first.Abandoned)
+	}
+	if err := second.Told(ctx); err != nil {
+		t.Error(err)
+	}
+	mustUnlock(t, second)
+	if err := second.Told(ctx); !errors.Is(err, ipc.ErrNoLock) {
+		t.Errorf("got %v", err)
+	}
+	if third := mustLock(t, c, "untold"); third.Abandoned != "" {
+		t.Errorf("%q was told again", third.Abandoned)
+	}
+}
+
 func TestDaemonForNobody(t *testing.T) {
 	ctx := context.Background()
 	gone, c := dialDaemon(t, ""), dialDaemon(t, "")

@@ -184,6 +184,16 @@ func (l *Lock) Unlock(ctx context.Context) error { return l.release(ctx) }
 // told again.
 func (l *Lock) GiveBack(ctx context.Context) error { return l.release(ctx, "UNTOLD") }
 
+// Told says that what Abandoned tells of has been dealt with: see [Untold].
+func (l *Lock) Told(ctx context.Context) error {
+	for _, h := range l.holds() {
+		if _, err := l.client.command(ctx, "LOCK.TOLD", h.Name, token(h.Token)); err != nil {
+			return fmt.Errorf("cannot say that %q is dealt with: %w", h.Name, err)
+		}
+	}
+	return nil
+}
+
 func (l *Lock) release(ctx context.Context, options ...string) error {
 	c := l.client
 	var calls []*call

@@ -12,16 +12,17 @@ import (
 type LockOption func(*lockOptions)
 
 type lockOptions struct {
-	names []string
-	mode  []string // words
-	bind  string   // "" if FOR is not said
-	lease time.Duration
-	limit int
-	shown []Hold
-	join  uint64
-	waits bool // wait says how long
-	wait  time.Duration
-	why   string
+	names  []string
+	mode   []string // words
+	bind   string   // "" if FOR is not said
+	lease  time.Duration
+	limit  int
+	shown  []Hold
+	join   uint64
+	waits  bool // wait says how long
+	wait   time.Duration
+	why    string
+	untold bool
 }
 
 // Shared asks for the lock together with others that do.
@@ -91,6 +92,10 @@ func Inherited() LockOption {
 // lock before all its owners have given it back. It never waits; the error is [ErrStale] or [ErrNoLock] if that hold is over.
 func Join(token uint64) LockOption { return func(o *lockOptions) { o.join = token } }
 
+// Untold has the next holder told of an abandoned hold, too, if this one is ([Hold.Abandoned]), however this hold ends:
+// unless [Lock.Told] says before that it was dealt with.
+func Untold() LockOption { return func(o *lockOptions) { o.untold = true } }
+
 // owners numbers the owner labels of this process.
 var owners atomic.Uint64
 
@@ -117,6 +122,9 @@ func (o *lockOptions) words() []string {
 	}
 	if o.join > 0 {
 		words = append(words, "JOIN", token(o.join))
+	}
+	if o.untold {
+		words = append(words, "UNTOLD")
 	}
 	if o.why != "" {
 		words = append(words, "WHY", o.why)

@@ -116,7 +116,7 @@ func (m *Manager) checkHolders(l *lock, n *tally) error {
 		err := checkList(h.members, inLine, func(c *claim) bool {
 			m.tally(c, n)
 			return c.hold == h && c.lock == l && c.Token == h.token && c.Mode == h.mode && c.Units == h.units &&
-				c.Entries > 0 && m.known(c)
+				c.Untold == h.untold && c.Told == h.members.first.Told && c.Entries > 0 && m.known(c)
 		})
 		if err != nil {
 			return fmt.Errorf("token %d: %w", h.token, err)

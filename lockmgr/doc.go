@@ -146,7 +146,9 @@
 //
 // With shared holders, or several members, one may be killed, and another release later. So the latest abandoned end is
 // kept aside until a holder has been told of it, the first who is granted the lock. It is told beside the latest end,
-// and once; unless that holder can do nothing about it, and says so ([Manager.GiveBack]): then the next one is told.
+// and once; unless that holder can do nothing about it, and says so ([Manager.GiveBack]): then the next one is told. Who
+// may be killed while he deals with it says beforehand that he is to be taken for one who cannot (Request.Untold), and
+// takes that back when it is done ([Manager.Told]).
 //
 // Ends are remembered for locks that are free, but not all for ever: at most [MaxRemembered] for a user, that of the
 // holder who was the last. What was not told by then is forgotten too. A lock that is not held, waited for or

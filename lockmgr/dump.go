@@ -38,6 +38,9 @@ func appendView(b []byte, v View) []byte {
 		if c.Expires > 0 {
 			b = fmt.Appendf(b, ", until %s", c.Expires)
 		}
+		if c.Untold {
+			b = append(b, ", untold"...)
+		}
 		b = appendInfo(b, c.Info)
 	}
 	for i, c := range v.Waiters {
@@ -56,6 +59,9 @@ func appendView(b []byte, v View) []byte {
 		b = fmt.Appendf(b, ", since %s", c.Since.Boot)
 		if end := waitEnds(c.Since, c.Wait); end != never {
 			b = fmt.Appendf(b, ", until %s", end)
+		}
+		if c.Untold {
+			b = append(b, ", untold"...)
 		}
 		b = appendInfo(b, c.Info)
 	}

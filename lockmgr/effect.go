@@ -18,11 +18,12 @@ const (
 	Downgraded             // the hold is shared from now on
 	Renewed                // its lease ends later, or sooner
 	Expiring               // its lease will end soon
+	Told                   // the abandoned end that it was told of has been dealt with
 )
 
 var kinds = [...]string{
 	"waiting", "acquired", "joined", "reentered", "left", "ended", "timedout", "cancelled",
-	"downgraded", "renewed", "expiring",
+	"downgraded", "renewed", "expiring", "told",
 }
 
 func (k Kind) String() string {

@@ -34,11 +34,11 @@ func ofProcess(c *claim) *link[claim] { return &c.processLink }
 
 // A hold is what a grant gives: some of a lock, for as long as it has members.
 type hold struct {
-	token     Token
-	mode      Mode
-	givenBack bool // when it ends, what was told of with it goes to the next one
-	units     int
-	members   list[claim] // Invariant: at least one, who share the token, in the order of joining
+	token   Token
+	mode    Mode
+	untold  bool // when it ends, the abandoned end that was told of with it goes to the next one
+	units   int
+	members list[claim] // Invariant: at least one, who share the token, in the order of joining
 }
 
 // An acting is a wait that acts for a hold, as it shows its token: the hold does not end before the wait does.
@@ -289,7 +289,7 @@ func (m *Manager) nextToken(now Time, more Token) Token {
 // begin makes a claim a hold that has this token, at the time and with the lease that it says.
 func (m *Manager) begin(c *claim, t Token) {
 	l := c.lock
-	c.begun = hold{token: t, mode: c.Mode, units: c.Units}
+	c.begun = hold{token: t, mode: c.Mode, units: c.Units, untold: c.Untold && c.Told != nil}
 	m.last = max(m.last, t)
 	l.holds = append(l.holds, &c.begun)
 	l.used += c.Units
@@ -299,7 +299,7 @@ func (m *Manager) begin(c *claim, t Token) {
 // enter makes a claim a member of a hold.
 func (m *Manager) enter(c *claim, h *hold) {
 	c.hold, c.Token, c.Entries = h, h.token, 1
-	c.Mode, c.Units = h.mode, h.units
+	c.Mode, c.Units, c.Untold = h.mode, h.units, h.untold
 	c.Join, c.Shown, c.Ancestors = 0, nil, nil
 	h.members.push(c, inLine)
 	if c.Bind == ToProcess || c.Bind == ToConnection {
@@ -343,7 +343,7 @@ func (m *Manager) end(now Time, c *claim, how How, status int, by *Party) {
 	m.touch(l)
 	told := m.emit(Ended, c)
 	told.End = e
-	if h.givenBack && l.abandoned == nil { // else there is a later one
+	if h.untold && l.abandoned == nil { // else there is a later one
 		l.abandoned, told.Abandoned = c.Told, c.Told
 	}
 	if _, shown := m.acting[h]; !shown { // else the waits that show its token still know the hold, which c may contain

@@ -242,10 +242,31 @@ func (m *Manager) GiveBack(now Time, name string, t Token) error {
 	if err != nil {
 		return err
 	}
-	h.givenBack = true
+	h.untold = true
 	m.endHold(now, h, Released, nil)
 	m.settle(now)
 	return nil
+}
+
+// Told says that the abandoned end which was told of with a hold has been dealt with: nobody is told of it again, as with
+// [Request.Untold] or GiveBack. The errors are [ErrNotHeld] and [ErrStale].
+func (m *Manager) Told(name string, t Token) error {
+	h, err := m.held(name, t)
+	if err != nil {
+		return err
+	}
+	if h.members.first.Told != nil {
+		h.told()
+		m.emit(Told, h.members.first)
+	}
+	return nil
+}
+
+func (h *hold) told() {
+	h.untold = false
+	for c := h.members.first; c != nil; c = c.lineLink.next {
+		c.Told, c.Untold = nil, false
+	}
 }
 
 // Leave ends what a process has of a hold, or takes back one of several entries: the latest if there are several owners in

@@ -23,13 +23,16 @@ func (m *model) end(c *modelClaim, e lockmgr.End) {
 	if e.How == lockmgr.Killed || e.How == lockmgr.Disconnected {
 		m.abandoned[c.Name] = &e
 	}
-	kind := lockmgr.Left
+	kind, untold := lockmgr.Left, (*lockmgr.End)(nil)
 	if !slices.ContainsFunc(m.claims, func(x *modelClaim) bool { return x.Token == c.Token }) {
 		kind = lockmgr.Ended
 		m.previous[c.Name] = &e
 		m.touch(c.Name)
+		if c.Untold && m.abandoned[c.Name] == nil {
+			m.abandoned[c.Name], untold = c.Told, c.Told
+		}
 	}
-	m.emit(lockmgr.Effect{Kind: kind, Claim: c.Claim, End: &e})
+	m.emit(lockmgr.Effect{Kind: kind, Claim: c.Claim, End: &e, Abandoned: untold})
 }
 
 // lose ends a claim that holds, and whatever its owner waits for together with it.
@@ -112,6 +115,18 @@ func (m *model) giveBack(now lockmgr.Time, name string, t lockmgr.Token) error {
 		}
 	}
 	m.settle(now)
+	return err
+}
+
+func (m *model) told(name string, t lockmgr.Token) error {
+	members, err := m.members(name, t)
+	dealt := err == nil && members[0].Told != nil
+	for _, c := range members {
+		c.Told, c.Untold = nil, false
+	}
+	if dealt {
+		m.emit(lockmgr.Effect{Kind: lockmgr.Told, Claim: members[0].Claim})
+	}
 	return err
 }
 

@@ -228,7 +228,7 @@ func (m *model) acquire(now lockmgr.Time, r lockmgr.Request, deadlock bool) (loc
 		m.claims = append(m.claims, c)
 		switch {
 		case entry != nil:
-			c.Mode, c.Units, c.Told, c.Joined = entry.Mode, entry.Units, entry.Told, true
+			c.Mode, c.Units, c.Told, c.Untold, c.Joined = entry.Mode, entry.Units, entry.Told, entry.Untold, true
 			m.enter(now, c, entry.Token)
 			m.emit(lockmgr.Effect{Kind: lockmgr.Joined, Claim: c.Claim, New: true, Answers: c.ID})
 		case mayHold && tokens >= len(fresh):
@@ -262,6 +262,7 @@ func (m *model) grant(now lockmgr.Time, c *modelClaim, more int) {
 		m.last = lockmgr.Token(now.Real)
 	}
 	c.Since, c.Told = now, m.abandoned[c.Name]
+	c.Untold = c.Untold && c.Told != nil
 	m.enter(now, c, m.last)
 	m.emit(lockmgr.Effect{
 		Kind: lockmgr.Acquired, Claim: c.Claim, Answers: c.ID, Previous: m.previous[c.Name], Abandoned: m.abandoned[c.Name],

@@ -156,6 +156,11 @@ var stepKinds = map[string]func(*pair) (got, want any){
 		p.logf("give back %s %d", name, token)
 		return p.real.GiveBack(p.now, name, token), p.model.giveBack(p.now, name, token)
 	},
+	"told": func(p *pair) (got, want any) {
+		name, token := p.hold()
+		p.logf("told %s %d", name, token)
+		return p.real.Told(name, token), p.model.told(name, token)
+	},
 	"leave": func(p *pair) (got, want any) {
 		name, token := p.hold()
 		process := p.process()
@@ -285,7 +290,7 @@ func (p *pair) lookups() error {
 func (p *pair) request() lockmgr.Request {
 	r := lockmgr.Request{
 		Name: p.name(), Owner: p.owner(), Conn: p.conn(), Bind: lockmgr.Binding(p.pick(4)),
-		Info: lockmgr.Info{UID: uint32(p.pick(2))},
+		Untold: p.pick(3) == 0, Info: lockmgr.Info{UID: uint32(p.pick(2))},
 	}
 	switch p.pick(5) {
 	case 0:

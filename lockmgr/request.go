@@ -102,6 +102,9 @@ type Request struct {
 	Lease time.Duration // how long the hold lasts at most, unless it is renewed; 0: it does not end by time
 	Wait  time.Duration
 
+	// Untold has the next holder told of an abandoned end, too, if this one is: however the hold ends, unless [Manager.Told]
+	// has said by then that it was dealt with.
+	Untold bool
 	// Join asks to become one of several owners of the hold that has this token, which then ends when all of them have left
 	// it. There is nothing to wait for, and the hold stays what it is: Mode, Units and Limit mean nothing. Not with a Set.
 	Join Token
@@ -136,7 +139,7 @@ type RequestID uint64
 // A Claim is a request that was let in, or one name of it if there are several. It waits while its token is 0, and holds
 // the lock from then on.
 type Claim struct {
-	Request // Name is the claim's own, Units are never 0 unless it is shared; Join, Shown and Ancestors are empty once it holds
+	Request // Name is the claim's own, Units are never 0 unless it is shared, Untold is that of the hold; Join, Shown and Ancestors are empty once it holds
 
 	ID      RequestID
 	Token   Token
@@ -144,7 +147,7 @@ type Claim struct {
 	Entries int           // how often the owner has entered the hold and not left it; 0 while it waits
 	Since   Time          // when it was granted; while it waits, when it was made
 	Expires time.Duration // when its lease ends, in Time.Boot; 0: never
-	Told    *End          // the abandoned end that was told of when the hold was granted, mostly nil
+	Told    *End          // the abandoned end that was told of when the hold was granted, and not dealt with; mostly nil
 }
 
 // What the Manager says no with. No state has changed when it does.

@@ -17,6 +17,7 @@ package lockmgr_test
 //	    try, wait=DURATION              instead of waiting for ever
 //	    for[=lease|nobody]              bound to the process alone, to its lease alone, or to nobody
 //	    lease=DURATION                  it ends after that
+//	    untold                          the next holder is to be told, too
 //	    join=TOKEN                      one more owner of that hold
 //	    with=NAME:TOKEN                 a token that is shown, once for each
 //	    under=PID[/START]               a process that the owner descends from, once for each
@@ -24,6 +25,7 @@ package lockmgr_test
 //	release NAME TOKEN              or "by=…" for the token
 //	leave NAME TOKEN PID[/START]
 //	give-back NAME TOKEN
+//	told NAME TOKEN
 //	break NAME [TOKEN]              by process 99
 //	downgrade NAME TOKEN
 //	renew NAME TOKEN DURATION
@@ -144,6 +146,8 @@ func (s *runner) run(line string) {
 		s.refusal(s.m.Leave(s.now, args[0], s.token(args[1]), s.owner(args[2]).Process))
 	case "give-back":
 		s.refusal(s.m.GiveBack(s.now, args[0], s.token(args[1])))
+	case "told":
+		s.refusal(s.m.Told(args[0], s.token(args[1])))
 	case "break":
 		s.refusal(s.m.Break(s.now, args[0], s.token(append(args, "0")[1]), lockmgr.Party{Process: lockmgr.Process{PID: 99}}))
 	case "downgrade":
@@ -223,6 +227,8 @@ func (s *runner) request(args []string) lockmgr.Request {
 			}
 		case "lease":
 			r.Lease = s.duration(value)
+		case "untold":
+			r.Untold = true
 		case "join":
 			r.Join = s.token(value)
 		case "with":

@@ -116,6 +116,8 @@ func (m *Manager) replay(e *Effect) {
 		m.renew(c, e.Lease, e.Expires)
 	case Expiring:
 		m.deadlines.move(c, c.Expires)
+	case Told:
+		c.hold.told()
 	}
 }
 
@@ -144,6 +146,7 @@ func (m *Manager) addWaiter(l *lock, is Claim) {
 func (m *Manager) addHolder(l *lock, is Claim) {
 	c := m.add(l, is)
 	if at, ok := l.find(is.Token); ok {
+		c.Told = l.holds[at].members.first.Told
 		m.enter(c, l.holds[at])
 	} else {
 		m.begin(c, is.Token)

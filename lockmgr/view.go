@@ -85,6 +85,14 @@ func (m *Manager) Claims(p Process) iter.Seq[Claim] {
 	}
 }
 
+// Abandoned is what View says of that, at a cost that does not depend on how many hold the lock or wait for it.
+func (m *Manager) Abandoned(name string) *End {
+	if l := m.locks[name]; l != nil {
+		return l.abandoned
+	}
+	return nil
+}
+
 // Ahead gives the claim that is first in the way of one who comes now, the first holder or else the first in the queue,
 // and how many more there are of its kind; false if the lock is free. Unlike View it costs the same for any number.
 func (m *Manager) Ahead(name string) (first Claim, more int, ok bool) {

@@ -58,7 +58,7 @@ func lock() *Verb {
 				"that would close a circle of waiting processes; the message says who waits for whom.",
 			"If the holder before was killed or cut off, the lock is abandoned: what it guards may be half done. CMD finds in " +
 				"$IPC_LOCK_ABANDONED who it was and how it ended; `--on-abandoned` decides without CMD. With `fail`, or if the " +
-				"command fails, the next holder is told of it again.",
+				"command fails, or ipcctl is killed or loses the lock over it, the next holder is told of it again.",
 			"With `--on-lost`, ipcctl stays as CMD's parent. It passes signals on to CMD and ends as CMD does; if it is killed itself, " +
 				"CMD goes on to hold the lock.",
 			"It reads what is written for flock(1), with these differences. NAME is not a file, even if it looks like one: " +
@@ -118,6 +118,7 @@ func (l *lockVerb) run(c *call) error {
 		return l.guard(c)
 	}
 	names := append([]string{c.words[0]}, l.and...)
+	l.untold = l.abandoned != "" && l.abandoned != "run"
 	who := thisProcess()
 	grants, err := l.take(c, names, who)
 	if err != nil {
@@ -139,7 +140,7 @@ func (l *lockVerb) run(c *call) error {
 // repair does what --on-abandoned says, if one of the locks is.
 func (l *lockVerb) repair(c *call, grants []ipc.Value, env []string) error {
 	who := abandonedBy(grants)
-	if who == "" || l.abandoned == "" || l.abandoned == "run" {
+	if who == "" || !l.untold {
 		return nil
 	}
 	lead := "it was abandoned by "
@@ -162,6 +163,24 @@ func (l *lockVerb) repair(c *call, grants []ipc.Value, env []string) error {
 	if err := k.wait(); err != nil {
 		f.text += "; the command of --on-abandoned failed: " + err.Error()
 		return f
+	}
+	return dealt(c, grants)
+}
+
+// dealt says that an abandoned hold has been dealt with, so that nobody else is told of it.
+func dealt(c *call, grants []ipc.Value) error {
+	conn, err := c.dial()
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	for _, g := range grants {
+		if g.Get("abandoned").Str == "" {
+			continue // it may be a hold that was entered, and not be for this process to say
+		}
+		if _, err := conn.Do("LOCK.TOLD", g.Get("name").Str, g.Get("token").Text()); err != nil {
+			return cannot("go on under "+shown(g.Get("name").Str), err)
+		}
 	}
 	return nil
 }

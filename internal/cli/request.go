@@ -32,6 +32,7 @@ type request struct {
 	limit    int
 	units    int
 	lease    span
+	untold   bool // an abandoned hold that they are told of stays one for whoever comes next, until LOCK.TOLD
 }
 
 // unset is a request.conflict that changes nothing.
@@ -265,6 +266,9 @@ func (q *request) words(names []string, who holder) []string {
 	}
 	if q.lease.set {
 		words = append(words, "LEASE", milliseconds(q.lease.d))
+	}
+	if q.untold {
+		words = append(words, "UNTOLD")
 	}
 	if q.why != "" {
 		words = append(words, "WHY", q.why)

@@ -23,6 +23,7 @@ var lockCommands = map[string]func(*Server, *call){
 	"LOCK.RENEW":     (*Server).lockRenew,
 	"LOCK.DOWNGRADE": (*Server).lockDowngrade,
 	"LOCK.CHECK":     (*Server).lockCheck,
+	"LOCK.TOLD":      (*Server).lockTold,
 	"LOCK.BREAK":     (*Server).lockBreak,
 	"LOCK.CANCEL":    (*Server).lockCancel,
 	"LOCK.ISDONE":    (*Server).lockIsDone,
@@ -161,6 +162,9 @@ func (c *call) acquireOption(i int, a *acquisition) int {
 		if option == "SHARED" {
 			a.Mode = lockmgr.Shared
 		}
+		return 1
+	case "UNTOLD":
+		a.Untold = true
 		return 1
 	case "ASYNC":
 		if c.sess.proto != ipc.RESP3 {

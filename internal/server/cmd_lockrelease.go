@@ -193,6 +193,20 @@ func (s *Server) lockDowngrade(c *call) {
 	s.answerChange(c, &hold)
 }
 
+// lockTold takes note that what a hold was told of as abandoned has been dealt with.
+func (s *Server) lockTold(c *call) {
+	hold, ok := c.namedHold(s)
+	if !ok || !c.owns(&hold) {
+		return
+	}
+	if err := s.locks.Told(hold.Name, hold.Token); err != nil {
+		c.fail(ipc.CodeInternal, "%q: %v", hold.Name, err)
+		return
+	}
+	c.ok()
+	s.answerChange(c, &hold)
+}
+
 // lockCheck tells whether a token is current. Anybody may ask: a token is no secret.
 func (s *Server) lockCheck(c *call) {
 	if _, ok := c.namedHold(s); ok {

@@ -116,7 +116,7 @@ func TestLockNonsense(t *testing.T) {
 			case 0, 1:
 				return []string{"AND", name()}
 			case 2:
-				return []string{pick("SHARED", "EXCLUSIVE")}
+				return []string{pick("SHARED", "EXCLUSIVE", "UNTOLD")}
 			case 3:
 				return []string{"UNITS", pick("1", "2", "3", "0")}
 			case 4:
@@ -151,7 +151,7 @@ func TestLockNonsense(t *testing.T) {
 			case 3:
 				words = []string{"LOCK.RENEW", name(), token(), "LEASE", pick("1", "3", "1000")}
 			case 4:
-				words = []string{"LOCK.DOWNGRADE", name(), token()}
+				words = []string{pick("LOCK.DOWNGRADE", "LOCK.TOLD"), name(), token()}
 			case 5:
 				words = []string{"LOCK.RELEASE", name(), token(), pick("UNTOLD", "PID")}
 			case 6:

@@ -7,6 +7,7 @@ import (
 	"iter"
 	"maps"
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -43,34 +44,52 @@ func (s *Server) keep(e *lockmgr.Effect) {
 		return
 	}
 	switch e.Kind {
-	case lockmgr.Acquired, lockmgr.Joined, lockmgr.Reentered, lockmgr.Renewed:
+	case lockmgr.Acquired:
 		s.keepHold(&e.Claim, e.Limit)
-		if e.Abandoned != nil && keeps(&e.Claim) {
-			s.keepRecord(Kept{Lock: e.Name}) // now the hold says so
+		if e.Abandoned != nil {
+			s.keepMark(e.Name)
 		}
-	case lockmgr.Downgraded: // which is told of one owner, and true of all who share the hold
+	case lockmgr.Joined, lockmgr.Reentered, lockmgr.Renewed:
+		s.keepHold(&e.Claim, e.Limit)
+	case lockmgr.Downgraded, lockmgr.Told: // which are told of one owner, and true of all who share the hold
 		for c := range s.locks.Holders(e.Name) {
 			if c.Token == e.Token {
 				s.keepHold(&c, e.Limit)
 			}
+		}
+		if e.Kind == lockmgr.Told {
+			s.keepMark(e.Name)
 		}
 	case lockmgr.Left, lockmgr.Ended:
 		if e.End == nil {
 			s.keepHold(&e.Claim, e.Limit)
 			return
 		}
-		switch {
-		case e.End.Abandoned():
-			s.keepRecord(Kept{Lock: e.Name, Abandoned: e.End})
-		case e.Abandoned != nil:
-			s.keepRecord(Kept{Lock: e.Name, Abandoned: e.Abandoned})
-		case e.Told != nil && e.Kind == lockmgr.Ended && !keeps(&e.Claim):
-			s.keepRecord(Kept{Lock: e.Name}) // a connection's hold would have ended with the daemon, and nobody had been told
+		if e.Told != nil || e.End.Abandoned() {
+			s.keepMark(e.Name)
 		}
 		if keeps(&e.Claim) {
 			s.keepRecord(Kept{Lock: e.Name, Left: &e.Owner})
 		}
 	}
+}
+
+// keepMark writes down what the next holder of a lock is to be told.
+func (s *Server) keepMark(name string) {
+	s.keepRecord(Kept{Lock: name, Abandoned: untold(s.locks.Abandoned(name), s.locks.Holders(name))})
+}
+
+// untold is the abandoned end that the next holder is to be told of if the daemon ends now: also if a holder was told who will
+// be cut off by that.
+func untold(abandoned *lockmgr.End, holders iter.Seq[lockmgr.Claim]) *lockmgr.End {
+	if abandoned == nil {
+		for c := range holders {
+			if !keeps(&c) && c.Told != nil {
+				return c.Told
+			}
+		}
+	}
+	return abandoned
 }
 
 func (s *Server) keepHold(c *lockmgr.Claim, limit int) {
@@ -86,18 +105,30 @@ func withoutConn(c lockmgr.Claim) *lockmgr.Claim {
 }
 
 func (s *Server) keepRecord(k Kept) {
+	if s.unkeptSince != 0 {
+		if s.now()-s.unkeptSince > keepAgain {
+			s.keepAll()
+		}
+		return
+	}
 	if long, err := s.setup.Keep.Add(k); long || err != nil {
 		s.keepAll()
 	}
 }
 
+// keepAgain is how long after a failure it is not tried again: that costs as much as there are holds.
+const keepAgain = 100 * time.Millisecond
+
 // keepAll writes down all that there is, which takes the place of all records.
 func (s *Server) keepAll() {
-	err := s.setup.Keep.Replace(allKept(s.locks))
-	if err != nil && !s.unkept {
+	switch err := s.setup.Keep.Replace(allKept(s.locks)); {
+	case err == nil:
+		s.unkeptSince = 0
+		return
+	case s.unkeptSince == 0:
 		s.log.Error("cannot keep the locks that are held: a restart of the daemon will end them", "event", "state-failed", "error", err)
 	}
-	s.unkept = err != nil
+	s.unkeptSince = max(s.now(), 1)
 }
 
 // allKept are the records that say all that is true now.
@@ -105,14 +136,11 @@ func allKept(m *lockmgr.Manager) iter.Seq[Kept] {
 	return func(yield func(Kept) bool) {
 		for v := range m.All() {
 			for i := range v.Holders {
-				c := &v.Holders[i]
-				if !keeps(c) {
-					v.Abandoned = cmp.Or(v.Abandoned, c.Told)
-				} else if !yield(Kept{Lock: v.Name, Hold: withoutConn(*c), Limit: v.Limit}) {
+				if c := &v.Holders[i]; keeps(c) && !yield(Kept{Lock: v.Name, Hold: withoutConn(*c), Limit: v.Limit}) {
 					return
 				}
 			}
-			if v.Abandoned != nil && !yield(Kept{Lock: v.Name, Abandoned: v.Abandoned}) {
+			if mark := untold(v.Abandoned, slices.Values(v.Holders)); mark != nil && !yield(Kept{Lock: v.Name, Abandoned: mark}) {
 				return
 			}
 		}

@@ -13,20 +13,20 @@ import (
 // lockState is what the loop keeps beside the lock engine: who waits on which connection, and which processes it
 // watches for it.
 type lockState struct {
-	locks     *lockmgr.Manager
-	waits     map[lockmgr.RequestID]wait
-	conns     map[lockmgr.ConnID]*session // those that acquired something
-	processes map[lockmgr.Process]*process
-	pidfds    map[int]*process
-	ending    []ending
-	held      int // claims that hold a lock
-	queued    int // claims that wait for one
-	standing  standing
-	once      once
-	unkept    bool // the last record could not be kept
-	raising   bool // RaiseMark is under way
-	stopBy    time.Duration
-	scratch   []byte
+	locks       *lockmgr.Manager
+	waits       map[lockmgr.RequestID]wait
+	conns       map[lockmgr.ConnID]*session // those that acquired something
+	processes   map[lockmgr.Process]*process
+	pidfds      map[int]*process
+	ending      []ending
+	held        int // claims that hold a lock
+	queued      int // claims that wait for one
+	standing    standing
+	once        once
+	unkeptSince time.Duration // when it failed to keep what is held, CLOCK_BOOTTIME; 0: it did not
+	raising     bool          // RaiseMark is under way
+	stopBy      time.Duration
+	scratch     []byte
 }
 
 // A wait is a request that is not answered yet.

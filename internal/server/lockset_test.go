@@ -330,6 +330,38 @@ func TestReleaseOf(t *testing.T) {
 	h.claims(0)
 }
 
+// TestToldLater: who deals with an abandoned hold and may be cut off over it leaves it to the next until he says so.
+func TestToldLater(t *testing.T) {
+	h := start(t)
+	gone := h.dial()
+	gone.acquire("a")
+	gone.close()
+	h.until("it is abandoned", func() bool { return h.held == 0 })
+	c := h.dial()
+	for _, end := range []func(token string){
+		func(string) { c.do("LOCK.BREAK", "a") },
+		func(token string) { c.do("LOCK.RELEASE", "a", token) },
+		func(token string) { h.dial().do("LOCK.RELEASE", "a", token) },
+		func(token string) {
+			c.do("LOCK.TOLD", "a", token)
+			c.do("LOCK.TOLD", "a", token)
+			c.do("LOCK.RELEASE", "a", token, "UNTOLD")
+		},
+	} {
+		g := c.acquire("a", "UNTOLD")
+		if !strings.HasSuffix(g.abandoned, " disconnected") {
+			t.Errorf("abandoned: %q", g.abandoned)
+		}
+		end(g.token)
+	}
+	g := c.acquire("a", "UNTOLD")
+	if g.abandoned != "" {
+		t.Errorf("abandoned: %q", g.abandoned)
+	}
+	c.refused(ipc.CodeStale, "is held by", "LOCK.TOLD", "a", "1")
+	c.do("LOCK.TOLD", "a", g.token)
+}
+
 // TestUntold: who does nothing about an abandoned hold leaves that to the next.
 func TestUntold(t *testing.T) {
 	h := start(t)
@@ -368,6 +400,7 @@ func TestReleaseForeign(t *testing.T) {
 	mine.refused(ipc.CodeDenied, "", "LOCK.RELEASE", "a", "PID", fmt.Sprint(mine.pid), "UNTOLD")
 	mine.do("LOCK.RELEASE", "a")
 	mine.refused(ipc.CodeDenied, "", "LOCK.RELEASE", "a", g.token)
+	mine.refused(ipc.CodeDenied, "", "LOCK.TOLD", "a", g.token)
 	root.do("LOCK.RELEASE", "a")
 	h.claims(0)
 }

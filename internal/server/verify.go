@@ -42,7 +42,7 @@ func (s *Server) verify() {
 		}
 	}
 	s.verifyClaims()
-	if s.setup.Keep != nil && !s.unkept && s.held < 100 { // it costs much
+	if s.setup.Keep != nil && s.unkeptSince == 0 && s.held < 100 { // it costs much
 		s.verifyKept()
 	}
 }
