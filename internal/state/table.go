@@ -65,24 +65,33 @@ func (t *Table[T]) Corrupt() error { return t.corrupt }
 // Save puts these records in the place of all that there are, and returns when that is on the disk. If it fails, the old ones
 // or the new ones are there, and nothing else.
 func (t *Table[T]) Save(rows []T) error {
-	var b strings.Builder
-	b.WriteString(t.head(tableVersion))
-	out := json.NewEncoder(&b)
-	for i := range rows {
-		if err := out.Encode(&rows[i]); err != nil {
-			return fmt.Errorf("cannot write %s: %w", t.file.path(), err)
-		}
+	text, err := t.format(rows)
+	if err == nil {
+		t.save.Lock()
+		defer t.save.Unlock()
+		err = t.file.write(text)
 	}
-	t.save.Lock()
-	defer t.save.Unlock()
-	if err := t.file.write(withSum(b.String() + tableEnd)); err != nil {
+	if err != nil {
 		return fmt.Errorf("cannot write %s: %w", t.file.path(), err)
 	}
 	return nil
 }
 
+func (t *Table[T]) format(rows []T) (string, error) {
+	var b strings.Builder
+	b.WriteString(t.head(tableVersion))
+	out := json.NewEncoder(&b)
+	for i := range rows {
+		if err := out.Encode(&rows[i]); err != nil {
+			return "", err
+		}
+	}
+	return withSum(b.String() + tableEnd), nil
+}
+
 func (t *Table[T]) head(version int) string { return fmt.Sprintf("ipcd %s %d\n", t.file.name, version) }
 
+// parse is the inverse of format.
 func (t *Table[T]) parse(text string) ([]T, error) {
 	body, err := checked(text)
 	if err != nil {

@@ -147,3 +147,38 @@ func TestTableSaveConcurrently(t *testing.T) {
 		t.Errorf("the temporary file is still there: %v", err)
 	}
 }
+
+// Whatever a file holds, it is a table or an error that says why not. With the right checksum it is read on: nobody but a
+// daemon writes that, but perhaps an older or a newer one.
+func FuzzTable(f *testing.F) {
+	for _, seed := range []string{
+		"", "end", "ipcd rows 1\nend", "ipcd rows 2\nend", "ipcd rows 99999999999999999999\nend", "ipcd others 1\nend",
+		"ipcd rows 1\n{\"name\":\"a\",\"n\":1}\n{\"name\":\"\\u2028 crc32c=00000000\"}\nend",
+		"ipcd rows 1\nnull\n{}\nend", "ipcd rows 1\n{\"name\":\"\xff\",\"n\":1e3}\nend", "ipcd rows 1\n{\"N\":1,\"n\":-2}\n\nend",
+	} {
+		f.Add(seed)
+		f.Add(withSum(seed))
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		table := &Table[row]{file: file{"dir", "rows"}}
+		for _, text := range []string{text, withSum(text)} {
+			rows, err := table.parse(text)
+			if err != nil {
+				if !errors.Is(err, errCorrupt) && !strings.Contains(err.Error(), "of a newer ipcd") {
+					t.Errorf("%q: %v", text, err)
+				}
+				continue
+			}
+			if len(rows) > strings.Count(text, "\n") {
+				t.Errorf("%q became %d records", text, len(rows))
+			}
+			again, err := table.format(rows)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if found, err := table.parse(again); err != nil || !slices.Equal(found, rows) {
+				t.Errorf("%q became %v, and that %v, %v", text, rows, found, err)
+			}
+		}
+	})
+}
