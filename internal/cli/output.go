@@ -18,6 +18,9 @@ type output struct {
 	colour bool
 }
 
+// A descriptor that was closed when ipcctl was started is /dev/null by now: Go's runtime has opened it, and what is written
+// there seems to be written. The descriptor does not tell: its flags are O_RDWR, as in /dev/null of Python's
+// subprocess.DEVNULL or Node's "ignore", to which ipcctl must be able to write.
 func standardOutput() *output { return newOutput(os.Stdout, 1) }
 func standardError() *output  { return newOutput(os.Stderr, 2) }
 
