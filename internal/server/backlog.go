@@ -17,8 +17,9 @@ import (
 // cannot be told, and is disconnected, as by Redis.
 
 // enqueue puts a message behind the backlog of a blocked session, if the subscription's policy and the limits let it.
-// lost is how many messages the session loses for it: this one, or older ones.
-func (s *Server) enqueue(sess *session, r *bus.Route[*session], msg []byte) (taken bool, lost int) {
+// lost is how many messages the session loses for it: this one, or older ones. seq is the message's number, by which it is
+// known as one that the session gets by several of its subscriptions.
+func (s *Server) enqueue(sess *session, r *bus.Route[*session], msg []byte, seq uint64) (taken bool, lost int) {
 	defer s.account(sess)
 	over := s.tooMuch(sess, len(msg))
 	if r.Kind != bus.Filter {
@@ -30,7 +31,8 @@ func (s *Server) enqueue(sess *session, r *bus.Route[*session], msg []byte) (tak
 		return true, 0
 	}
 	// To look through the backlog takes time by its size, so it must have grown enough since the last time.
-	if over && sess.fresh > sess.backlog()/4 {
+	if over && sess.madeRoom != seq && sess.fresh > sess.backlog()/4 {
+		sess.madeRoom = seq
 		lost = s.dropOldest(sess, max(0, min(sess.backlog()/2, s.opts.Limits.Output-len(msg))))
 		over = s.tooMuch(sess, len(msg))
 	}
@@ -51,6 +53,12 @@ func (s *Server) enqueue(sess *session, r *bus.Route[*session], msg []byte) (tak
 func (s *Server) tooMuch(sess *session, size int) bool {
 	grows := len(sess.own) + size - cap(sess.own)
 	return sess.backlog()+size > s.opts.Limits.Output || grows > 0 && (s.overMessages(sess, grows) || s.overBuffers(sess, grows))
+}
+
+// isFullOf reports whether a session has made room for a message already and has none left for one more copy of it: to drop
+// a copy for the next one helps nobody, and takes time for each of a connection's subscriptions.
+func (s *Server) isFullOf(sess *session, m *message) bool {
+	return sess.blocked && sess.madeRoom == m.seq && s.tooMuch(sess, len(m.payload))
 }
 
 // overMessages reports whether more bytes of messages would be too much for a session's user.

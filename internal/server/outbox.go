@@ -27,6 +27,7 @@ type outbox struct {
 	blocked  bool             // the socket is full: no pieces, no open range
 	dropping bool             // what comes is lost, until the backlog is down to half of the limit
 	fresh    int              // bytes of messages that came since dropOldest looked through the backlog
+	madeRoom uint64           // the message that dropOldest was last asked to make room for
 }
 
 // A piece is bytes [start, end) of a turn buffer, or of the session's own if buf is nil.
@@ -145,7 +146,8 @@ func (s *Server) unsettle(slot int) {
 	}
 }
 
-// deliver gives a message to the subscribers of its routes and counts them.
+// deliver gives a message to the subscribers of its routes and counts them. What it encodes is flushed between routes when
+// it gets too much: a connection may have subscriptions without end that all match.
 func (s *Server) deliver(routes []*bus.Route[*session], m *message) (delivered, dropped int) {
 	for _, r := range routes {
 		t := s.routeTurn(r.Slot)
@@ -167,17 +169,25 @@ func (s *Server) deliver(routes []*bus.Route[*session], m *message) (delivered, 
 		}
 		t.steady = true
 		for _, sess := range r.Subs() {
+			if sess.is(stateDead | stateClosing) {
+				t.steady = false
+				continue
+			}
+			if s.isFullOf(sess, m) { // not even encoded
+				t.steady = false
+				sess.lose(r.Text)
+				dropped++
+				continue
+			}
 			b := t.buffer(sess.proto)
 			from := start[sess.proto-ipc.RESP2]
 			if len(b.b) == from {
 				s.encode(b, r, sess.proto, m)
 			}
 			switch {
-			case sess.is(stateDead | stateClosing):
-				t.steady = false
 			case sess.blocked:
 				t.steady = false
-				taken, lost := s.enqueue(sess, r, b.b[from:])
+				taken, lost := s.enqueue(sess, r, b.b[from:], m.seq)
 				if taken {
 					delivered++
 				}
@@ -189,6 +199,9 @@ func (s *Server) deliver(routes []*bus.Route[*session], m *message) (delivered, 
 				}
 				delivered++
 			}
+		}
+		if s.turnBytes > maxTurnBytes {
+			s.flushAll()
 		}
 	}
 	return delivered, dropped

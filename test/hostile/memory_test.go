@@ -154,6 +154,42 @@ func TestManyNeverReadMessages(t *testing.T) {
 	}
 }
 
+// A large message of which one connection gets a copy for each of a thousand subscriptions.
+func TestManyCopies(t *testing.T) {
+	d := testdaemon.Start(t, testdaemon.Config{Quick: true})
+	topic := strings.Repeat("x/", 10) + "x"
+	for _, c := range []struct {
+		command string
+		text    func(n int) string
+	}{
+		{"BUS.SUB", func(n int) string { // all that match x/x/…/x
+			levels := strings.Split(topic, "/")
+			for i := range levels {
+				if n>>i&1 == 1 {
+					levels[i] = "+"
+				}
+			}
+			return strings.Join(levels, "/")
+		}},
+		{"PSUBSCRIBE", func(n int) string { return fmt.Sprintf("x*[x%c]*[x%c]", 'A'+n/32, 'A'+n%32) }},
+	} {
+		t.Run(c.command, func(t *testing.T) {
+			texts := make([]string, 1000)
+			for i := range texts {
+				texts[i] = c.text(i)
+			}
+			subscribe(t, d.Dial(t), c.command, texts)
+			b := watch(t, d)
+			before := d.CPU()
+			reply := d.Dial(t).Do("BUS.PUB", topic, strings.Repeat("p", 500_000))
+			t.Logf("a message took the daemon %v; %s delivered, %s dropped", (d.CPU() - before).Round(time.Millisecond),
+				field(t, reply, "delivered"), field(t, reply, "dropped"))
+			b.calm()
+		})
+	}
+	within(t, d, 100)
+}
+
 // What a connection says of itself is kept as long as it lasts, so it is short.
 func TestLongNames(t *testing.T) {
 	d := testdaemon.Start(t, testdaemon.Config{})
