@@ -63,9 +63,18 @@ func FromPIDFD(fd int) (Peer, error) {
 	return p, nil
 }
 
+// IsPIDFD reports whether fd is a pidfd, be the process alive or gone. It may be a directory of /proc, too.
+func IsPIDFD(fd int) bool {
+	err := probe(fd)
+	return err == nil || err == unix.EPERM || err == unix.ESRCH
+}
+
+// probe sends no signal to the process of a pidfd. Only a pidfd and a directory of /proc take signals; else the error is EBADF.
+func probe(fd int) error { return unix.PidfdSendSignal(fd, 0, nil, 0) }
+
 func fromPIDFD(fd int) (Peer, error) {
-	// Only a pidfd and a directory of /proc take signals, and of the two only a pidfd's fdinfo names a process.
-	if err := unix.PidfdSendSignal(fd, 0, nil, 0); err != nil && err != unix.EPERM {
+	// Of a pidfd and a directory of /proc, only a pidfd's fdinfo names a process.
+	if err := probe(fd); err != nil && err != unix.EPERM {
 		if err == unix.EBADF {
 			err = errors.New("not a pidfd")
 		}

@@ -14,6 +14,9 @@ const acceptsPerTurn = 64
 
 // accept takes the connections that wait at a listener.
 func (s *Server) accept(listener int) {
+	if s.spare < 0 { // others may have one to give by now
+		s.spare, _ = unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	}
 	for range acceptsPerTurn {
 		fd, _, err := unix.Accept4(listener, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 		switch {
@@ -26,7 +29,10 @@ func (s *Server) accept(listener int) {
 			_ = unix.Close(s.spare)
 			fd, _, err := unix.Accept4(listener, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 			if err == nil {
-				s.refuse(fd, "the daemon has no file descriptor left")
+				s.sayNo(fd, "the daemon has no file descriptor left")
+				_ = unix.Shutdown(fd, unix.SHUT_RDWR)
+				drain(fd, s.rbuf, rawRead)
+				closeNow(fd) // not by and by: it is needed for the next
 			}
 			s.spare, _ = unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0) // -1 if that fails
 			if err != nil || s.spare < 0 {
@@ -41,20 +47,20 @@ func (s *Server) accept(listener int) {
 	}
 }
 
-// refuse tells a new connection why it is not wanted, and ends it. What the peer has sent already is read, for a socket
-// that is closed with something unread is reset: the peer would see an error where it looks for the end. After the
-// shutdown it can send nothing more, so there is no more to read than the socket holds.
+// refuse tells a new connection why it is not wanted, and ends it.
 func (s *Server) refuse(fd int, why string) {
+	s.sayNo(fd, why)
+	uid := uint32(0)
+	if cred, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
+		uid = cred.Uid
+	}
+	s.hangUp(uid, fd)
+}
+
+func (s *Server) sayNo(fd int, why string) {
 	s.stats.refused++
 	line := ipc.AppendError(nil, ipc.CodeQuota, why)
 	_ = unix.Sendto(fd, line, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT, nil)
-	_ = unix.Shutdown(fd, unix.SHUT_RDWR)
-	for {
-		if n, err := unix.Read(fd, s.rbuf); n <= 0 && !errors.Is(err, unix.EINTR) {
-			break
-		}
-	}
-	_ = unix.Close(fd)
 }
 
 // admit makes a session of a new connection.
@@ -62,7 +68,11 @@ func (s *Server) admit(fd int) {
 	p, err := peer.Of(fd)
 	if err != nil {
 		s.log.Error("cannot learn who a peer is", "event", "accept-failed", "error", err)
-		_ = unix.Close(fd)
+		s.refuse(fd, "the daemon cannot learn who you are")
+		return
+	}
+	if s.closers.full(p.UID) {
+		s.refuse(fd, "what this user's connections sent cannot be closed")
 		return
 	}
 	if s.count >= s.opts.Limits.Connections {

@@ -60,11 +60,11 @@ func (s *Server) lockAcquire(c *call) {
 	sess, a := c.sess, &s.acquisition
 	*a = acquisition{}
 	if !c.acquisition(s, a) {
-		sess.closeFDs() // one may have come with this command: the next command must not take it for its own
+		s.closeFDs(sess) // one may have come with this command: the next command must not take it for its own
 		return
 	}
 	if !c.mayHave(s, max(len(a.Set), 1), a.Bind) {
-		sess.closeFDs() // likewise
+		s.closeFDs(sess) // likewise
 		return
 	}
 	p, ok := c.lockOwner(s, a)
@@ -391,7 +391,7 @@ func (c *call) foreignProcess(s *Server) (*process, *peer.Peer) {
 	}
 	who, err := peer.FromPIDFD(fd)
 	if err != nil {
-		_ = unix.Close(fd)
+		s.discard(sess, fd)
 		c.fail(ipc.CodeNotFound, "%v", err)
 		return nil, nil
 	}

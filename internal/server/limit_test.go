@@ -270,6 +270,31 @@ func TestNoDescriptorLeft(t *testing.T) {
 	h.dial().sync()
 }
 
+// TestNoDescriptorForDescriptors: where the kernel cannot hand over what was sent, nobody knows what is missing, nor is it told
+// that there is more to read behind it.
+func TestNoDescriptorForDescriptors(t *testing.T) {
+	h := start(t)
+	fd := pidfd(t, os.Getpid())
+	c := h.dial()
+	c.sync()
+	var before unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
+		t.Fatal(err)
+	}
+	h.on(func() {
+		low := before
+		low.Cur = uint64(lowestFree(t))
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &low); err != nil {
+			t.Error(err)
+		}
+		c.cmdFDs([]int{fd}, "LOCK.ACQUIRE", "a", "FOR", "pid")
+		c.cmd("PING")
+	})
+	defer func() { _ = unix.Setrlimit(unix.RLIMIT_NOFILE, &before) }()
+	c.fails(ipc.CodeQuota, "the daemon has no file descriptor left for those that were sent")
+	c.eof()
+}
+
 // lowestFree is the lowest descriptor that is free; all below it are in use.
 func lowestFree(t *testing.T) int {
 	fd, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)

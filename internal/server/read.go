@@ -14,7 +14,7 @@ import (
 type receiver struct {
 	msg     unix.Msghdr
 	vec     unix.Iovec
-	control [128]byte
+	control [1040]byte // for all descriptors that can come at once
 }
 
 func (r *receiver) init() {
@@ -85,7 +85,7 @@ func (s *Server) read(sess *session) bool {
 	case errno != 0: // ECONNRESET
 		s.kill(sess, "")
 		return true
-	case s.recv.msg.Controllen > 0:
+	case s.recv.msg.Controllen > 0 || s.recv.msg.Flags&unix.MSG_CTRUNC != 0:
 		s.takeRights(sess)
 	}
 	s.readTwice = sess == s.lastRead
@@ -121,7 +121,7 @@ func (s *Server) read(sess *session) bool {
 		s.releaseInput(sess)
 		s.executed(sess)
 	default:
-		sess.closeFDs() // what came with these commands and none of them took
+		s.closeFDs(sess) // what came with these commands and none of them took
 	}
 	return true
 }
@@ -185,7 +185,7 @@ func (s *Server) run(sess *session) {
 // executed decides how a session goes on whose input is executed as far as it can be now.
 func (s *Server) executed(sess *session) {
 	if len(sess.in) == 0 {
-		sess.closeFDs()
+		s.closeFDs(sess)
 	}
 	switch {
 	case sess.is(stateDead):
@@ -351,12 +351,20 @@ func (s *Server) takeRights(sess *session) {
 				x.fds = append(x.fds, fd)
 				continue
 			}
-			_ = unix.Close(fd)
-			if !sess.is(stateClosing) {
-				s.send(sess, ipc.AppendError(nil, ipc.CodeProto, "too many file descriptors that no command took"))
-				s.finish(sess)
-			}
+			s.discard(sess, fd)
+			s.endFor(sess, ipc.CodeProto, "too many file descriptors that no command took")
 		}
+	}
+	if s.recv.msg.Flags&unix.MSG_CTRUNC != 0 { // which of them are missing, and of which command, cannot be told
+		s.endFor(sess, ipc.CodeQuota, "the daemon has no file descriptor left for those that were sent")
+	}
+}
+
+// endFor ends a session after an error.
+func (s *Server) endFor(sess *session, code ipc.Code, why string) {
+	if !sess.is(stateClosing) {
+		s.send(sess, ipc.AppendError(nil, code, why))
+		s.finish(sess)
 	}
 }
 
@@ -383,10 +391,14 @@ func (s *Server) bury() {
 		s.dead[i] = nil
 		s.dropSubscriptions(sess)
 		s.dropLocks(sess)
-		sess.closeFDs()
+		s.closeFDs(sess)
 		s.sessions[sess.fd] = nil
 		s.count--
-		_ = unix.Close(sess.fd)
+		if sess.is(stateEOF) {
+			_ = unix.Close(sess.fd)
+		} else {
+			s.hangUp(sess.peer.UID, sess.fd)
+		}
 		s.pool.put(sess.in)
 		s.pool.put(sess.own)
 		sess.in, sess.own, sess.pieces = nil, nil, nil

@@ -115,12 +115,13 @@ type Server struct {
 	turnBytes  int
 
 	// Reused.
-	pool  bufferPool
-	rbuf  []byte
-	recv  receiver
-	vec   []unix.Iovec
-	words [][]byte
-	call  call
+	pool    bufferPool
+	closers closers
+	rbuf    []byte
+	recv    receiver
+	vec     []unix.Iovec
+	words   [][]byte
+	call    call
 
 	acquisition acquisition
 

@@ -1,8 +1,6 @@
 package server
 
 import (
-	"golang.org/x/sys/unix"
-
 	"github.com/ipcd/ipcd/internal/peer"
 	"github.com/ipcd/ipcd/ipc"
 	"github.com/ipcd/ipcd/lockmgr"
@@ -74,17 +72,6 @@ func (s *session) is(f sessionState) bool { return s.state&f != 0 }
 
 // maxPassedFDs is how many descriptors a peer may have sent with commands that are not executed yet.
 const maxPassedFDs = 8
-
-// closeFDs closes the descriptors that no command took.
-func (s *session) closeFDs() {
-	if s.more == nil || len(s.more.fds) == 0 {
-		return
-	}
-	for _, fd := range s.more.fds {
-		_ = unix.Close(fd)
-	}
-	s.more.fds = nil
-}
 
 // takeFD is the oldest descriptor that came with this connection's bytes, or -1. The caller owns it.
 func (s *session) takeFD() int {

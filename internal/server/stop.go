@@ -3,6 +3,7 @@ package server
 import (
 	"maps"
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -101,6 +102,7 @@ func (s *Server) close() {
 	}
 	s.bury()
 	s.closeLocks()
+	s.closers.wait(time.Second)
 	s.closeFiles()
 }
 
