@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/ipcd/ipcd/ipc"
 )
@@ -115,8 +116,8 @@ func newCommandIndex() *commandIndex {
 	return index
 }
 
-// dispatch executes one command.
-func (s *Server) dispatch(sess *session, words [][]byte) {
+// dispatch executes one command. It reports false if that has to wait for a later turn.
+func (s *Server) dispatch(sess *session, words [][]byte) bool {
 	s.stats.commands++
 	c := &s.call
 	c.sess, c.args, c.out = sess, words[1:], c.out[:0]
@@ -127,9 +128,20 @@ func (s *Server) dispatch(sess *session, words [][]byte) {
 		c.unknown(words)
 	}
 	if c.cmd != nil && c.allowed(s, len(words)) {
+		long := s.mayTakeLong(c)
+		if long && s.overspent(sess) {
+			s.stats.commands--
+			return false
+		}
 		sess.last = c.cmd
 		sess.active = s.age()
-		c.cmd.run(s, c)
+		if long {
+			begun := time.Now()
+			c.cmd.run(s, c)
+			s.charge(sess, begun)
+		} else {
+			c.cmd.run(s, c)
+		}
 	}
 	s.reply(c)
 	if sess.is(stateReplySkip|stateReplySkipNext) && !sess.is(stateWaiting) {
@@ -142,6 +154,7 @@ func (s *Server) dispatch(sess *session, words [][]byte) {
 	if cap(c.out) > largestKept {
 		c.out = nil
 	}
+	return true
 }
 
 // reply sends what a call has as its reply so far, unless CLIENT REPLY has it left out.

@@ -1,6 +1,8 @@
 package server
 
 import (
+	"time"
+
 	"github.com/ipcd/ipcd/bus"
 	"github.com/ipcd/ipcd/internal/peer"
 	"github.com/ipcd/ipcd/ipc"
@@ -71,6 +73,9 @@ func (s *Server) publish(topic, payload, stamp []byte) (seq uint64, delivered, d
 // distribute stamps a message with the time and delivers it.
 func (s *Server) distribute(routes []*bus.Route[*session], m *message) (delivered, dropped int) {
 	m.time = s.realTime().UnixMicro()
+	if sess := s.call.sess; len(routes) > fewPatterns && sess != nil {
+		defer s.charge(sess, time.Now())
+	}
 	delivered, dropped = s.deliver(routes, m)
 	s.stats.delivered += uint64(delivered)
 	s.stats.dropped += uint64(dropped)

@@ -2,7 +2,6 @@ package server
 
 import (
 	"errors"
-	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -209,68 +208,6 @@ func (s *Server) runLater(sess *session) {
 // paused reports that a session's commands must wait.
 func (s *Server) paused(sess *session) bool {
 	return sess.is(stateDead|stateClosing|stateWaiting|stateSliced) || sess.blocked && sess.backlog() > pauseAt
-}
-
-const (
-	// timeSlice is how long the commands of one session are executed in a turn, if there are more: those who ask for
-	// costly things, many at a time, wait for each other and not the others for them.
-	timeSlice = time.Millisecond
-	// stride is after how many commands the clock is looked at, unless they are slow.
-	stride = 16
-	// fewPatterns is how many globs a message may be compared with before it counts as slow.
-	fewPatterns = 32
-)
-
-// execute executes the commands in b and returns how many bytes they were.
-func (s *Server) execute(sess *session, b []byte) (used int) {
-	var begun time.Duration // since the start
-	for i := 1; used < len(b) && !s.paused(sess); i++ {
-		words, n, err := sess.parser.Next(b[used:], s.words)
-		s.words = words
-		if err != nil {
-			s.badInput(sess, err)
-			return len(b)
-		}
-		if n == 0 {
-			break
-		}
-		used += n
-		if begun == 0 && used < len(b) {
-			begun = time.Since(s.started)
-		}
-		if len(words) > 0 {
-			s.dispatch(sess, words)
-		}
-		if s.turnBytes > maxTurnBytes {
-			s.flushAll()
-		}
-		switch {
-		case used == len(b):
-			sess.state &^= stateSlow
-		case s.stopping:
-		case (i%stride == 0 || sess.is(stateSlow) || s.call.slow() || s.bus.NumPat() > fewPatterns) && time.Since(s.started)-begun > timeSlice:
-			if i < 4*stride {
-				sess.state |= stateSlow
-			}
-			sess.state |= stateSliced
-			s.sliced = append(s.sliced, sess)
-		}
-	}
-	return used
-}
-
-// goOn executes more for those whose time was up, in turn, as long as a turn may last.
-func (s *Server) goOn() {
-	begun := time.Now()
-	for n := len(s.sliced); n > 0 && time.Since(begun) < 2*timeSlice; n-- {
-		sess := s.sliced[0]
-		s.sliced[0] = nil
-		s.sliced = s.sliced[1:]
-		sess.state &^= stateSliced
-		if !sess.is(stateDead) {
-			s.run(sess)
-		}
-	}
 }
 
 // badInput ends a connection on which there is no next command to be found.

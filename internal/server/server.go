@@ -107,7 +107,8 @@ type Server struct {
 	real     time.Time
 	touched  []*session
 	runnable []*session
-	sliced   []*session // see goOn
+	sliced   []*session               // see goOn
+	spent    map[uint32]time.Duration // by user: see charge
 	dead     []*session
 
 	routeTurns []*routeTurn // by route slot
@@ -173,7 +174,7 @@ func New(setup Setup, opts Options) (*Server, error) {
 	s := &Server{
 		setup: setup, log: setup.Log,
 		poll: p, spare: spare, clock: bootClock{base: time.Now()},
-		listeners: map[int]string{}, users: map[uint32]*user{},
+		listeners: map[int]string{}, users: map[uint32]*user{}, spent: map[uint32]time.Duration{},
 		bus:  bus.New[*session](),
 		rbuf: make([]byte, 64<<10),
 		self: peer.Self(), started: time.Now(), commands: newCommandIndex(),
@@ -270,6 +271,9 @@ func (s *Server) Run(ctx context.Context) error {
 // turn is one turn of the loop: see the package documentation.
 func (s *Server) turn(events []unix.EpollEvent) {
 	timeUp := false
+	if len(s.sliced) > 0 {
+		s.goOn()
+	}
 	for i := range events {
 		ev := &events[i]
 		switch ev.Pad {
@@ -295,9 +299,6 @@ func (s *Server) turn(events []unix.EpollEvent) {
 	if timeUp {
 		s.due()
 	}
-	if len(s.sliced) > 0 {
-		s.goOn()
-	}
 	for {
 		for i := 0; i < len(s.runnable); i++ {
 			sess := s.runnable[i]
@@ -319,6 +320,7 @@ func (s *Server) turn(events []unix.EpollEvent) {
 		s.verify()
 	}
 	s.boot, s.real, s.seconds = 0, time.Time{}, 0
+	clear(s.spent)
 }
 
 // age is how long the server has run, in seconds and one: for CLIENT LIST. It costs no system call.

@@ -20,7 +20,7 @@ func (s *Server) stop() {
 	s.closeListeners()
 	s.cancelWaits()
 	for _, sess := range s.sessions {
-		if sess != nil {
+		if sess != nil && !s.stopLate() {
 			s.executeRest(sess)
 		}
 	}
@@ -48,6 +48,9 @@ func (s *Server) cancelWaits() {
 	}
 	s.carryOut()
 }
+
+// stopLate reports whether the time is over in which a stop executes what was read; the rest of it is for the answers.
+func (s *Server) stopLate() bool { return s.clock.now() > s.stopBy-stopTime/2 }
 
 // executeRest executes what a peer had sent before the stop. No lock is waited for any more.
 func (s *Server) executeRest(sess *session) {

@@ -50,6 +50,14 @@ func subscribe(t testing.TB, p *testdaemon.Peer, command string, texts []string)
 	}
 }
 
+// costlyChannels are so many channels, and a command that looks for some of them and takes long to find none.
+func costlyChannels(n int) (channels []string, list string) {
+	for i := range n {
+		channels = append(channels, fmt.Sprintf("%s%06d", strings.Repeat("a", 248), i))
+	}
+	return channels, testdaemon.Cmd("PUBSUB", "CHANNELS", "*"+strings.Repeat("a", 120)+"[^a0-9]*")
+}
+
 // One who asks for the most costly things, many at a time, and takes the answers as quickly as they come, has his
 // share of the loop and no more.
 func TestCostlyCommands(t *testing.T) {
@@ -78,6 +86,31 @@ func TestCostlyCommands(t *testing.T) {
 		})
 	}
 	within(t, d, 200)
+}
+
+// Nor does it help to be many who ask for one costly thing each, all in one moment.
+func TestCostlyAtOnce(t *testing.T) {
+	d := testdaemon.Start(t, testdaemon.Config{Quick: true})
+	channels, list := costlyChannels(20_000)
+	subscribe(t, d.Dial(t), "SUBSCRIBE", channels)
+	var peers []*testdaemon.Peer
+	for range 100 {
+		peers = append(peers, d.Dial(t))
+	}
+	b := watch(t, d)
+	before := d.CPU()
+	for _, p := range peers {
+		p.Send(list)
+	}
+	for _, p := range peers {
+		p.Want("*0\r\n")
+	}
+	all := d.CPU() - before
+	t.Logf("all took the daemon %v", all.Round(time.Millisecond))
+	b.calm()
+	if most := max(all/10, 5*soon); b.busy > most {
+		t.Errorf("a bystander waited for %v of that, more than %v", b.busy, most)
+	}
 }
 
 // A message to thousands of filters of one connection, of which none is read.
@@ -129,10 +162,7 @@ func TestCostlyGlobs(t *testing.T) {
 		globs[i] = fmt.Sprintf("*%s[^az0-9]%04d*", strings.Repeat("a", 120), i)
 	}
 	subscribe(t, d.Dial(t), "PSUBSCRIBE", globs)
-	channels := make([]string, 20_000)
-	for i := range channels {
-		channels[i] = fmt.Sprintf("%s%06d", strings.Repeat("a", 248), i)
-	}
+	channels, letters := costlyChannels(20_000)
 	subscribe(t, d.Dial(t), "SUBSCRIBE", channels)
 	var topics strings.Builder
 	for i := range 200 {
@@ -145,7 +175,7 @@ func TestCostlyGlobs(t *testing.T) {
 	}{
 		{"one class", list("*[" + strings.Repeat("b", 250) + "]"), 250 * time.Millisecond},
 		{"many classes", list("*" + strings.Repeat("[ab]", 60) + "[z]"), 250 * time.Millisecond},
-		{"letters", list("*" + strings.Repeat("a", 120) + "[^a0-9]*"), 500 * time.Millisecond},
+		{"letters", letters, 500 * time.Millisecond},
 		{"all", list("*"), 500 * time.Millisecond},
 		{"PUBLISH", topics.String(), 20 * time.Millisecond},
 	} {

@@ -99,6 +99,23 @@ func TestStopIsBounded(t *testing.T) {
 	}
 }
 
+// Nor by having sent what takes a minute to be executed.
+func TestStopWithCostlyCommands(t *testing.T) {
+	d := testdaemon.Start(t, testdaemon.Config{Quick: true})
+	channels, costly := costlyChannels(20_000)
+	subscribe(t, d.Dial(t), "SUBSCRIBE", channels)
+	for range 5 {
+		_, _ = pour(d.Dial(t), strings.Repeat(costly, 350), 60<<10)
+	}
+	start := time.Now()
+	d.Signal(syscall.SIGTERM)
+	status, _ := d.Wait()
+	t.Logf("stopped in %v", time.Since(start).Round(time.Millisecond))
+	if took := time.Since(start); status != 0 || took > 8*time.Second {
+		t.Errorf("exit status %d after %v", status, took)
+	}
+}
+
 // A stop in the middle of what takes time.
 func TestStopWhileReloading(t *testing.T) {
 	d := testdaemon.Start(t, testdaemon.Config{TOML: "[log]\nlevel = \"info\"\n"})

@@ -1,0 +1,108 @@
+package server
+
+import (
+	"time"
+
+	"github.com/ipcd/ipcd/ipc"
+)
+
+const (
+	// timeSlice is how long the commands of one session are executed in a turn, if there are more: those who ask for
+	// costly things, many at a time, wait for each other and not the others for them.
+	timeSlice = time.Millisecond
+	// stride is after how many commands the clock is looked at, unless they are slow.
+	stride = 16
+	// fewPatterns is how many globs a message may be compared with before it counts as slow, and how many routes it may take.
+	fewPatterns = 32
+	// fewClaims is how many holds and waits there may be before to ask for a lock, which may have to look at all, counts as slow.
+	fewClaims = 1000
+)
+
+// execute executes the commands in b and returns how many bytes they were.
+func (s *Server) execute(sess *session, b []byte) (used int) {
+	var begun time.Duration // since the start
+	for i := 1; used < len(b) && !s.paused(sess); i++ {
+		words, n, err := sess.parser.Next(b[used:], s.words)
+		s.words = words
+		if err != nil {
+			s.badInput(sess, err)
+			return len(b)
+		}
+		if n == 0 {
+			break
+		}
+		if begun == 0 && used+n < len(b) {
+			begun = time.Since(s.started)
+		}
+		if len(words) > 0 && !s.dispatch(sess, words) {
+			s.slice(sess)
+			break
+		}
+		used += n
+		if s.turnBytes > maxTurnBytes {
+			s.flushAll()
+		}
+		switch {
+		case used == len(b):
+			sess.state &^= stateSlow
+		case s.stopping:
+			if (i%stride == 0 || s.call.slow()) && s.stopLate() {
+				return used
+			}
+		case (i%stride == 0 || sess.is(stateSlow) || s.call.slow() || s.bus.NumPat() > fewPatterns) && time.Since(s.started)-begun > timeSlice:
+			if i < 4*stride {
+				sess.state |= stateSlow
+			}
+			s.slice(sess)
+		}
+	}
+	return used
+}
+
+// slice has a session go on in a later turn.
+func (s *Server) slice(sess *session) {
+	sess.state |= stateSliced
+	s.sliced = append(s.sliced, sess)
+}
+
+// mayTakeLong reports whether a command is to be timed, and to wait if its user has had his time. To what a message goes is
+// not known before, so if anybody took long in this turn it is suspected.
+func (s *Server) mayTakeLong(c *call) bool {
+	switch c.cmd.Access {
+	case ipc.AccessPublish:
+		return s.bus.NumPat() > fewPatterns || len(s.spent) > 0
+	case ipc.AccessLock:
+		return s.held+s.queued > fewClaims || c.slow()
+	}
+	return c.slow()
+}
+
+// charge adds the time since begun to what a session's user has had of this turn.
+func (s *Server) charge(sess *session, begun time.Time) { s.spent[sess.peer.UID] += time.Since(begun) }
+
+// overspent reports whether a session's user has had his time in this turn: who has many connections does not have as
+// many slices of it.
+func (s *Server) overspent(sess *session) bool {
+	return len(s.spent) > 0 && s.spent[sess.peer.UID] > timeSlice && !s.stopping
+}
+
+// goOn executes more for those whose time was up, in turn, as long as a turn may last; and something for each user. It comes
+// before what is new in the turn, or who asks for costly things again and again would keep others of his user waiting for ever.
+func (s *Server) goOn() {
+	begun := time.Now()
+	for n := len(s.sliced); n > 0; n-- {
+		sess := s.sliced[0]
+		s.sliced[0] = nil
+		s.sliced = s.sliced[1:]
+		sess.state &^= stateSliced
+		uid := sess.peer.UID
+		switch {
+		case sess.is(stateDead):
+		case s.spent[uid] > 0 && time.Since(begun) > 2*timeSlice:
+			s.slice(sess)
+		default:
+			s.run(sess)
+			s.spent[uid]++ // has had something
+		}
+	}
+}

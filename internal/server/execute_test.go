@@ -1,0 +1,64 @@
+package server
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestCostlyInTurn: of the connections of one user, one executes a costly command in a turn and the others wait for the next,
+// in their order and before what is new. Neither other users nor their own cheap commands wait for that.
+func TestCostlyInTurn(t *testing.T) {
+	m := newManual(t, 1)
+	var done []string
+	slow := m.commands.find([]byte("LOCK.LIST"))
+	names := map[uint64]string{}
+	slow.run = func(s *Server, c *call) {
+		done = append(done, names[c.sess.id])
+		s.spent[c.sess.peer.UID] += time.Second
+		c.ok()
+	}
+	clients := map[string]*end{}
+	for _, name := range []string{"a1", "a2", "a3", "a4", "b1", "b2", "c1"} {
+		c := m.connect(false)
+		clients[name], names[c.id] = c, name
+		sess := m.of(c)
+		m.user(sess.peer.UID).connections--
+		m.forget(sess.peer.UID)
+		sess.peer.UID = 1000 + uint32(name[0])
+		m.user(sess.peer.UID).connections++
+	}
+	turn := func(want []string, from ...string) {
+		t.Helper()
+		var events []unix.EpollEvent
+		for _, name := range from {
+			events = append(events, clients[name].event(unix.EPOLLIN))
+		}
+		done = nil
+		m.turn(events)
+		if !slices.Equal(done, want) {
+			t.Fatalf("%q have executed it, want %q", done, want)
+		}
+	}
+	for _, name := range []string{"a1", "a2", "a3", "b1", "b2"} {
+		clients[name].cmd("LOCK.LIST")
+	}
+	turn([]string{"a1", "b1"}, "a1", "a2", "a3", "b1", "b2")
+	clients["a1"].cmd("LOCK.LIST")
+	clients["c1"].cmd("LOCK.LIST")
+	clients["a4"].cmd("PING")
+	turn([]string{"a2", "b2", "c1"}, "a1", "a4", "c1")
+	if got := clients["a4"].take(); got != "+PONG\r\n" {
+		t.Errorf("a cheap command of the same user: %q", got)
+	}
+	clients["a2"].cmd("LOCK.LIST")
+	turn([]string{"a3"}, "a2")
+	turn([]string{"a1"})
+	turn([]string{"a2"})
+	turn(nil)
+	if m.stats.commands != 9 {
+		t.Errorf("%d commands are counted", m.stats.commands)
+	}
+}
