@@ -1,6 +1,9 @@
 package server
 
 import (
+	"fmt"
+	"math/rand/v2"
+	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -124,6 +127,77 @@ func TestReadEarly(t *testing.T) {
 	m.poll.early = func() bool { return true }
 	if events, err := m.poll.wait(true); len(events) != 0 || err != nil {
 		t.Errorf("%v, %v after an early read", events, err)
+	}
+}
+
+// TestNothingIsLeftUnread: epoll tells of input only once, whoever reads it then, how much it is, in how many pieces it comes and
+// what comes with it. Nobody else wakes this loop, so what it leaves behind is not answered.
+func TestNothingIsLeftUnread(t *testing.T) {
+	h := start(t, func(_ *Setup, o *Options) { o.BusyPoll = time.Millisecond })
+	early := 0
+	h.on(func() {
+		h.poll.early = func() bool {
+			read := h.readEarly()
+			if read {
+				early++
+			}
+			return read
+		}
+	})
+	random := rand.New(rand.NewPCG(1, 2))
+	fd := pidfd(t, os.Getpid())
+	c := h.dial()
+	buffer := 64 << 10
+	for range 300 {
+		size := []int{random.IntN(50), random.IntN(3 * buffer), buffer - 40 + random.IntN(40), 2*buffer - 40 + random.IntN(40)}[random.IntN(4)]
+		text := strings.Repeat("x", max(size, 1))
+		echo := fmt.Sprintf("*2\r\n$4\r\nECHO\r\n$%d\r\n%s\r\n", len(text), text)
+		sent := make(chan struct{})
+		go func() { // or who sends waits for who answers, who waits for who reads
+			defer close(sent)
+			if random.IntN(4) == 0 { // a read ends behind descriptors
+				c.cmdFDs([]int{fd}, "PING")
+			} else {
+				c.send("PING\r\n")
+			}
+			for rest := echo; rest != ""; {
+				n := 1 + random.IntN(len(rest))
+				c.send(rest[:n])
+				rest = rest[n:]
+			}
+		}()
+		c.want(fmt.Sprintf("+PONG\r\n$%d\r\n%s\r\n", len(text), text))
+		<-sent
+	}
+	for range 1000 {
+		c.sync()
+	}
+	c.send("PING\r\nPING\r\n")
+	c.halfClose()
+	c.want("+PONG\r\n+PONG\r\n")
+	c.eof()
+	h.on(func() {
+		if early == 0 {
+			t.Error("nothing was read early: this tests nothing of it")
+		}
+		t.Logf("%d reads were early", early)
+	})
+}
+
+// TestReadBehindDescriptors: a read ends behind descriptors, and there may be more.
+func TestReadBehindDescriptors(t *testing.T) {
+	m := newManual(t, 1)
+	c := m.connect(false)
+	fd := pidfd(t, os.Getpid())
+	for range 3 {
+		if err := unix.Sendmsg(c.fd, []byte("PING\r\n"), unix.UnixRights(fd), nil, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.cmd("ECHO", "last")
+	m.settle()
+	if got := c.take(); got != "+PONG\r\n+PONG\r\n+PONG\r\n$4\r\nlast\r\n" {
+		t.Errorf("got %q", got)
 	}
 }
 
