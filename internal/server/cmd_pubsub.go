@@ -231,7 +231,7 @@ func (s *Server) busUnsub(c *call) {
 			s.unsubscribe(c.sess, bus.Filter, text)
 		}
 	} else if !s.unsubscribe(c.sess, bus.Filter, string(c.args[0])) {
-		c.fail(ipc.CodeNotFound, "this connection is not subscribed to %q", c.args[0])
+		c.fail(ipc.CodeNotFound, "this connection is not subscribed to %q", clip(string(c.args[0])))
 		return
 	}
 	c.integer(int64(s.bus.Count(c.sess, bus.Filter)))

@@ -429,3 +429,26 @@ func TestReloadDenied(t *testing.T) {
 	c := h.dial()
 	c.refused(ipc.CodeErr, "no configuration", "IPCD.RELOAD")
 }
+
+// TestErrorsAreShort: an error quotes the beginning of what is wrong, not all of it.
+func TestErrorsAreShort(t *testing.T) {
+	h := start(t)
+	c := h.dial()
+	long := strings.Repeat("\x01", 100_000)
+	for i := range ipc.Commands {
+		row := &ipc.Commands[i]
+		words := strings.Fields(row.Name)
+		if row.Name == "ECHO" || row.Name == "PING" || row.Name == "PUBSUB NUMSUB" || strings.HasSuffix(row.Name, "UNSUBSCRIBE") {
+			continue // which send it back
+		}
+		for n := max(row.Min-len(words), 1); n <= 4 && (row.Max == 0 || n+len(words) <= row.Max); n++ {
+			c.cmd(append(slices.Clone(words), slices.Repeat([]string{long}, n)...)...)
+			if v := c.value(); len(v.Str) > 1000 && v.Kind == ipc.KindError {
+				t.Errorf("%s: an error of %d bytes: %.100q", row.Name, len(v.Str), v.Str)
+			}
+			if row.Name == "QUIT" {
+				c = h.dial()
+			}
+		}
+	}
+}
