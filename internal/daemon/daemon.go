@@ -47,7 +47,12 @@ func serve(f flags, cfg *config.Config) (err error) {
 	handler := systemd.NewLogHandler(systemd.LogOptions{Identifier: "ipcd", Prefix: "IPCD_", Level: level})
 	defer func() { _ = handler.Close() }()
 	d := &daemon{flags: f, log: slog.New(handler), level: level, cfg: cfg, loaded: time.Now(), isReady: make(chan string, 1)}
-	defer d.work.Wait()
+	defer func() {
+		if d.mark != nil {
+			_ = d.mark.Close() // which leaves the state directory to others
+		}
+	}()
+	defer d.work.Wait() // for what is written there, too
 
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
@@ -62,9 +67,6 @@ func serve(f flags, cfg *config.Config) (err error) {
 	setup, err := d.setup()
 	if err != nil {
 		return err
-	}
-	if d.mark != nil {
-		defer func() { _ = d.mark.Close() }()
 	}
 	if files, err = d.keep(&setup, files); err != nil {
 		return err
