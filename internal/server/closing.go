@@ -2,6 +2,7 @@ package server
 
 import (
 	"errors"
+	"log/slog"
 	"sync"
 	"time"
 	"unsafe"
@@ -136,7 +137,7 @@ func (s *Server) discard(sess *session, fd int) {
 	if !s.closers.full(uid) || sess.is(stateDead) {
 		return
 	}
-	s.log.Warn("a user's connections were ended: what they sent cannot be closed", "event", "disconnect", "uid", uid, "pid", sess.peer.PID)
+	s.tell(slog.LevelWarn, uid, "disconnect", "a user's connections were ended: what they sent cannot be closed", "pid", sess.peer.PID)
 	for _, other := range s.sessions {
 		if other != nil && other.peer.UID == uid {
 			s.kill(other, "")

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
@@ -207,8 +208,8 @@ func (s *Server) clientKill(c *call) {
 		default:
 			killed++
 			if sess.peer.PID != c.sess.peer.PID { // what a process does to itself, as an ipcctl that stops waiting, is no news
-				s.log.Info("a connection was ended by CLIENT KILL", "event", "client-kill", "client", sess.id, "pid", sess.peer.PID,
-					"uid", sess.peer.UID, "by_pid", c.sess.peer.PID, "by_uid", c.sess.peer.UID)
+				s.tell(slog.LevelInfo, sess.peer.UID, "client-kill", "a connection was ended by CLIENT KILL", "client", sess.id,
+					"pid", sess.peer.PID, "by_pid", c.sess.peer.PID, "by_uid", c.sess.peer.UID)
 			}
 			if sess == c.sess {
 				s.finish(sess) // after its reply

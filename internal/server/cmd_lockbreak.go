@@ -1,6 +1,7 @@
 package server
 
 import (
+	"log/slog"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -197,6 +198,6 @@ func (s *Server) logBroken(name string, b *breaking) {
 		}
 		whom = append(whom, describeClaim(&b.broken[i]))
 	}
-	s.log.Warn("a lock was broken", "event", "lock-broken", "lock", name, "pid", b.by.Process.PID, "uid", b.by.UID, "unit", b.by.Unit,
+	s.tell(slog.LevelWarn, b.by.UID, "lock-broken", "a lock was broken", "lock", name, "pid", b.by.Process.PID, "unit", b.by.Unit,
 		"why", b.by.Why, "holders", len(b.broken), "whom", strings.Join(whom, ", "), "token", uint64(b.broken[0].Token))
 }

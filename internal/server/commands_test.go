@@ -296,7 +296,7 @@ func TestClientKill(t *testing.T) {
 	other := h.client(0)
 	other.send(fmt.Sprintf("CLIENT KILL ID %d\r\n", h.dial().id()))
 	other.want(":1\r\n")
-	if want := fmt.Sprintf("pid=%d uid=%d by_pid=%d", os.Getpid(), os.Getuid(), other.pid); !strings.Contains(h.log.String(), want) {
+	if want := fmt.Sprintf("pid=%d by_pid=%d", os.Getpid(), other.pid); !strings.Contains(h.log.String(), want) {
 		t.Errorf("it is not logged: %s\n%s", want, h.log)
 	}
 }
@@ -433,22 +433,20 @@ func TestReloadDenied(t *testing.T) {
 // TestErrorsAreShort: an error quotes the beginning of what is wrong, not all of it.
 func TestErrorsAreShort(t *testing.T) {
 	h := start(t)
-	c := h.dial()
-	long := strings.Repeat("\x01", 100_000)
+	long := strings.Repeat("\x01", 10_000)
 	for i := range ipc.Commands {
 		row := &ipc.Commands[i]
 		words := strings.Fields(row.Name)
-		if row.Name == "ECHO" || row.Name == "PING" || row.Name == "PUBSUB NUMSUB" || strings.HasSuffix(row.Name, "UNSUBSCRIBE") {
-			continue // which send it back
+		if row.Name == "CLIENT REPLY" {
+			continue
 		}
 		for n := max(row.Min-len(words), 1); n <= 4 && (row.Max == 0 || n+len(words) <= row.Max); n++ {
+			c := h.dial()
 			c.cmd(append(slices.Clone(words), slices.Repeat([]string{long}, n)...)...)
 			if v := c.value(); len(v.Str) > 1000 && v.Kind == ipc.KindError {
 				t.Errorf("%s: an error of %d bytes: %.100q", row.Name, len(v.Str), v.Str)
 			}
-			if row.Name == "QUIT" {
-				c = h.dial()
-			}
+			c.close()
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"log/slog"
 	"strconv"
 	"unicode/utf8"
 
@@ -32,8 +33,8 @@ func (s *Server) announce(e *lockmgr.Effect) {
 func (s *Server) tellOwner(e *lockmgr.Effect) {
 	switch {
 	case e.End != nil && e.End.Abandoned():
-		s.log.Warn("a lock was abandoned", "event", "abandoned", "lock", e.Name, "how", e.End.String(), "token", uint64(e.Token),
-			"pid", e.Owner.Process.PID, "uid", e.UID, "unit", e.Unit)
+		s.tell(slog.LevelWarn, e.UID, "abandoned", "a lock was abandoned", "lock", e.Name, "how", e.End.String(),
+			"token", uint64(e.Token), "pid", e.Owner.Process.PID, "unit", e.Unit)
 	case e.End != nil && e.End.Lost():
 		s.push(e, 5, "lock.lost", func(b []byte) []byte {
 			b = ipc.AppendBulk(b, e.End.String())

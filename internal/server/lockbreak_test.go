@@ -52,7 +52,7 @@ func TestBreak(t *testing.T) {
 	if n := strings.Count(h.log.String(), "event=lock-broken"); n != 2 {
 		t.Errorf("%d records of what was broken:\n%s", n, h.log)
 	}
-	if !strings.Contains(h.log.String(), fmt.Sprintf(`lock=a pid=%d uid=%d`, os.Getpid(), os.Getuid())) || !strings.Contains(h.log.String(), "slow work") {
+	if !strings.Contains(h.log.String(), fmt.Sprintf(`uid=%d lock=a pid=%d`, os.Getuid(), os.Getpid())) || !strings.Contains(h.log.String(), "slow work") {
 		t.Errorf("logged:\n%s", h.log)
 	}
 	h.claims(1)

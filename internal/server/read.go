@@ -2,6 +2,7 @@ package server
 
 import (
 	"errors"
+	"log/slog"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -315,8 +316,8 @@ func (s *Server) kill(sess *session, why string) {
 	sess.dropRange()
 	s.dead = append(s.dead, sess)
 	if why != "" {
-		s.log.Warn("a connection was ended", "event", "disconnect", "reason", why, "client", sess.id,
-			"pid", sess.peer.PID, "uid", sess.peer.UID, "unit", sess.peer.Unit)
+		s.tell(slog.LevelWarn, sess.peer.UID, "disconnect", "a connection was ended", "reason", why, "client", sess.id,
+			"pid", sess.peer.PID, "unit", sess.peer.Unit)
 	}
 }
 

@@ -92,6 +92,7 @@ type Server struct {
 	poll      *poller
 	listeners map[int]string // descriptor → address, for people
 	clock     bootClock
+	gossip    gossip
 	spare     int        // a descriptor to close when there are no more: see accept
 	sessions  []*session // by descriptor
 	count     int        // of sessions
@@ -175,9 +176,10 @@ func New(setup Setup, opts Options) (*Server, error) {
 		setup: setup, log: setup.Log,
 		poll: p, spare: spare, clock: bootClock{base: time.Now()},
 		listeners: map[int]string{}, users: map[uint32]*user{}, spent: map[uint32]time.Duration{},
-		bus:  bus.New[*session](),
-		rbuf: make([]byte, 64<<10),
-		self: peer.Self(), started: time.Now(), commands: newCommandIndex(),
+		gossip: gossip{told: map[topic]int{}},
+		bus:    bus.New[*session](),
+		rbuf:   make([]byte, 64<<10),
+		self:   peer.Self(), started: time.Now(), commands: newCommandIndex(),
 		over: make(chan struct{}),
 	}
 	p.early = s.readEarly
@@ -354,11 +356,12 @@ func (s *Server) due() {
 		s.nextPing = s.now() + s.setup.WatchdogEvery
 	}
 	s.locksDue()
+	s.gossipDue()
 }
 
 // armTimer has the loop woken for what is due next.
 func (s *Server) armTimer() {
-	at := s.locksNext()
+	at := earlier(s.locksNext(), s.gossipNext())
 	if s.setup.WatchdogEvery > 0 {
 		at = earlier(at, max(s.nextPing, 1))
 	}
