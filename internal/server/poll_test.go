@@ -133,7 +133,7 @@ func TestReadEarly(t *testing.T) {
 // TestNothingIsLeftUnread: epoll tells of input only once, whoever reads it then, how much it is, in how many pieces it comes and
 // what comes with it. Nobody else wakes this loop, so what it leaves behind is not answered.
 func TestNothingIsLeftUnread(t *testing.T) {
-	h := start(t, func(_ *Setup, o *Options) { o.BusyPoll = time.Millisecond })
+	h := start(t, func(_ *Setup, o *Options) { o.BusyPoll = time.Second }) // so that it always polls
 	early := 0
 	h.on(func() {
 		h.poll.early = func() bool {
