@@ -55,10 +55,10 @@ func (s *Server) tooMuch(sess *session, size int) bool {
 	return sess.backlog()+size > s.opts.Limits.Output || grows > 0 && (s.overMessages(sess, grows) || s.overBuffers(sess, grows))
 }
 
-// isFullOf reports whether a session has made room for a message already and has none left for one more copy of it: to drop
+// isFullOf reports whether a blocked session has made room for a message already and has none left for one more copy of it: to drop
 // a copy for the next one helps nobody, and takes time for each of a connection's subscriptions.
 func (s *Server) isFullOf(sess *session, m *message) bool {
-	return sess.blocked && sess.madeRoom == m.seq && s.tooMuch(sess, len(m.payload))
+	return sess.madeRoom == m.seq && s.tooMuch(sess, len(m.payload))
 }
 
 // overMessages reports whether more bytes of messages would be too much for a session's user.

@@ -173,7 +173,7 @@ func (s *Server) deliver(routes []*bus.Route[*session], m *message) (delivered, 
 				t.steady = false
 				continue
 			}
-			if s.isFullOf(sess, m) { // not even encoded
+			if sess.blocked && s.isFullOf(sess, m) { // not even encoded
 				t.steady = false
 				sess.lose(r.Text)
 				dropped++
