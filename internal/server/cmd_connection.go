@@ -129,6 +129,7 @@ func (s *Server) ping(c *call) {
 func (s *Server) reset(c *call) {
 	s.unsubscribeAll(c.sess)
 	s.cancelAll(c.sess)
+	s.cancelRequests(c.sess)
 	s.setProto(c.sess, ipc.RESP2)
 	c.sess.state &^= stateReplyOff
 	if x := c.sess.more; x != nil {

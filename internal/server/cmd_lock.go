@@ -3,7 +3,6 @@ package server
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -48,18 +47,11 @@ const (
 	maxUnits = 1_000_000
 )
 
-// An acquisition is what the words of LOCK.ACQUIRE ask for.
-type acquisition struct {
-	lockmgr.Request
-	forPID, async bool
-	mode          string // the word that says so, if any
-}
-
 // lockAcquire lets a request in. The outcome, at once or later, comes from carryOut.
 func (s *Server) lockAcquire(c *call) {
 	sess, a := c.sess, &s.acquisition
 	*a = acquisition{}
-	if !c.acquisition(s, a) {
+	if !c.acquisition(s, a) || s.repeated(c) {
 		s.closeFDs(sess) // one may have come with this command: the next command must not take it for its own
 		return
 	}
@@ -83,14 +75,28 @@ func (s *Server) lockAcquire(c *call) {
 		a.Ancestors = s.ancestors(p, sess, &a.Request)
 	}
 	a.Conn = lockmgr.ConnID(sess.id)
+	if c.request != nil {
+		if _, err := s.processOf(sess); err != nil { // which alone may repeat it
+			c.fail(ipc.CodeNotFound, "%v", err)
+			return
+		}
+		s.nextID++ // is no session's
+		a.Conn = lockmgr.ConnID(s.nextID)
+	}
+	s.supersede(sess, &a.Request)
 	now := s.lockTime()
 	id, err := s.locks.Acquire(now, a.Request)
 	if err != nil {
 		s.refuseLock(c, a, err)
 		return
 	}
-	s.conns[a.Conn] = sess
-	s.waits[id] = wait{sess: sess, async: a.async, set: a.Set}
+	w := wait{asker: c.asker(), async: a.async, set: a.Set}
+	if w.req != nil {
+		s.admitRequest(w.req, id, a)
+	} else {
+		s.conns[a.Conn] = sess
+	}
+	s.waits[id] = w
 	if a.async {
 		c.integer(int64(id))
 		s.reply(c)
@@ -98,6 +104,9 @@ func (s *Server) lockAcquire(c *call) {
 	s.carryOut()
 	if _, waits := s.waits[id]; !waits {
 		return
+	}
+	if w.req != nil && sess.is(stateHungUp) && !s.stopping {
+		return // its process may come back for it
 	}
 	if !a.async {
 		sess.state |= stateWaiting
@@ -120,166 +129,6 @@ func (c *call) mayHave(s *Server, more int, bind lockmgr.Binding) bool {
 		return true
 	}
 	return false
-}
-
-// acquisition reads the words of LOCK.ACQUIRE.
-func (c *call) acquisition(s *Server, a *acquisition) bool {
-	if !c.lockName(0) {
-		return false
-	}
-	a.Name = string(c.args[0])
-	a.Wait, a.Units = lockmgr.Forever, 1
-	for i := 1; i < len(c.args); {
-		n := c.acquireOption(i, a)
-		if n == 0 {
-			return false
-		}
-		i += n
-	}
-	if a.Lease > 0 && a.Bind == lockmgr.ToConnection {
-		a.Bind = lockmgr.ToLease
-	}
-	switch {
-	case a.Bind == lockmgr.ToNobody && (a.Owner.Label != "" || a.Join != 0):
-		c.fail(ipc.CodeErr, "FOR nobody goes with neither OWNER nor JOIN")
-	case a.Join != 0 && a.Set != nil:
-		c.fail(ipc.CodeErr, "JOIN does not go with AND")
-	case c.mayLease(s, a.Lease, a.Bind):
-		return true
-	}
-	return false
-}
-
-// acquireOption reads the option at word i and returns how many words it has: 0 if it is not valid.
-func (c *call) acquireOption(i int, a *acquisition) int {
-	option := c.arg(i)
-	switch option {
-	case "SHARED", "EXCLUSIVE":
-		if !c.setMode(a, option) {
-			return 0
-		}
-		a.Units = 0
-		if option == "SHARED" {
-			a.Mode = lockmgr.Shared
-		}
-		return 1
-	case "UNTOLD":
-		a.Untold = true
-		return 1
-	case "ASYNC":
-		if c.sess.proto != ipc.RESP3 {
-			c.fail(ipc.CodeErr, "ASYNC needs RESP3: send HELLO 3 first")
-			return 0
-		}
-		a.async = true
-		return 1
-	}
-	if i++; i == len(c.args) {
-		c.fail(ipc.CodeErr, "%q is not an option, or wants a value", clip(option))
-		return 0
-	}
-	value := c.args[i]
-	var ok bool
-	switch option {
-	case "AND":
-		ok = c.addName(i, a)
-	case "UNITS":
-		ok = c.setMode(a, option) && c.units(option, value, &a.Units)
-	case "LIMIT":
-		ok = c.units(option, value, &a.Limit)
-	case "WAIT":
-		a.Wait, ok = c.milliseconds(option, value, 0)
-	case "LEASE":
-		a.Lease, ok = c.milliseconds(option, value, 1)
-	case "FOR":
-		ok = c.bindTo(i, a)
-	case "WHY":
-		a.Why, ok = c.text(option, value)
-	case "OWNER":
-		a.Owner.Label, ok = c.text(option, value)
-	case "JOIN":
-		a.Join, ok = c.token(i)
-	case "WITH":
-		return c.addShown(i, a)
-	default:
-		c.fail(ipc.CodeErr, "unknown option %q", clip(option))
-	}
-	if !ok {
-		return 0
-	}
-	return 2
-}
-
-// setMode takes note of the word that says how much of the lock is wanted.
-func (c *call) setMode(a *acquisition, word string) bool {
-	if a.mode != "" && (a.mode != word || word == "UNITS") {
-		c.fail(ipc.CodeErr, "%s does not go with %s", word, a.mode)
-		return false
-	}
-	a.mode = word
-	return true
-}
-
-// addName reads one more name to be acquired together with the others.
-func (c *call) addName(i int, a *acquisition) bool {
-	if !c.lockName(i) {
-		return false
-	}
-	if a.Set == nil {
-		a.Set = []string{a.Name}
-	}
-	bytes := len(c.args[i])
-	for _, name := range a.Set {
-		bytes += len(name)
-	}
-	switch {
-	case len(a.Set) == maxSet:
-		c.fail(ipc.CodeErr, "at most %d locks are acquired at once", maxSet)
-	case bytes > maxSetBytes:
-		c.fail(ipc.CodeErr, "the names of locks that are acquired at once have at most %d bytes together", maxSetBytes)
-	case slices.Contains(a.Set, string(c.args[i])):
-		c.fail(ipc.CodeErr, "%q is asked for twice", clip(string(c.args[i])))
-	default:
-		a.Set = append(a.Set, string(c.args[i]))
-		return true
-	}
-	return false
-}
-
-// addShown reads WITH token name, of which the token is word i.
-func (c *call) addShown(i int, a *acquisition) int {
-	t, ok := c.token(i)
-	switch {
-	case !ok:
-		return 0
-	case i+1 == len(c.args):
-		c.fail(ipc.CodeErr, "WITH wants a token and a name")
-		return 0
-	case !c.lockName(i + 1):
-		return 0
-	case len(a.Shown) == maxShown:
-		c.fail(ipc.CodeErr, "at most %d holds may be shown (WITH)", maxShown)
-		return 0
-	}
-	a.Shown = append(a.Shown, lockmgr.Shown{Name: string(c.args[i+1]), Token: t})
-	return 3
-}
-
-// bindTo reads the value of FOR.
-func (c *call) bindTo(i int, a *acquisition) bool {
-	a.forPID = false
-	switch c.arg(i) {
-	case "SELF":
-		a.Bind = lockmgr.ToProcess
-	case "PID":
-		a.Bind, a.forPID = lockmgr.ToProcess, true
-	case "NOBODY":
-		a.Bind = lockmgr.ToNobody
-	default:
-		c.fail(ipc.CodeErr, "FOR wants self, pid or nobody, not %q", clip(string(c.args[i])))
-		return false
-	}
-	return true
 }
 
 // units reads a number of units.

@@ -3,6 +3,7 @@ package server
 import (
 	"log/slog"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -17,22 +18,23 @@ type breaking struct {
 	by    lockmgr.Party
 
 	broken   []lockmgr.Claim
-	limit    int   // of the lock
-	rights   []int // duplicates of the pidfds of those who have one
-	of       []int // for each of rights whose it is, by the place in broken
-	standing bool  // one was an operator's
+	limit    int           // of the lock
+	at       time.Duration // when
+	rights   []int         // duplicates of the pidfds of those who have one
+	of       []int         // for each of rights whose it is, by the place in broken
+	standing bool          // one was an operator's
 }
 
 // lockBreak takes a lock away from its holders. The daemon has no right to signal them; with PIDFD it hands the descriptors
 // of their processes to the caller, who may have it.
 func (s *Server) lockBreak(c *call) {
 	b, ok := c.breakWords()
-	if !ok {
+	if !ok || s.repeated(c) {
 		return
 	}
 	name := string(c.args[0])
 	v := s.locks.View(name)
-	b.limit = v.Limit
+	b.limit, b.at = v.Limit, s.now()
 	for _, h := range v.Holders {
 		if b.token != 0 && h.Token != b.token {
 			continue
@@ -56,20 +58,20 @@ func (s *Server) lockBreak(c *call) {
 		return
 	}
 	s.logBroken(name, b)
-	sess := c.sess
+	a := c.asker()
 	if !b.standing {
-		s.answerBreak(sess, b)
+		s.answerBreak(a, b)
 		s.carryOut()
 		return
 	}
 	s.carryOut()
-	s.whenSaved(sess, &s.standing.durable, func(err error) {
+	s.whenSaved(a.sess, &s.standing.durable, func(err error) {
 		if err != nil {
 			b.close()
-			s.replyLater(sess, appendNotKept(nil, err))
+			s.answerLater(a, notKept(err))
 			return
 		}
-		s.answerBreak(sess, b)
+		s.answerBreak(a, b)
 	})
 }
 
@@ -93,6 +95,9 @@ func (c *call) breakWords() (*breaking, bool) {
 		case option == "WHY" && i+1 < len(c.args):
 			i++
 			b.by.Why, ok = c.text(option, c.args[i])
+		case option == "REQID" && i+1 < len(c.args):
+			i++
+			ok = c.requestID(c.args[i])
 		default:
 			c.fail(ipc.CodeErr, "%q is not an option, or wants a value", clip(option))
 			ok = false
@@ -100,6 +105,10 @@ func (c *call) breakWords() (*breaking, bool) {
 		if !ok {
 			return nil, false
 		}
+	}
+	if b.pidfd && c.reqid != nil {
+		c.fail(ipc.CodeErr, "REQID does not go with PIDFD: descriptors can be sent but once")
+		return nil, false
 	}
 	return b, true
 }
@@ -132,8 +141,9 @@ func (b *breaking) close() {
 
 // answerBreak says who lost the lock. If there is no room in the socket the descriptors cannot go with the reply, which then
 // says so; who waits for each reply before the next command always has room.
-func (s *Server) answerBreak(sess *session, b *breaking) {
-	if sess.is(stateReplyOff|stateReplySkip) || len(b.rights) > 0 && !s.sendRights(sess, s.appendBroken(sess.proto, b), b.rights) {
+func (s *Server) answerBreak(a asker, b *breaking) {
+	sess := a.sess
+	if sess.is(stateReplyOff|stateReplySkip) || len(b.rights) > 0 && !s.sendRights(sess, b.append(nil, sess.proto), b.rights) {
 		b.close()
 	}
 	sent := len(b.rights) > 0
@@ -142,18 +152,19 @@ func (s *Server) answerBreak(sess *session, b *breaking) {
 		s.replyLater(sess, nil)
 		return
 	}
-	s.replyLater(sess, s.appendBroken(sess.proto, b))
+	s.answerLater(a, b)
 }
 
-func (s *Server) appendBroken(p ipc.Proto, b *breaking) []byte {
-	reply := ipc.AppendArray(nil, len(b.broken))
+// append makes it an outcome.
+func (b *breaking) append(reply []byte, p ipc.Proto) []byte {
+	reply = ipc.AppendArray(reply, len(b.broken))
 	of := b.of
 	for i := range b.broken {
 		if !b.pidfd {
-			reply = s.appendClaim(p.AppendMap(reply, claimPairs), &b.broken[i], b.limit)
+			reply = appendClaim(p.AppendMap(reply, claimPairs), &b.broken[i], b.limit, b.at)
 			continue
 		}
-		reply = s.appendClaim(p.AppendMap(reply, claimPairs+1), &b.broken[i], b.limit)
+		reply = appendClaim(p.AppendMap(reply, claimPairs+1), &b.broken[i], b.limit, b.at)
 		reply = ipc.AppendBulk(reply, "pidfd")
 		has := int64(0)
 		if len(of) > 0 && of[0] == i {

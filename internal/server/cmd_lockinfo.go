@@ -1,6 +1,8 @@
 package server
 
 import (
+	"time"
+
 	"github.com/ipcd/ipcd/ipc"
 	"github.com/ipcd/ipcd/lockmgr"
 )
@@ -47,19 +49,19 @@ func (s *Server) appendLock(b []byte, p ipc.Proto, v *lockmgr.View) []byte {
 	b = ipc.AppendBulk(b, "used")
 	b = ipc.AppendInt(b, int64(used))
 	b = ipc.AppendBulk(b, "holders")
-	b = s.appendClaims(b, p, v.Holders, limit)
+	b = appendClaims(b, p, v.Holders, limit, s.now())
 	b = ipc.AppendBulk(b, "waiters")
-	b = s.appendClaims(b, p, v.Waiters, limit)
+	b = appendClaims(b, p, v.Waiters, limit, s.now())
 	b = ipc.AppendBulk(b, "previous")
 	b = appendEnd(b, p, v.Previous)
 	b = ipc.AppendBulk(b, "abandoned")
 	return appendEnd(b, p, v.Abandoned)
 }
 
-func (s *Server) appendClaims(b []byte, p ipc.Proto, claims []lockmgr.Claim, limit int) []byte {
+func appendClaims(b []byte, p ipc.Proto, claims []lockmgr.Claim, limit int, now time.Duration) []byte {
 	b = ipc.AppendArray(b, len(claims))
 	for i := range claims {
-		b = s.appendClaim(p.AppendMap(b, claimPairs), &claims[i], limit)
+		b = appendClaim(p.AppendMap(b, claimPairs), &claims[i], limit, now)
 	}
 	return b
 }
@@ -68,7 +70,7 @@ func (s *Server) appendClaims(b []byte, p ipc.Proto, claims []lockmgr.Claim, lim
 const claimPairs = 17
 
 // appendClaim is a holder or waiter as LOCK.INFO shows it, of a lock with that limit.
-func (s *Server) appendClaim(b []byte, c *lockmgr.Claim, limit int) []byte {
+func appendClaim(b []byte, c *lockmgr.Claim, limit int, now time.Duration) []byte {
 	b = ipc.AppendBulk(b, "token")
 	b = ipc.AppendInt(b, int64(c.Token))
 	b = ipc.AppendBulk(b, "mode")
@@ -96,9 +98,9 @@ func (s *Server) appendClaim(b []byte, c *lockmgr.Claim, limit int) []byte {
 	b = ipc.AppendBulk(b, "since")
 	b = ipc.AppendInt(b, c.Since.Real)
 	b = ipc.AppendBulk(b, "age")
-	b = ipc.AppendInt(b, (s.now() - c.Since.Boot).Microseconds())
+	b = ipc.AppendInt(b, (now - c.Since.Boot).Microseconds())
 	b = ipc.AppendBulk(b, "left")
-	b = ipc.AppendInt(b, s.left(c))
+	b = ipc.AppendInt(b, left(c, now))
 	b = ipc.AppendBulk(b, "set")
 	b = ipc.AppendArray(b, len(c.Set))
 	for _, name := range c.Set {
@@ -116,7 +118,7 @@ func flag(set bool) int64 {
 }
 
 // left is how long a hold's lease lasts, or a wait, in microseconds; -1 if it does not end by time.
-func (s *Server) left(c *lockmgr.Claim) int64 {
+func left(c *lockmgr.Claim, now time.Duration) int64 {
 	end := c.Expires
 	if c.Token == 0 && c.Wait >= 0 {
 		end = c.Since.Boot + c.Wait
@@ -124,7 +126,7 @@ func (s *Server) left(c *lockmgr.Claim) int64 {
 	if end == 0 {
 		return -1
 	}
-	return max(end-s.now(), 0).Microseconds()
+	return max(end-now, 0).Microseconds()
 }
 
 // appendEnd is how a hold ended, or a null.

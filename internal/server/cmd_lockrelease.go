@@ -12,7 +12,7 @@ import (
 // user may, or the caller's own.
 func (s *Server) lockRelease(c *call) {
 	r, ok := c.releaseWords()
-	if !ok {
+	if !ok || s.repeated(c) {
 		return
 	}
 	name := string(c.args[0])
@@ -71,6 +71,11 @@ func (c *call) releaseWords() (r release, ok bool) {
 				return r, false
 			}
 			r.pid = int(pid)
+		case option == "REQID" && i+1 < len(c.args):
+			i++
+			if !c.requestID(c.args[i]) {
+				return r, false
+			}
 		case i == 1:
 			if r.token, ok = c.token(1); !ok {
 				return r, false
@@ -222,7 +227,7 @@ func (s *Server) lockCancel(c *call) {
 		return
 	}
 	id := lockmgr.RequestID(ticket)
-	if w, ok := s.waits[id]; !ok || w.sess != c.sess || !s.locks.Cancel(s.lockTime(), id) {
+	if w, ok := s.waits[id]; !ok || w.who() != c.sess || !s.locks.Cancel(s.lockTime(), id) {
 		c.integer(0)
 		return
 	}

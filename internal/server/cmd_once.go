@@ -41,12 +41,12 @@ func (s *Server) lockIsDone(c *call) {
 
 // lockDone marks something as done, for who holds the lock of that name: so no other is doing it.
 func (s *Server) lockDone(c *call) {
-	hold, ok := c.namedHold(s)
-	if !ok || !c.owns(&hold) {
+	per, ok := c.per(2)
+	if !ok || !c.requestIDAt(4) || s.repeated(c) {
 		return
 	}
-	per, ok := c.per(2)
-	if !ok {
+	hold, ok := c.namedHold(s)
+	if !ok || !c.owns(&hold) {
 		return
 	}
 	now := s.realTime()
@@ -61,22 +61,22 @@ func (s *Server) lockDone(c *call) {
 		s.once.set(m)
 	}
 	// One that is marked already may be on its way to the disk.
-	sess := c.sess
-	s.whenSaved(sess, &s.once.durable, func(err error) {
+	a := c.asker()
+	s.whenSaved(a.sess, &s.once.durable, func(err error) {
 		if err == nil {
-			s.replyLater(sess, []byte("+OK\r\n"))
+			s.answerLater(a, plain("+OK\r\n"))
 			return
 		}
 		if s.once.marks[doneKey{m.Key, m.Per}] == m {
 			s.once.remove(doneKey{m.Key, m.Per})
 		}
-		s.replyLater(sess, appendNotKept(nil, err))
+		s.answerLater(a, notKept(err))
 	})
 }
 
 // lockForget removes marks.
 func (s *Server) lockForget(c *call) {
-	if !c.lockName(0) {
+	if !c.lockName(0) || !c.requestIDAt(1) || s.repeated(c) {
 		return
 	}
 	gone := s.once.forget(string(c.args[0]), c.mayAct)

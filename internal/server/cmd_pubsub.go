@@ -51,17 +51,35 @@ func (s *Server) publishRedis(c *call) {
 }
 
 func (s *Server) busPub(c *call) {
+	if !c.requestIDAt(2) || s.repeated(c) {
+		return
+	}
 	seq, delivered, dropped, ok := c.publish(s)
 	if !ok {
 		return
 	}
-	c.mapping(3)
-	c.bulk("seq")
-	c.integer(int64(seq))
-	c.bulk("delivered")
-	c.integer(int64(delivered))
-	c.bulk("dropped")
-	c.integer(int64(dropped))
+	r := receipt{seq, delivered, dropped}
+	c.out = r.append(c.out, c.sess.proto)
+	if c.request != nil {
+		s.settle(c.request, r, len(c.out))
+		c.request = nil
+	}
+}
+
+// A receipt is what BUS.PUB answers.
+type receipt struct {
+	seq                uint64
+	delivered, dropped int
+}
+
+func (r receipt) append(b []byte, p ipc.Proto) []byte {
+	b = p.AppendMap(b, 3)
+	b = ipc.AppendBulk(b, "seq")
+	b = ipc.AppendInt(b, int64(r.seq))
+	b = ipc.AppendBulk(b, "delivered")
+	b = ipc.AppendInt(b, int64(r.delivered))
+	b = ipc.AppendBulk(b, "dropped")
+	return ipc.AppendInt(b, int64(r.dropped))
 }
 
 // maxPattern is the length of the longest glob, in bytes: the bus has no limit of its own for them, and each name that

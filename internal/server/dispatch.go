@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"fmt"
 	"strconv"
 	"strings"
@@ -23,6 +24,9 @@ type call struct {
 	cmd  *command
 	args [][]byte // without the command's name; slices of the input buffer, gone after the call
 	out  []byte
+
+	reqid   []byte   // the value of REQID, as args; nil: there is none
+	request *request // likewise, while the call is executed and not answered
 }
 
 // handlers are the functions of the command table's rows, by name.
@@ -121,6 +125,7 @@ func (s *Server) dispatch(sess *session, words [][]byte) bool {
 	s.stats.commands++
 	c := &s.call
 	c.sess, c.args, c.out = sess, words[1:], c.out[:0]
+	c.reqid, c.request = nil, nil
 	c.cmd = s.commands.find(words[0])
 	if c.cmd != nil && c.cmd.subs != nil && (len(words) > 1 || c.cmd.Command == nil) {
 		c.cmd = s.subcommand(c, words)
@@ -159,6 +164,10 @@ func (s *Server) dispatch(sess *session, words [][]byte) bool {
 
 // reply sends what a call has as its reply so far, unless CLIENT REPLY has it left out.
 func (s *Server) reply(c *call) {
+	if c.request != nil && len(c.out) > 0 {
+		s.settle(c.request, plain(bytes.Clone(c.out)), len(c.out))
+		c.request = nil
+	}
 	if len(c.out) > 0 && !c.sess.is(stateReplyOff|stateReplySkip) {
 		s.send(c.sess, c.out)
 	}

@@ -17,6 +17,7 @@
 //   - A message is encoded once for all subscribers of a route, and copied only for those whose socket is full.
 //   - A wait is a record in the lock engine. The connection's later commands wait with it, unless it was ASYNC.
 //   - The replies of a connection come in the order of its commands.
+//   - A command with a REQID is executed once, on however many connections it comes (reqid.go, detached.go).
 //   - What a peer can make the server hold is bounded per connection and per user (Limits).
 //
 // # What may not happen here

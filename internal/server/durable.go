@@ -59,17 +59,17 @@ func (s *Server) whenSaved(sess *session, d *durable, answer func(error)) {
 
 // answerSaved gives the reply that a call has so far when a durable is on disk.
 func (s *Server) answerSaved(c *call, d *durable) {
-	sess, reply := c.sess, bytes.Clone(c.out)
+	a, reply := c.asker(), plain(bytes.Clone(c.out))
 	c.out = c.out[:0]
-	s.whenSaved(sess, d, func(err error) {
+	s.whenSaved(a.sess, d, func(err error) {
 		if err != nil {
-			reply = appendNotKept(nil, err)
+			reply = notKept(err)
 		}
-		s.replyLater(sess, reply)
+		s.answerLater(a, reply)
 	})
 }
 
-// appendNotKept answers what could not be made durable.
-func appendNotKept(b []byte, err error) []byte {
-	return ipc.AppendError(b, ipc.CodeIO, fmt.Sprintf("it is not on disk, and will not be so after a reboot: %v", err))
+// notKept answers what could not be made durable.
+func notKept(err error) plain {
+	return ipc.AppendError(nil, ipc.CodeIO, fmt.Sprintf("it is not on disk, and will not be so after a reboot: %v", err))
 }

@@ -48,7 +48,7 @@ func (s *Server) tellOwner(e *lockmgr.Effect) {
 // push sends n elements to the connection that acquired a hold, if it is still there and can be told: the kind, the lock's
 // name and the token, and what more appends.
 func (s *Server) push(e *lockmgr.Effect, n int, kind string, more func([]byte) []byte) {
-	sess := s.conns[e.Conn]
+	sess := s.connection(&e.Claim)
 	if sess == nil || sess.proto != ipc.RESP3 {
 		return
 	}

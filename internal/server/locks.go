@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"slices"
 	"time"
 
@@ -31,7 +32,7 @@ type lockState struct {
 
 // A wait is a request that is not answered yet.
 type wait struct {
-	sess  *session
+	asker
 	async bool             // the answer is a push
 	set   []string         // the locks that it asks for, if it is for several
 	got   []lockmgr.Effect // of several: what it was granted so far
@@ -144,6 +145,9 @@ func (s *Server) carryOut() {
 		}
 		s.tellOwner(e)
 		s.announce(e)
+		if r := s.requests.byID[e.ID]; r != nil {
+			s.rest(r)
+		}
 	}
 	if len(effects) > 0 {
 		s.raiseMark()
@@ -164,11 +168,11 @@ func (s *Server) tally(e *lockmgr.Effect) {
 		}
 		s.held++
 		s.stats.granted++
-		s.bind(&e.Claim, 1)
+		s.bind(e, 1)
 	case lockmgr.Left, lockmgr.Ended:
 		if e.End != nil {
 			s.held--
-			s.bind(&e.Claim, -1)
+			s.bind(e, -1)
 			s.endClaim(&e.Claim)
 		}
 	case lockmgr.TimedOut, lockmgr.Cancelled:
@@ -177,11 +181,21 @@ func (s *Server) tally(e *lockmgr.Effect) {
 	}
 }
 
-// bind counts the holds that end with a connection.
-func (s *Server) bind(c *lockmgr.Claim, n int) {
-	if sess := s.conns[c.Conn]; sess != nil && c.Bind == lockmgr.ToConnection {
+// bind counts the holds that end with a connection, and what is held by a request with a REQID.
+func (s *Server) bind(e *lockmgr.Effect, n int) {
+	if r := s.requests.byID[e.ID]; r != nil {
+		r.count(e, n)
+	} else if sess := s.conns[e.Conn]; sess != nil && e.Bind == lockmgr.ToConnection {
 		sess.extra().held += n
 	}
+}
+
+// connection is the one that asked for a claim, or with a REQID did so last; nil if it has ended.
+func (s *Server) connection(c *lockmgr.Claim) *session {
+	if r := s.requests.byID[c.ID]; r != nil {
+		return r.sess
+	}
+	return s.conns[c.Conn]
 }
 
 // answer gives a request its outcome, of which this is the whole or a part: a request for several locks is answered when
@@ -201,10 +215,12 @@ func (s *Server) answer(e *lockmgr.Effect) {
 		slices.SortFunc(w.got, func(a, b lockmgr.Effect) int { return slices.Index(w.set, a.Name) - slices.Index(w.set, b.Name) })
 	}
 	delete(s.waits, e.Answers)
+	w.sess = w.who()
 	if x := w.sess.more; x != nil && !w.async {
 		x.wait = 0
 	}
 	b := w.begin(s.scratch[:0], e.Answers)
+	head := len(b)
 	switch {
 	case e.Kind == lockmgr.TimedOut:
 		b = s.appendTimeout(b, &e.Claim)
@@ -220,6 +236,15 @@ func (s *Server) answer(e *lockmgr.Effect) {
 	}
 	s.scratch = b[:0]
 	s.tellOutcome(w, b)
+	switch {
+	case w.req == nil:
+	case refused:
+		s.settle(w.req, plain(bytes.Clone(b[head:])), len(b))
+	case len(w.set) > 1:
+		s.settle(w.req, grants(w.got), len(b))
+	default:
+		s.settle(w.req, grants{*e}, len(b))
+	}
 }
 
 // begin appends what comes before the outcome of a request.
@@ -266,6 +291,7 @@ func (s *Server) cancelAll(sess *session) {
 // "disconnected".
 func (s *Server) dropLocks(sess *session) {
 	s.cancelAll(sess)
+	s.detach(sess)
 	switch x := sess.more; {
 	case s.conns[lockmgr.ConnID(sess.id)] == nil:
 	case x != nil && x.held > 0:

@@ -17,8 +17,9 @@ type process struct {
 	pidfd     int
 	claims    int // holds and waits that end with it
 	dead      bool
-	sessions  int               // connections that point here
-	ancestors []lockmgr.Process // from the parent up, once somebody asked; see Server.ancestors
+	sessions  int                   // connections and detached requests that point here
+	ancestors []lockmgr.Process     // from the parent up, once somebody asked; see Server.ancestors
+	detached  map[*request]struct{} // those in their grace that came on its connections
 }
 
 // An ending is an end that is certain, while the kernel is given a moment to tell more about it: a connection's, whose
@@ -95,6 +96,9 @@ func (s *Server) processReady(pidfd int) {
 	}
 	exited, reaped := peer.Ended(pidfd)
 	p.dead = p.dead || exited
+	if exited && len(p.detached) > 0 {
+		s.abandonDead(p)
+	}
 	switch {
 	case p.claims == 0:
 	case reaped:

@@ -42,9 +42,12 @@ func (s *Server) sessionReady(sess *session, events uint32) {
 	if sess.is(stateDead) {
 		return
 	}
-	if events&(unix.EPOLLHUP|unix.EPOLLERR) != 0 && (sess.is(stateWaiting|stateEOF) || sess.blocked) {
-		s.kill(sess, "") // nobody is there to be answered
-		return
+	if events&(unix.EPOLLHUP|unix.EPOLLERR) != 0 {
+		if sess.is(stateWaiting|stateEOF) || sess.blocked {
+			s.kill(sess, "") // nobody is there to be answered
+			return
+		}
+		sess.state |= stateHungUp
 	}
 	if sess.blocked && events&unix.EPOLLOUT != 0 {
 		s.drain(sess)

@@ -101,6 +101,7 @@ type Server struct {
 
 	bus *bus.Bus[*session]
 	lockState
+	requests requests
 
 	// Of this turn.
 	seconds  uint32        // since the start, 0 until somebody asked
@@ -177,9 +178,9 @@ func New(setup Setup, opts Options) (*Server, error) {
 		poll: p, spare: spare, clock: bootClock{base: time.Now()},
 		listeners: map[int]string{}, users: map[uint32]*user{}, spent: map[uint32]time.Duration{},
 		gossip: gossip{told: map[topic]int{}},
-		bus:    bus.New[*session](),
-		rbuf:   make([]byte, 64<<10),
-		self:   peer.Self(), started: time.Now(), commands: newCommandIndex(),
+		bus:    bus.New[*session](), requests: newRequests(),
+		rbuf: make([]byte, 64<<10),
+		self: peer.Self(), started: time.Now(), commands: newCommandIndex(),
 		over: make(chan struct{}),
 	}
 	p.early = s.readEarly
@@ -357,11 +358,12 @@ func (s *Server) due() {
 	}
 	s.locksDue()
 	s.gossipDue()
+	s.requestsDue()
 }
 
 // armTimer has the loop woken for what is due next.
 func (s *Server) armTimer() {
-	at := earlier(s.locksNext(), s.gossipNext())
+	at := earlier(earlier(s.locksNext(), s.requestsNext()), s.gossipNext())
 	if s.setup.WatchdogEvery > 0 {
 		at = earlier(at, max(s.nextPing, 1))
 	}

@@ -34,11 +34,21 @@ type session struct {
 // extras is the part of a session that an idle one does without.
 type extras struct {
 	name, libName, libVer string
-	fds                   []int             // received and not yet claimed by a command
-	stamp                 []byte            // the sender's part of its messages, encoded
-	held                  int               // locks that end with this connection
-	wait                  lockmgr.RequestID // what holds up the execution of later commands; 0: nothing, or a reload
-	ancestors             []lockmgr.Process // as process.ancestors, for requests that no process is watched for
+	fds                   []int                 // received and not yet claimed by a command
+	stamp                 []byte                // the sender's part of its messages, encoded
+	held                  int                   // locks that end with this connection and have no REQID
+	wait                  lockmgr.RequestID     // what holds up the execution of later commands; 0: nothing, or a reload
+	ancestors             []lockmgr.Process     // as process.ancestors, for requests that no process is watched for
+	requests              map[*request]struct{} // those with a REQID that wait on this connection, or were granted here
+}
+
+// locks is how many locks end with the connection.
+func (x *extras) locks() int {
+	n := x.held
+	for r := range x.requests {
+		n += r.bound
+	}
+	return n
 }
 
 func (s *session) extra() *extras {
@@ -66,6 +76,7 @@ const (
 	stateSliced                                 // used up its time in this turn: goes on in a later one
 	stateSaving                                 // what a command waits for is the disk
 	stateSlow                                   // its commands took long when they were last measured
+	stateHungUp                                 // the peer is gone: it reads no more either
 )
 
 func (s *session) is(f sessionState) bool { return s.state&f != 0 }

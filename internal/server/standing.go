@@ -84,20 +84,20 @@ func (s *Server) answerStanding(w wait, e *lockmgr.Effect) {
 		w.sess.state |= stateWaiting | stateSaving
 	}
 	s.change(&s.standing.durable, func(err error) {
-		b := w.begin(nil, id)
-		switch {
-		case err != nil:
+		var o outcome = grants(got)
+		if err != nil {
 			for i := range got {
 				_ = s.locks.Release(s.lockTime(), got[i].Name, got[i].Token) // or it ended meanwhile
 			}
 			s.carryOut()
-			b = appendNotKept(b, err)
-		case len(got) > 1:
-			b = appendGrants(b, w.sess.proto, got)
-		default:
-			b = appendGrant(b, w.sess.proto, &got[0])
+			o = notKept(err)
 		}
+		w.sess = w.who()
+		b := o.append(w.begin(nil, id), w.sess.proto)
 		s.tellOutcome(w, b)
+		if w.req != nil {
+			s.settle(w.req, o, len(b))
+		}
 	})
 }
 

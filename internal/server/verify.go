@@ -45,6 +45,7 @@ func (s *Server) verify() {
 	if s.setup.Keep != nil && s.unkeptSince == 0 && s.held < 100 { // it costs much
 		s.verifyKept()
 	}
+	s.verifyRequests()
 }
 
 // verifyKept compares what is kept with what is.
@@ -94,6 +95,46 @@ func (s *Server) verifyClaims() {
 	for id, p := range s.processes {
 		if p.claims != ends[id] {
 			panic(fmt.Sprintf("%d claims end with process %d, counted %d", ends[id], id.PID, p.claims))
+		}
+	}
+}
+
+// verifyRequests checks that each command with a REQID is where it belongs: it waits or holds, or it is over.
+func (s *Server) verifyRequests() {
+	q := &s.requests
+	held, live, over, size := map[lockmgr.RequestID]int{}, 0, map[uint32]int{}, map[uint32]int{}
+	for v := range s.locks.All() {
+		for _, c := range v.Holders {
+			held[c.ID]++
+		}
+	}
+	for key, r := range q.byKey {
+		isLive := r.outcome == nil || r.held > 0
+		switch {
+		case key != r.key || isLive == (r.over != nil) || (r.grace != nil) != (r.process != nil):
+			panic(fmt.Sprintf("REQID %q of process %d: %d holds, outcome %T", key.id, key.process.PID, r.held, r.outcome))
+		case r.over != nil:
+			over[key.uid]++
+			size[key.uid] += r.size
+			continue
+		case r.id == 0: // for the disk
+			continue
+		}
+		live++
+		_, linked := r.sess.extra().requests[r]
+		if q.byID[r.id] != r || r.held != held[r.id] || linked && r.grace != nil {
+			panic(fmt.Sprintf("REQID %q of process %d: %d holds, counted %d", key.id, key.process.PID, held[r.id], r.held))
+		}
+		if !linked && r.grace == nil && !s.stopping && (r.outcome == nil || r.bound > 0 || !r.told) {
+			panic(fmt.Sprintf("REQID %q of process %d belongs to no connection", key.id, key.process.PID))
+		}
+	}
+	if live != len(q.byID) {
+		panic(fmt.Sprintf("%d requests wait or hold, counted %d", live, len(q.byID)))
+	}
+	for uid, mine := range q.users {
+		if mine.Len() != over[uid] || mine.bytes != size[uid] || mine.Len() > maxOutcomes || mine.bytes > maxOutcomeBytes {
+			panic(fmt.Sprintf("user %d has %d outcomes of %d bytes, counted %d and %d", uid, over[uid], size[uid], mine.Len(), mine.bytes))
 		}
 	}
 }

@@ -1,0 +1,222 @@
+package server
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/lockmgr"
+)
+
+// A LOCK.ACQUIRE with a REQID outlives its connection for a grace: its place in the queue is kept, and so is what it was
+// granted meanwhile, or holds by its connection. Its process may connect again and repeat the command, which is attached to
+// what there is. If it does not come in time, a wait ends, what was granted and told to nobody is given back, and what was
+// held by the connection has ended with it. When the process ends, that is at once.
+//
+// To the lock engine such a request has a connection of its own, whose number no session has: so the engine knows nothing
+// of all this.
+
+// grace is that time.
+const grace = 10 * time.Second
+
+// admitRequest takes note that LOCK.ACQUIRE with a REQID was let in.
+func (s *Server) admitRequest(r *request, id lockmgr.RequestID, a *acquisition) {
+	r.id, r.conn, r.owner, r.async = id, a.Conn, a.Owner, a.async
+	r.names = a.Set
+	if r.names == nil {
+		r.names = []string{a.Name}
+	}
+	s.requests.byID[id] = r
+	r.sess.link(r)
+}
+
+// link has the session know of a request that is attached to it.
+func (s *session) link(r *request) {
+	x := s.extra()
+	if x.requests == nil {
+		x.requests = map[*request]struct{}{}
+	}
+	x.requests[r] = struct{}{}
+}
+
+// waitsForLock reports whether a request waits for a lock. One without an outcome that does not is waiting for the disk.
+func (s *Server) waitsForLock(r *request) bool {
+	_, ok := s.waits[r.id]
+	return ok
+}
+
+// rejoin attaches a repeat to a request that has no outcome yet.
+func (s *Server) rejoin(c *call, r *request) {
+	if !s.attach(c, r) {
+		return
+	}
+	sess, waits := c.sess, s.waitsForLock(r)
+	switch {
+	case r.async:
+		c.integer(int64(r.id))
+		s.reply(c)
+	case waits:
+		sess.state |= stateWaiting
+		sess.extra().wait = r.id
+	default:
+		sess.state |= stateWaiting | stateSaving
+	}
+	if waits && sess.is(stateHalfClosed) { // it will not wait
+		s.locks.Cancel(s.lockTime(), r.id)
+		s.carryOut()
+	}
+}
+
+// attach has a request belong to the connection of a call, and no more to the one that it came on before. If that is there
+// still, and waits, it is told. It reports false if the caller's process has ended, and has the reply ready then.
+func (s *Server) attach(c *call, r *request) bool {
+	old, sess := r.sess, c.sess
+	if r.id != 0 {
+		if _, err := s.processOf(sess); err != nil {
+			c.fail(ipc.CodeNotFound, "%v", err)
+			return false
+		}
+	}
+	s.leaveGrace(r)
+	if old == sess {
+		return true
+	}
+	r.sess = sess
+	if r.id != 0 {
+		delete(old.more.requests, r)
+		sess.link(r)
+	}
+	if r.outcome != nil || old.is(stateDead) {
+		return true
+	}
+	if x := old.more; x != nil && !r.async {
+		x.wait = 0
+	}
+	w := wait{asker: asker{sess: old}, async: r.async}
+	s.tellOutcome(w, ipc.AppendError(w.begin(nil, r.id), ipc.CodeCancelled, "the request was repeated, and goes on, on another connection (REQID)"))
+	return true
+}
+
+// detach begins the grace of what a connection that has ended leaves behind.
+func (s *Server) detach(sess *session) {
+	if sess.more == nil || s.stopping {
+		return
+	}
+	p := sess.process
+	for r := range sess.more.requests {
+		if r.outcome != nil && r.bound == 0 && r.told {
+			continue // it holds on by itself
+		}
+		r.process, r.by = p, s.now()+grace
+		r.grace = s.requests.detached.PushBack(r)
+		p.sessions++
+		if p.detached == nil {
+			p.detached = map[*request]struct{}{}
+		}
+		p.detached[r] = struct{}{}
+	}
+	sess.more.requests = nil
+	if p != nil && p.dead {
+		s.abandonDead(p)
+	}
+}
+
+// leaveGrace ends the grace of a request, if it has one.
+func (s *Server) leaveGrace(r *request) {
+	if r.grace == nil {
+		return
+	}
+	s.requests.detached.Remove(r.grace)
+	p := r.process
+	r.grace, r.process = nil, nil
+	delete(p.detached, r)
+	p.sessions--
+	s.unwatch(p)
+}
+
+// graceDue ends what nobody came back for.
+func (s *Server) graceDue() {
+	var due []*request
+	for e := s.requests.detached.Front(); e != nil && e.Value.(*request).by <= s.now(); e = e.Next() {
+		due = append(due, e.Value.(*request))
+	}
+	s.abandon(due)
+}
+
+// abandonDead ends what a process that is gone will not come back for. What it holds ends like its other holds.
+func (s *Server) abandonDead(p *process) {
+	var all []*request
+	for r := range p.detached {
+		if !r.told {
+			all = append(all, r)
+		}
+	}
+	s.abandon(all)
+}
+
+// supersede ends what an owner left behind on a connection that has ended, when the same owner asks anew for the same locks:
+// it will not come back for it, and would wait for itself.
+func (s *Server) supersede(sess *session, a *lockmgr.Request) {
+	p := s.processes[processID(&sess.peer)]
+	if p == nil || len(p.detached) == 0 {
+		return
+	}
+	var old []*request
+	for r := range p.detached {
+		if r.owner == a.Owner && slices.ContainsFunc(r.names, func(name string) bool { return name == a.Name || slices.Contains(a.Set, name) }) {
+			old = append(old, r)
+		}
+	}
+	s.abandon(old)
+}
+
+// abandon ends detached requests: the youngest first, and waits before holds, or a lock might be granted to one that is about
+// to end. They are forgotten, but for those who were told of a grant, so that it is not told again.
+func (s *Server) abandon(all []*request) {
+	slices.SortFunc(all, youngestFirst)
+	for _, r := range all {
+		if r.grace != nil && s.waitsForLock(r) {
+			s.forgetRequest(r)
+			s.locks.Cancel(s.lockTime(), r.id)
+			s.carryOut()
+		}
+	}
+	for _, r := range all {
+		switch g, granted := r.outcome.(grants); {
+		case r.grace == nil:
+		case !granted: // it waits for the disk, which will not take long
+			r.by = s.now() + grace
+			s.requests.detached.MoveToBack(r.grace)
+		case r.told:
+			s.locks.EndConn(s.lockTime(), r.conn, lockmgr.Disconnected, 0)
+			s.carryOut()
+		default:
+			s.forgetRequest(r)
+			for i := range g {
+				_ = s.locks.Leave(s.lockTime(), g[i].Name, g[i].Token, g[i].Owner.Process) // or it ended meanwhile
+				s.carryOut()
+			}
+		}
+	}
+}
+
+func youngestFirst(a, b *request) int { return cmp.Compare(b.id, a.id) }
+
+// cancelRequests ends what a connection waits for with a REQID: the youngest first, as abandon.
+func (s *Server) cancelRequests(sess *session) {
+	if sess.more == nil {
+		return
+	}
+	var all []*request
+	for r := range sess.more.requests {
+		if s.waitsForLock(r) {
+			all = append(all, r)
+		}
+	}
+	slices.SortFunc(all, youngestFirst)
+	for _, r := range all {
+		s.locks.Cancel(s.lockTime(), r.id)
+		s.carryOut()
+	}
+}

@@ -1,0 +1,340 @@
+package server
+
+import (
+	"bytes"
+	"container/list"
+	"encoding/binary"
+	"hash/maphash"
+	"time"
+
+	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/lockmgr"
+)
+
+// Ordinary Redis clients time out, hang up, connect again and resend. So that a command which is sent twice has its effect
+// once, it may carry a REQID. The first of that id is executed, and what came of it is kept for its repeats: see settle. A
+// lock that it waits for, or was granted, outlives the connection for a while: see detached.go.
+//
+// Who takes a REQID is decided by what a second execution would do: publish twice, take another entry of a hold, leave one
+// that was entered since, break the next holder's lock, mark the next day as done, remove a newer mark. To renew,
+// downgrade or ask again does no more than to do it once.
+
+const (
+	// maxReqID is the longest REQID, in bytes.
+	maxReqID = 64
+	// maxOutcomes is how many outcomes are kept for one user, and maxOutcomeBytes how long they are together. Beyond that the
+	// oldest are forgotten. Requests that wait, and the holds that they were granted, are limited as such.
+	maxOutcomes     = 1024
+	maxOutcomeBytes = 1 << 20
+	// keepOutcome is how long one is kept, from when nothing is left of the request: neither a wait nor a hold.
+	keepOutcome = 5 * time.Minute
+)
+
+// A requestKey is what tells one command with a REQID from all others.
+type requestKey struct {
+	uid     uint32
+	process lockmgr.Process
+	id      string
+}
+
+// A request is a command with a REQID, from when it is executed until its outcome is forgotten.
+type request struct {
+	key     requestKey
+	command uint64   // a hash of all its words
+	sess    *session // that sent it last, and is answered; it may have ended. Invariant: not nil before the request is over
+	outcome outcome  // nil: there is none yet
+
+	// Of LOCK.ACQUIRE, once it was let in.
+	id    lockmgr.RequestID
+	conn  lockmgr.ConnID // stands for whichever connection sess is
+	owner lockmgr.Owner
+	names []string
+	async bool
+	told  bool         // somebody was there to be told the outcome
+	held  int          // claims of it that hold
+	bound int          // those of them that end with the connection
+	ended *lockmgr.End // the first of them that ended
+
+	// While its connection has ended, and it has not: see detach.
+	grace   *list.Element
+	by      time.Duration
+	process *process
+
+	// While it is over: nothing is left of it but its outcome.
+	expires     time.Duration
+	size        int
+	over, among *list.Element // of all, and of its user's
+}
+
+// requests are the commands with a REQID that are known.
+type requests struct {
+	seed     maphash.Seed
+	byKey    map[requestKey]*request
+	byID     map[lockmgr.RequestID]*request // those that wait or hold
+	detached list.List                      // in the order in which their grace ends
+	over     list.List                      // in the order in which they expire
+	users    map[uint32]*outcomes
+}
+
+// outcomes are those of one user, the oldest first.
+type outcomes struct {
+	list.List
+	bytes int
+}
+
+func newRequests() requests {
+	return requests{
+		seed: maphash.MakeSeed(), byKey: map[requestKey]*request{}, byID: map[lockmgr.RequestID]*request{},
+		users: map[uint32]*outcomes{},
+	}
+}
+
+// An outcome is what a request is answered with. It is kept as data where the two protocols say it differently: the one
+// who repeats a command may speak another than the one who sent it first.
+type outcome interface {
+	append(b []byte, p ipc.Proto) []byte
+}
+
+// A plain outcome is the same bytes in both protocols.
+type plain []byte
+
+func (o plain) append(b []byte, _ ipc.Proto) []byte { return append(b, o...) }
+
+// grants are what LOCK.ACQUIRE was granted.
+type grants []lockmgr.Effect
+
+func (g grants) append(b []byte, p ipc.Proto) []byte {
+	if len(g) > 1 {
+		return appendGrants(b, p, g)
+	}
+	return appendGrant(b, p, &g[0])
+}
+
+// requestID reads the value of REQID.
+func (c *call) requestID(value []byte) bool {
+	if len(value) == 0 || len(value) > maxReqID {
+		c.fail(ipc.CodeErr, "REQID wants 1 to %d bytes, not %d", maxReqID, len(value))
+		return false
+	}
+	c.reqid = value
+	return true
+}
+
+// requestIDAt reads the REQID of a command that has no other option, and at most that behind its first n arguments.
+func (c *call) requestIDAt(n int) bool {
+	switch {
+	case len(c.args) == n:
+		return true
+	case len(c.args) == n+2 && c.arg(n) == "REQID":
+		return c.requestID(c.args[n+1])
+	}
+	c.syntax()
+	return false
+}
+
+// repeated sees to the REQID of a call whose words are right. If it reports true, the call is answered or waits: it was made
+// before, or cannot be known again. Else it is to be executed, and what it is answered will be kept.
+func (s *Server) repeated(c *call) bool {
+	if c.reqid == nil {
+		return false
+	}
+	who := &c.sess.peer
+	if who.Start == 0 {
+		c.fail(ipc.CodeNotFound, "REQID: process %d, which connected, has ended, or cannot be seen from here", who.PID)
+		return true
+	}
+	key := requestKey{who.UID, processID(who), string(c.reqid)}
+	command := s.requests.hash(c)
+	switch r := s.requests.byKey[key]; {
+	case r == nil:
+		c.request = &request{key: key, command: command, sess: c.sess}
+		s.requests.byKey[key] = c.request
+		return false
+	case r.command != command:
+		c.fail(ipc.CodeErr, "REQID %q is that of another command, which this process sent before", clip(key.id))
+	case c.sess.is(stateHungUp): // a late duplicate: the one who sent it goes on elsewhere
+	case r.outcome == nil:
+		s.rejoin(c, r)
+	default:
+		s.tellAgain(c, r)
+	}
+	return true
+}
+
+// hash tells a command from others.
+func (q *requests) hash(c *call) uint64 {
+	var h maphash.Hash
+	h.SetSeed(q.seed)
+	_, _ = h.WriteString(c.cmd.Name)
+	var size [8]byte
+	for _, a := range c.args {
+		binary.LittleEndian.PutUint64(size[:], uint64(len(a)))
+		_, _ = h.Write(size[:])
+		_, _ = h.Write(a)
+	}
+	return h.Sum64()
+}
+
+// settle keeps what a request was answered, which has a size of so many bytes. All that was decided is an outcome, also that
+// the lock was busy or the wait timed out: a duplicate that comes late must not be executed after its sender was told no.
+// But who had no room may try again.
+func (s *Server) settle(r *request, o outcome, size int) {
+	if s.requests.byKey[r.key] != r {
+		return // nobody came back for it
+	}
+	if p, ok := o.(plain); ok && bytes.HasPrefix(p, quotaError) {
+		s.forgetRequest(r)
+		return
+	}
+	r.outcome, r.size = o, size+len(r.key.id)
+	r.told = !r.sess.is(stateDead | stateHungUp)
+	s.rest(r)
+}
+
+var quotaError = []byte("-" + ipc.CodeQuota + " ")
+
+// rest notes that nothing is left of a request but its outcome, if that is so.
+func (s *Server) rest(r *request) {
+	if r.outcome == nil || r.held > 0 || s.requests.byKey[r.key] != r {
+		return
+	}
+	s.leaveGrace(r)
+	s.unlink(r)
+	r.sess = nil
+	const precision = time.Second // so that the timer need not be set again for each
+	r.expires = (s.now() + keepOutcome + precision - 1).Truncate(precision)
+	q := &s.requests
+	mine := q.users[r.key.uid]
+	if mine == nil {
+		mine = new(outcomes)
+		q.users[r.key.uid] = mine
+	}
+	r.over, r.among = q.over.PushBack(r), mine.PushBack(r)
+	mine.bytes += r.size
+	for mine.Len() > maxOutcomes || mine.bytes > maxOutcomeBytes {
+		s.forgetRequest(mine.Front().Value.(*request))
+	}
+}
+
+// unlink takes a request from what leads to it besides its key.
+func (s *Server) unlink(r *request) {
+	delete(s.requests.byID, r.id)
+	if r.sess != nil && r.sess.more != nil {
+		delete(r.sess.more.requests, r)
+	}
+}
+
+// forgetRequest forgets a request. What it waits for or holds is not touched.
+func (s *Server) forgetRequest(r *request) {
+	q := &s.requests
+	delete(q.byKey, r.key)
+	s.leaveGrace(r)
+	s.unlink(r)
+	if r.over == nil {
+		return
+	}
+	mine := q.users[r.key.uid]
+	q.over.Remove(r.over)
+	mine.Remove(r.among)
+	mine.bytes -= r.size
+	if mine.Len() == 0 {
+		delete(q.users, r.key.uid)
+	}
+}
+
+// tellAgain answers a repeat of what is decided. It must not tell of a lock that is not held any more.
+func (s *Server) tellAgain(c *call, r *request) {
+	if g, ok := r.outcome.(grants); ok {
+		if lost := s.lost(r, g); lost != nil {
+			how := ""
+			if r.ended != nil && r.ended.Token == lost.Token {
+				how = ": " + r.ended.String()
+			}
+			c.fail(ipc.CodeStale, "%q was granted with token %d, and that hold has ended%s", lost.Name, lost.Token, how)
+			return
+		}
+		r.told = true
+		if r.held > 0 && !s.attach(c, r) {
+			return
+		}
+	}
+	if !r.async || r.id == 0 {
+		c.out = r.outcome.append(c.out, c.sess.proto)
+		return
+	}
+	c.integer(int64(r.id))
+	s.reply(c)
+	w := wait{asker: asker{sess: c.sess}, async: true}
+	s.tellOutcome(w, r.outcome.append(w.begin(nil, r.id), c.sess.proto))
+}
+
+// count takes note of a claim of the request that begins or ends to hold.
+func (r *request) count(e *lockmgr.Effect, n int) {
+	r.held += n
+	if e.Bind == lockmgr.ToConnection {
+		r.bound += n
+	}
+	if r.ended == nil {
+		r.ended = e.End
+	}
+}
+
+// lost is the first of the grants that is not held any more, or was left by its owner.
+func (s *Server) lost(r *request, g grants) *lockmgr.Effect {
+	for i := range g {
+		if _, err := s.locks.Hold(g[i].Name, g[i].Token); err != nil || r.ended != nil && r.ended.Token == g[i].Token {
+			return &g[i]
+		}
+	}
+	return nil
+}
+
+// An asker is who is answered later: the connection that sent the command, or with a REQID the one that sent it last.
+type asker struct {
+	sess *session
+	req  *request
+}
+
+// asker has a call answered later.
+func (c *call) asker() asker {
+	a := asker{c.sess, c.request}
+	c.request = nil
+	return a
+}
+
+// who is the connection to answer now. It may have ended.
+func (a *asker) who() *session {
+	if a.req != nil {
+		return a.req.sess
+	}
+	return a.sess
+}
+
+// answerLater answers a command that was waited for.
+func (s *Server) answerLater(a asker, o outcome) {
+	sess := a.who()
+	b := o.append(nil, sess.proto)
+	s.replyLater(sess, b)
+	if a.req != nil {
+		s.settle(a.req, o, len(b))
+	}
+}
+
+// requestsDue does what the time has come for.
+func (s *Server) requestsDue() {
+	s.graceDue()
+	for e := s.requests.over.Front(); e != nil && e.Value.(*request).expires <= s.now(); e = s.requests.over.Front() {
+		s.forgetRequest(e.Value.(*request))
+	}
+}
+
+// requestsNext is when requestsDue has something to do, 0 for never.
+func (s *Server) requestsNext() (at time.Duration) {
+	if e := s.requests.over.Front(); e != nil {
+		at = e.Value.(*request).expires
+	}
+	if e := s.requests.detached.Front(); e != nil {
+		at = earlier(at, e.Value.(*request).by)
+	}
+	return at
+}
