@@ -271,3 +271,71 @@ func toMap(t *testing.T, v any) map[string]any {
 	}
 	return m
 }
+
+// A client that times out and sends its command again has it executed once, and keeps its place in the queue, if the command
+// has a REQID: the client need not know.
+func TestGoRedisResends(t *testing.T) {
+	bothProtocols(t, func(t *testing.T, c *redis.Client) {
+		ctx := patient(t)
+		events := c.PSubscribe(ctx, "ipcd/lock/*")
+		defer func() { _ = events.Close() }()
+		if _, err := events.Receive(ctx); err != nil {
+			t.Fatal(err)
+		}
+		event := func(want, owner string) {
+			t.Helper()
+			if m, err := events.ReceiveMessage(ctx); err != nil || m.Channel != "ipcd/lock/"+want+"/queue" {
+				t.Fatalf("%s: got %v, %v, want %s", owner, m, err, want)
+			}
+		}
+		acquire := func(c *redis.Client, owner string) (token int64) {
+			got, err := c.Do(ctx, "LOCK.ACQUIRE", "queue", "FOR", "self", "OWNER", owner, "REQID", t.Name()+owner).Result()
+			if err != nil {
+				t.Errorf("%s: %v", owner, err)
+				return 0
+			}
+			return toMap(t, got)["token"].(int64)
+		}
+		hasty := redis.NewClient(&redis.Options{Network: "unix", Addr: c.Options().Addr, Protocol: c.Options().Protocol,
+			ReadTimeout: 400 * time.Millisecond, MaxRetries: 1000, MinRetryBackoff: time.Millisecond, MaxRetryBackoff: time.Millisecond})
+		defer func() { _ = hasty.Close() }()
+
+		held := acquire(c, "holder")
+		event("acquired", "holder")
+		hastys, patients := make(chan int64, 1), make(chan int64, 1)
+		go func() { hastys <- acquire(hasty, "hasty") }()
+		event("waiting", "hasty")
+		go func() { patients <- acquire(c.WithTimeout(20*time.Second), "patient") }()
+		event("waiting", "patient")
+		for accepted := connections(ctx, t, c); connections(ctx, t, c) < accepted+2; { // it has given up twice
+		}
+		if err := c.Do(ctx, "LOCK.RELEASE", "queue", held, "REQID", t.Name()+"release").Err(); err != nil {
+			t.Fatal(err)
+		}
+		event("released", "holder")
+		event("acquired", "hasty") // neither cancelled nor behind the other
+		token := <-hastys
+		if err := hasty.Do(ctx, "LOCK.RELEASE", "queue", token).Err(); err != nil {
+			t.Errorf("token %d: %v", token, err)
+		}
+		event("released", "hasty")
+		event("acquired", "patient")
+		if err := c.Do(ctx, "LOCK.RELEASE", "queue", <-patients).Err(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// connections is how many connections the daemon has accepted.
+func connections(ctx context.Context, t *testing.T, c *redis.Client) (n int) {
+	t.Helper()
+	info, err := c.Info(ctx, "stats").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(info, "total_connections_received:")
+	if _, err := fmt.Sscan(rest, &n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
