@@ -48,6 +48,8 @@ func lock() *Verb {
 			"The queue is strictly first come, first served, for readers (`-s`) and writers alike. On a terminal, who holds the lock, " +
 				"for how long and why is shown while waiting; `ipcctl why NAME` tells the rest. " +
 				"Ctrl-C leaves the queue. CMD is looked up before, so that none waits for hours to find that it is not there.",
+			"A restart of the daemon does not end the hold. Who waits then asks anew, and says so: `ipcctl` does that wherever it " +
+				"waits for a lock.",
 			"Options may follow NAME. The first other word, or `--` right after them, begins CMD; all that follows is CMD's.",
 			"Several locks, `-a`, are taken together when the request is first in all their queues. Whoever asks for several at " +
 				"once, in whatever order, never deadlocks with others who do the same.",

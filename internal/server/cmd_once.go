@@ -70,7 +70,7 @@ func (s *Server) lockDone(c *call) {
 		if s.once.marks[doneKey{m.Key, m.Per}] == m {
 			s.once.remove(doneKey{m.Key, m.Per})
 		}
-		s.answerLater(a, notKept(err))
+		s.answerLater(a, takenBack(err))
 	})
 }
 

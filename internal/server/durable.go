@@ -69,7 +69,12 @@ func (s *Server) answerSaved(c *call, d *durable) {
 	})
 }
 
-// notKept answers what could not be made durable.
+// notKept answers a change that is in force, and could not be made durable.
 func notKept(err error) plain {
 	return ipc.AppendError(nil, ipc.CodeIO, fmt.Sprintf("it is not on disk, and will not be so after a reboot: %v", err))
+}
+
+// takenBack answers a change that is no more in force, as it could not be made durable.
+func takenBack(err error) plain {
+	return ipc.AppendError(nil, ipc.CodeIO, fmt.Sprintf("nothing was changed, as it cannot be put on disk: %v", err))
 }

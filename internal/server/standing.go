@@ -90,7 +90,7 @@ func (s *Server) answerStanding(w wait, e *lockmgr.Effect) {
 				_ = s.locks.Release(s.lockTime(), got[i].Name, got[i].Token) // or it ended meanwhile
 			}
 			s.carryOut()
-			o = notKept(err)
+			o = takenBack(err)
 		}
 		w.sess = w.who()
 		b := o.append(w.begin(nil, id), w.sess.proto)
