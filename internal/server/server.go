@@ -92,7 +92,7 @@ type Server struct {
 	poll      *poller
 	listeners map[int]string // descriptor → address, for people
 	clock     bootClock
-	gossip    gossip
+	logLimit  logLimit
 	spare     int        // a descriptor to close when there are no more: see accept
 	sessions  []*session // by descriptor
 	count     int        // of sessions
@@ -177,8 +177,8 @@ func New(setup Setup, opts Options) (*Server, error) {
 		setup: setup, log: setup.Log,
 		poll: p, spare: spare, clock: bootClock{base: time.Now()},
 		listeners: map[int]string{}, users: map[uint32]*user{}, spent: map[uint32]time.Duration{},
-		gossip: gossip{told: map[topic]int{}},
-		bus:    bus.New[*session](), requests: newRequests(),
+		logLimit: logLimit{told: map[logTopic]int{}},
+		bus:      bus.New[*session](), requests: newRequests(),
 		rbuf: make([]byte, 64<<10),
 		self: peer.Self(), started: time.Now(), commands: newCommandIndex(),
 		over: make(chan struct{}),
@@ -357,13 +357,13 @@ func (s *Server) due() {
 		s.nextPing = s.now() + s.setup.WatchdogEvery
 	}
 	s.locksDue()
-	s.gossipDue()
+	s.logLimitDue()
 	s.requestsDue()
 }
 
 // armTimer has the loop woken for what is due next.
 func (s *Server) armTimer() {
-	at := earlier(earlier(s.locksNext(), s.requestsNext()), s.gossipNext())
+	at := earlier(earlier(s.locksNext(), s.requestsNext()), s.logLimitNext())
 	if s.setup.WatchdogEvery > 0 {
 		at = earlier(at, max(s.nextPing, 1))
 	}

@@ -9,15 +9,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestGossip: one user's doings do not fill the log, and how much was left out is told, once.
-func TestGossip(t *testing.T) {
+// TestLogLimit: one user's doings do not fill the log, and how much was left out is told, once.
+func TestLogLimit(t *testing.T) {
 	var log *logBuffer
 	m := newManual(t, 1, func(s *Setup, _ *Options) {
 		log = new(logBuffer)
 		s.Log = slog.New(slog.NewTextHandler(log, nil))
 	})
 	c := m.connect(false)
-	for range mostTold + 7 {
+	for range logBurst + 7 {
 		c.cmd("LOCK.ACQUIRE", "a")
 		c.cmd("LOCK.BREAK", "a")
 	}
@@ -30,17 +30,17 @@ func TestGossip(t *testing.T) {
 			t.Errorf("%q is logged %d times, want %d:\n%s", words, n, want, log.String())
 		}
 	}
-	count("a lock was broken", mostTold)
+	count("a lock was broken", logBurst)
 	count("another's", 1)
 	count("of another kind", 1)
 	count("left out", 0)
-	end := m.gossip.since + gossipTime
-	if m.gossipNext() != end {
-		t.Errorf("next at %v, want %v", m.gossipNext(), end)
+	end := m.logLimit.since + logPeriod
+	if m.logLimitNext() != end {
+		t.Errorf("next at %v, want %v", m.logLimitNext(), end)
 	}
 	m.at(end, unix.EpollEvent{Pad: kindTimer})
 	count(fmt.Sprintf("records about a user were left out\" event=lock-broken uid=%d count=7", m.self.UID), 1)
-	if m.gossipNext() != 0 {
+	if m.logLimitNext() != 0 {
 		t.Error("there is more to tell")
 	}
 	m.tell(slog.LevelWarn, m.self.UID, "lock-broken", "after a minute")
