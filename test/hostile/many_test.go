@@ -289,6 +289,9 @@ func TestLingeringDescriptors(t *testing.T) {
 		fd, drop := lingering()
 		// Only one who is the last to close it has to wait.
 		err := unix.Kill(d.PID(), unix.SIGSTOP)
+		if err == nil {
+			err = unix.Waitid(unix.P_PID, d.PID(), nil, unix.WSTOPPED, nil) // a signal takes a moment
+		}
 		if p = d.Dial(t); before != "" {
 			_, _ = p.Write([]byte(before))
 		}
