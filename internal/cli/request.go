@@ -113,12 +113,15 @@ func (q *request) take(c *call, names []string, who holder) ([]ipc.Value, error)
 	defer func() { conn.Close() }()
 	rest, begun := *q, time.Now()
 	grant, err := rest.wait(c, conn, names, who)
-	for brief := 0; !q.tries() && stopped(err); {
-		if brief++; time.Since(begun) > time.Second {
+	for brief := 0; !q.tries() && stopped(err); brief++ {
+		if time.Since(begun) > time.Second {
 			brief = 0
 		}
+		if brief == mostBrief {
+			break
+		}
 		next, gone := c.dial()
-		if gone != nil || brief == mostBrief { // for good, or it is the request that it cannot stand
+		if gone != nil { // for good
 			break
 		}
 		conn.Close()
@@ -156,8 +159,9 @@ func (q *request) take(c *call, names []string, who holder) ([]ipc.Value, error)
 	return nil, f
 }
 
-// mostBrief is how often in succession a daemon may end within a second of being asked.
-const mostBrief = 3
+// mostBrief is how often in succession a daemon that ended within a second of being asked is asked anew: it may be the request
+// that it cannot stand.
+const mostBrief = 2
 
 // stopped reports whether a request has failed because the daemon has ended. With systemd, the next one is on its way.
 func stopped(err error) bool {

@@ -62,7 +62,7 @@ func openJournal[T any](file *os.File, epoch string, check func([]T) error, room
 	j.out = json.NewEncoder(&j.text)
 	j.out.SetEscapeHTML(false)
 	if err := j.open(fmt.Sprintf(journalHead, journalVersion, epoch), check); err != nil {
-		return nil, errors.Join(fmt.Errorf("cannot use the journal: %w", err), j.Close())
+		return nil, errors.Join(fmt.Errorf("cannot use the journal %s: %w", file.Name(), err), j.Close())
 	}
 	return j, nil
 }
@@ -90,8 +90,6 @@ func (j *Journal[T]) open(head string, check func([]T) error) error {
 	if err != nil {
 		return err
 	}
-	var version int
-	var epoch string
 	switch {
 	case bytes.HasPrefix(j.mem, []byte(head)):
 		j.half = atomic.LoadUint32(j.word(halfAt))
@@ -107,6 +105,8 @@ func (j *Journal[T]) open(head string, check func([]T) error) error {
 		j.rows, j.half = nil, 0
 	case j.mem[0] == 0: // new, or void
 	default:
+		var version int
+		var epoch string
 		_, err := fmt.Sscanf(string(j.mem[:journalPage/2]), journalHead, &version, &epoch)
 		if err != nil || version != journalVersion {
 			j.corrupt = fmt.Errorf("%w: it begins with %.40q", errCorrupt, j.mem[:journalPage])
