@@ -36,22 +36,36 @@ func Of(sockfd int) (Peer, error) {
 		return Peer{}, fmt.Errorf("cannot get the groups of a socket's peer: %w", err)
 	}
 	p := Peer{UID: cred.Uid, GID: cred.Gid, Groups: groups, PID: int(cred.Pid)}
-	p.look()
-	if p.Start != 0 && reused(sockfd, p.PID) {
-		p.Start, p.Unit, p.UserUnit = 0, "", false
+	if err := p.look(); err != nil {
+		return Peer{}, err
+	}
+	if p.Start != 0 {
+		is, err := reused(sockfd, p.PID)
+		if err != nil {
+			return Peer{}, fmt.Errorf("cannot get a pidfd of a socket's peer: %w", err)
+		}
+		if is {
+			p.Start, p.Unit, p.UserUnit = 0, "", false
+		}
 	}
 	return p, nil
 }
 
 // reused reports whether the process that connected sockfd may have lost its number pid to another one.
-func reused(sockfd, pid int) bool {
+func reused(sockfd, pid int) (bool, error) {
 	fd, err := peerPIDFD(sockfd)
-	if err != nil {
-		return err != unix.ENOPROTOOPT
+	switch err {
+	case nil:
+	case unix.ESRCH:
+		return true, nil
+	case unix.ENOPROTOOPT:
+		return false, nil
+	default:
+		return false, err
 	}
 	defer func() { _ = unix.Close(fd) }()
 	exited, _ := Ended(fd)
-	return exited && pidOf(fd) != pid // it keeps its number until its parent has reaped it
+	return exited && pidOf(fd) != pid, nil // it keeps its number until its parent has reaped it
 }
 
 // groupsOf returns the supplementary groups of a socket's peer.

@@ -36,7 +36,7 @@ func peerPIDFD(sockfd int) (int, error) {
 }
 
 // Open opens a pidfd by number. It is p's if p's start time is still found there afterwards: then nobody else has had
-// the number in between. If the process is gone, the error is ESRCH.
+// the number in between. If the process is gone, the error is ESRCH. Any other error leaves that open.
 func Open(p Peer) (int, error) {
 	if p.Start == 0 {
 		return -1, unix.ESRCH
@@ -46,11 +46,24 @@ func Open(p Peer) (int, error) {
 		return -1, err
 	}
 	var buf [1024]byte
-	if startOf(procfs(buf[:], p.PID, "/stat")) != p.Start {
-		_ = unix.Close(fd)
-		return -1, unix.ESRCH
+	stat, err := procfsErr(buf[:], p.PID, "/stat")
+	start := startOf(stat)
+	switch {
+	case start == p.Start:
+		return fd, nil
+	case start != 0: // another's
+		err = unix.ESRCH
+	case isGone(err):
+		if exited, _ := Ended(fd); !exited {
+			err = unix.EACCES // it is there, and hidden from here (hidepid)
+		} else {
+			err = unix.ESRCH
+		}
+	case err == nil: // it was read, and makes no sense
+		err = unix.EIO
 	}
-	return fd, nil
+	_ = unix.Close(fd)
+	return -1, err
 }
 
 // FromPIDFD returns the identity of the process that a pidfd refers to, without its supplementary groups. It is an
@@ -94,7 +107,9 @@ func fromPIDFD(fd int) (Peer, error) {
 	uid, ok2 := number(field(line(status, "Uid:"), effective))
 	gid, ok3 := number(field(line(status, "Gid:"), effective))
 	p.UID, p.GID = uint32(uid), uint32(gid)
-	p.look()
+	if err := p.look(); err != nil {
+		return Peer{}, err
+	}
 	// All of this was found under the process's number, which was its own if it has not ended even now.
 	switch exited, _ := Ended(fd); {
 	case exited:
@@ -113,7 +128,8 @@ func pidOf(fd int) int {
 	var buf [1024]byte
 	var path [64]byte
 	name := strconv.AppendInt(append(path[:0], "/proc/self/fdinfo/"...), int64(fd), 10)
-	pid := field(line(read(buf[:], name), "Pid:"), 1)
+	info, _ := read(buf[:], name)
+	pid := field(line(info, "Pid:"), 1)
 	if string(pid) == "-1" {
 		return -1
 	}

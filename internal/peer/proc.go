@@ -2,6 +2,7 @@ package peer
 
 import (
 	"bytes"
+	"fmt"
 	"hash/maphash"
 	"strconv"
 	"sync/atomic"
@@ -12,40 +13,56 @@ import (
 	"github.com/ipcd/ipcd/systemd"
 )
 
-// look fills in what /proc says of the process now called p.PID.
-func (p *Peer) look() {
+// look fills in what /proc says of the process now called p.PID. It is an error if /proc could not be asked, and none if the
+// process is gone.
+func (p *Peer) look() error {
 	var buf [4096]byte
-	stat := procfs(buf[:], p.PID, "/stat")
+	stat, err := procfsErr(buf[:], p.PID, "/stat")
+	if err != nil && !isGone(err) {
+		return fmt.Errorf("cannot read /proc/%d/stat: %w", p.PID, err)
+	}
 	if p.Start = startOf(stat); p.Start == 0 {
-		return
+		return nil
 	}
 	unit := unitOf(cgroupOf(procfs(buf[:], p.PID, "/cgroup")))
 	p.Unit, p.UserUnit = unit.name, unit.user
+	return nil
 }
 
-// procfs reads the beginning of the file of a process into buf. Its result is empty if there is no such process.
+// procfs reads the beginning of the file of a process into buf. Its result is empty if there is no such process, or if it
+// cannot be read; see procfsErr where that makes a difference.
 func procfs(buf []byte, pid int, file string) []byte {
+	b, _ := procfsErr(buf, pid, file)
+	return b
+}
+
+// procfsErr is procfs with the error: see isGone.
+func procfsErr(buf []byte, pid int, file string) ([]byte, error) {
 	var path [64]byte
 	name := append(path[:0], "/proc/"...)
 	name = strconv.AppendInt(name, int64(pid), 10)
 	return read(buf, append(name, file...))
 }
 
+// isGone reports whether an error of a file of /proc says that there is no such process. Any other one says nothing about the
+// process: there may be no descriptor left to look at it with, or no memory.
+func isGone(err error) bool { return err == unix.ENOENT || err == unix.ESRCH }
+
 // read is os.ReadFile for small files without its allocations.
-func read(buf, path []byte) []byte {
+func read(buf, path []byte) ([]byte, error) {
 	path = append(path, 0)
 	cwd := unix.AT_FDCWD
 	fd, _, errno := unix.Syscall6(unix.SYS_OPENAT, uintptr(cwd), uintptr(unsafe.Pointer(&path[0])),
 		unix.O_RDONLY|unix.O_CLOEXEC, 0, 0, 0)
 	if errno != 0 {
-		return nil
+		return nil, errno
 	}
 	n, err := unix.Read(int(fd), buf)
 	_ = unix.Close(int(fd))
 	if err != nil {
-		return nil
+		return nil, err
 	}
-	return buf[:n]
+	return buf[:n], nil
 }
 
 // startOf returns the start time from /proc/PID/stat, 0 if there is none.
