@@ -118,6 +118,33 @@ func (c *conn) until(end string) string {
 	return got
 }
 
+// drain takes what has come, whatever it is.
+func (c *conn) drain() { c.receive(unix.MSG_DONTWAIT) }
+
+// skip waits until something has come, and takes it.
+func (c *conn) skip() {
+	c.receive(0)
+	c.drain()
+}
+
+func (c *conn) receive(flags uintptr) {
+	for {
+		n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(c.fd), uintptr(unsafe.Pointer(&inbox)),
+			uintptr(len(inbox)), flags, 0, 0)
+		switch {
+		case errno == unix.EINTR:
+		case errno == unix.EAGAIN && flags != 0:
+			return
+		case errno != 0:
+			fail("cannot receive: %w", errno)
+		case n == 0:
+			fail("the server hung up")
+		case flags == 0:
+			return
+		}
+	}
+}
+
 // ask sends a command and returns its reply.
 func (c *conn) ask(words ...string) string {
 	c.send(command(words...))

@@ -40,6 +40,9 @@ func main() {
 	if len(os.Args) == 4 && os.Args[1] == "bare-server" {
 		exitOn(serveBare(os.Args[2], os.Args[3]))
 	}
+	if len(os.Args) == 4 && os.Args[1] == "attack" {
+		exitOn(runAttack(os.Args[2], os.Args[3]))
+	}
 	if len(os.Args) == 3 && os.Args[1] == "flock-partner" {
 		exitOn(flockPartner(os.Args[2]))
 	}
@@ -95,6 +98,9 @@ func run(s settings) error {
 		*p = abs
 	}
 	dir, err := os.MkdirTemp("", "ipcd-bench-")
+	if err == nil {
+		err = os.Chmod(dir, 0o711) // for those who attack
+	}
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,10 @@
 package main
 
-import "fmt"
+import (
+	"fmt"
+	"os"
+	"time"
+)
 
 // rows is the table: what is measured, and the ratio that is the aim. Ratios are ours divided by the rival's.
 func (b *bench) rows() []row {
@@ -74,6 +78,14 @@ func (b *bench) rows() []row {
 	for _, p := range []place{same, free} {
 		add("ipcctl lock x true", p, milliseconds, b.programs()...)
 		add("ipcctl acquire and release in sh", p, milliseconds, b.inScripts()...)
+	}
+
+	for _, name := range attackNames() {
+		if os.Geteuid() != 0 || len(b.cpus) < 2 {
+			break // it takes another user, and a CPU for what is measured
+		}
+		add("PING under attack: "+name, split, milliseconds, b.underAttack(name))
+		rows[len(rows)-1].cell = max(b.cell, 3*time.Second)
 	}
 
 	once := func(name string, u unit, all ...contender) {

@@ -31,6 +31,9 @@ const (
 // startServer starts a server in a directory of its own and waits until it answers.
 func (b *bench) startServer(kind string, p place) (*server, error) {
 	dir, err := os.MkdirTemp(b.dir, kind+"-")
+	if err == nil {
+		err = os.Chmod(dir, 0o711) // for those who attack
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -41,7 +44,7 @@ func (b *bench) startServer(kind string, p place) (*server, error) {
 	switch kind {
 	case ipcdServer:
 		argv = []string{b.ipcd, "--socket", s.path, "--config", config, "--state-dir", dir}
-		text = "[limits]\nconnections = 100000\nconnections_per_user = 100000\n"
+		text = "[limits]\nconnections = 100000\nconnections_per_user = 100000\n[socket.main]\nmode = \"0666\"\n"
 	case redisServer:
 		argv = []string{b.redis, config, "--save", "", "--appendonly", "no"}
 		text = fmt.Sprintf("port 0\nunixsocket %s\ndir %s\nmaxclients %d\n", s.path, dir, b.descriptors-100)

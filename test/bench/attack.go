@@ -1,0 +1,264 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// An attack is what another user does to the server for as long as an innocent client is measured. It sets up, calls ready, and
+// goes on until it is killed.
+type attack func(path string, ready func())
+
+var attacks = map[string]attack{
+	"5,000 waiters that come and go":                 waiters,
+	"1,000 connections that send byte by byte":       slowly,
+	"10,000 locks of long names, listed":             longNames,
+	"100,000 filters that match each message":        filters,
+	"100,000 filters, dropped and made again":        dropFilters,
+	"10,000 connections that come and go":            churn,
+	"commands of a mebibyte, one after the other":    largeCommands,
+	"subscribers that do not read 16 MiB of message": deaf,
+}
+
+// attackNames are the attacks in order.
+func attackNames() []string {
+	var names []string
+	for name := range attacks {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// attacker is who attacks: the user nobody, since limits and shares of the loop are those of a user.
+const attacker = 65534
+
+// runAttack is the attacking process. It runs when nobody else wants the CPU, so that what is measured is what it does to the
+// server, and not to the one who measures.
+func runAttack(name, path string) error {
+	if err := unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_IDLE}, 0); err != nil {
+		return err
+	}
+	attacks[name](path, func() { fmt.Println("ready") })
+	return nil
+}
+
+// pingEvery is far above what a ping may take, so that one which waits does not have the next wait as well.
+const pingEvery = 5 * time.Millisecond
+
+// underAttack pings again and again while the attack goes on. The value is what all but one in a hundred replies stay below,
+// counted from when the ping was due: one that the server keeps waiting keeps those behind it waiting, too.
+func (b *bench) underAttack(name string) contender {
+	return contender{name: "p99", open: func(p place) (*subject, error) {
+		s, err := b.startServer(ipcdServer, p)
+		if err != nil {
+			return nil, err
+		}
+		before := resident(s)
+		cmd := exec.Command("/proc/self/exe", "attack", name, s.path)
+		cmd.Stderr = os.Stderr
+		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Credential: &syscall.Credential{Uid: attacker, Gid: attacker}}
+		out, err := cmd.StdoutPipe()
+		if err == nil {
+			err = cmd.Start()
+		}
+		if err != nil {
+			s.stop()
+			return nil, err
+		}
+		stop := func() {
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+		}
+		var line [6]byte
+		if _, err := out.Read(line[:]); err != nil {
+			stop()
+			s.stop()
+			return nil, fmt.Errorf("the attack did not begin: %w", err)
+		}
+		c := dialAll(s.path, 1)[0]
+		ping := command("PING")
+		return &subject{
+			cpu: s.cpu,
+			close: func() {
+				peak := resident(s)
+				stop()
+				closeAll([]*conn{c})
+				fmt.Fprintf(os.Stderr, "%s: %d MB resident before, %d MB at the end of it\n", name, before>>20, peak>>20)
+				s.stop()
+			},
+			cell: func(d time.Duration) sample {
+				var all []time.Duration
+				start := time.Now()
+				for due := start; due.Sub(start) < d; due = due.Add(pingEvery) {
+					time.Sleep(time.Until(due))
+					c.send(ping)
+					c.reply()
+					all = append(all, time.Since(due))
+				}
+				slices.Sort(all)
+				return sample{value: all[(len(all)-1)*99/100].Seconds(), ops: len(all)}
+			},
+		}, nil
+	}}
+}
+
+// forEver repeats f as fast as it goes.
+func forEver(f func(i int)) {
+	for i := 0; ; i++ {
+		f(i)
+		runtime.Gosched()
+	}
+}
+
+func waiters(path string, ready func()) {
+	all := dialAll(path, 5000)
+	ask := func(i int) { all[i].send(command("LOCK.ACQUIRE", "bench/queue", "OWNER", fmt.Sprint(i))) }
+	for i := range all {
+		ask(i)
+	}
+	look := dialAll(path, 1)[0]
+	look.ask("PING")
+	ready()
+	forEver(func(i int) {
+		i = i * 7919 % len(all)
+		closeAll(all[i : i+1])
+		all[i] = dialAll(path, 1)[0]
+		ask(i)
+		if i%16 == 0 {
+			look.send(command("LOCK.INFO", "bench/queue"))
+			look.skip()
+		}
+	})
+}
+
+func slowly(path string, ready func()) {
+	all := dialAll(path, 1000)
+	text := command("LOCK.INFO", strings.Repeat("x", 200))
+	ready()
+	forEver(func(i int) {
+		for _, c := range all {
+			c.send(text[i%len(text) : i%len(text)+1])
+			c.drain()
+		}
+	})
+}
+
+func longNames(path string, ready func()) {
+	all := dialAll(path, 4)
+	for i := range 9_900 {
+		c := all[i%len(all)]
+		c.ask("LOCK.ACQUIRE", fmt.Sprintf("%0200d", i), "WAIT", "0", "OWNER", strings.Repeat("o", 250), "WHY", strings.Repeat("w", 250))
+	}
+	ready()
+	forEver(func(int) {
+		for _, c := range all {
+			c.send(command("LOCK.LIST"))
+		}
+		for _, c := range all {
+			c.skip()
+		}
+	})
+}
+
+// subscribe makes filters that all match one topic.
+func subscribe(c *conn, n, of int) {
+	for i := range n {
+		c.send(command("BUS.SUB", fmt.Sprintf("a/%d/#", of*n+i)))
+		c.drain()
+	}
+}
+
+func filters(path string, ready func()) {
+	all := dialAll(path, 10)
+	topic := strings.TrimSuffix(strings.Repeat("a/", 16), "/")
+	words := make([]string, 16)
+	n := 0
+	for bits := 0; bits < 1<<16 && n < 60_000; bits++ { // "a" or "+" at each level: all match
+		for i := range words {
+			words[i] = "a"
+			if bits>>i&1 == 1 {
+				words[i] = "+"
+			}
+		}
+		if words[0] == "+" && bits == 1<<16-1 {
+			break
+		}
+		c := all[n%len(all)]
+		c.send(command("BUS.SUB", strings.Join(words, "/")))
+		c.drain()
+		n++
+	}
+	for _, c := range all {
+		c.ask("PING")
+	}
+	p := dialAll(path, 1)[0]
+	ready()
+	forEver(func(int) {
+		p.send(command("PUBLISH", topic, "x"))
+		p.skip()
+		for _, c := range all {
+			c.drain()
+		}
+	})
+}
+
+func dropFilters(path string, ready func()) {
+	begin := func(of int) *conn {
+		c := dialAll(path, 1)[0]
+		subscribe(c, 100_000, of)
+		c.send(command("PING"))
+		c.skip()
+		return c
+	}
+	c := begin(0)
+	ready()
+	forEver(func(i int) {
+		closeAll([]*conn{c})
+		c = begin(i)
+	})
+}
+
+func churn(path string, ready func()) {
+	ready()
+	forEver(func(int) {
+		all := dialAll(path, 64)
+		for _, c := range all {
+			c.send(command("LOCK.ACQUIRE", "bench/churn"))
+		}
+		closeAll(all)
+	})
+}
+
+func largeCommands(path string, ready func()) {
+	all := dialAll(path, 16)
+	text := command("PUBLISH", "bench/large", strings.Repeat("x", 1<<20-100))
+	ready()
+	forEver(func(i int) {
+		c := all[i%len(all)]
+		c.send(text)
+		c.skip()
+	})
+}
+
+func deaf(path string, ready func()) {
+	all := dialAll(path, 64)
+	for _, c := range all {
+		c.ask("BUS.SUB", "bench/deaf")
+	}
+	p := dialAll(path, 1)[0]
+	text := command("PUBLISH", "bench/deaf", strings.Repeat("x", 16<<10))
+	ready()
+	forEver(func(int) {
+		p.send(text)
+		p.skip()
+	})
+}
