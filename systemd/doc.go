@@ -9,8 +9,7 @@
 // stored descriptor may be anything, a client's connected socket for instance, and the standard library would
 // willingly make a listener of that, which then fails at the first Accept. So look at the name, and ask
 // [IsUnixListener] before you listen. A start-up that half worked is worse than one that failed: whatever is wrong
-// with the descriptors is an error. What should outlive the daemon but not the machine can be in a memfd that systemd is
-// asked to keep by [Notifier.Store].
+// with the descriptors is an error.
 //
 // # Notifications
 //

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
 	"strings"
 	"time"
 
@@ -77,23 +76,6 @@ func (n *Notifier) Notify(state ...string) error {
 		return nil
 	}
 	return n.send([]byte(strings.Join(state, "\n")))
-}
-
-// Started reports whether systemd started this very process, as it does those of a unit, since version 248.
-func Started() bool { return os.Getenv("SYSTEMD_EXEC_PID") == strconv.Itoa(os.Getpid()) }
-
-// Store has systemd keep a copy of the descriptor fd, until the unit stops for good: when it is started again, after a crash
-// too, [Files] returns it under that name. The unit must say FileDescriptorStoreMax=, else systemd drops it silently.
-func (n *Notifier) Store(name string, fd int) error {
-	if n == nil {
-		return nil
-	}
-	// Without FDPOLL=0 it would be dropped on a hang-up, which is what some kinds of files always report.
-	err := unix.Sendmsg(n.fd, []byte("FDSTORE=1\nFDPOLL=0\nFDNAME="+name), unix.UnixRights(fd), nil, 0)
-	if err != nil {
-		return fmt.Errorf("cannot have systemd keep %s: %w", name, err)
-	}
-	return nil
 }
 
 var alive = []byte(Alive)

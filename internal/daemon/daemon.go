@@ -68,7 +68,7 @@ func serve(f flags, cfg *config.Config) (err error) {
 	if err != nil {
 		return err
 	}
-	if files, err = d.keep(&setup, files); err != nil {
+	if err := d.keep(&setup); err != nil {
 		return err
 	}
 	if d.server, err = server.New(setup, options(cfg)); err != nil {

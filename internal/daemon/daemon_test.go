@@ -30,7 +30,6 @@ type process struct {
 	socket  string
 	cmd     *exec.Cmd
 	told    chan string   // what it tells the service manager; a line each
-	stored  chan *os.File // what it has the service manager keep, the journal of locks
 	stderr  output
 	exited  chan struct{}
 	notify  *net.UnixConn
@@ -45,7 +44,7 @@ func prepare(t *testing.T, args ...string) *process {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	p := &process{t: t, dir: dir, socket: filepath.Join(dir, "s"), told: make(chan string, 1000), stored: make(chan *os.File, 10), exited: make(chan struct{})}
+	p := &process{t: t, dir: dir, socket: filepath.Join(dir, "s"), told: make(chan string, 1000), exited: make(chan struct{})}
 	p.cmd = exec.Command("/proc/self/exe", append([]string{"ipcd"}, args...)...)
 	p.cmd.Stderr = &p.stderr
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -65,15 +64,11 @@ func (p *process) launch() *process {
 		p.t.Fatal(err)
 	}
 	p.reading.Go(func() {
-		b, oob := make([]byte, 4096), make([]byte, 1024)
+		b := make([]byte, 4096)
 		for {
-			n, oobn, _, _, err := p.notify.ReadMsgUnix(b, oob)
+			n, err := p.notify.Read(b)
 			if err != nil {
 				return
-			}
-			if f := passed(oob[:oobn]); f != nil && string(b[:n]) == "FDSTORE=1\nFDPOLL=0\nFDNAME="+journalName {
-				p.stored <- f
-				continue
 			}
 			for line := range strings.Lines(string(b[:n])) {
 				p.told <- strings.TrimSuffix(line, "\n")
@@ -103,19 +98,6 @@ func begin(t *testing.T, args ...string) *process {
 	p.cmd.Args = append(append(p.cmd.Args, "--socket", p.socket), args...)
 	p.launch().ready()
 	return p
-}
-
-// passed is the descriptor that came with a message, or nil.
-func passed(oob []byte) *os.File {
-	messages, err := syscall.ParseSocketControlMessage(oob)
-	if err != nil || len(messages) != 1 {
-		return nil
-	}
-	fds, err := syscall.ParseUnixRights(&messages[0])
-	if err != nil || len(fds) != 1 {
-		return nil
-	}
-	return os.NewFile(uintptr(fds[0]), "passed")
 }
 
 // ready waits for what the service manager is told at first.
@@ -357,21 +339,16 @@ func activate(t *testing.T, name string, config func(p *process) string) *proces
 	return p
 }
 
-// asUnit starts it as systemd does. Its pid is known only to the process itself: a shell sets the variables, and becomes the daemon.
-func (p *process) asUnit() {
+// activate passes a file as systemd does. The daemon's pid is known only to the process itself: a shell sets the variable, and
+// becomes the daemon.
+func (p *process) activate(name string, f *os.File) {
 	p.t.Helper()
 	p.cmd.Path = "/bin/sh"
 	exe, err := os.Executable()
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	p.cmd.Args = append([]string{"sh", "-c", `export SYSTEMD_EXEC_PID=$$; [ -z "$LISTEN_FDS" ] || export LISTEN_PID=$$; exec "$0" "$@"`, exe}, p.cmd.Args[1:]...)
-}
-
-// activate passes a file.
-func (p *process) activate(name string, f *os.File) {
-	p.t.Helper()
-	p.asUnit()
+	p.cmd.Args = append([]string{"sh", "-c", `export LISTEN_PID=$$; exec "$0" "$@"`, exe}, p.cmd.Args[1:]...)
 	p.cmd.ExtraFiles = []*os.File{f}
 	p.cmd.Env = append(p.cmd.Env, "LISTEN_FDS=1")
 	if name != "" {

@@ -2,63 +2,43 @@ package daemon
 
 import (
 	"os"
-	"path/filepath"
-
-	"golang.org/x/sys/unix"
+	"strings"
 
 	"github.com/ipcd/ipcd/internal/server"
 	"github.com/ipcd/ipcd/internal/state"
-	"github.com/ipcd/ipcd/systemd"
 )
 
-// journalName is what the journal of locks goes by: with systemd, and in the state directory.
+// journalName is what the files of the journal of locks begin with.
 const journalName = "locks"
 
-// keep opens the journal in which locks outlive the daemon. In a unit it is a memfd, of which systemd has a copy as long as the
-// unit is not stopped for good: a mapped file may make who writes to it wait for the disk. Else it is one all the same, in the
-// state directory. The journal is taken from the files that systemd
-// passed, and the others are returned.
-func (d *daemon) keep(setup *server.Setup, passed []systemd.File) (others []systemd.File, err error) {
-	var file *os.File
-	for _, f := range passed {
-		switch {
-		case f.Name != journalName:
-			others = append(others, f)
-		case file == nil:
-			file = f.File
-		default:
-			_ = f.Close()
-		}
+// journalDir is where the journal is: in a unit in its runtime directory, which has no disk that one might wait for, and else in
+// the state directory.
+func (f *flags) journalDir() string {
+	if f.ownState {
+		return f.stateDir
 	}
-	switch {
-	case file != nil:
-	case d.alive != nil && systemd.Started():
-		fd, err := unix.MemfdCreate("ipcd-"+journalName, unix.MFD_CLOEXEC|unix.MFD_NOEXEC_SEAL)
-		if err == unix.EINVAL { // before Linux 6.3
-			fd, err = unix.MemfdCreate("ipcd-"+journalName, unix.MFD_CLOEXEC)
-		}
-		if err != nil {
-			return others, err
-		}
-		file = os.NewFile(uintptr(fd), journalName)
-		if err := d.alive.Store(journalName, fd); err != nil {
-			d.log.Warn("a restart will end the locks that are held", "event", "state-failed", "error", err)
-		}
-	case d.flags.stateDir != "":
-		path := filepath.Join(d.flags.stateDir, journalName)
-		if file, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600); err != nil {
-			return others, err
-		}
-	default:
-		return others, nil
+	if dir, _, _ := strings.Cut(os.Getenv("RUNTIME_DIRECTORY"), ":"); dir != "" {
+		return dir
 	}
-	j, err := state.OpenJournal(file, setup.BootID, server.CheckKept)
+	return f.stateDir
+}
+
+// keep opens the journal in which locks outlive the daemon.
+func (d *daemon) keep(setup *server.Setup) error {
+	dir := d.flags.journalDir()
+	if dir == "" {
+		return nil
+	}
+	j, err := state.OpenJournal[server.Kept](dir, journalName, setup.BootID)
 	if err != nil {
-		return others, err
+		return err
 	}
-	if err := j.Corrupt(); err != nil {
-		d.log.Error("the journal of locks was damaged: those that were held are free", "event", "state-failed", "error", err)
+	for _, err := range j.Damaged() {
+		d.log.Error("the journal of locks was damaged", "event", "state-failed", "error", err)
 	}
 	setup.Kept, setup.Keep = j.Rows(), j
-	return others, nil
+	if setup.Kept == nil {
+		setup.Kept = []server.Kept{}
+	}
+	return nil
 }

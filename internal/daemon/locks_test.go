@@ -57,30 +57,35 @@ func (p *process) tokenOf(name string) int64 {
 	return p.do("LOCK.ACQUIRE", name).Get("token").Int
 }
 
-// TestHoldsOutlive: what a process holds outlives the daemon, however that ends, in a journal that the service manager keeps. A
-// damaged one is told and begun anew.
+// TestHoldsOutlive: what a process holds outlives the daemon, however that ends, in the runtime directory, and damage to one of
+// the copies there. Damage to both costs no more than what it hits, which is told.
 func TestHoldsOutlive(t *testing.T) {
-	p := prepare(t, "--socket", filepath.Join(t.TempDir(), "s"))
-	p.socket = p.cmd.Args[len(p.cmd.Args)-1]
-	p.asUnit()
-	p.launch().ready()
-	journal := <-p.stored
-	defer journal.Close()
-	again := func() {
+	run, socket := t.TempDir(), filepath.Join(t.TempDir(), "s")
+	var p *process
+	begin := func() {
 		t.Helper()
-		q := prepare(t, "--socket", p.socket)
-		q.socket = p.socket
-		q.activate(journalName, journal)
-		p = q.launch()
-		p.ready()
+		p = prepare(t, "--socket", socket)
+		p.socket = socket
+		p.cmd.Env = append(p.cmd.Env, "RUNTIME_DIRECTORY="+filepath.Join(run, "state")+":/nowhere")
+		p.launch().ready()
 	}
+	begin()
 	token := p.do("LOCK.ACQUIRE", "mine", "FOR", "self", "WHY", "nightly").Get("token").Int
 	p.do("LOCK.ACQUIRE", "lease", "LEASE", "3600000")
 	p.do("LOCK.ACQUIRE", "conn")
-	for _, end := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM} {
+	copies := [2]string{filepath.Join(run, "state", journalName+".1"), filepath.Join(run, "state", journalName+".2")}
+	for i, end := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM, syscall.SIGKILL, syscall.SIGTERM} {
 		p.signal(end)
 		p.status()
-		again()
+		switch i {
+		case 2:
+			damage(t, copies[0], `"lease"`)
+		case 3:
+			if err := os.Remove(copies[1]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		begin()
 		holder := p.do("LOCK.INFO", "mine").Get("holders").Elems[0]
 		if holder.Get("token").Int != token || holder.Get("why").Str != "nightly" || holder.Get("pid").Int != int64(os.Getpid()) {
 			t.Errorf("got %+v", holder)
@@ -88,30 +93,33 @@ func TestHoldsOutlive(t *testing.T) {
 		p.refused(ipc.CodeBusy, "LOCK.ACQUIRE", "mine", "OWNER", "other", "WAIT", "0")
 		p.refused(ipc.CodeBusy, "LOCK.ACQUIRE", "lease", "WAIT", "0")
 		p.do("LOCK.ACQUIRE", "conn", "WAIT", "0")
+		if told := strings.Contains(p.stderr.String(), "the journal of locks was damaged"); told != (i > 1) {
+			t.Errorf("damage is told: %v\n%s", told, p.stderr.String())
+		}
 	}
-	p.do("LOCK.RELEASE", "mine")
+	p.signal(syscall.SIGKILL)
+	p.status()
+	for _, path := range copies {
+		damage(t, path, `"lease"`)
+	}
+	begin()
+	p.do("LOCK.ACQUIRE", "lease", "WAIT", "0")
+	p.refused(ipc.CodeBusy, "LOCK.ACQUIRE", "mine", "OWNER", "other", "WAIT", "0")
 	p.stop()
+	if log := p.stderr.String(); !strings.Contains(log, "is lost") || !strings.Contains(log, "ease") {
+		t.Errorf("what is lost is not logged: %s", log)
+	}
+}
 
-	info, err := journal.Stat()
+// damage changes a byte of each place of a file where that text is.
+func damage(t *testing.T, path, text string) {
+	t.Helper()
+	all, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	text := make([]byte, 64<<10)
-	for _, half := range []int64{4096, 4096 + (info.Size()-4096)/2} {
-		if _, err := journal.ReadAt(text, half); err != nil {
-			t.Fatal(err)
-		}
-		if at := strings.Index(string(text), `"lease"`); at >= 0 {
-			if _, err := journal.WriteAt([]byte{'x'}, half+int64(at)); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	again()
-	p.do("LOCK.ACQUIRE", "lease", "WAIT", "0")
-	p.stop()
-	if !strings.Contains(p.stderr.String(), "the journal of locks was damaged") {
-		t.Error("it is not logged")
+	if err := os.WriteFile(path, []byte(strings.ReplaceAll(string(all), text, "x"+text[1:])), 0o600); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -189,8 +197,10 @@ func TestDamagedTables(t *testing.T) {
 // reboot has a state directory be as after a reboot.
 func reboot(t *testing.T, state string) {
 	t.Helper()
-	if err := os.Remove(filepath.Join(state, journalName)); err != nil {
-		t.Fatal(err)
+	for _, copy := range []string{".1", ".2"} {
+		if err := os.Remove(filepath.Join(state, journalName+copy)); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

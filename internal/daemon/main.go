@@ -28,6 +28,7 @@ type flags struct {
 	socket   string
 	config   string
 	stateDir string
+	ownState bool // stateDir was given on the command line
 	check    bool
 	version  bool
 }
@@ -124,7 +125,7 @@ func parse(args []string) (flags, error) {
 	if err != nil {
 		return f, err
 	}
-	if f.stateDir == "" {
+	if f.ownState = f.stateDir != ""; !f.ownState {
 		f.stateDir = os.Getenv("STATE_DIRECTORY")
 	}
 	return f, nil

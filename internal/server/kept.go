@@ -28,11 +28,33 @@ type Kept struct {
 	Abandoned *lockmgr.End   `json:",omitempty"`
 }
 
+// Key is what it is about: the hold that an owner has of a lock, or how the lock was left.
+func (k Kept) Key() string {
+	owner := k.Left
+	if k.Hold != nil {
+		owner = &k.Hold.Owner
+	}
+	if owner == nil {
+		return k.Lock
+	}
+	return fmt.Sprintf("%s\x00%d %d %s", k.Lock, owner.Process.PID, owner.Process.Start, owner.Label)
+}
+
+// Over reports that there is nothing any more.
+func (k Kept) Over() bool { return k.Hold == nil && k.Abandoned == nil }
+
 // A Keeper is where they are kept: see state.Journal. It does not block.
 type Keeper interface {
-	Add(Kept) (long bool, err error)
-	Replace(iter.Seq[Kept]) error
+	Apply(rows ...Kept) error
 	Read() ([]Kept, error) // all that is kept, for Setup.Verify
+}
+
+// SetKeeper has what is held kept from now on, where it could not be before.
+func (s *Server) SetKeeper(k Keeper) {
+	s.Post(func() {
+		s.setup.Keep = k
+		s.keepAll()
+	})
 }
 
 // keeps reports whether a hold outlives the daemon.
@@ -49,9 +71,9 @@ func (s *Server) keep(e *lockmgr.Effect) {
 		if e.Abandoned != nil {
 			s.keepMark(e.Name)
 		}
-	case lockmgr.Joined, lockmgr.Reentered, lockmgr.Renewed:
+	case lockmgr.Joined:
 		s.keepHold(&e.Claim, e.Limit)
-	case lockmgr.Downgraded, lockmgr.Told: // which are told of one owner, and true of all who share the hold
+	case lockmgr.Reentered, lockmgr.Renewed, lockmgr.Downgraded, lockmgr.Told: // which are told of one owner, and true of all who share the hold
 		for c := range s.locks.Holders(e.Name) {
 			if c.Token == e.Token {
 				s.keepHold(&c, e.Limit)
@@ -111,7 +133,7 @@ func (s *Server) keepRecord(k Kept) {
 		}
 		return
 	}
-	if long, err := s.setup.Keep.Add(k); long || err != nil {
+	if err := s.setup.Keep.Apply(k); err != nil {
 		s.keepAll()
 	}
 }
@@ -121,7 +143,7 @@ const keepAgain = 100 * time.Millisecond
 
 // keepAll writes down all that there is, which takes the place of all records.
 func (s *Server) keepAll() {
-	switch err := s.setup.Keep.Replace(allKept(s.locks)); {
+	switch err := s.setup.Keep.Apply(slices.Collect(allKept(s.locks))...); {
 	case err == nil:
 		s.unkeptSince = 0
 		return
@@ -129,6 +151,29 @@ func (s *Server) keepAll() {
 		s.log.Error("cannot keep the locks that are held: a restart of the daemon will end them", "event", "state-failed", "error", err)
 	}
 	s.unkeptSince = max(s.now(), 1)
+}
+
+// keepOnly is keepAll, and ends what was kept and is no more.
+func (s *Server) keepOnly() {
+	all := slices.Collect(allKept(s.locks))
+	are := map[string]bool{}
+	for i := range all {
+		are[all[i].Key()] = true
+	}
+	for i := range s.setup.Kept {
+		k := &s.setup.Kept[i]
+		if are[k.Key()] {
+			continue
+		}
+		over := Kept{Lock: k.Lock}
+		if k.Hold != nil {
+			over.Left = &k.Hold.Owner
+		}
+		all = append(all, over)
+	}
+	if err := s.setup.Keep.Apply(all...); err != nil {
+		s.keepAll()
+	}
 }
 
 // allKept are the records that say all that is true now.

@@ -4,7 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"iter"
+	"maps"
 	"slices"
 	"strings"
 	"syscall"
@@ -16,39 +16,48 @@ import (
 	"github.com/ipcd/ipcd/lockmgr"
 )
 
-// memory keeps records as a file would, as text. It wants to be replaced often.
+// memory keeps rows as a file would, as text.
 type memory struct {
-	lines []string
-	full  bool
+	rows map[string]memoryRow
+	n    int
+	full bool
 }
 
-func (m *memory) Add(k Kept) (long bool, err error) {
-	if m.full {
-		return false, errors.New("it is full")
+type memoryRow struct {
+	n    int
+	text []byte
+}
+
+func (m *memory) Apply(rows ...Kept) error {
+	if m.rows == nil {
+		m.rows = map[string]memoryRow{}
 	}
-	text, err := json.Marshal(k)
-	m.lines = append(m.lines, string(text))
-	return len(m.lines)%5 == 0, err
-}
-
-func (m *memory) Replace(all iter.Seq[Kept]) error {
-	m.lines = nil
-	for k := range all {
-		if _, err := m.Add(k); err != nil {
+	var failed error
+	for _, row := range rows {
+		m.n++
+		switch text, err := json.Marshal(row); {
+		case err != nil:
 			return err
+		case row.Over():
+			delete(m.rows, row.Key())
+		case m.full:
+			failed = errors.New("it is full")
+		default:
+			m.rows[row.Key()] = memoryRow{m.n, text}
 		}
 	}
-	return nil
+	return failed
 }
 
 func (m *memory) Read() ([]Kept, error) {
-	all := make([]Kept, len(m.lines))
-	for i, line := range m.lines {
-		if err := json.Unmarshal([]byte(line), &all[i]); err != nil {
+	sorted := slices.SortedFunc(maps.Values(m.rows), func(a, b memoryRow) int { return a.n - b.n })
+	all := make([]Kept, len(sorted))
+	for i, row := range sorted {
+		if err := json.Unmarshal(row.text, &all[i]); err != nil {
 			return nil, err
 		}
 	}
-	return slices.Clip(all), nil
+	return all, nil
 }
 
 // restart ends a server and starts another with what it kept.

@@ -125,7 +125,7 @@ func (s *Server) startHolds(mark lockmgr.Token) error {
 		}
 	}
 	if s.setup.Keep != nil {
-		s.keepAll()
+		s.keepOnly()
 	}
 	return nil
 }
@@ -133,7 +133,7 @@ func (s *Server) startHolds(mark lockmgr.Token) error {
 // restoreHolds prefers what was kept since the machine started: the file of operators' holds may lag behind it.
 func (s *Server) restoreHolds(now lockmgr.Time, mark lockmgr.Token) (err error) {
 	last := lockmgr.Token(s.setup.Token)
-	if s.setup.Kept == nil {
+	if len(s.setup.Kept) == 0 {
 		s.locks, err = restore(s.setup.Holds, now, last, mark)
 		return err
 	}

@@ -17,19 +17,22 @@ type file struct{ dir, name string }
 
 var errCorrupt = errors.New("corrupt")
 
+// A NewerError says that a file was written by a newer ipcd, which will want it back.
+type NewerError struct{ Format, Known int }
+
+func (e *NewerError) Error() string {
+	return fmt.Sprintf("it has format %d, of a newer ipcd; this one knows formats up to %d", e.Format, e.Known)
+}
+
 func (f file) path() string { return filepath.Join(f.dir, f.name) }
 
 // write puts a new file in the place of the old one, so that at every moment one of them is there in full.
 func (f file) write(text string) (err error) {
-	temp := f.path() + ".tmp"
-	// What is there is of a daemon that crashed, or of somebody who planted a link.
-	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	t, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	t, err := f.temp()
 	if err != nil {
 		return err
 	}
+	temp := t.Name()
 	defer func() {
 		if err != nil {
 			_ = os.Remove(temp) // Best effort: it takes room where there may be none.
@@ -46,6 +49,16 @@ func (f file) write(text string) (err error) {
 		return err
 	}
 	return syncDir(f.dir)
+}
+
+// temp makes the file that is to take the place of this one.
+func (f file) temp() (*os.File, error) {
+	temp := f.path() + ".tmp"
+	// What is there is of a daemon that crashed, or of somebody who planted a link.
+	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	return os.OpenFile(temp, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 }
 
 // read returns the file, but for what is beyond the limit: what is longer has not the right checksum.

@@ -6,257 +6,330 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/crc32"
-	"iter"
-	"os"
-	"sync/atomic"
-	"unsafe"
-
-	"golang.org/x/sys/unix"
 )
 
-// A Journal is a mapped file to which records are added, each a JSON value. What has been added is there for whoever opens the
-// file later, however this process ends, as long as the machine goes on; it costs no system call, and never waits for a disk.
-// It is not for more than one goroutine.
-type Journal[T any] struct {
-	file    *os.File
-	mem     []byte
-	rows    []T
-	corrupt error
-
-	room  int    // of a half
-	half  uint32 // which one is in use
-	end   int    // where the next record goes in it
-	base  int    // where that was after Replace
-	there [2]int // how far each half has memory, or room on the disk, for certain
-	text  bytes.Buffer
-	out   *json.Encoder
+// A Row is what a [Journal] keeps, as JSON.
+type Row interface {
+	// Key says what the row is about: of the rows with one key, the last is kept.
+	Key() string
+	// Over reports that the row only ends the one before it with its key.
+	Over() bool
 }
 
-// The file is a page that says what it is, and two halves, of which one is in use: records are added to it, and to replace them
-// all they are written into the other, which then becomes the one in use. Pages that were never written take no memory. A
-// record is its length, its checksum and its text; a length of 0 ends them. The length is written last, so that a process
-// that is killed leaves a whole record or none.
-const (
-	journalHead    = "ipcd journal %d %s\n" // version, epoch; without its first byte, the journal is void
-	journalVersion = 1
-	journalPage    = 4096
-	journalHalf    = 256 << 20
-	journalStep    = 64 << 10 // in which a half grows
-	journalSpare   = 1 << 20  // how much the half that is not in use may keep
-	halfAt         = journalPage - 8
-	recordHead     = 8
-)
+// A Journal keeps rows in two mapped files, which are copies of each other. What has been applied is there for whoever opens them
+// later, however this process ends, as long as the machine goes on; it costs no system call unless the files grow, and never
+// waits for a disk if they have none. It is not for more than one goroutine.
+type Journal[T Row] struct {
+	layout
+	names   [2]file
+	copies  [2]*table // nil: it does not work
+	rows    []T
+	damaged []error
+	alone   error // why only one copy works
+	lack    error // why there is not as much room as there should be
+	applied int   // since the second copy was tried
 
-// ErrFull says that there is no room for a record, or for all of them.
+	step   uint64 // the last one
+	slots  int    // that each copy has
+	free   []uint32
+	places map[string]place
+
+	// Of the step that is under way.
+	changes []change
+	gone    []byte
+	text    bytes.Buffer
+	out     *json.Encoder
+}
+
+// A place is where a record is.
+type place struct {
+	id
+	first uint32   // its slot
+	more  []uint32 // if it has several
+}
+
+// A change is what a row changes.
+type change struct {
+	key      string
+	old, now place
+	had, has bool
+}
+
+// ErrFull says that there is no room for a row.
 var ErrFull = errors.New("the journal is full")
 
-// OpenJournal maps a file and reads what is in it, or begins anew if it is empty, or of another epoch. check tells whether
-// records make sense; a file with such that do not is taken for a damaged one, and begun anew, too. The Journal owns file.
-func OpenJournal[T any](file *os.File, epoch string, check func([]T) error) (*Journal[T], error) {
-	return openJournal(file, epoch, check, journalHalf)
+const (
+	growBy     = 128 << 10 / slotSize // slots
+	leastFree  = 64 << 10 / slotSize
+	mostFree   = 1 << 20 / slotSize // beyond that, it is enough
+	mendEvery  = 256                // steps
+	goneSize   = 12                 // bytes for each record that is gone
+	maxParts   = 1 << 15
+	maxText    = maxParts * slotText
+	maxDamaged = 20 // that are told one by one
+)
+
+// Apply has each row take the place of the one with its key, or remove it, if it says that it is over. Whoever opens the journal
+// after this process has ended, in whatever way, finds all rows applied, or, if it was killed in Apply, all or none. If there is
+// no room the error wraps [ErrFull]: what removes is applied then, and what needs room is not. The next Apply tries to find room
+// again.
+func (j *Journal[T]) Apply(rows ...T) error {
+	j.tend()
+	err := j.write(rows)
+	if errors.Is(err, ErrFull) {
+		err = j.squeeze(rows, err)
+	}
+	return err
 }
 
-func openJournal[T any](file *os.File, epoch string, check func([]T) error, room int) (*Journal[T], error) {
-	j := &Journal[T]{file: file, room: room}
-	j.out = json.NewEncoder(&j.text)
-	j.out.SetEscapeHTML(false)
-	if err := j.open(fmt.Sprintf(journalHead, journalVersion, epoch), check); err != nil {
-		return nil, errors.Join(fmt.Errorf("cannot use the journal %s: %w", file.Name(), err), j.Close())
+// Replace is Apply, and removes all rows with other keys in the same step.
+func (j *Journal[T]) Replace(rows ...T) error {
+	j.tend()
+	keep := make(map[string]bool, len(rows))
+	for i := range rows {
+		keep[rows[i].Key()] = true
 	}
-	return j, nil
+	for key, at := range j.places {
+		if !keep[key] {
+			j.remove(key, at)
+		}
+	}
+	return j.write(rows)
 }
 
-func (j *Journal[T]) open(head string, check func([]T) error) error {
-	size := journalPage + 2*j.room
-	fd := int(j.file.Fd())
-	var info unix.Stat_t
-	if err := unix.Fstat(fd, &info); err != nil {
-		return err
-	}
-	if info.Mode&unix.S_IFMT != unix.S_IFREG {
-		return errors.New("not a regular file")
-	}
-	if info.Size != int64(size) {
-		if err := unix.Ftruncate(fd, int64(size)); err != nil {
-			return err
-		}
-	}
-	// Else a store would be a SIGBUS if there is no room.
-	err := unix.Fallocate(fd, 0, 0, journalPage)
-	if err == nil {
-		j.mem, err = unix.Mmap(fd, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
-	}
-	if err != nil {
-		return err
-	}
-	switch {
-	case bytes.HasPrefix(j.mem, []byte(head)):
-		j.half = atomic.LoadUint32(j.word(halfAt))
-		j.rows, j.end, err = j.read()
-		if err == nil {
-			err = check(j.rows)
-		}
-		if err == nil {
-			j.there[j.half] = j.end // what is there has room
-			return nil
-		}
-		j.corrupt = fmt.Errorf("%w: %w", errCorrupt, err)
-		j.rows, j.half = nil, 0
-	case j.mem[0] == 0: // new, or void
-	default:
-		var version int
-		var epoch string
-		_, err := fmt.Sscanf(string(j.mem[:journalPage/2]), journalHead, &version, &epoch)
-		if err != nil || version != journalVersion {
-			j.corrupt = fmt.Errorf("%w: it begins with %.40q", errCorrupt, j.mem[:journalPage])
-		}
-	}
-	j.void()
-	copy(j.mem[1:], head[1:])
-	return j.Replace(func(func(T) bool) {})
-}
-
-// Rows returns the records that were found when the journal was opened: nil if it was begun anew.
+// Rows returns the rows that were found when the journal was opened, in the order of their last changes: nil if it was begun anew.
 func (j *Journal[T]) Rows() []T { return j.rows }
 
-// Read returns all records, if the journal is not void.
+// Read reads all rows anew from the files. What is wrong with them is an error.
 func (j *Journal[T]) Read() ([]T, error) {
-	rows, _, err := j.read()
-	return rows, err
-}
-
-// Corrupt returns what OpenJournal found instead of a journal, or nil. There are no records then.
-func (j *Journal[T]) Corrupt() error { return j.corrupt }
-
-// Add adds a record. It reports that there are so many since Replace that it is time for it again. If there is no room the error
-// wraps [ErrFull], and the journal is void: whoever opens it finds nothing, rather than what is no longer true, until Replace
-// succeeds.
-func (j *Journal[T]) Add(row T) (long bool, err error) {
-	if err = j.add(&row); err != nil {
-		j.void()
-	}
-	return j.end-j.base > max(j.base, journalStep), err
-}
-
-// void has the next one who opens the journal begin anew.
-func (j *Journal[T]) void() { j.mem[0] = 0 }
-
-// Replace puts these records in the place of all that there are, at once. If it fails the journal is void, as after Add.
-func (j *Journal[T]) Replace(rows iter.Seq[T]) error {
-	err := j.begin(1 - j.half)
-	for row := range rows {
-		if err != nil {
-			break
+	var data [2][]byte
+	for i, c := range j.copies {
+		if c != nil {
+			data[i] = c.mem[:c.size()]
 		}
-		err = j.add(&row)
 	}
-	if err != nil {
-		j.void()
-		return err
+	m := j.merge(data)
+	kept := decode[T](&m)
+	rows := make([]T, len(kept))
+	for i := range kept {
+		rows[i] = kept[i].row
 	}
-	j.base = j.end
-	atomic.StoreUint32(j.word(halfAt), j.half)
-	j.mem[0] = journalHead[0]
-	if other := 1 - j.half; j.there[other] > journalSpare {
-		const giveBack = unix.FALLOC_FL_PUNCH_HOLE | unix.FALLOC_FL_KEEP_SIZE
-		j.there[other] = 0
-		_ = unix.Fallocate(int(j.file.Fd()), giveBack, j.at(other), int64(j.room)) // or it is used again
+	if m.hurt != [2]int{} {
+		m.tell("%d and %d slots of the copies", m.hurt[0], m.hurt[1])
 	}
-	return nil
+	return rows, errors.Join(m.told...)
 }
 
-// Close gives up the file, in which everything stays.
+// Damaged returns what was found wrong when the journal was opened: an error for each copy that had to be mended, and for each
+// row that is lost.
+func (j *Journal[T]) Damaged() []error { return j.damaged }
+
+// Problem returns what keeps rows from being kept as safely as they should be, or nil.
+func (j *Journal[T]) Problem() error { return errors.Join(j.alone, j.lack) }
+
+// Close gives up the files, in which everything stays.
 func (j *Journal[T]) Close() error {
-	var err error
-	if j.mem != nil {
-		err = unix.Munmap(j.mem)
-		j.mem = nil
+	var errs []error
+	for i, c := range j.copies {
+		if c != nil {
+			errs = append(errs, c.close())
+			j.copies[i] = nil
+		}
 	}
-	return errors.Join(err, j.file.Close())
+	return errors.Join(errs...)
 }
 
-// at is where a half is in the file.
-func (j *Journal[T]) at(half uint32) int64 { return journalPage + int64(half)*int64(j.room) }
-
-// word is a number of the file that is written in one step. Its place is a multiple of 4.
-func (j *Journal[T]) word(at int) *uint32 { return (*uint32)(unsafe.Pointer(&j.mem[at])) }
-
-// begin makes a half the one to add to, and empty.
-func (j *Journal[T]) begin(half uint32) error {
-	j.half, j.end, j.base = half, 0, 0
-	if err := j.reserve(0); err != nil {
-		return err
+// tend sees to it that there is room before it is needed, and tries to have two copies.
+func (j *Journal[T]) tend() {
+	if len(j.free) < min(max(j.slots/2, leastFree), mostFree) {
+		j.lack = j.grow(growBy)
 	}
-	atomic.StoreUint32(j.word(int(j.at(half))), 0)
-	return nil
+	if j.alone == nil {
+		return
+	}
+	if j.applied++; j.applied >= mendEvery {
+		j.applied = 0
+		j.alone = j.double()
+	}
 }
 
-// reserve makes sure that a record of that size can be added, and the end behind it.
-func (j *Journal[T]) reserve(size int) error {
-	need := j.end + recordHead + size + 4 + recordHead
-	if need > j.room {
-		return ErrFull
+// grow makes room for n more slots in all copies.
+func (j *Journal[T]) grow(n int) error {
+	if j.slots+n > j.most {
+		return fmt.Errorf("%w: it has %d MiB", ErrFull, j.slots*slotSize>>20)
 	}
-	if need > j.there[j.half] {
-		there := (need + journalStep - 1) / journalStep * journalStep
-		if err := unix.Fallocate(int(j.file.Fd()), 0, j.at(j.half), int64(there)); err != nil {
+	for _, c := range j.copies {
+		if c == nil {
+			continue
+		}
+		if err := c.reserve(j.slots + n); err != nil {
 			return fmt.Errorf("%w: %w", ErrFull, err)
 		}
-		j.there[j.half] = there
+	}
+	j.slots += n
+	for slot := j.slots; slot > j.slots-n; slot-- {
+		j.free = append(j.free, uint32(slot-1))
 	}
 	return nil
 }
 
-func (j *Journal[T]) add(row *T) error {
-	j.text.Reset()
-	if err := j.out.Encode(row); err != nil {
-		return err
+// write carries out a step: new records go into free slots, the step is committed, and only then are old records voided. A step
+// that only removes one record is a single store, if that is in one slot, or as good as one. It needs no room.
+func (j *Journal[T]) write(rows []T) error {
+	step := j.step + 1
+	for i := range rows {
+		key := rows[i].Key()
+		old, had := j.places[key]
+		if rows[i].Over() {
+			if had {
+				j.remove(key, old)
+			}
+			continue
+		}
+		j.text.Reset()
+		err := j.out.Encode(&rows[i])
+		var now place
+		if err == nil {
+			now, err = j.put(kindRow, id{step, uint32(i)}, j.text.Bytes())
+		}
+		if err != nil {
+			j.undo()
+			return fmt.Errorf("cannot keep %q: %w", key, err)
+		}
+		j.places[key] = now
+		j.changes = append(j.changes, change{key, old, now, had, true})
 	}
-	text := j.text.Bytes()
-	if err := j.reserve(len(text)); err != nil {
-		return err
+	var gone place
+	if more := len(j.changes) > 1; more && len(j.gone) > 0 {
+		var err error
+		if gone, err = j.put(kindGone, id{step, uint32(len(rows))}, j.gone); err != nil {
+			j.undo()
+			return fmt.Errorf("cannot remove %d rows: %w", len(j.gone)/goneSize, err)
+		}
 	}
-	at := int(j.at(j.half)) + j.end
-	next := at + recordSize(len(text))
-	atomic.StoreUint32(j.word(next), 0)
-	copy(j.mem[at+recordHead:], text)
-	*j.word(at + 4) = crc32.Checksum(text, castagnoli)
-	atomic.StoreUint32(j.word(at), uint32(len(text)))
-	j.end += next - at
+	if len(j.changes) > 1 || len(j.gone) == 0 && len(j.changes) > 0 {
+		j.commit(step)
+	}
+	for i := range j.changes {
+		if c := &j.changes[i]; c.had {
+			j.void(&c.old)
+		}
+	}
+	if gone.step != 0 {
+		j.void(&gone)
+	}
+	j.forget()
 	return nil
 }
 
-// recordSize is what a record takes: the next one begins at a multiple of 4.
-func recordSize(text int) int { return recordHead + (text+3)/4*4 }
+// remove notes that a record is gone with this step.
+func (j *Journal[T]) remove(key string, old place) {
+	delete(j.places, key)
+	j.changes = append(j.changes, change{key: key, old: old, had: true})
+	j.gone = binary.NativeEndian.AppendUint64(j.gone, old.step)
+	j.gone = binary.NativeEndian.AppendUint32(j.gone, old.index)
+}
 
-// read reads the half that is in use. It returns its end, too.
-func (j *Journal[T]) read() (rows []T, end int, err error) {
-	if j.half > 1 {
-		return nil, 0, fmt.Errorf("half %d is in use", j.half)
+// undo takes a step back that is not committed.
+func (j *Journal[T]) undo() {
+	for i := len(j.changes) - 1; i >= 0; i-- {
+		c := &j.changes[i]
+		if c.has {
+			j.void(&c.now)
+		}
+		if c.had {
+			j.places[c.key] = c.old
+		} else {
+			delete(j.places, c.key)
+		}
 	}
-	rows = []T{}
-	for half := j.mem[j.at(j.half):][:j.room]; ; {
-		rest := half[end:]
-		if len(rest) < recordHead {
-			return nil, 0, errors.New("it has no end")
-		}
-		n := int(binary.NativeEndian.Uint32(rest))
-		if n == 0 {
-			return rows, end, nil
-		}
-		if n > len(rest)-recordHead {
-			return nil, 0, fmt.Errorf("record %d has %d bytes", len(rows)+1, n)
-		}
-		text := rest[recordHead:][:n]
-		if crc32.Checksum(text, castagnoli) != binary.NativeEndian.Uint32(rest[4:]) {
-			return nil, 0, fmt.Errorf("record %d has the wrong checksum", len(rows)+1)
-		}
-		var row T
-		if err := json.Unmarshal(text, &row); err != nil {
-			return nil, 0, fmt.Errorf("record %d: %w", len(rows)+1, err)
-		}
-		rows = append(rows, row)
-		end = min(end+recordSize(n), j.room)
+	j.forget()
+}
+
+func (j *Journal[T]) forget() {
+	clear(j.changes)
+	j.changes, j.gone = j.changes[:0], j.gone[:0]
+}
+
+// squeeze applies what it can where there is no room for all: first what removes, row by row, then the others, in the room that
+// this leaves.
+func (j *Journal[T]) squeeze(rows []T, full error) error {
+	last := make(map[string]int, len(rows))
+	for i := range rows {
+		last[rows[i].Key()] = i
 	}
+	var rest []T
+	for i := range rows {
+		switch key := rows[i].Key(); {
+		case last[key] != i:
+		case !rows[i].Over():
+			rest = append(rest, rows[i])
+		default:
+			if err := j.write(rows[i : i+1]); err != nil {
+				return err
+			}
+		}
+	}
+	if len(rest) == len(rows) {
+		return full
+	}
+	return j.write(rest)
+}
+
+// put writes a record into free slots of all copies.
+func (j *Journal[T]) put(kind uint32, as id, text []byte) (place, error) {
+	if len(text) > maxText || as.step > maxStep {
+		return place{}, fmt.Errorf("step %d has %d bytes, which is too much", as.step, len(text))
+	}
+	parts := (len(text) + slotText - 1) / slotText
+	for len(j.free) < parts {
+		if err := j.grow(max(growBy, parts-len(j.free))); err != nil {
+			j.lack = err
+			return place{}, err
+		}
+	}
+	at := place{id: as}
+	for part := range parts {
+		slot := j.free[len(j.free)-1]
+		j.free = j.free[:len(j.free)-1]
+		if part == 0 {
+			at.first = slot
+		} else {
+			at.more = append(at.more, slot)
+		}
+		h := head{kind, as, uint16(part), uint16(parts)}
+		chunk := text[part*slotText : min((part+1)*slotText, len(text))]
+		for _, c := range j.copies {
+			if c != nil {
+				c.write(slot, h, chunk)
+			}
+		}
+	}
+	return at, nil
+}
+
+// void frees the slots of a record. Its first goes first: parts without that are none.
+func (j *Journal[T]) void(at *place) {
+	j.voidSlot(at.first)
+	for _, slot := range at.more {
+		j.voidSlot(slot)
+	}
+}
+
+func (j *Journal[T]) voidSlot(slot uint32) {
+	for _, c := range j.copies {
+		if c != nil {
+			c.void(slot)
+		}
+	}
+	j.free = append(j.free, slot)
+}
+
+func (j *Journal[T]) commit(step uint64) {
+	for _, c := range j.copies {
+		if c != nil {
+			c.commit(step)
+		}
+	}
+	j.step = step
 }

@@ -121,8 +121,7 @@ func parse(text string) (mark uint64, err error) {
 	}
 	var v int
 	if _, err := fmt.Sscanf(body, magic+" %d", &v); err == nil && v > version {
-		// The newer daemon will want it back.
-		return 0, fmt.Errorf("it has format %d, of a newer ipcd; this one knows formats up to %d", v, version)
+		return 0, &NewerError{v, version}
 	}
 	_, err = fmt.Sscanf(body, magic+" %d %d", &v, &mark)
 	if err != nil || mark > MaxMark || text != format(mark) {

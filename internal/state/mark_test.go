@@ -21,6 +21,9 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv("IPCD_TEST_RAISE"); dir != "" {
 		raiseForEver(dir)
 	}
+	if dir := os.Getenv("IPCD_TEST_NOTE"); dir != "" {
+		noteForEver(dir)
+	}
 	os.Exit(m.Run())
 }
 
@@ -48,14 +51,14 @@ func reopen(t *testing.T, dir string) (last uint64, corrupt error) {
 	return m.Last(), m.Corrupt()
 }
 
-func write(t *testing.T, path, text string) {
+func write(t testing.TB, path, text string) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func read(t *testing.T, path string) string {
+func read(t testing.TB, path string) string {
 	t.Helper()
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -325,13 +328,18 @@ func TestTwoDaemons(t *testing.T) {
 func mount(t *testing.T, options string) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
-	testenv.Allowed(t, "mount a tmpfs", syscall.Mount("tmpfs", dir, "tmpfs", 0, options))
+	mountAt(t, dir, options)
 	t.Cleanup(func() {
 		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
 			t.Error(err)
 		}
 	})
 	return dir
+}
+
+func mountAt(t *testing.T, dir, options string) {
+	t.Helper()
+	testenv.Allowed(t, "mount a tmpfs", syscall.Mount("tmpfs", dir, "tmpfs", 0, options))
 }
 
 func TestFullDisk(t *testing.T) {

@@ -100,8 +100,7 @@ func (t *Table[T]) parse(text string) ([]T, error) {
 	head, lines, _ := strings.Cut(strings.TrimSuffix(body, tableEnd), "\n")
 	var v int
 	if _, err := fmt.Sscanf(head, "ipcd "+t.file.name+" %d", &v); err == nil && v > tableVersion {
-		// The newer daemon will want it back.
-		return nil, fmt.Errorf("it has format %d, of a newer ipcd; this one knows formats up to %d", v, tableVersion)
+		return nil, &NewerError{v, tableVersion}
 	}
 	if head+"\n" != t.head(tableVersion) {
 		return nil, fmt.Errorf("%w: it begins with %.40q", errCorrupt, head)
