@@ -53,6 +53,14 @@ func (l *lock) view() View {
 	return v
 }
 
+// Limit is how many units a lock has, 0 if it is free, and so has no limit yet.
+func (m *Manager) Limit(name string) int {
+	if l := m.locks[name]; l != nil && !l.idle {
+		return l.limit
+	}
+	return 0
+}
+
 // Hold finds a hold by its token, as the claim of its first owner. The errors are [ErrNotHeld] and [ErrStale].
 func (m *Manager) Hold(name string, t Token) (Claim, error) {
 	h, err := m.held(name, t)

@@ -29,7 +29,7 @@ type process struct {
 	dir     string
 	socket  string
 	cmd     *exec.Cmd
-	told    chan string   // what it tells the service manager; a line each
+	told    chan string // what it tells the service manager; a line each
 	stderr  output
 	exited  chan struct{}
 	notify  *net.UnixConn

@@ -37,8 +37,5 @@ func (d *daemon) keep(setup *server.Setup) error {
 		d.log.Error("the journal of locks was damaged", "event", "state-failed", "error", err)
 	}
 	setup.Kept, setup.Keep = j.Rows(), j
-	if setup.Kept == nil {
-		setup.Kept = []server.Kept{}
-	}
 	return nil
 }

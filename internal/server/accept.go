@@ -12,6 +12,8 @@ import (
 // acceptsPerTurn bounds how many new connections a turn takes, so that a flood of them does not hold up the others.
 const acceptsPerTurn = 64
 
+const noDescriptor = "the daemon has no file descriptor left"
+
 // accept takes the connections that wait at a listener.
 func (s *Server) accept(listener int) {
 	if s.spare < 0 { // others may have one to give by now
@@ -29,7 +31,7 @@ func (s *Server) accept(listener int) {
 			_ = unix.Close(s.spare)
 			fd, _, err := unix.Accept4(listener, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 			if err == nil {
-				s.sayNo(fd, "the daemon has no file descriptor left")
+				s.sayNo(fd, noDescriptor)
 				_ = unix.Shutdown(fd, unix.SHUT_RDWR)
 				drain(fd, s.rbuf, rawRead)
 				closeNow(fd) // not by and by: it is needed for the next
@@ -66,6 +68,10 @@ func (s *Server) sayNo(fd int, why string) {
 // admit makes a session of a new connection.
 func (s *Server) admit(fd int) {
 	p, err := peer.Of(fd)
+	if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) {
+		s.refuse(fd, noDescriptor)
+		return
+	}
 	if err != nil {
 		s.log.Error("cannot learn who a peer is", "event", "accept-failed", "error", err)
 		s.refuse(fd, "the daemon cannot learn who you are")

@@ -81,6 +81,7 @@ func (c *call) acquireOption(i int, a *acquisition) int {
 		ok = c.units(option, value, &a.Limit)
 	case "WAIT":
 		a.Wait, ok = c.milliseconds(option, value, 0)
+		c.patience = i
 	case "LEASE":
 		a.Lease, ok = c.milliseconds(option, value, 1)
 	case "FOR":

@@ -59,12 +59,13 @@ func (s *Server) lockBreak(c *call) {
 	}
 	s.logBroken(name, b)
 	a := c.asker()
+	effects := s.record() // before the descriptors go out, which no flush at the turn's end holds back
 	if !b.standing {
 		s.answerBreak(a, b)
-		s.carryOut()
+		s.follow(effects)
 		return
 	}
-	s.carryOut()
+	s.follow(effects)
 	s.whenSaved(a.sess, &s.standing.durable, func(err error) {
 		if err != nil {
 			b.close()

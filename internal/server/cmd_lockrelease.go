@@ -128,13 +128,14 @@ func (c *call) holdToRelease(s *Server, name string, r *release) (hold lockmgr.C
 // answerChange answers what changed a hold, and carries out what follows from it. If the hold is an operator's it has to be
 // on disk before.
 func (s *Server) answerChange(c *call, hold *lockmgr.Claim) {
+	effects := s.record()
 	if hold.Bind == lockmgr.ToNobody {
-		s.carryOut()
+		s.follow(effects)
 		s.answerSaved(c, &s.standing.durable)
 		return
 	}
 	s.reply(c)
-	s.carryOut()
+	s.follow(effects)
 }
 
 // namedHold finds the hold that the first two words name.

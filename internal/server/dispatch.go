@@ -27,6 +27,8 @@ type call struct {
 
 	reqid   []byte   // the value of REQID, as args; nil: there is none
 	request *request // likewise, while the call is executed and not answered
+
+	patience int // the argument that says how long to wait, behind WAIT; 0: none does
 }
 
 // handlers are the functions of the command table's rows, by name.
@@ -125,7 +127,7 @@ func (s *Server) dispatch(sess *session, words [][]byte) bool {
 	s.stats.commands++
 	c := &s.call
 	c.sess, c.args, c.out = sess, words[1:], c.out[:0]
-	c.reqid, c.request = nil, nil
+	c.reqid, c.request, c.patience = nil, nil, 0
 	c.cmd = s.commands.find(words[0])
 	if c.cmd != nil && c.cmd.subs != nil && (len(words) > 1 || c.cmd.Command == nil) {
 		c.cmd = s.subcommand(c, words)

@@ -7,99 +7,53 @@ import (
 	"iter"
 	"maps"
 	"slices"
-	"time"
-
-	"golang.org/x/sys/unix"
+	"strconv"
 
 	"github.com/ipcd/ipcd/bus"
-	"github.com/ipcd/ipcd/internal/peer"
 	"github.com/ipcd/ipcd/lockmgr"
 )
 
-// A Kept is one record of what outlives the daemon but not the machine: the holds that need no connection, and which locks were
-// abandoned. It is plain data, for a journal: a later record about the same goes before an earlier one.
+// A Kept is one record of what outlives the daemon but not the machine: a hold that needs no connection, or the end that the
+// next holder of a lock is to be told of. It is plain data, for a journal, in which it takes the place of the record that has the
+// same key.
 type Kept struct {
 	Lock string
-	// One of these: a hold as it is from now on, with the limit of the lock; the owner whose hold of the lock is over; the end
-	// that the next holder is to be told of. With none there is nothing to tell.
-	Hold      *lockmgr.Claim `json:",omitempty"`
-	Limit     int            `json:",omitempty"`
-	Left      *lockmgr.Owner `json:",omitempty"`
-	Abandoned *lockmgr.End   `json:",omitempty"`
+
+	// Of a hold: whose it is, and what it is from now on; no Hold: it is over.
+	Owner   *lockmgr.Owner `json:",omitempty"`
+	Hold    *lockmgr.Claim `json:",omitempty"`
+	Limit   int            `json:",omitempty"` // of the lock
+	Request *KeptRequest   `json:",omitempty"`
+
+	// Else, of a lock: the end that the next holder is to be told of; none: there is nothing to tell.
+	Abandoned *lockmgr.End `json:",omitempty"`
 }
 
-// Key is what it is about: the hold that an owner has of a lock, or how the lock was left.
+// A KeptRequest is the command with a REQID that a hold was granted to. Its sender may not have been answered when the daemon
+// ended, and repeats it.
+type KeptRequest struct {
+	ID       string
+	UID      uint32
+	Process  lockmgr.Process
+	Command  uint64       // see hashCommand
+	Names    []string     // all locks that it was for, in the order of the answer
+	Previous *lockmgr.End `json:",omitempty"` // what was told of this one
+}
+
+// Key tells what a record is about.
 func (k Kept) Key() string {
-	owner := k.Left
-	if k.Hold != nil {
-		owner = &k.Hold.Owner
+	if k.Owner == nil {
+		return "end " + k.Lock
 	}
-	if owner == nil {
-		return k.Lock
-	}
-	return fmt.Sprintf("%s\x00%d %d %s", k.Lock, owner.Process.PID, owner.Process.Start, owner.Label)
+	p := k.Owner.Process
+	return "hold " + strconv.Itoa(p.PID) + "/" + strconv.FormatUint(p.Start, 10) + " " + strconv.Quote(k.Owner.Label) + " " + k.Lock
 }
 
-// Over reports that there is nothing any more.
+// Over reports whether a record says that there is nothing any more.
 func (k Kept) Over() bool { return k.Hold == nil && k.Abandoned == nil }
-
-// A Keeper is where they are kept: see state.Journal. It does not block.
-type Keeper interface {
-	Apply(rows ...Kept) error
-	Read() ([]Kept, error) // all that is kept, for Setup.Verify
-}
-
-// SetKeeper has what is held kept from now on, where it could not be before.
-func (s *Server) SetKeeper(k Keeper) {
-	s.Post(func() {
-		s.setup.Keep = k
-		s.keepAll()
-	})
-}
 
 // keeps reports whether a hold outlives the daemon.
 func keeps(c *lockmgr.Claim) bool { return c.Bind != lockmgr.ToConnection }
-
-// keep writes down what an effect changes, before anybody is told of it.
-func (s *Server) keep(e *lockmgr.Effect) {
-	if s.setup.Keep == nil {
-		return
-	}
-	switch e.Kind {
-	case lockmgr.Acquired:
-		s.keepHold(&e.Claim, e.Limit)
-		if e.Abandoned != nil {
-			s.keepMark(e.Name)
-		}
-	case lockmgr.Joined:
-		s.keepHold(&e.Claim, e.Limit)
-	case lockmgr.Reentered, lockmgr.Renewed, lockmgr.Downgraded, lockmgr.Told: // which are told of one owner, and true of all who share the hold
-		for c := range s.locks.Holders(e.Name) {
-			if c.Token == e.Token {
-				s.keepHold(&c, e.Limit)
-			}
-		}
-		if e.Kind == lockmgr.Told {
-			s.keepMark(e.Name)
-		}
-	case lockmgr.Left, lockmgr.Ended:
-		if e.End == nil {
-			s.keepHold(&e.Claim, e.Limit)
-			return
-		}
-		if e.Told != nil || e.End.Abandoned() {
-			s.keepMark(e.Name)
-		}
-		if keeps(&e.Claim) {
-			s.keepRecord(Kept{Lock: e.Name, Left: &e.Owner})
-		}
-	}
-}
-
-// keepMark writes down what the next holder of a lock is to be told.
-func (s *Server) keepMark(name string) {
-	s.keepRecord(Kept{Lock: name, Abandoned: untold(s.locks.Abandoned(name), s.locks.Holders(name))})
-}
 
 // untold is the abandoned end that the next holder is to be told of if the daemon ends now: also if a holder was told who will
 // be cut off by that.
@@ -114,74 +68,18 @@ func untold(abandoned *lockmgr.End, holders iter.Seq[lockmgr.Claim]) *lockmgr.En
 	return abandoned
 }
 
-func (s *Server) keepHold(c *lockmgr.Claim, limit int) {
-	if keeps(c) {
-		s.keepRecord(Kept{Lock: c.Name, Hold: withoutConn(*c), Limit: limit})
-	}
-}
-
-// withoutConn is a hold without what means nothing after a restart.
-func withoutConn(c lockmgr.Claim) *lockmgr.Claim {
-	c.Conn, c.ID, c.Set = 0, 0, nil
-	return &c
-}
-
-func (s *Server) keepRecord(k Kept) {
-	if s.unkeptSince != 0 {
-		if s.now()-s.unkeptSince > keepAgain {
-			s.keepAll()
-		}
-		return
-	}
-	if err := s.setup.Keep.Apply(k); err != nil {
-		s.keepAll()
-	}
-}
-
-// keepAgain is how long after a failure it is not tried again: that costs as much as there are holds.
-const keepAgain = 100 * time.Millisecond
-
-// keepAll writes down all that there is, which takes the place of all records.
-func (s *Server) keepAll() {
-	switch err := s.setup.Keep.Apply(slices.Collect(allKept(s.locks))...); {
-	case err == nil:
-		s.unkeptSince = 0
-		return
-	case s.unkeptSince == 0:
-		s.log.Error("cannot keep the locks that are held: a restart of the daemon will end them", "event", "state-failed", "error", err)
-	}
-	s.unkeptSince = max(s.now(), 1)
-}
-
-// keepOnly is keepAll, and ends what was kept and is no more.
-func (s *Server) keepOnly() {
-	all := slices.Collect(allKept(s.locks))
-	are := map[string]bool{}
-	for i := range all {
-		are[all[i].Key()] = true
-	}
-	for i := range s.setup.Kept {
-		k := &s.setup.Kept[i]
-		if are[k.Key()] {
-			continue
-		}
-		over := Kept{Lock: k.Lock}
-		if k.Hold != nil {
-			over.Left = &k.Hold.Owner
-		}
-		all = append(all, over)
-	}
-	if err := s.setup.Keep.Apply(all...); err != nil {
-		s.keepAll()
-	}
+// keptHold is the record of a hold.
+func keptHold(c lockmgr.Claim, limit int, r *KeptRequest) Kept {
+	c.Conn, c.Set = 0, nil // they mean nothing after a restart
+	return Kept{Lock: c.Name, Owner: &c.Owner, Hold: &c, Limit: limit, Request: r}
 }
 
 // allKept are the records that say all that is true now.
-func allKept(m *lockmgr.Manager) iter.Seq[Kept] {
+func (s *Server) allKept() iter.Seq[Kept] {
 	return func(yield func(Kept) bool) {
-		for v := range m.All() {
+		for v := range s.locks.All() {
 			for i := range v.Holders {
-				if c := &v.Holders[i]; keeps(c) && !yield(Kept{Lock: v.Name, Hold: withoutConn(*c), Limit: v.Limit}) {
+				if c := &v.Holders[i]; keeps(c) && !yield(keptHold(*c, v.Limit, s.keptRequest(c))) {
 					return
 				}
 			}
@@ -192,60 +90,73 @@ func allKept(m *lockmgr.Manager) iter.Seq[Kept] {
 	}
 }
 
-// CheckKept tells whether records can be what a daemon wrote.
-func CheckKept(records []Kept) error {
-	kept, err := readKept(records)
-	if err != nil {
-		return err
-	}
-	return lockmgr.Restore(kept.snapshot(), 0, 0).Check()
-}
-
-// keptState is what records say in the end.
+// keptState is what records say.
 type keptState struct {
-	holds map[keptKey]*keptHold
+	holds []*Kept
 	ends  map[string]keptEnds // of locks that were held
-}
-
-type keptKey struct {
-	lock  string
-	owner lockmgr.Owner
-}
-
-type keptHold struct {
-	*lockmgr.Claim
-	limit int // of the lock
-	order int // of those who share a token
 }
 
 type keptEnds struct{ previous, abandoned *lockmgr.End }
 
-func readKept(records []Kept) (keptState, error) {
-	all := keptState{map[keptKey]*keptHold{}, map[string]keptEnds{}}
+// readKept reads records. Those that cannot be true are left out, and one error for each says why: one that is damaged must not
+// take the others along.
+func readKept(records []Kept) (keptState, []error) {
+	all := keptState{ends: map[string]keptEnds{}}
+	var bad []error
 	for i := range records {
 		k := &records[i]
-		if err := k.check(); err != nil {
-			return all, fmt.Errorf("record %d, of %q: %w", i+1, k.Lock, err)
-		}
-		switch {
+		switch err := k.check(); {
+		case err != nil:
+			bad = append(bad, fmt.Errorf("record of %q: %w", k.Lock, err))
+		case k.Over():
 		case k.Hold != nil:
-			key := keptKey{k.Lock, k.Hold.Owner}
-			if h := all.holds[key]; h != nil && h.Token == k.Hold.Token {
-				h.Claim = k.Hold
-			} else {
-				all.holds[key] = &keptHold{k.Hold, k.Limit, i}
-			}
-		case k.Left != nil:
-			delete(all.holds, keptKey{k.Lock, *k.Left})
+			all.holds = append(all.holds, k)
 		default:
 			all.ends[k.Lock] = keptEnds{k.Abandoned, k.Abandoned}
 		}
 	}
-	return all, nil
+	slices.SortFunc(all.holds, func(a, b *Kept) int {
+		return cmp.Or(cmp.Compare(a.Lock, b.Lock), cmp.Compare(b.Hold.Token, a.Hold.Token), cmp.Compare(a.Hold.ID, b.Hold.ID))
+	})
+	// Of holds that exclude each other the latest is true: it was not granted before the others had ended.
+	var kept []*Kept
+	var first *Kept // of the lock
+	used := 0
+	for _, k := range all.holds {
+		if first == nil || first.Lock != k.Lock {
+			first, used = k, 0
+		}
+		same := len(kept) > 0 && kept[len(kept)-1].Lock == k.Lock && kept[len(kept)-1].Hold.Token == k.Hold.Token
+		if err := k.fits(first, used, same); err != nil {
+			bad = append(bad, fmt.Errorf("hold of %q by %v: %w", k.Lock, k.Owner, err))
+			continue
+		}
+		if !same {
+			used += k.Hold.Units
+		}
+		kept = append(kept, k)
+	}
+	all.holds = kept
+	return all, bad
+}
+
+// fits checks a hold against later ones of the same lock, of which first is the latest. They use so many units. member: it shares
+// the token of the one before.
+func (k *Kept) fits(first *Kept, used int, member bool) error {
+	is, latest := k.Hold, first.Hold
+	switch {
+	case k == first:
+		return nil
+	case k.Limit != first.Limit:
+		return fmt.Errorf("the lock has a limit of %d, and %d for who got it later", k.Limit, first.Limit)
+	case is.Mode != latest.Mode || !member && is.Mode == lockmgr.Exclusive && used+is.Units > k.Limit:
+		return fmt.Errorf("it has token %d, and excludes the one with token %d, which was granted later", is.Token, latest.Token)
+	}
+	return nil
 }
 
 // snapshot is the state as the engine takes it.
-func (all keptState) snapshot() lockmgr.Snapshot {
+func (all *keptState) snapshot() lockmgr.Snapshot {
 	locks := map[string]*lockmgr.View{}
 	view := func(name string) *lockmgr.View {
 		if locks[name] == nil {
@@ -255,15 +166,12 @@ func (all keptState) snapshot() lockmgr.Snapshot {
 		return locks[name]
 	}
 	var s lockmgr.Snapshot
-	for _, h := range slices.SortedFunc(maps.Values(all.holds), func(a, b *keptHold) int {
-		return cmp.Or(cmp.Compare(a.Token, b.Token), a.order-b.order)
-	}) {
-		s.LastID++
-		h.ID = s.LastID
-		s.Last = max(s.Last, h.Token)
-		v := view(h.Name)
-		v.Limit = h.limit
-		v.Holders = append(v.Holders, *h.Claim)
+	for _, k := range all.holds {
+		s.LastID = max(s.LastID, k.Hold.ID)
+		s.Last = max(s.Last, k.Hold.Token)
+		v := view(k.Lock)
+		v.Limit = k.Limit
+		v.Holders = append(v.Holders, *k.Hold)
 	}
 	for name, ends := range all.ends {
 		if ends.previous != nil {
@@ -271,35 +179,11 @@ func (all keptState) snapshot() lockmgr.Snapshot {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(locks)) {
-		s.Locks = append(s.Locks, *locks[name])
+		v := locks[name]
+		slices.SortStableFunc(v.Holders, func(a, b lockmgr.Claim) int { return cmp.Compare(a.Token, b.Token) })
+		s.Locks = append(s.Locks, *v)
 	}
 	return s
-}
-
-// takeUp watches the processes whose holds were kept. Holds of those that have ended meanwhile are left out: how they ended
-// nobody can say, and that is what the next holder is told.
-func (s *Server) takeUp(all keptState, now lockmgr.Time) error {
-	for key, h := range all.holds {
-		if h.Bind != lockmgr.ToProcess {
-			continue
-		}
-		who := peer.Peer{PID: key.owner.Process.PID, Start: key.owner.Process.Start}
-		fd, err := peer.Open(who)
-		if err == nil {
-			_, err = s.watchProcess(&who, fd)
-		}
-		switch {
-		case errors.Is(err, unix.ESRCH):
-			end := &lockmgr.End{Token: h.Token, Owner: h.Owner, Info: h.Info, How: lockmgr.Unknown, At: now}
-			if ends := all.ends[key.lock]; ends.previous == nil || ends.previous.Token < end.Token {
-				all.ends[key.lock] = keptEnds{end, ends.abandoned}
-			}
-			delete(all.holds, key)
-		case err != nil:
-			return fmt.Errorf("%v holds %q: %w", h.Owner, key.lock, err)
-		}
-	}
-	return nil
 }
 
 // check looks at what does not depend on other records.
@@ -319,7 +203,9 @@ func (k *Kept) check() error {
 		least, most = 0, 0
 	}
 	switch {
-	case c.Token == 0 || c.Token > lockmgr.MaxToken:
+	case k.Abandoned != nil || k.Owner == nil || *k.Owner != c.Owner:
+		return fmt.Errorf("the hold is %v's", c.Owner)
+	case c.ID == 0 || c.Token == 0 || c.Token > lockmgr.MaxToken:
 		return fmt.Errorf("no token: %d", c.Token)
 	case c.Name != k.Lock:
 		return fmt.Errorf("the hold is of %q", c.Name)

@@ -7,53 +7,61 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ipcd/ipcd/internal/peer"
 	"github.com/ipcd/ipcd/ipc"
 	"github.com/ipcd/ipcd/lockmgr"
 )
 
-// memory keeps rows as a file would, as text.
+// memory keeps records as a journal does, as text. When it is full there is room for nothing but what is over.
 type memory struct {
-	rows map[string]memoryRow
-	n    int
-	full bool
-}
-
-type memoryRow struct {
-	n    int
-	text []byte
+	mu    sync.Mutex
+	lines map[string]string
+	full  bool
+	steps int
+	after func(m *memory) // called after each step that was kept
 }
 
 func (m *memory) Apply(rows ...Kept) error {
-	if m.rows == nil {
-		m.rows = map[string]memoryRow{}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.lines == nil {
+		m.lines = map[string]string{}
 	}
-	var failed error
-	for _, row := range rows {
-		m.n++
-		switch text, err := json.Marshal(row); {
-		case err != nil:
-			return err
-		case row.Over():
-			delete(m.rows, row.Key())
+	var err error
+	for i := range rows {
+		switch {
+		case rows[i].Over():
+			delete(m.lines, rows[i].Key())
 		case m.full:
-			failed = errors.New("it is full")
+			err = errors.New("it is full")
 		default:
-			m.rows[row.Key()] = memoryRow{m.n, text}
+			m.lines[rows[i].Key()] = string(must(json.Marshal(rows[i])))
 		}
 	}
-	return failed
+	m.steps++
+	if m.after != nil && err == nil {
+		m.after(m)
+	}
+	return err
 }
 
 func (m *memory) Read() ([]Kept, error) {
-	sorted := slices.SortedFunc(maps.Values(m.rows), func(a, b memoryRow) int { return a.n - b.n })
-	all := make([]Kept, len(sorted))
-	for i, row := range sorted {
-		if err := json.Unmarshal(row.text, &all[i]); err != nil {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.read()
+}
+
+func (m *memory) read() ([]Kept, error) {
+	all := make([]Kept, len(m.lines))
+	for i, key := range slices.Sorted(maps.Keys(m.lines)) {
+		if err := json.Unmarshal([]byte(m.lines[key]), &all[i]); err != nil {
 			return nil, err
 		}
 	}
@@ -251,11 +259,8 @@ func TestUnkept(t *testing.T) {
 	c.acquire("b", "FOR", "self")
 	c.do("LOCK.RELEASE", "a")
 	h.on(func() { kept.full = false })
-	for kept := false; !kept; h.on(func() { kept = h.unkeptSince == 0 }) {
-		c.acquire("c", "FOR", "self")
-		c.do("LOCK.RELEASE", "c")
-	}
-	if n := strings.Count(h.log.String(), "cannot keep the locks that are held"); n != 1 {
+	h.until("all is kept", func() bool { return len(h.recorder.unkept) == 0 })
+	if n := strings.Count(h.log.String(), "cannot keep all locks that are held"); n != 1 {
 		t.Errorf("logged %d times:\n%s", n, h.log)
 	}
 	h = restart(h)
@@ -263,24 +268,28 @@ func TestUnkept(t *testing.T) {
 	h.dial3().holders("b", "exclusive", 1, 1, 0)
 }
 
-// TestCheckKept: what cannot be true is noticed.
+// TestCheckKept: what cannot be true is noticed, and takes nothing else along.
 func TestCheckKept(t *testing.T) {
-	good := func() Kept {
-		return Kept{Lock: "a", Limit: 2, Hold: &lockmgr.Claim{
-			Request: lockmgr.Request{Name: "a", Units: 1, Bind: lockmgr.ToProcess, Owner: lockmgr.Owner{Process: lockmgr.Process{PID: 7, Start: 8}}},
-			Token:   5, Entries: 1,
-		}}
+	good := func(name string) Kept {
+		c := lockmgr.Claim{
+			Request: lockmgr.Request{Name: name, Units: 1, Bind: lockmgr.ToProcess, Owner: lockmgr.Owner{Process: lockmgr.Process{PID: 7, Start: 8}}},
+			ID:      3, Token: 5, Entries: 1,
+		}
+		return keptHold(c, 2, nil)
 	}
-	if err := CheckKept([]Kept{good(), good(), {Lock: "a"}, {Lock: "a", Left: &lockmgr.Owner{Label: "nobody"}}}); err != nil {
-		t.Error(err)
+	if all, bad := readKept([]Kept{good("a"), {Lock: "a"}, {Lock: "a", Owner: &lockmgr.Owner{Label: "nobody"}}}); bad != nil || len(all.holds) != 1 {
+		t.Error(bad, all)
 	}
 	for name, change := range map[string]func(*Kept){
 		"no name":              func(k *Kept) { k.Lock = "" },
 		"a filter":             func(k *Kept) { k.Lock, k.Hold.Name = "b/#", "b/#" },
 		"another name":         func(k *Kept) { k.Hold.Name = "b" },
+		"no number":            func(k *Kept) { k.Hold.ID = 0 },
 		"no token":             func(k *Kept) { k.Hold.Token = 0 },
 		"a token too high":     func(k *Kept) { k.Hold.Token = 1 << 53 },
-		"no process":           func(k *Kept) { k.Hold.Owner.Process.PID = 0 },
+		"no process":           func(k *Kept) { k.Owner.Process.PID = 0 },
+		"another owner":        func(k *Kept) { k.Owner = &lockmgr.Owner{Label: "x"} },
+		"no owner":             func(k *Kept) { k.Owner = nil },
 		"a connection's":       func(k *Kept) { k.Hold.Bind = lockmgr.ToConnection },
 		"bound to what":        func(k *Kept) { k.Hold.Bind = 9 },
 		"an operator's":        func(k *Kept) { k.Hold.Bind = lockmgr.ToNobody },
@@ -294,13 +303,150 @@ func TestCheckKept(t *testing.T) {
 		"a lease that is over": func(k *Kept) { k.Hold.Lease, k.Hold.Expires = 5, -5 },
 		"a connection":         func(k *Kept) { k.Hold.Conn = 5 },
 		"a request":            func(k *Kept) { k.Hold.Join = 5 },
-		"not abandoned":        func(k *Kept) { k.Hold, k.Abandoned = nil, &lockmgr.End{How: lockmgr.Released} },
-		"two with all of it":   func(k *Kept) { k.Hold.Owner.Process.PID, k.Hold.Token, k.Hold.Units = 9, 6, 2 },
+		"not abandoned":        func(k *Kept) { k.Owner, k.Hold, k.Abandoned = nil, nil, &lockmgr.End{How: lockmgr.Released} },
 	} {
-		bad := good()
-		change(&bad)
-		if err := CheckKept([]Kept{good(), bad}); err == nil {
-			t.Errorf("%s: passes", name)
+		k := good("a")
+		change(&k)
+		all, bad := readKept([]Kept{good("c"), k, good("d")})
+		if len(bad) != 1 || len(all.holds) != 2 {
+			t.Errorf("%s: %d holds, errors: %v", name, len(all.holds), bad)
 		}
+	}
+}
+
+// TestKeptContradictions: of holds that exclude each other the latest is restored, and the others are told of.
+func TestKeptContradictions(t *testing.T) {
+	hold := func(pid, token, limit, units int) Kept {
+		mode := lockmgr.Exclusive
+		if units == 0 {
+			mode = lockmgr.Shared
+		}
+		c := lockmgr.Claim{
+			Request: lockmgr.Request{Name: "a", Mode: mode, Units: units, Bind: lockmgr.ToProcess, Owner: lockmgr.Owner{Process: lockmgr.Process{PID: pid, Start: 8}}},
+			ID:      lockmgr.RequestID(pid), Token: lockmgr.Token(token), Entries: 1,
+		}
+		return keptHold(c, limit, nil)
+	}
+	for name, x := range map[string]struct {
+		records []Kept
+		left    int
+	}{
+		"two alone":              {[]Kept{hold(1, 5, 1, 1), hold(2, 6, 1, 1)}, 1},
+		"one that joined":        {[]Kept{hold(1, 5, 1, 1), hold(2, 5, 1, 1)}, 2},
+		"two share":              {[]Kept{hold(1, 5, 1, 0), hold(2, 6, 1, 0)}, 2},
+		"alone, then shared":     {[]Kept{hold(1, 5, 1, 1), hold(2, 6, 1, 0)}, 1},
+		"units that fit":         {[]Kept{hold(1, 5, 3, 1), hold(2, 6, 3, 2)}, 2},
+		"units that do not":      {[]Kept{hold(1, 5, 3, 2), hold(2, 6, 3, 2), hold(3, 7, 3, 1)}, 2},
+		"another limit":          {[]Kept{hold(1, 5, 2, 1), hold(2, 6, 3, 1)}, 1},
+		"of one token two modes": {[]Kept{hold(1, 5, 1, 1), hold(2, 5, 1, 0)}, 1},
+	} {
+		all, bad := readKept(x.records)
+		if len(all.holds) != x.left || len(bad) != len(x.records)-x.left {
+			t.Errorf("%s: %d holds, errors: %v", name, len(all.holds), bad)
+			continue
+		}
+		if err := lockmgr.Restore(all.snapshot(), 0, 0).Check(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestKeptLost: a record that cannot be used is told of in the log and the status, and removed; the other holds are restored.
+func TestKeptLost(t *testing.T) {
+	h := start(t)
+	c := h.dial3()
+	c.acquire("good", "LEASE", "3600000")
+	c.acquire("bad", "LEASE", "3600000")
+	kept := h.setup.Keep.(*memory)
+	h.stop()
+	for key, line := range kept.lines {
+		if strings.HasSuffix(key, " bad") {
+			kept.lines[key] = strings.Replace(line, `"Units":1`, `"Units":2`, 1)
+		}
+	}
+	h = start(t, func(s *Setup, _ *Options) { s.Keep, s.Kept = kept, must(kept.Read()) })
+	h.claims(1)
+	if text := h.log.String(); strings.Count(text, "a lock that was held is free") != 1 || !strings.Contains(text, `\"bad\"`) {
+		t.Error(text)
+	}
+	c = h.dial3()
+	if n := c.do("IPCD.STATUS").Get("locks_lost").Int; n != 1 {
+		t.Errorf("%d locks are lost", n)
+	}
+	if n := len(must(kept.Read())); n != 1 {
+		t.Errorf("%d records are kept", n)
+	}
+}
+
+// TestKeptUnseen: a hold stays, whatever keeps the daemon from looking at its process but that the process is gone; and it ends
+// with it as soon as it can be looked at.
+func TestKeptUnseen(t *testing.T) {
+	for _, failure := range []error{unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.EIO, unix.EACCES, unix.EPERM} {
+		h := start(t)
+		p, q := h.client(0), h.client(1)
+		p.acquire("a", "FOR", "self")
+		q.acquire("b", "FOR", "self")
+		fail := atomic.Bool{}
+		fail.Store(true)
+		tried := make(chan struct{}, 1000)
+		h = restart(h, func(s *Setup, _ *Options) {
+			s.OpenProcess = func(who peer.Peer) (int, error) {
+				tried <- struct{}{}
+				if fail.Load() {
+					return -1, failure
+				}
+				return peer.Open(who)
+			}
+		})
+		h.claims(2)
+		<-tried
+		p.kill(syscall.SIGKILL)
+		_ = p.cmd.Wait()
+		c := h.dial3()
+		c.refused(ipc.CodeBusy, "", "LOCK.ACQUIRE", "a", "WAIT", "0")
+		c.refused(ipc.CodeBusy, "", "LOCK.ACQUIRE", "b", "WAIT", "0")
+		fail.Store(false)
+		if g := c.acquire("a"); g.previous != "unknown" {
+			t.Errorf("%v: got %+v", failure, g)
+		}
+		q.kill(syscall.SIGKILL)
+		_ = q.cmd.Wait()
+		if g := c.acquire("b"); g.previous != "killed 9" {
+			t.Errorf("%v: got %+v", failure, g)
+		}
+		if n := strings.Count(h.log.String(), "cannot find out whether those who hold locks are alive"); n != 1 {
+			t.Errorf("%v: told %d times:\n%s", failure, n, h.log)
+		}
+	}
+}
+
+// TestGrantBeforeAnswer: a grant that was recorded, and not answered when the daemon ended, is the answer to the same command. For
+// whoever repeats it, how long it waits may differ.
+func TestGrantBeforeAnswer(t *testing.T) {
+	for _, words := range [][]string{
+		{"a", "FOR", "self", "REQID", "1"},
+		{"a", "AND", "b", "FOR", "self", "REQID", "1"},
+		{"a", "SHARED", "FOR", "self", "OWNER", "x", "REQID", "1"},
+		{"a", "LEASE", "60000", "REQID", "1"},
+		{"a", "FOR", "nobody", "REQID", "1"},
+	} {
+		h := start(t)
+		p := h.client(0)
+		p.acquire("a", "FOR", "self")
+		p.kill(syscall.SIGKILL)
+		_ = p.cmd.Wait()
+		c := h.dial3()
+		first := c.do(append([]string{"LOCK.ACQUIRE"}, words...)...)
+		for range 2 {
+			h = restart(h)
+			c = h.dial3()
+			again := c.do(append(append([]string{"LOCK.ACQUIRE"}, words...), "WAIT", "5000")...)
+			if fmt.Sprint(first) != fmt.Sprint(again) {
+				t.Errorf("%v: got %v, and then %v", words, first, again)
+			}
+			c.refused(ipc.CodeErr, "another command", append(append([]string{"LOCK.ACQUIRE"}, words...), "WHY", "x")...)
+		}
+		c.do("LOCK.RELEASE", "a", first.Get("token").Text())
+		c.refused(ipc.CodeStale, "", append([]string{"LOCK.ACQUIRE"}, words...)...)
 	}
 }

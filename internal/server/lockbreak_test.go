@@ -120,6 +120,42 @@ func TestBreakPidfd(t *testing.T) {
 	h.claims(0)
 }
 
+// TestBreakIsRecordedFirst: descriptors are not held back until the turn's end, as replies are, and still nobody has them before
+// the break is recorded.
+func TestBreakIsRecordedFirst(t *testing.T) {
+	h := start(t)
+	p := h.client(0)
+	p.acquire("a", "FOR", "self")
+	fd := must(unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0))
+	defer unix.Close(fd)
+	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: h.address}); err != nil {
+		t.Fatal(err)
+	}
+	readable := func(timeout int) bool {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, timeout)
+		return n > 0 && err == nil
+	}
+	steps := 0
+	h.on(func() {
+		h.setup.Keep.(*memory).after = func(m *memory) {
+			if steps++; len(m.lines) != 0 || readable(0) {
+				t.Errorf("step %d: %d records are kept, and something was told: %v", steps, len(m.lines), readable(0))
+			}
+		}
+	})
+	if _, err := unix.Write(fd, []byte("LOCK.BREAK a PIDFD\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	if !readable(int(patience / time.Millisecond)) {
+		t.Fatal("no answer")
+	}
+	h.on(func() {
+		if steps != 1 {
+			t.Errorf("%d steps were kept", steps)
+		}
+	})
+}
+
 // TestBreakPidfdBehindReplies: the descriptors are with their reply however much was to be sent before, and there are none for one who
 // reads nothing.
 func TestBreakPidfdBehindReplies(t *testing.T) {

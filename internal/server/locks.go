@@ -14,20 +14,22 @@ import (
 // lockState is what the loop keeps beside the lock engine: who waits on which connection, and which processes it
 // watches for it.
 type lockState struct {
-	locks       *lockmgr.Manager
-	waits       map[lockmgr.RequestID]wait
-	conns       map[lockmgr.ConnID]*session // those that acquired something
-	processes   map[lockmgr.Process]*process
-	pidfds      map[int]*process
-	ending      []ending
-	held        int // claims that hold a lock
-	queued      int // claims that wait for one
-	standing    standing
-	once        once
-	unkeptSince time.Duration // when it failed to keep what is held, CLOCK_BOOTTIME; 0: it did not
-	raising     bool          // RaiseMark is under way
-	stopBy      time.Duration
-	scratch     []byte
+	locks     *lockmgr.Manager
+	waits     map[lockmgr.RequestID]wait
+	conns     map[lockmgr.ConnID]*session // those that acquired something
+	processes map[lockmgr.Process]*process
+	pidfds    map[int]*process
+	ending    []ending
+	held      int // claims that hold a lock
+	holdsLost int // holds that were kept and could not be restored
+	queued    int // claims that wait for one
+	standing  standing
+	once      once
+	recorder  recorder
+	holders   holders
+	raising   bool // RaiseMark is under way
+	stopBy    time.Duration
+	scratch   []byte
 }
 
 // A wait is a request that is not answered yet.
@@ -130,12 +132,13 @@ func (s *Server) endClaim(c *lockmgr.Claim) {
 	}
 }
 
-// carryOut does what the engine's last steps ask for.
-func (s *Server) carryOut() {
-	effects := s.locks.Effects()
+// carryOut does what the engine's last steps ask for: it records them, and then tells whom they concern.
+func (s *Server) carryOut() { s.follow(s.record()) }
+
+// follow does what follows from effects that are recorded.
+func (s *Server) follow(effects []lockmgr.Effect) {
 	for i := range effects {
 		e := &effects[i]
-		s.keep(e)
 		s.tally(e)
 		if e.Bind == lockmgr.ToNobody {
 			s.keepStanding(e)
@@ -312,6 +315,8 @@ func (s *Server) locksDue() {
 		s.carryOut()
 	}
 	s.endingsDue()
+	s.keepDue()
+	s.holdersDue()
 }
 
 // locksNext is when locksDue has something to do, 0 for never.
@@ -323,7 +328,7 @@ func (s *Server) locksNext() time.Duration {
 	for _, e := range s.ending {
 		at = earlier(at, e.by)
 	}
-	return at
+	return earlier(at, earlier(s.recorder.retry, s.holders.retry))
 }
 
 func (s *Server) closeLocks() {

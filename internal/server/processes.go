@@ -14,7 +14,7 @@ import (
 // that is still there. It is shared by all connections of the process.
 type process struct {
 	id        lockmgr.Process
-	pidfd     int
+	pidfd     int // -1: not yet, see holders
 	claims    int // holds and waits that end with it
 	dead      bool
 	sessions  int                   // connections and detached requests that point here
@@ -63,7 +63,8 @@ func processID(p *peer.Peer) lockmgr.Process { return lockmgr.Process{PID: p.PID
 // watchProcess has the loop see a process end. It owns pidfd.
 func (s *Server) watchProcess(who *peer.Peer, pidfd int) (*process, error) {
 	id := processID(who)
-	if p := s.processes[id]; p != nil {
+	p := s.processes[id]
+	if p != nil && p.pidfd >= 0 {
 		_ = unix.Close(pidfd)
 		return p, nil
 	}
@@ -72,8 +73,11 @@ func (s *Server) watchProcess(who *peer.Peer, pidfd int) (*process, error) {
 		_ = unix.Close(pidfd)
 		return nil, err
 	}
-	p := &process{id: id, pidfd: pidfd}
-	s.processes[id] = p
+	if p == nil {
+		p = &process{id: id}
+		s.processes[id] = p
+	}
+	p.pidfd = pidfd
 	s.pidfds[pidfd] = p
 	return p, nil
 }
@@ -82,6 +86,9 @@ func (s *Server) watchProcess(who *peer.Peer, pidfd int) (*process, error) {
 func (s *Server) unwatch(p *process) {
 	if p.claims == 0 && p.sessions == 0 {
 		delete(s.processes, p.id)
+		if p.pidfd < 0 {
+			return
+		}
 		delete(s.pidfds, p.pidfd)
 		s.poll.remove(p.pidfd) // a client that sent it may have it open still, and send it again
 		_ = unix.Close(p.pidfd)

@@ -4,7 +4,8 @@ import (
 	"bytes"
 	"container/list"
 	"encoding/binary"
-	"hash/maphash"
+	"hash/fnv"
+	"slices"
 	"time"
 
 	"github.com/ipcd/ipcd/ipc"
@@ -40,20 +41,21 @@ type requestKey struct {
 // A request is a command with a REQID, from when it is executed until its outcome is forgotten.
 type request struct {
 	key     requestKey
-	command uint64   // a hash of all its words
+	command uint64   // see hashCommand
 	sess    *session // that sent it last, and is answered; it may have ended. Invariant: not nil before the request is over
 	outcome outcome  // nil: there is none yet
 
 	// Of LOCK.ACQUIRE, once it was let in.
-	id    lockmgr.RequestID
-	conn  lockmgr.ConnID // stands for whichever connection sess is
-	owner lockmgr.Owner
-	names []string
-	async bool
-	told  bool         // somebody was there to be told the outcome
-	held  int          // claims of it that hold
-	bound int          // those of them that end with the connection
-	ended *lockmgr.End // the first of them that ended
+	id       lockmgr.RequestID
+	conn     lockmgr.ConnID // stands for whichever connection sess is
+	owner    lockmgr.Owner
+	names    []string
+	previous map[string]*lockmgr.End // how the holds before ended, by name, as far as it is granted
+	async    bool
+	told     bool         // somebody was there to be told the outcome
+	held     int          // claims of it that hold
+	bound    int          // those of them that end with the connection
+	ended    *lockmgr.End // the first of them that ended
 
 	// While its connection has ended, and it has not: see detach.
 	grace   *list.Element
@@ -68,7 +70,6 @@ type request struct {
 
 // requests are the commands with a REQID that are known.
 type requests struct {
-	seed     maphash.Seed
 	byKey    map[requestKey]*request
 	byID     map[lockmgr.RequestID]*request // those that wait or hold
 	detached list.List                      // in the order in which their grace ends
@@ -84,7 +85,7 @@ type outcomes struct {
 
 func newRequests() requests {
 	return requests{
-		seed: maphash.MakeSeed(), byKey: map[requestKey]*request{}, byID: map[lockmgr.RequestID]*request{},
+		byKey: map[requestKey]*request{}, byID: map[lockmgr.RequestID]*request{},
 		users: map[uint32]*outcomes{},
 	}
 }
@@ -144,7 +145,7 @@ func (s *Server) repeated(c *call) bool {
 		return true
 	}
 	key := requestKey{who.UID, processID(who), string(c.reqid)}
-	command := s.requests.hash(c)
+	command := hashCommand(c)
 	switch r := s.requests.byKey[key]; {
 	case r == nil:
 		c.request = &request{key: key, command: command, sess: c.sess}
@@ -161,18 +162,78 @@ func (s *Server) repeated(c *call) bool {
 	return true
 }
 
-// hash tells a command from others.
-func (q *requests) hash(c *call) uint64 {
-	var h maphash.Hash
-	h.SetSeed(q.seed)
-	_, _ = h.WriteString(c.cmd.Name)
+// hashCommand tells a command from others, also to the next daemon. How long it waits is no part of it: who repeats it has
+// waited for a while already. The hash is FNV-1a (Fowler, Noll, Vo): it is to find mistakes, not to withstand anybody.
+func hashCommand(c *call) uint64 {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(c.cmd.Name))
 	var size [8]byte
-	for _, a := range c.args {
+	for i, a := range c.args {
+		if c.patience > 0 && (i == c.patience || i == c.patience-1) {
+			continue
+		}
 		binary.LittleEndian.PutUint64(size[:], uint64(len(a)))
 		_, _ = h.Write(size[:])
 		_, _ = h.Write(a)
 	}
 	return h.Sum64()
+}
+
+// kept is what a record says of a request that was granted a lock.
+func (r *request) kept(name string) *KeptRequest {
+	return &KeptRequest{
+		ID: r.key.id, UID: r.key.uid, Process: r.key.process, Command: r.command, Names: r.names, Previous: r.previous[name],
+	}
+}
+
+// grantedAfter notes how the hold before a lock that is granted to the request has ended.
+func (r *request) grantedAfter(name string, previous *lockmgr.End) {
+	if previous == nil {
+		return
+	}
+	if r.previous == nil {
+		r.previous = map[string]*lockmgr.End{}
+	}
+	r.previous[name] = previous
+}
+
+// restoreRequests makes those known again that the holds were granted to. Whether they were told of it nobody knows: they are
+// taken to have been, or a job would lose its lock that goes on under it, and are told again if they ask.
+func (s *Server) restoreRequests(holds []*Kept) {
+	type found struct {
+		*KeptRequest
+		id     lockmgr.RequestID
+		grants grants
+	}
+	all := map[requestKey]*found{}
+	for _, k := range holds {
+		if k.Request == nil {
+			continue
+		}
+		key := requestKey{k.Request.UID, k.Request.Process, k.Request.ID}
+		f := all[key]
+		if f == nil {
+			f = &found{KeptRequest: k.Request, id: k.Hold.ID}
+			all[key] = f
+		}
+		if f.id == k.Hold.ID && slices.Contains(f.Names, k.Lock) {
+			f.grants = append(f.grants, lockmgr.Effect{Kind: lockmgr.Acquired, Claim: *k.Hold, Limit: k.Limit, Previous: k.Request.Previous, Abandoned: k.Hold.Told})
+		}
+	}
+	for key, f := range all {
+		if len(f.grants) != len(f.Names) || s.requests.byID[f.id] != nil {
+			continue // it was answered: some of it is given back already
+		}
+		slices.SortFunc(f.grants, func(a, b lockmgr.Effect) int { return slices.Index(f.Names, a.Name) - slices.Index(f.Names, b.Name) })
+		r := &request{
+			key: key, command: f.Command, sess: &session{fd: -1, state: stateDead, more: new(extras)}, outcome: f.grants,
+			id: f.id, owner: f.grants[0].Owner, names: f.Names, told: true, held: len(f.grants),
+		}
+		for i := range f.grants {
+			r.grantedAfter(f.grants[i].Name, f.grants[i].Previous)
+		}
+		s.requests.byKey[key], s.requests.byID[f.id] = r, r
+	}
 }
 
 // settle keeps what a request was answered, which has a size of so many bytes. All that was decided is an outcome, also that

@@ -58,8 +58,8 @@ type Setup struct {
 	SaveDone  func(all []Done, done func(error))
 	BootID    string // what tells this boot of the machine from others
 
-	// Kept is what a daemon before this one kept since the machine started; see CheckKept. If it is not nil it has the holds
-	// of operators, too, and Holds is not looked at. Keep is where it is kept from now on; nil: not at all.
+	// Kept is what a daemon before this one kept since the machine started. If it is not nil it has the holds of operators,
+	// too, and Holds is not looked at. Keep is where it is kept from now on; nil: not at all, until [Server.SetKeeper].
 	Kept []Kept
 	Keep Keeper
 
@@ -72,6 +72,8 @@ type Setup struct {
 	Status func() []Field
 	// EndingTime is how long the kernel is given to tell how a process ended before its locks are granted to others: 0 is 5 ms.
 	EndingTime time.Duration
+	// OpenProcess opens a pidfd of a process that was known to a daemon before this one: nil is [peer.Open].
+	OpenProcess func(peer.Peer) (int, error)
 	// Verify has the engines check themselves after each turn, and the loop panic if they are wrong.
 	Verify bool
 }
@@ -164,6 +166,9 @@ type user struct {
 // New makes a server that listens nowhere yet.
 func New(setup Setup, opts Options) (*Server, error) {
 	setup.EndingTime = cmp.Or(setup.EndingTime, endingTime)
+	if setup.OpenProcess == nil {
+		setup.OpenProcess = peer.Open
+	}
 	p, err := newPoller()
 	if err != nil {
 		return nil, err
@@ -259,6 +264,8 @@ func (s *Server) Run(ctx context.Context) error {
 	defer s.close()
 	unhook := context.AfterFunc(ctx, func() { s.Post(s.stop) })
 	defer unhook()
+	s.verifyHolders()
+	s.endTurn()
 	s.Post(s.raiseMark) // in a turn, which has a time of its own
 	for !s.quit {
 		s.armTimer()
@@ -322,6 +329,11 @@ func (s *Server) turn(events []unix.EpollEvent) {
 	if s.setup.Verify {
 		s.verify()
 	}
+	s.endTurn()
+}
+
+// endTurn forgets the turn's time.
+func (s *Server) endTurn() {
 	s.boot, s.real, s.seconds = 0, time.Time{}, 0
 	clear(s.spent)
 }

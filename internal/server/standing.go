@@ -117,6 +117,7 @@ func (s *Server) startHolds(mark lockmgr.Token) error {
 	for v := range s.locks.All() {
 		for i := range v.Holders {
 			c := &v.Holders[i]
+			s.takeUp(c)
 			s.admitClaim(c)
 			s.held++
 			if c.Bind == lockmgr.ToNobody {
@@ -124,29 +125,38 @@ func (s *Server) startHolds(mark lockmgr.Token) error {
 			}
 		}
 	}
-	if s.setup.Keep != nil {
-		s.keepOnly()
-	}
+	s.recorder.keeper = s.setup.Keep
+	s.keepAll(s.setup.Kept)
 	return nil
 }
 
 // restoreHolds prefers what was kept since the machine started: the file of operators' holds may lag behind it.
 func (s *Server) restoreHolds(now lockmgr.Time, mark lockmgr.Token) (err error) {
 	last := lockmgr.Token(s.setup.Token)
-	if len(s.setup.Kept) == 0 {
+	if s.setup.Kept == nil {
 		s.locks, err = restore(s.setup.Holds, now, last, mark)
 		return err
 	}
-	kept, err := readKept(s.setup.Kept)
-	if err == nil {
-		err = s.takeUp(kept, now)
-	}
-	if err != nil {
-		return fmt.Errorf("cannot take up the locks that are held: %w", err)
+	kept, bad := readKept(s.setup.Kept)
+	for _, err := range bad {
+		s.lostHold(err)
 	}
 	s.locks = lockmgr.Restore(kept.snapshot(), last, mark)
+	if err := s.locks.Check(); err != nil {
+		for _, k := range kept.holds {
+			s.lostHold(fmt.Errorf("hold of %q by %v: %w", k.Lock, k.Owner, err))
+		}
+		s.locks = lockmgr.New(last, mark)
+	}
+	s.restoreRequests(kept.holds)
 	s.change(&s.standing.durable, nil)
-	return s.locks.Check()
+	return nil
+}
+
+// lostHold tells that a hold which was kept cannot be restored.
+func (s *Server) lostHold(err error) {
+	s.holdsLost++
+	s.log.Error("a lock that was held is free: its record cannot be used", "event", "state-failed", "error", err)
 }
 
 // CheckHolds tells whether holds can be what a daemon wrote: whether they can all be at once.

@@ -1,0 +1,87 @@
+package server
+
+import (
+	"errors"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ipcd/ipcd/internal/peer"
+	"github.com/ipcd/ipcd/lockmgr"
+)
+
+// holders are the processes of holds that were kept, as long as they are not watched. A new daemon looks for each by its number
+// and start time. Only what says for certain that a process is gone ends what it holds: that the daemon has no descriptor or
+// memory left to look at it says nothing, so the hold stays, and it is looked for again.
+type holders struct {
+	unseen []*process
+	retry  time.Duration // when they are looked for again, CLOCK_BOOTTIME; 0: there are none
+	told   bool          // that they cannot be looked for
+}
+
+// lookAgain is how long after a failure they are looked for again.
+const lookAgain = 100 * time.Millisecond
+
+// takeUp has the owner of a restored hold looked for, if it is to end with a process.
+func (s *Server) takeUp(c *lockmgr.Claim) {
+	if !watched(c) || s.processes[c.Owner.Process] != nil {
+		return
+	}
+	p := &process{id: c.Owner.Process, pidfd: -1}
+	s.processes[p.id] = p
+	s.holders.unseen = append(s.holders.unseen, p)
+}
+
+// holdersDue looks again for those who were not found out about.
+func (s *Server) holdersDue() {
+	if s.holders.retry != 0 && s.holders.retry <= s.now() {
+		s.verifyHolders()
+	}
+}
+
+// verifyHolders begins to watch the owners of restored holds, and ends what is held by those that are gone. How they ended
+// nobody can say, and that is what the next holder is told.
+func (s *Server) verifyHolders() {
+	h := &s.holders
+	var failed error
+	var unseen []*process
+	for _, p := range h.unseen {
+		switch {
+		case p.pidfd >= 0 || s.processes[p.id] != p: // it connected meanwhile, or has nothing any more
+			continue
+		case failed != nil && outOfRoom(failed): // nor is there for the others
+			unseen = append(unseen, p)
+			continue
+		}
+		who := peer.Peer{PID: p.id.PID, Start: p.id.Start}
+		fd, err := s.setup.OpenProcess(who)
+		if err == nil {
+			_, err = s.watchProcess(&who, fd)
+		}
+		switch {
+		case errors.Is(err, unix.ESRCH):
+			s.log.Info("the holder of a lock ended while there was no daemon", "event", "holder-gone", "pid", p.id.PID)
+			s.locks.EndProcess(s.lockTime(), p.id, lockmgr.Unknown, 0)
+			s.carryOut()
+		case err != nil:
+			failed = err
+			unseen = append(unseen, p)
+		}
+	}
+	h.unseen, h.retry = unseen, 0
+	if len(unseen) > 0 {
+		h.retry = s.now() + lookAgain
+		if !h.told {
+			s.log.Error("cannot find out whether those who hold locks are alive: they are taken to be", "event", "watch-failed", "holders", len(unseen), "error", failed)
+			h.told = true
+		}
+	} else if h.told {
+		s.log.Info("all who hold locks are watched again", "event", "watch-mended")
+		h.told = false
+	}
+}
+
+// outOfRoom reports whether an error is not about what was asked for but about what there is to ask with.
+func outOfRoom(err error) bool {
+	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.ENOMEM) || errors.Is(err, unix.ENOSPC)
+}

@@ -1,0 +1,221 @@
+package server
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/ipcd/ipcd/lockmgr"
+)
+
+// A Keeper is where what outlives the daemon is kept: see state.Journal. It does not block.
+type Keeper interface {
+	// Apply puts records in the place of those with the same keys, all of them or none, however the daemon ends. What is over
+	// is removed even if there is an error, which says that there was no room for the others.
+	Apply(rows ...Kept) error
+	Read() ([]Kept, error) // all that is kept, for Setup.Verify
+}
+
+// recorder is the loop's side of a Keeper.
+type recorder struct {
+	keeper Keeper // nil: nothing is kept
+
+	// What could not be kept, and when it is tried again, CLOCK_BOOTTIME; 0: all is kept.
+	unkept map[subject]struct{}
+	retry  time.Duration
+
+	// Of the step that is being recorded.
+	changed []subject
+	seen    map[subject]struct{} // the same; nil while there are few
+	rows    []Kept
+}
+
+// fewChanged is up to how many subjects are looked through rather than indexed.
+const fewChanged = 16
+
+// A subject is what one record is about: the hold that an owner has of a lock, or with no owner the end that the next holder
+// is to be told of.
+type subject struct {
+	lock  string
+	owner lockmgr.Owner
+	hold  bool
+}
+
+// keepAgain is how long after a failure it is tried again.
+const keepAgain = 100 * time.Millisecond
+
+// SetKeeper has what outlives the daemon kept from now on.
+func (s *Server) SetKeeper(k Keeper) {
+	s.Post(func() {
+		s.recorder.keeper = k
+		s.keepAll(nil)
+	})
+}
+
+// record writes down what the engine's last steps have changed, all of a step or nothing of it, and returns their effects:
+// nobody may be told of one that is not recorded.
+func (s *Server) record() []lockmgr.Effect {
+	effects := s.locks.Effects()
+	r := &s.recorder
+	if r.keeper == nil {
+		return effects
+	}
+	for i := range effects {
+		s.changes(&effects[i])
+	}
+	if len(r.changed) == 0 {
+		return effects
+	}
+	for _, is := range r.changed {
+		r.rows = append(r.rows, s.keptOf(is))
+	}
+	s.apply(r.changed)
+	clear(r.changed)
+	r.changed, r.seen = r.changed[:0], nil
+	return effects
+}
+
+// changes notes whose records an effect changes.
+func (s *Server) changes(e *lockmgr.Effect) {
+	r := &s.recorder
+	if keeps(&e.Claim) {
+		switch e.Kind {
+		case lockmgr.Acquired:
+			if req := s.requests.byID[e.ID]; req != nil {
+				req.grantedAfter(e.Name, e.Previous)
+			}
+			r.change(subject{e.Name, e.Owner, true})
+		case lockmgr.Joined, lockmgr.Reentered, lockmgr.Renewed, lockmgr.Left, lockmgr.Ended:
+			r.change(subject{e.Name, e.Owner, true})
+		}
+	}
+	switch e.Kind {
+	case lockmgr.Acquired:
+		if e.Abandoned != nil {
+			r.change(subject{lock: e.Name})
+		}
+	case lockmgr.Left, lockmgr.Ended:
+		if e.Told != nil || e.End != nil && e.End.Abandoned() {
+			r.change(subject{lock: e.Name})
+		}
+	case lockmgr.Downgraded, lockmgr.Told: // which are told of one owner, and true of all who share the hold
+		for c := range s.locks.Holders(e.Name) {
+			if c.Token == e.Token && keeps(&c) {
+				r.change(subject{e.Name, c.Owner, true})
+			}
+		}
+		r.change(subject{lock: e.Name})
+	}
+}
+
+// change notes that a record is to be written.
+func (r *recorder) change(is subject) {
+	if r.seen == nil && len(r.changed) == fewChanged {
+		r.seen = map[subject]struct{}{}
+		for _, is := range r.changed {
+			r.seen[is] = struct{}{}
+		}
+	}
+	if r.seen != nil {
+		if _, seen := r.seen[is]; seen {
+			return
+		}
+		r.seen[is] = struct{}{}
+	} else if slices.Contains(r.changed, is) {
+		return
+	}
+	r.changed = append(r.changed, is)
+}
+
+// keptOf is the record that says what is true of a subject now.
+func (s *Server) keptOf(is subject) Kept {
+	if !is.hold {
+		return Kept{Lock: is.lock, Abandoned: untold(s.locks.Abandoned(is.lock), s.locks.Holders(is.lock))}
+	}
+	c, ok := s.locks.Claim(is.lock, is.owner)
+	if !ok || c.Token == 0 {
+		return Kept{Lock: is.lock, Owner: &is.owner}
+	}
+	return keptHold(c, s.locks.Limit(is.lock), s.keptRequest(&c))
+}
+
+// keptRequest is the command with a REQID that a claim was granted to, nil if there is none.
+func (s *Server) keptRequest(c *lockmgr.Claim) *KeptRequest {
+	if r := s.requests.byID[c.ID]; r != nil {
+		return r.kept(c.Name)
+	}
+	return nil
+}
+
+// apply has the rows kept, which are about these subjects.
+func (s *Server) apply(subjects []subject) {
+	r := &s.recorder
+	err := r.keeper.Apply(r.rows...)
+	for i, is := range subjects {
+		if err != nil && !r.rows[i].Over() {
+			if r.unkept == nil {
+				r.unkept = map[subject]struct{}{}
+			}
+			r.unkept[is] = struct{}{}
+		} else {
+			delete(r.unkept, is)
+		}
+	}
+	clear(r.rows)
+	r.rows = r.rows[:0]
+	switch {
+	case len(r.unkept) == 0:
+		if r.retry != 0 {
+			s.log.Info("all locks that are held are kept again", "event", "state-mended")
+		}
+		r.retry = 0
+	case err != nil:
+		if r.retry == 0 {
+			s.log.Error("cannot keep all locks that are held: a restart of the daemon will end those that are not kept", "event", "state-failed", "error", err)
+		}
+		r.retry = s.now() + keepAgain
+	}
+}
+
+// keepDue tries again to keep what could not be kept.
+func (s *Server) keepDue() {
+	r := &s.recorder
+	if r.retry == 0 || r.retry > s.now() {
+		return
+	}
+	subjects := slices.Collect(maps.Keys(r.unkept))
+	for _, is := range subjects {
+		r.rows = append(r.rows, s.keptOf(is))
+	}
+	s.apply(subjects)
+}
+
+// keepAll has all that there is kept, and of what was found only that.
+func (s *Server) keepAll(found []Kept) {
+	r := &s.recorder
+	if r.keeper == nil {
+		return
+	}
+	var subjects []subject
+	has := map[subject]bool{}
+	for k := range s.allKept() {
+		subjects = append(subjects, k.subject())
+		has[k.subject()] = true
+		r.rows = append(r.rows, k)
+	}
+	for i := range found {
+		if is := found[i].subject(); !has[is] {
+			subjects = append(subjects, is)
+			r.rows = append(r.rows, Kept{Lock: found[i].Lock, Owner: found[i].Owner})
+		}
+	}
+	s.apply(subjects)
+}
+
+// subject is what a record is about.
+func (k *Kept) subject() subject {
+	if k.Owner == nil {
+		return subject{lock: k.Lock}
+	}
+	return subject{k.Lock, *k.Owner, true}
+}
