@@ -27,6 +27,7 @@ const (
 	CodeCancelled    Code = "CANCELLED"
 	CodeTimeout      Code = "TIMEOUT"
 	CodeLimit        Code = "LIMIT"
+	CodeNotKept      Code = "NOTKEPT"
 )
 
 // CodeInfo is one row of the code table.
@@ -59,6 +60,7 @@ var Codes = []CodeInfo{
 	{CodeCancelled, "the wait was cancelled by the one who waited", 130, false, false},
 	{CodeTimeout, "the time to wait is over", 124, false, true},
 	{CodeLimit, "the request does not fit the number of units that the lock has", 65, false, false},
+	{CodeNotKept, "it is done and in force, but the daemon cannot write its files: after a reboot it will be as it was before", 74, false, false},
 }
 
 // Info is the row of c; a code that this version does not know is treated as ERR.

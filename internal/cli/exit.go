@@ -117,6 +117,9 @@ func cannot(what string, err error) *failure {
 	case errors.As(err, &known):
 		return known
 	case errors.As(err, &reply):
+		if reply.Code == ipc.CodeNotKept {
+			text = what + ": " // it could
+		}
 		f := fail(reply.Code.Info().Exit, text+toldOf(what, reply.Text))
 		f.name = string(reply.Code)
 		return f

@@ -33,6 +33,7 @@ type request struct {
 	units    int
 	lease    span
 	untold   bool // an abandoned hold that they are told of stays one for whoever comes next, until LOCK.TOLD
+	id       string
 }
 
 // unset is a request.conflict that changes nothing.
@@ -111,6 +112,9 @@ func (q *request) take(c *call, names []string, who holder) ([]ipc.Value, error)
 		return nil, err
 	}
 	defer func() { conn.Close() }()
+	// A daemon that ends may have granted the lock and not said so any more. The next one knows the request by this id. What this
+	// process has asked for before, and becomes perhaps to ask again, has another.
+	q.id = strconv.FormatInt(time.Now().UnixNano(), 36)
 	rest, begun := *q, time.Now()
 	grant, err := rest.wait(c, conn, names, who)
 	for brief := 0; !q.tries() && stopped(err); brief++ {
@@ -286,7 +290,7 @@ func (q *request) words(names []string, who holder) []string {
 		token, name, _ := strings.Cut(line, " ")
 		words = append(words, "WITH", token, name)
 	}
-	return append(words, who.words...)
+	return append(append(words, who.words...), "REQID", q.id)
 }
 
 // shown is a name as messages have it: without quotes if nobody could misread it.

@@ -71,7 +71,7 @@ func (s *Server) answerSaved(c *call, d *durable) {
 
 // notKept answers a change that is in force, and could not be made durable.
 func notKept(err error) plain {
-	return ipc.AppendError(nil, ipc.CodeIO, fmt.Sprintf("it is not on disk, and will not be so after a reboot: %v", err))
+	return ipc.AppendError(nil, ipc.CodeNotKept, fmt.Sprintf("it is done and in force, but not on disk, and will not be so after a reboot: %v", err))
 }
 
 // takenBack answers a change that is no more in force, as it could not be made durable.

@@ -123,7 +123,7 @@ func TestStandingFails(t *testing.T) {
 	c.granted()
 	c.cmd("LOCK.RELEASE", "a")
 	disk.next(t, 0).done(errors.New("the disk is full"))
-	c.fails(ipc.CodeIO, "the disk is full")
+	c.fails(ipc.CodeNotKept, "it is done and in force, but not on disk, and will not be so after a reboot: the disk is full")
 	h.claims(1)
 	if !strings.Contains(h.log.String(), "cannot keep the holds of operators") {
 		t.Error("it is not logged")
