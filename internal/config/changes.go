@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/BurntSushi/toml"
 )
@@ -33,18 +32,23 @@ func (c Change) String() string {
 // Changes returns what differs between the running configuration and the next one.
 func Changes(running, next *Config) []Change {
 	var changes []Change
-	after := next.tables()
-	for _, old := range running.tables() {
-		i := slices.IndexFunc(after, func(t table) bool { return t.name == old.name })
-		if i < 0 {
-			changes = append(changes, Change{Key: old.name, Old: old.keys[0].value.String(), Restart: old.restart})
-			continue
-		}
-		changes = append(changes, old.changes(&after[i])...)
-		after = slices.Delete(after, i, i+1)
+	tables := next.tables()
+	after := make(map[string]*table, len(tables))
+	for i := range tables {
+		after[tables[i].name] = &tables[i]
 	}
-	for _, t := range after {
-		changes = append(changes, Change{Key: t.name, New: t.keys[0].value.String(), Restart: t.restart})
+	for _, old := range running.tables() {
+		if now := after[old.name]; now != nil {
+			changes = append(changes, old.changes(now)...)
+		} else {
+			changes = append(changes, Change{Key: old.name, Old: old.keys[0].value.String(), Restart: old.restart})
+		}
+		delete(after, old.name)
+	}
+	for _, t := range tables {
+		if after[t.name] != nil {
+			changes = append(changes, Change{Key: t.name, New: t.keys[0].value.String(), Restart: t.restart})
+		}
 	}
 	return changes
 }
@@ -52,22 +56,21 @@ func Changes(running, next *Config) []Change {
 // changes compares two tables of one name.
 func (t *table) changes(next *table) []Change {
 	var changes []Change
-	change := func(k key, before, now string) {
+	change := func(name, before, now string) {
 		if before != now {
-			changes = append(changes, Change{t.name + "." + toml.Key{k.name}.String(), before, now, t.restart})
+			changes = append(changes, Change{t.name + "." + toml.Key{name}.String(), before, now, t.restart})
 		}
+	}
+	after := make(map[string]string, len(next.keys))
+	for _, k := range next.keys {
+		after[k.name] = k.value.String()
 	}
 	for _, k := range t.keys {
-		now := ""
-		if same, ok := next.find(k.name); ok {
-			now = same.value.String()
-		}
-		change(k, k.value.String(), now)
+		change(k.name, k.value.String(), after[k.name])
+		delete(after, k.name)
 	}
 	for _, k := range next.keys {
-		if _, ok := t.find(k.name); !ok {
-			change(k, "", k.value.String())
-		}
+		change(k.name, "", after[k.name])
 	}
 	return changes
 }

@@ -13,7 +13,7 @@ func TestChanges(t *testing.T) {
 	if got := Changes(before, after); got != nil {
 		t.Errorf("between equals: %v", got)
 	}
-	before.Files = []string{"which files they come from does not matter"}
+	before.Files = []File{{Path: "which files they come from does not matter"}}
 	before.Sockets["old"] = &Socket{Path: "/run/old.sock"}
 	after.Sockets["new"] = &Socket{Path: "/run/new.sock"}
 	after.Sockets["main"].Path = "/run/other.sock"

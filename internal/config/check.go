@@ -52,5 +52,19 @@ func (d *decoder) refused(keys ...string) bool {
 }
 
 func (d *decoder) fail(at origin, format string, args ...any) {
-	d.errs = append(d.errs, &Error{File: at.file, Line: at.line, Text: fmt.Sprintf(format, args...)})
+	d.report(&Error{File: at.file, Line: at.line, Text: fmt.Sprintf(format, args...)})
 }
+
+// report adds a complaint, or says once that there are too many.
+func (d *decoder) report(e *Error) {
+	switch {
+	case d.full():
+		return
+	case len(d.errs) == maxErrors:
+		e = &Error{File: e.File, Text: "too many errors: the others are not shown"}
+	}
+	d.errs = append(d.errs, e)
+}
+
+// full says that no complaint is added any more.
+func (d *decoder) full() bool { return len(d.errs) > maxErrors }

@@ -20,8 +20,14 @@ type Config struct {
 	// Semaphores are how many units locks have, by name; others have 1, or as many as who uses them asks for.
 	Semaphores map[string]int
 
-	// Files that were read, in this order.
-	Files []string
+	// Files that it was made of, in this order.
+	Files []File
+}
+
+// File is a file of the configuration as it was read.
+type File struct {
+	Path string `json:"path"`
+	Text string `json:"text"`
 }
 
 // Socket is a listening socket that the daemon makes itself, where systemd passes none of that name.

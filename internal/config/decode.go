@@ -17,6 +17,7 @@ const maxErrors = 50
 // decoder reads one file after the other into config, and goes on after complaints.
 type decoder struct {
 	config *Config
+	tables []table           // of config, but for its sockets
 	from   map[string]origin // where each key of config, and each socket, was set last
 	errs   Errors
 }
@@ -30,14 +31,16 @@ type origin struct {
 
 // file is one file while it is decoded.
 type file struct {
-	name string
-	text string
-	meta toml.MetaData
-	top  map[string]toml.Primitive
+	name  string
+	text  string
+	meta  toml.MetaData
+	top   map[string]any
+	lines []int // of meta.Keys()
 }
 
 func newDecoder() *decoder {
-	return &decoder{config: Default(), from: make(map[string]origin)}
+	c := Default()
+	return &decoder{config: c, tables: c.fixedTables(), from: make(map[string]origin)}
 }
 
 // result returns what the files amount to.
@@ -50,30 +53,35 @@ func (d *decoder) result() (*Config, error) {
 }
 
 func (d *decoder) decode(name, text string) {
-	d.config.Files = append(d.config.Files, name)
+	d.config.Files = append(d.config.Files, File{name, text})
 	// The library skips a byte order mark too, but then its offsets are short.
 	f := file{name: name, text: strings.TrimPrefix(text, "\ufeff")}
 	if offset, what := badCharacter(f.text); what != "" {
-		d.errs = append(d.errs, f.errorAt(offset, what))
+		d.report(f.errorAt(offset, what))
 		return
 	}
-	var err error
+	lines, line, err := keyLines(f.text)
+	if err != nil {
+		d.report(&Error{File: name, Line: line, Text: err.Error()})
+		return
+	}
+	f.lines = lines
 	if f.meta, err = toml.Decode(f.text, &f.top); err != nil {
-		d.errs = append(d.errs, f.syntaxError(err))
+		d.report(f.syntaxError(err))
 		return
 	}
 	// In the order of the file, each level of a key before the next, and below a refused one no further.
 	visited := make(map[string]bool)
-	for _, key := range f.meta.Keys() {
-		if len(d.errs) >= maxErrors {
-			d.fail(origin{file: name}, "too many errors: the others are not shown")
+	for i, key := range f.meta.Keys() {
+		if d.full() {
 			return
 		}
+		at := origin{file: name, line: f.line(i)}
 		for n := range key {
 			prefix := key[:n+1]
 			descend, ok := visited[prefix.String()]
 			if !ok {
-				descend = d.visit(&f, prefix, key)
+				descend = d.visit(&f, prefix, at)
 				visited[prefix.String()] = descend
 			}
 			if !descend {
@@ -83,21 +91,23 @@ func (d *decoder) decode(name, text string) {
 	}
 }
 
-// visit takes the value of key, which is first met as a part of whole, and says whether there is more below it.
-func (d *decoder) visit(f *file, key, whole toml.Key) (descend bool) {
-	value, line := f.lookup(key)
-	if line == 0 { // A table that is only implied, such as a in "a.b = 1".
-		_, line = f.lookup(whole)
-	}
-	at := origin{file: f.name, line: line}
+// visit takes the value of key, which is first met there, perhaps as a part of a longer one, and says whether there is more
+// below it.
+func (d *decoder) visit(f *file, key toml.Key, at origin) (descend bool) {
+	value := f.lookup(key)
 	_, isTable := value.(map[string]any)
 	if t := f.meta.Type(key...); isTable && t != "" && t != "Hash" {
 		// After "a.b = 1" the library takes "a = 2" for the definition of the table, and forgets the value.
+		for i, k := range f.meta.Keys() {
+			if slices.Equal(k, key) {
+				at.line = f.line(i)
+			}
+		}
 		d.fail(at, "%s is a table already", key)
 		return false
 	}
 	switch {
-	case len(key) == 1 && slices.Contains(d.config.topLevel(), key[0]):
+	case len(key) == 1 && slices.Contains(topLevel, key[0]):
 		if !isTable {
 			d.fail(at, "%s must be a table, not %s", key, describe(value))
 		}
@@ -126,22 +136,32 @@ func (d *decoder) visit(f *file, key, whole toml.Key) (descend bool) {
 		}
 		return false
 	}
-	for _, t := range d.config.tables() {
-		if k, ok := t.find(name); ok && t.name == parent.String() {
-			d.set(key, k.value, value, at)
-			return false
-		}
+	if k, ok := d.table(parent).find(name); ok {
+		d.set(key, k.value, value, at)
+		return false
 	}
 	kind := "key"
 	if _, isTables := value.([]map[string]any); isTable || isTables {
 		kind = "table"
 	}
 	hint := ""
-	if s := d.config.suggest(key); s != "" {
+	if s := suggest(key); s != "" {
 		hint = fmt.Sprintf("; did you mean %q?", s)
 	}
 	d.fail(at, "unknown %s %q%s", kind, key, hint)
 	return false
+}
+
+// table returns the table of that name, or one without keys.
+func (d *decoder) table(name toml.Key) table {
+	if len(name) == 2 && name[0] == "socket" {
+		return d.config.Sockets[name[1]].table(name[1])
+	}
+	i := slices.IndexFunc(d.tables, func(t table) bool { return t.name == name.String() })
+	if i < 0 {
+		return table{}
+	}
+	return d.tables[i]
 }
 
 // set gives a field the value that the file has for it.
@@ -174,36 +194,23 @@ func isSocketName(name string) bool {
 	})
 }
 
-// lookup returns the value of key and its line. Both are the zero value where they cannot be known for certain: inside an
-// array, and the line of a table that is only implied.
-func (f *file) lookup(key toml.Key) (value any, line int) {
-	p, ok := f.top[key[0]]
-	for _, name := range key[1:] {
-		var table map[string]toml.Primitive
-		if err := f.meta.PrimitiveDecode(p, &table); err != nil {
-			return nil, 0
-		}
-		p, ok = table[name]
+// line is that of the i-th key, or 0 if the scan has not taken for a key what the parser has.
+func (f *file) line(i int) int {
+	if i < len(f.lines) {
+		return f.lines[i]
 	}
-	if !ok {
-		return nil, 0
-	}
-	if err := f.meta.PrimitiveDecode(p, &value); err != nil {
-		return nil, 0
-	}
-	// The library keeps the position of each value, but shows it only with an error. Its line is that of the end, for a
-	// string of several lines; the offset is that of the beginning, which is on the line of the key.
-	err, ok := errors.AsType[toml.ParseError](f.meta.PrimitiveDecode(p, &refusal{}))
-	if !ok || err.Position.Line == 0 {
-		return value, 0
-	}
-	return value, f.lineAt(err.Position.Start)
+	return 0
 }
 
-// refusal is a type that no value fits.
-type refusal struct{}
-
-func (*refusal) UnmarshalTOML(any) error { return errors.New("refused") }
+// lookup returns the value of key, or nil if it is in an array.
+func (f *file) lookup(key toml.Key) any {
+	var value any = f.top
+	for _, name := range key {
+		table, _ := value.(map[string]any)
+		value = table[name]
+	}
+	return value
+}
 
 // badCharacter finds what may stand nowhere in TOML. The library finds it too, but not always where it is.
 func badCharacter(text string) (offset int, what string) {
@@ -223,11 +230,20 @@ func (f *file) syntaxError(err error) *Error {
 	if !ok {
 		return &Error{File: f.name, Text: err.Error()}
 	}
-	text := strings.TrimSuffix(pe.Message, ".")
+	text := shorten(strings.TrimSuffix(pe.Message, "."))
 	if f.unquoted(pe.Position.Start) {
 		text += ": texts, sizes and times stand in quotes"
 	}
 	return f.errorAt(pe.Position.Start, text)
+}
+
+// shorten cuts a text that quotes the file, of which a word may be as long as all of it.
+func shorten(text string) string {
+	const most = 300
+	if len(text) <= most {
+		return text
+	}
+	return strings.ToValidUTF8(text[:most], "") + "…"
 }
 
 // unquoted reports whether the line of a mistake has a value such as 24h, 1MiB or off, without quotes.

@@ -15,6 +15,9 @@
 //   - Load returns a configuration that is valid as a whole, or none: a rejected file never takes effect by halves.
 //   - All complaints are reported at once, each with its file and, where it is known for certain, its line. A key that
 //     nobody knows is a complaint, because a limit with a typing error in its name would protect nobody.
+//   - What Load costs is bounded by the bytes, names and files that a person could write, and it opens nothing but regular files
+//     and the drop-in directory. It may wait all the same, for a file system that does not answer: who must not wait calls it in
+//     a goroutine.
 //   - What Load does depends on the files alone. Whether a group exists, or a path can be bound, is for the daemon to find
 //     out: a file can so be checked on another machine than the one it is meant for.
 //

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"path/filepath"
+	"runtime/metrics"
 	"strings"
 	"testing"
 
@@ -11,7 +12,7 @@ import (
 )
 
 // FuzzLoad checks that whatever files hold, Load makes of them a valid configuration, or complaints that name a file and a line
-// that exist; and that a configuration, written again as the file writes it, is the same.
+// that exist, with work that is bounded by their length; and that a configuration, written again as the file writes it, is the same.
 func FuzzLoad(f *testing.F) {
 	paths, err := filepath.Glob("testdata/load/*.txtar")
 	if err != nil {
@@ -22,11 +23,17 @@ func FuzzLoad(f *testing.F) {
 		f.Add(files["ipcd.toml"], files["ipcd.conf.d/1.toml"])
 	}
 	f.Fuzz(func(t *testing.T, text, dropIn string) {
-		if len(text) > 4<<10 || len(dropIn) > 4<<10 {
-			return // The parser is quadratic in the depth of a key.
+		if len(text) > maxFile || len(dropIn) > maxFile {
+			return
 		}
+		sameKeys(t, text)
+		sameKeys(t, dropIn)
 		files := map[string]string{"main": text, "drop-in": dropIn}
+		before := allocated()
 		c, err := decode("main", text, "drop-in", dropIn)
+		if work, most := allocated()-before, mostWork(len(text)+len(dropIn)); work > most {
+			t.Errorf("%d bytes were allocated for %d bytes of text, more than %d", work, len(text)+len(dropIn), most)
+		}
 		if err == nil {
 			again(t, c)
 			return
@@ -49,6 +56,33 @@ func FuzzLoad(f *testing.F) {
 			}
 		}
 	})
+}
+
+// allocated counts what this process has allocated so far. All that the parser does too often, it allocates for.
+func allocated() uint64 {
+	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
+	metrics.Read(sample)
+	return sample[0].Value.Uint64()
+}
+
+// mostWork is what may be allocated for so many bytes of text: some for an empty one, and a constant for each byte.
+func mostWork(size int) uint64 { return 4<<20 + uint64(size)*8*maxKey }
+
+// sameKeys checks that the scan finds the keys that the parser finds.
+func sameKeys(t *testing.T, text string) {
+	t.Helper()
+	text = strings.TrimPrefix(text, "\ufeff")
+	if _, bad := badCharacter(text); bad != "" {
+		return
+	}
+	lines, _, err := keyLines(text)
+	if err != nil {
+		return // It is not parsed.
+	}
+	var top map[string]any
+	if meta, err := toml.Decode(text, &top); err == nil && len(meta.Keys()) != len(lines) {
+		t.Errorf("the scan finds keys in the lines %v, the parser finds %v", lines, meta.Keys())
+	}
 }
 
 // decode is Load of files, each a name and a text, that need not exist.

@@ -104,6 +104,24 @@ func TestMissingFile(t *testing.T) {
 	}
 }
 
+// TestParse: what was read once can be read again, when the files say something else.
+func TestParse(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, map[string]string{"ipcd.toml": "limits.input = 5000\n", "ipcd.conf.d/a.toml": "[semaphores]\ngpu = 4\n"})
+	c, err := Load(filepath.Join(dir, "ipcd.toml"), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, dir, map[string]string{"ipcd.toml": "nonsense"})
+	again, err := Parse(c.Files)
+	if diff := cmp.Diff(c, again); diff != "" || err != nil {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+	if _, err := Parse([]File{{"f", "limits.input = 1\n"}}); err == nil || !strings.HasPrefix(err.Error(), "f:1: limits.input must be") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestFilesAreNamedInOrder(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, map[string]string{"ipcd.toml": "", "ipcd.conf.d/b.toml": "", "ipcd.conf.d/a.toml": ""})
@@ -111,10 +129,19 @@ func TestFilesAreNamedInOrder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{dir + "/ipcd.toml", dir + "/ipcd.conf.d/a.toml", dir + "/ipcd.conf.d/b.toml"}
+	want := []File{{Path: dir + "/ipcd.toml"}, {Path: dir + "/ipcd.conf.d/a.toml"}, {Path: dir + "/ipcd.conf.d/b.toml"}}
 	if diff := cmp.Diff(want, c.Files); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
+}
+
+// dropInFiles makes drop-ins 1.toml, 2.toml and so on.
+func dropInFiles(dir string, n int, text string) error {
+	err := os.Mkdir(dir+"/ipcd.conf.d", 0o700)
+	for i := range n {
+		err = errors.Join(err, os.WriteFile(fmt.Sprintf("%s/ipcd.conf.d/%d.toml", dir, i+1), []byte(text), 0o600))
+	}
+	return err
 }
 
 // What text files cannot show.
@@ -142,11 +169,34 @@ func TestRefusedFiles(t *testing.T) {
 		},
 		"too large": {
 			func(dir string) error { return os.WriteFile(dir+"/ipcd.toml", []byte(long+"\n"), 0o600) },
-			"ipcd.toml: cannot read: larger than 1 MiB\n",
+			"ipcd.toml: cannot read: larger than 256 KiB\n",
 		},
 		"no drop-in directory": {
 			func(dir string) error { return os.WriteFile(dir+"/ipcd.conf.d", nil, 0o600) },
 			"ipcd.conf.d: cannot read: not a directory\n",
+		},
+		"fifo for drop-ins": {
+			func(dir string) error { return syscall.Mkfifo(dir+"/ipcd.conf.d", 0o600) },
+			"ipcd.conf.d: cannot read: not a directory\n",
+		},
+		"fifo and directory among drop-ins": {
+			func(dir string) error {
+				return errors.Join(os.Mkdir(dir+"/ipcd.conf.d", 0o700), syscall.Mkfifo(dir+"/ipcd.conf.d/a.toml", 0o600),
+					os.Mkdir(dir+"/ipcd.conf.d/b.toml", 0o700))
+			},
+			"ipcd.conf.d/a.toml: cannot read: not a regular file\nipcd.conf.d/b.toml: cannot read: not a regular file\n",
+		},
+		"as many drop-ins as are read": {
+			func(dir string) error { return dropInFiles(dir, maxDropIns, "") },
+			"",
+		},
+		"more drop-ins": {
+			func(dir string) error { return dropInFiles(dir, maxDropIns+1, "") },
+			"ipcd.conf.d: cannot read: it has more than 100 drop-ins\n",
+		},
+		"drop-ins that are too large together": {
+			func(dir string) error { return dropInFiles(dir, 6, long) },
+			"ipcd.conf.d/5.toml: cannot read: the files are larger than 1 MiB together\n",
 		},
 		"dangling drop-ins": {
 			func(dir string) error {

@@ -38,8 +38,13 @@ func (c *Config) tables() []table {
 	for _, name := range slices.Sorted(maps.Keys(c.Sockets)) {
 		all = append(all, c.Sockets[name].table(name))
 	}
+	return append(all, c.fixedTables()...)
+}
+
+// fixedTables are the tables that there are once.
+func (c *Config) fixedTables() []table {
 	l := &c.Limits
-	return append(all,
+	return []table{
 		table{"limits", "What clients can make the daemon hold.", false, []key{
 			{"connections", count{&l.Connections, 1, maxCount},
 				"Connections in all. One more is told QUOTA and closed."},
@@ -73,7 +78,7 @@ func (c *Config) tables() []table {
 			{"level", level{&c.Log.Level},
 				"The least important messages that are logged: debug, info, warning or error."},
 		}},
-	)
+	}
 }
 
 // semaphores are the rows for those that are set.
@@ -98,15 +103,14 @@ func (s *Socket) table(name string) table {
 	}
 }
 
-// topLevel returns the names that may stand in the file before any dot.
-func (c *Config) topLevel() []string {
-	var names []string
-	for _, t := range c.tables() {
+// topLevel are the names that may stand in the file before any dot.
+var topLevel = func() (names []string) {
+	for _, t := range Default().tables() {
 		name, _, _ := strings.Cut(t.name, ".")
 		names = append(names, name)
 	}
 	return names
-}
+}()
 
 // find returns the key called name.
 func (t table) find(name string) (key, bool) {

@@ -8,16 +8,19 @@ import (
 
 // suggest returns what the user may have meant by a key that does not exist, or "": the name of a neighbour if one is
 // similar, otherwise the whole of a key that has a similar name in another table.
-func (c *Config) suggest(key toml.Key) string {
-	parent, name := key[:len(key)-1], key[len(key)-1]
-	var neighbours, names, wholes []string
-	if len(parent) == 0 {
-		neighbours = c.topLevel()
+func suggest(key toml.Key) string {
+	parent, name := key[:len(key)-1].String(), key[len(key)-1]
+	if len(key) == 3 && key[0] == "socket" { // All have the same keys.
+		parent = "socket.main"
 	}
-	for _, t := range c.tables() {
+	var neighbours, names, wholes []string
+	if parent == "" {
+		neighbours = topLevel
+	}
+	for _, t := range Default().tables() {
 		for _, k := range t.keys {
 			names, wholes = append(names, k.name), append(wholes, t.name+"."+k.name)
-			if t.name == parent.String() {
+			if t.name == parent {
 				neighbours = append(neighbours, k.name)
 			}
 		}

@@ -28,7 +28,7 @@ func findTargets(path string) *targets {
 	t := &targets{dirs: make(map[string]bool), names: make(map[string]bool)}
 	t.trace(path)
 	dir := t.trace(DropInDir(path))
-	if names, err := dropIns(dir); dir != "" && err == nil {
+	if names, err := dropIns(dir); dir != "" && (err == nil || len(names) > 0) { // Of too many it has some.
 		t.dropIns = dir
 		t.dirs[dir] = true
 		for _, name := range names {

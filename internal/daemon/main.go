@@ -178,9 +178,9 @@ func describeFiles(cfg *config.Config) string {
 	if len(cfg.Files) == 0 {
 		return "no file: the built-in settings"
 	}
-	text := cfg.Files[0]
-	for _, f := range cfg.Files[1:] {
-		text += ", " + f
+	paths := make([]string, len(cfg.Files))
+	for i, f := range cfg.Files {
+		paths[i] = f.Path
 	}
-	return text
+	return strings.Join(paths, ", ")
 }
