@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -29,24 +30,31 @@ type daemon struct {
 	server *server.Server
 	mark   *state.Mark // nil without a state directory
 
-	isReady chan string // how, from the loop's first turn
-	reloads sync.Mutex  // one at a time
+	loader    *loader
+	lastGood  *lastGood
+	listeners []listener
+	unbound   []error // why sockets of the configuration were not made
+
+	isReady chan struct{} // from the loop's first turn
+	reloads sync.Mutex    // one at a time, and none before READY
 	work    sync.WaitGroup
 
-	mu        sync.Mutex // guards what follows, which IPCD.STATUS shows
-	cfg       *config.Config
-	loaded    time.Time
-	rejected  string // why the last reload was refused, "" if it was not
-	listeners []listener
+	mu       sync.Mutex // guards what follows, which IPCD.STATUS shows
+	cfg      *config.Config
+	source   source
+	loaded   time.Time
+	rejected error // what is wrong with the files as they are, nil if nothing is
 }
 
-// serve runs the daemon until a signal stops it.
-func serve(f flags, cfg *config.Config) (err error) {
+// serve runs the daemon until a signal stops it, with this configuration, or if it was rejected another one.
+func serve(f flags, l *loader, cfg *config.Config, rejected error) (err error) {
 	level := new(slog.LevelVar)
-	level.Set(cfg.Log.Level)
 	handler := systemd.NewLogHandler(systemd.LogOptions{Identifier: "ipcd", Prefix: "IPCD_", Level: level})
 	defer func() { _ = handler.Close() }()
-	d := &daemon{flags: f, log: slog.New(handler), level: level, cfg: cfg, loaded: time.Now(), isReady: make(chan string, 1)}
+	d := &daemon{flags: f, log: slog.New(handler), level: level, loader: l, isReady: make(chan struct{}, 1)}
+	if cfg != nil {
+		level.Set(cfg.Log.Level)
+	}
 	defer func() {
 		if d.mark != nil {
 			_ = d.mark.Close() // which leaves the state directory to others
@@ -71,22 +79,30 @@ func serve(f flags, cfg *config.Config) (err error) {
 	if err := d.keep(&setup); err != nil {
 		return err
 	}
+	if err := d.configure(cfg, rejected, len(files) > 0); err != nil {
+		return err
+	}
+	cfg = d.cfg
+	level.Set(cfg.Log.Level)
 	if d.server, err = server.New(setup, options(cfg)); err != nil {
 		return err
 	}
-	if d.listeners, err = listeners(cfg, files); err != nil {
+	if d.listeners, d.unbound, err = listeners(cfg, files, f.attended()); err != nil {
 		return err
 	}
 	defer func() { removeFiles(d.listeners) }()
+	for _, err := range d.unbound {
+		d.log.Error("a socket of the configuration is missing until the next start", "event", "listen-failed", "error", err)
+	}
 	for _, l := range d.listeners {
 		if err := d.server.Listen(l.fd, l.path); err != nil {
 			return err
 		}
 	}
 	d.warnOfDescriptors(cfg)
-	if err := d.watchReloads(ctx); err != nil {
-		return err
-	}
+	d.keepConfig()
+	d.watchReloads(ctx)
+	d.reloads.Lock()
 	d.log.Info("starting", "event", "start", "version", version.String(), "pid", os.Getpid(), "config", describeFiles(cfg))
 	d.server.Post(d.ready)
 	d.work.Go(func() { d.tellLife(ctx) })
@@ -174,25 +190,32 @@ func options(cfg *config.Config) server.Options {
 
 // ready runs in the loop's first turn.
 func (d *daemon) ready() {
+	d.log.Info("ready", "event", "ready", "sockets", strings.Join(d.paths(), " "))
+	d.isReady <- struct{}{}
+}
+
+// paths are those of the sockets.
+func (d *daemon) paths() []string {
 	paths := make([]string, len(d.listeners))
 	for i, l := range d.listeners {
 		paths[i] = l.path
 	}
-	d.log.Info("ready", "event", "ready", "sockets", strings.Join(paths, " "))
-	d.isReady <- "listening on " + strings.Join(paths, ", ")
+	return paths
 }
 
-// tellLife tells the service manager that the daemon is ready, and that it stops: in this order.
+// tellLife tells the service manager that the daemon is ready, and that it stops: in this order, and with what reloads have to
+// tell between them. It is called with the lock on reloads.
 func (d *daemon) tellLife(ctx context.Context) {
+	defer d.reloads.Unlock()
 	select {
-	case status := <-d.isReady:
-		d.tell(systemd.Ready, systemd.Status(status))
+	case <-d.isReady:
+		d.tell(systemd.Ready, systemd.Status(d.summary()))
+		d.reloads.Unlock()
+		<-ctx.Done()
+		d.reloads.Lock()
 	case <-ctx.Done():
 	}
-	<-ctx.Done()
 	d.log.Info("stopping", "event", "stop")
-	d.reloads.Lock() // what a reload has to tell comes before
-	defer d.reloads.Unlock()
 	d.tell(systemd.Stopping)
 }
 
@@ -221,9 +244,11 @@ func (d *daemon) status() []server.Field {
 	defer d.mu.Unlock()
 	fields := []server.Field{
 		{Key: "config", Value: describeFiles(d.cfg)},
+		{Key: "config_source", Value: string(d.source)},
 		{Key: "config_loaded", Value: d.loaded.UnixMicro()},
-		{Key: "config_rejected", Value: d.rejected},
+		{Key: "config_rejected", Value: inOneLine(d.rejected)},
 		{Key: "state_dir", Value: d.flags.stateDir},
+		{Key: "sockets_failed", Value: inOneLine(errors.Join(d.unbound...))},
 	}
 	for _, l := range d.listeners {
 		fields = append(fields, server.Field{Key: "socket_" + l.name, Value: l.path})

@@ -201,7 +201,7 @@ func TestLife(t *testing.T) {
 			t.Errorf("%+v", v)
 		}
 		p.signal(syscall.SIGHUP)
-		p.expect("RELOADING=1", "MONOTONIC_USEC=", "READY=1")
+		p.expect("RELOADING=1", "MONOTONIC_USEC=", "READY=1", "STATUS=listening on ")
 		p.signal(sig)
 		p.expect("STOPPING=1")
 		if s := p.status(); s != 0 {
@@ -471,7 +471,7 @@ func TestReload(t *testing.T) {
 	p.stop()
 	for _, want := range []string{
 		"limits.connections changed from 100 to 200", "limits.connections changed from 250 to 300", "limits.connections changed from 300 to 400",
-		"the configuration was rejected: the running one is kept", "reason=SIGHUP", "reason=IPCD.RELOAD", "ipcd.toml changed",
+		"the configuration was rejected: the one of before is kept, until it is right", "reason=SIGHUP", "reason=IPCD.RELOAD", "ipcd.toml changed",
 		"socket.more added: takes effect at the next start",
 	} {
 		if !strings.Contains(p.stderr.String(), want) {

@@ -73,8 +73,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 		_, _ = fmt.Fprintln(stdout, "ipcd", version.String())
 		return exitOK
 	}
-	cfg, err := f.load()
-	if err != nil {
+	l := newLoader(f.load)
+	cfg, err := l.load()
+	if err != nil && (f.check || f.attended()) {
 		printConfigErrors(stderr, err)
 		return exitConfig
 	}
@@ -82,11 +83,14 @@ func run(args []string, stdout, stderr io.Writer) int {
 		_, _ = fmt.Fprintf(stdout, "ipcd: the configuration is right (%s)\n", describeFiles(cfg))
 		return exitOK
 	}
-	if err := serve(f, cfg); err != nil {
+	if err := serve(f, l, cfg, err); err != nil {
 		_, _ = fmt.Fprintf(stderr, "ipcd: %v\n", err)
 		var inUse *InUseError
 		if errors.As(err, &inUse) {
 			return exitInUse
+		}
+		if errors.Is(err, errNoSettings) {
+			return exitConfig
 		}
 		if f.socket == "" && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission)) {
 			_, _ = fmt.Fprintln(stderr, "hint: systemctl start ipcd.socket; to run one of your own: ipcd --socket PATH")
@@ -141,12 +145,21 @@ func (f *flags) load() (*config.Config, error) {
 			return nil, err
 		}
 	}
+	return f.adapt(cfg), nil
+}
+
+// adapt changes a configuration as the flags say.
+func (f *flags) adapt(cfg *config.Config) *config.Config {
 	if f.socket != "" {
-		main := *cfg.Sockets["main"]
-		main.Path = f.socket
-		cfg.Sockets["main"] = &main
+		cfg.Sockets["main"].Path = f.socket
 	}
-	return cfg, nil
+	return cfg
+}
+
+// attended tells that a person started the daemon and waits for what it says: then to refuse is better than to go on with other
+// settings than those of the file that the person has named.
+func (f *flags) attended() bool {
+	return f.config != "" && os.Getenv("NOTIFY_SOCKET") == "" && os.Getenv("LISTEN_FDS") == ""
 }
 
 // configPath is the file to read, if any.

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/signal"
 	"strings"
@@ -16,10 +17,12 @@ import (
 // settle is how long a changed configuration is left alone: an editor writes it in several steps.
 const settle = 100 * time.Millisecond
 
-// watchReloads reloads on SIGHUP and when a file of the configuration changes, until ctx ends.
-func (d *daemon) watchReloads(ctx context.Context) error {
+// watchReloads reloads on SIGHUP, when a file of the configuration changes, and when one was read that took too long, until ctx
+// ends.
+func (d *daemon) watchReloads(ctx context.Context) {
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
+	path, watched := d.flags.configPath()
 	d.work.Go(func() {
 		defer signal.Stop(hup)
 		for {
@@ -28,34 +31,54 @@ func (d *daemon) watchReloads(ctx context.Context) error {
 				return
 			case <-hup:
 				_ = d.reload("SIGHUP") // logged
+			case <-d.loader.late:
+				d.fileChanged(path)
 			}
 		}
 	})
-	path, ok := d.flags.configPath()
-	if !ok {
-		return nil
+	if watched {
+		d.watchFiles(ctx, path)
 	}
-	failed, err := config.Watch(ctx, path, settle, func() { d.fileChanged(path) })
-	if err != nil {
-		// As on a machine that has no inotify watch left. SIGHUP still works.
-		d.log.Warn("cannot watch the configuration: reload by hand after a change", "event", "watch-failed", "error", err)
-		return nil
+}
+
+// watchFiles begins to watch in a goroutine that nobody waits for: a file system may not answer.
+func (d *daemon) watchFiles(ctx context.Context, path string) {
+	type watch struct {
+		failed <-chan error
+		err    error
 	}
+	begun := make(chan watch, 1)
+	go func() {
+		failed, err := config.Watch(ctx, path, settle, func() { d.fileChanged(path) })
+		begun <- watch{failed, err}
+	}()
 	d.work.Go(func() {
-		if err := <-failed; err != nil {
+		var w watch
+		select {
+		case <-ctx.Done():
+			return
+		case w = <-begun:
+		}
+		if w.err != nil {
+			// As on a machine that has no inotify watch left. SIGHUP still works.
+			d.log.Warn("cannot watch the configuration: reload by hand after a change", "event", "watch-failed", "error", w.err)
+			return
+		}
+		d.fileChanged(path) // since it was read
+		if err := <-w.failed; err != nil {
 			d.log.Warn("cannot watch the configuration any more: reload by hand after a change", "event", "watch-failed", "error", err)
 		}
 	})
-	return nil
 }
 
 // fileChanged reloads if what the files say is different now: many an event changes nothing.
 func (d *daemon) fileChanged(path string) {
-	next, err := d.flags.load()
+	next, err := d.loader.load()
 	d.mu.Lock()
-	same := err == nil && d.rejected == "" && len(config.Changes(d.cfg, next)) == 0 ||
-		err != nil && d.rejected == inOneLine(err)
+	cfg, rejected := d.cfg, d.rejected
 	d.mu.Unlock()
+	same := err == nil && rejected == nil && len(config.Changes(cfg, next)) == 0 ||
+		err != nil && rejected != nil && err.Error() == rejected.Error()
 	if !same {
 		_ = d.reload(path + " changed") // logged
 	}
@@ -71,25 +94,24 @@ func (d *daemon) reload(why string) error {
 	d.reloads.Lock()
 	defer d.reloads.Unlock()
 	d.tell(systemd.Reloading())
-	defer d.tell(systemd.Ready)
-	next, err := d.flags.load()
+	defer func() { d.tell(systemd.Ready, systemd.Status(d.summary())) }()
+	next, err := d.loader.load()
 	if err != nil {
-		d.logRejection(why, err)
-		text := inOneLine(err)
 		d.mu.Lock()
-		d.rejected = text
+		d.rejected = err
 		d.mu.Unlock()
-		return errors.New(text)
+		d.logRejection("reload-failed", why, err)
+		d.log.Error(fmt.Sprintf("the configuration was rejected: %s, until it is right", d.inForce()), "event", "reload-failed", "reason", why)
+		return errors.New(inOneLine(err))
 	}
 	if err := d.server.SetOptions(options(next)); err != nil {
 		return err
 	}
 	d.level.Set(next.Log.Level)
-	d.mu.Lock()
 	changes := config.Changes(d.cfg, next)
 	next.Sockets = d.cfg.Sockets // those stay until the next start
-	d.cfg, d.loaded, d.rejected = next, time.Now(), ""
-	d.mu.Unlock()
+	d.enforce(next, sourceOf(next), nil)
+	d.keepConfig()
 	for _, c := range changes {
 		d.log.Info(c.String(), "event", "setting", "key", c.Key, "old", c.Old, "new", c.New)
 	}
@@ -97,18 +119,17 @@ func (d *daemon) reload(why string) error {
 	return nil
 }
 
-// inOneLine is what is wrong with the configuration as a reply and the status have it.
-func inOneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
+// inOneLine is what is wrong as a reply and the status have it, "" if nothing is.
+func inOneLine(err error) string {
+	if err == nil {
+		return ""
+	}
+	return strings.ReplaceAll(err.Error(), "\n", "; ")
+}
 
 // logRejection logs every error of the configuration on its own, with its place.
-func (d *daemon) logRejection(why string, err error) {
-	var all config.Errors
-	if !errors.As(err, &all) {
-		d.log.Error(err.Error(), "event", "reload-failed", "reason", why)
-		return
+func (d *daemon) logRejection(event, why string, err error) {
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		d.log.Error(line, "event", event, "reason", why)
 	}
-	for _, e := range all {
-		d.log.Error(e.Error(), "event", "reload-failed", "reason", why)
-	}
-	d.log.Error("the configuration was rejected: the running one is kept", "event", "reload-failed", "reason", why, "errors", len(all))
 }

@@ -32,7 +32,11 @@ func (e *InUseError) Error() string {
 
 // listeners takes the sockets that systemd passed and makes those of the configuration that it did not pass. One that it
 // passed is known by its name, or by its path: FileDescriptorName= is easily left out of a unit.
-func listeners(cfg *config.Config, files []systemd.File) (all []listener, err error) {
+//
+// Those that cannot be made are the errors failed, as one of them must not take away the others. It is an error of all where a
+// person waits for what comes out, where there is no socket at all, and where another daemon has one and systemd passed none:
+// then this daemon is one too many.
+func listeners(cfg *config.Config, files []systemd.File, attended bool) (all []listener, failed []error, err error) {
 	defer func() {
 		if err != nil {
 			closeListeners(all)
@@ -45,14 +49,14 @@ func listeners(cfg *config.Config, files []systemd.File) (all []listener, err er
 		fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 3)
 		_ = f.Close()
 		if err != nil {
-			return all, fmt.Errorf("cannot take socket %q from systemd: %w", f.Name, err)
+			return all, nil, fmt.Errorf("cannot take socket %q from systemd: %w", f.Name, err)
 		}
 		l := listener{fd: fd, name: f.Name, path: boundTo(fd)}
 		all = append(all, l)
 		if ok, err := systemd.IsUnixListener(fd); err != nil {
-			return all, err
+			return all, nil, err
 		} else if !ok {
-			return all, fmt.Errorf("cannot take socket %q from systemd: it is no listening Unix stream socket", f.Name)
+			return all, nil, fmt.Errorf("cannot take socket %q from systemd: it is no listening Unix stream socket", f.Name)
 		}
 		passed[f.Name], passedPath[l.path] = true, true
 	}
@@ -61,12 +65,20 @@ func listeners(cfg *config.Config, files []systemd.File) (all []listener, err er
 			continue
 		}
 		fd, err := listen(socket)
-		if err != nil {
-			return all, err
+		var inUse *InUseError
+		switch {
+		case err == nil:
+			all = append(all, listener{fd: fd, name: name, path: socket.Path, own: true})
+		case attended, errors.As(err, &inUse) && len(files) == 0:
+			return all, nil, err
+		default:
+			failed = append(failed, err)
 		}
-		all = append(all, listener{fd: fd, name: name, path: socket.Path, own: true})
 	}
-	return all, nil
+	if len(all) == 0 {
+		return nil, nil, errors.Join(failed...)
+	}
+	return all, failed, nil
 }
 
 func boundTo(fd int) string {
@@ -130,7 +142,7 @@ const lockWait = 5 * time.Second
 // lockDir keeps other daemons from making or removing sockets beside path until unlock is called. One that starts must
 // not take the file of another, which is bound and not listening yet, for a stale one; nor must one that stops.
 func lockDir(path string, wait time.Duration) (unlock func(), err error) {
-	dir, err := os.Open(filepath.Dir(path))
+	dir, err := os.OpenFile(filepath.Dir(path), os.O_RDONLY|unix.O_DIRECTORY|unix.O_NONBLOCK, 0) // A FIFO would be waited for.
 	if err != nil {
 		return nil, err
 	}
