@@ -24,6 +24,7 @@ type call struct {
 	cmd  *command
 	args [][]byte // without the command's name; slices of the input buffer, gone after the call
 	out  []byte
+	pays *session // for messages to many: sess, while the command is executed and is not timed as a whole
 
 	reqid   []byte   // the value of REQID, as args; nil: there is none
 	request *request // likewise, while the call is executed and not answered
@@ -147,7 +148,9 @@ func (s *Server) dispatch(sess *session, words [][]byte) bool {
 			c.cmd.run(s, c)
 			s.charge(sess, begun)
 		} else {
+			c.pays = sess
 			c.cmd.run(s, c)
+			c.pays = nil
 		}
 	}
 	s.reply(c)

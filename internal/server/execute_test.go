@@ -2,6 +2,7 @@ package server
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -60,5 +61,35 @@ func TestCostlyInTurn(t *testing.T) {
 	turn(nil)
 	if m.stats.commands != 9 {
 		t.Errorf("%d commands are counted", m.stats.commands)
+	}
+}
+
+// TestWhoPaysForEvents: what the kernel says and what the time brings is nobody's doing, and what a command publishes is paid
+// for once.
+func TestWhoPaysForEvents(t *testing.T) {
+	m := newManual(t, 1)
+	client := m.connect(false)
+	client.cmd("LOCK.ACQUIRE", "a", "FOR", "self", "LEASE", "1000")
+	m.settle()
+	words := []string{"PSUBSCRIBE"}
+	for i := range 2 * fewPatterns {
+		words = append(words, "ipcd/lock/"+strings.Repeat("*", i+1))
+	}
+	m.connect(false).cmd(words...)
+	m.settle()
+
+	m.boot = m.clock.now() + 2*time.Second
+	m.locksDue()
+	if m.held != 0 || len(m.spent) != 0 {
+		t.Errorf("%d holds, and somebody has paid for what has expired: %v", m.held, m.spent)
+	}
+	m.boot = 0
+	sess := m.of(client)
+	begun := time.Now()
+	m.dispatch(sess, [][]byte{[]byte("PUBLISH"), []byte("ipcd/lock/x"), []byte("y")})
+	m.dispatch(sess, [][]byte{[]byte("LOCK.ACQUIRE"), []byte("b"), []byte("WAIT"), []byte("0")})
+	took := time.Since(begun)
+	if paid := m.spent[sess.peer.UID]; paid == 0 || paid > took {
+		t.Errorf("%v is paid for what took %v", paid, took)
 	}
 }

@@ -73,12 +73,12 @@ func (s *Server) publish(topic, payload, stamp []byte) (seq uint64, delivered, d
 // distribute stamps a message with the time and delivers it.
 func (s *Server) distribute(routes []*bus.Route[*session], m *message) (delivered, dropped int) {
 	m.time = s.realTime().UnixMicro()
-	if sess := s.call.sess; len(routes) <= fewPatterns || sess == nil {
+	if s.call.pays == nil || len(routes) <= fewPatterns {
 		delivered, dropped = s.deliver(routes, m)
 	} else {
 		begun := time.Now()
 		delivered, dropped = s.deliver(routes, m)
-		s.charge(sess, begun)
+		s.charge(s.call.pays, begun)
 	}
 	s.stats.delivered += uint64(delivered)
 	s.stats.dropped += uint64(dropped)
