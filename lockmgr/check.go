@@ -23,10 +23,13 @@ func (m *Manager) Check() error {
 	if err := m.checkDeadlines(); err != nil {
 		return err
 	}
+	if err := m.checkUnreaped(&n); err != nil {
+		return err
+	}
 	has := tally{
 		claims: len(m.claims), waits: len(m.waits), deadlines: len(m.deadlines), starving: m.starving.len,
 		waiting: size(m.waiting), holding: size(m.holding), ofConns: size(m.conns), free: size(m.remembered),
-		touched: len(m.touched),
+		touched: len(m.touched), unreaped: len(m.unreaped), unknown: size(m.unknown),
 	}
 	if has != n {
 		return fmt.Errorf("the locks have %+v, the indexes %+v", n, has)
@@ -37,7 +40,7 @@ func (m *Manager) Check() error {
 // A tally counts what there is on all locks, and what there should be in the indexes. Together with every element of
 // an index being in its place, equal numbers mean that each index is complete.
 type tally struct {
-	claims, waits, deadlines, starving, waiting, holding, ofConns, free, touched int
+	claims, waits, deadlines, starving, waiting, holding, ofConns, free, touched, unreaped, unknown int
 }
 
 func (m *Manager) tally(c *claim, n *tally) {
@@ -78,8 +81,10 @@ func (m *Manager) checkLock(l *lock, n *tally) error {
 		}
 		n.free++
 	}
-	if l.abandoned != nil && !l.abandoned.Abandoned() {
-		return fmt.Errorf("the abandoned end %+v is none", l.abandoned)
+	for e := l.abandoned; e != nil; e = e.Before {
+		if !e.Abandoned() || e.How != Unreaped && (e.Before != nil || e != l.abandoned) {
+			return fmt.Errorf("the abandoned end %+v is none, or hides another", e)
+		}
 	}
 	if err := m.checkHolders(l, n); err != nil {
 		return err
@@ -116,7 +121,7 @@ func (m *Manager) checkHolders(l *lock, n *tally) error {
 		err := checkList(h.members, inLine, func(c *claim) bool {
 			m.tally(c, n)
 			return c.hold == h && c.lock == l && c.Token == h.token && c.Mode == h.mode && c.Units == h.units &&
-				c.Untold == h.untold && c.Told == h.members.first.Told && c.Entries > 0 && m.known(c)
+				c.Untold == h.untold && c.Told == h.told && c.Entries > 0 && m.known(c)
 		})
 		if err != nil {
 			return fmt.Errorf("token %d: %w", h.token, err)
@@ -137,6 +142,34 @@ func (m *Manager) checkQueue(l *lock, n *tally) error {
 		first := m.waits[c.ID]
 		return inOrder && c.lock == l && c.hold == nil && c.Token == 0 && m.known(c) && first != nil && first.ID == c.ID &&
 			(c.Mode == Shared || c.Units >= 1 && c.Units <= l.limit)
+	})
+}
+
+// checkUnreaped counts anew what is remembered of the ends that are Unreaped.
+func (m *Manager) checkUnreaped(n *tally) error {
+	refs := map[endKey]int{}
+	count := func(l *lock, e *End) {
+		for ; e != nil; e = e.Before {
+			if e.How == Unreaped {
+				refs[keyOf(l, e)]++
+			}
+		}
+	}
+	for _, l := range m.locks {
+		count(l, l.previous)
+		count(l, l.abandoned)
+		for _, h := range l.holds {
+			count(l, h.told)
+		}
+	}
+	for k, want := range refs {
+		if u := m.unreaped[k]; u == nil || u.refs != want || u.endKey != k || keyOf(k.lock, u.end) != k {
+			return fmt.Errorf("lock %q remembers the end of token %d in %d places, and counted is %+v", k.lock.name, k.token, want, u)
+		}
+	}
+	n.unreaped, n.unknown = len(refs), len(refs)
+	return checkIndex("unknown end of process", m.unknown, ofUnknown, func(p Process, u *unreaped) bool {
+		return u.owner.Process == p && m.unreaped[u.endKey] == u
 	})
 }
 

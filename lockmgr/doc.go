@@ -18,7 +18,8 @@
 //	                   └──→ gone   Ended or Left: Release, GiveBack, Leave, Break, Expire, EndConn, EndProcess
 //
 // Each arrow of a claim is one [Effect]. The caller takes them with [Manager.Effects] in the order in which they
-// happened, answers those who wait, and tells the world.
+// happened, answers those who wait, and tells the world. Two kinds of effects are not of a claim, but of what is
+// remembered of a lock: Learned and Forgotten.
 //
 // An owner is a process, or one of several owners in it that go by labels, and has at most one claim on a lock. Asking
 // for what one holds, or waits for already, would be to wait for oneself: it is refused with [ErrDeadlock] (with
@@ -141,8 +142,8 @@
 // # How the hold before ended
 //
 // A grant tells how the latest hold of the lock ended ([End]): released, exited, killed, disconnected, expired, broken,
-// or unknown. It counts as abandoned if an owner was cut off, by a signal or by the loss of its connection: then what
-// the lock guards may be half done. What nobody knows is told as unknown, and not taken for abandoned.
+// unreaped, or unknown. It counts as abandoned if an owner was cut off, by a signal or by the loss of its connection: then
+// what the lock guards may be half done. What nobody will ever know is told as unknown, and not taken for abandoned.
 //
 // With shared holders, or several members, one may be killed, and another release later. So the latest abandoned end is
 // kept aside until a holder has been told of it, the first who is granted the lock. It is told beside the latest end,
@@ -150,8 +151,16 @@
 // may be killed while he deals with it says beforehand that he is to be taken for one who cannot (Request.Untold), and
 // takes that back when it is done ([Manager.Told]).
 //
+// How a process ended may be known late: when its parent collects its status. Until then it is [Unreaped], and counts as
+// abandoned, as it may have been killed. [Manager.Learn] says what it was really, wherever the end is remembered: as the
+// latest one, as what the next holder is to be told of, or a present holder may give back. So whoever comes later gets the
+// truth, and a clean end leaves no mark. Who was told of an unreaped end, and did not say Untold, has been told: if it
+// turns out that the process was killed, nobody is told again, for he knew that it may have been. As each of several such
+// ends may turn out to be a clean one, all of them are kept until somebody is told, the latest first ([End.Before]): at
+// most sixteen. One that is certainly abandoned goes before them all.
+//
 // Ends are remembered for locks that are free, but not all for ever: at most [MaxRemembered] for a user, that of the
-// holder who was the last. What was not told by then is forgotten too. A lock that is not held, waited for or
+// holder who was the last. What was not told by then is forgotten too, and [Forgotten] tells that. A lock that is not held, waited for or
 // remembered takes no memory at all.
 //
 // # After a crash

@@ -66,7 +66,11 @@ func appendView(b []byte, v View) []byte {
 		b = appendInfo(b, c.Info)
 	}
 	b = appendEnd(b, "previous", v.Previous)
-	return appendEnd(b, "abandoned, nobody told", v.Abandoned)
+	b = appendEnd(b, "abandoned, nobody told", v.Abandoned)
+	for e := v.Abandoned; e != nil && e.Before != nil; e = e.Before {
+		b = appendEnd(b, "or else abandoned", e.Before)
+	}
+	return b
 }
 
 // appendWhat says what a claim is for, and whose.

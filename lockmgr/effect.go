@@ -19,11 +19,13 @@ const (
 	Renewed                // its lease ends later, or sooner
 	Expiring               // its lease will end soon
 	Told                   // the abandoned end that it was told of has been dealt with
+	Learned                // how an Unreaped end of the lock was really, which End says; of the claim there is what is known of an end
+	Forgotten              // how holds of the lock, which is free, ended is not remembered any more; of the claim there is Name and UID
 )
 
 var kinds = [...]string{
 	"waiting", "acquired", "joined", "reentered", "left", "ended", "timedout", "cancelled",
-	"downgraded", "renewed", "expiring", "told",
+	"downgraded", "renewed", "expiring", "told", "learned", "forgotten",
 }
 
 func (k Kind) String() string {
@@ -40,13 +42,13 @@ type Effect struct {
 	Kind Kind
 	Claim
 	New   bool // the claim came into being with it
-	Limit int  // of the lock
+	Limit int  // of the lock, 0 if it is free and was before
 	Place int  // Waiting: how many are in the queue up to this one, itself included
 
 	// Answers is the request whose outcome this is, or a part of it, one for each name of a set; 0 if nobody asked for it.
 	Answers RequestID
 
-	End       *End // Ended, Left: how
+	End       *End // Ended, Left, Learned: how
 	Previous  *End // Acquired: the latest end of a hold of this lock, nil if none is known
 	Abandoned *End // Acquired: the latest abandoned end that no holder was told of before; Ended: that goes on being untold
 }
@@ -67,6 +69,14 @@ func (m *Manager) emit(kind Kind, c *claim) *Effect {
 	m.effects = append(m.effects, Effect{})
 	e := &m.effects[len(m.effects)-1]
 	e.Kind, e.Claim, e.Limit = kind, c.Claim, c.lock.limit // in place: a claim is large
+	return e
+}
+
+// emitOf tells what happened to the memory of a lock.
+func (m *Manager) emitOf(kind Kind, l *lock, i Info) *Effect {
+	m.effects = append(m.effects, Effect{Kind: kind})
+	e := &m.effects[len(m.effects)-1]
+	e.Name, e.Info = l.name, i
 	return e
 }
 

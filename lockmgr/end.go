@@ -14,9 +14,10 @@ const (
 	Disconnected            // the connection ended, the process did not
 	Expired                 // its lease was over
 	Broken                  // somebody took it away: By says who
+	Unreaped                // the process ended, and how is not known yet, as its parent has not collected its status: see [Manager.Learn]
 )
 
-var hows = [...]string{"unknown", "released", "exited", "killed", "disconnected", "expired", "broken"}
+var hows = [...]string{"unknown", "released", "exited", "killed", "disconnected", "expired", "broken", "unreaped"}
 
 func (h How) String() string {
 	if int(h) < len(hows) {
@@ -34,6 +35,10 @@ type End struct {
 	Status int // of Exited and Killed
 	At     Time
 	By     *Party // of Broken
+
+	// Of an abandoned end that is Unreaped: the one, Unreaped as well, that nobody was told of when this one came. If the
+	// process of this one turns out to have done well, that one is still to be told of.
+	Before *End
 }
 
 // A Party is who did something to somebody else's hold, and why.
@@ -42,9 +47,9 @@ type Party struct {
 	Info
 }
 
-// Abandoned reports whether the hold was cut off: its owner did not say goodbye, so what the lock guards may be half
-// done.
-func (e *End) Abandoned() bool { return e.How == Killed || e.How == Disconnected }
+// Abandoned reports whether the hold was cut off, or may have been as far as is known: its owner did not say goodbye, so
+// what the lock guards may be half done.
+func (e *End) Abandoned() bool { return e.How == Killed || e.How == Disconnected || e.How == Unreaped }
 
 // Lost reports whether the hold was taken from an owner who may not know it, and goes on.
 func (e *End) Lost() bool { return e.How == Expired || e.How == Broken }

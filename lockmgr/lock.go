@@ -7,7 +7,7 @@ import (
 )
 
 // MaxRemembered is how many free locks are remembered for one uid, that of the last holder. The one that has been free
-// for the longest is forgotten first.
+// for the longest is forgotten first, of which [Forgotten] tells.
 const MaxRemembered = 1024
 
 // keepHolds is how much room for holds a lock keeps when it becomes free.
@@ -37,6 +37,7 @@ type hold struct {
 	token   Token
 	mode    Mode
 	untold  bool // when it ends, the abandoned end that was told of with it goes to the next one
+	told    *End // that one, until it has been dealt with
 	units   int
 	members list[claim] // Invariant: at least one, who share the token, in the order of joining
 }
@@ -68,7 +69,7 @@ type lock struct {
 	// Invariant: in order of asking, which is that of IDs. Invariant: the first cannot be granted, or starving is set.
 	queue list[claim]
 
-	// Invariant: previous is nil only until the first hold ended.
+	// Invariant: previous is nil only until the first hold ended. Both are set by Manager.remember, and hold.told, too.
 	previous  *End // the latest
 	abandoned *End // the latest abandoned one, until a holder is told
 
@@ -141,7 +142,7 @@ func (m *Manager) open(l *lock, name string, limit int) *lock {
 	return l
 }
 
-// close remembers a lock that became free, or forgets it if there is nothing to remember.
+// close remembers a lock that became free, or drops it if there is nothing to remember.
 func (m *Manager) close(l *lock) {
 	l.idle = true
 	if cap(l.holds) > keepHolds {
@@ -151,12 +152,15 @@ func (m *Manager) close(l *lock) {
 		delete(m.locks, l.name)
 		return
 	}
-	uid := l.previous.UID
-	if mine := m.remembered[uid]; mine.len == MaxRemembered {
-		delete(m.locks, mine.first.name)
-		m.remembered.remove(uid, mine.first, among)
-	}
-	m.remembered.push(uid, l, among)
+	m.remembered.push(l.previous.UID, l, among)
+}
+
+// drop forgets a lock that is free.
+func (m *Manager) drop(l *lock) {
+	m.remembered.remove(l.previous.UID, l, among)
+	m.remember(l, &l.previous, nil)
+	m.remember(l, &l.abandoned, nil)
+	delete(m.locks, l.name)
 }
 
 // touch has the next settle look at the lock: a claim on it came or went.
@@ -176,6 +180,12 @@ func (m *Manager) settle(now Time) {
 		m.grantNext(now, l)
 	}
 	m.closeFree()
+	for _, l := range m.touched {
+		if l.idle && l.previous != nil {
+			m.forgetOldest(l.previous.UID)
+		}
+	}
+	m.touched = emptied(m.touched)
 }
 
 // closeFree closes the locks that became free.
@@ -186,7 +196,15 @@ func (m *Manager) closeFree() {
 			m.close(l)
 		}
 	}
-	m.touched = emptied(m.touched)
+}
+
+// forgetOldest forgets what there is too much of to remember.
+func (m *Manager) forgetOldest(uid uint32) {
+	for m.remembered[uid].len > MaxRemembered {
+		oldest := m.remembered[uid].first
+		m.drop(oldest)
+		m.emitOf(Forgotten, oldest, Info{UID: uid})
+	}
 }
 
 // grantNext grants the lock to the head of its queue for as long as that is possible.
@@ -275,7 +293,7 @@ func (m *Manager) grant(now Time, c *claim, more Token) {
 	m.begin(c, m.nextToken(now, more))
 	e := m.emit(Acquired, c)
 	e.Answers, e.Previous, e.Abandoned = c.ID, l.previous, l.abandoned
-	l.abandoned = nil
+	m.remember(l, &l.abandoned, nil)
 }
 
 // nextToken may be called if last is so much below mark.
@@ -290,6 +308,7 @@ func (m *Manager) nextToken(now Time, more Token) Token {
 func (m *Manager) begin(c *claim, t Token) {
 	l := c.lock
 	c.begun = hold{token: t, mode: c.Mode, units: c.Units, untold: c.Untold && c.Told != nil}
+	m.remember(l, &c.begun.told, c.Told)
 	m.last = max(m.last, t)
 	l.holds = append(l.holds, &c.begun)
 	l.used += c.Units
@@ -329,9 +348,7 @@ func (m *Manager) end(now Time, c *claim, how How, status int, by *Party) {
 	delete(m.claims, claimKey{l, c.Owner})
 
 	e := &End{Token: c.Token, Owner: c.Owner, Info: c.Info, How: how, Status: status, At: now, By: by}
-	if e.Abandoned() {
-		l.abandoned = e
-	}
+	m.tellNext(l, e)
 	if h.members.len > 0 {
 		m.emit(Left, c).End = e
 		return
@@ -339,13 +356,14 @@ func (m *Manager) end(now Time, c *claim, how How, status int, by *Party) {
 	at, _ := l.find(h.token)
 	l.holds = slices.Delete(l.holds, at, at+1)
 	l.used -= h.units
-	l.previous = e
+	m.remember(l, &l.previous, e)
 	m.touch(l)
 	told := m.emit(Ended, c)
 	told.End = e
-	if h.untold && l.abandoned == nil { // else there is a later one
-		l.abandoned, told.Abandoned = c.Told, c.Told
+	if h.untold && m.tellNextToo(l, h.told) {
+		told.Abandoned = l.abandoned
 	}
+	m.remember(l, &h.told, nil)
 	if _, shown := m.acting[h]; !shown { // else the waits that show its token still know the hold, which c may contain
 		*c = claim{}
 		m.spare = c

@@ -26,6 +26,11 @@ type Manager struct {
 	// Invariant: at most MaxRemembered for a uid, all free, in the order in which they became free.
 	remembered index[uint32, lock]
 
+	// Invariant: those Unreaped ends that a lock has as its previous or abandoned one, or that a hold was told of; by process, too.
+	unreaped map[endKey]*unreaped
+	unknown  index[Process, unreaped]
+	nowKnown []Process // that have left unknown since Known was called; some may be in it again
+
 	// Invariant: empty unless tokens have run out. In the order in which they ran out of tokens.
 	starving list[lock]
 
@@ -60,6 +65,8 @@ func New(last, mark Token) *Manager {
 		acting:     index[*hold, acting]{},
 		rest:       index[claimKey, acting]{},
 		remembered: index[uint32, lock]{},
+		unreaped:   map[endKey]*unreaped{},
+		unknown:    index[Process, unreaped]{},
 		last:       last,
 		mark:       min(mark, MaxToken),
 	}
@@ -215,7 +222,7 @@ func (m *Manager) join(now Time, l *lock, h *hold, r *Request) {
 		return
 	}
 	c := m.claim(now, l, l.name, r)
-	c.Joined, c.Told = true, h.members.first.Told
+	c.Joined, c.Told = true, h.told
 	if c.Lease > 0 {
 		c.Expires = leaseEnds(now, c.Lease)
 	}
@@ -255,17 +262,19 @@ func (m *Manager) Told(name string, t Token) error {
 	if err != nil {
 		return err
 	}
-	if h.members.first.Told != nil {
-		h.told()
+	if h.told != nil {
+		m.setTold(m.locks[name], h, nil)
 		m.emit(Told, h.members.first)
 	}
 	return nil
 }
 
-func (h *hold) told() {
-	h.untold = false
+// setTold changes what the next holder is to be told of if this one cannot deal with it.
+func (m *Manager) setTold(l *lock, h *hold, e *End) {
+	m.remember(l, &h.told, e)
+	h.untold = h.untold && e != nil
 	for c := h.members.first; c != nil; c = c.lineLink.next {
-		c.Told, c.Untold = nil, false
+		c.Told, c.Untold = e, h.untold
 	}
 }
 

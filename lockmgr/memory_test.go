@@ -3,6 +3,7 @@ package lockmgr_test
 import (
 	"fmt"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 
@@ -51,7 +52,21 @@ func TestFreeLocksAreRememberedWithinBounds(t *testing.T) {
 	}
 
 	use(t, m, "first", 1) // is now the latest
-	use(t, m, "one too many", 1)
+	before := m.Snapshot()
+	if _, err := m.Acquire(lockmgr.Time{}, lockmgr.Request{Name: "one too many", Info: lockmgr.Info{UID: 1}}); err != nil {
+		t.Fatal(err)
+	}
+	granted := slices.Clone(m.Effects())
+	if err := m.Release(lockmgr.Time{}, "one too many", granted[0].Token); err != nil {
+		t.Fatal(err)
+	}
+	effects := m.Effects()
+	if e := effects[len(effects)-1]; e.Kind != lockmgr.Forgotten || e.Name != "second" || e.UID != 1 {
+		t.Errorf("the last effect is %v of %q", e.Kind, e.Name)
+	}
+	if err := sameAfterReplay(m, before, granted, effects); err != nil {
+		t.Error(err)
+	}
 	if known(m, "second") || !known(m, "first") || !known(m, "held") || !known(m, "of another user") {
 		t.Error("it was not the oldest one of this user that was forgotten")
 	}

@@ -1,6 +1,9 @@
 package lockmgr_test
 
 import (
+	"fmt"
+	"maps"
+	"reflect"
 	"slices"
 	"time"
 
@@ -20,19 +23,113 @@ func (m *model) waits(id lockmgr.RequestID) bool {
 func (m *model) end(c *modelClaim, e lockmgr.End) {
 	e.Token, e.Owner, e.Info = c.Token, c.Owner, c.Info
 	m.remove(c)
-	if e.How == lockmgr.Killed || e.How == lockmgr.Disconnected {
-		m.abandoned[c.Name] = &e
+	if e.How == lockmgr.Killed || e.How == lockmgr.Disconnected || e.How == lockmgr.Unreaped {
+		m.abandoned[c.Name] = toldOf(append(listOf(m.abandoned[c.Name]), e))
 	}
 	kind, untold := lockmgr.Left, (*lockmgr.End)(nil)
 	if !slices.ContainsFunc(m.claims, func(x *modelClaim) bool { return x.Token == c.Token }) {
 		kind = lockmgr.Ended
 		m.previous[c.Name] = &e
 		m.touch(c.Name)
-		if c.Untold && m.abandoned[c.Name] == nil {
-			m.abandoned[c.Name], untold = c.Told, c.Told
+		if c.Untold {
+			untold = m.tellAgain(c.Name, c.Told)
 		}
 	}
 	m.emit(lockmgr.Effect{Kind: kind, Claim: c.Claim, End: &e, Abandoned: untold})
+}
+
+// listOf gives the ends that are told of as one, the oldest first, and toldOf puts them together again: the latest that is
+// certain, or all that may turn out to be none.
+func listOf(e *lockmgr.End) (all []lockmgr.End) {
+	for ; e != nil; e = e.Before {
+		plain := *e
+		plain.Before = nil
+		all = append([]lockmgr.End{plain}, all...)
+	}
+	return all
+}
+
+func toldOf(all []lockmgr.End) (e *lockmgr.End) {
+	for i := range all {
+		if all[i].How != lockmgr.Unreaped {
+			e = &all[i]
+		}
+	}
+	for i := range all {
+		if e == nil || e.How == lockmgr.Unreaped {
+			all[i].Before, e = e, &all[i]
+		}
+	}
+	return e
+}
+
+// tellAgain has the next holder told of what this one could not deal with. The result is what he is told of, if that is a
+// difference.
+func (m *model) tellAgain(name string, told *lockmgr.End) *lockmgr.End {
+	before := m.abandoned[name]
+	m.abandoned[name] = toldOf(append(listOf(told), listOf(before)...))
+	if reflect.DeepEqual(m.abandoned[name], before) {
+		return nil
+	}
+	return m.abandoned[name]
+}
+
+// learn looks for the ends of a process everywhere.
+func (m *model) learn(p lockmgr.Process, how lockmgr.How, status int, names []string) {
+	if how == lockmgr.Unreaped {
+		return
+	}
+	for _, name := range names {
+		found := map[string]lockmgr.End{} // by token and label
+		correct := func(all []lockmgr.End) *lockmgr.End {
+			var after []lockmgr.End
+			for _, e := range all {
+				if e.How == lockmgr.Unreaped && e.Owner.Process == p {
+					e.How, e.Status = how, status
+					found[fmt.Sprintf("%8d %s", e.Token, e.Owner.Label)] = e
+					if how != lockmgr.Killed && how != lockmgr.Disconnected {
+						continue
+					}
+				}
+				after = append(after, e)
+			}
+			return toldOf(after)
+		}
+		m.abandoned[name] = correct(listOf(m.abandoned[name]))
+		if e := m.previous[name]; e != nil && e.How == lockmgr.Unreaped && e.Owner.Process == p {
+			correct([]lockmgr.End{*e})
+			again := *e
+			again.How, again.Status = how, status
+			m.previous[name] = &again
+		}
+		holders, _ := m.on(name)
+		for _, c := range holders {
+			c.Told = correct(listOf(c.Told))
+			c.Untold = c.Untold && c.Told != nil
+		}
+		for _, key := range slices.Sorted(maps.Keys(found)) {
+			e := found[key]
+			learned := lockmgr.Effect{Kind: lockmgr.Learned, End: &e}
+			learned.Name, learned.Owner, learned.Token, learned.Info = name, e.Owner, e.Token, e.Info
+			m.emit(learned)
+		}
+	}
+}
+
+// unreaped reports whether there is something to learn of a process.
+func (m *model) unreaped(p lockmgr.Process) bool {
+	its := func(e lockmgr.End) bool { return e.How == lockmgr.Unreaped && e.Owner.Process == p }
+	for _, e := range m.abandoned {
+		if slices.ContainsFunc(listOf(e), its) {
+			return true
+		}
+	}
+	for _, e := range m.previous {
+		if its(*e) {
+			return true
+		}
+	}
+	return slices.ContainsFunc(m.claims, func(c *modelClaim) bool { return slices.ContainsFunc(listOf(c.Told), its) })
 }
 
 // lose ends a claim that holds, and whatever its owner waits for together with it.
@@ -57,14 +154,21 @@ func (m *model) leave(now lockmgr.Time, c *modelClaim) {
 
 func (m *model) giveUp(now lockmgr.Time, id lockmgr.RequestID, kind lockmgr.Kind) {
 	r := m.request(id)[0].Request
+	var parts []*modelClaim
 	for _, name := range namesOf(r) {
-		c := m.ownClaim(r, name)
+		parts = append(parts, m.ownClaim(r, name))
+	}
+	for _, c := range parts { // first of all, or to leave one part would cancel the others
+		if c != nil && c.Token == 0 {
+			m.remove(c)
+		}
+	}
+	for _, c := range parts {
 		switch {
 		case c == nil:
 		case c.Token != 0:
 			m.leave(now, c)
 		default:
-			m.remove(c)
 			m.touch(c.Name)
 			m.emit(lockmgr.Effect{Kind: kind, Claim: c.Claim, Answers: id})
 		}
@@ -106,11 +210,11 @@ func (m *model) release(now lockmgr.Time, name string, t lockmgr.Token) error {
 func (m *model) giveBack(now lockmgr.Time, name string, t lockmgr.Token) error {
 	members, err := m.members(name, t)
 	m.endHold(now, members, lockmgr.End{How: lockmgr.Released})
-	if err == nil && m.abandoned[name] == nil && members[0].Told != nil {
-		m.abandoned[name] = members[0].Told
+	if err == nil && !members[0].Untold { // else it has been done
+		untold := m.tellAgain(name, members[0].Told)
 		for i := range m.effects {
 			if m.effects[i].Kind == lockmgr.Ended && m.effects[i].Token == t {
-				m.effects[i].Abandoned = members[0].Told
+				m.effects[i].Abandoned = untold
 			}
 		}
 	}

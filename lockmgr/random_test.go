@@ -92,6 +92,7 @@ func (p *pair) step(call func(*pair) (got, want any)) error {
 	p.now.Real += int64(p.pick(5)) - 1
 	lastBefore, _ := p.real.Tokens()
 
+	unknown := p.unknown()
 	var got, want outcome
 	got.Answer, want.Answer = call(p)
 	if err := p.real.Check(); err != nil {
@@ -113,6 +114,12 @@ func (p *pair) step(call func(*pair) (got, want any)) error {
 	if !reflect.DeepEqual(got, want) {
 		return fmt.Errorf("the model says (-), the manager (+):\n%s", cmp.Diff(want, got))
 	}
+	known := p.real.Known()
+	for process := range unknown {
+		if !p.unknown()[process] && !slices.Contains(known, process) && len(got.Effects) > 0 {
+			return fmt.Errorf("nobody was told that there is nothing more to learn of %v", process)
+		}
+	}
 	p.journal = append(p.journal, got.Effects)
 	if p.pick(16) == 0 {
 		if err := sameAfterReplay(p.real, p.snapshot, p.journal...); err != nil {
@@ -121,6 +128,19 @@ func (p *pair) step(call func(*pair) (got, want any)) error {
 		p.snapshot, p.journal = p.real.Snapshot(), nil
 	}
 	return p.lookups()
+}
+
+// unknown are the processes of which there is something to learn.
+func (p *pair) unknown() map[lockmgr.Process]bool {
+	all := map[lockmgr.Process]bool{}
+	for pid := 1; pid <= 3; pid++ {
+		for start := range uint64(2) {
+			if process := (lockmgr.Process{PID: pid, Start: start}); p.real.Unreaped(process) {
+				all[process] = true
+			}
+		}
+	}
+	return all
 }
 
 // stepKinds are the methods; each is called on both.
@@ -201,7 +221,7 @@ var stepKinds = map[string]func(*pair) (got, want any){
 		return nil, nil
 	},
 	"end connection": func(p *pair) (got, want any) {
-		id, how, status := p.conn(), p.how(), p.pick(3)
+		id, how, status := p.conn(), p.how()%lockmgr.Expired, p.pick(3)
 		p.logf("end connection %d: %s", id, how)
 		p.real.EndConn(p.now, id, how, status)
 		p.model.endConn(p.now, id, how, status)
@@ -209,9 +229,19 @@ var stepKinds = map[string]func(*pair) (got, want any){
 	},
 	"end process": func(p *pair) (got, want any) {
 		process, how, status := p.process(), p.how(), p.pick(3)
+		if how == lockmgr.Unreaped && p.real.Unreaped(process) {
+			how = lockmgr.Unknown // a process ends once, and its claims with it
+		}
 		p.logf("end process %v: %s", process, how)
 		p.real.EndProcess(p.now, process, how, status)
 		p.model.endProcess(p.now, process, how, status)
+		return nil, nil
+	},
+	"learn": func(p *pair) (got, want any) {
+		process, how, status := p.process(), p.how(), p.pick(3)
+		p.logf("learn %v: %s", process, how)
+		p.real.Learn(process, how, status)
+		p.model.learn(process, how, status, names)
 		return nil, nil
 	},
 	"expire": func(p *pair) (got, want any) {
@@ -252,6 +282,9 @@ var stepKinds = map[string]func(*pair) (got, want any){
 // lookups asks for a lock by owner and by token, and for all of a process.
 func (p *pair) lookups() error {
 	name, owner := p.name(), p.owner()
+	if got, want := p.real.Unreaped(owner.Process), p.model.unreaped(owner.Process); got != want {
+		return fmt.Errorf("there is something to learn of %v: the model says %v, the manager %v", owner.Process, want, got)
+	}
 	var wantAll, held []*modelClaim
 	for _, c := range p.model.claims {
 		switch {
@@ -349,8 +382,15 @@ func (p *pair) hold() (string, lockmgr.Token) {
 
 func (p *pair) name() string         { return names[p.pick(len(names))] }
 func (p *pair) conn() lockmgr.ConnID { return lockmgr.ConnID(p.pick(5)) }
-func (p *pair) how() lockmgr.How     { return lockmgr.How(p.pick(int(lockmgr.Disconnected) + 1)) }
 func (p *pair) lease() time.Duration { return time.Duration(1 + p.pick(20)) }
+
+// how is one of the ways in which a process ends, or a connection.
+func (p *pair) how() lockmgr.How {
+	if how := lockmgr.How(p.pick(int(lockmgr.Disconnected) + 3)); how <= lockmgr.Disconnected {
+		return how
+	}
+	return lockmgr.Unreaped
+}
 
 func (p *pair) process() lockmgr.Process {
 	return lockmgr.Process{PID: 1 + p.pick(3), Start: uint64(p.pick(2))}

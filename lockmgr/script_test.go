@@ -31,8 +31,9 @@ package lockmgr_test
 //	renew NAME TOKEN DURATION
 //	cancel ID
 //	cancel-conn CONN
-//	end-conn CONN HOW [STATUS]      HOW is unknown, released, exited, killed or disconnected
+//	end-conn CONN HOW [STATUS]      HOW is unknown, released, exited, killed, disconnected or unreaped
 //	end-process PID[/START] HOW [STATUS]
+//	learn PID[/START] HOW [STATUS]  tells also of which processes it is known now, or does not matter any more
 //	expire                          tells the next deadline too
 //	reserve MARK
 //
@@ -166,6 +167,9 @@ func (s *runner) run(line string) {
 	case "end-process":
 		how, status := s.how(args[1:])
 		s.m.EndProcess(s.now, s.owner(args[0]).Process, how, status)
+	case "learn":
+		how, status := s.how(args[1:])
+		s.m.Learn(s.owner(args[0]).Process, how, status)
 	case "expire":
 		s.m.Expire(s.now)
 	case "reserve":
@@ -180,6 +184,11 @@ func (s *runner) run(line string) {
 	if verb != "start" && verb != "restart" {
 		if err := sameAfterReplay(s.m, before, effects); err != nil {
 			s.t.Fatalf("%s: %v", line, err)
+		}
+	}
+	for _, p := range s.m.Known() {
+		if !s.m.Unreaped(p) {
+			fmt.Fprintf(&s.out, "> nothing more to learn of process %d\n", p.PID)
 		}
 	}
 	if at, ok := s.m.Deadline(); verb == "expire" && ok {
@@ -313,7 +322,7 @@ func (s *runner) how(args []string) (how lockmgr.How, status int) {
 	if len(args) == 2 {
 		status = s.number(args[1])
 	}
-	for how := lockmgr.Unknown; how <= lockmgr.Disconnected; how++ {
+	for how := lockmgr.Unknown; how <= lockmgr.Unreaped; how++ {
 		if how.String() == args[0] {
 			return how, status
 		}

@@ -27,6 +27,7 @@ func TestSearch(t *testing.T) {
 		"three clients":    {clients: 3, mark: 1 << 30, steps: append(slices.Clone(steps), sets...)},
 		"few tokens":       {clients: 2, mark: 1, scarce: true, steps: append(slices.Clone(steps), sets...)},
 		"tokens are shown": {clients: 2, mark: 1 << 30, steps: append(slices.Clone(steps), joins...)},
+		"parents are late": {clients: 3, mark: 1 << 30, steps: lates},
 	} {
 		t.Run(name, func(t *testing.T) {
 			states, taken, depth, err := w.search(*searchStates)
@@ -144,11 +145,75 @@ var (
 	}
 )
 
+// lates are the steps of clients whose parents collect their status late. They end one after the other: a client does not end
+// so again before it is known how it ended the last time, or does not matter any more.
+var lates = []step{
+	asks("a"), asks("a", shared), asks("a", untold), asks("b", units(1), untold),
+	{"releases a", func(s *state, client int) bool { return s.release(client, "a") }},
+	{"releases b", func(s *state, client int) bool { return s.release(client, "b") }},
+	{"has dealt with it", func(s *state, client int) bool {
+		_, holds := s.claims(client)
+		for _, h := range holds {
+			if h.Told != nil {
+				s.fail(s.m.Told(h.Name, h.Token))
+				return true
+			}
+		}
+		return false
+	}},
+	{"is killed", func(s *state, client int) bool { return s.ends(client, lockmgr.Killed) }},
+	{"ends somehow", func(s *state, client int) bool { return s.ends(client, lockmgr.Unreaped) }},
+	{"had been killed", func(s *state, client int) bool { return s.had(client, lockmgr.Killed) }},
+	{"had done well", func(s *state, client int) bool { return s.had(client, lockmgr.Exited) }},
+}
+
+// before is the life that a client had before.
+func (s *state) before(client int) lockmgr.Process {
+	return lockmgr.Process{PID: client + 1, Start: s.lives[client] - 1}
+}
+
+func (s *state) ends(client int, how lockmgr.How) bool {
+	if s.m.Unreaped(s.before(client)) {
+		return false
+	}
+	s.m.EndProcess(s.now, s.process(client), how, 0)
+	s.lives[client]++
+	return true
+}
+
+// had tells how the client ended before. What the next holders are to be told must be right then.
+func (s *state) had(client int, how lockmgr.How) bool {
+	p := s.before(client)
+	if !s.m.Unreaped(p) {
+		return false
+	}
+	before := map[string]*lockmgr.End{"a": s.m.Abandoned("a"), "b": s.m.Abandoned("b")}
+	s.m.Learn(p, how, 0)
+	for name, e := range before {
+		its, others := false, false
+		for ; e != nil; e = e.Before {
+			its, others = its || e.Owner.Process == p && e.How == lockmgr.Unreaped, others || e.Owner.Process != p
+		}
+		now := s.m.Abandoned(name)
+		switch {
+		case its && how == lockmgr.Killed && (now == nil || now.How != lockmgr.Killed):
+			s.fail(fmt.Errorf("%q was abandoned, and nobody will be told", name))
+		case its && how != lockmgr.Killed && (now != nil) != others:
+			s.fail(fmt.Errorf("the next holder of %q will be told of %v", name, now))
+		}
+	}
+	if s.m.Unreaped(p) {
+		s.fail(errors.New("there is still something to learn"))
+	}
+	return true
+}
+
 type option func(*lockmgr.Request, *state)
 
 func shared(r *lockmgr.Request, _ *state) { r.Mode, r.Units = lockmgr.Shared, 0 }
 func timed(r *lockmgr.Request, _ *state)  { r.Wait = patience }
 func tries(r *lockmgr.Request, _ *state)  { r.Wait = lockmgr.Try }
+func untold(r *lockmgr.Request, _ *state) { r.Untold = true }
 func units(n int) option                  { return func(r *lockmgr.Request, _ *state) { r.Units = n } }
 func and(name string) option {
 	return func(r *lockmgr.Request, _ *state) { r.Set = []string{r.Name, name} }
@@ -361,6 +426,17 @@ func (s *state) provesStuck(clients, client int, snapshot lockmgr.Snapshot) erro
 	return nil
 }
 
+// doubts says of what there is to be told of an abandoned end, and whether it may turn out to be none.
+func (s *state) doubts(e *lockmgr.End, as []int) (text string) {
+	for ; e != nil; e = e.Before {
+		text += "+"
+		if e.How == lockmgr.Unreaped {
+			text += fmt.Sprint(as[e.Owner.Process.PID-1])
+		}
+	}
+	return text
+}
+
 // key is the same for states that are the same.
 func (w *world) key(s *state) (key [16]byte) {
 	var texts []string
@@ -377,16 +453,20 @@ func (w *world) key(s *state) (key [16]byte) {
 				if !slices.Contains(tokens, c.Token) {
 					tokens = append(tokens, c.Token)
 				}
-				fmt.Fprintf(&b, "%d by %d %d %d %v %d, ", len(tokens), as[c.Owner.Process.PID-1], c.Mode, c.Units, c.Joined, c.Entries)
+				fmt.Fprintf(&b, "%d by %d %d %d %v %d", len(tokens), as[c.Owner.Process.PID-1], c.Mode, c.Units, c.Joined, c.Entries)
+				fmt.Fprintf(&b, " %v %s, ", c.Untold, s.doubts(c.Told, as))
 			}
 			for _, c := range v.Waiters {
-				fmt.Fprintf(&b, "waits %d %d %d %d %s", as[c.Owner.Process.PID-1], c.Mode, c.Units, c.Wait, c.Set)
+				fmt.Fprintf(&b, "waits %d %d %d %d %s %v", as[c.Owner.Process.PID-1], c.Mode, c.Units, c.Wait, c.Set, c.Untold)
 				for _, shown := range c.Shown {
 					_, err := s.m.Hold(shown.Name, shown.Token)
 					fmt.Fprintf(&b, " for %s %v", shown.Name, err == nil)
 				}
 			}
-			fmt.Fprintf(&b, "%v %v;", v.Previous != nil, v.Abandoned != nil)
+			fmt.Fprintf(&b, "%v %s;", v.Previous != nil, s.doubts(v.Abandoned, as))
+			if v.Previous != nil && v.Previous.How == lockmgr.Unreaped {
+				fmt.Fprint(&b, "previous ", s.doubts(v.Previous, as))
+			}
 		}
 		if w.scarce {
 			last, mark := s.m.Tokens()

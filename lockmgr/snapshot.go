@@ -41,11 +41,15 @@ func Restore(s Snapshot, last, mark Token) *Manager {
 		for _, c := range v.Holders {
 			m.addHolder(l, c)
 		}
-		l.previous, l.abandoned = v.Previous, v.Abandoned
+		m.remember(l, &l.previous, v.Previous)
+		m.remember(l, &l.abandoned, v.Abandoned)
 		if v.Free() {
 			m.close(l)
 		}
 		waits = append(waits, v.Waiters...)
+	}
+	for uid := range m.remembered {
+		m.forgetOldest(uid)
 	}
 	// By the order of asking, and of a set by that of its names, as they were let in.
 	slices.SortStableFunc(waits, func(a, b Claim) int {
@@ -61,23 +65,37 @@ func Restore(s Snapshot, last, mark Token) *Manager {
 		l.touched = false
 		m.findStarving(l) // what was short of tokens is, until Reserve
 	}
-	m.touched = nil
+	m.touched, m.effects = nil, nil
 	m.last = max(last, s.Last)
 	return m
 }
 
 // Replay makes the changes of one step again, of which these were the effects, and grants nothing of its own.
 func (m *Manager) Replay(effects []Effect) {
+	before := len(m.effects)
 	for i := range effects {
-		m.replay(&effects[i])
+		if effects[i].Kind != Forgotten {
+			m.replay(&effects[i])
+		}
 	}
 	for _, l := range m.touched {
 		m.findStarving(l)
 	}
 	m.closeFree()
+	m.touched = emptied(m.touched)
+	for i := range effects {
+		if l := m.locks[effects[i].Name]; effects[i].Kind == Forgotten && l != nil {
+			m.drop(l)
+		}
+	}
+	m.effects = m.effects[:before]
 }
 
 func (m *Manager) replay(e *Effect) {
+	if e.Kind == Learned {
+		m.learn(m.unreaped[keyOf(m.locks[e.Name], e.End)], e.End.How, e.End.Status)
+		return
+	}
 	m.lastID = max(m.lastID, e.ID, e.Answers)
 	l := m.open(m.locks[e.Name], e.Name, e.Limit)
 	c := m.claims[claimKey{l, e.Owner}]
@@ -89,7 +107,7 @@ func (m *Manager) replay(e *Effect) {
 			m.leaveOne(c)
 		}
 		m.addHolder(l, e.Claim)
-		l.abandoned = nil
+		m.remember(l, &l.abandoned, nil)
 		m.touch(l)
 	case Joined:
 		m.addHolder(l, e.Claim)
@@ -101,9 +119,8 @@ func (m *Manager) replay(e *Effect) {
 			break
 		}
 		m.end(e.End.At, c, e.End.How, e.End.Status, e.End.By)
-		m.effects = m.effects[:len(m.effects)-1]
-		if e.Abandoned != nil {
-			l.abandoned = e.Abandoned
+		if e.Abandoned != nil { // GiveBack was called, or it is set already
+			m.remember(l, &l.abandoned, e.Abandoned)
 		}
 	case TimedOut, Cancelled:
 		m.leaveOne(c)
@@ -117,7 +134,7 @@ func (m *Manager) replay(e *Effect) {
 	case Expiring:
 		m.deadlines.move(c, c.Expires)
 	case Told:
-		c.hold.told()
+		m.setTold(l, c.hold, nil)
 	}
 }
 
@@ -146,7 +163,7 @@ func (m *Manager) addWaiter(l *lock, is Claim) {
 func (m *Manager) addHolder(l *lock, is Claim) {
 	c := m.add(l, is)
 	if at, ok := l.find(is.Token); ok {
-		c.Told = l.holds[at].members.first.Told
+		c.Told = l.holds[at].told
 		m.enter(c, l.holds[at])
 	} else {
 		m.begin(c, is.Token)

@@ -1,7 +1,9 @@
 package peer
 
 import (
+	"fmt"
 	"strconv"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -45,17 +47,62 @@ func Status(pidfd int) (end End, ok bool) {
 	return endOf(unix.WaitStatus(info.Exit_code)), true
 }
 
-// ZombieStatus returns how a process ended that its parent has not reaped yet, be it as slow as it likes. The kernel tells that
-// to root and to the user of the process, to others it says 0: so what did exit with 0 is not known here.
+// TellsStatus reports whether this kernel tells how a process ended once its parent has reaped it (Linux 6.15).
+var TellsStatus = sync.OnceValue(func() bool {
+	var name unix.Utsname
+	if err := unix.Uname(&name); err != nil {
+		return false
+	}
+	var major, minor int
+	_, err := fmt.Sscanf(unix.ByteSliceToString(name.Release[:]), "%d.%d", &major, &minor)
+	return err == nil && (major > 6 || major == 6 && minor >= 15)
+})
+
+// ZombieStatus returns how a process ended that has, and that its parent has not reaped yet, be it as slow as it likes. The
+// kernel tells that to who may trace the process: root, and its own user. To anybody it tells that a process was sent
+// SIGKILL. For all else it has to be reaped: see Status.
 func ZombieStatus(pid int, start uint64) (end End, ok bool) {
-	var buf [1024]byte
-	stat := procfs(buf[:], pid, "/stat")
-	if startOf(stat) != start {
+	code, ok := zombieCode(pid, start)
+	switch {
+	case !ok:
+		return End{}, false
+	case code == 0 && wasKilled(pid, start):
+		return End{Signal: unix.SIGKILL}, true
+	case code == 0 && !showsCode(pid, start):
 		return End{}, false
 	}
+	return endOf(unix.WaitStatus(code)), true
+}
+
+// zombieCode returns how a process ended, or 0 to who may not know. It is not ok unless the process has ended and was not
+// reaped.
+func zombieCode(pid int, start uint64) (code uint64, ok bool) {
+	var buf [1024]byte
+	stat := procfs(buf[:], pid, "/stat")
 	rest := afterName(stat)
-	code, _ := number(field(rest, 52-2))
-	return endOf(unix.WaitStatus(code)), string(field(rest, 3-2)) == "Z" && code != 0
+	code, _ = number(field(rest, 52-2))
+	return code, start != 0 && startOf(stat) == start && string(field(rest, 3-2)) == "Z"
+}
+
+// showsCode reports whether zombieCode tells the truth of a process. A zombie has no program, which is said to who may trace it,
+// on the same terms; who may not is denied to ask. The number may have gone to another process in between, so the zombie
+// must be found there afterwards.
+func showsCode(pid int, start uint64) bool {
+	_, err := unix.Readlink("/proc/"+strconv.Itoa(pid)+"/exe", make([]byte, 1))
+	_, same := zombieCode(pid, start)
+	return err == unix.ENOENT && same
+}
+
+// wasKilled reports whether SIGKILL is why a process has ended, as everybody may see: the signal stays among those that the
+// process has not taken. Once a process has begun to exit for another reason none is added to them, in a kernel of this age.
+func wasKilled(pid int, start uint64) bool {
+	if !TellsStatus() {
+		return false
+	}
+	var buf [4096]byte
+	pending, err := strconv.ParseUint(string(field(line(procfs(buf[:], pid, "/status"), "ShdPnd:"), 1)), 16, 64)
+	_, same := zombieCode(pid, start)
+	return err == nil && pending&(1<<(unix.SIGKILL-1)) != 0 && same
 }
 
 // Exiting reports whether a process is on its way out: it has begun to exit, though its pidfd does not say so yet. On a busy

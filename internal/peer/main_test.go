@@ -34,6 +34,13 @@ func TestMain(m *testing.M) {
 		}
 		fmt.Println(child.Process.Pid)
 		os.Exit(0)
+	case "zombie": // says what ZombieStatus does of a process, by PID and start time
+		pid, _ := strconv.Atoi(os.Args[2])
+		start, _ := strconv.ParseUint(os.Args[3], 10, 64)
+		if end, ok := ZombieStatus(pid, start); ok {
+			fmt.Print(end)
+		}
+		os.Exit(0)
 	case "keep":
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		os.Exit(0)

@@ -2,8 +2,11 @@ package peer
 
 import (
 	"errors"
+	"net"
 	"os"
+	"os/exec"
 	"runtime"
+	"strconv"
 	"syscall"
 	"testing"
 
@@ -114,11 +117,15 @@ func ended(t *testing.T) int {
 	return fd
 }
 
-// tellsStatus probes whether this kernel tells how a process ended (Linux 6.15).
+// tellsStatus probes whether this kernel tells how a process ended (Linux 6.15), as TellsStatus says without trying it.
 func tellsStatus(t *testing.T) bool {
 	t.Helper()
 	info := unix.PidfdInfo{Mask: unix.PIDFD_INFO_EXIT}
-	return unix.IoctlPidfdInfo(ended(t), &info) == nil
+	tells := unix.IoctlPidfdInfo(ended(t), &info) == nil
+	if tells != TellsStatus() {
+		t.Errorf("the kernel tells how a process ended: %v, and TellsStatus says otherwise", tells)
+	}
+	return tells
 }
 
 // tellsReaped probes whether this kernel tells that a process has been reaped (Linux 6.9).
@@ -129,14 +136,20 @@ func tellsReaped(t *testing.T) bool {
 	return err == nil && fds[0].Revents&unix.POLLHUP != 0
 }
 
-// What its parent has not reaped, /proc tells of: to root and to the same user, and not what exited with 0.
+// What its parent has not reaped, /proc tells of: to root and to the same user all, to others only that it was killed by
+// SIGKILL.
 func TestZombieStatus(t *testing.T) {
 	l, path := listen(t)
 	for _, c := range []struct {
-		status string
-		signal syscall.Signal
-		want   string
-	}{{"3", 0, "exited 3"}, {"0", 0, ""}, {"0", syscall.SIGKILL, "killed 9"}} {
+		status       string
+		signal       syscall.Signal
+		want, others string
+	}{
+		{"3", 0, "exited 3", ""},
+		{"0", 0, "exited 0", ""},
+		{"0", syscall.SIGKILL, "killed 9", "killed 9"},
+		{"0", syscall.SIGTERM, "killed 15", ""},
+	} {
 		child := start(t, nil, "connect", path, c.status)
 		p, err := Of(accept(t, l))
 		if err != nil {
@@ -153,13 +166,24 @@ func TestZombieStatus(t *testing.T) {
 			if err := child.Process.Signal(c.signal); err != nil {
 				t.Fatal(err)
 			}
+		} else {
+			_ = child.stdin.Close()
 		}
-		_ = child.stdin.Close()
 		awaitEnd(t, pidfd)
 		_ = unix.Close(pidfd)
 		end, ok := ZombieStatus(p.PID, p.Start)
-		if ok != (c.want != "") || ok && end.String() != c.want {
+		if !ok || end.String() != c.want {
 			t.Errorf("got %v, %v, want %q", end, ok, c.want)
+		}
+		if os.Getuid() == 0 {
+			for _, as := range []struct {
+				uid  uint32
+				want string
+			}{{0, c.want}, {4321, c.others}} {
+				if got := zombieStatusAs(t, as.uid, p); got != as.want && (TellsStatus() || got != "") {
+					t.Errorf("user %d is told %q of what %s, want %q", as.uid, got, c.want, as.want)
+				}
+			}
 		}
 		if !Exiting(p.PID, p.Start) {
 			t.Error("is not exiting")
@@ -172,6 +196,48 @@ func TestZombieStatus(t *testing.T) {
 			t.Errorf("when it is reaped: %v", end)
 		}
 	}
+}
+
+// A user is told of his own processes, without any privilege; and of a zombie that is sent SIGKILL only what was before.
+func TestZombieStatusOfOwnUser(t *testing.T) {
+	testenv.Root(t)
+	own := &syscall.Credential{Uid: 4321, Gid: 4321}
+	l, err := net.Listen("unix", "@ipcd-peer-test-"+strconv.Itoa(os.Getpid())) // which others can reach
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	child := start(t, own, "connect", l.Addr().String(), "0")
+	p, err := Of(accept(t, l.(*net.UnixListener)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pidfd, err := unix.PidfdOpen(p.PID, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Close(pidfd) }()
+	_ = child.stdin.Close()
+	awaitEnd(t, pidfd)
+	_ = unix.Kill(p.PID, unix.SIGKILL)
+	if got := zombieStatusAs(t, own.Uid, p); got != "exited 0" {
+		t.Errorf("its user is told %q", got)
+	}
+	if got := zombieStatusAs(t, own.Uid+1, p); got != "" {
+		t.Errorf("another user is told %q", got)
+	}
+}
+
+// zombieStatusAs is what ZombieStatus says to another user.
+func zombieStatusAs(t *testing.T, uid uint32, p Peer) string {
+	t.Helper()
+	cmd := exec.Command("/proc/self/exe", "zombie", strconv.Itoa(p.PID), strconv.FormatUint(p.Start, 10))
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
 }
 
 func TestPIDFDGone(t *testing.T) {

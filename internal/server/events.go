@@ -14,7 +14,11 @@ const lockTopic = "ipcd/lock/"
 
 // announce publishes what happened to a lock. A hold that was cut off or taken away is announced twice: as released, or as
 // left if others are in it, for those who wait for that, and as abandoned, expired or broken for those who look after it.
+// So is what was learned of an end, if it was such a one.
 func (s *Server) announce(e *lockmgr.Effect) {
+	if e.Kind == lockmgr.Forgotten { // the daemon's own affair
+		return
+	}
 	event := e.Kind.String()
 	if e.Kind == lockmgr.Ended {
 		event = "released"
@@ -85,12 +89,14 @@ func (s *Server) appendEvent(b []byte, event string, e *lockmgr.Effect) []byte {
 	b = append(b, '{')
 	b = jsonText(b, "event", event)
 	b = jsonText(b, "name", e.Name)
-	b = jsonText(b, "mode", modeOf(&e.Claim, e.Limit))
+	if e.Kind != lockmgr.Learned {
+		b = jsonText(b, "mode", modeOf(&e.Claim, e.Limit))
+	}
 	b = jsonInt(b, "pid", int64(e.Owner.Process.PID))
 	b = jsonInt(b, "uid", int64(e.UID))
 	b = jsonText(b, "unit", e.Unit)
 	b = jsonText(b, "why", e.Why)
-	if e.Limit > 1 {
+	if e.Limit > 1 && e.Kind != lockmgr.Learned {
 		b = jsonInt(b, "units", int64(e.Units))
 		b = jsonInt(b, "limit", int64(e.Limit))
 	}
@@ -107,6 +113,8 @@ func (s *Server) appendEvent(b []byte, event string, e *lockmgr.Effect) []byte {
 		b = jsonInt(b, "entries", int64(e.Entries))
 	}
 	switch {
+	case e.Kind == lockmgr.Learned:
+		b = jsonText(b, "how", e.End.String())
 	case e.End != nil:
 		b = jsonText(b, "how", e.End.String())
 		b = jsonInt(b, "held_us", (s.now() - e.Since.Boot).Microseconds())

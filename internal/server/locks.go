@@ -152,6 +152,11 @@ func (s *Server) follow(effects []lockmgr.Effect) {
 			s.rest(r)
 		}
 	}
+	for _, id := range s.locks.Known() {
+		if p := s.processes[id]; p != nil {
+			s.unwatch(p)
+		}
+	}
 	if len(effects) > 0 {
 		s.raiseMark()
 	}

@@ -11,7 +11,8 @@ import (
 )
 
 // A process is one that is watched through its pidfd, because it holds or waits for something, or did on a connection
-// that is still there. It is shared by all connections of the process.
+// that is still there, or because it is remembered that it held something and ended, and not how. It is shared by all
+// connections of the process.
 type process struct {
 	id        lockmgr.Process
 	pidfd     int // -1: not yet, see holders
@@ -84,7 +85,7 @@ func (s *Server) watchProcess(who *peer.Peer, pidfd int) (*process, error) {
 
 // unwatch forgets a process that nobody needs to know the end of.
 func (s *Server) unwatch(p *process) {
-	if p.claims == 0 && p.sessions == 0 {
+	if p.claims == 0 && p.sessions == 0 && !s.locks.Unreaped(p.id) {
 		delete(s.processes, p.id)
 		if p.pidfd < 0 {
 			return
@@ -106,36 +107,47 @@ func (s *Server) processReady(pidfd int) {
 	if exited && len(p.detached) > 0 {
 		s.abandonDead(p)
 	}
-	switch {
-	case p.claims == 0:
-	case reaped:
-		s.endProcess(p)
-	case exited:
-		if end, ok := peer.ZombieStatus(p.id.PID, p.id.Start); ok {
-			s.endProcessAs(p, end)
-			return
-		}
+	if !exited || p.claims == 0 && !s.locks.Unreaped(p.id) {
+		return
+	}
+	switch how, status := s.howEnded(p, reaped); {
+	case how != lockmgr.Unreaped:
+		s.endProcess(p, how, status)
+	case p.claims > 0:
 		s.ending = append(s.ending, ending{process: p, by: s.now() + s.setup.EndingTime})
 	}
 }
 
-// endProcess ends what a process that is gone held, with what the kernel tells about its end.
-func (s *Server) endProcess(p *process) {
-	if end, ok := peer.Status(p.pidfd); ok {
-		s.endProcessAs(p, end)
-		return
+// howEnded is what the kernel tells about how a process ended that has. What it does not tell when the process is reaped it
+// never will, nor does an older kernel then.
+func (s *Server) howEnded(p *process, reaped bool) (how lockmgr.How, status int) {
+	end, ok := peer.Status(p.pidfd)
+	if !ok && !reaped {
+		end, ok = s.setup.ZombieStatus(p.id.PID, p.id.Start)
 	}
-	s.locks.EndProcess(s.lockTime(), p.id, lockmgr.Unknown, 0)
+	switch {
+	case ok && end.Signal != 0:
+		return lockmgr.Killed, int(end.Signal)
+	case ok:
+		return lockmgr.Exited, end.Code
+	case reaped || !peer.TellsStatus():
+		return lockmgr.Unknown, 0
+	}
+	return lockmgr.Unreaped, 0
+}
+
+// endProcess ends what a process held that is gone, and mends what was said of it before.
+func (s *Server) endProcess(p *process, how lockmgr.How, status int) {
+	s.locks.EndProcess(s.lockTime(), p.id, how, status)
+	s.locks.Learn(p.id, how, status)
 	s.carryOut()
 }
 
-func (s *Server) endProcessAs(p *process, end peer.End) {
-	how, status := lockmgr.Exited, end.Code
-	if end.Signal != 0 {
-		how, status = lockmgr.Killed, int(end.Signal)
-	}
-	s.locks.EndProcess(s.lockTime(), p.id, how, status)
-	s.carryOut()
+// buryProcess is endProcess with what is known by now.
+func (s *Server) buryProcess(p *process) {
+	_, reaped := peer.Ended(p.pidfd)
+	how, status := s.howEnded(p, reaped)
+	s.endProcess(p, how, status)
 }
 
 // endingsDue ends what the kernel was given time to tell more about.
@@ -149,7 +161,7 @@ func (s *Server) endingsDue() {
 		case e.by > s.now():
 			later = append(later, e)
 		case e.conn == nil:
-			s.endProcess(e.process)
+			s.buryProcess(e.process)
 		case e.tries < mostEndings && e.by > 0 && peer.Exiting(e.process.id.PID, e.process.id.Start):
 			e.by = s.now() + s.setup.EndingTime
 			e.tries++
@@ -162,6 +174,14 @@ func (s *Server) endingsDue() {
 	}
 	clear(s.ending[len(later):])
 	s.ending = later
+}
+
+// settleEndings ends at once what the kernel was given time to tell more about.
+func (s *Server) settleEndings() {
+	for i := range s.ending {
+		s.ending[i].by = 0
+	}
+	s.endingsDue()
 }
 
 // reconnected is called when a process that is alive asks for a lock: what it held on a connection that ended just now

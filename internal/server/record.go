@@ -105,6 +105,15 @@ func (s *Server) changes(e *lockmgr.Effect) {
 			}
 		}
 		r.change(subject{lock: e.Name})
+	case lockmgr.Learned: // which changes the end that the next holder is told of, or the present ones may pass on
+		for c := range s.locks.Holders(e.Name) {
+			if keeps(&c) {
+				r.change(subject{e.Name, c.Owner, true})
+			}
+		}
+		r.change(subject{lock: e.Name})
+	case lockmgr.Forgotten:
+		r.change(subject{lock: e.Name})
 	}
 }
 

@@ -74,6 +74,8 @@ type Setup struct {
 	EndingTime time.Duration
 	// OpenProcess opens a pidfd of a process that was known to a daemon before this one: nil is [peer.Open].
 	OpenProcess func(peer.Peer) (int, error)
+	// ZombieStatus tells how a process ended that its parent has not reaped yet, if it can: nil is peer.ZombieStatus.
+	ZombieStatus func(pid int, start uint64) (peer.End, bool)
 	// Verify has the engines check themselves after each turn, and the loop panic if they are wrong.
 	Verify bool
 }
@@ -168,6 +170,9 @@ func New(setup Setup, opts Options) (*Server, error) {
 	setup.EndingTime = cmp.Or(setup.EndingTime, endingTime)
 	if setup.OpenProcess == nil {
 		setup.OpenProcess = peer.Open
+	}
+	if setup.ZombieStatus == nil {
+		setup.ZombieStatus = peer.ZombieStatus
 	}
 	p, err := newPoller()
 	if err != nil {

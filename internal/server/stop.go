@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ipcd/ipcd/internal/peer"
 	"github.com/ipcd/ipcd/ipc"
 )
 
@@ -19,6 +20,7 @@ func (s *Server) stop() {
 	s.stopBy = s.now() + stopTime
 	s.closeListeners()
 	s.cancelWaits()
+	s.settleEndings() // with nobody to grant the locks to: how they ended is for the daemon after this one
 	for _, sess := range s.sessions {
 		if sess != nil && !s.stopLate() {
 			s.executeRest(sess)
@@ -73,21 +75,32 @@ func (s *Server) closeListeners() {
 
 // stopWhenDone ends the loop when nobody is left, or the time is over.
 func (s *Server) stopWhenDone() {
-	if s.count == 0 {
-		s.quit = true
+	switch {
+	case s.count == 0:
+	case s.now() < s.stopBy:
 		return
+	default:
+		s.log.Warn("some connections did not take what they were sent", "event", "stop", "connections", s.count)
+		for _, sess := range s.sessions {
+			if sess != nil {
+				s.kill(sess, "")
+			}
+		}
+		s.bury()
 	}
-	if s.now() < s.stopBy {
-		return
-	}
-	s.log.Warn("some connections did not take what they were sent", "event", "stop", "connections", s.count)
-	for _, sess := range s.sessions {
-		if sess != nil {
-			s.kill(sess, "")
+	s.buryProcesses()
+	s.quit = true
+}
+
+// buryProcesses ends what is held by processes that are gone by now, before the loop does. What ends with a connection that
+// the server has ended itself was not abandoned.
+func (s *Server) buryProcesses() {
+	for _, p := range slices.Collect(maps.Values(s.processes)) {
+		if exited, _ := peer.Ended(p.pidfd); exited && p.claims > 0 {
+			p.dead = true
+			s.buryProcess(p)
 		}
 	}
-	s.bury()
-	s.quit = true
 }
 
 // close releases what the server has, after the loop.

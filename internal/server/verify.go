@@ -102,6 +102,9 @@ func (s *Server) verifyClaims() {
 		if p.claims != ends[id] {
 			panic(fmt.Sprintf("%d claims end with process %d, counted %d", ends[id], id.PID, p.claims))
 		}
+		if p.claims == 0 && p.sessions == 0 && !s.locks.Unreaped(id) {
+			panic(fmt.Sprintf("process %d is watched for nothing", id.PID))
+		}
 	}
 }
 
