@@ -29,12 +29,15 @@ type process struct {
 	dir     string
 	socket  string
 	cmd     *exec.Cmd
-	told    chan string // what it tells the service manager; a line each
+	told    chan string // what it tells the service manager, a line each; closed when it has ended and all is read
 	stderr  output
 	exited  chan struct{}
 	notify  *net.UnixConn
 	reading sync.WaitGroup
 }
+
+// lastWord is what the service manager is sent when the daemon has ended.
+const lastWord = "it has ended"
 
 // prepare makes a daemon that a test may still change before it is launched.
 func prepare(t *testing.T, args ...string) *process {
@@ -64,10 +67,11 @@ func (p *process) launch() *process {
 		p.t.Fatal(err)
 	}
 	p.reading.Go(func() {
+		defer close(p.told)
 		b := make([]byte, 4096)
 		for {
 			n, err := p.notify.Read(b)
-			if err != nil {
+			if err != nil || string(b[:n]) == lastWord {
 				return
 			}
 			for line := range strings.Lines(string(b[:n])) {
@@ -77,6 +81,9 @@ func (p *process) launch() *process {
 	})
 	go func() {
 		_ = p.cmd.Wait()
+		if _, err := p.notify.WriteTo([]byte(lastWord), p.notify.LocalAddr()); err != nil { // behind all that it told
+			p.t.Error(err)
+		}
 		close(p.exited)
 	}()
 	p.t.Cleanup(func() {
@@ -111,12 +118,14 @@ func (p *process) expect(prefixes ...string) {
 	p.t.Helper()
 	for _, want := range prefixes {
 		select {
-		case got := <-p.told:
-			if !strings.HasPrefix(got, want) {
+		case got, ok := <-p.told:
+			switch {
+			case !ok:
+				<-p.exited
+				p.t.Fatalf("it has ended (%v), and did not tell %q", p.cmd.ProcessState, want)
+			case !strings.HasPrefix(got, want):
 				p.t.Fatalf("told %q, want %q", got, want)
 			}
-		case <-p.exited:
-			p.t.Fatalf("it has ended (%v), and did not tell %q", p.cmd.ProcessState, want)
 		case <-time.After(patience):
 			p.t.Fatalf("it does not tell %q", want)
 		}
@@ -210,10 +219,8 @@ func TestLife(t *testing.T) {
 		if _, err := os.Lstat(p.socket); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("the socket's file is left: %v", err)
 		}
-		select {
-		case more := <-p.told:
+		for more := range p.told {
 			t.Errorf("told %q, too", more)
-		default:
 		}
 	}
 }
