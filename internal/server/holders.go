@@ -22,14 +22,31 @@ type holders struct {
 // lookAgain is how long after a failure they are looked for again.
 const lookAgain = 100 * time.Millisecond
 
-// takeUp has the owner of a restored hold looked for, if it is to end with a process.
-func (s *Server) takeUp(c *lockmgr.Claim) {
-	if !watched(c) || s.processes[c.Owner.Process] != nil {
-		return
+// takeUp has the processes of a restored lock looked for: those that its holds end with, and those that have ended and not been
+// reaped yet, as far as was known.
+func (s *Server) takeUp(v *lockmgr.View) {
+	ends := []*lockmgr.End{v.Abandoned}
+	for i := range v.Holders {
+		if c := &v.Holders[i]; watched(c) {
+			s.look(c.Owner.Process)
+		}
+		ends = append(ends, v.Holders[i].Told)
 	}
-	p := &process{id: c.Owner.Process, pidfd: -1}
-	s.processes[p.id] = p
-	s.holders.unseen = append(s.holders.unseen, p)
+	for _, e := range ends {
+		for ; e != nil; e = e.Before {
+			if e.How == lockmgr.Unreaped {
+				s.look(e.Owner.Process)
+			}
+		}
+	}
+}
+
+func (s *Server) look(id lockmgr.Process) {
+	if s.processes[id] == nil {
+		p := &process{id: id, pidfd: -1}
+		s.processes[id] = p
+		s.holders.unseen = append(s.holders.unseen, p)
+	}
 }
 
 // holdersDue looks again for those who were not found out about.
@@ -59,6 +76,8 @@ func (s *Server) verifyHolders() {
 			_, err = s.watchProcess(&who, fd)
 		}
 		switch {
+		case errors.Is(err, unix.ESRCH) && p.claims == 0: // and how an unreaped one ended nobody can say any more
+			delete(s.processes, p.id)
 		case errors.Is(err, unix.ESRCH):
 			s.log.Info("the holder of a lock ended while there was no daemon", "event", "holder-gone", "pid", p.id.PID)
 			s.locks.EndProcess(s.lockTime(), p.id, lockmgr.Unknown, 0)

@@ -115,9 +115,9 @@ func (s *Server) startHolds(mark lockmgr.Token) error {
 		return err
 	}
 	for v := range s.locks.All() {
+		s.takeUp(&v)
 		for i := range v.Holders {
 			c := &v.Holders[i]
-			s.takeUp(c)
 			s.admitClaim(c)
 			s.held++
 			if c.Bind == lockmgr.ToNobody {

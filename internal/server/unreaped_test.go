@@ -147,7 +147,7 @@ func TestStopWhileBuried(t *testing.T) {
 			h.queue(waiter, "a", "FOR", "self")
 			p.kill(syscall.SIGTERM)
 			h.until("being buried", func() bool { return len(h.ending) > 0 })
-			h = restart(h)
+			h = restart(h, unprivileged)
 			if g := h.dial().acquire("a"); !strings.HasSuffix(g.abandoned, " unreaped") && !strings.HasSuffix(g.abandoned, " disconnected") {
 				t.Errorf("got %+v", g)
 			}
@@ -176,5 +176,42 @@ func TestForgottenMark(t *testing.T) {
 	h = restart(h)
 	if g := h.dial().acquire("a"); g.previous != "" || g.abandoned != "" {
 		t.Errorf("got %+v", g)
+	}
+}
+
+// TestReapedAfterRestart: the daemon that comes after the end, and before the reaping, learns of it as well. If it is reaped while
+// there is no daemon, nobody will ever know, and the next holder is told that.
+func TestReapedAfterRestart(t *testing.T) {
+	testenv.Kernel(t, 6, 15, needsStatus)
+	for _, away := range []bool{false, true} {
+		h := start(t, unprivileged)
+		watcher := h.dial3()
+		watcher.do("BUS.SUB", "ipcd/lock/abandoned/#")
+		p := h.client(0)
+		p.acquire("a", "FOR", "self")
+		p.endBy(syscall.SIGTERM)
+		watcher.event()
+		kept := h.setup.Keep.(*memory)
+		h.stop()
+		if away {
+			_ = p.cmd.Wait()
+		}
+		h = start(t, unprivileged, func(s *Setup, _ *Options) { s.Keep, s.Kept = kept, must(kept.Read()) })
+		c := h.dial3()
+		want := " unreaped"
+		if !away {
+			want = " killed 15"
+			c.do("BUS.SUB", "ipcd/lock/learned/#")
+			_ = p.cmd.Wait()
+			c.event()
+		}
+		if g := h.dial().acquire("a"); !strings.HasSuffix(g.abandoned, want) {
+			t.Errorf("reaped while there was no daemon: %v: got %+v", away, g)
+		}
+		h.on(func() {
+			if len(h.processes) != 1 {
+				t.Errorf("%d processes are watched", len(h.processes))
+			}
+		})
 	}
 }
