@@ -45,7 +45,7 @@ func (c *Config) tables() []table {
 func (c *Config) fixedTables() []table {
 	l := &c.Limits
 	return []table{
-		table{"limits", "What clients can make the daemon hold.", false, []key{
+		{"limits", "What clients can make the daemon hold.", false, []key{
 			{"connections", count{&l.Connections, 1, maxCount},
 				"Connections in all. One more is told QUOTA and closed."},
 			{"connections_per_user", count{&l.ConnectionsPerUser, 1, maxCount},
@@ -67,14 +67,14 @@ func (c *Config) fixedTables() []table {
 			{"lease", duration{&l.Lease, time.Millisecond, 100 * 365 * 24 * time.Hour},
 				"Longest lease: how long a lock may be held by time, without being renewed. Those of operators (ipcctl hold) may be longer."},
 		}},
-		table{"semaphores", `How many units locks have, by name, such as gpu = 4 or "build/slots" = 8. A request for another limit is ` +
+		{"semaphores", `How many units locks have, by name, such as gpu = 4 or "build/slots" = 8. A request for another limit is ` +
 			"refused. Other locks have the limit that who first uses them asks for, or 1. A lock that is in use keeps its limit until it is free.",
 			false, c.semaphores()},
-		table{"loop", "The event loop.", false, []key{
+		{"loop", "The event loop.", false, []key{
 			{"busy_poll", duration{&c.Loop.BusyPoll, 0, 10 * time.Millisecond},
 				`Longest time that the daemon polls before it sleeps while messages follow each other closely: trades processor time for latency. "off": never.`},
 		}},
-		table{"log", "Messages to the journal, or to standard error.", false, []key{
+		{"log", "Messages to the journal, or to standard error.", false, []key{
 			{"level", level{&c.Log.Level},
 				"The least important messages that are logged: debug, info, warning or error."},
 		}},
