@@ -307,24 +307,6 @@ func testRejected(t *testing.T) {
 	}
 }
 
-// testUnusable starts with a wrong configuration: the start fails, with a reason, and is not tried again.
-func testUnusable(t *testing.T) {
-	listening(t)
-	configure(t, "[limits]\nsubscriptoins = 4\n")
-	now := mark(t)
-	if r := execute(t, exec.Command("systemctl", "start", "ipcd.service")); r.status == 0 {
-		t.Error("the start has succeeded")
-	}
-	const config = "78"
-	if got := property(t, "ipcd.service", "ExecMainStatus"); got != config {
-		t.Errorf("it exited with %s, want %s", got, config)
-	}
-	if state := property(t, "ipcd.service", "ActiveState"); state != "failed" {
-		t.Errorf("the unit is %s, as if another try were of any use", state)
-	}
-	now.await(t, map[string]string{"_COMM": "ipcd", "MESSAGE": "ipcd: " + configFile + ":2: *subscriptoins*"})
-}
-
 // testWatchdog stops the daemon's process, which is what a stuck loop looks like from outside.
 func testWatchdog(t *testing.T) {
 	dropIn(t, "[Service]\nWatchdogSec=1s\n")
