@@ -16,6 +16,8 @@ func status() *Verb {
 		Synopsis: []string{""},
 		About: []string{
 			"What it is, since when it runs, and what it has done and counted since then.",
+			"`config_source` says where the settings in force come from: `files`, `built-in`, or `last-good`, those of before, while " +
+				"there is a mistake in the files, which `config_rejected` shows. `sockets_failed` are those that are missing.",
 			"On a terminal, times and durations are written for people. Elsewhere they are numbers of microseconds, times since 1970.",
 		},
 		Examples: []Example{{"ipcctl status --json | jq .messages_dropped", "One figure, for a program."}},

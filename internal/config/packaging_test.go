@@ -96,7 +96,9 @@ func annotated() string {
 # value. Files ipcd.conf.d/*.toml beside this one are read after it, in lexical
 # order, and override it. Changes are noticed and take effect at once, those to
 # sockets at the next start. While there is a mistake in any of the files, all
-# of them are rejected and the settings stay as they were; the log says why.
+# of them are rejected and the settings stay as they were, also over a restart;
+# the log, ipcctl status and systemctl status say so. To see it beforehand:
+# ipcd --check-config
 `)
 	for _, t := range Default().tables() {
 		fmt.Fprintf(&b, "\n%s[%s]\n", comment(t.doc), t.name)
@@ -148,7 +150,8 @@ the drop\-ins are those in
 .PP
 Changes to the files are noticed and take effect at once, except where this page says that they wait for the next start.
 The files are accepted or rejected as a whole: unknown keys and impossible values are errors, and while there is one, the
-settings before the change are kept.
+settings before the change are kept, also when the daemon is started again: see
+.BR ipcd (8).
 .B systemctl reload ipcd
 waits for the outcome, and
 .B ipcctl raw IPCD.RELOAD
@@ -168,6 +171,11 @@ shows them without a daemon.
 	b.WriteString(`.SH VALUES
 A size is a number of bytes, or a string of a number and one of the units B, kB, MB, GB, KiB, MiB and GiB.
 A time is a string of a number and one of the units us, ms, s, m and h.
+.SH LIMITS
+A file has at most 256 KiB, all together have 1 MiB, and there are at most 100 drop\-ins.
+A key has at most 8 names and 512 bytes, those of its table included.
+What is no regular file is not read, and what cannot be read within 5 seconds, as on a file system that does not answer, is an
+error.
 .SH EXAMPLE
 .I /etc/ipcd/ipcd.conf.d/limits.toml
 .PP
