@@ -17,7 +17,7 @@ type Hold struct {
 	Token uint64
 
 	// Previous says how the hold before this one ended: "released", "exited 1", "killed 9", "disconnected", "expired",
-	// "broken", "unknown"; "" if there was none.
+	// "broken", "unreaped" (it has ended, and how is not known yet), "unknown"; "" if there was none.
 	Previous string
 
 	// Abandoned says who died holding the lock, and how: what it guards may be half done. "" if nobody did.

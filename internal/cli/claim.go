@@ -204,6 +204,8 @@ func describeEnd(end ipc.Value) (who, how, reason string) {
 			how += " by " + userName(by.Get("uid").Int) + " (pid " + by.Get("pid").Text() + ")"
 			reason = because(by)
 		}
+	case "unreaped":
+		how = "has ended, and how is not known before its parent has waited for it"
 	default:
 		how = "is gone, and how it ended is not known"
 	}

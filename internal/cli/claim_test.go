@@ -180,6 +180,7 @@ func TestDescribeEnd(t *testing.T) {
 	for how, want := range map[string]string{
 		"released": "gave it back", "exited 1": "ended with status 1", "killed 9": "was killed by signal 9", "disconnected": "lost its connection",
 		"expired": "held it until its lease was over", "broken": "had it taken away", "unknown": "is gone, and how it ended is not known",
+		"unreaped":    "has ended, and how is not known before its parent has waited for it",
 		"yet to come": "is gone, and how it ended is not known",
 	} {
 		if who, got, _ := describeEnd(reply("pid", 5, "how", how)); got != want || who != "pid 5" {

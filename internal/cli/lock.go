@@ -16,6 +16,7 @@ type lockVerb struct {
 	shell     string // -c
 	version   bool
 	abandoned string         // what to do if the hold before was: "" is run
+	unreaped  string         // what to do if it may have been, and that is not known yet: "" is what abandoned says
 	lost      syscall.Signal // 0: CMD is not told
 }
 
@@ -25,6 +26,8 @@ func lock() *Verb {
 		duration('L', "lease", &l.lease, "Hold the lock no longer than this; with `--on-lost`, CMD is told when time is over"),
 		text(0, "on-abandoned", "run|fail|CMD", &l.abandoned, "If the holder before was cut off: `run` CMD all the same, which is the "+
 			"default; `fail` with 81; or run this command first, by `sh -c`, and fail with 81 if it does"),
+		text(0, "on-unreaped", "run|fail|CMD", &l.unreaped, "If the process of the holder before has ended, and how is not known yet: likewise. "+
+			"The default is what `--on-abandoned` says, as it may have been killed"),
 		signalOption(0, "on-lost", &l.lost, "Send CMD this signal when the lock is taken from it, by `ipcctl break` or by the end of its lease"),
 		l.status.option(),
 		text('c', "command", "STRING", &l.shell, "CMD is `$SHELL -c STRING`"),
@@ -61,6 +64,9 @@ func lock() *Verb {
 			"If the holder before was killed or cut off, the lock is abandoned: what it guards may be half done. CMD finds in " +
 				"$IPC_LOCK_ABANDONED who it was and how it ended; `--on-abandoned` decides without CMD. With `fail`, or if the " +
 				"command fails, or ipcctl is killed or loses the lock over it, the next holder is told of it again.",
+			"How a process ended may not be known before its parent has waited for it, unless it was killed by SIGKILL or the daemon is " +
+				"root's or of the same user. That is told as `unreaped`, and counts as abandoned. If CMD did not run for it, the same command says " +
+				"later how it was. To go on without waiting for that: `--on-unreaped=run`.",
 			"With `--on-lost`, ipcctl stays as CMD's parent. It passes signals on to CMD and ends as CMD does; if it is killed itself, " +
 				"CMD goes on to hold the lock.",
 			"It reads what is written for flock(1), with these differences. NAME is not a file, even if it looks like one: " +
@@ -95,8 +101,8 @@ func lock() *Verb {
 var lockEnv = []Variable{
 	{"IPC_LOCK", "the name of the lock, the first one if there are several"},
 	{"IPC_LOCK_TOKEN", "its fencing token: higher than that of every hold before"},
-	{"IPC_LOCK_PREVIOUS", "how the hold before ended: `released`, `exited 1`, `killed 9`, `disconnected`, `expired`, `broken`, `unknown`; " +
-		"empty if there was none"},
+	{"IPC_LOCK_PREVIOUS", "how the hold before ended: `released`, `exited 1`, `killed 9`, `disconnected`, `expired`, `broken`, `unreaped` " +
+		"(it has ended, and how is not known yet), `unknown`; empty if there was none"},
 	{"IPC_LOCK_ABANDONED", "empty, or who was cut off while holding the lock, and how: what it guards may be half done"},
 	{"IPC_LOCKS", "every lock that is held, as lines of TOKEN NAME"},
 }
@@ -120,7 +126,10 @@ func (l *lockVerb) run(c *call) error {
 		return l.guard(c)
 	}
 	names := append([]string{c.words[0]}, l.and...)
-	l.untold = l.abandoned != "" && l.abandoned != "run"
+	if l.unreaped == "" {
+		l.unreaped = l.abandoned
+	}
+	l.untold = acts(l.abandoned) || acts(l.unreaped)
 	who := thisProcess()
 	grants, err := l.take(c, names, who)
 	if err != nil {
@@ -139,22 +148,33 @@ func (l *lockVerb) run(c *call) error {
 	return giveBack(c, grants, who, become(file, command, env))
 }
 
-// repair does what --on-abandoned says, if one of the locks is.
+// acts reports whether --on-abandoned or --on-unreaped says something else than to run CMD.
+func acts(what string) bool { return what != "" && what != "run" }
+
+// repair does what --on-abandoned says, if one of the locks is; or --on-unreaped, if that is not known of any.
 func (l *lockVerb) repair(c *call, grants []ipc.Value, env []string) error {
 	who := abandonedBy(grants)
 	if who == "" || !l.untold {
 		return nil
 	}
-	lead := "it was abandoned by "
-	if len(grants) > 1 {
+	option, what, lead := "--on-abandoned", l.abandoned, "it was abandoned by "
+	switch certain := certainlyAbandoned(grants); {
+	case !certain && len(grants) > 1:
+		option, what, lead = "--on-unreaped", l.unreaped, "perhaps abandoned: "
+	case !certain:
+		option, what, lead = "--on-unreaped", l.unreaped, "it may have been abandoned by "
+	case len(grants) > 1:
 		lead = "abandoned: "
 	}
+	if !acts(what) {
+		return dealt(c, grants)
+	}
 	f := fail(exitAbandoned, "cannot lock "+listed(namesOf(grants))+": "+lead+who)
-	if l.abandoned == "fail" {
+	if what == "fail" {
 		return f
 	}
 	// The command joins the holds, one after the other: should ipcctl be killed, nobody gets them while it runs.
-	argv := append(append([]string{"env"}, env[len(env)-len(lockEnv):]...), "sh", "-c", l.abandoned)
+	argv := append(append([]string{"env"}, env[len(env)-len(lockEnv):]...), "sh", "-c", what)
 	for _, g := range slices.Backward(grants) {
 		argv = append(append(c.self(), "fence", "--", g.Get("name").Str, g.Get("token").Text(), "--"), argv...)
 	}
@@ -163,7 +183,7 @@ func (l *lockVerb) repair(c *call, grants []ipc.Value, env []string) error {
 		return err
 	}
 	if err := k.wait(); err != nil {
-		f.text += "; the command of --on-abandoned failed: " + err.Error()
+		f.text += "; the command of " + option + " failed: " + err.Error()
 		return f
 	}
 	return dealt(c, grants)

@@ -49,6 +49,14 @@ func abandonedBy(grants []ipc.Value) string {
 	return strings.Join(all, "; ")
 }
 
+// certainlyAbandoned reports whether a holder of one of these locks is known to have been cut off.
+func certainlyAbandoned(grants []ipc.Value) bool {
+	return slices.ContainsFunc(grants, func(g ipc.Value) bool {
+		who := g.Get("abandoned").Str
+		return who != "" && !strings.HasSuffix(who, " unreaped")
+	})
+}
+
 func namesOf(grants []ipc.Value) []string {
 	var names []string
 	for _, g := range grants {

@@ -182,7 +182,11 @@ func (e *explanation) past(info ipc.Value) {
 	}
 	if !abandoned.IsNull() {
 		who, _, _ := describeEnd(abandoned)
-		e.say("The next holder will be told that " + who + " has abandoned it.")
+		verb := " has abandoned it."
+		if abandoned.Get("how").Str == "unreaped" {
+			verb = " may have abandoned it."
+		}
+		e.say("The next holder will be told that " + who + verb)
 	}
 }
 

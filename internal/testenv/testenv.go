@@ -54,13 +54,20 @@ func Root(t testing.TB) {
 // Kernel skips the test on a Linux older than major.minor. The reason says which feature is needed.
 func Kernel(t testing.TB, major, minor int, reason string) {
 	t.Helper()
+	if !HasKernel(t, major, minor) {
+		haveMajor, haveMinor, _ := kernelVersion()
+		t.Skipf("needs Linux %d.%d (%s), this is %d.%d", major, minor, reason, haveMajor, haveMinor)
+	}
+}
+
+// HasKernel reports whether this is Linux major.minor or newer, for a test that expects more there.
+func HasKernel(t testing.TB, major, minor int) bool {
+	t.Helper()
 	haveMajor, haveMinor, err := kernelVersion()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if haveMajor < major || haveMajor == major && haveMinor < minor {
-		t.Skipf("needs Linux %d.%d (%s), this is %d.%d", major, minor, reason, haveMajor, haveMinor)
-	}
+	return haveMajor > major || haveMajor == major && haveMinor >= minor
 }
 
 // Allowed skips the test if err says that the kernel or a sandbox around it refuses something, and fails it for any other

@@ -17,6 +17,7 @@
 //	holder VAR NAME         set VAR to the pid that holds a lock
 //	abandon NAME            take a lock, be cut off, and return when it is free
 //	documented FILE         the JSON on stdout has no key that FILE does not explain
+//	[linux:6.15] CMD…       CMD where the kernel is that, or newer
 //
 // Nothing sleeps: "ipcctl wait FILTER -- CMD" listens before CMD starts, "until ipcctl pub -e 1 …" publishes exactly once
 // somebody listens.

@@ -2,6 +2,7 @@ package script
 
 import (
 	"errors"
+	"fmt"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -48,6 +49,13 @@ func TestScripts(t *testing.T) {
 			e.Setenv("GORACE", gorace)
 			e.Setenv("IPCD_SOCKET", filepath.Join(e.WorkDir, "no-daemon"))
 			return nil
+		},
+		Condition: func(name string) (bool, error) {
+			var major, minor int
+			if n, err := fmt.Sscanf(name, "linux:%d.%d", &major, &minor); n != 2 || err != nil {
+				return false, fmt.Errorf("unknown condition %q", name)
+			}
+			return testenv.HasKernel(t, major, minor), nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"daemon": runDaemon,

@@ -14,8 +14,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // patience bounds every wait here. It is there to fail a test that hangs, not to measure: a machine may be busy.
@@ -27,6 +25,7 @@ type Daemon struct {
 	Dir    string // holds its socket, configuration and state
 
 	t      testing.TB
+	uid    int // who runs it; 0: who runs the test
 	cmd    *exec.Cmd
 	stderr buffer
 	exited chan struct{} // closed when it has ended and all of stderr is read
@@ -38,6 +37,7 @@ type Daemon struct {
 type Config struct {
 	TOML  string   // the content of its configuration file, "" for none
 	Env   []string // added to the environment: "NAME=value"
+	UID   int      // who runs it, if the test is root's; 0: who runs the test
 	Quick bool     // do not check all invariants in every turn, which takes time by the number of connections
 }
 
@@ -61,6 +61,12 @@ func Command(t testing.TB, c Config) *Daemon {
 	d.cmd.Env = append(os.Environ(), c.Env...)
 	if !c.Quick {
 		d.cmd.Env = append(d.cmd.Env, "IPCD_VERIFY=1")
+	}
+	if c.UID != 0 && os.Getuid() == 0 {
+		d.uid = c.UID
+		d.cmd.Path = "/proc/self/fd/3" // it may not go by /proc to what this process has open
+		d.cmd.ExtraFiles = []*os.File{program(t)}
+		d.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(c.UID), Gid: uint32(c.UID)}}
 	}
 	if c.TOML != "" {
 		d.Configure(c.TOML)
@@ -107,6 +113,10 @@ func (d *Daemon) Launch() (ready <-chan struct{}, err error) {
 	d.cmd.Args = append(d.cmd.Args, "--socket", d.Socket)
 	d.cmd.Env = append(d.cmd.Env, "NOTIFY_SOCKET="+notify.LocalAddr().String())
 	d.cmd.Stderr = &d.stderr
+	if err := d.giveAway(); err != nil {
+		_ = notify.Close()
+		return nil, err
+	}
 	if err := d.cmd.Start(); err != nil {
 		_ = notify.Close()
 		return nil, err
@@ -134,6 +144,19 @@ func (d *Daemon) Launch() (ready <-chan struct{}, err error) {
 	}()
 	d.t.Cleanup(d.end)
 	return told, nil
+}
+
+// giveAway has the directory, and what is in it, belong to the user who runs the daemon.
+func (d *Daemon) giveAway() error {
+	if d.uid == 0 {
+		return nil
+	}
+	return filepath.WalkDir(d.Dir, func(path string, _ os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return os.Chown(path, d.uid, d.uid)
+	})
 }
 
 // PID is the number of its process.
@@ -180,6 +203,7 @@ func (d *Daemon) Restart() {
 	before := d.cmd
 	d.cmd = exec.Command(before.Path, before.Args[1:len(before.Args)-2]...) // without --socket, which Launch adds
 	d.cmd.Env = before.Env[:len(before.Env)-1]                              // without NOTIFY_SOCKET, likewise
+	d.cmd.ExtraFiles, d.cmd.SysProcAttr = before.ExtraFiles, before.SysProcAttr
 	d.seen = false
 	d.Run()
 }
@@ -298,38 +322,40 @@ func shortDir(t testing.TB) string {
 	return dir
 }
 
-// binary is the path of a program that is built once. No file is left of it: it is run by its open descriptor.
-func binary(t testing.TB) string {
+// program is built once. No file is left of it: it is run by its open descriptor.
+func program(t testing.TB) *os.File {
 	t.Helper()
-	path, err := build()
+	f, err := build()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return path
+	return f
 }
 
-var build = sync.OnceValues(func() (string, error) {
+// binary is its path.
+func binary(t testing.TB) string {
+	t.Helper()
+	return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), program(t).Fd())
+}
+
+var build = sync.OnceValues(func() (*os.File, error) {
 	dir, err := os.MkdirTemp("", "ipcd-test-")
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // nothing depends on it
 	path := filepath.Join(dir, "ipcd")
 	// In its own module: the test may be one of a module that has no use for what ipcd is made of.
 	module, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/ipcd/ipcd").Output()
 	if err != nil {
-		return "", fmt.Errorf("cannot find ipcd's module: %w", err)
+		return nil, fmt.Errorf("cannot find ipcd's module: %w", err)
 	}
 	cmd := exec.Command("go", "build", "-buildvcs=false", "-race="+strconv.FormatBool(Race), "-o", path, "./cmd/ipcd")
 	cmd.Dir = strings.TrimSpace(string(module))
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("cannot build ipcd: %w\n%s", err, out)
+		return nil, fmt.Errorf("cannot build ipcd: %w\n%s", err, out)
 	}
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0) // open as long as this process lives
-	if err != nil {
-		return "", err
-	}
-	return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), fd), nil
+	return os.Open(path) // as long as this process lives
 })
 
 // buffer keeps the end of what is written to it.
