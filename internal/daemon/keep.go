@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"errors"
 	"os"
 	"strings"
 
@@ -23,19 +24,84 @@ func (f *flags) journalDir() string {
 	return f.stateDir
 }
 
-// keep opens the journal in which locks outlive the daemon.
-func (d *daemon) keep(setup *server.Setup) error {
+// A journal is where the server keeps its holds. It is the loop's.
+type journal struct {
+	*state.Journal[server.Kept]
+	d   *daemon
+	all bool // what is applied next is all that there is
+}
+
+// Apply notes how it went.
+func (j *journal) Apply(rows ...server.Kept) (err error) {
+	if j.all {
+		if err = j.Replace(rows...); err == nil {
+			j.all = false
+		}
+	} else {
+		err = j.Journal.Apply(rows...)
+	}
+	j.note()
+	return err
+}
+
+func (j *journal) note() {
+	j.d.note(journalName, j.Problem(), func() {
+		j.d.server.Post(func() {
+			j.Mend()
+			j.note()
+		})
+	})
+}
+
+// keep opens the journal in which locks outlive the daemon. If it cannot be written the daemon begins with what can be read of
+// it, and has another one later.
+func (d *daemon) keep(setup *server.Setup) (err error) {
 	dir := d.flags.journalDir()
 	if dir == "" {
 		return nil
 	}
+	if dir != d.flags.stateDir {
+		if d.journalLock, err = state.LockDir(dir); decisive(err) {
+			return err
+		}
+	}
 	j, err := state.OpenJournal[server.Kept](dir, journalName, setup.BootID)
-	if err != nil {
+	if decisive(err) {
 		return err
 	}
-	for _, err := range j.Damaged() {
-		d.log.Error("the journal of locks was damaged", "event", "state-failed", "error", err)
+	if j != nil {
+		for _, err := range j.Damaged() {
+			d.found("the journal of locks was damaged", journalName, err)
+		}
+		setup.Kept = j.Rows()
 	}
-	setup.Kept, setup.Keep = j.Rows(), j
+	if err != nil {
+		d.keepLater(dir, setup.BootID, err)
+		return nil
+	}
+	k := &journal{Journal: j, d: d}
+	k.note()
+	setup.Keep = k
 	return nil
+}
+
+// keepLater opens the journal when that has become possible, and then has all that is held written to it.
+func (d *daemon) keepLater(dir, boot string, err error) {
+	d.note(journalName, err, func() {
+		j, err := state.OpenJournal[server.Kept](dir, journalName, boot)
+		if err != nil {
+			d.keepLater(dir, boot, err)
+			return
+		}
+		k := &journal{Journal: j, d: d, all: true}
+		k.note()
+		d.server.SetKeeper(k)
+	})
+}
+
+// decisive reports whether an error has to end the daemon: to go on would do harm.
+func decisive(err error) bool {
+	var inUse *state.InUseError
+	var newer *state.NewerError
+	return errors.As(err, &inUse) || errors.As(err, &newer)
 }

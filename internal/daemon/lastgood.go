@@ -23,13 +23,13 @@ type lastGood struct {
 	writing bool          // a goroutine is at it
 }
 
-// openLastGood opens what is kept in dir. The error is one to tell: what cannot be read is as good as none. Without a directory
-// nothing is kept, and lastGood is nil.
-func openLastGood(dir string, work *sync.WaitGroup, failed func(error)) (*lastGood, error) {
-	if dir == "" {
+// openLastGood opens what is kept in the directory of the mark. The error is one to tell: what cannot be read is as good as none.
+// Without a mark there is no directory, nothing is kept, and lastGood is nil.
+func openLastGood(mark *state.Mark, work *sync.WaitGroup, failed func(error)) (*lastGood, error) {
+	if mark == nil {
 		return nil, nil
 	}
-	t, err := state.OpenTable(dir, lastGoodName, func([]config.File) error { return nil })
+	t, err := state.OpenTable(mark, lastGoodName, func([]config.File) error { return nil })
 	if err != nil {
 		return nil, err
 	}

@@ -34,7 +34,7 @@ var errNoSettings = errors.New("cannot start: the configuration is wrong, and no
 // It does not start with built-in settings that would decide which socket to make. Where the clients of this daemon look for it
 // is not known, and the built-in path may be another daemon's: locks of one name in two daemons exclude nobody.
 func (d *daemon) configure(cfg *config.Config, rejected error, activated bool) (err error) {
-	d.lastGood, err = openLastGood(d.flags.stateDir, &d.work, func(err error) {
+	d.lastGood, err = openLastGood(d.mark, &d.work, func(err error) {
 		d.log.Warn("cannot keep the configuration: if the files are wrong at the next start, an older one is taken", "event", "state-failed", "error", err)
 	})
 	if err != nil {
@@ -93,6 +93,9 @@ func (d *daemon) summary() string {
 	text := "listening on " + strings.Join(d.paths(), ", ")
 	for _, err := range d.unbound {
 		text += "; " + err.Error()
+	}
+	if problem, _ := d.storage.texts(); problem != "" {
+		text += "; the state cannot be written: " + problem
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()

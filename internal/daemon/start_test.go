@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/ipcd/ipcd/internal/state"
 )
 
 const (
@@ -82,7 +84,7 @@ func (p *process) in(from source, connections int64, mistake string) {
 func (p *process) logged(lines ...string) {
 	p.t.Helper()
 	for _, line := range lines {
-		if !strings.Contains(p.stderr.String(), line) {
+		if !p.stderr.await(line) {
 			p.t.Errorf("the log lacks %q", line)
 		}
 	}
@@ -187,7 +189,12 @@ func TestStartBuiltIn(t *testing.T) {
 		"of another version": {func(s *site) {
 			s.configure("limits.connections = 100\n")
 			s.once()
-			l, err := openLastGood(s.state, nil, nil)
+			mark, err := state.OpenMark(s.state)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = mark.Close() }()
+			l, err := openLastGood(mark, nil, nil)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -3,7 +3,6 @@ package state
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -40,30 +39,46 @@ func syncDir(dir string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// lockDir takes dir for this process until the file that it returns is closed, by whatever ends the process too. The lock file
-// stays: to remove it would let two daemons lock two files of that name.
-func lockDir(dir string) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
+// An InUseError says that another daemon uses a directory.
+type InUseError struct{ Dir, By string }
+
+func (e *InUseError) Error() string {
+	return fmt.Sprintf("cannot lock the state directory %s: %s is using it", e.Dir, e.By)
+}
+
+// LockDir makes dir if need be and takes it for this process until the file that it returns is closed, by whatever ends the process
+// too. What is locked is the directory itself, for which nothing needs to be written. The file "lock" in it tells people by whom.
+func LockDir(dir string) (*os.File, error) {
+	if err := makeDir(dir); err != nil {
+		return nil, fmt.Errorf("cannot make the state directory: %w", err)
+	}
+	d, err := os.OpenFile(dir, os.O_RDONLY|syscall.O_DIRECTORY, 0)
 	if err != nil {
 		return nil, fmt.Errorf("cannot lock the state directory: %w", err)
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	name := file{dir, "lock"}
+	if err := syscall.Flock(int(d.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		if errors.Is(err, syscall.EWOULDBLOCK) {
-			err = fmt.Errorf("%s is using it", holder(f))
+			err = &InUseError{dir, holder(name)}
+		} else {
+			err = fmt.Errorf("cannot lock the state directory %s: %w", dir, err)
 		}
-		return nil, errors.Join(fmt.Errorf("cannot lock the state directory %s: %w", dir, err), f.Close())
+		return nil, errors.Join(err, d.Close())
 	}
-	// The pid is for the message above only: without it, as on a full disk, the lock is as good.
-	if f.Truncate(0) == nil {
-		_, _ = f.WriteString(strconv.Itoa(os.Getpid()) + "\n")
+	// Without it, as on a full disk, the lock is as good.
+	if f, err := os.OpenFile(name.path(), os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600); err == nil {
+		if f.Truncate(0) == nil { // which is possible for a regular file alone
+			_, _ = f.WriteString(strconv.Itoa(os.Getpid()) + "\n")
+		}
+		_ = f.Close()
 	}
-	return f, nil
+	return d, nil
 }
 
-// holder names who locked f.
-func holder(f *os.File) string {
-	text, err := io.ReadAll(io.LimitReader(f, 32))
-	if pid, err2 := strconv.Atoi(strings.TrimSpace(string(text))); err == nil && err2 == nil {
+// holder names who locked a directory.
+func holder(f file) string {
+	text, err := f.read(32)
+	if pid, err2 := strconv.Atoi(strings.TrimSpace(text)); err == nil && err2 == nil {
 		return "pid " + strconv.Itoa(pid)
 	}
 	return "another process"

@@ -27,7 +27,6 @@ type Journal[T Row] struct {
 	damaged []error
 	alone   error // why only one copy works
 	lack    error // why there is not as much room as there should be
-	applied int   // since the second copy was tried
 
 	step   uint64 // the last one
 	slots  int    // that each copy has
@@ -62,7 +61,6 @@ const (
 	growBy     = 128 << 10 / slotSize // slots
 	leastFree  = 64 << 10 / slotSize
 	mostFree   = 1 << 20 / slotSize // beyond that, it is enough
-	mendEvery  = 256                // steps
 	goneSize   = 12                 // bytes for each record that is gone
 	maxParts   = 1 << 15
 	maxText    = maxParts * slotText
@@ -139,17 +137,18 @@ func (j *Journal[T]) Close() error {
 	return errors.Join(errs...)
 }
 
-// tend sees to it that there is room before it is needed, and tries to have two copies.
+// Mend tries again what Problem tells of. It may wait for the disk, if the files are on one.
+func (j *Journal[T]) Mend() {
+	if j.alone != nil {
+		j.alone = j.double()
+	}
+	j.tend()
+}
+
+// tend sees to it that there is room before it is needed.
 func (j *Journal[T]) tend() {
 	if len(j.free) < min(max(j.slots/2, leastFree), mostFree) {
 		j.lack = j.grow(growBy)
-	}
-	if j.alone == nil {
-		return
-	}
-	if j.applied++; j.applied >= mendEvery {
-		j.applied = 0
-		j.alone = j.double()
 	}
 }
 

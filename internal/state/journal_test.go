@@ -403,12 +403,10 @@ func TestJournalAlone(t *testing.T) {
 	undo := blockRename(t, path)
 	j := openNotes(t, dir)
 	undo()
-	for i := 0; j.Problem() != nil; i++ {
-		if i > mendEvery {
-			t.Fatal(j.Problem())
-		}
-		apply(t, j, set("new", fmt.Sprint(i)))
-		want["new"] = fmt.Sprint(i)
+	apply(t, j, set("new", "1"))
+	want["new"] = "1"
+	if j.Mend(); j.Problem() != nil {
+		t.Fatal(j.Problem())
 	}
 	if err := os.Remove(files(dir)[0]); err != nil {
 		t.Fatal(err)

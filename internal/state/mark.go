@@ -7,6 +7,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 )
 
 // MaxMark is the highest mark: JSON, Lua and JavaScript carry no larger whole number exactly.
@@ -16,27 +17,32 @@ const markName = "token-mark"
 
 // Mark is the highest fencing token that may have been given out. Its methods may be called from several goroutines.
 type Mark struct {
-	file    file
-	lock    *os.File
-	last    atomic.Uint64 // Atomic, so that Last does not wait for the disk.
-	raise   sync.Mutex    // guards the file and lock
+	file file
+	last atomic.Uint64 // Atomic, so that Last does not wait for the disk.
+
+	mu      sync.Mutex // guards the file and what follows
+	lock    *os.File   // nil: the directory could not be locked yet
+	found   bool       // what is in the file is known
+	closed  bool
 	corrupt error
 }
 
-// OpenMark opens the mark in dir, which it makes if need be, and locks dir until Close. A new mark is 0.
+// OpenMark opens the mark in dir, which it makes if need be, and locks dir until Close. A new mark is 0. An error says that dir is
+// used by another daemon, or was by a newer one: see [InUseError], [NewerError]. Whatever else is in the way is in the way of
+// Raise, which tries it all again; the mark is what could be read of it.
 func OpenMark(dir string) (*Mark, error) {
-	if err := makeDir(dir); err != nil {
-		return nil, fmt.Errorf("cannot make the state directory: %w", err)
-	}
-	lock, err := lockDir(dir)
-	if err != nil {
-		return nil, err
-	}
-	m := &Mark{file: file{dir, markName}, lock: lock}
-	if err := m.open(); err != nil {
-		return nil, errors.Join(err, lock.Close())
+	m := &Mark{file: file{dir, markName}}
+	if err := m.prepare(); decisive(err) {
+		return nil, errors.Join(err, m.Close())
 	}
 	return m, nil
+}
+
+// decisive reports whether an error is more than a lack of something: to go on would do harm.
+func decisive(err error) bool {
+	var inUse *InUseError
+	var newer *NewerError
+	return errors.As(err, &inUse) || errors.As(err, &newer)
 }
 
 // Last returns the mark: every token up to it may have been given out.
@@ -48,28 +54,54 @@ func (m *Mark) Corrupt() error { return m.corrupt }
 
 // Raise makes the mark at least to, and returns when that is on the disk. It takes as long as the disk does.
 func (m *Mark) Raise(to uint64) error {
-	m.raise.Lock()
-	defer m.raise.Unlock()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	err := m.raise(to)
+	if err != nil {
+		return fmt.Errorf("cannot raise the token mark: %w", err)
+	}
+	return nil
+}
+
+func (m *Mark) raise(to uint64) error {
+	if err := m.prepare(); err != nil {
+		return err
+	}
 	if to <= m.last.Load() {
 		return nil
 	}
-	if m.lock == nil {
-		return errors.New("cannot raise the token mark: it is closed")
-	}
 	if to > MaxMark {
-		return fmt.Errorf("cannot raise the token mark to %d: more than %d", to, uint64(MaxMark))
+		return fmt.Errorf("%d is more than %d", to, uint64(MaxMark))
 	}
 	if err := m.file.write(format(to)); err != nil {
-		return fmt.Errorf("cannot raise the token mark: %w", err)
+		return err
 	}
 	m.last.Store(to)
 	return nil
 }
 
+// Hold makes sure that the directory is locked. Nothing may be written there before.
+func (m *Mark) Hold() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.hold()
+}
+
+func (m *Mark) hold() (err error) {
+	if m.closed {
+		return errors.New("it is closed")
+	}
+	if m.lock == nil {
+		m.lock, err = LockDir(m.file.dir)
+	}
+	return err
+}
+
 // Close lets another daemon open the directory. It waits for a Raise to end; the mark cannot be raised afterwards.
 func (m *Mark) Close() error {
-	m.raise.Lock()
-	defer m.raise.Unlock()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.closed = true
 	if m.lock == nil {
 		return nil
 	}
@@ -78,7 +110,12 @@ func (m *Mark) Close() error {
 	return lock.Close()
 }
 
-func (m *Mark) open() error {
+// prepare does what has to come before the mark can be raised: the directory is locked, and the mark known that is there.
+func (m *Mark) prepare() error {
+	held := m.hold()
+	if decisive(held) || m.found {
+		return held
+	}
 	text, err := m.file.read(4 << 10) // More than any mark: what is longer is none.
 	var last uint64
 	if err == nil {
@@ -86,20 +123,16 @@ func (m *Mark) open() error {
 	}
 	switch {
 	case err == nil:
-		m.last.Store(last)
-		return nil
+		m.last.Store(max(m.last.Load(), last))
 	case errors.Is(err, errCorrupt):
 		if m.corrupt, err = m.file.setAside(err); err != nil {
-			return err
+			return errors.Join(held, err)
 		}
-	case !errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("cannot use the token mark in %s: %w", m.file.dir, err)
+	case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR):
+		return errors.Join(held, fmt.Errorf("cannot use the token mark in %s: %w", m.file.dir, err))
 	}
-	// Written now, so that a directory that cannot be written is found out before the first lock.
-	if err := m.file.write(format(0)); err != nil {
-		return fmt.Errorf("cannot write the token mark: %w", err)
-	}
-	return nil
+	m.found = held == nil
+	return held
 }
 
 // The file is one line for people and programs: what it is, the version of its format, the mark, and a checksum of all that.

@@ -373,30 +373,84 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
+// TestReadOnly: what can be read counts, one daemon excludes another, and the mark is raised when it can be.
 func TestReadOnly(t *testing.T) {
 	dir := mount(t, "size=64k")
-	if last, _ := reopen(t, dir); last != 0 {
-		t.Fatalf("found %d", last)
+	remount := func(flag uintptr) {
+		t.Helper()
+		if err := syscall.Mount("tmpfs", dir, "tmpfs", syscall.MS_REMOUNT|flag, ""); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""); err != nil {
+	missing := filepath.Join(dir, "new", "er")
+	if err := open(t, filepath.Join(dir, "old")).Raise(5); err != nil {
 		t.Fatal(err)
 	}
-	want := "cannot lock the state directory: open " + filepath.Join(dir, "lock") + ": read-only file system"
-	if _, err := OpenMark(dir); err == nil || err.Error() != want {
-		t.Errorf("error %v, want %s", err, want)
+	remount(syscall.MS_RDONLY)
+	for dir, last := range map[string]uint64{filepath.Join(dir, "old2"): 0, missing: 0} {
+		m := open(t, dir)
+		if err := m.Raise(7); !errors.Is(err, syscall.EROFS) || m.Last() != last || m.Corrupt() != nil {
+			t.Errorf("%s: error %v, mark %d", dir, err, m.Last())
+		}
 	}
-	want = "cannot make the state directory: mkdir " + filepath.Join(dir, "new") + ": read-only file system"
-	if _, err := OpenMark(filepath.Join(dir, "new")); err == nil || err.Error() != want {
-		t.Errorf("error %v, want %s", err, want)
+	first := open(t, missing)
+	remount(0)
+	if err := first.Raise(7); err != nil || first.Last() != 7 {
+		t.Errorf("error %v, mark %d", err, first.Last())
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	remount(syscall.MS_RDONLY)
+	m := open(t, missing)
+	if err := m.Raise(9); !errors.Is(err, syscall.EROFS) || m.Last() != 7 {
+		t.Errorf("error %v, mark %d", err, m.Last())
+	}
+	var inUse *InUseError
+	if _, err := OpenMark(missing); !errors.As(err, &inUse) {
+		t.Errorf("a second daemon: %v", err)
+	}
+	remount(0)
+	if err := m.Raise(9); err != nil || m.Last() != 9 {
+		t.Errorf("error %v, mark %d", err, m.Last())
 	}
 }
 
-func TestDirectoryRefused(t *testing.T) {
+// TestNoDirectory: a mark for which there is no directory is raised when there is one.
+func TestNoDirectory(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	write(t, file, "")
-	want := "cannot make the state directory: mkdir " + file + ": file exists"
-	if _, err := OpenMark(file); err == nil || err.Error() != want {
-		t.Errorf("error %v, want %s", err, want)
+	m := open(t, filepath.Join(file, "state"))
+	if err := m.Raise(5); !errors.Is(err, syscall.ENOTDIR) || m.Last() != 0 {
+		t.Errorf("error %v, mark %d", err, m.Last())
+	}
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Raise(5); err != nil || m.Last() != 5 {
+		t.Errorf("error %v, mark %d", err, m.Last())
+	}
+}
+
+// TestMarkUnread: a mark that could not be read at first is not lowered.
+func TestMarkUnread(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, markName)
+	if err := os.Mkdir(path, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	undo := blockRename(t, path)
+	m := open(t, dir)
+	if err := m.Raise(5); !errors.Is(err, syscall.EBUSY) || m.Last() != 0 {
+		t.Errorf("error %v, mark %d", err, m.Last())
+	}
+	undo()
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	write(t, path, format(9))
+	if err := m.Raise(5); err != nil || m.Last() != 9 {
+		t.Errorf("error %v, mark %d", err, m.Last())
 	}
 }
 

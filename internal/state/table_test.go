@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 )
 
@@ -24,9 +25,9 @@ func noBad(rows []row) error {
 	return nil
 }
 
-func openTable(t *testing.T, dir string) *Table[row] {
+func openTable(t *testing.T, m *Mark) *Table[row] {
 	t.Helper()
-	table, err := OpenTable(dir, "rows", noBad)
+	table, err := OpenTable(m, "rows", noBad)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,6 +36,7 @@ func openTable(t *testing.T, dir string) *Table[row] {
 
 func TestTableIsFoundAgain(t *testing.T) {
 	dir := t.TempDir()
+	mark := open(t, dir)
 	for _, rows := range [][]row{
 		nil,
 		{{"a", 1}},
@@ -42,11 +44,11 @@ func TestTableIsFoundAgain(t *testing.T) {
 		{},
 		{{strings.Repeat("x", 1<<16), 7}, {"", 0}},
 	} {
-		table := openTable(t, dir)
+		table := openTable(t, mark)
 		if err := table.Save(rows); err != nil {
 			t.Fatal(err)
 		}
-		table = openTable(t, dir)
+		table = openTable(t, mark)
 		if !slices.Equal(table.Rows(), rows) || table.Corrupt() != nil {
 			t.Errorf("found %v, corrupt: %v; want %v", table.Rows(), table.Corrupt(), rows)
 		}
@@ -58,7 +60,8 @@ func TestTableIsFoundAgain(t *testing.T) {
 
 func TestTableFormat(t *testing.T) {
 	dir := t.TempDir()
-	if err := openTable(t, dir).Save([]row{{"a", 1}, {"b", 0}}); err != nil {
+	mark := open(t, dir)
+	if err := openTable(t, mark).Save([]row{{"a", 1}, {"b", 0}}); err != nil {
 		t.Fatal(err)
 	}
 	want := withSum("ipcd rows 1\n{\"name\":\"a\",\"n\":1}\n{\"name\":\"b\"}\nend")
@@ -76,9 +79,10 @@ func TestCorruptTableIsSetAside(t *testing.T) {
 		withSum("ipcd rows 1\n{\"name\":\"bad\"}\nend"),
 	} {
 		dir := t.TempDir()
+		mark := open(t, dir)
 		path := filepath.Join(dir, "rows")
 		write(t, path, bad)
-		table := openTable(t, dir)
+		table := openTable(t, mark)
 		if table.Corrupt() == nil || len(table.Rows()) != 0 || !strings.HasSuffix(table.Corrupt().Error(), "; moved to rows.corrupt-1") {
 			t.Errorf("%q: rows %v, corrupt: %v", bad, table.Rows(), table.Corrupt())
 		}
@@ -88,7 +92,7 @@ func TestCorruptTableIsSetAside(t *testing.T) {
 		if err := table.Save([]row{{"new", 1}}); err != nil {
 			t.Fatal(err)
 		}
-		if table := openTable(t, dir); len(table.Rows()) != 1 || table.Corrupt() != nil {
+		if table := openTable(t, mark); len(table.Rows()) != 1 || table.Corrupt() != nil {
 			t.Errorf("afterwards found %v, corrupt: %v", table.Rows(), table.Corrupt())
 		}
 	}
@@ -99,7 +103,7 @@ func TestNewerTableIsLeftAlone(t *testing.T) {
 	path := filepath.Join(dir, "rows")
 	newer := withSum("ipcd rows 2\nsomething else\nend")
 	write(t, path, newer)
-	_, err := OpenTable(dir, "rows", noBad)
+	_, err := OpenTable(open(t, dir), "rows", noBad)
 	want := "cannot use " + path + ": it has format 2, of a newer ipcd; this one knows formats up to 1"
 	if err == nil || err.Error() != want {
 		t.Errorf("error %v, want %s", err, want)
@@ -112,7 +116,8 @@ func TestNewerTableIsLeftAlone(t *testing.T) {
 // One that cannot be saved stays as it was.
 func TestTableSaveFails(t *testing.T) {
 	dir := t.TempDir()
-	table := openTable(t, dir)
+	mark := open(t, dir)
+	table := openTable(t, mark)
 	if err := table.Save([]row{{"a", 1}}); err != nil {
 		t.Fatal(err)
 	}
@@ -123,14 +128,15 @@ func TestTableSaveFails(t *testing.T) {
 	if err := table.Save(nil); err == nil || !strings.HasPrefix(err.Error(), "cannot write "+dir) {
 		t.Errorf("error %v", err)
 	}
-	if table := openTable(t, dir); len(table.Rows()) != 1 {
+	if table := openTable(t, mark); len(table.Rows()) != 1 {
 		t.Errorf("found %v", table.Rows())
 	}
 }
 
 func TestTableSaveConcurrently(t *testing.T) {
 	dir := t.TempDir()
-	table := openTable(t, dir)
+	mark := open(t, dir)
+	table := openTable(t, mark)
 	var wg sync.WaitGroup
 	for n := range 16 {
 		wg.Go(func() {
@@ -140,7 +146,7 @@ func TestTableSaveConcurrently(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if table := openTable(t, dir); len(table.Rows()) != 1 || table.Corrupt() != nil {
+	if table := openTable(t, mark); len(table.Rows()) != 1 || table.Corrupt() != nil {
 		t.Errorf("found %v, corrupt: %v", table.Rows(), table.Corrupt())
 	}
 	if _, err := os.Lstat(filepath.Join(dir, "rows.tmp")); !errors.Is(err, fs.ErrNotExist) {
@@ -181,4 +187,40 @@ func FuzzTable(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestTableUnread: what could not be read at the start is not written over. What is in the way is set aside as soon as it can be.
+func TestTableUnread(t *testing.T) {
+	dir := mount(t, "size=64k")
+	mark := open(t, dir)
+	path := filepath.Join(dir, "rows")
+	if err := openTable(t, mark).Save([]row{{"a", 1}}); err != nil {
+		t.Fatal(err)
+	}
+	before := read(t, path)
+	table := &Table[row]{mark: mark, file: file{dir, "rows"}, check: noBad, unread: errors.New("an I/O error")}
+	for range 2 {
+		if err := table.Save([]row{{"b", 2}}); err == nil || read(t, path) != before {
+			t.Errorf("error %v; the file is now %q", err, read(t, path))
+		}
+	}
+
+	if err := errors.Join(os.Remove(path), os.Mkdir(path, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	undo := blockRename(t, path)
+	table = openTable(t, mark)
+	if err := table.Save([]row{{"b", 2}}); table.Unread() == nil || !errors.Is(err, syscall.EBUSY) {
+		t.Errorf("unread: %v, saved: %v", table.Unread(), err)
+	}
+	undo()
+	if err := table.SaveAgain(); err != nil {
+		t.Error(err)
+	}
+	if rows := openTable(t, mark).Rows(); !slices.Equal(rows, []row{{"b", 2}}) {
+		t.Errorf("found %v", rows)
+	}
+	if err := table.SaveAgain(); err != nil {
+		t.Error(err)
+	}
 }

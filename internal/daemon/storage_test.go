@@ -1,0 +1,246 @@
+package daemon
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/ipcd/ipcd/internal/testenv"
+	"github.com/ipcd/ipcd/ipc"
+)
+
+// mount mounts a tmpfs for the test, where that is allowed.
+func mount(t *testing.T, dir, options string) {
+	t.Helper()
+	testenv.Allowed(t, "mount a tmpfs", syscall.Mount("tmpfs", dir, "tmpfs", 0, options))
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func remount(t *testing.T, dir string, flag uintptr, options string) {
+	t.Helper()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", syscall.MS_REMOUNT|flag, options); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// fill leaves no room on a disk, until the file that it returns is removed.
+func fill(t *testing.T, dir string) (filler string) {
+	t.Helper()
+	filler = filepath.Join(dir, "filler")
+	if err := os.WriteFile(filler, make([]byte, 8<<20), 0o600); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("filling the disk: %v", err)
+	}
+	return filler
+}
+
+// degraded begins a daemon that cannot write its state, and says so.
+func degraded(t *testing.T, args ...string) *process {
+	t.Helper()
+	p := begin(t, args...)
+	if problem := p.do("IPCD.STATUS").Get("state_problem").Str; !strings.Contains(problem, "token-mark: cannot raise the token mark: ") {
+		t.Errorf("status says %q", problem)
+	}
+	p.logged("a file of the state cannot be written")
+	return p
+}
+
+// mended waits until the service manager is told that all is well.
+func (p *process) mended() {
+	p.t.Helper()
+	for wait := time.After(patience); ; {
+		select {
+		case text := <-p.told:
+			if text != "STATUS=listening on "+p.socket {
+				continue
+			}
+		case <-wait:
+			p.t.Fatal("it is not mended")
+		}
+		break
+	}
+	if problem := p.do("IPCD.STATUS").Get("state_problem"); problem.Str != "" || problem.IsNull() {
+		p.t.Errorf("status says %+v", problem)
+	}
+	p.logged("event=state-mended file=token-mark")
+}
+
+// crash kills it.
+func (p *process) crash() {
+	p.t.Helper()
+	p.signal(syscall.SIGKILL)
+	p.status()
+}
+
+// TestStateFull: a full disk neither keeps the daemon from starting nor loses what is held. It begins above the mark that is there.
+// What an operator holds is refused. All is as ever when there is room.
+func TestStateFull(t *testing.T) {
+	state := t.TempDir()
+	mount(t, state, "size=1m")
+	p := begin(t, "--state-dir", state)
+	p.do("LOCK.ACQUIRE", "held", "FOR", "self")
+	p.do("LOCK.ACQUIRE", "hold", "FOR", "nobody")
+	p.crash()
+	last, err := os.ReadFile(filepath.Join(state, "token-mark"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	filler := fill(t, state)
+	for range 2 {
+		p = degraded(t, "--state-dir", state)
+		p.refused(ipc.CodeBusy, "LOCK.ACQUIRE", "held", "OWNER", "other", "WAIT", "0")
+		p.refused(ipc.CodeBusy, "LOCK.ACQUIRE", "hold", "WAIT", "0")
+		p.refused(ipc.CodeIO, "LOCK.ACQUIRE", "other", "FOR", "nobody")
+		if token := strconv.FormatInt(p.tokenOf("new"), 10); token <= strings.Fields(string(last))[2] {
+			t.Errorf("token %s after the mark %s", token, last)
+		}
+		p.crash()
+	}
+	p = degraded(t, "--state-dir", state)
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	p.mended()
+	p.do("LOCK.ACQUIRE", "other", "FOR", "nobody")
+	p.crash()
+	p = begin(t, "--state-dir", state)
+	for _, name := range []string{"held", "hold", "other"} {
+		p.refused(ipc.CodeBusy, "LOCK.ACQUIRE", name, "OWNER", "other", "WAIT", "0")
+	}
+	p.stop()
+}
+
+// TestStateFullAtFirst: with no room from the beginning, nothing is kept until there is; then what is held meanwhile is.
+func TestStateFullAtFirst(t *testing.T) {
+	state := t.TempDir()
+	mount(t, state, "size=1m")
+	filler := fill(t, state)
+	p := degraded(t, "--state-dir", state)
+	p.do("LOCK.ACQUIRE", "held", "FOR", "self")
+	p.do("LOCK.ACQUIRE", "over", "FOR", "self")
+	p.do("LOCK.RELEASE", "over")
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	p.mended()
+	p.do("LOCK.ACQUIRE", "later", "FOR", "self")
+	p.crash()
+	p = begin(t, "--state-dir", state)
+	p.refused(ipc.CodeBusy, "LOCK.ACQUIRE", "held", "OWNER", "other", "WAIT", "0")
+	p.refused(ipc.CodeBusy, "LOCK.ACQUIRE", "later", "OWNER", "other", "WAIT", "0")
+	p.do("LOCK.ACQUIRE", "over", "WAIT", "0")
+	p.stop()
+}
+
+// TestStateReadOnly: what can be read counts; what ends meanwhile is not held again when the directory can be written.
+func TestStateReadOnly(t *testing.T) {
+	state := t.TempDir()
+	mount(t, state, "size=1m")
+	p := begin(t, "--state-dir", state)
+	p.do("LOCK.ACQUIRE", "held", "FOR", "self")
+	p.do("LOCK.ACQUIRE", "over", "FOR", "self")
+	p.crash()
+	remount(t, state, syscall.MS_RDONLY, "")
+	p = degraded(t, "--state-dir", state)
+	p.refused(ipc.CodeBusy, "LOCK.ACQUIRE", "held", "OWNER", "other", "WAIT", "0")
+	p.do("LOCK.RELEASE", "over")
+	second := prepare(t, "--socket", filepath.Join(p.dir, "other"), "--state-dir", state)
+	second.launch()
+	if s := second.status(); s != 71 || !strings.Contains(second.stderr.String(), "is using it") {
+		t.Errorf("a second daemon: status %d: %s", s, second.stderr.String())
+	}
+	remount(t, state, 0, "")
+	p.mended()
+	p.crash()
+	p = begin(t, "--state-dir", state)
+	p.refused(ipc.CodeBusy, "LOCK.ACQUIRE", "held", "OWNER", "other", "WAIT", "0")
+	p.do("LOCK.ACQUIRE", "over", "WAIT", "0")
+	p.stop()
+}
+
+// TestStateNoDirectory: where there is no directory, and cannot be one.
+func TestStateNoDirectory(t *testing.T) {
+	p := degraded(t, "--state-dir", "/dev/null/state")
+	p.do("LOCK.ACQUIRE", "a", "FOR", "self")
+	p.refused(ipc.CodeIO, "LOCK.ACQUIRE", "b", "FOR", "nobody")
+	p.stop()
+}
+
+// TestStateFileSize: under ulimit -f, whatever it is, the daemon starts and serves, and what fits is kept.
+func TestStateFileSize(t *testing.T) {
+	for _, blocks := range []string{"0", "1", "8", "64", "1000"} {
+		state := t.TempDir()
+		p := prepare(t)
+		p.cmd.Path = "/bin/sh"
+		exe, err := os.Executable()
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.cmd.Args = []string{"sh", "-c", "ulimit -f " + blocks + `; exec "$0" "$@"`, exe, "ipcd", "--socket", p.socket, "--state-dir", state}
+		p.launch()
+		p.ready()
+		for _, name := range []string{"a", "b", "c"} {
+			p.do("LOCK.ACQUIRE", name, "FOR", "self")
+		}
+		problem := p.do("IPCD.STATUS").Get("state_problem").Str
+		if (problem == "") != (blocks == "1000") || problem != "" && !strings.Contains(problem, "file too large") {
+			t.Errorf("%s blocks: status says %q", blocks, problem)
+		}
+		p.crash()
+		p = begin(t, "--state-dir", state)
+		if blocks == "1000" {
+			p.refused(ipc.CodeBusy, "LOCK.ACQUIRE", "c", "OWNER", "other", "WAIT", "0")
+		}
+		p.stop()
+	}
+}
+
+// TestStateFileReplaced: whatever is in the place of a file of the state, it is neither followed nor waited for, and no reason not
+// to start.
+func TestStateFileReplaced(t *testing.T) {
+	other := filepath.Join(t.TempDir(), "other")
+	for kind, plant := range map[string]func(string) error{
+		"directory": func(p string) error { return os.MkdirAll(filepath.Join(p, "in it"), 0o700) },
+		"fifo":      func(p string) error { return syscall.Mkfifo(p, 0o600) },
+		"link":      func(p string) error { return os.Symlink(other, p) },
+	} {
+		for _, name := range []string{"token-mark", "holds", "done", "lock", journalName + ".1", journalName + ".2"} {
+			t.Run(kind+" "+name, func(t *testing.T) {
+				if err := os.WriteFile(other, []byte("untouched"), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				state := t.TempDir()
+				p := begin(t, "--state-dir", state)
+				p.do("LOCK.ACQUIRE", "held", "FOR", "self")
+				p.do("LOCK.ACQUIRE", "hold", "FOR", "nobody")
+				p.crash()
+				path := filepath.Join(state, name)
+				if err := errors.Join(os.RemoveAll(path), plant(path)); err != nil {
+					t.Fatal(err)
+				}
+				for range 2 {
+					p = begin(t, "--state-dir", state)
+					p.refused(ipc.CodeBusy, "LOCK.ACQUIRE", "held", "OWNER", "other", "WAIT", "0")
+					p.refused(ipc.CodeBusy, "LOCK.ACQUIRE", "hold", "WAIT", "0")
+					p.do("LOCK.ACQUIRE", name, "FOR", "nobody")
+					p.do("LOCK.RELEASE", name)
+					if problem := p.do("IPCD.STATUS").Get("state_problem").Str; problem != "" {
+						t.Errorf("status says %q", problem)
+					}
+					p.crash()
+				}
+				if text, err := os.ReadFile(other); string(text) != "untouched" {
+					t.Errorf("another file is now %.40q, %v", text, err)
+				}
+			})
+		}
+	}
+}
