@@ -339,10 +339,26 @@ func testKilled(t *testing.T) {
 	}
 }
 
-// testRestart shows that what a process holds outlives the daemon, however that is restarted, but not the unit.
+// testRestart shows that what a process holds outlives the daemon, whatever happens to its unit, and that the directory of the
+// journal, which makes that possible, leaves the socket's as it was.
 func testRestart(t *testing.T) {
 	running(t)
-	self := strconv.Itoa(os.Getpid())
+	ctx, cancel := context.WithCancel(t.Context())
+	holder := exec.CommandContext(ctx, "ipcctl", "lock", "--why=nightly", "backup", "--", "sleep", "infinity")
+	t.Cleanup(func() {
+		cancel()
+		_ = holder.Wait() // it is killed
+	})
+	events, err := dial(t).Subscribe(ctx, "ipcd/lock/acquired/backup")
+	if err == nil {
+		err = holder.Start()
+	}
+	if err == nil {
+		_, err = events.Next(ctx)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	held := func() (holders []string) {
 		c := dial(t)
 		defer func() { _ = c.Close() }()
@@ -351,32 +367,80 @@ func testRestart(t *testing.T) {
 		}
 		return holders
 	}
-	run(t, "ipcctl", "acquire", "--pid", self, "-m", "nightly", "backup")
 	before := held()
-	if len(before) != 1 || !strings.HasPrefix(before[0], self+" ") || !strings.HasSuffix(before[0], " nightly") {
+	if len(before) != 1 || !strings.HasPrefix(before[0], strconv.Itoa(holder.Process.Pid)+" ") || !strings.HasSuffix(before[0], " nightly") {
 		t.Fatalf("held by %q", before)
 	}
-	for name, restart := range map[string]func(){
-		"restart": func() { run(t, "systemctl", "restart", "ipcd.service") },
-		"killed": func() {
+	files := func() string {
+		return run(t, "stat", "--format=%n %U %G %a", "/run/ipcd", socket, "/run/ipcd/state")
+	}
+	const want = "/run/ipcd root root 755\n/run/ipcd/ipcd.sock ipcd ipc 660\n/run/ipcd/state ipcd ipcd 700"
+	for _, step := range []struct {
+		name    string
+		restart func()
+	}{
+		{"restarted", func() { run(t, "systemctl", "restart", "ipcd.service") }},
+		{"killed", func() {
 			now := mark(t)
 			if err := syscall.Kill(mainPID(t), syscall.SIGKILL); err != nil {
 				t.Fatal(err)
 			}
 			now.started(t)
-		},
+		}},
+		{"stopped", func() {
+			run(t, "systemctl", "stop", "ipcd.service")
+			run(t, "systemctl", "start", "ipcd.service")
+		}},
+		{"failed", func() {
+			badStart(t)
+			run(t, "systemctl", "reset-failed", "ipcd.service", "ipcd.socket")
+			run(t, "systemctl", "start", "ipcd.socket", "ipcd.service")
+		}},
+		{"stopped with its socket", func() {
+			run(t, "systemctl", "stop", "ipcd.socket", "ipcd.service")
+			run(t, "systemctl", "start", "ipcd.socket", "ipcd.service")
+		}},
+		{"restarted by another manager", func() {
+			run(t, "systemctl", "daemon-reexec")
+			run(t, "systemctl", "restart", "ipcd.service")
+		}},
+		{"upgraded", func() {
+			run(t, "systemctl", "daemon-reload")
+			run(t, "systemctl", "try-restart", "ipcd.service")
+		}},
 	} {
 		pid := mainPID(t)
-		restart()
+		step.restart()
 		if after := held(); !slices.Equal(after, before) || mainPID(t) == pid {
-			t.Errorf("%s: held by %q, and by %q before", name, after, before)
+			t.Errorf("%s: held by %q, and by %q before", step.name, after, before)
+		}
+		if got := files(); got != want {
+			t.Errorf("%s: the files are\n%s\nwant\n%s", step.name, got, want)
+		}
+		if damaged := do(t, dial(t), "IPCD.STATUS").Get("state_damaged").Str; damaged != "" {
+			t.Errorf("%s: damaged: %s", step.name, damaged)
 		}
 	}
-	run(t, "systemctl", "stop", "ipcd.service")
-	run(t, "systemctl", "start", "ipcd.service")
-	if after := held(); len(after) > 0 {
-		t.Errorf("after it was stopped: held by %q", after)
+}
+
+// badStart restarts the service in a way that fails.
+func badStart(t *testing.T) {
+	t.Helper()
+	const dir = "/run/systemd/system/ipcd.service.d"
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
 	}
+	if err := os.WriteFile(dir+"/bad.conf", []byte("[Service]\nExecStart=\nExecStart=/usr/bin/ipcd --wrong\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	run(t, "systemctl", "daemon-reload")
+	if r := execute(t, exec.Command("systemctl", "restart", "ipcd.service")); r.status == 0 {
+		t.Error("the start has succeeded")
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	run(t, "systemctl", "daemon-reload")
 }
 
 // testRestartWaiting shows that who waits for a lock waits on.
@@ -481,6 +545,23 @@ func testUserInstance(t *testing.T) {
 	}
 	if r := as(member, "systemctl", "--user", "reload", "ipcd.service"); r.status != 0 {
 		t.Errorf("reload: %+v", r)
+	}
+	succeeds := func(words ...string) string {
+		t.Helper()
+		r := as(member, words[0], words[1:]...)
+		if r.status != 0 {
+			t.Fatalf("%q: %+v", words, r)
+		}
+		return r.stdout
+	}
+	succeeds("systemd-run", "--user", "--quiet", "--unit=holder", "sleep", "infinity")
+	pid := succeeds("systemctl", "--user", "show", "--property=MainPID", "--value", "holder.service")
+	succeeds("ipcctl", "--user", "acquire", "--pid", pid, "held")
+	for _, verb := range []string{"restart", "stop", "start"} {
+		succeeds("systemctl", "--user", verb, "ipcd.service")
+	}
+	if out := succeeds("ipcctl", "--user", "locks", "held"); !strings.Contains(out, pid) {
+		t.Errorf("after a stop and a start: held by %q, want %s", out, pid)
 	}
 	if r := as(credential(t, "stranger"), "ipcctl", "--user", "raw", "PING"); !strings.Contains(r.stderr, "permission denied") {
 		t.Errorf("a stranger: %+v", r)
