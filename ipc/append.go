@@ -1,6 +1,10 @@
 package ipc
 
-import "strconv"
+import (
+	"strconv"
+
+	"github.com/ipcd/ipcd/internal/printable"
+)
 
 // Append… functions encode one RESP value at the end of a buffer, as append does. Those whose RESP2 form differs are
 // methods of Proto.
@@ -21,19 +25,13 @@ func AppendSimple(b []byte, s string) []byte {
 	return append(b, '\r', '\n')
 }
 
-// AppendError appends an error. Line breaks and other control characters in the text, which may quote what a peer
-// sent, become spaces.
+// AppendError appends an error. The text may quote what some peer sent, and is shown to others: what is not printable in it
+// is escaped, line breaks, too.
 func AppendError(b []byte, code Code, text string) []byte {
 	b = append(b, '-')
 	b = append(b, code...)
 	b = append(b, ' ')
-	for i := 0; i < len(text); i++ {
-		if c := text[i]; c < ' ' || c == 0x7f {
-			b = append(b, ' ')
-		} else {
-			b = append(b, c)
-		}
-	}
+	b = printable.Append(b, text)
 	return append(b, '\r', '\n')
 }
 

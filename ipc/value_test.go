@@ -210,7 +210,7 @@ func TestAppend(t *testing.T) {
 		resp2, resp3 string
 	}{
 		{"simple", func(_ ipc.Proto, b []byte) []byte { return ipc.AppendSimple(b, "OK") }, "+OK\r\n", "+OK\r\n"},
-		{"error", func(_ ipc.Proto, b []byte) []byte { return ipc.AppendError(b, ipc.CodeErr, "a\r\nb\x7fé") }, "-ERR a  b é\r\n", "-ERR a  b é\r\n"},
+		{"error", func(_ ipc.Proto, b []byte) []byte { return ipc.AppendError(b, ipc.CodeErr, "a\r\nb\x7fé\u202e\xff") }, `-ERR a\r\nb\x7fé\u202e\xff` + "\r\n", `-ERR a\r\nb\x7fé\u202e\xff` + "\r\n"},
 		{"int", func(_ ipc.Proto, b []byte) []byte { return ipc.AppendInt(b, math.MinInt64) }, ":-9223372036854775808\r\n", ":-9223372036854775808\r\n"},
 		{"bulk", func(_ ipc.Proto, b []byte) []byte { return ipc.AppendBulk(b, "\r\n") }, "$2\r\n\r\n\r\n", "$2\r\n\r\n\r\n"},
 		{"bytes", func(_ ipc.Proto, b []byte) []byte { return ipc.AppendBulk(b, []byte("0123456789")) }, "$10\r\n0123456789\r\n", "$10\r\n0123456789\r\n"},

@@ -31,7 +31,7 @@ var layers = []layer{
 	{path: "internal/daemon", may: []string{"internal/server", "internal/config", "internal/peer", "internal/state",
 		"internal/version", "ipc", "systemd", "bus", "lockmgr", xsys},
 		why: "the composition root wires the parts together and is itself used by cmd/ipcd alone"},
-	{path: "internal/server", may: []string{"bus", "lockmgr", "internal/peer", "internal/version", "ipc", xsys},
+	{path: "internal/server", may: []string{"bus", "lockmgr", "internal/peer", "internal/printable", "internal/version", "ipc", xsys},
 		why: "the loop calls the engines and carries out their effects; configuration and systemd are handed to it from above"},
 	{path: "internal/config", may: []string{"ipc", "github.com/BurntSushi/toml", "github.com/fsnotify/fsnotify"},
 		why: "configuration is read and checked here, and applied by internal/daemon"},
@@ -45,14 +45,15 @@ var layers = []layer{
 	{path: "bus", never: impure, why: whyPure},
 	{path: "lockmgr", never: impure, why: whyPure},
 
-	{path: "ipc", may: []string{xsys},
+	{path: "ipc", may: []string{"internal/printable", xsys},
 		why: "the wire and its client stand alone: other programs import them"},
-	{path: "internal/cli", may: []string{"ipc", "internal/version", xsys},
+	{path: "internal/cli", may: []string{"ipc", "internal/printable", "internal/version", xsys},
 		why: "ipcctl is a client like any other: what it needs is on the wire"},
 
 	{path: "internal/gen", may: []string{"internal/cli", "ipc"},
 		why: "documents are made from the tables of ipc and internal/cli, which know nothing of it"},
 
+	{path: "internal/printable", why: "whoever shows text may import it, so it imports nobody"},
 	{path: "internal/version", why: "everybody may import it, so it imports nobody"},
 	{path: "internal/testenv", may: []string{xsys}, why: "every test may import it, so it imports nothing of ours"},
 	{path: "internal/transcript", may: []string{xsys}, why: "it runs what documents show, whatever that is"},

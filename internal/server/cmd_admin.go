@@ -1,6 +1,7 @@
 package server
 
 import (
+	"strings"
 	"time"
 
 	"github.com/ipcd/ipcd/ipc"
@@ -79,7 +80,8 @@ func (s *Server) reload(c *call) {
 				return
 			}
 			if err != nil {
-				s.replyLater(sess, ipc.AppendError(nil, ipc.CodeConfig, err.Error()))
+				text := strings.ReplaceAll(err.Error(), "\n", "; ") // a line for each thing that is wrong
+				s.replyLater(sess, ipc.AppendError(nil, ipc.CodeConfig, text))
 			} else {
 				s.replyLater(sess, []byte("+OK\r\n"))
 			}

@@ -132,7 +132,7 @@ func TestUnknownCommands(t *testing.T) {
 		"CLIENT LST":             "unknown subcommand 'LST'. Did you mean CLIENT LIST?",
 		"ipcd.statu":             "Did you mean IPCD.STATUS?",
 		"COMMAND nothing":        "unknown subcommand 'nothing'",
-		"\"a\\r\\nb\" \"\\x01\"": "unknown command 'a  b', with args beginning with: ' '",
+		"\"a\\r\\nb\" \"\\x01\"": `unknown command 'a\r\nb', with args beginning with: '\x01'`,
 		strings.Repeat("x", 2000) + " " + strings.Repeat("y ", 900): "unknown command '" + strings.Repeat("x", 128) + "'",
 	} {
 		c.send(command + "\r\n")
@@ -402,7 +402,7 @@ func TestReload(t *testing.T) {
 	c.send("IPCD.RELOAD\r\nPING\r\n")
 	<-called
 	done(fmt.Errorf("line 1: wrong\nline 2: too"))
-	c.want("-CONFIG line 1: wrong line 2: too\r\n+PONG\r\n")
+	c.want("-CONFIG line 1: wrong; line 2: too\r\n+PONG\r\n")
 
 	// A client that has gone meanwhile.
 	gone := h.dial()

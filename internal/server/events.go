@@ -3,8 +3,8 @@ package server
 import (
 	"log/slog"
 	"strconv"
-	"unicode/utf8"
 
+	"github.com/ipcd/ipcd/internal/printable"
 	"github.com/ipcd/ipcd/ipc"
 	"github.com/ipcd/ipcd/lockmgr"
 )
@@ -141,19 +141,6 @@ func jsonInt(b []byte, key string, n int64) []byte {
 func jsonText(b []byte, key, text string) []byte {
 	b = append(b, '"')
 	b = append(b, key...)
-	b = append(b, `":"`...)
-	for i := 0; i < len(text); {
-		r, size := utf8.DecodeRuneInString(text[i:])
-		switch {
-		case r == '"' || r == '\\':
-			b = append(b, '\\', byte(r))
-		case r < ' ' || r == 0x7f:
-			const hex = "0123456789abcdef"
-			b = append(b, '\\', 'u', '0', '0', hex[r>>4], hex[r&15])
-		default:
-			b = utf8.AppendRune(b, r)
-		}
-		i += size
-	}
-	return append(b, `",`...)
+	b = append(b, `":`...)
+	return append(printable.AppendJSON(b, text), ',')
 }

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"strings"
@@ -10,9 +11,37 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ipcd/ipcd/internal/printable"
 	"github.com/ipcd/ipcd/internal/testenv"
 	"github.com/ipcd/ipcd/ipc"
 )
+
+// What the daemon says in words of its own (an error, who broke a lock, the log) has nothing in it that is not printable,
+// whatever others chose. An event is JSON, and means what they chose.
+func TestTextOfOthersIsEscaped(t *testing.T) {
+	h := start(t)
+	holder, c, watcher := h.dial3(), h.dial3(), h.dial()
+	const name, why, shown = "b\u202ekcab", "wh\u2066y\u200b", `wh\u2066y\u200b`
+	watcher.do("BUS.SUB", "ipcd/lock/broken/#")
+	holder.acquire(name, "WHY", why)
+	c.refused(ipc.CodeBusy, `"b\u202ekcab" is held by `+describeSelf(h)+": "+shown, "LOCK.ACQUIRE", name, "WAIT", "0")
+	c.refused(ipc.CodeBadName, `bad topic "\u202e\x1b\xff": `, "BUS.PUB", "\u202e\x1b\xff", "")
+	c.refused(ipc.CodeErr, `unknown command 'x\n\u202e\xff'`, "x\n\u202e\xff")
+	c.do("LOCK.BREAK", name, "WHY", why)
+	if v := holder.value(); len(v.Elems) != 5 || v.Elems[4].Str != describeSelf(h)+": "+shown {
+		t.Errorf("got %+v", v)
+	}
+	v := watcher.value()
+	var event map[string]any
+	if err := json.Unmarshal([]byte(v.Elems[3].Str), &event); err != nil || event["name"] != name || event["why"] != why {
+		t.Errorf("%v: %+v", err, v)
+	}
+	for _, text := range []string{v.Elems[3].Str, strings.ReplaceAll(h.log.String(), "\n", "")} {
+		if printable.Escape(text) != text {
+			t.Errorf("%q is not printable", text)
+		}
+	}
+}
 
 // TestBreak: a lock is taken away, and all are told.
 func TestBreak(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/ipcd/ipcd/internal/printable"
 	"github.com/ipcd/ipcd/ipc"
 	"github.com/ipcd/ipcd/lockmgr"
 )
@@ -36,7 +37,7 @@ func describe(p lockmgr.Process, i *lockmgr.Info) string {
 	case p.PID == 0:
 		return fmt.Sprintf("uid %d", i.UID)
 	case i.Unit != "":
-		return fmt.Sprintf("pid %d (uid %d, %s)", p.PID, i.UID, i.Unit)
+		return fmt.Sprintf("pid %d (uid %d, %s)", p.PID, i.UID, printable.Escape(i.Unit))
 	}
 	return fmt.Sprintf("pid %d (uid %d)", p.PID, i.UID)
 }
@@ -45,7 +46,7 @@ func because(i *lockmgr.Info) string {
 	if i.Why == "" {
 		return ""
 	}
-	return ": " + i.Why
+	return ": " + printable.Escape(i.Why)
 }
 
 // describeEnd is how a hold ended in words, "" for none.
