@@ -6,6 +6,7 @@
 //     model and one replay can drive the very code that the daemon runs only as long as that stays true.
 //   - ipcctl starts in about a millisecond: what it must not link is listed in linked_test.go, transitively.
 //   - Tests wait for events instead of sleeping, and skip only by way of internal/testenv.
+//   - ipcctl shows text that others chose only escaped.
 //   - A file that grows past 500 lines holds more than one idea.
 //
 // To allow something new, change the table: the diff is then a decision that a reviewer sees. A package that does not

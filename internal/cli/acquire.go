@@ -111,6 +111,6 @@ func (a *acquireVerb) tell(c *call, grant ipc.Value) {
 		}
 		c.out.object(&o)
 	case a.print:
-		c.out.text(grant.Get("token").Text() + "\n")
+		c.out.clean(grant.Get("token").Text()).text("\n")
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ipcd/ipcd/internal/printable"
 	"github.com/ipcd/ipcd/ipc"
 )
 
@@ -110,13 +111,15 @@ func (p *parser) pending(word string) *Option {
 }
 
 func (k completer) offer(word, help string) {
-	k.call.out.text(word + "\t" + strings.ReplaceAll(help, "`", "") + "\n") // the marks of what is literal are for manual pages
+	help = strings.ReplaceAll(help, "`", "") // the marks of what is typed are for manual pages
+	k.call.out.clean(word).text("\t").clean(help).text("\n")
 }
 
 // values offers what a value or a word of this name can be.
 func (k completer) values(name, before, begun string) {
 	give := func(value, help string) {
-		if strings.HasPrefix(value, begun) {
+		// A name that cannot be shown is not offered: the shell would put it on the terminal as it is.
+		if strings.HasPrefix(value, begun) && printable.Escape(value) == value {
 			k.offer(before+value, help)
 		}
 	}

@@ -51,7 +51,7 @@ func completion() *Verb {
 			if script == "" {
 				return unparsed(quoted(c.words[0]), "no such shell").with(c.verb.usage())
 			}
-			c.out.text(script)
+			c.out.text(literal(script))
 			return nil
 		},
 	}

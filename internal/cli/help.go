@@ -41,7 +41,7 @@ func overview(o *output) {
 		o.text("\n").styled(bold, group).text("\n")
 		for _, v := range shown {
 			if v.Group == group {
-				hanging(o, "  "+v.Name+blanks(12-len(v.Name)), v.Summary)
+				hanging(o, "  "+v.Name+string(blanks(12-len(v.Name))), v.Summary)
 			}
 		}
 	}
@@ -57,7 +57,7 @@ func overview(o *output) {
 
 // explain is what -h prints.
 func (v *Verb) explain(o *output) {
-	o.styled(bold, "ipcctl "+v.Name).text(": " + lowerFirst(v.Summary) + "\n\n")
+	o.styled(bold, "ipcctl "+v.Name).text(": ").clean(lowerFirst(v.Summary)).text("\n\n")
 	for i, form := range v.Synopsis {
 		lead := "usage: ipcctl " + v.Name
 		if i > 0 {
@@ -139,10 +139,10 @@ func columns(o *output, rows [][2]string) {
 	for _, r := range rows {
 		lead := "  " + r[0]
 		if n := utf8.RuneCountInString(r[0]); n > left {
-			o.text(lead + "\n")
-			lead = blanks(left + 2)
+			o.clean(lead).text("\n")
+			lead = string(blanks(left + 2))
 		} else {
-			lead += blanks(left - n)
+			lead += string(blanks(left - n))
 		}
 		hanging(o, lead+"  ", r[1])
 	}
@@ -153,18 +153,18 @@ func wrap(o *output, indent, paragraph string) { fill(o, indent, indent, paragra
 
 // hanging prints a paragraph after a lead, its other lines indented by as much.
 func hanging(o *output, lead, paragraph string) {
-	fill(o, lead, blanks(utf8.RuneCountInString(lead)), paragraph)
+	fill(o, lead, string(blanks(utf8.RuneCountInString(lead))), paragraph)
 }
 
 func fill(o *output, lead, indent, paragraph string) {
 	width := min(o.columns(), 100)
-	o.text(lead)
+	o.clean(lead)
 	at, begins := utf8.RuneCountInString(lead), true
 	typed := false // inside backquotes
 	for _, word := range strings.Fields(paragraph) {
 		n := utf8.RuneCountInString(word) - strings.Count(word, "`")
 		if !begins && at+1+n > width {
-			o.text("\n" + indent)
+			o.text("\n").clean(indent)
 			at, begins = utf8.RuneCountInString(indent), true
 		}
 		if !begins {
@@ -178,7 +178,7 @@ func fill(o *output, lead, indent, paragraph string) {
 			if typed {
 				o.styled(bold, part)
 			} else {
-				o.text(part)
+				o.clean(part)
 			}
 		}
 		at, begins = at+n, false

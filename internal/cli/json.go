@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"unicode/utf8"
 
+	"github.com/ipcd/ipcd/internal/printable"
 	"github.com/ipcd/ipcd/ipc"
 )
 
@@ -18,7 +19,7 @@ func (o *object) key(k string) {
 	} else {
 		o.b = append(o.b, ',')
 	}
-	o.b = appendString(o.b, k)
+	o.b = printable.AppendJSON(o.b, k)
 	o.b = append(o.b, ':')
 }
 
@@ -26,7 +27,7 @@ func (o *object) key(k string) {
 func (o *object) text(key, s string) {
 	if utf8.ValidString(s) {
 		o.key(key)
-		o.b = appendString(o.b, s)
+		o.b = printable.AppendJSON(o.b, s)
 		return
 	}
 	o.key(key + "64")
@@ -58,9 +59,10 @@ func (o *object) end() []byte {
 }
 
 // object writes one as a line.
-func (o *output) object(obj *object) {
-	_, _ = o.w.Write(append(obj.end(), '\n')) // flush tells
-}
+func (o *output) object(obj *object) { o.json(obj.end()) }
+
+// json writes a value as a line. Nothing in it needs to be escaped any more.
+func (o *output) json(value []byte) { o.text(literal(value)).text("\n") }
 
 // appendValue appends any value. In an array, a string that is not UTF-8 becomes {"base64": …}.
 func appendValue(b []byte, v ipc.Value) []byte {
@@ -86,7 +88,7 @@ func appendValue(b []byte, v ipc.Value) []byte {
 		return appendDouble(b, v)
 	case ipc.KindSimple, ipc.KindBulk, ipc.KindVerbatim, ipc.KindError:
 		if utf8.ValidString(v.Str) {
-			return appendString(b, v.Str)
+			return printable.AppendJSON(b, v.Str)
 		}
 		b = append(b, `{"base64":`...)
 		b = appendBase64(b, v.Str)
@@ -98,7 +100,7 @@ func appendValue(b []byte, v ipc.Value) []byte {
 // appendDouble appends a number; JSON has none that is infinite or not a number.
 func appendDouble(b []byte, v ipc.Value) []byte {
 	if f := v.Float; f-f != 0 {
-		return appendString(b, v.Text())
+		return printable.AppendJSON(b, v.Text())
 	}
 	return append(b, v.Text()...)
 }
@@ -106,25 +108,5 @@ func appendDouble(b []byte, v ipc.Value) []byte {
 func appendBase64(b []byte, s string) []byte {
 	b = append(b, '"')
 	b = base64.StdEncoding.AppendEncode(b, []byte(s))
-	return append(b, '"')
-}
-
-// appendString appends a JSON string. s is UTF-8.
-func appendString(b []byte, s string) []byte {
-	b = append(b, '"')
-	for i := 0; i < len(s); i++ {
-		switch c := s[i]; {
-		case c == '"' || c == '\\':
-			b = append(b, '\\', c)
-		case c == '\n':
-			b = append(b, '\\', 'n')
-		case c == '\t':
-			b = append(b, '\\', 't')
-		case c < ' ' || c == 0x7f:
-			b = append(b, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
-		default:
-			b = append(b, c)
-		}
-	}
 	return append(b, '"')
 }

@@ -179,7 +179,7 @@ func (w *lockWatch) draw() error {
 	}
 	o.text(screenHome)
 	for i, line := range lines {
-		style := ""
+		style := literal("")
 		if i == 0 {
 			style = bold
 		}

@@ -155,14 +155,14 @@ var messageEnv = []Variable{
 // A format says how messages are printed.
 type format struct {
 	json  bool
-	end   string // of a record
-	parts []part // nil: as fits the output
+	end   literal // of a record
+	parts []part  // nil: as fits the output
 }
 
 // A part of a format is text, or a field of the message.
 type part struct {
-	text  string
-	field byte // 0: text
+	text  literal // as the user typed it
+	field byte    // 0: text
 }
 
 // fields are the letters that a format may have after "%".
@@ -176,7 +176,7 @@ func parseFormat(s string) ([]part, error) {
 			i++
 		}
 		if i > 0 {
-			parts = append(parts, part{text: s[:i]})
+			parts = append(parts, part{text: literal(s[:i])})
 			s = s[i:]
 			continue
 		}
@@ -207,7 +207,7 @@ func (f *format) print(o *output, m *message) {
 			if p.field == 0 {
 				o.text(p.text)
 			} else {
-				o.clean(m.field(p.field))
+				o.data(m.field(p.field))
 			}
 		}
 		o.text(f.end)
@@ -218,7 +218,7 @@ func (f *format) print(o *output, m *message) {
 		}
 		o.styled(dim, userName(m.uid)+" ("+strconv.FormatInt(m.pid, 10)+")").text("\n")
 	default:
-		o.clean(m.topic).text("\t").clean(m.payload).text(f.end)
+		o.data(m.topic).text("\t").data(m.payload).text(f.end)
 	}
 }
 

@@ -4,9 +4,10 @@ import (
 	"bufio"
 	"os"
 	"strconv"
-	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ipcd/ipcd/internal/printable"
 )
 
 // An output is a stream that may be a terminal.
@@ -52,28 +53,36 @@ func (o *output) size() (rows, columns int) {
 	return int(size.Row), int(size.Col)
 }
 
+// A literal is text of ours, which may hold line breaks and what controls a terminal. A constant is one by itself; a string
+// is none unless it is converted, so that what others chose cannot get here unseen.
+type literal string
+
 // text writes what is ours. Errors are kept for flush.
-func (o *output) text(s string) *output {
-	_, _ = o.w.WriteString(s)
+func (o *output) text(s literal) *output {
+	_, _ = o.w.WriteString(string(s))
 	return o
 }
 
-// clean writes what came from elsewhere: a terminal gets nothing that could control it.
-func (o *output) clean(s string) *output {
+// clean writes what is to be read by people, whoever chose it: terminals, logs and mails from cron get nothing that
+// controls them, begins a line of its own, or looks like something else.
+func (o *output) clean(s string) *output { return o.text(literal(printable.Escape(s))) }
+
+// data writes what was asked for, byte by byte: messages, replies. Only a terminal gets it escaped.
+func (o *output) data(s string) *output {
 	if o.tty {
-		s = escaped(s)
+		return o.clean(s)
 	}
-	return o.text(s)
+	return o.text(literal(s))
 }
 
 // Styles of a terminal: the parameters of its SGR sequence.
 const (
-	bold = "1"
-	dim  = "2"
+	bold literal = "1"
+	dim  literal = "2"
 )
 
 // styled writes clean text in a style, if there is colour.
-func (o *output) styled(style, s string) *output {
+func (o *output) styled(style literal, s string) *output {
 	if !o.colour || s == "" || style == "" {
 		return o.clean(s)
 	}
@@ -87,37 +96,6 @@ func (o *output) flush() error {
 	}
 	return nil
 }
-
-// escaped replaces what is not printable as Go and the shell's $'…' would write it. A backslash stays as it is: this is
-// for reading, not for reading back.
-func escaped(s string) string {
-	for i := 0; i < len(s); i++ {
-		if c := s[i]; c < ' ' || c >= 0x7f {
-			return escapedFrom(s, i)
-		}
-	}
-	return s
-}
-
-func escapedFrom(s string, i int) string {
-	b := append(make([]byte, 0, len(s)+16), s[:i]...)
-	for i < len(s) {
-		r, n := utf8.DecodeRuneInString(s[i:])
-		switch {
-		case r == utf8.RuneError && n == 1, r < ' ' && r != '\n' && r != '\t' && r != '\r', r == 0x7f:
-			b = append(b, '\\', 'x', hex[s[i]>>4], hex[s[i]&15])
-		case strconv.IsPrint(r):
-			b = append(b, s[i:i+n]...)
-		default:
-			q := strconv.QuoteRune(r)
-			b = append(b, q[1:len(q)-1]...)
-		}
-		i += n
-	}
-	return string(b)
-}
-
-const hex = "0123456789abcdef"
 
 // quoted is a word as it appears in a message.
 func quoted(s string) string { return strconv.Quote(s) }

@@ -42,7 +42,7 @@ func raw() *Verb {
 				return cannot("carry out "+strings.ToUpper(c.words[0]), err)
 			}
 			if c.json {
-				c.out.text(string(appendValue(nil, v)) + "\n")
+				c.out.json(appendValue(nil, v))
 			} else {
 				printValue(c.out, "", v)
 			}
@@ -63,7 +63,7 @@ func rawReply(conn *ipc.Conn, words []string) (ipc.Value, error) {
 	return v, err
 }
 
-func printValue(o *output, indent string, v ipc.Value) {
+func printValue(o *output, indent literal, v ipc.Value) {
 	switch v.Kind {
 	case ipc.KindArray, ipc.KindSet, ipc.KindPush:
 		for _, e := range v.Elems {
@@ -76,7 +76,7 @@ func printValue(o *output, indent string, v ipc.Value) {
 		}
 	case ipc.KindMap:
 		for i := 0; i+1 < len(v.Elems); i += 2 {
-			o.text(indent).clean(v.Elems[i].Text()).text(":")
+			o.text(indent).data(v.Elems[i].Text()).text(":")
 			if e := v.Elems[i+1]; nested(e) {
 				o.text("\n")
 				printValue(o, indent+"  ", e)
@@ -87,10 +87,10 @@ func printValue(o *output, indent string, v ipc.Value) {
 		}
 	case ipc.KindVerbatim: // text with lines of its own
 		for line := range strings.Lines(v.Str) {
-			o.text(indent).clean(strings.TrimRight(line, "\r\n")).text("\n")
+			o.text(indent).data(strings.TrimRight(line, "\r\n")).text("\n")
 		}
 	default:
-		o.text(indent).clean(v.Text()).text("\n")
+		o.text(indent).data(v.Text()).text("\n")
 	}
 }
 

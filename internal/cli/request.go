@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ipcd/ipcd/internal/printable"
 	"github.com/ipcd/ipcd/ipc"
 )
 
@@ -295,7 +296,7 @@ func (q *request) words(names []string, who holder) []string {
 
 // shown is a name as messages have it: without quotes if nobody could misread it.
 func shown(name string) string {
-	if name == "" || strings.ContainsAny(name, " \"'`") || escaped(name) != name {
+	if name == "" || strings.ContainsAny(name, " \"'`") || printable.Escape(name) != name {
 		return quoted(name)
 	}
 	return name

@@ -53,7 +53,7 @@ func printStatus(c *call, v ipc.Value) {
 	for i := 0; i+1 < len(v.Elems); i += 2 {
 		key, value := v.Elems[i].Text(), v.Elems[i+1].Text()
 		if !c.out.tty {
-			c.out.text(key + "\t" + oneLine(value) + "\n")
+			c.out.clean(key).text("\t").clean(dashed(value)).text("\n")
 			continue
 		}
 		c.out.styled(dim, strings.ReplaceAll(key, "_", " ")).text(blanks(width - len(key) + 2))

@@ -1,6 +1,10 @@
 package cli
 
-import "unicode/utf8"
+import (
+	"unicode/utf8"
+
+	"github.com/ipcd/ipcd/internal/printable"
+)
 
 // A table is rows of cells under a header. The last column is not padded.
 type table struct {
@@ -19,7 +23,7 @@ func (t *table) print(o *output) {
 				if i > 0 {
 					o.text("\t")
 				}
-				o.text(oneLine(cell))
+				o.clean(dashed(cell))
 			}
 			o.text("\n")
 		}
@@ -34,7 +38,7 @@ func (t *table) print(o *output) {
 	}
 	for _, row := range t.rows {
 		for i, cell := range row {
-			row[i] = escaped(dashed(cell))
+			row[i] = printable.Escape(dashed(cell))
 			width[i] = max(width[i], utf8.RuneCountInString(row[i]))
 		}
 	}
@@ -44,7 +48,7 @@ func (t *table) print(o *output) {
 	}
 }
 
-func (t *table) line(o *output, cells []string, width []int, style string) {
+func (t *table) line(o *output, cells []string, width []int, style literal) {
 	for i, cell := range cells {
 		o.styled(style, cell)
 		if i+1 < len(cells) {
@@ -61,19 +65,8 @@ func dashed(cell string) string {
 	return cell
 }
 
-// oneLine keeps a cell from being taken for several.
-func oneLine(cell string) string {
-	b := []byte(dashed(cell))
-	for i, c := range b {
-		if c == '\t' || c == '\n' {
-			b[i] = ' '
-		}
-	}
-	return string(b)
-}
-
-func blanks(n int) string {
-	const some = "                                                                "
+func blanks(n int) literal {
+	const some literal = "                                                                "
 	for s := some; ; s += some {
 		if n <= len(s) {
 			return s[:max(n, 0)]

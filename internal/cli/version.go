@@ -17,7 +17,7 @@ func versionVerb() *Verb {
 				c.out.object(&o)
 				return nil
 			}
-			c.out.text("ipcctl " + version.String() + "\n")
+			c.out.text("ipcctl ").clean(version.String()).text("\n")
 			return nil
 		},
 	}

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ipcd/ipcd/internal/printable"
 	"github.com/ipcd/ipcd/ipc"
 )
 
@@ -148,11 +149,11 @@ func (w *watcher) report() {
 	switch {
 	case text == "":
 	case w.tell.tty:
-		text = cut(escaped("ipcctl: "+text), w.tell.columns()-1)
-		w.tell.text("\r").text(text).text("\x1b[K")
+		text = cut(printable.Escape("ipcctl: "+text), w.tell.columns()-1)
+		w.tell.text("\r").clean(text).text("\x1b[K")
 		w.line = true
 	default:
-		w.tell.text("ipcctl: " + text + "\n")
+		w.tell.text("ipcctl: ").clean(text).text("\n")
 	}
 	_ = w.tell.flush() // nobody to tell
 }

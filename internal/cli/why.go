@@ -2,9 +2,9 @@ package cli
 
 import (
 	"slices"
-	"strings"
 	"time"
 
+	"github.com/ipcd/ipcd/internal/printable"
 	"github.com/ipcd/ipcd/ipc"
 )
 
@@ -61,7 +61,7 @@ func explainLock(c *call) error {
 	e.explain(views[0])
 	if !c.json {
 		for _, s := range e.sentences {
-			c.out.clean(oneLine(s)).text("\n")
+			c.out.clean(s).text("\n")
 		}
 		return nil
 	}
@@ -213,7 +213,7 @@ func (e *explanation) addTo(o *object) {
 		if i > 0 {
 			o.b = append(o.b, ',')
 		}
-		o.b = appendString(o.b, strings.ToValidUTF8(s, "\uFFFD"))
+		o.b = printable.AppendJSON(o.b, s)
 	}
 	o.b = append(o.b, ']')
 }

@@ -109,8 +109,12 @@ func manPage() string {
 		"and no failure exits 0.")
 	p.line(paragraph)
 	p.text("On a terminal, output is laid out for people. Elsewhere it is tab-separated lines without a header, and with " +
-		"`--json` one JSON object a line, whose fields are only ever added to. A payload is printed byte for byte, except " +
-		"that a terminal gets no control characters.")
+		"`--json` one JSON object a line, whose fields are only ever added to.")
+	p.line(paragraph)
+	p.text("What others chose (the name of a process, of a lock, a reason, an error) is shown with everything that is not printable " +
+		"escaped, on a terminal or not: control characters as in \\x1b, line breaks and tabs as \\n and \\t, and what turns the direction of " +
+		"text or cannot be seen as in \\u202e. A program that wants it as it is asks for `--json`. Messages, which `sub` and `wait` print, and " +
+		"the replies of `raw` are data: they are printed byte for byte, and escaped only for a terminal.")
 	p.line(paragraph)
 	p.text("Durations are written as 300ms, 2m or 1h30m; a plain number, also a decimal one, is seconds.")
 	p.line(paragraph)

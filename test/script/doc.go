@@ -18,6 +18,9 @@
 //	abandon NAME            take a lock, be cut off, and return when it is free
 //	documented FILE         the JSON on stdout has no key that FILE does not explain
 //	[linux:6.15] CMD…       CMD where the kernel is that, or newer
+//	chars VAR TEXT          set VAR to TEXT, in which \n, \x1b, \u202e and the like stand for what they are in Go
+//	plain N CMD…            like status, twice: as it is, and on a terminal. Neither way it shows anything that is not printable
+//	plain                   the last command has shown nothing that is not printable
 //
 // Nothing sleeps: "ipcctl wait FILTER -- CMD" listens before CMD starts, "until ipcctl pub -e 1 …" publishes exactly once
 // somebody listens.

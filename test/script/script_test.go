@@ -70,6 +70,8 @@ func TestScripts(t *testing.T) {
 
 			"abandon":    abandonLock,
 			"documented": checkDocumented,
+			"chars":      setChars,
+			"plain":      runPlain,
 		},
 	})
 }

@@ -23,23 +23,28 @@ func runTTY(ts *testscript.TestScript, neg bool, args []string) {
 		interrupt, args = args[1], args[2:]
 	}
 	want(ts, !neg && len(args) >= 2, "tty [-c TEXT] N CMD…")
+	out, err := onTerminal(ts, interrupt, args[1:])
+	_, e := ts.Stdout().Write(out)
+	ts.Check(e)
+	checkStatus(ts, args[0], err)
+}
+
+// onTerminal runs a command on a terminal of its own, and gives what that shows and how the command ended.
+func onTerminal(ts *testscript.TestScript, interrupt string, args []string) ([]byte, error) {
 	terminal, process, err := openTerminal()
 	ts.Check(err)
 	defer terminal.Close()
 
 	// As testscript does: its own commands are found by the PATH of the script.
 	cmd := exec.Command("/usr/bin/env", append([]string{"-C", ts.MkAbs("."), "PATH=" + ts.Getenv("PATH"),
-		"IPCD_SOCKET=" + ts.Getenv("IPCD_SOCKET"), "NO_COLOR=" + ts.Getenv("NO_COLOR"), "TERM=xterm", "GORACE=" + gorace}, args[1:]...)...)
+		"IPCD_SOCKET=" + ts.Getenv("IPCD_SOCKET"), "NO_COLOR=" + ts.Getenv("NO_COLOR"), "TERM=xterm", "GORACE=" + gorace}, args...)...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = process, process, process
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	err = cmd.Start()
 	process.Close()
 	ts.Check(err)
 	out := readTerminal(terminal, interrupt)
-	err = cmd.Wait()
-	_, e := ts.Stdout().Write(out)
-	ts.Check(e)
-	checkStatus(ts, args[0], err)
+	return out, cmd.Wait()
 }
 
 // openTerminal makes a terminal of 100 columns: the end that a person sees, and the end that a process gets.
