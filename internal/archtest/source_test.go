@@ -6,6 +6,7 @@ import (
 	"go/ast"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -14,32 +15,75 @@ func TestTestsNeitherSleepNorSkip(t *testing.T) {
 	checkSources(t, sleepsOrSkips)
 }
 
-// scriptSkip finds the skip command in a line of a test script, also behind its conditions.
-var scriptSkip = regexp.MustCompile(`^\s*(\[[^]]*\]\s*)*skip(\s|$)`)
+const (
+	whySleep = "wait for the event; a sleep is too short on a busy machine and too long on any other"
+	whySkip  = "skip by way of internal/testenv, which checks the reason"
+)
 
-func sleepsOrSkips(s source) (problems []string) {
-	const (
-		whySleep = "wait for the event; a sleep is too short on a busy machine and too long on any other"
-		whySkip  = "skip by way of internal/testenv, which checks the reason"
-	)
-	if strings.HasSuffix(s.path, ".txtar") {
-		for i, line := range strings.Split(string(s.text), "\n") {
-			if strings.HasPrefix(line, "-- ") {
-				break // the script is over, its files begin
-			}
-			if scriptSkip.MatchString(line) {
-				problems = append(problems, fmt.Sprintf("%s:%d: skip: %s", s.path, i+1, whySkip))
+// scriptSkip finds the skip command in a line of a test script, also behind its conditions, and scriptSleep a sleep anywhere, in
+// the shell commands of its files, too.
+var (
+	scriptSkip  = regexp.MustCompile(`^\s*(\[[^]]*\]\s*)*skip(\s|$)`)
+	scriptSleep = regexp.MustCompile(`\bsleep\s+["']?([^\s;&|)"']+)`)
+)
+
+// leastJob is how many seconds a script's sleep has at least: then nobody waits for it, as scripts lose patience before. It is a
+// job that something else ends.
+const leastJob = 30
+
+func scriptProblems(s source) (problems []string) {
+	inFiles := false // the script is over
+	for i, line := range strings.Split(string(s.text), "\n") {
+		inFiles = inFiles || strings.HasPrefix(line, "-- ")
+		if !inFiles && scriptSkip.MatchString(line) {
+			problems = append(problems, fmt.Sprintf("%s:%d: skip: %s", s.path, i+1, whySkip))
+		}
+		if strings.HasPrefix(line, "#") {
+			continue
+		}
+		for _, found := range scriptSleep.FindAllStringSubmatch(line, -1) {
+			if n, err := strconv.ParseFloat(found[1], 64); err != nil || n < leastJob {
+				problems = append(problems, fmt.Sprintf("%s:%d: %s: %s", s.path, i+1, found[0], whySleep))
 			}
 		}
-		return problems
+	}
+	return problems
+}
+
+// waits are the parts of package time that let time pass. To wait for an event no longer than patience is no such use: when that is
+// over, the test fails.
+var waits = []string{"Sleep", "After", "AfterFunc", "Tick", "NewTimer", "NewTicker"}
+
+// paced are the tests that may use them all the same, so often, as what they find out does not depend on how long it takes.
+var paced = map[string]int{
+	"internal/config/watch_test.go":    2, // the time is synctest's
+	"test/conformance/goredis_test.go": 1, // something is tried again until it succeeds
+	"test/history/history_test.go":     1, // those who were stopped may hold what the others wait for: they go on, some time
+	"test/hostile/main_test.go":        3, // a state of another process is looked at again until it is there; and a bystander has his pace
+}
+
+func sleepsOrSkips(s source) (problems []string) {
+	if strings.HasSuffix(s.path, ".txtar") {
+		return scriptProblems(s)
 	}
 	if !s.isTest() || strings.HasPrefix(s.path, "internal/testenv/") {
 		return nil
 	}
+	patient := map[ast.Node]bool{}
+	ast.Inspect(s.file, func(n ast.Node) bool {
+		if call, ok := n.(*ast.CallExpr); ok && len(call.Args) > 0 {
+			limit, ok := call.Args[0].(*ast.Ident)
+			patient[call.Fun] = ok && strings.HasPrefix(limit.Name, "patience")
+		}
+		return true
+	})
+	count := 0
 	s.selectors(func(imp, name string, n ast.Node) {
 		switch {
-		case imp == "time" && name == "Sleep":
-			problems = append(problems, fmt.Sprintf("%s: time.Sleep: %s", s.at(n), whySleep))
+		case imp == "time" && slices.Contains(waits, name) && (name == "Sleep" || !patient[n]):
+			if count++; count > paced[s.path] {
+				problems = append(problems, fmt.Sprintf("%s: time.%s: %s", s.at(n), name, whySleep))
+			}
 		case imp == "testing" && name == "Short":
 			problems = append(problems, fmt.Sprintf("%s: testing.Short: %s", s.at(n), whySkip))
 		}
@@ -184,6 +228,14 @@ func TestSourceRules(t *testing.T) {
 		{"a sleep", "x/a_test.go", `package x; import "time"; func f() { time.Sleep(1) }`, sleepsOrSkips, 1},
 		{"a renamed sleep", "x/a_test.go", `package x; import c "time"; func f() { c.Sleep(1) }`, sleepsOrSkips, 1},
 		{"a sleep outside tests", "x/a.go", `package x; import "time"; func f() { time.Sleep(1) }`, sleepsOrSkips, 0},
+		{"a timer", "x/a_test.go", `package x; import "time"; func f() { <-time.NewTimer(1).C }`, sleepsOrSkips, 1},
+		{"nothing within a time", "x/a_test.go", `package x; import "time"; func f() { <-time.After(50 * time.Millisecond) }`, sleepsOrSkips, 1},
+		{"patience", "x/a_test.go", `package x; import "time"; func f() { <-time.After(patience) }`, sleepsOrSkips, 0},
+		{"to sleep for patience", "x/a_test.go", `package x; import "time"; func f() { time.Sleep(patience) }`, sleepsOrSkips, 1},
+		{"a pace", "test/history/history_test.go", `package x; import "time"; func f() { time.Tick(1) }`, sleepsOrSkips, 0},
+		{"another pace", "test/history/history_test.go", `package x; import "time"; func f() { time.Tick(1); time.Tick(1) }`, sleepsOrSkips, 1},
+		{"a script's sleep", "test/script/a.txtar", "exec sleep 0.1\n-- f --\nsleep 1; true\n", sleepsOrSkips, 2},
+		{"a script's job", "test/script/a.txtar", "exec sleep 1000 &job&\nkill job\n", sleepsOrSkips, 0},
 		{"a skip", "x/a_test.go", `package x; func f(t T) { t.Skip("x") }`, sleepsOrSkips, 1},
 		{"testing.Short", "x/a_test.go", `package x; import "testing"; var s = testing.Short()`, sleepsOrSkips, 1},
 		{"another Skip", "x/a_test.go", `package x; func f(d D) { d.Skip() }`, sleepsOrSkips, 0},

@@ -224,19 +224,43 @@ func TestLockDir(t *testing.T) {
 	if _, err := lockDir(path, 20*time.Millisecond); err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
-	done := make(chan error)
+	// What would be in the way of who does not wait is gone before the lock is.
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
 	go func() {
 		fd, err := listen(socketAt(path))
 		_ = unix.Close(fd)
 		done <- err
 	}()
-	select {
-	case err := <-done:
-		t.Errorf("did not wait: %v", err)
-	case <-time.After(50 * time.Millisecond):
+	for opened(t, dir) < 2 {
+		select {
+		case err := <-done:
+			t.Fatalf("did not wait: %v", err)
+		default:
+		}
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
 	}
 	unlock()
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
+}
+
+// opened is how many descriptors of this process are of a directory.
+func opened(t *testing.T, dir string) (n int) {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if name, err := os.Readlink("/proc/self/fd/" + e.Name()); err == nil && name == dir {
+			n++
+		}
+	}
+	return n
 }

@@ -201,26 +201,36 @@ func TestReadBehindDescriptors(t *testing.T) {
 	}
 }
 
-// TestTimeouts come in their order, whatever the order of asking.
+// TestTimeouts come in their order, whatever the order of asking, and each at its time.
 func TestTimeouts(t *testing.T) {
-	h := start(t)
-	holder, c := h.dial(), h.dial3()
-	holder.acquire("a")
-	began := time.Now()
+	m := newManual(t, 1)
+	holder, c := m.connect(false), m.connect(false)
+	holder.cmd("LOCK.ACQUIRE", "a")
+	c.cmd("HELLO", "3")
+	m.settle()
+	c.take()
+	asked := m.now()
 	for _, ms := range []string{"60", "20", "40", "20000", "1"} {
-		c.do("LOCK.ACQUIRE", "a", "ASYNC", "OWNER", ms, "WAIT", ms)
+		c.cmd("LOCK.ACQUIRE", "a", "ASYNC", "OWNER", ms, "WAIT", ms)
 	}
-	for _, ms := range []string{"1ms", "20ms", "40ms", "60ms"} {
-		v := c.value()
-		if !strings.HasPrefix(v.Elems[2].Str, "TIMEOUT timed out after "+ms+";") {
-			t.Errorf("got %q, want %s", v.Elems[2].Str, ms)
+	m.at(asked, c.event(unix.EPOLLIN))
+	for len(m.sliced) > 0 {
+		m.at(asked)
+	}
+	if got := c.take(); strings.Count(got, ":") != 5 || strings.Contains(got, "TIMEOUT") {
+		t.Fatalf("got %q, want five tickets", got)
+	}
+	timer := unix.EpollEvent{Pad: kindTimer}
+	for _, ms := range []time.Duration{1, 20, 40, 60} {
+		m.at(asked+ms*time.Millisecond-1, timer)
+		if got := c.take(); got != "" {
+			t.Errorf("before %d ms are over: %q", ms, got)
 		}
-		least, _ := time.ParseDuration(ms)
-		if took := time.Since(began); took < least {
-			t.Errorf("%s was over after %v", ms, took)
+		m.at(asked+ms*time.Millisecond, timer)
+		if got, want := c.take(), fmt.Sprintf("TIMEOUT timed out after %dms;", ms); strings.Count(got, "TIMEOUT") != 1 || !strings.Contains(got, want) {
+			t.Errorf("got %q, want %s", got, want)
 		}
 	}
-	h.claims(2)
 }
 
 // TestWatchdog is told that the loop turns while nothing happens, and while very much does.

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/ipcd/ipcd/test/testdaemon"
 )
 
@@ -140,6 +142,42 @@ func eventually(t testing.TB, what string, f func() bool) {
 			t.Fatalf("%s: not after %v", what, patience)
 		case <-tick.C:
 		}
+	}
+}
+
+// rests waits until the daemon does nothing: no thread of it has run for some moments. One that turns in circles always has one
+// that runs.
+func rests(t testing.TB, d *testdaemon.Daemon) {
+	t.Helper()
+	last, calm := time.Duration(-1), 0
+	eventually(t, "the daemon rests", func() bool {
+		used := d.CPU()
+		if calm++; used != last {
+			last, calm = used, 0
+		}
+		return calm == 10
+	})
+}
+
+// fill sends as much of an input as the socket of a daemon that is stopped takes.
+func fill(t testing.TB, p *testdaemon.Peer, input string) {
+	t.Helper()
+	raw, err := p.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = raw.Write(func(fd uintptr) bool {
+		for b := []byte(input); len(b) > 0; {
+			n, err := unix.Write(int(fd), b)
+			if err != nil {
+				return true // EAGAIN: it is full
+			}
+			b = b[n:]
+		}
+		return true
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
