@@ -11,7 +11,7 @@ type Process struct {
 // maxAncestors bounds how far [Ancestors] goes. Nobody nests that deep.
 const maxAncestors = 64
 
-// Ancestors returns the processes that a process descends from, the parent first, without the first process of all. It
+// Ancestors returns the processes that a process descends from, the parent first. It
 // returns those that are found before the trail ends: with a process that is gone, or one that cannot be seen from here.
 // Who was adopted, because its parent has ended, has the adopter for its parent.
 func Ancestors(pid int, start uint64) []Process {
@@ -23,7 +23,7 @@ func Ancestors(pid int, start uint64) []Process {
 	var all []Process
 	for len(all) < maxAncestors {
 		parent := parentOf(stat)
-		if parent <= 1 {
+		if parent < 1 {
 			break
 		}
 		stat = procfs(buf[:], parent, "/stat")

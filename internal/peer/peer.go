@@ -13,7 +13,7 @@ type Peer struct {
 	GID    uint32
 	Groups []uint32 // supplementary ones
 	PID    int      // 0: in a PID namespace that is not visible from here
-	Start  uint64   // when it started, in clock ticks after boot: field 22 of /proc/PID/stat; 0 if not known
+	Start  uint64   // when it started, in clock ticks after boot: field 22 of /proc/PID/stat; see the package's text if /proc does not tell
 	Unit   string   // its systemd unit, "" if none or not known
 
 	// UserUnit says that Unit is run by a user's manager, not by the system's. That user chose its name.
@@ -39,14 +39,16 @@ func Of(sockfd int) (Peer, error) {
 	if err := p.look(); err != nil {
 		return Peer{}, err
 	}
-	if p.Start != 0 {
-		is, err := reused(sockfd, p.PID)
-		if err != nil {
-			return Peer{}, fmt.Errorf("cannot get a pidfd of a socket's peer: %w", err)
-		}
-		if is {
-			p.Start, p.Unit, p.UserUnit = 0, "", false
-		}
+	if p.Start == 0 {
+		p.Start = startBySerial(sockfd)
+		return p, nil
+	}
+	is, err := reused(sockfd, p.PID)
+	if err != nil {
+		return Peer{}, fmt.Errorf("cannot get a pidfd of a socket's peer: %w", err)
+	}
+	if is {
+		p.Start, p.Unit, p.UserUnit = 0, "", false
 	}
 	return p, nil
 }

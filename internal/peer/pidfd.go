@@ -45,25 +45,37 @@ func Open(p Peer) (int, error) {
 	if err != nil {
 		return -1, err
 	}
+	if err = isStill(fd, p); err != nil {
+		_ = unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+// isStill checks that a pidfd that was opened by number is that of p. If it is not, the error is ESRCH.
+func isStill(fd int, p Peer) error {
+	if p.Start&unseen != 0 {
+		if p.Start != unseen+serial(fd) {
+			return unix.ESRCH
+		}
+		return nil
+	}
 	var buf [1024]byte
 	stat, err := procfsErr(buf[:], p.PID, "/stat")
-	start := startOf(stat)
-	switch {
+	switch start := startOf(stat); {
 	case start == p.Start:
-		return fd, nil
+		return nil
 	case start != 0: // another's
-		err = unix.ESRCH
+		return unix.ESRCH
 	case isGone(err):
 		if exited, _ := Ended(fd); !exited {
-			err = unix.EACCES // it is there, and hidden from here (hidepid)
-		} else {
-			err = unix.ESRCH
+			return unix.EACCES // it is there, and hidden from here (hidepid)
 		}
+		return unix.ESRCH
 	case err == nil: // it was read, and makes no sense
-		err = unix.EIO
+		return unix.EIO
 	}
-	_ = unix.Close(fd)
-	return -1, err
+	return err
 }
 
 // FromPIDFD returns the identity of the process that a pidfd refers to, without its supplementary groups. It is an
@@ -79,17 +91,21 @@ func FromPIDFD(fd int) (Peer, error) {
 // IsPIDFD reports whether fd is a pidfd, be the process alive or gone. It may be a directory of /proc, too.
 func IsPIDFD(fd int) bool {
 	err := probe(fd)
-	return err == nil || err == unix.EPERM || err == unix.ESRCH
+	return err == nil || err == unix.EPERM || err == unix.ESRCH || err == unix.EINVAL
 }
 
 // probe sends no signal to the process of a pidfd. Only a pidfd and a directory of /proc take signals; else the error is EBADF.
+// It is EINVAL if the process is outside of this PID namespace.
 func probe(fd int) error { return unix.PidfdSendSignal(fd, 0, nil, 0) }
 
 func fromPIDFD(fd int) (Peer, error) {
 	// Of a pidfd and a directory of /proc, only a pidfd's fdinfo names a process.
 	if err := probe(fd); err != nil && err != unix.EPERM {
-		if err == unix.EBADF {
-			err = errors.New("not a pidfd")
+		switch err {
+		case unix.EBADF:
+			err = errNoPIDFD
+		case unix.EINVAL:
+			err = errOutside
 		}
 		return Peer{}, err
 	}

@@ -242,7 +242,9 @@ func (s *Server) heldByUser(r *lockmgr.Request) bool {
 func ancestorsOf(p lockmgr.Process) []lockmgr.Process {
 	all := []lockmgr.Process{} // not nil: they were looked for
 	for _, a := range peer.Ancestors(p.PID, p.Start) {
-		all = append(all, lockmgr.Process{PID: a.PID, Start: a.Start})
+		if a.PID > 1 { // all descend from the first process, and it waits for none of them in particular
+			all = append(all, lockmgr.Process{PID: a.PID, Start: a.Start})
+		}
 	}
 	return all
 }
