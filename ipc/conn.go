@@ -68,12 +68,25 @@ func (c *Conn) flush(rights []byte) error {
 		return c.err
 	}
 	if err := c.socket.send(c.out, rights); err != nil {
-		return c.fail(err) // perhaps in the middle of a command
+		return c.lastWords(c.fail(err)) // perhaps in the middle of a command
 	}
 	if c.out = c.out[:0]; cap(c.out) > 64<<10 {
 		c.out = nil
 	}
 	return nil
+}
+
+// lastWords is what the daemon said before it hung up (QUOTA, SHUTDOWN), if it did, and else err.
+func (c *Conn) lastWords(err error) error {
+	for {
+		v, gone := c.dec.Decode()
+		switch {
+		case gone != nil:
+			return err
+		case v.Kind == KindError:
+			return v.Err()
+		}
+	}
 }
 
 // Receive returns the next value, be it a reply or a push. An error reply is a Value too: see [Value.Err].
@@ -113,20 +126,8 @@ func (c *Conn) Reply() (Value, error) {
 
 // Do sends a command and returns its reply: Send and Reply.
 func (c *Conn) Do(words ...string) (Value, error) {
-	if c.err != nil {
-		return Value{}, c.err
-	}
 	if err := c.Send(words...); err != nil {
-		// A daemon that hangs up says why first (QUOTA, SHUTDOWN).
-		for {
-			v, gone := c.dec.Decode()
-			switch {
-			case gone != nil:
-				return Value{}, err
-			case v.Kind == KindError:
-				return v, v.Err()
-			}
-		}
+		return Value{}, err
 	}
 	return c.Reply()
 }
