@@ -2,11 +2,14 @@ package ipc
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // maxCalls is how many commands of one Client may be without a reply. It bounds what a daemon that stopped reading can
@@ -24,6 +27,8 @@ type Client struct {
 	slots  chan struct{}  // a token for each command without a reply
 	tasks  sync.WaitGroup // the reader, and a slow flush
 	done   chan struct{}  // closed when the connection has ended
+
+	unproven error // why the daemon cannot know that this process is the one that connected; nil: it does
 
 	mu      sync.Mutex
 	unsent  []byte              // commands to write, in the order of pending
@@ -63,27 +68,56 @@ func Dial(ctx context.Context, address string, options ...DialOption) (*Client, 
 	if err != nil {
 		return nil, err
 	}
-	c, err := newClient(fd)
-	if err != nil {
-		return nil, fmt.Errorf("cannot use the connection to ipcd: %w", err)
-	}
 	hello := []string{"HELLO", "3"}
 	if o.name != "" {
 		hello = append(hello, "SETNAME", o.name)
 	}
-	greeting, err := c.command(ctx, hello...)
+	unproven := greet(fd, hello)
+	greeted, proven := newCall(), newCall()
+	c, err := newClient(fd, greeted, proven)
+	if err != nil {
+		return nil, fmt.Errorf("cannot use the connection to ipcd: %w", err)
+	}
+	greeting, err := greeted.wait(ctx)
+	if err == nil {
+		_, err = proven.wait(ctx)
+		if refused, ok := errors.AsType[*Error](err); ok {
+			err = nil
+			if unproven == nil {
+				unproven = refused
+			}
+		}
+	}
 	if err != nil {
 		c.Close()
 		return nil, fmt.Errorf("cannot greet ipcd: %w", err)
 	}
+	c.unproven = unproven
 	if frame, words := greeting.Get("input_limit").Int, greeting.Get("arguments_limit").Int; frame > 0 && words > 0 {
 		c.limits.Frame, c.limits.Words = int(frame), int(words)
 	}
 	return c, nil
 }
 
-// newClient takes over fd, a connected and non-blocking socket.
-func newClient(fd int) (*Client, error) {
+// greet sends the greeting, and with it a pidfd of this process, which proves that no relay is in between: that would drop it. An
+// error means that there is no such proof. Nothing was sent before, so the socket takes it whole; if it takes nothing, because
+// the daemon has hung up, what there is to be read says why.
+func greet(fd int, hello []string) error {
+	self, err := unix.PidfdOpen(os.Getpid(), 0)
+	var rights []byte
+	if err == nil {
+		rights = unix.UnixRights(self)
+		defer unix.Close(self)
+	}
+	_ = unix.Sendmsg(fd, AppendCommand(AppendCommand(nil, hello...), "IPCD.PROVE"), rights, nil, unix.MSG_NOSIGNAL)
+	if err != nil {
+		return fmt.Errorf("cannot prove to ipcd who asks: %w", err)
+	}
+	return nil
+}
+
+// newClient takes over fd, a connected and non-blocking socket. What was sent on it already are the commands of sent.
+func newClient(fd int, sent ...*call) (*Client, error) {
 	file := os.NewFile(uintptr(fd), "ipcd")
 	raw, err := file.SyscallConn()
 	if err != nil {
@@ -101,6 +135,9 @@ func newClient(fd int) (*Client, error) {
 		held:    make(map[heldKey][]*Lock),
 	}
 	c.out.init(raw)
+	for _, cl := range sent {
+		c.pending.push(cl)
+	}
 	c.tasks.Go(c.read)
 	return c, nil
 }

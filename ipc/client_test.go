@@ -20,8 +20,7 @@ func TestDialGreets(t *testing.T) {
 	f := newFake(t)
 	dialled := start(func() (*ipc.Client, error) { return ipc.Dial(context.Background(), f.address, ipc.Name("me")) })
 	s := f.accept()
-	s.expect("HELLO", "3", "SETNAME", "me")
-	s.say("%0\r\n")
+	s.greet("+OK\r\n", "SETNAME", "me")
 	c := dialled.ok(t)
 	if c.Err() != nil {
 		t.Error(c.Err())
@@ -52,6 +51,7 @@ func TestDialRefused(t *testing.T) {
 	dialled := start(func() (*ipc.Client, error) { return ipc.Dial(ctx, f.address) })
 	s := f.accept()
 	s.expect("HELLO", "3")
+	s.expect("IPCD.PROVE")
 	cancel()
 	dialled.fails(t, context.Canceled)
 	if s.next() != nil {

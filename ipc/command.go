@@ -134,14 +134,14 @@ var Commands = []Command{
 	{Name: "BUS.UNSUB", Args: "[filter]", Min: 1, Max: 2, Family: FamilyBus, Flags: FlagSubscribed, Summary: "End BUS.SUB for this filter, or all", Reply: "integer: the filters left", Errors: []Code{CodeNotFound}},
 
 	// Locks.
-	{Name: "LOCK.ACQUIRE", Args: "name [AND name …] [SHARED | EXCLUSIVE | UNITS n] [LIMIT n] [WAIT ms] [LEASE ms] [FOR self|pid|nobody] " +
+	{Name: "LOCK.ACQUIRE", Args: "name [AND name …] [SHARED | EXCLUSIVE | UNITS n] [LIMIT n] [WAIT ms] [LEASE ms] [FOR self|number|pid|nobody] " +
 		"[OWNER label] [WHY text] [WITH token name …] [JOIN token] [UNTOLD] [ASYNC] [REQID id]", Min: 2, Family: FamilyLock, Access: AccessLock, Flags: FlagBlocks,
 		Summary: "Take a lock, or several at once, in turn",
 		Reply: "map: name, token, mode, previous, abandoned; after AND also locks, an array of such maps in the order of the names; " +
 			"with ASYNC an integer, the ticket, and later the push done, ticket, outcome",
 		Errors: []Code{CodeBadName, CodeNotFound, CodeBusy, CodeTimeout, CodeDeadlock, CodeLimit, CodeDenied, CodeNoLock, CodeStale, CodeCancelled, CodeIO, CodeShutdown}},
-	{Name: "LOCK.RELEASE", Args: "name [token] [PID pid] [UNTOLD] [REQID id]", Min: 2, Max: 8, Family: FamilyLock, Access: AccessLock, Summary: "Give a lock back, or leave a hold that others are in, too",
-		Reply: "OK", Note: "with UNTOLD the next holder is told of the abandoned hold that this one was told of", Errors: []Code{CodeBadName, CodeNotFound, CodeNoLock, CodeStale, CodeDenied, CodeNotKept}},
+	{Name: "LOCK.RELEASE", Args: "name [token] [PID number | FOR self|ancestor|pid] [UNTOLD] [REQID id]", Min: 2, Max: 8, Family: FamilyLock, Access: AccessLock, Summary: "Give a lock back, or leave a hold that others are in, too",
+		Reply: "OK; with FOR an integer, the token of the hold", Note: "with UNTOLD the next holder is told of the abandoned hold that this one was told of", Errors: []Code{CodeBadName, CodeNotFound, CodeNoLock, CodeStale, CodeDenied, CodeNotKept}},
 	{Name: "LOCK.RENEW", Args: "name token LEASE ms", Min: 5, Max: 5, Family: FamilyLock, Access: AccessLock, Summary: "Have a lease end so long after now",
 		Reply: "integer: the milliseconds it lasts now", Errors: []Code{CodeBadName, CodeNoLock, CodeStale, CodeDenied, CodeNotKept}},
 	{Name: "LOCK.DOWNGRADE", Args: "name token", Min: 3, Max: 3, Family: FamilyLock, Access: AccessLock, Summary: "Make an exclusive hold shared, with no other holder in between",
@@ -168,6 +168,8 @@ var Commands = []Command{
 	{Name: "IPCD.STATUS", Min: 1, Max: 1, Family: FamilyAdmin, Flags: FlagSlow, Summary: "How the daemon is", Reply: "map"},
 	{Name: "IPCD.RELOAD", Min: 1, Max: 1, Family: FamilyAdmin, Access: AccessAdmin, Flags: FlagBlocks, Summary: "Read the configuration again",
 		Reply: "OK, after it is in force", Errors: []Code{CodeConfig, CodeDenied}},
+	{Name: "IPCD.PROVE", Min: 1, Max: 1, Family: FamilyAdmin, Summary: "Prove, by a pidfd of one's own that is sent along (SCM_RIGHTS), to be the process that connected",
+		Reply: "OK; from then on FOR self is allowed on this connection", Errors: []Code{CodeNotFound, CodeDenied}},
 }
 
 // FindCommand looks up a row by its name, in any case; a subcommand's has one space.

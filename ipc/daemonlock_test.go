@@ -4,7 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -31,6 +36,59 @@ func mustUnlock(t *testing.T, l *ipc.Lock) {
 	if err := l.Unlock(context.Background()); err != nil {
 		t.Error(err)
 	}
+}
+
+// relay passes on what comes to a socket of its own to the daemon, as socat does.
+func relay(t *testing.T) (address string) {
+	t.Helper()
+	address = filepath.Join(t.TempDir(), "relay")
+	l, err := net.Listen("unix", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tasks sync.WaitGroup
+	t.Cleanup(func() {
+		l.Close()
+		tasks.Wait()
+	})
+	tasks.Go(func() {
+		for {
+			client, err := l.Accept()
+			if err != nil {
+				return
+			}
+			daemon, err := net.Dial("unix", os.Getenv("IPCD_SOCKET"))
+			if err != nil {
+				client.Close()
+				continue
+			}
+			pass := func(to, from net.Conn) {
+				_, _ = io.Copy(to, from) // until either end is closed
+				to.Close()
+				from.Close()
+			}
+			tasks.Go(func() { pass(daemon, client) })
+			tasks.Go(func() { pass(client, daemon) })
+		}
+	})
+	return address
+}
+
+// TestDaemonRelay: through a relay a lock cannot be bound to the process that asks, and can be to its connection, which the relay
+// keeps as long as its client does.
+func TestDaemonRelay(t *testing.T) {
+	ctx, direct, c := context.Background(), dialDaemon(t, ""), dialDaemon(t, relay(t))
+	if _, err := c.TryLock(ctx, "relay", ipc.ForProcess()); !errors.Is(err, ipc.ErrDenied) || !strings.Contains(err.Error(), "no descriptor came from the caller") {
+		t.Errorf("for the process: %v", err)
+	}
+	mustUnlock(t, mustLock(t, c, "relay", ipc.Lease(time.Minute)))
+	held := mustLock(t, c, "relay")
+	if _, err := direct.TryLock(ctx, "relay"); !errors.Is(err, ipc.ErrBusy) {
+		t.Errorf("two hold it: %v", err)
+	}
+	c.Close()
+	<-held.Lost()
+	mustUnlock(t, mustLock(t, direct, "relay", ipc.ForProcess()))
 }
 
 func TestDaemonSemaphore(t *testing.T) {

@@ -55,6 +55,13 @@
 // wait for what its owner holds, fails with [ErrDeadlock] and says who; one with a bounded [Wait] times out instead.
 // Lock.Token only ever rises, and lets a resource refuse whoever was overtaken ([Client.CheckToken]).
 //
+// # Relays
+//
+// If something stands between the program and the daemon's socket and passes bytes on (socat, ssh -L, systemd-socket-proxyd), the
+// daemon sees that process. [Dial] sends a pidfd of this process, which such a relay drops, so the daemon knows. Then
+// [ForProcess] is refused with [ErrDenied]: the relay would hold the lock in the program's stead. All else works; messages and
+// locks are shown with the relay's identity.
+//
 // # Contexts
 //
 // A context bounds the call that it is given to, nothing after that. If it ends while a command is under way, the

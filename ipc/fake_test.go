@@ -61,13 +61,30 @@ func (f *fake) accept() *session {
 // client returns a client, greeted, and the daemon's end of its connection.
 func (f *fake) client() (*ipc.Client, *session) {
 	f.t.Helper()
+	return f.clientProven("+OK\r\n")
+}
+
+// clientProven is client with what the daemon says of the client's proof of who it is.
+func (f *fake) clientProven(answer string) (*ipc.Client, *session) {
+	f.t.Helper()
 	dialled := start(func() (*ipc.Client, error) { return ipc.Dial(context.Background(), f.address) })
 	s := f.accept()
-	s.expect("HELLO", "3")
-	s.say("%1\r\n+server\r\n+ipcd\r\n")
+	s.greet(answer)
 	c := dialled.ok(f.t)
 	f.t.Cleanup(func() { c.Close() })
 	return c, s
+}
+
+// greet takes what a client sends first: a greeting, and a pidfd of its own.
+func (s *session) greet(answer string, more ...string) {
+	s.t.Helper()
+	s.expect(append([]string{"HELLO", "3"}, more...)...)
+	s.say("%1\r\n+server\r\n+ipcd\r\n")
+	s.expect("IPCD.PROVE")
+	if len(s.fds) != 1 {
+		s.t.Fatalf("%d descriptors came with the proof", len(s.fds))
+	}
+	s.say(answer)
 }
 
 func (f *fake) dialConn() (*ipc.Conn, *session) {

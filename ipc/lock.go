@@ -82,7 +82,10 @@ func (c *Client) acquire(ctx context.Context, o *lockOptions) (*Lock, error) {
 		cl.lock.Others = append(cl.lock.Others, Hold{Name: other})
 	}
 	words := o.words()
-	err := c.start(ctx, cl, func(b []byte) []byte { return AppendCommand(b, words...) })
+	err := c.mayBind(o)
+	if err == nil {
+		err = c.start(ctx, cl, func(b []byte) []byte { return AppendCommand(b, words...) })
+	}
 	if err == nil {
 		select {
 		case r := <-cl.result:
@@ -96,6 +99,14 @@ func (c *Client) acquire(ctx context.Context, o *lockOptions) (*Lock, error) {
 		return nil, fmt.Errorf("cannot lock %q: %w", name, err)
 	}
 	return cl.lock, nil
+}
+
+// mayBind refuses a lock that would be bound to another process than this one.
+func (c *Client) mayBind(o *lockOptions) error {
+	if o.bind == forSelf {
+		return c.unproven
+	}
+	return nil
 }
 
 // heldLocked notes what was granted. From here on a push may say that it is lost.

@@ -121,6 +121,21 @@ func TestLockOptions(t *testing.T) {
 	}
 }
 
+// A client that is not the process which connected, because a relay is in between, gets no lock for its process; others it does.
+func TestLockForProcessUnproven(t *testing.T) {
+	c, s := newFake(t).clientProven("-DENIED process 812 connected\r\n")
+	_, err := c.Lock(context.Background(), "a", ipc.ForProcess())
+	if want := `cannot lock "a": DENIED process 812 connected`; !errors.Is(err, ipc.ErrDenied) || err.Error() != want {
+		t.Errorf("%v, want %q", err, want)
+	}
+	f := lock(context.Background(), c, "a")
+	s.expectAcquire("a", "ASYNC") // so nothing was sent before
+	s.say(":1\r\n" + done("1", grant7))
+	if l := f.ok(t); l.Token != 7 {
+		t.Errorf("%+v", l)
+	}
+}
+
 func TestLockRefused(t *testing.T) {
 	c, s := newFake(t).client()
 	f := start(func() (*ipc.Lock, error) { return c.TryLock(context.Background(), "a", ipc.Shared()) })

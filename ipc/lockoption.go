@@ -55,11 +55,16 @@ func Wait(d time.Duration) LockOption {
 	return func(o *lockOptions) { o.waits, o.wait = true, max(d, 0) }
 }
 
+const forSelf = "self"
+
 // ForProcess binds the hold to the process alone, not to the connection: it ends with Unlock or with the process, an
 // exec does not end it.
 //
+// It needs a connection to the daemon's own socket. Through a relay (socat, ssh -L, systemd-socket-proxyd) another process is the
+// one that the daemon sees: the error is [ErrDenied] then.
+//
 // If the connection ends while [Client.Lock] waits, nobody can tell whether the lock was granted at the last moment.
-func ForProcess() LockOption { return func(o *lockOptions) { o.bind = "self" } }
+func ForProcess() LockOption { return func(o *lockOptions) { o.bind = forSelf } }
 
 // ForNobody binds the hold to nothing: it stays until somebody of the same user gives it back, over restarts of the daemon and
 // of the machine. It is what an operator keeps others away with. A [Lease] gives it an end.

@@ -103,6 +103,11 @@ func (s signalled) Error() string { return "CMD was killed by signal " + signalN
 // program is the program of this process.
 func program() string {
 	file, err := os.Executable()
+	if err != nil { // there is no /proc
+		if found, err := lookPath(os.Args[0]); err == nil {
+			return found
+		}
+	}
 	if err != nil || executable(file) != nil { // it was replaced or removed while it ran
 		return "/proc/self/exe"
 	}

@@ -38,6 +38,9 @@ func describeClaim(v ipc.Value) string {
 		who += ", " + end
 	}
 	pid := "pid " + v.Get("pid").Text()
+	if pid == "pid 0" { // the daemon's namespace has no number for it
+		pid = "a process of another PID namespace"
+	}
 	if command := claimCommand(v); command != "" {
 		return command + " (" + pid + ", " + who + ")"
 	}

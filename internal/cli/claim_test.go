@@ -80,33 +80,33 @@ const year = 365 * 24 * time.Hour
 // The description of a wait is the one of the transcript in ipcctl's contract.
 func TestDescribeWait(t *testing.T) {
 	prune := claimOf(nobody, "age", 252_000_000, "unit", "backup.service", "why", "weekly prune", "mode", "exclusive", "units", 1, "token", 1)
-	queue := array(claimOf(nobody+1, "age", 38_000_000, "units", 1), claimOf(nobody+2, "age", 9_000_000, "units", 1))
+	queue := array(claimOf(nobody+1, "age", 38_000_000, "units", 1, "client", 11), claimOf(nobody+2, "age", 9_000_000, "units", 1, "client", 12))
 	disk := reply("bound", "nobody", "pid", 0, "uid", 0, "age", 5_000_000, "left", int(year/time.Microsecond), "token", 2, "why", "new disk", "mode", "exclusive")
 	backup := reply("limit", 1, "holders", array(prune), "waiters", queue)
 	for _, c := range []struct {
 		names []string
 		infos []ipc.Value
-		who   watched
+		who   asker
 		want  string
 	}{
-		{[]string{"backup"}, []ipc.Value{backup}, watched{process: process{pid: nobody + 1, start: 9}},
+		{[]string{"backup"}, []ipc.Value{backup}, "11",
 			"waiting 38s for backup, 1st of 2; held 4m12s by pid 1073741824 (root, backup.service): weekly prune"},
-		{[]string{"backup"}, []ipc.Value{backup}, watched{process: process{pid: nobody + 1, start: 8}}, ""},
+		{[]string{"backup"}, []ipc.Value{backup}, "1", ""},
 		// Of several, what is told is of the one that is in the way.
 		{[]string{"a", "backup"}, []ipc.Value{reply("limit", 1, "holders", array(), "waiters", array(queue.Elems[1])), backup},
-			watched{process: process{pid: nobody + 2, start: 9}},
+			"12",
 			"waiting 9s for a and backup, 2nd of 2 for backup; held 4m12s by pid 1073741824 (root, backup.service): weekly prune"},
 		// An operator's hold, and a wait for one.
-		{[]string{"backup"}, []ipc.Value{reply("limit", 1, "holders", array(disk), "waiters", queue)}, watched{process: process{pid: nobody + 1, start: 9}},
+		{[]string{"backup"}, []ipc.Value{reply("limit", 1, "holders", array(disk), "waiters", queue)}, "11",
 			"waiting 38s for backup, 1st of 2; held 5s by root for maintenance until " + clock(time.Now().Add(year)) + ": new disk"},
-		{[]string{"backup"}, []ipc.Value{reply("limit", 1, "holders", array(prune), "waiters", array(reply("bound", "nobody", "pid", 0, "owner", "uid 5", "age", 1_000_000, "units", 1)))},
-			watched{label: "uid 5"}, "waiting 1s for backup, 1st of 1; held 4m12s by pid 1073741824 (root, backup.service): weekly prune"},
+		{[]string{"backup"}, []ipc.Value{reply("limit", 1, "holders", array(prune), "waiters", array(reply("bound", "nobody", "pid", 0, "owner", "uid 5", "age", 1_000_000, "units", 1, "client", 13)))},
+			"13", "waiting 1s for backup, 1st of 1; held 4m12s by pid 1073741824 (root, backup.service): weekly prune"},
 		// Units, and several holders; one that has entered a hold is none of its own.
 		{[]string{"gpu"}, []ipc.Value{reply("limit", 4, "holders", array(prune, claimOf(nobody+4, "joined", 1), claimOf(nobody+5, "units", 3)),
-			"waiters", array(claimOf(nobody+1, "age", 0, "mode", "units", "units", 2)))}, watched{process: process{pid: nobody + 1, start: 9}},
+			"waiters", array(claimOf(nobody+1, "age", 0, "mode", "units", "units", 2, "client", 11)))}, "11",
 			"waiting 0s for gpu (2 of 4 units), 1st of 1; held 4m12s by pid 1073741824 (root, backup.service) and 1 more: weekly prune"},
 	} {
-		if got := describeWait(c.names, c.infos, &c.who); got != c.want {
+		if got := describeWait(c.names, c.infos, c.who); got != c.want {
 			t.Errorf("got  %s\nwant %s", got, c.want)
 		}
 	}

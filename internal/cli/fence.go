@@ -65,7 +65,7 @@ func (f *fenceVerb) run(c *call) error {
 		}
 		return nil
 	}
-	grant, err := conn.Do("LOCK.ACQUIRE", name, "JOIN", token, "FOR", "self")
+	grant, err := doProven(conn, "LOCK.ACQUIRE", name, "JOIN", token, "FOR", "self")
 	if err != nil {
 		return cannot("go on under "+shown(name), err)
 	}

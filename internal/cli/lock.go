@@ -53,6 +53,8 @@ func lock() *Verb {
 				"Ctrl-C leaves the queue. CMD is looked up before, so that none waits for hours to find that it is not there.",
 			"A restart of the daemon does not end the hold. Who waits then asks anew, and says so: `ipcctl` does that wherever it " +
 				"waits for a lock.",
+			"The daemon sees the process that connected to it. If that is a relay (socat, systemd-socket-proxyd, `ssh -L`), which would " +
+				"hold the lock in ipcctl's stead, it fails with 77.",
 			"Options may follow NAME. The first other word, or `--` right after them, begins CMD; all that follows is CMD's.",
 			"Several locks, `-a`, are taken together when the request is first in all their queues. Whoever asks for several at " +
 				"once, in whatever order, never deadlocks with others who do the same.",
@@ -217,7 +219,7 @@ func giveBack(c *call, grants []ipc.Value, who holder, err error) error {
 	defer conn.Close()
 	conn.SetDeadline(time.Now().Add(time.Second))
 	for _, g := range grants {
-		_, _ = conn.Do(who.release(g.Get("name").Str, g.Get("token").Text())...) // likewise
+		_ = who.release(conn, g.Get("name").Str, g.Get("token").Text()) // likewise
 	}
 	return err
 }

@@ -1,8 +1,9 @@
 package cli
 
 import (
-	"os"
-	"strconv"
+	"errors"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/ipcd/ipcd/ipc"
 )
@@ -21,7 +22,7 @@ func release() *Verb {
 		Synopsis: []string{"[-p PID|-t TOKEN] NAME"},
 		About: []string{
 			"Gives back the lock NAME that the nearest of this process's ancestors holds: the script that took it with " +
-				"`ipcctl acquire --pid $$`, or that runs under `ipcctl lock`. If none does, what you keep by `ipcctl hold NAME`.",
+				"`ipcctl acquire --pid $$`, or that runs under `ipcctl lock`; the daemon finds out which that is, so it is right in containers, too. If none does, what you keep by `ipcctl hold NAME`.",
 			"Where several processes share a hold, because some entered the lock that they run under, one of them leaves it; it ends " +
 				"with the last one. With `-t`, the whole hold ends: yours, or anybody's if you are root.",
 		},
@@ -53,28 +54,17 @@ func (r *releaseVerb) run(c *call) error {
 		return unparsed("release", "--pid and --token exclude each other").with(c.verb.usage())
 	}
 	name := c.words[0]
-	what := "release " + shown(name)
 	conn, err := c.dial()
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	token, pid := r.token, int64(r.pid)
-	if token == "" {
-		info, err := conn.Do("LOCK.INFO", name)
-		if err != nil {
-			return cannot(what, err)
-		}
-		if token, pid = r.find(info); token == "" {
-			return r.notHeld(name, info)
-		}
+	token, err := r.release(conn, name)
+	if errors.Is(err, ipc.ErrNoLock) && r.token == "" {
+		return r.notHeld(conn, name)
 	}
-	words := []string{"LOCK.RELEASE", name, token}
-	if pid != 0 {
-		words = append(words, "PID", strconv.FormatInt(pid, 10))
-	}
-	if _, err := conn.Do(words...); err != nil {
-		return cannot(what, err)
+	if err != nil {
+		return cannot("release "+shown(name), err)
 	}
 	if c.verbose {
 		c.say("released " + shown(name) + ", token " + token)
@@ -82,26 +72,42 @@ func (r *releaseVerb) run(c *call) error {
 	return nil
 }
 
-// find is the token of the hold that is meant, "" if there is none, and the process that leaves it, 0 for an operator's.
-func (r *releaseVerb) find(info ipc.Value) (token string, pid int64) {
-	if r.pid != 0 {
-		p, _ := findProcess(int64(r.pid))
-		return holdOf(info, &watched{process: p}), p.pid
+// release gives the lock back and returns the token of the hold that was meant. The daemon finds that out itself: the numbers of
+// processes may be others here, or none.
+func (r *releaseVerb) release(conn *ipc.Conn, name string) (token string, err error) {
+	var hold ipc.Value
+	switch {
+	case r.token != "":
+		_, err = conn.Do("LOCK.RELEASE", name, r.token)
+		return r.token, err
+	case r.pid == 0:
+		hold, err = doProven(conn, "LOCK.RELEASE", name, "FOR", "ancestor")
+		return hold.Text(), err
 	}
-	for p := range ancestors(int64(os.Getppid())) {
-		if token := holdOf(info, &watched{process: p}); token != "" {
-			return token, p.pid
-		}
+	pidfd, err := unix.PidfdOpen(r.pid, 0)
+	if errors.Is(err, unix.ESRCH) { // and what it held has ended, too
+		err = ipc.ErrNoLock
 	}
-	return holdOf(info, &watched{label: operator()}), 0
+	if err != nil {
+		return "", err
+	}
+	defer unix.Close(pidfd)
+	if err = conn.SendFDs([]int{pidfd}, "LOCK.RELEASE", name, "FOR", "pid"); err == nil {
+		hold, err = conn.Reply()
+	}
+	return hold.Text(), err
 }
 
-func (r *releaseVerb) notHeld(name string, info ipc.Value) error {
+func (r *releaseVerb) notHeld(conn *ipc.Conn, name string) error {
 	who := "no process that this one descends from holds it, nor do you by ipcctl hold"
 	if r.pid != 0 {
 		who = "that process does not hold it"
 	}
 	f := fail(exitNoLock, "cannot release "+shown(name)+": "+who)
+	info, err := conn.Do("LOCK.INFO", name)
+	if err != nil {
+		return f
+	}
 	if h := info.Get("holders").Elems; len(h) > 0 {
 		f.hint = "held by " + describeClaim(h[0]) + ": ipcctl release -t " + h[0].Get("token").Text() + " " + shown(name)
 	}

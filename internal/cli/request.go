@@ -65,22 +65,42 @@ type holder struct {
 	words []string // of LOCK.ACQUIRE
 	pid   int      // the process, or the one that asks for a hold that is bound to none
 	pidfd int      // refers to that process unless it is this one, else -1
+	self  bool     // it is bound to this process, which has to prove that it asks
 	label string   // the owner of a hold that is bound to no process
 	shows []string // the holds that it acts for, as lines of IPC_LOCKS
 }
 
 // thisProcess is this process, and what it becomes.
 func thisProcess() holder {
-	return holder{words: []string{"FOR", "self"}, pid: os.Getpid(), pidfd: -1, shows: inherited()}
+	return holder{words: []string{"FOR", "self"}, pid: os.Getpid(), pidfd: -1, self: true, shows: inherited()}
 }
 
-// release are the words that give back what was granted and not made use of: all of a hold, unless it was entered.
-func (h *holder) release(name, token string) []string {
-	words := []string{"LOCK.RELEASE", name, token}
-	if slices.Contains(h.shows, token+" "+name) {
-		return append(words, "PID", strconv.Itoa(h.pid))
+// send sends a request, with the descriptor that it needs. If it is bound to this process, the first reply is for proof.
+func (h *holder) send(conn *ipc.Conn, words ...string) error {
+	switch {
+	case h.self:
+		return sendProven(conn, words...)
+	case h.pidfd >= 0:
+		return conn.SendFDs([]int{h.pidfd}, words...)
 	}
-	return append(words, "UNTOLD")
+	return conn.Send(words...)
+}
+
+// release gives back what was granted and not made use of: all of a hold, unless it was entered.
+func (h *holder) release(conn *ipc.Conn, name, token string) error {
+	words := []string{"LOCK.RELEASE", name, token}
+	var err error
+	switch entered := slices.Contains(h.shows, token+" "+name); {
+	case !entered:
+		_, err = conn.Do(append(words, "UNTOLD")...)
+	case h.pidfd < 0:
+		_, err = doProven(conn, append(words, "FOR", "self")...)
+	default:
+		if err = conn.SendFDs([]int{h.pidfd}, append(words, "FOR", "pid")...); err == nil {
+			_, err = conn.Reply()
+		}
+	}
+	return err
 }
 
 // mostShown is how many holds a request may show.
@@ -147,6 +167,9 @@ func (q *request) take(c *call, names []string, who holder) ([]ipc.Value, error)
 	if f.exit == exitDeadlock {
 		f.hint = who.wayOut(conn, names)
 	}
+	if errors.As(err, new(*unproven)) {
+		f.hint = "a lock that goes with time needs no process: ipcctl acquire -L D " + shown(names[0])
+	}
 	if f.exit != exitTimeout && f.exit != exitBusy {
 		return nil, f
 	}
@@ -205,13 +228,13 @@ func (h *holder) wayOut(conn *ipc.Conn, names []string) string {
 			break
 		}
 		if h.label != "" {
-			if holdOf(info, &watched{label: h.label}) != "" {
+			if holdOf(info, func(v ipc.Value) bool { return isOperators(v) && v.Get("owner").Str == h.label }) != "" {
 				return "ipcctl release " + shown(name)
 			}
 			continue
 		}
 		for p := range ancestors(int64(os.Getppid())) {
-			line := holdOf(info, &watched{process: p}) + " " + name
+			line := holdOf(info, p.has) + " " + name
 			if line[0] != ' ' && p.pid != int64(h.pid) && !slices.Contains(h.shows, line) {
 				return p.command + " started this process; to let it in: export IPC_LOCKS=" + quoted(line)
 			}
@@ -230,22 +253,19 @@ func grantsOf(reply ipc.Value) []ipc.Value {
 
 // wait sends the request and waits for its outcome.
 func (q *request) wait(c *call, conn *ipc.Conn, names []string, who holder) (ipc.Value, error) {
-	words := q.words(names, who)
-	var (
-		id  ipc.Value // of this connection: what a wait is given up by
-		err error
-	)
-	if who.pidfd < 0 {
-		conn.Buffer("CLIENT", "ID")
-		id, err = conn.Do(words...) // the first of two replies
-	} else if id, err = conn.Do("CLIENT", "ID"); err == nil {
-		err = conn.SendFDs([]int{who.pidfd}, words...)
+	conn.Buffer("CLIENT", "ID") // of this connection: what a wait is given up by
+	if err := who.send(conn, q.words(names, who)...); err != nil {
+		return ipc.Value{}, err
+	}
+	id, err := conn.Reply()
+	if err == nil && who.self {
+		err = proof(conn)
 	}
 	if err != nil {
 		return ipc.Value{}, err
 	}
 	if !q.tries() && errors.Is(conn.Wait(time.Now().Add(grace)), os.ErrDeadlineExceeded) {
-		w := c.watch(names, who, id.Text())
+		w := c.watch(names, who, asker(id.Text()))
 		grant, err := conn.Reply()
 		w.end(err)
 		return grant, err

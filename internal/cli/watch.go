@@ -27,27 +27,12 @@ const (
 // that very moment would count as abandoned by a process that was killed, though CMD never ran.
 var leaving = []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP}
 
-// A watched is who waits.
-type watched struct {
-	process process
-	label   string // of an owner that is no process
-}
-
-// has reports whether a claim is this one's.
-func (w *watched) has(v ipc.Value) bool {
-	if w.label != "" {
-		return isOperators(v) && v.Get("owner").Str == w.label
-	}
-	return w.process.has(v)
-}
-
 // A watcher keeps company to a wait for locks: it tells who holds them, and leaves the queues when a signal comes.
 type watcher struct {
 	call    *call
 	names   []string
 	holder  holder
-	who     watched // he himself
-	client  string  // number of the connection that waits
+	client  asker // the connection that waits
 	info    *ipc.Conn
 	tell    *output
 	line    bool // an unfinished line is on the terminal
@@ -56,10 +41,9 @@ type watcher struct {
 	stopped chan struct{}
 }
 
-func (c *call) watch(names []string, who holder, client string) *watcher {
-	p, _ := findProcess(int64(who.pid)) // if it just ended, so does the wait
+func (c *call) watch(names []string, who holder, client asker) *watcher {
 	w := &watcher{
-		call: c, names: names, holder: who, who: watched{p, who.label}, client: client,
+		call: c, names: names, holder: who, client: client,
 		tell:    standardError(),
 		signals: make(chan os.Signal, 1), stop: make(chan struct{}), stopped: make(chan struct{}),
 	}
@@ -145,7 +129,7 @@ func (w *watcher) report() {
 			return
 		}
 	}
-	text := describeWait(w.names, infos, &w.who)
+	text := describeWait(w.names, infos, w.client)
 	switch {
 	case text == "":
 	case w.tell.tty:
@@ -176,7 +160,7 @@ func (w *watcher) leave(s os.Signal) {
 	w.clear(true)
 	if conn, err := w.call.dial(); err == nil {
 		conn.SetDeadline(time.Now().Add(time.Second))
-		_, err = conn.Do("CLIENT", "KILL", "ID", w.client)
+		_, err = conn.Do("CLIENT", "KILL", "ID", string(w.client))
 		for i := 0; err == nil && i < len(w.names); i++ {
 			err = w.giveBack(conn, w.names[i])
 		}
@@ -191,12 +175,11 @@ func (w *watcher) giveBack(conn *ipc.Conn, name string) error {
 	if err != nil {
 		return err
 	}
-	token := holdOf(info, &w.who)
+	token := holdOf(info, w.client.has)
 	if token == "" || slices.Contains(w.holder.shows, token+" "+name) {
 		return nil
 	}
-	_, err = conn.Do(w.holder.release(name, token)...)
-	return err
+	return w.holder.release(conn, name, token)
 }
 
 // die ends this process by a signal, so that whoever started it sees the cause. Of those by which the Go runtime would not
@@ -215,19 +198,26 @@ func die(s os.Signal) {
 	os.Exit(128 + int(number)) // or it is blocked
 }
 
+// An asker is the number of a connection, in decimal. It tells this process's claims from all others wherever both run: the numbers
+// of processes need not mean the same here and to the daemon.
+type asker string
+
+// has reports whether a claim was asked for on this connection.
+func (a asker) has(v ipc.Value) bool { return v.Get("client").Text() == string(a) }
+
 // holdOf is the token of the hold that somebody has, or "".
-func holdOf(info ipc.Value, who *watched) string {
+func holdOf(info ipc.Value, has func(ipc.Value) bool) string {
 	for _, h := range info.Get("holders").Elems {
-		if who.has(h) {
+		if has(h) {
 			return h.Get("token").Text()
 		}
 	}
 	return ""
 }
 
-// describeWait says how long a process has waited for locks, at which place, and for whom; "" if it does not wait. infos
+// describeWait says how long it has been waited for locks, at which place, and for whom; "" if it is not waited for. infos
 // are the locks; of several, the one that matters is the first that could not be granted now.
-func describeWait(names []string, infos []ipc.Value, who *watched) string {
+func describeWait(names []string, infos []ipc.Value, who asker) string {
 	text := ""
 	for n, info := range infos {
 		waiters := info.Get("waiters").Elems

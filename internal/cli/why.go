@@ -159,7 +159,10 @@ func (e *explanation) actsFor(w, h ipc.Value, self string) (subject string, ok b
 	}
 	pid := w.Get("pid").Int
 	if _, ok := e.parents[pid]; !ok {
-		e.parents[pid] = slices.Collect(ancestors(pid))
+		e.parents[pid] = nil
+		if all := slices.Collect(ancestors(pid)); len(all) > 0 && all[0].has(w) { // not another one, which has that number here
+			e.parents[pid] = all
+		}
 	}
 	for _, p := range e.parents[pid] {
 		if p.pid == holder.pid && p.start == holder.start {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -70,7 +71,7 @@ func TestHoldsOutlive(t *testing.T) {
 		p.launch().ready()
 	}
 	begin()
-	token := p.do("LOCK.ACQUIRE", "mine", "FOR", "self", "WHY", "nightly").Get("token").Int
+	token := p.do("LOCK.ACQUIRE", "mine", "FOR", strconv.Itoa(os.Getpid()), "WHY", "nightly").Get("token").Int
 	p.do("LOCK.ACQUIRE", "lease", "LEASE", "3600000")
 	p.do("LOCK.ACQUIRE", "conn")
 	copies := [2]string{filepath.Join(run, "state", journalName+".1"), filepath.Join(run, "state", journalName+".2")}

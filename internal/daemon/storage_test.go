@@ -86,7 +86,7 @@ func TestStateFull(t *testing.T) {
 	state := t.TempDir()
 	mount(t, state, "size=1m")
 	p := begin(t, "--state-dir", state)
-	p.do("LOCK.ACQUIRE", "held", "FOR", "self")
+	p.do("LOCK.ACQUIRE", "held", "FOR", strconv.Itoa(os.Getpid()))
 	p.do("LOCK.ACQUIRE", "hold", "FOR", "nobody")
 	p.crash()
 	last, err := os.ReadFile(filepath.Join(state, "token-mark"))
@@ -124,14 +124,14 @@ func TestStateFullAtFirst(t *testing.T) {
 	mount(t, state, "size=1m")
 	filler := fill(t, state)
 	p := degraded(t, "--state-dir", state)
-	p.do("LOCK.ACQUIRE", "held", "FOR", "self")
-	p.do("LOCK.ACQUIRE", "over", "FOR", "self")
+	p.do("LOCK.ACQUIRE", "held", "FOR", strconv.Itoa(os.Getpid()))
+	p.do("LOCK.ACQUIRE", "over", "FOR", strconv.Itoa(os.Getpid()))
 	p.do("LOCK.RELEASE", "over")
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)
 	}
 	p.mended()
-	p.do("LOCK.ACQUIRE", "later", "FOR", "self")
+	p.do("LOCK.ACQUIRE", "later", "FOR", strconv.Itoa(os.Getpid()))
 	p.crash()
 	p = begin(t, "--state-dir", state)
 	p.refused(ipc.CodeBusy, "LOCK.ACQUIRE", "held", "OWNER", "other", "WAIT", "0")
@@ -145,8 +145,8 @@ func TestStateReadOnly(t *testing.T) {
 	state := t.TempDir()
 	mount(t, state, "size=1m")
 	p := begin(t, "--state-dir", state)
-	p.do("LOCK.ACQUIRE", "held", "FOR", "self")
-	p.do("LOCK.ACQUIRE", "over", "FOR", "self")
+	p.do("LOCK.ACQUIRE", "held", "FOR", strconv.Itoa(os.Getpid()))
+	p.do("LOCK.ACQUIRE", "over", "FOR", strconv.Itoa(os.Getpid()))
 	p.crash()
 	remount(t, state, syscall.MS_RDONLY, "")
 	p = degraded(t, "--state-dir", state)
@@ -169,7 +169,7 @@ func TestStateReadOnly(t *testing.T) {
 // TestStateNoDirectory: where there is no directory, and cannot be one.
 func TestStateNoDirectory(t *testing.T) {
 	p := degraded(t, "--state-dir", "/dev/null/state")
-	p.do("LOCK.ACQUIRE", "a", "FOR", "self")
+	p.do("LOCK.ACQUIRE", "a", "FOR", strconv.Itoa(os.Getpid()))
 	p.refused(ipc.CodeIO, "LOCK.ACQUIRE", "b", "FOR", "nobody")
 	p.stop()
 }
@@ -188,7 +188,7 @@ func TestStateFileSize(t *testing.T) {
 		p.launch()
 		p.ready()
 		for _, name := range []string{"a", "b", "c"} {
-			p.do("LOCK.ACQUIRE", name, "FOR", "self")
+			p.do("LOCK.ACQUIRE", name, "FOR", strconv.Itoa(os.Getpid()))
 		}
 		problem := p.do("IPCD.STATUS").Get("state_problem").Str
 		if (problem == "") != (blocks == "1000") || problem != "" && !strings.Contains(problem, "file too large") {
@@ -219,7 +219,7 @@ func TestStateFileReplaced(t *testing.T) {
 				}
 				state := t.TempDir()
 				p := begin(t, "--state-dir", state)
-				p.do("LOCK.ACQUIRE", "held", "FOR", "self")
+				p.do("LOCK.ACQUIRE", "held", "FOR", strconv.Itoa(os.Getpid()))
 				p.do("LOCK.ACQUIRE", "hold", "FOR", "nobody")
 				p.crash()
 				path := filepath.Join(state, name)

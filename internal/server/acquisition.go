@@ -11,6 +11,7 @@ import (
 type acquisition struct {
 	lockmgr.Request
 	forPID, async bool
+	pid           int    // the caller, as it says, with FOR and its number; else 0
 	mode          string // the word that says so, if any
 }
 
@@ -36,8 +37,8 @@ func (c *call) acquisition(s *Server, a *acquisition) bool {
 		c.fail(ipc.CodeErr, "FOR nobody goes with neither OWNER nor JOIN")
 	case a.Join != 0 && a.Set != nil:
 		c.fail(ipc.CodeErr, "JOIN does not go with AND")
-	case c.mayLease(s, a.Lease, a.Bind):
-		return true
+	default:
+		return c.mayBindToSelf(a) && c.mayLease(s, a.Lease, a.Bind)
 	}
 	return false
 }
@@ -162,7 +163,7 @@ func (c *call) addShown(i int, a *acquisition) int {
 
 // bindTo reads the value of FOR.
 func (c *call) bindTo(i int, a *acquisition) bool {
-	a.forPID = false
+	a.forPID, a.pid = false, 0
 	switch c.arg(i) {
 	case "SELF":
 		a.Bind = lockmgr.ToProcess
@@ -171,8 +172,12 @@ func (c *call) bindTo(i int, a *acquisition) bool {
 	case "NOBODY":
 		a.Bind = lockmgr.ToNobody
 	default:
-		c.fail(ipc.CodeErr, "FOR wants self, pid or nobody, not %q", clip(string(c.args[i])))
-		return false
+		pid, ok := number(c.args[i])
+		if !ok || pid <= 0 || pid > maxPID {
+			c.fail(ipc.CodeErr, "FOR wants self, the caller's number, pid or nobody, not %q", clip(string(c.args[i])))
+			return false
+		}
+		a.Bind, a.pid = lockmgr.ToProcess, int(pid)
 	}
 	return true
 }

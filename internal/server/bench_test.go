@@ -154,3 +154,21 @@ func BenchmarkLockPair(b *testing.B) {
 		c.receive()
 	}
 }
+
+// BenchmarkProve has the client's part in it: to open a pidfd of its own and send it along.
+func BenchmarkProve(b *testing.B) {
+	c := benchDial(b, benchServer(b))
+	request := []byte("*1\r\n$10\r\nIPCD.PROVE\r\n")
+	b.ReportAllocs()
+	for b.Loop() {
+		fd, err := unix.PidfdOpen(unix.Getpid(), 0)
+		if err == nil {
+			err = unix.Sendmsg(c.fd, request, unix.UnixRights(fd), nil, 0)
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+		_ = unix.Close(fd)
+		c.receive()
+	}
+}

@@ -72,7 +72,7 @@ func spawn(t testing.TB, options []func(*exec.Cmd), args ...string) *child {
 		t.Fatal(err)
 	}
 	c := &child{cmd: cmd, pid: cmd.Process.Pid, stdin: stdin}
-	c.conn = conn{t: t, w: stdin, set: stdout.SetReadDeadline}
+	c.conn = conn{t: t, w: stdin, set: stdout.SetReadDeadline, proven: true}
 	c.read(stdout)
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()

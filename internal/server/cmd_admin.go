@@ -10,6 +10,7 @@ import (
 var adminCommands = map[string]func(*Server, *call){
 	"IPCD.STATUS": (*Server).status,
 	"IPCD.RELOAD": (*Server).reload,
+	"IPCD.PROVE":  (*Server).prove,
 }
 
 // status is the daemon's state in words and figures.

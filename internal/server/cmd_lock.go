@@ -213,7 +213,10 @@ func (c *call) lockOwner(s *Server, a *acquisition) (p *process, ok bool) {
 			return nil, false
 		}
 	case who.Start == 0: // it would not be told from others
-		c.fail(ipc.CodeNotFound, "process %d, which connected, has ended, or cannot be seen from here", who.PID)
+		c.fail(ipc.CodeNotFound, "%s", notIdentified(who))
+		return nil, false
+	case who.PID == 0 && a.Bind == lockmgr.ToProcess: // there is no number to find it by after a restart of the daemon
+		c.fail(ipc.CodeNotFound, "the process that connected is outside of the daemon's PID namespace: a lock may end with its connection, or a LEASE")
 		return nil, false
 	case a.Bind != lockmgr.ToLease:
 		var err error
@@ -235,7 +238,7 @@ func (c *call) foreignProcess(s *Server) (*process, *peer.Peer) {
 	sess := c.sess
 	fd := sess.takeFD()
 	if fd < 0 {
-		c.fail(ipc.CodeErr, "FOR pid wants the pidfd of a process sent along (SCM_RIGHTS)")
+		c.fail(ipc.CodeDenied, "FOR pid wants the pidfd of a process sent along (SCM_RIGHTS): %s", notSent(sess))
 		return nil, nil
 	}
 	who, err := peer.FromPIDFD(fd)

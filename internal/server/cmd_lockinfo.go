@@ -49,21 +49,32 @@ func (s *Server) appendLock(b []byte, p ipc.Proto, v *lockmgr.View) []byte {
 	b = ipc.AppendBulk(b, "used")
 	b = ipc.AppendInt(b, int64(used))
 	b = ipc.AppendBulk(b, "holders")
-	b = appendClaims(b, p, v.Holders, limit, s.now())
+	b = s.appendClaims(b, p, v.Holders, limit)
 	b = ipc.AppendBulk(b, "waiters")
-	b = appendClaims(b, p, v.Waiters, limit, s.now())
+	b = s.appendClaims(b, p, v.Waiters, limit)
 	b = ipc.AppendBulk(b, "previous")
 	b = appendEnd(b, p, v.Previous)
 	b = ipc.AppendBulk(b, "abandoned")
 	return appendEnd(b, p, v.Abandoned)
 }
 
-func appendClaims(b []byte, p ipc.Proto, claims []lockmgr.Claim, limit int, now time.Duration) []byte {
+func (s *Server) appendClaims(b []byte, p ipc.Proto, claims []lockmgr.Claim, limit int) []byte {
 	b = ipc.AppendArray(b, len(claims))
 	for i := range claims {
-		b = appendClaim(p.AppendMap(b, claimPairs), &claims[i], limit, now)
+		b = appendClaim(p.AppendMap(b, claimPairs+1), &claims[i], limit, s.now())
+		b = ipc.AppendBulk(b, "client")
+		b = ipc.AppendInt(b, int64(s.clientOf(&claims[i])))
 	}
 	return b
+}
+
+// clientOf is the number of the connection that a claim was asked for on: with a REQID, the one that it was sent on last. It is
+// 0 if that was before a restart of the daemon.
+func (s *Server) clientOf(c *lockmgr.Claim) uint64 {
+	if r := s.requests.byID[c.ID]; r != nil {
+		return r.sess.id
+	}
+	return uint64(c.Conn)
 }
 
 // claimPairs is how much appendClaim appends.

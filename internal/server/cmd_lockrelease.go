@@ -13,6 +13,9 @@ import (
 func (s *Server) lockRelease(c *call) {
 	r, ok := c.releaseWords()
 	if !ok || s.repeated(c) {
+		if r.of == forSentPID {
+			s.closeFDs(c.sess) // one may have come with this command: the next command must not take it for its own
+		}
 		return
 	}
 	name := string(c.args[0])
@@ -40,7 +43,11 @@ func (s *Server) lockRelease(c *call) {
 		c.fail(ipc.CodeInternal, "%q: %v", name, err)
 		return
 	}
-	c.ok()
+	if r.of == forAnybody {
+		c.ok()
+	} else {
+		c.integer(int64(hold.Token))
+	}
 	s.answerChange(c, &hold)
 }
 
@@ -48,6 +55,7 @@ func (s *Server) lockRelease(c *call) {
 type release struct {
 	token  lockmgr.Token // 0: the caller's own hold
 	pid    int           // 0: nobody in particular
+	of     releaseFor
 	untold bool
 
 	// Found: only what this process has of the hold, if it has anything; that of an operator is no process's.
@@ -71,6 +79,11 @@ func (c *call) releaseWords() (r release, ok bool) {
 				return r, false
 			}
 			r.pid = int(pid)
+		case option == "FOR" && i+1 < len(c.args):
+			i++
+			if !c.releaseFor(i, &r) {
+				return r, false
+			}
 		case option == "REQID" && i+1 < len(c.args):
 			i++
 			if !c.requestID(c.args[i]) {
@@ -85,6 +98,10 @@ func (c *call) releaseWords() (r release, ok bool) {
 			return r, false
 		}
 	}
+	if r.pid != 0 && r.of != forAnybody {
+		c.fail(ipc.CodeErr, "PID does not go with FOR")
+		return r, false
+	}
 	return r, true
 }
 
@@ -97,6 +114,9 @@ func (c *call) holdToRelease(s *Server, name string, r *release) (hold lockmgr.C
 		if hold, ok = c.hold(s, name, r.token); !ok {
 			return hold, false
 		}
+	}
+	if r.of != forAnybody {
+		return c.holdFor(s, name, r)
 	}
 	self := processID(&c.sess.peer)
 	if r.pid != 0 {

@@ -265,7 +265,7 @@ func TestLateDuplicate(t *testing.T) {
 
 // TestGrantedToNobody: the lock is free, but the client had given up before the server read that it wants it.
 func TestGrantedToNobody(t *testing.T) {
-	for _, options := range []string{"", "FOR self"} {
+	for _, options := range []string{"", fmt.Sprint("FOR ", os.Getpid())} {
 		m := newManual(t, 1)
 		gone, c := m.connect(false), m.connect(false)
 		request := append([]string{"LOCK.ACQUIRE", "a", "REQID", "1"}, strings.Fields(options)...)

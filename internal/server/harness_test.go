@@ -191,6 +191,21 @@ type conn struct {
 	r    *bufio.Reader
 	dec  *ipc.Decoder
 	set  func(time.Time) error // the deadline of reading
+
+	proven bool // the server knows that this process, or the other, is the one that connected
+}
+
+// prove sends a pidfd of this process, which the server must accept. cmd does that when it matters for the first time.
+func (c *conn) prove() {
+	c.t.Helper()
+	c.proven = true
+	fd, err := unix.PidfdOpen(os.Getpid(), 0)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer func() { _ = unix.Close(fd) }()
+	c.cmdFDs([]int{fd}, "IPCD.PROVE")
+	c.want("+OK\r\n")
 }
 
 // dial connects.
@@ -238,6 +253,9 @@ func (c *conn) send(raw string) {
 // cmd sends a command.
 func (c *conn) cmd(words ...string) {
 	c.t.Helper()
+	if !c.proven && strings.Contains(strings.ToLower(strings.Join(words, " ")), " for self") {
+		c.prove()
+	}
 	c.send(string(ipc.AppendCommand(nil, words...)))
 }
 

@@ -58,8 +58,8 @@ func TestLockRefused(t *testing.T) {
 		"LOCK.ACQUIRE a WAIT -1":                         "ERR WAIT wants milliseconds, not \"-1\"",
 		"LOCK.ACQUIRE a WAIT 99999999999999":             "ERR WAIT wants",
 		"LOCK.ACQUIRE a WAIT 1e3":                        "ERR WAIT wants",
-		"LOCK.ACQUIRE a FOR me":                          "ERR FOR wants self, pid or nobody, not \"me\"",
-		"LOCK.ACQUIRE a FOR pid":                         "ERR FOR pid wants the pidfd of a process sent along",
+		"LOCK.ACQUIRE a FOR me":                          "ERR FOR wants self, the caller's number, pid or nobody, not \"me\"",
+		"LOCK.ACQUIRE a FOR pid":                         "DENIED FOR pid wants the pidfd of a process sent along",
 		"LOCK.ACQUIRE a NICE x":                          "ERR unknown option \"NICE\"",
 		"LOCK.ACQUIRE a WHY \"x\\x01\"":                  "ERR WHY wants",
 		"LOCK.ACQUIRE a OWNER \"\\xff\"":                 "ERR OWNER wants",
@@ -367,7 +367,7 @@ func TestPidfdRefused(t *testing.T) {
 	c.cmdFDs([]int{other}, "LOCK.ACQUIRE", "a", "FOR", "pid")
 	c.fails(ipc.CodeQuota, "")
 	c.do("LOCK.RELEASE", "full")
-	c.refused(ipc.CodeErr, "wants the pidfd", "LOCK.ACQUIRE", "a", "FOR", "pid")
+	c.refused(ipc.CodeDenied, "wants the pidfd", "LOCK.ACQUIRE", "a", "FOR", "pid")
 	c.cmdFDs([]int{self}, "LOCK.ACQUIRE", "a", "FOR", "pid")
 	c.granted()
 	if pid := c.do("LOCK.INFO", "a").Get("holders").Elems[0].Get("pid").Int; pid != int64(os.Getpid()) {

@@ -31,9 +31,11 @@ func describeClaim(c *lockmgr.Claim) string {
 	return describe(c.Owner.Process, &c.Info) + because(&c.Info)
 }
 
-// describe names a process, or for a hold that is nobody's process the user: "pid 3977 (uid 0, backup.service)", "uid 0".
+// describe names a process as well as it is known from here, or for a hold that is nobody's process the user: "pid 3977 (uid 0, backup.service)", "uid 0".
 func describe(p lockmgr.Process, i *lockmgr.Info) string {
 	switch {
+	case p.PID == 0 && p.Start != 0:
+		return fmt.Sprintf("a process of another PID namespace (uid %d)", i.UID)
 	case p.PID == 0:
 		return fmt.Sprintf("uid %d", i.UID)
 	case i.Unit != "":

@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 
 // helper is the main function of a process that a test started:
 //
-//	client ADDRESS STATUS    connects, copies its standard input to the socket and the socket to its standard output,
+//	client ADDRESS STATUS    connects, proves that it did, copies its standard input to the socket and the socket to its standard output,
 //	                         and exits with STATUS at the end of its standard input
 //	idle STATUS              exits with STATUS at the end of its standard input
 //	send ADDRESS PID REQUEST connects, sends REQUEST with the pidfd of PID beside it, and copies the answer
@@ -37,7 +37,8 @@ func TestMain(m *testing.M) {
 func helper(role string, args []string) {
 	switch role {
 	case "client":
-		conn := must(net.Dial("unix", args[0]))
+		conn := must(net.Dial("unix", args[0])).(*net.UnixConn)
+		prove(conn)
 		go func() {
 			_, _ = io.Copy(os.Stdout, conn)
 		}()
@@ -62,6 +63,21 @@ func helper(role string, args []string) {
 		select {}
 	}
 	os.Exit(0)
+}
+
+// prove sends a pidfd of this process.
+func prove(conn *net.UnixConn) {
+	pidfd := must(unix.PidfdOpen(os.Getpid(), 0))
+	_, _, err := conn.WriteMsgUnix([]byte("IPCD.PROVE\r\n"), unix.UnixRights(pidfd), nil)
+	_ = unix.Close(pidfd)
+	if err != nil {
+		return // it was not let in
+	}
+	const ok = "+OK\r\n"
+	got := make([]byte, len(ok))
+	if must(io.ReadFull(conn, got)); string(got) != ok {
+		_, _ = os.Stdout.Write(got) // likewise
+	}
 }
 
 func must[T any](v T, err error) T {

@@ -141,7 +141,7 @@ func (s *Server) repeated(c *call) bool {
 	}
 	who := &c.sess.peer
 	if who.Start == 0 {
-		c.fail(ipc.CodeNotFound, "REQID: process %d, which connected, has ended, or cannot be seen from here", who.PID)
+		c.fail(ipc.CodeNotFound, "REQID: %s", notIdentified(who))
 		return true
 	}
 	key := requestKey{who.UID, processID(who), string(c.reqid)}

@@ -77,6 +77,7 @@ const (
 	stateSaving                                 // what a command waits for is the disk
 	stateSlow                                   // its commands took long when they were last measured
 	stateHungUp                                 // the peer is gone: it reads no more either
+	stateProven                                 // the one who asks has proven to be the peer: see IPCD.PROVE
 )
 
 func (s *session) is(f sessionState) bool { return s.state&f != 0 }

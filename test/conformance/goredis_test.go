@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -289,7 +290,7 @@ func TestGoRedisResends(t *testing.T) {
 			}
 		}
 		acquire := func(c *redis.Client, owner string) (token int64) {
-			got, err := c.Do(ctx, "LOCK.ACQUIRE", "queue", "FOR", "self", "OWNER", owner, "REQID", t.Name()+owner).Result()
+			got, err := c.Do(ctx, "LOCK.ACQUIRE", "queue", "FOR", os.Getpid(), "OWNER", owner, "REQID", t.Name()+owner).Result()
 			if err != nil {
 				t.Errorf("%s: %v", owner, err)
 				return 0

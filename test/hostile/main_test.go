@@ -316,6 +316,20 @@ func (p *process) die() {
 	_ = p.cmd.Wait()
 }
 
+// prove has the daemon know that it is this process that connected.
+func prove(c *net.UnixConn) error {
+	pidfd, err := unix.PidfdOpen(os.Getpid(), 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(pidfd)
+	if _, _, err := c.WriteMsgUnix([]byte(testdaemon.Cmd("IPCD.PROVE")), unix.UnixRights(pidfd), nil); err != nil {
+		return err
+	}
+	_, err = io.ReadFull(c, make([]byte, len("+OK\r\n")))
+	return err
+}
+
 // client is the other side of a process. Its orders, one a line:
 //
 //	do NAME WORD...   on connection NAME, made when first used, send a command and print the reply, quoted
@@ -349,6 +363,9 @@ func client() int {
 			c, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: os.Getenv("IPCD_SOCKET"), Net: "unix"})
 			if err != nil {
 				return 5
+			}
+			if err := prove(c); err != nil {
+				return 8
 			}
 			conns[name] = c
 		}

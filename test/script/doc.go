@@ -21,6 +21,7 @@
 //	chars VAR TEXT          set VAR to TEXT, in which \n, \x1b, \u202e and the like stand for what they are in Go
 //	plain N CMD…            like status, twice: as it is, and on a terminal. Neither way it shows anything that is not printable
 //	plain                   the last command has shown nothing that is not printable
+//	namespaces              skip the script where the kernel does not allow to make namespaces
 //
 // Nothing sleeps: "ipcctl wait FILTER -- CMD" listens before CMD starts, "until ipcctl pub -e 1 …" publishes exactly once
 // somebody listens.

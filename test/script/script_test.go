@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
 
 	"github.com/ipcd/ipcd/internal/cli"
 	"github.com/ipcd/ipcd/internal/daemon"
@@ -32,7 +33,7 @@ func TestMain(m *testing.M) {
 }
 
 func TestScripts(t *testing.T) {
-	testenv.Need(t, "bash", "flock", "zsh", "fish")
+	testenv.Need(t, "bash", "flock", "zsh", "fish", "socat", "unshare")
 	testscript.Run(t, testscript.Params{
 		Dir:                 ".",
 		Deadline:            time.Now().Add(20 * patience),
@@ -72,6 +73,7 @@ func TestScripts(t *testing.T) {
 			"documented": checkDocumented,
 			"chars":      setChars,
 			"plain":      runPlain,
+			"namespaces": needNamespaces,
 		},
 	})
 }
@@ -145,6 +147,14 @@ func checkStatus(ts *testscript.TestScript, wanted string, err error) {
 	if got != n {
 		ts.Fatalf("status %d, want %d", got, n)
 	}
+}
+
+// needNamespaces skips the script where the kernel does not let one make namespaces.
+func needNamespaces(ts *testscript.TestScript, neg bool, args []string) {
+	want(ts, !neg && len(args) == 0, "namespaces")
+	probe := exec.Command("true")
+	probe.SysProcAttr = &syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWTIME}
+	testenv.Allowed(worldOf(ts).tb, "make namespaces", probe.Run())
 }
 
 func runUntil(ts *testscript.TestScript, neg bool, args []string) {
