@@ -50,6 +50,7 @@ func TestSystemd(t *testing.T) {
 		{"access", testAccess},
 		{"stamp", testStamp},
 		{"lock", testLock},
+		{"relay", testRelay},
 		{"examples", testExamples},
 		{"reload", testReload},
 		{"rejected", testRejected},
