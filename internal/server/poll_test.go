@@ -221,13 +221,14 @@ func TestTimeouts(t *testing.T) {
 		t.Fatalf("got %q, want five tickets", got)
 	}
 	timer := unix.EpollEvent{Pad: kindTimer}
-	for _, ms := range []time.Duration{1, 20, 40, 60} {
-		m.at(asked+ms*time.Millisecond-1, timer)
+	const ms = time.Millisecond
+	for _, wait := range []time.Duration{1 * ms, 20 * ms, 40 * ms, 60 * ms} {
+		m.at(asked+wait-1, timer)
 		if got := c.take(); got != "" {
-			t.Errorf("before %d ms are over: %q", ms, got)
+			t.Errorf("before %v are over: %q", wait, got)
 		}
-		m.at(asked+ms*time.Millisecond, timer)
-		if got, want := c.take(), fmt.Sprintf("TIMEOUT timed out after %dms;", ms); strings.Count(got, "TIMEOUT") != 1 || !strings.Contains(got, want) {
+		m.at(asked+wait, timer)
+		if got, want := c.take(), fmt.Sprintf("TIMEOUT timed out after %v;", wait); strings.Count(got, "TIMEOUT") != 1 || !strings.Contains(got, want) {
 			t.Errorf("got %q, want %s", got, want)
 		}
 	}
