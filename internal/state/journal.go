@@ -165,10 +165,11 @@ func (j *Journal[T]) grow(n int) error {
 			return fmt.Errorf("%w: %w", ErrFull, err)
 		}
 	}
-	j.slots += n
-	for slot := j.slots; slot > j.slots-n; slot-- {
-		j.free = append(j.free, uint32(slot-1))
+	more := make([]uint32, 0, n+len(j.free))
+	for slot := j.slots + n - 1; slot >= j.slots; slot-- {
+		more = append(more, uint32(slot))
 	}
+	j.slots, j.free = j.slots+n, append(more, j.free...) // the first ones are used first, so that what is in use stays small
 	return nil
 }
 
