@@ -14,8 +14,14 @@
 //
 // # The journal
 //
-// What changes often, and means nothing after a reboot, goes into a [Journal]: records in a mapped file, each of which is there
-// for the next daemon as soon as it is added, without a system call, and without waiting for a disk if the file has none.
+// What changes often, and means nothing after a reboot, goes into a [Journal]: rows in two mapped files, each of which is there
+// for the next daemon as soon as it is applied, without a system call, and without waiting for a disk if the files have none.
+//
+// # Faults
+//
+// What cannot be read or written is no reason not to serve. [OpenMark], [OpenTable] and [OpenJournal] give what can be read, and
+// what is written later looks again whether it can be: there is nothing to reopen, but for a journal that could not be opened at
+// all. A link, a FIFO or a directory in a file's place is neither followed nor waited for, and set aside.
 //
 // # Guarantees
 //
@@ -24,9 +30,12 @@
 //     one, and nothing else.
 //   - A file that is not exactly what was written is noticed, and never taken for a mark or a table. It is kept under another
 //     name, and the caller is told, because only the clock then says which tokens may have been given out, and nobody what
-//     was held.
-//   - When Add or Replace returns nil, whoever opens the journal after this process has ended, in whatever way, finds it so.
-//     If the process is killed in them, the record, or all of the new ones, are there or not. After an error nothing is found.
+//     was held. What could not be read is never written over.
+//   - When Apply returns nil, whoever opens the journal after this process has ended, in whatever way, finds it so. If the process
+//     is killed in it, all rows are there or none; only where there is no room may what removes be there alone. What was there
+//     before an error is there after it.
+//   - Damage to one of a journal's files, up to the loss of it, loses nothing. What is damaged in both is told, and loses no row
+//     but that.
 //   - One daemon at a time: a directory that is in use is refused.
 //
 // What it cannot see is a file put back from a backup. A clock that is not behind the backup makes up for that, since

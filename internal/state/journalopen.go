@@ -1,7 +1,6 @@
 package state
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -84,13 +83,13 @@ func (j *Journal[T]) weigh(from *[2]source) (merged, []kept[T], error) {
 		}
 	}
 	j.choose(from)
-	counts := func(is finding) (data [2][]byte, any bool) {
+	counts := func(is finding) (data [2][]byte, some bool) {
 		for i := range from {
 			if s := &from[i]; s.is == is && !s.stale {
-				data[i], any = s.data, true
+				data[i], some = s.data, true
 			}
 		}
-		return data, any
+		return data, some
 	}
 	data, found := counts(current)
 	if !found { // then whatever is whole in them is better than nothing
@@ -145,22 +144,17 @@ func (j *Journal[T]) identify(s *source) error {
 	if s.is == unusable || len(s.data) == 0 {
 		return nil
 	}
-	s.is = unknown
-	line, _, _ := bytes.Cut(s.data[:min(len(s.data), headSize/2)], []byte("\n"))
-	body, err := checked(string(line) + "\n")
-	if err != nil || !strings.HasPrefix(body, journalMagic+" ") {
-		return nil
-	}
-	version, epoch := 0, ""
-	_, err = fmt.Sscanf(body, journalMagic+" %d %s", &version, &epoch)
-	switch {
-	case err != nil:
+	switch version, epoch, ok := parseHead(s.data); {
+	case !ok:
+		s.is = unknown
 	case epoch != j.epoch:
 		s.is = foreign
 	case version > journalVersion:
 		return &NewerError{Format: version, Known: journalVersion}
 	case version == journalVersion:
 		s.is = current
+	default:
+		s.is = unknown
 	}
 	return nil
 }

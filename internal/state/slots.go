@@ -1,6 +1,7 @@
 package state
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -50,6 +51,16 @@ func tag(epoch string) uint32 { return crc32.Checksum([]byte(epoch), castagnoli)
 
 func (l *layout) head() string {
 	return withSum(fmt.Sprintf("%s %d %s", journalMagic, journalVersion, l.epoch))
+}
+
+// parseHead reads what a file says it is. All versions begin alike.
+func parseHead(data []byte) (version int, epoch string, ok bool) {
+	line, _, _ := bytes.Cut(data[:min(len(data), headSize/2)], []byte("\n"))
+	body, err := checked(string(line) + "\n")
+	if err == nil {
+		_, err = fmt.Sscanf(body, journalMagic+" %d %s", &version, &epoch)
+	}
+	return version, epoch, err == nil
 }
 
 // An id names a record: the step that wrote it, and which of that step's it is.
