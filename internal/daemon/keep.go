@@ -103,5 +103,6 @@ func (d *daemon) keepLater(dir, boot string, err error) {
 func decisive(err error) bool {
 	var inUse *state.InUseError
 	var newer *state.NewerError
-	return errors.As(err, &inUse) || errors.As(err, &newer)
+	var unread *state.UnreadError // what is held by living processes would be free
+	return errors.As(err, &inUse) || errors.As(err, &newer) || errors.As(err, &unread)
 }

@@ -270,3 +270,48 @@ func blockRename(t *testing.T, path string) (undo func()) {
 		}
 	}
 }
+
+// TestJournalFewDescriptors: without a descriptor the journal is not begun anew, with one all is read, and neither loses a row.
+func TestJournalFewDescriptors(t *testing.T) {
+	var was syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &was); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	want := small(t, dir)
+	next, err := syscall.Open("/dev/null", syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = syscall.Close(next)
+	refused := 0
+	for more := range 5 {
+		if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: uint64(next + more), Max: was.Max}); err != nil {
+			t.Fatal(err)
+		}
+		j, err := OpenJournal[note](dir, "j", boot)
+		if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &was); err != nil {
+			t.Fatal(err)
+		}
+		var unread *UnreadError
+		if errors.As(err, &unread) && errors.Is(err, syscall.EMFILE) {
+			refused++
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if j.says(t, want); !maps.Equal(byName(j.Rows()), want) {
+			t.Errorf("with %d descriptors: %v", more, j.Rows())
+		}
+		j.mustClose(t)
+	}
+	if refused == 0 {
+		t.Error("it was never refused")
+	}
+	j := openNotes(t, dir)
+	if j.says(t, want); j.Problem() != nil {
+		t.Error(j.Problem())
+	}
+	j.mustClose(t)
+}

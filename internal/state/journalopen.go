@@ -13,7 +13,8 @@ import (
 
 // OpenJournal opens the journal of that name in dir, which it makes if need be, and reads what is in it, or begins anew if there is
 // nothing, or that is of another epoch. With an error the journal cannot be written; it is not nil if rows were found all the
-// same, and only good for them.
+// same, and only good for them. An [UnreadError] says that there may be rows which could not be read for want of descriptors or
+// memory.
 func OpenJournal[T Row](dir, name, epoch string) (*Journal[T], error) {
 	return openJournal[T](dir, name, layout{epoch: epoch, most: maxSlots})
 }
@@ -36,6 +37,15 @@ func openJournal[T Row](dir, name string, l layout) (*Journal[T], error) {
 	}
 	return j, err
 }
+
+// An UnreadError says that what is in a file may be as it should be, but could not be read.
+type UnreadError struct {
+	Path string
+	Err  error
+}
+
+func (e *UnreadError) Error() string { return fmt.Sprintf("cannot read %s: %v", e.Path, e.Err) }
+func (e *UnreadError) Unwrap() error { return e.Err }
 
 // What a file was found to be.
 type finding int
@@ -92,6 +102,11 @@ func (j *Journal[T]) weigh(from *[2]source) (merged, []kept[T], error) {
 		return data, some
 	}
 	data, found := counts(current)
+	for i := range from {
+		if err := from[i].err; !found && lacking(err) {
+			return merged{}, nil, &UnreadError{from[i].name.path(), err}
+		}
+	}
 	if !found { // then whatever is whole in them is better than nothing
 		data, _ = counts(unknown)
 	}
@@ -137,6 +152,11 @@ func (j *Journal[T]) load(s *source) {
 	if err != nil {
 		s.is, s.err = unusable, err
 	}
+}
+
+// lacking reports whether an error says nothing of a file, but that the machine was out of something at that moment.
+func lacking(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM)
 }
 
 // identify finds out what a file is.
