@@ -43,6 +43,12 @@ func Need(t testing.TB, programs ...string) {
 	t.Skipf("not installed: %s", strings.Join(missing, ", "))
 }
 
+// Has reports whether a program is in PATH, for a test that does without it where it is not; in a strict run it is.
+func Has(program string) bool {
+	_, err := exec.LookPath(program)
+	return err == nil || os.Getenv(Strict) == "1"
+}
+
 // Root skips the test unless it runs as root.
 func Root(t testing.TB) {
 	t.Helper()
@@ -68,6 +74,12 @@ func HasKernel(t testing.TB, major, minor int) bool {
 		t.Fatal(err)
 	}
 	return haveMajor > major || haveMajor == major && haveMinor >= minor
+}
+
+// HasKernel reports whether this Linux is major.minor or newer, for a test that has less to look at where it is not.
+func HasKernel(major, minor int) bool {
+	haveMajor, haveMinor, err := kernelVersion()
+	return err == nil && (haveMajor > major || haveMajor == major && haveMinor >= minor)
 }
 
 // Allowed skips the test if err says that the kernel or a sandbox around it refuses something, and fails it for any other

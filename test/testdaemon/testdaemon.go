@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -25,9 +26,14 @@ type Daemon struct {
 	Dir    string // holds its socket, configuration and state
 
 	t      testing.TB
-	uid    int // who runs it; 0: who runs the test
+	uid    int      // who runs it; 0: who runs the test
+	args   []string // the program and what it is told, but for the socket
+	env    []string
+	under  []string
+	passed *os.File
 	cmd    *exec.Cmd
 	stderr buffer
+	said   chan struct{} // closed when its log says that it is ready
 	exited chan struct{} // closed when it has ended and all of stderr is read
 	err    error         // of Wait; to be read after exited
 	seen   bool          // the end was looked at: by Stop, or by the test itself
@@ -54,26 +60,34 @@ func Command(t testing.TB, c Config) *Daemon {
 	t.Helper()
 	d := &Daemon{t: t, Dir: shortDir(t)}
 	d.Socket = filepath.Join(d.Dir, "ipcd.sock")
-	d.cmd = exec.Command(binary(t), "--state-dir", filepath.Join(d.Dir, "state"))
-	if err := os.Mkdir(filepath.Join(d.Dir, "state"), 0o700); err != nil {
+	d.args = []string{Program(t, "ipcd"), "--state-dir", d.State()}
+	if err := os.Mkdir(d.State(), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	d.cmd.Env = append(os.Environ(), c.Env...)
+	d.env = append(os.Environ(), c.Env...)
 	if !c.Quick {
-		d.cmd.Env = append(d.cmd.Env, "IPCD_VERIFY=1")
+		d.env = append(d.env, "IPCD_VERIFY=1")
 	}
 	if c.UID != 0 && os.Getuid() == 0 {
 		d.uid = c.UID
-		d.cmd.Path = "/proc/self/fd/3" // it may not go by /proc to what this process has open
-		d.cmd.ExtraFiles = []*os.File{program(t)}
-		d.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(c.UID), Gid: uint32(c.UID)}}
 	}
 	if c.TOML != "" {
 		d.Configure(c.TOML)
-		d.cmd.Args = append(d.cmd.Args, "--config", d.config())
+		d.args = append(d.args, "--config", d.config())
 	}
 	return d
 }
+
+// State is its state directory.
+func (d *Daemon) State() string { return filepath.Join(d.Dir, "state") }
+
+// Under has the daemon started by a command from now on, such as prlimit(1), that becomes what the rest of its words name.
+// Without words it is started as it is.
+func (d *Daemon) Under(command ...string) { d.under = command }
+
+// Pass has the daemon started with a listening socket from now on, as systemd does it: clients who come while it is down wait
+// in the socket's queue.
+func (d *Daemon) Pass(listener *os.File) { d.passed = listener }
 
 func (d *Daemon) config() string { return filepath.Join(d.Dir, "ipcd.toml") }
 
@@ -88,18 +102,29 @@ func (d *Daemon) Configure(toml string) {
 // Run starts the daemon and waits until it is ready.
 func (d *Daemon) Run() {
 	d.t.Helper()
+	if !d.Try() {
+		d.t.Fatalf("ipcd did not start: %v\n%s", d.err, d.stderr.String())
+	}
+}
+
+// Try starts the daemon, and reports whether it is ready: else it has ended.
+func (d *Daemon) Try() bool {
+	d.t.Helper()
 	ready, err := d.Launch()
 	if err != nil {
 		d.t.Fatal(err)
 	}
 	select {
 	case <-ready:
+		return true
+	case <-d.said: // it may not have been able to tell
+		return true
 	case <-d.exited:
 		d.seen = true
-		d.t.Fatalf("ipcd did not start: %v\n%s", d.err, d.stderr.String())
 	case <-time.After(patience):
 		d.t.Fatalf("ipcd is not ready after %v", patience)
 	}
+	return false
 }
 
 // Launch starts the daemon. The channel is closed when it says that it is ready.
@@ -110,9 +135,23 @@ func (d *Daemon) Launch() (ready <-chan struct{}, err error) {
 	if err != nil {
 		return nil, err
 	}
-	d.cmd.Args = append(d.cmd.Args, "--socket", d.Socket)
-	d.cmd.Env = append(d.cmd.Env, "NOTIFY_SOCKET="+notify.LocalAddr().String())
-	d.cmd.Stderr = &d.stderr
+	words := append(append(slices.Clone(d.under), d.args...), "--socket", d.Socket)
+	if d.passed != nil {
+		words = append([]string{"sh", "-c", `export LISTEN_PID=$$; exec "$@"`, "sh"}, words...)
+	}
+	d.cmd = exec.Command(words[0], words[1:]...)
+	d.cmd.Env = append(slices.Clone(d.env), "NOTIFY_SOCKET="+notify.LocalAddr().String())
+	if d.passed != nil {
+		d.cmd.ExtraFiles = []*os.File{d.passed}
+		d.cmd.Env = append(d.cmd.Env, "LISTEN_FDS=1", "LISTEN_FDNAMES=main")
+	}
+	if d.uid != 0 {
+		d.cmd.Path = "/proc/self/fd/3" // it may not go by /proc to what this process has open
+		d.cmd.ExtraFiles = []*os.File{program(d.t, "ipcd")}
+		d.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(d.uid), Gid: uint32(d.uid)}}
+	}
+	said := make(chan struct{})
+	d.said, d.cmd.Stderr = said, &watcher{buffer: &d.stderr, said: said}
 	if err := d.giveAway(); err != nil {
 		_ = notify.Close()
 		return nil, err
@@ -121,12 +160,16 @@ func (d *Daemon) Launch() (ready <-chan struct{}, err error) {
 		_ = notify.Close()
 		return nil, err
 	}
-	d.exited = make(chan struct{})
+	if d.exited == nil {
+		d.t.Cleanup(d.end)
+	}
+	exited := make(chan struct{})
+	d.exited, d.seen = exited, false
 	go func() {
 		d.err = d.cmd.Wait()
 		_ = notify.Close()
 		_ = os.Remove(notify.LocalAddr().String()) // for the next one
-		close(d.exited)
+		close(exited)
 	}()
 	told := make(chan struct{})
 	go func() {
@@ -142,7 +185,6 @@ func (d *Daemon) Launch() (ready <-chan struct{}, err error) {
 			}
 		}
 	}()
-	d.t.Cleanup(d.end)
 	return told, nil
 }
 
@@ -200,11 +242,6 @@ func (d *Daemon) Stop() {
 func (d *Daemon) Restart() {
 	d.t.Helper()
 	<-d.exited
-	before := d.cmd
-	d.cmd = exec.Command(before.Path, before.Args[1:len(before.Args)-2]...) // without --socket, which Launch adds
-	d.cmd.Env = before.Env[:len(before.Env)-1]                              // without NOTIFY_SOCKET, likewise
-	d.cmd.ExtraFiles, d.cmd.SysProcAttr = before.ExtraFiles, before.SysProcAttr
-	d.seen = false
 	d.Run()
 }
 
@@ -212,6 +249,13 @@ func (d *Daemon) Restart() {
 func (d *Daemon) Kill() {
 	d.t.Helper()
 	d.Signal(syscall.SIGKILL)
+	d.Wait()
+}
+
+// Down ends the daemon by SIGKILL if it has not ended by itself.
+func (d *Daemon) Down() {
+	d.t.Helper()
+	_ = d.cmd.Process.Kill() // it may have ended
 	d.Wait()
 }
 
@@ -322,41 +366,46 @@ func shortDir(t testing.TB) string {
 	return dir
 }
 
-// program is built once. No file is left of it: it is run by its open descriptor.
-func program(t testing.TB) *os.File {
+// Program is the path of one of our programs, which is built once. No file is left of it: it is run by its open descriptor.
+func Program(t testing.TB, name string) string {
 	t.Helper()
-	f, err := build()
+	return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), program(t, name).Fd())
+}
+
+func program(t testing.TB, name string) *os.File {
+	t.Helper()
+	f, err := programs[name]()
 	if err != nil {
 		t.Fatal(err)
 	}
 	return f
 }
 
-// binary is its path.
-func binary(t testing.TB) string {
-	t.Helper()
-	return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), program(t).Fd())
+// The daemon is built with the race detector if the test is. ipcctl is not: many of it are started.
+var programs = map[string]func() (*os.File, error){
+	"ipcd":   sync.OnceValues(func() (*os.File, error) { return build("ipcd", Race) }),
+	"ipcctl": sync.OnceValues(func() (*os.File, error) { return build("ipcctl", false) }),
 }
 
-var build = sync.OnceValues(func() (*os.File, error) {
+func build(name string, race bool) (*os.File, error) {
 	dir, err := os.MkdirTemp("", "ipcd-test-")
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // nothing depends on it
-	path := filepath.Join(dir, "ipcd")
+	path := filepath.Join(dir, name)
 	// In its own module: the test may be one of a module that has no use for what ipcd is made of.
 	module, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/ipcd/ipcd").Output()
 	if err != nil {
 		return nil, fmt.Errorf("cannot find ipcd's module: %w", err)
 	}
-	cmd := exec.Command("go", "build", "-buildvcs=false", "-race="+strconv.FormatBool(Race), "-o", path, "./cmd/ipcd")
+	cmd := exec.Command("go", "build", "-buildvcs=false", "-race="+strconv.FormatBool(race), "-o", path, "./cmd/"+name)
 	cmd.Dir = strings.TrimSpace(string(module))
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("cannot build ipcd: %w\n%s", err, out)
+		return nil, fmt.Errorf("cannot build %s: %w\n%s", name, err, out)
 	}
 	return os.Open(path) // as long as this process lives
-})
+}
 
 // buffer keeps the end of what is written to it.
 type buffer struct {
@@ -374,6 +423,20 @@ func (b *buffer) Write(p []byte) (int, error) {
 		b.b = append([]byte("…"), b.b[len(b.b)-bufferSize:]...)
 	}
 	return len(p), nil
+}
+
+// A watcher passes on what a daemon writes, and notices when it says that it is ready. A record is written at once.
+type watcher struct {
+	*buffer
+	said chan struct{}
+	once sync.Once
+}
+
+func (w *watcher) Write(p []byte) (int, error) {
+	if bytes.Contains(p, []byte("event=ready")) {
+		w.once.Do(func() { close(w.said) })
+	}
+	return w.buffer.Write(p)
 }
 
 func (b *buffer) String() string {
