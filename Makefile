@@ -36,15 +36,16 @@ FUZZ ?= 300000x
 # All of the 98,000 states of the small worlds take some minutes.
 SEARCH ?= 0
 
-# So many daemons end in make crash.
+# So many daemons end in make crash, and so many commands are sent by make fuzz-commands.
 KILLS ?= 1000
+COUNT ?= 1000000
 
 # Modules: this one, and the one that keeps other people's clients out of our go.mod.
 MODULES := . $(patsubst %/go.mod,%,$(wildcard test/*/go.mod))
 
 .DEFAULT_GOAL := build
 .NOTPARALLEL:
-.PHONY: help build demo test fuzz crash search seeded-bugs check fmt fmt-check vet lint shellcheck generate generated tidy bench cover install clean
+.PHONY: help build demo test fuzz fuzz-commands crash search seeded-bugs check fmt fmt-check vet lint shellcheck generate generated tidy bench cover install clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -66,6 +67,9 @@ test: build ## all tests, under the race detector, and a short run of each fuzz 
 
 fuzz: ## each fuzz target, FUZZ=10m long or FUZZ=1000000x often
 	test/fuzz $(FUZZ)
+
+fuzz-commands: ## every command in every shape, at a real daemon; COUNT=1000000 of them
+	$(GO) test -count=1 -timeout 0 -v ./test/commands -commands $(COUNT)
 
 crash: ## locks under faults: kills, full disks, failing system calls; KILLS=1000 daemons end
 	test/setup $(GO) test -count=1 -timeout 0 $(RACE) -v ./test/crash -kills $(KILLS) -positions 40

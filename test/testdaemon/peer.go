@@ -72,6 +72,15 @@ func (p *Peer) Do(words ...string) string {
 	return p.Frame()
 }
 
+// Ask is Do for a connection that somebody may end.
+func (p *Peer) Ask(words ...string) (string, error) {
+	p.deadline()
+	if _, err := io.WriteString(p.UnixConn, Cmd(words...)); err != nil {
+		return "", err
+	}
+	return p.Next()
+}
+
 // Frame is the next frame of what comes in, as the bytes it is.
 func (p *Peer) Frame() string {
 	p.t.Helper()
