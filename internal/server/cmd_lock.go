@@ -68,6 +68,7 @@ func (s *Server) lockAcquire(c *call) {
 		defer s.unpin(p)
 		s.reconnected(p)
 	}
+	s.supersede(sess, &a.Request) // before it is looked at which of the holds that it names are there
 	if !c.shown(s, a) {
 		return
 	}
@@ -83,7 +84,6 @@ func (s *Server) lockAcquire(c *call) {
 		s.nextID++ // is no session's
 		a.Conn = lockmgr.ConnID(s.nextID)
 	}
-	s.supersede(sess, &a.Request)
 	now := s.lockTime()
 	id, err := s.locks.Acquire(now, a.Request)
 	if err != nil {

@@ -76,12 +76,6 @@ func HasKernel(t testing.TB, major, minor int) bool {
 	return haveMajor > major || haveMajor == major && haveMinor >= minor
 }
 
-// HasKernel reports whether this Linux is major.minor or newer, for a test that has less to look at where it is not.
-func HasKernel(major, minor int) bool {
-	haveMajor, haveMinor, err := kernelVersion()
-	return err == nil && (haveMajor > major || haveMajor == major && haveMinor >= minor)
-}
-
 // Allowed skips the test if err says that the kernel or a sandbox around it refuses something, and fails it for any other
 // error. What is the thing that was tried: "choose a process's number".
 func Allowed(t testing.TB, what string, err error) {

@@ -53,15 +53,15 @@ func newSite(t testing.TB, seed uint64) *site {
 	}
 	s.env = append(s.env, "IPCD_SOCKET="+s.Socket, "IPCCTL="+s.ipcctl, "LEDGER="+s.path)
 	wants := map[string]want{}
-	s.history = newHistory(wants, kernelTells())
+	s.history = newHistory(wants, kernelTells(t))
 	t.Cleanup(s.endWorkers)
 	return s
 }
 
 // kernelTells reports whether the daemon learns how each process has ended: from Linux 6.15 on, and root before the process is
 // reaped, too.
-func kernelTells() bool {
-	return os.Geteuid() == 0 && testenv.HasKernel(6, 15)
+func kernelTells(t testing.TB) bool {
+	return os.Geteuid() == 0 && testenv.HasKernel(t, 6, 15)
 }
 
 // keepSocket has the daemon's socket outlive it.
