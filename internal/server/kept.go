@@ -56,16 +56,29 @@ func (k Kept) Over() bool { return k.Hold == nil && k.Abandoned == nil }
 func keeps(c *lockmgr.Claim) bool { return c.Bind != lockmgr.ToConnection }
 
 // untold is the abandoned end that the next holder is to be told of if the daemon ends now: also if a holder was told who will
-// be cut off by that.
+// be cut off by that, and nobody whose hold goes on shares it.
 func untold(abandoned *lockmgr.End, holders iter.Seq[lockmgr.Claim]) *lockmgr.End {
-	if abandoned == nil {
-		for c := range holders {
-			if !keeps(&c) && c.Told != nil {
-				return c.Told
-			}
+	if abandoned != nil {
+		return abandoned
+	}
+	var told []lockmgr.Claim // one of each hold
+	for c := range holders {
+		if !keeps(&c) && c.Told != nil && (len(told) == 0 || told[len(told)-1].Token != c.Token) {
+			told = append(told, c)
 		}
 	}
-	return abandoned
+	if told == nil {
+		return nil
+	}
+	for c := range holders {
+		if keeps(&c) {
+			told = slices.DeleteFunc(told, func(other lockmgr.Claim) bool { return other.Token == c.Token })
+		}
+	}
+	if len(told) == 0 {
+		return nil
+	}
+	return told[0].Told
 }
 
 // keptHold is the record of a hold.

@@ -94,7 +94,7 @@ func (s *Server) changes(e *lockmgr.Effect) {
 		if e.Abandoned != nil {
 			r.change(subject{lock: e.Name})
 		}
-	case lockmgr.Left, lockmgr.Ended:
+	case lockmgr.Joined, lockmgr.Left, lockmgr.Ended: // of who was told there may be one now who goes on, or none any more
 		if e.Told != nil || e.End != nil && e.End.Abandoned() {
 			r.change(subject{lock: e.Name})
 		}

@@ -30,12 +30,32 @@ func TestJoinOfWhatOneGivesUp(t *testing.T) {
 	}
 }
 
-// An operator who was told of an abandoned hold, and one who enters his hold for as long as a connection lasts.
+// Of those who share a hold, and were told of an abandoned one by it, some end with the daemon and some do not, whoever was first
+// and whoever leaves first. The daemon verifies what it has kept.
 func TestJoinOfOneWhoWasTold(t *testing.T) {
-	d := testdaemon.Start(t, testdaemon.Config{})
-	first, second := d.Dial(t), d.Dial(t)
-	first.Do("LOCK.ACQUIRE", "b")
-	_ = first.Close()
-	token := tokenOf(t, second.Do("LOCK.ACQUIRE", "b", "FOR", "nobody"))
-	tokenOf(t, second.Do("LOCK.ACQUIRE", "b", "JOIN", token))
+	for _, first := range []string{"CONNECTION", "NOBODY", "LEASE"} {
+		for _, second := range []string{"CONNECTION", "LEASE"} {
+			t.Run(first+", "+second, func(t *testing.T) {
+				d := testdaemon.Start(t, testdaemon.Config{})
+				bind := func(to string) []string {
+					switch to {
+					case "NOBODY":
+						return []string{"FOR", "nobody"}
+					case "LEASE":
+						return []string{"LEASE", "3600000"}
+					}
+					return nil
+				}
+				gone, p, q := d.Dial(t), d.Dial(t), d.Dial(t)
+				gone.Do("LOCK.ACQUIRE", "b", "OWNER", "gone")
+				_ = gone.Close()
+				token := tokenOf(t, p.Do(append([]string{"LOCK.ACQUIRE", "b"}, bind(first)...)...))
+				tokenOf(t, q.Do(append([]string{"LOCK.ACQUIRE", "b", "JOIN", token}, append(bind(second), "OWNER", "second")...)...))
+				_ = p.Close() // which ends only what is the connection's
+				if got := q.Do("LOCK.CHECK", "b", token); got != "+OK\r\n" {
+					t.Errorf("got %q", got)
+				}
+			})
+		}
+	}
 }
