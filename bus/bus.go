@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"math"
 	"slices"
 	"strings"
 )
@@ -83,15 +84,19 @@ func (b *Bus[S]) Unsubscribe(s S, k Kind, text string) (removed bool) {
 }
 
 // Drop ends all subscriptions of s.
-func (b *Bus[S]) Drop(s S) {
+func (b *Bus[S]) Drop(s S) { b.DropSome(s, math.MaxInt) }
+
+// DropSome ends as many subscriptions of s at most, the oldest first. It returns how many are left.
+func (b *Bus[S]) DropSome(s S, most int) (left int) {
 	o := b.owners.m[s]
 	if o == nil {
-		return
+		return 0
 	}
-	for x := o.first; x != nil; x = x.next {
-		b.remove(x)
+	for ; o.first != nil && most > 0; most-- {
+		b.remove(o.first)
 	}
 	b.verify()
+	return b.Count(s)
 }
 
 // Count is how many subscriptions of these kinds s has; without kinds, of all.

@@ -9,17 +9,15 @@ import (
 	"github.com/ipcd/ipcd/ipc"
 )
 
-// acceptsPerTurn bounds how many new connections a turn takes, so that a flood of them does not hold up the others.
-const acceptsPerTurn = 64
-
 const noDescriptor = "the daemon has no file descriptor left"
 
-// accept takes the connections that wait at a listener.
-func (s *Server) accept(listener int) {
+// accept takes the connections that wait at a listener, one at least. It takes no more when its part of the turn is over: a
+// flood of them must not hold up the others.
+func (s *Server) accept(listener int, t *turnTime) {
 	if s.spare < 0 { // others may have one to give by now
 		s.spare, _ = unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	}
-	for range acceptsPerTurn {
+	for first := true; first || !t.look(); first = false {
 		fd, _, err := unix.Accept4(listener, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 		switch {
 		case err == nil:
@@ -116,14 +114,17 @@ func (s *Server) frameLimits() ipc.Limits {
 func (s *Server) user(uid uint32) *user {
 	u := s.users[uid]
 	if u == nil {
-		u = new(user)
+		u = &user{uid: uid}
 		s.users[uid] = u
 	}
 	return u
 }
 
+// nothing reports that there is nothing to remember of a user.
+func (u *user) nothing() bool { return *u == user{uid: u.uid} }
+
 func (s *Server) forget(uid uint32) {
-	if u := s.users[uid]; u != nil && *u == (user{}) {
+	if u := s.users[uid]; u != nil && u.nothing() {
 		delete(s.users, uid)
 	}
 }

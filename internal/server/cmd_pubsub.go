@@ -129,15 +129,21 @@ func (s *Server) unsubscribe(sess *session, k bus.Kind, text string) bool {
 	return removed
 }
 
-// dropSubscriptions ends all of a session that is gone.
-func (s *Server) dropSubscriptions(sess *session) {
-	if sess.is(stateSubscribed) {
-		u := s.user(sess.peer.UID)
-		u.count(bus.Pattern, -s.bus.Count(sess, bus.Pattern))
-		u.count(bus.Filter, -s.bus.Count(sess, bus.Filter, bus.Channel))
-		s.bus.Drop(sess)
+// dropSubscriptions ends all of a session that is gone, or as many as may be ended at once. It reports whether none is left.
+func (s *Server) dropSubscriptions(sess *session) bool {
+	if !sess.is(stateSubscribed) {
+		return true
 	}
+	u := s.user(sess.peer.UID)
+	patterns, others := s.bus.Count(sess, bus.Pattern), s.bus.Count(sess, bus.Filter, bus.Channel)
+	left := s.bus.DropSome(sess, mostDropped)
+	u.count(bus.Pattern, s.bus.Count(sess, bus.Pattern)-patterns)
+	u.count(bus.Filter, s.bus.Count(sess, bus.Filter, bus.Channel)-others)
+	return left == 0
 }
+
+// mostDropped is how many subscriptions are ended at once, in some hundred microseconds.
+const mostDropped = 256
 
 // count adds n subscriptions of a kind to a user's account.
 func (u *user) count(k bus.Kind, n int) {

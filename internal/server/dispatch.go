@@ -137,7 +137,7 @@ func (s *Server) dispatch(sess *session, words [][]byte) bool {
 	}
 	if c.cmd != nil && c.allowed(s, len(words)) {
 		long := s.mayTakeLong(c)
-		if long && s.overspent(sess) {
+		if long && (s.overspent(sess) || s.waitsInQueue(sess)) {
 			s.stats.commands--
 			return false
 		}

@@ -7,9 +7,9 @@ import (
 )
 
 const (
-	// timeSlice is how long the commands of one session are executed in a turn, if there are more: those who ask for
-	// costly things, many at a time, wait for each other and not the others for them.
-	timeSlice = time.Millisecond
+	// timeSlice is how long the commands of one session are executed in a turn, if there are more, and how long all that waits
+	// for its user's share of a turn is looked after: those who ask for much wait for each other and not the others for them.
+	timeSlice = time.Millisecond / 2
 	// stride is after how many commands the clock is looked at, unless they are slow.
 	stride = 16
 	// fewPatterns is how many globs a message may be compared with before it counts as slow, and how many routes it may take.
@@ -62,7 +62,7 @@ func (s *Server) execute(sess *session, b []byte) (used int) {
 // slice has a session go on in a later turn.
 func (s *Server) slice(sess *session) {
 	sess.state |= stateSliced
-	s.sliced = append(s.sliced, sess)
+	s.queue(sess)
 }
 
 // mayTakeLong reports whether a command is to be timed, and to wait if its user has had his time. To what a message goes is
@@ -84,25 +84,4 @@ func (s *Server) charge(sess *session, begun time.Time) { s.spent[sess.peer.UID]
 // many slices of it.
 func (s *Server) overspent(sess *session) bool {
 	return len(s.spent) > 0 && s.spent[sess.peer.UID] > timeSlice && !s.stopping
-}
-
-// goOn executes more for those whose time was up, in turn, as long as a turn may last; and something for each user. It comes
-// before what is new in the turn, or who asks for costly things again and again would keep others of his user waiting for ever.
-func (s *Server) goOn() {
-	begun := time.Now()
-	for n := len(s.sliced); n > 0; n-- {
-		sess := s.sliced[0]
-		s.sliced[0] = nil
-		s.sliced = s.sliced[1:]
-		sess.state &^= stateSliced
-		uid := sess.peer.UID
-		switch {
-		case sess.is(stateDead):
-		case s.spent[uid] > 0 && time.Since(begun) > 2*timeSlice:
-			s.slice(sess)
-		default:
-			s.run(sess)
-			s.spent[uid]++ // has had something
-		}
-	}
 }

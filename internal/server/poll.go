@@ -204,6 +204,15 @@ func (p *poller) setTick() {
 	_ = unix.TimerfdSettime(p.tickfd, 0, &spec, nil)
 }
 
+// more returns the events that are there beside those of the last wait.
+func (p *poller) more() []unix.EpollEvent {
+	n, err := p.poll()
+	if err != nil {
+		return nil // wait will say so
+	}
+	return p.events[:n]
+}
+
 // poll returns the events that are there.
 func (p *poller) poll() (int, error) { return p.epollWait(0) }
 

@@ -214,7 +214,7 @@ func TestTimeouts(t *testing.T) {
 		c.cmd("LOCK.ACQUIRE", "a", "ASYNC", "OWNER", ms, "WAIT", ms)
 	}
 	m.at(asked, c.event(unix.EPOLLIN))
-	for len(m.sliced) > 0 {
+	for len(m.busy) > 0 {
 		m.at(asked)
 	}
 	if got := c.take(); strings.Count(got, ":") != 5 || strings.Contains(got, "TIMEOUT") {

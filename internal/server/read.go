@@ -324,13 +324,19 @@ func (s *Server) kill(sess *session, why string) {
 	}
 }
 
-// bury gives back what dead sessions had. It happens at the end of a turn, when no event of the turn can mean their
-// descriptors any more.
+// bury gives back what dead sessions had. It happens when all events of a turn are handled and none can mean their descriptors
+// any more. For a session that has very much it takes several turns.
 func (s *Server) bury() {
 	for i := 0; i < len(s.dead); i++ { // ending a session may end others
 		sess := s.dead[i]
 		s.dead[i] = nil
-		s.dropSubscriptions(sess)
+		switch {
+		case sess.fd < 0:
+			continue // it is buried, and was in a queue still
+		case !s.dropSubscriptions(sess):
+			s.queue(sess)
+			continue
+		}
 		s.dropLocks(sess)
 		s.closeFDs(sess)
 		s.sessions[sess.fd] = nil
@@ -343,6 +349,7 @@ func (s *Server) bury() {
 		s.pool.put(sess.in)
 		s.pool.put(sess.own)
 		sess.in, sess.own, sess.pieces = nil, nil, nil
+		sess.fd = -1
 		u := s.user(sess.peer.UID)
 		u.connections--
 		u.input -= int(sess.chargedIn)

@@ -113,7 +113,8 @@ type Server struct {
 	real     time.Time
 	touched  []*session
 	runnable []*session
-	sliced   []*session               // see goOn
+	busy     []*user                  // those who have a queue: see goOn
+	serving  *session                 // the one of a queue that is looked after
 	spent    map[uint32]time.Duration // by user: see charge
 	dead     []*session
 
@@ -158,11 +159,16 @@ type stats struct {
 
 // A user is what the limits of one uid are counted by.
 type user struct {
+	uid                     uint32
 	connections             int
 	locks                   int // holds and waits
 	standing                int // those of them that are an operator's
 	input, output           int // bytes of buffers
 	subscriptions, patterns int
+
+	first, last *session      // those with something to do that has to wait: see share.go
+	busy        bool          // in Server.busy
+	had         time.Duration // what the queue has taken of this turn
 }
 
 // New makes a server that listens nowhere yet.
@@ -274,7 +280,7 @@ func (s *Server) Run(ctx context.Context) error {
 	s.Post(s.raiseMark) // in a turn, which has a time of its own
 	for !s.quit {
 		s.armTimer()
-		events, err := s.poll.wait(len(s.sliced) == 0)
+		events, err := s.poll.wait(len(s.busy) == 0)
 		if err != nil {
 			return err
 		}
@@ -285,48 +291,14 @@ func (s *Server) Run(ctx context.Context) error {
 
 // turn is one turn of the loop: see the package documentation.
 func (s *Server) turn(events []unix.EpollEvent) {
-	timeUp := false
-	if len(s.sliced) > 0 {
-		s.goOn()
-	}
-	for i := range events {
-		ev := &events[i]
-		switch ev.Pad {
-		case kindSession:
-			if sess := s.sessions[ev.Fd]; sess != nil {
-				s.sessionReady(sess, ev.Events)
-			}
-		case kindListener:
-			if _, ok := s.listeners[int(ev.Fd)]; ok { // not closed in this turn
-				s.accept(int(ev.Fd))
-			}
-		case kindProcess:
-			s.processReady(int(ev.Fd))
-		case kindTimer:
-			s.poll.armed = 0
-			timeUp = true
-		case kindWake:
-			s.runPosted()
-		case kindTick:
-			s.poll.onTick()
-		}
-	}
+	timeUp := s.handle(events)
 	if timeUp {
 		s.due()
 	}
-	for {
-		for i := 0; i < len(s.runnable); i++ {
-			sess := s.runnable[i]
-			sess.state &^= stateRunnable
-			s.runnable[i] = nil
-			s.run(sess)
-		}
-		s.runnable = s.runnable[:0]
-		s.flushAll()
-		if len(s.dead) == 0 && len(s.runnable) == 0 {
-			break
-		}
-		s.bury() // ends holds, so there may be grants to write
+	s.wrapUp()
+	if len(s.busy) > 0 {
+		s.goOn()
+		s.wrapUp()
 	}
 	if s.stopping {
 		s.stopWhenDone()
@@ -341,6 +313,63 @@ func (s *Server) turn(events []unix.EpollEvent) {
 func (s *Server) endTurn() {
 	s.boot, s.real, s.seconds = 0, time.Time{}, 0
 	clear(s.spent)
+}
+
+// handle takes what epoll says, all of it: who comes last must not wait for what the others want. When that has taken its part
+// of the turn, or a session has something left to do, it is only noted. It reports whether the time has come for something.
+func (s *Server) handle(events []unix.EpollEvent) (timeUp bool) {
+	var t turnTime
+	for {
+		for i := range events {
+			ev := &events[i]
+			switch ev.Pad {
+			case kindSession:
+				switch sess := s.sessions[ev.Fd]; {
+				case sess == nil:
+				case t.isOver() || sess.is(stateQueued):
+					s.later(sess, ev.Events)
+				default:
+					s.sessionReady(sess, ev.Events)
+				}
+			case kindListener:
+				if _, ok := s.listeners[int(ev.Fd)]; ok { // not closed in this turn
+					s.accept(int(ev.Fd), &t)
+				}
+			case kindProcess:
+				s.processReady(int(ev.Fd))
+			case kindTimer:
+				s.poll.armed = 0
+				timeUp = true
+			case kindWake:
+				s.runPosted()
+			case kindTick:
+				s.poll.onTick()
+			}
+		}
+		if len(events) < len(s.poll.events) {
+			return timeUp
+		}
+		events = s.poll.more()
+	}
+}
+
+// wrapUp has done what follows from what was done: commands that waited for it are executed, all is written, and who has ended
+// is buried.
+func (s *Server) wrapUp() {
+	for {
+		for i := 0; i < len(s.runnable); i++ {
+			sess := s.runnable[i]
+			sess.state &^= stateRunnable
+			s.runnable[i] = nil
+			s.run(sess)
+		}
+		s.runnable = s.runnable[:0]
+		s.flushAll()
+		if len(s.dead) == 0 && len(s.runnable) == 0 {
+			return
+		}
+		s.bury() // ends holds, so there may be grants to write
+	}
 }
 
 // age is how long the server has run, in seconds and one: for CLIENT LIST. It costs no system call.

@@ -23,6 +23,8 @@ type session struct {
 	outbox
 
 	events                uint32   // what epoll watches for
+	ready                 uint32   // what epoll said and nobody has looked at
+	next                  *session // in the queue of its user
 	chargedIn, chargedOut uint32   // bytes of input and of own that are charged to the user
 	active                uint32   // Server.age at the last command
 	born                  uint32   // likewise, of the connection
@@ -59,7 +61,7 @@ func (s *session) extra() *extras {
 }
 
 // sessionState is a set of flags.
-type sessionState uint16
+type sessionState uint32
 
 const (
 	stateTouched       sessionState = 1 << iota // in the list of those to flush at the turn's end
@@ -78,6 +80,7 @@ const (
 	stateSlow                                   // its commands took long when they were last measured
 	stateHungUp                                 // the peer is gone: it reads no more either
 	stateProven                                 // the one who asks has proven to be the peer: see IPCD.PROVE
+	stateQueued                                 // in the queue of its user
 )
 
 func (s *session) is(f sessionState) bool { return s.state&f != 0 }

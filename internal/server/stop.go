@@ -81,12 +81,7 @@ func (s *Server) stopWhenDone() {
 		return
 	default:
 		s.log.Warn("some connections did not take what they were sent", "event", "stop", "connections", s.count)
-		for _, sess := range s.sessions {
-			if sess != nil {
-				s.kill(sess, "")
-			}
-		}
-		s.bury()
+		s.endAll()
 	}
 	s.buryProcesses()
 	s.quit = true
@@ -103,6 +98,20 @@ func (s *Server) buryProcesses() {
 	}
 }
 
+// endAll ends all sessions at once.
+func (s *Server) endAll() {
+	for s.count > 0 {
+		for _, sess := range s.sessions {
+			if sess != nil && sess.is(stateDead) {
+				s.dead = append(s.dead, sess)
+			} else if sess != nil {
+				s.kill(sess, "")
+			}
+		}
+		s.bury()
+	}
+}
+
 // close releases what the server has, after the loop.
 func (s *Server) close() {
 	s.mu.Lock()
@@ -111,12 +120,7 @@ func (s *Server) close() {
 	close(s.over)
 	s.mu.Unlock()
 	s.closeListeners()
-	for _, sess := range s.sessions {
-		if sess != nil {
-			s.kill(sess, "")
-		}
-	}
-	s.bury()
+	s.endAll()
 	s.closeLocks()
 	s.closers.wait(time.Second)
 	s.closeFiles()

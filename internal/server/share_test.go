@@ -1,0 +1,155 @@
+package server
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// as makes a client another user's.
+func (m *manual) as(c *end, uid uint32) *end {
+	sess := m.of(c)
+	m.user(sess.peer.UID).connections--
+	m.forget(sess.peer.UID)
+	sess.peer.UID = uid
+	m.user(uid).connections++
+	return c
+}
+
+// TestManyReady: a user whose connections all want something at once has his share of the turn, and who comes behind them is
+// looked after in it all the same. The rest follows in later turns, in the order in which it came.
+func TestManyReady(t *testing.T) {
+	m := newManual(t, 1)
+	var done []uint64
+	ping := m.commands.find([]byte("PING"))
+	run := ping.run
+	ping.run = func(s *Server, c *call) {
+		done = append(done, c.sess.id)
+		run(s, c)
+		for begun := time.Now(); c.sess.peer.UID == 1001 && time.Since(begun) <= timeSlice; {
+			continue // takes as long as one may
+		}
+	}
+	var events []unix.EpollEvent
+	var want []uint64
+	for range 20 {
+		c := m.as(m.connect(false), 1001)
+		c.cmd("PING")
+		events = append(events, c.event(unix.EPOLLIN))
+		want = append(want, c.id)
+	}
+	other := m.as(m.connect(false), 1002)
+	other.cmd("PING")
+	m.turn(append(events, other.event(unix.EPOLLIN)))
+	if got := other.take(); got != "+PONG\r\n" {
+		t.Errorf("the other user got %q", got)
+	}
+	// The clock is looked at before the second and the fourth, then there is one of each queue.
+	if first := append(slices.Clone(want[:4]), other.id); !slices.Equal(done, first) {
+		t.Errorf("%v are looked after in one turn, want %v", done, first)
+	}
+	for turns := 0; m.user(1001).first != nil; turns++ {
+		other.cmd("PING")
+		m.turn([]unix.EpollEvent{other.event(unix.EPOLLIN)})
+		if got := other.take(); got != "+PONG\r\n" {
+			t.Errorf("the other user got %q", got)
+		}
+		if turns > len(want) {
+			t.Fatal("the queue does not end")
+		}
+	}
+	if done = slices.DeleteFunc(done, func(id uint64) bool { return id == other.id }); !slices.Equal(done, want) {
+		t.Errorf("the order is %v, want %v", done, want)
+	}
+}
+
+// TestMoreReadyThanEpollTells: a turn takes all that there is, or who is last in the kernel's list would wait for many turns.
+func TestMoreReadyThanEpollTells(t *testing.T) {
+	m := newManual(t, 1)
+	for range len(m.poll.events) + 10 {
+		m.as(m.connect(false), 1001).cmd("PING")
+	}
+	other := m.as(m.connect(false), 1002)
+	other.cmd("PING")
+	m.turn(m.events())
+	if got := other.take(); got != "+PONG\r\n" {
+		t.Errorf("the last one got %q", got)
+	}
+	m.settle()
+}
+
+// TestAcceptWhenTurnIsOver: of those who want to connect, one gets on however busy the loop is, and the others wait for time.
+func TestAcceptWhenTurnIsOver(t *testing.T) {
+	m := newManual(t, 1)
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	addr := &unix.SockaddrUnix{Name: fmt.Sprintf("@ipcd-server-test-accept-%d", unix.Getpid())}
+	if err == nil {
+		err = unix.Bind(fd, addr)
+	}
+	if err == nil {
+		err = unix.Listen(fd, 10)
+	}
+	if err == nil {
+		err = m.Listen(fd, "test")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		c, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = unix.Close(c) }()
+		if err := unix.Connect(c, addr); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m.accept(fd, &turnTime{over: true})
+	if m.count != 1 {
+		t.Errorf("%d are accepted", m.count)
+	}
+	m.settle()
+	if m.count != 5 {
+		t.Errorf("%d are accepted in the end", m.count)
+	}
+}
+
+// TestLargeBurial: what a connection had that ends with very many subscriptions is taken apart bit by bit. It gets nothing any
+// more meanwhile, and in the end nothing is left of it.
+func TestLargeBurial(t *testing.T) {
+	m := newManual(t, 1)
+	publisher := m.connect(false)
+	c := m.as(m.connect(false), 1001)
+	const n = 3*mostDropped + 1
+	for i := range n - 1 {
+		c.cmd("BUS.SUB", fmt.Sprint("a/", i))
+		m.step()
+	}
+	c.cmd("PSUBSCRIBE", "a*")
+	m.settle()
+	sess := m.of(c)
+	m.kill(sess, "")
+	for left := n; left > 0; left = max(left-mostDropped, 0) {
+		if u := m.user(1001); u.subscriptions != left || u.patterns != 1 {
+			t.Errorf("%d subscriptions are charged, %d patterns; want %d and 1", u.subscriptions, u.patterns, left)
+		}
+		publisher.cmd("PUBLISH", fmt.Sprint("a/", n-2), "x")
+		m.read(m.of(publisher))
+		m.flushAll()
+		if got := publisher.take(); got != ":0\r\n" {
+			t.Errorf("a message to one that is gone: %q", got)
+		}
+		if done := m.dropSubscriptions(sess); done != (left <= mostDropped) {
+			t.Errorf("of %d all are gone: %v", left, done)
+		}
+	}
+	m.turn(nil)
+	if u := m.users[1001]; m.count != 1 || u != nil {
+		t.Errorf("%d connections, %+v", m.count, u)
+	}
+	m.settle()
+}
