@@ -191,6 +191,13 @@ func (b *Bus[S]) Channels(pattern string) []string {
 	return names
 }
 
+// Slots is above the slot of every route, and RouteAt the route that has a slot, or nil: for who looks at all of them, a few at a
+// time.
+func (b *Bus[S]) Slots() int { return len(b.slots) }
+
+// RouteAt is the route with a slot below Slots, or nil.
+func (b *Bus[S]) RouteAt(slot int) *Route[S] { return b.slots[slot] }
+
 // NumSub is the number of a channel's subscribers; those by pattern or filter do not count. (PUBSUB NUMSUB)
 func (b *Bus[S]) NumSub(channel string) int {
 	if r := b.texts[Channel].m[channel]; r != nil {

@@ -101,13 +101,17 @@ func (p Proto) AppendNullArray(b []byte) []byte {
 
 // AppendVerbatim appends text for people; RESP2 sees a bulk string.
 func (p Proto) AppendVerbatim(b []byte, text string) []byte {
-	if p != RESP3 {
-		return AppendBulk(b, text)
-	}
-	b = appendHeader(b, '=', len(text)+4)
-	b = append(b, "txt:"...)
+	b = p.AppendVerbatimHead(b, len(text))
 	b = append(b, text...)
 	return append(b, '\r', '\n')
+}
+
+// AppendVerbatimHead appends what comes before such a text of n bytes; the end of a line comes after it.
+func (p Proto) AppendVerbatimHead(b []byte, n int) []byte {
+	if p != RESP3 {
+		return appendHeader(b, '$', n)
+	}
+	return append(appendHeader(b, '=', n+len("txt:")), "txt:"...)
 }
 
 // appendHeader appends a line of a kind and a number, which mostly has one or two digits.

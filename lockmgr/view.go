@@ -39,14 +39,23 @@ func (m *Manager) All() iter.Seq[View] {
 	}
 }
 
+// Names gives the names of all locks, the free ones that are remembered too, in no order.
+func (m *Manager) Names() iter.Seq[string] { return maps.Keys(m.locks) }
+
 func (l *lock) view() View {
 	v := View{Name: l.name, Used: l.used, Previous: l.previous, Abandoned: l.abandoned}
 	if !l.idle {
 		v.Limit = l.limit
 	}
+	n := 0
+	for _, h := range l.holds {
+		n += h.members.len
+	}
+	v.Holders = slices.Grow(v.Holders, n)
 	for c := range l.holders() {
 		v.Holders = append(v.Holders, c.Claim)
 	}
+	v.Waiters = slices.Grow(v.Waiters, l.queue.len)
 	for c := l.queue.first; c != nil; c = c.lineLink.next {
 		v.Waiters = append(v.Waiters, c.Claim)
 	}

@@ -59,10 +59,8 @@ func (s *Server) status(c *call) {
 
 func (s *Server) subscriptions() int {
 	n := 0
-	for _, sess := range s.sessions {
-		if sess != nil && sess.is(stateSubscribed) {
-			n += s.bus.Count(sess)
-		}
+	for _, u := range s.users {
+		n += u.subscriptions
 	}
 	return n
 }

@@ -2,12 +2,12 @@ package server
 
 import (
 	"bytes"
-	"cmp"
 	"fmt"
 	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
+	"unsafe"
 
 	"github.com/ipcd/ipcd/bus"
 	"github.com/ipcd/ipcd/ipc"
@@ -25,18 +25,6 @@ var clientCommands = map[string]func(*Server, *call){
 	"CLIENT NO-EVICT": (*Server).clientOnOff,
 	"CLIENT NO-TOUCH": (*Server).clientOnOff,
 	"CLIENT TRACKING": (*Server).clientTracking,
-}
-
-// clients are the live sessions, oldest first.
-func (s *Server) clients() []*session {
-	all := make([]*session, 0, s.count)
-	for _, sess := range s.sessions {
-		if sess != nil && !sess.is(stateDead) {
-			all = append(all, sess)
-		}
-	}
-	slices.SortFunc(all, func(a, b *session) int { return cmp.Compare(a.id, b.id) })
-	return all
 }
 
 // describe is a session's line of CLIENT LIST: Redis's words that mean something here, and our own.
@@ -109,14 +97,26 @@ func (s *Server) clientList(c *call) {
 			return
 		}
 	}
-	var b strings.Builder
-	for _, sess := range s.clients() {
-		if s.isType(sess, kind) && (ids == nil || ids[sess.id]) {
-			b.WriteString(s.describe(sess))
-			b.WriteByte('\n')
+	all := make([]*session, 0, s.count)
+	for _, sess := range s.sessions {
+		if sess != nil {
+			all = append(all, sess)
 		}
 	}
-	c.out = c.sess.proto.AppendVerbatim(c.out, b.String())
+	p, oldest := c.sess.proto, newHeap(all, func(a, b *session) bool { return a.id < b.id })
+	t := &task{held: len(all) * int(unsafe.Sizeof(all[0]))}
+	t.head = func(b []byte) []byte { return p.AppendVerbatimHead(b, len(t.out)-headRoom-len("\r\n")) }
+	t.step = func(b []byte) ([]byte, bool) {
+		if len(oldest.all) == 0 {
+			return append(b, "\r\n"...), false
+		}
+		sess, ok := oldest.next()
+		if ok && !sess.is(stateDead) && s.isType(sess, kind) && (ids == nil || ids[sess.id]) {
+			b = append(append(b, s.describe(sess)...), '\n')
+		}
+		return b, true
+	}
+	s.perform(c, t)
 }
 
 // clientTypes are what CLIENT LIST and KILL can be asked for.
@@ -200,9 +200,9 @@ func (s *Server) clientKill(c *call) {
 		}
 	}
 	var killed, denied int64
-	for _, sess := range s.clients() {
+	for _, sess := range s.sessions {
 		switch {
-		case !match(sess) || skipMe && sess == c.sess:
+		case sess == nil || sess.is(stateDead) || !match(sess) || skipMe && sess == c.sess:
 		case c.sess.peer.UID != 0 && c.sess.peer.UID != sess.peer.UID:
 			denied++
 		default:

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ipcd/ipcd/bus"
 	"github.com/ipcd/ipcd/ipc"
 )
 
@@ -127,15 +128,28 @@ func (s *Server) ping(c *call) {
 // reset makes the connection as new. Its locks stay: they are held by the process, for work that goes on. Where CLIENT
 // REPLY SKIP was just before, the reply to RESET is what is left out, as by Redis.
 func (s *Server) reset(c *call) {
-	s.unsubscribeAll(c.sess)
-	s.cancelAll(c.sess)
-	s.cancelRequests(c.sess)
-	s.setProto(c.sess, ipc.RESP2)
-	c.sess.state &^= stateReplyOff
-	if x := c.sess.more; x != nil {
-		x.name = ""
-	}
-	c.out = append(c.out, "+RESET\r\n"...)
+	sess := c.sess
+	kind, texts := bus.Channel, s.bus.Texts(sess, bus.Channel)
+	s.perform(c, &task{head: noHead, step: func(b []byte) ([]byte, bool) {
+		switch {
+		case len(texts) > 0:
+			s.unsubscribe(sess, kind, texts[0])
+			texts = texts[1:]
+			return b, true
+		case kind != bus.Filter:
+			kind++
+			texts = s.bus.Texts(sess, kind)
+			return b, true
+		}
+		s.cancelAll(sess)
+		s.cancelRequests(sess)
+		s.setProto(sess, ipc.RESP2)
+		sess.state &^= stateReplyOff
+		if x := sess.more; x != nil {
+			x.name = ""
+		}
+		return append(b, "+RESET\r\n"...), false
+	}})
 }
 
 func (s *Server) selectIndex(c *call) {

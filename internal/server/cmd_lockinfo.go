@@ -1,7 +1,9 @@
 package server
 
 import (
+	"slices"
 	"time"
+	"unsafe"
 
 	"github.com/ipcd/ipcd/ipc"
 	"github.com/ipcd/ipcd/lockmgr"
@@ -9,30 +11,103 @@ import (
 
 func (s *Server) lockInfo(c *call) {
 	if c.lockName(0) {
-		v := s.locks.View(string(c.args[0]))
-		c.out = s.appendLock(c.out, c.sess.proto, &v)
+		p, x := c.sess.proto, s.show(string(c.args[0]))
+		s.perform(c, &task{
+			head: noHead,
+			step: func(b []byte) ([]byte, bool) { return x.appendPart(b, s, p) },
+			held: x.memory(),
+		})
 	}
 }
 
 func (s *Server) lockList(c *call) {
-	var views []lockmgr.View
-	for v := range s.locks.All() {
-		if !v.Free() {
-			views = append(views, v)
+	p, n := c.sess.proto, 0
+	var x *shownLock // nil: the next is to be found
+	names := newHeap(slices.Collect(s.locks.Names()), func(a, b string) bool { return a < b })
+	memory := len(names.all) * int(unsafe.Sizeof(""))
+	t := &task{head: func(b []byte) []byte { return ipc.AppendArray(b, n) }, held: memory}
+	t.step = func(b []byte) ([]byte, bool) {
+		if x != nil {
+			more := false
+			if b, more = x.appendPart(b, s, p); !more {
+				x, t.held = nil, memory
+			}
+			return b, true
 		}
+		if len(names.all) == 0 {
+			return b, false
+		}
+		if name, ok := names.next(); ok {
+			if x = s.show(name); x.Free() {
+				x = nil
+				return b, true
+			}
+			n++
+			t.held = memory + x.memory()
+		}
+		return b, true
 	}
-	c.array(len(views))
-	for i := range views {
-		c.out = s.appendLock(c.out, c.sess.proto, &views[i])
-	}
+	s.perform(c, t)
 }
 
-// appendLock is a lock as LOCK.INFO and LOCK.LIST show it.
-func (s *Server) appendLock(b []byte, p ipc.Proto, v *lockmgr.View) []byte {
-	mode, used, limit := "", v.Used, v.Limit
-	if limit == 0 {
-		limit = max(s.opts.Semaphores[v.Name], 1)
+// A shownLock is a lock as LOCK.INFO and LOCK.LIST show it: as it was at one moment, though it may take a while to say.
+type shownLock struct {
+	lockmgr.View
+	limit int
+	at    time.Duration
+	done  int // so many of its claims
+}
+
+func (s *Server) show(name string) *shownLock {
+	x := &shownLock{View: s.locks.View(name), at: s.now()}
+	x.limit = x.Limit
+	if x.limit == 0 {
+		x.limit = max(s.opts.Semaphores[name], 1)
 	}
+	return x
+}
+
+func (x *shownLock) memory() int {
+	return (len(x.Holders) + len(x.Waiters)) * int(unsafe.Sizeof(lockmgr.Claim{}))
+}
+
+// claimsPerStep is how many claims a step shows.
+const claimsPerStep = 8
+
+// appendPart appends the next part of it, and reports whether there is more.
+func (x *shownLock) appendPart(b []byte, s *Server, p ipc.Proto) (_ []byte, more bool) {
+	if x.done == 0 {
+		b = x.appendHead(b, p)
+	}
+	holders, waiters := len(x.Holders), len(x.Waiters)
+	for end := x.done + claimsPerStep; x.done < end; x.done++ {
+		if x.done == holders {
+			b = ipc.AppendBulk(b, "waiters")
+			b = ipc.AppendArray(b, waiters)
+		}
+		var claim *lockmgr.Claim
+		switch i := x.done - holders; {
+		case i < 0:
+			claim = &x.Holders[x.done]
+		case i < waiters:
+			claim = &x.Waiters[i]
+		default:
+			b = ipc.AppendBulk(b, "previous")
+			b = appendEnd(b, p, x.Previous)
+			b = ipc.AppendBulk(b, "abandoned")
+			return appendEnd(b, p, x.Abandoned), false
+		}
+		b = appendClaim(p.AppendMap(b, claimPairs+1), claim, x.limit, x.at)
+		b = ipc.AppendBulk(b, "client")
+		b = ipc.AppendInt(b, int64(s.clientOf(claim)))
+	}
+	return b, true
+}
+
+// appendHead appends what comes before the holders.
+func (x *shownLock) appendHead(b []byte, p ipc.Proto) []byte {
+	v, limit := &x.View, x.limit
+	mode, used := "", v.Used
 	if len(v.Holders) > 0 {
 		mode = modeOf(&v.Holders[0], limit)
 	}
@@ -49,23 +124,7 @@ func (s *Server) appendLock(b []byte, p ipc.Proto, v *lockmgr.View) []byte {
 	b = ipc.AppendBulk(b, "used")
 	b = ipc.AppendInt(b, int64(used))
 	b = ipc.AppendBulk(b, "holders")
-	b = s.appendClaims(b, p, v.Holders, limit)
-	b = ipc.AppendBulk(b, "waiters")
-	b = s.appendClaims(b, p, v.Waiters, limit)
-	b = ipc.AppendBulk(b, "previous")
-	b = appendEnd(b, p, v.Previous)
-	b = ipc.AppendBulk(b, "abandoned")
-	return appendEnd(b, p, v.Abandoned)
-}
-
-func (s *Server) appendClaims(b []byte, p ipc.Proto, claims []lockmgr.Claim, limit int) []byte {
-	b = ipc.AppendArray(b, len(claims))
-	for i := range claims {
-		b = appendClaim(p.AppendMap(b, claimPairs+1), &claims[i], limit, s.now())
-		b = ipc.AppendBulk(b, "client")
-		b = ipc.AppendInt(b, int64(s.clientOf(&claims[i])))
-	}
-	return b
+	return ipc.AppendArray(b, len(v.Holders))
 }
 
 // clientOf is the number of the connection that a claim was asked for on: with a REQID, the one that it was sent on last. It is

@@ -2,6 +2,8 @@ package server
 
 import (
 	"bytes"
+	"slices"
+	"unsafe"
 
 	"github.com/ipcd/ipcd/bus"
 	"github.com/ipcd/ipcd/ipc"
@@ -153,49 +155,80 @@ func (u *user) count(k bus.Kind, n int) {
 	}
 }
 
-func (s *Server) unsubscribeAll(sess *session) {
-	for _, k := range []bus.Kind{bus.Channel, bus.Pattern, bus.Filter} {
-		for _, text := range s.bus.Texts(sess, k) {
-			s.unsubscribe(sess, k, text)
-		}
-	}
-}
-
 // subscribeRedis confirms each name by a push, which CLIENT REPLY OFF does not suppress. A bad name among several is
 // answered with an error in its place, and the others are subscribed to.
 func (s *Server) subscribeRedis(c *call, k bus.Kind, word string) {
-	for _, a := range c.args {
+	one := func(c *call, text string) {
 		c.out = c.out[:0]
-		text := string(a)
 		if !s.subscribe(c, k, text) {
 			s.reply(c)
-			continue
+			return
 		}
 		s.confirm(c, word, text)
 		s.send(c.sess, c.out)
+		c.out = c.out[:0]
 	}
-	c.out = c.out[:0]
+	if len(c.args) <= fewNames {
+		for _, a := range c.args {
+			one(c, string(a))
+		}
+		return
+	}
+	texts := c.texts()
+	own := &call{sess: c.sess, cmd: c.cmd}
+	s.performEach(c, texts, func(b []byte, text string) []byte {
+		one(own, text)
+		return b
+	})
+}
+
+// fewNames is how many names a command may have that is executed in one step.
+const fewNames = 64
+
+// texts are the arguments of a call, for longer than it.
+func (c *call) texts() []string {
+	texts := make([]string, len(c.args))
+	for i, a := range c.args {
+		texts[i] = string(a)
+	}
+	return texts
+}
+
+// performEach executes a command by one step for each of these. What a step appends is sent.
+func (s *Server) performEach(c *call, texts []string, one func(b []byte, text string) []byte) {
+	t := &task{step: func(b []byte) ([]byte, bool) {
+		if len(texts) == 0 {
+			return b, false
+		}
+		b = one(b, texts[0])
+		texts = texts[1:]
+		return b, true
+	}}
+	for _, text := range texts {
+		t.held += len(text) + int(unsafe.Sizeof(text))
+	}
+	s.perform(c, t)
 }
 
 func (s *Server) unsubscribeRedis(c *call, k bus.Kind, word string) {
-	texts := s.bus.Texts(c.sess, k)
+	var texts []string
 	if len(c.args) > 0 {
-		texts = make([]string, len(c.args))
-		for i, a := range c.args {
-			texts[i] = string(a)
-		}
-	}
-	if len(texts) == 0 {
+		texts = c.texts()
+	} else if texts = s.bus.Texts(c.sess, k); len(texts) == 0 {
 		c.push(3, word)
 		c.null()
 		c.integer(s.redisCount(c.sess))
+		s.send(c.sess, c.out)
+		c.out = c.out[:0]
+		return
 	}
-	for _, text := range texts {
-		s.unsubscribe(c.sess, k, text)
-		s.confirm(c, word, text)
-	}
-	s.send(c.sess, c.out)
-	c.out = c.out[:0]
+	own := &call{sess: c.sess}
+	s.performEach(c, texts, func(b []byte, text string) []byte {
+		s.unsubscribe(own.sess, k, text)
+		own.out = b
+		s.confirm(own, word, text)
+		return own.out
+	})
 }
 
 // confirm appends the push that answers a subscribe or unsubscribe.
@@ -228,12 +261,36 @@ func (s *Server) pubsubChannels(c *call) {
 		c.fail(ipc.CodeBadName, "a pattern of %d bytes is longer than %d", len(pattern), maxPattern)
 		return
 	}
-	names := s.bus.Channels(pattern)
-	c.array(len(names))
-	for _, n := range names {
-		c.bulk(n)
+	glob := bus.CompileGlob(pattern)
+	var names []string
+	slot, sorted := 0, heap[string]{}
+	t := &task{head: func(b []byte) []byte { return ipc.AppendArray(b, len(names)) }}
+	t.step = func(b []byte) ([]byte, bool) {
+		if slot < s.bus.Slots() {
+			for end := min(slot+globsPerStep, s.bus.Slots()); slot < end; slot++ {
+				if r := s.bus.RouteAt(slot); r != nil && r.Kind == bus.Channel && glob.MatchString(r.Text) {
+					names = append(names, r.Text)
+				}
+			}
+			t.held = 2 * cap(names) * int(unsafe.Sizeof(""))
+			return b, true
+		}
+		if sorted.all == nil {
+			sorted = newHeap(slices.Clone(names), func(a, b string) bool { return a < b })
+		}
+		if len(sorted.all) == 0 {
+			return b, false
+		}
+		if name, ok := sorted.next(); ok {
+			b = ipc.AppendBulk(b, name)
+		}
+		return b, true
 	}
+	s.perform(c, t)
 }
+
+// globsPerStep is how many names a step compares with a glob, which may take 2 µs each.
+const globsPerStep = 8
 
 func (s *Server) pubsubNumSub(c *call) {
 	c.array(2 * len(c.args))
@@ -251,10 +308,22 @@ func (s *Server) busSub(c *call) {
 
 func (s *Server) busUnsub(c *call) {
 	if len(c.args) == 0 {
-		for _, text := range s.bus.Texts(c.sess, bus.Filter) {
-			s.unsubscribe(c.sess, bus.Filter, text)
-		}
-	} else if !s.unsubscribe(c.sess, bus.Filter, string(c.args[0])) {
+		sess, texts := c.sess, s.bus.Texts(c.sess, bus.Filter)
+		s.perform(c, &task{
+			step: func(b []byte) ([]byte, bool) {
+				if len(texts) > 0 {
+					s.unsubscribe(sess, bus.Filter, texts[0])
+					texts = texts[1:]
+					return b, true
+				}
+				return ipc.AppendInt(b, int64(s.bus.Count(sess, bus.Filter))), false
+			},
+			head: noHead,
+			held: len(texts) * int(unsafe.Sizeof("")),
+		})
+		return
+	}
+	if !s.unsubscribe(c.sess, bus.Filter, string(c.args[0])) {
 		c.fail(ipc.CodeNotFound, "this connection is not subscribed to %q", clip(string(c.args[0])))
 		return
 	}

@@ -248,6 +248,22 @@ func (s *Server) send(sess *session, b []byte) {
 	s.turnBytes += len(b)
 }
 
+// give is send of bytes that are the session's from now on: what is large is not copied if nothing else is to be sent.
+func (s *Server) give(sess *session, b []byte) {
+	if sess.is(stateDead) || len(b) == 0 {
+		return
+	}
+	sess.closeRange()
+	if len(b) <= smallRange || len(sess.own)+len(sess.pieces) > 0 {
+		s.send(sess, b)
+		return
+	}
+	s.touch(sess)
+	s.pool.put(sess.own)
+	sess.own, sess.first = b, len(b)
+	s.turnBytes += len(b)
+}
+
 // touch has the session flushed at the turn's end.
 func (s *Server) touch(sess *session) {
 	if !sess.is(stateTouched) {
@@ -350,7 +366,7 @@ func (s *Server) flushPieces(sess *session) {
 			n = 0
 		}
 		s.pool.put(sess.own)
-		sess.own, sess.cut = rest, 0
+		sess.own, sess.cut, sess.first = rest, 0, 0
 		s.block(sess)
 	}
 	clear(sess.pieces)

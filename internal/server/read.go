@@ -239,7 +239,7 @@ func (s *Server) finish(sess *session) {
 
 // account charges the buffers that a session has now to its user.
 func (s *Server) account(sess *session) {
-	in, out := cap(sess.in)+sess.parser.Memory(), cap(sess.own)
+	in, out := cap(sess.in)+sess.parser.Memory(), cap(sess.own)+sess.more.memory()
 	if (in != int(sess.chargedIn) || out != int(sess.chargedOut)) && !sess.is(stateDead) {
 		u := s.user(sess.peer.UID)
 		u.input += in - int(sess.chargedIn)
@@ -324,8 +324,11 @@ func (s *Server) kill(sess *session, why string) {
 	}
 }
 
+// mostBuried is how many sessions are buried at once.
+const mostBuried = 64
+
 // bury gives back what dead sessions had. It happens when all events of a turn are handled and none can mean their descriptors
-// any more. For a session that has very much it takes several turns.
+// any more. For very many, and for a session that has very much, it takes several turns.
 func (s *Server) bury() {
 	for i := 0; i < len(s.dead); i++ { // ending a session may end others
 		sess := s.dead[i]
@@ -333,7 +336,7 @@ func (s *Server) bury() {
 		switch {
 		case sess.fd < 0:
 			continue // it is buried, and was in a queue still
-		case !s.dropSubscriptions(sess):
+		case i >= mostBuried || !s.dropSubscriptions(sess):
 			s.queue(sess)
 			continue
 		}
@@ -350,6 +353,9 @@ func (s *Server) bury() {
 		s.pool.put(sess.own)
 		sess.in, sess.own, sess.pieces = nil, nil, nil
 		sess.fd = -1
+		if sess.more != nil {
+			sess.more.task = nil
+		}
 		u := s.user(sess.peer.UID)
 		u.connections--
 		u.input -= int(sess.chargedIn)

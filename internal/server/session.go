@@ -14,6 +14,7 @@ type session struct {
 	peer  peer.Peer
 	proto ipc.Proto
 	state sessionState
+	ready uint16 // what epoll said and nobody has looked at: its flags are small numbers
 
 	// Input.
 	parser ipc.RequestParser
@@ -23,7 +24,6 @@ type session struct {
 	outbox
 
 	events                uint32   // what epoll watches for
-	ready                 uint32   // what epoll said and nobody has looked at
 	next                  *session // in the queue of its user
 	chargedIn, chargedOut uint32   // bytes of input and of own that are charged to the user
 	active                uint32   // Server.age at the last command
@@ -40,6 +40,7 @@ type extras struct {
 	stamp                 []byte                // the sender's part of its messages, encoded
 	held                  int                   // locks that end with this connection and have no REQID
 	wait                  lockmgr.RequestID     // what holds up the execution of later commands; 0: nothing, or a reload
+	task                  *task                 // what it waits for, if that is its own work
 	ancestors             []lockmgr.Process     // as process.ancestors, for requests that no process is watched for
 	requests              map[*request]struct{} // those with a REQID that wait on this connection, or were granted here
 }

@@ -39,7 +39,7 @@ func (u *user) unqueue() *session {
 
 // later has events of a session looked at when it is its user's turn.
 func (s *Server) later(sess *session, events uint32) {
-	sess.ready |= events
+	sess.ready |= uint16(events)
 	s.queue(sess)
 }
 
@@ -113,13 +113,16 @@ func (s *Server) goOn() {
 // serve does what a session stood in the queue for.
 func (s *Server) serve(sess *session) {
 	s.serving = sess
+	if sess.more != nil && sess.more.task != nil && !sess.is(stateDead) {
+		s.goOnWith(sess)
+	}
 	if sess.is(stateSliced) {
 		sess.state &^= stateSliced
 		s.run(sess)
 	}
 	if events := sess.ready; events != 0 {
 		sess.ready = 0
-		s.sessionReady(sess, events)
+		s.sessionReady(sess, uint32(events))
 	} else if sess.is(stateDead) {
 		s.dead = append(s.dead, sess) // its burial goes on
 	}

@@ -60,6 +60,9 @@ func (s *Server) executeRest(sess *session) {
 		s.read(sess)
 	}
 	if !sess.is(stateDead) {
+		if sess.more != nil && sess.more.task != nil {
+			s.goOnWith(sess)
+		}
 		sess.state &^= stateSliced
 		s.run(sess)
 	}

@@ -1,0 +1,139 @@
+package server
+
+import (
+	"time"
+
+	"github.com/ipcd/ipcd/ipc"
+)
+
+// A task is a command that has more to do than a turn has time for: a listing of all locks, the end of 100,000 subscriptions. It
+// is done bit by bit, and its connection waits meanwhile, as for a lock. What it shows of many things is each as it was when
+// it was looked at.
+type task struct {
+	// step does a little, which takes some microseconds, appends what there is to say of it, and reports whether there is more
+	// to do.
+	step func(b []byte) (_ []byte, more bool)
+	// head appends what the reply begins with, of which only the end tells how many elements it has. If it is nil, each
+	// step says whole values, which are sent as they come.
+	head func(b []byte) []byte
+	out  []byte // what was said: behind headRoom, if there is a head
+	held int    // bytes that it keeps beside that, roughly
+}
+
+// noHead is the head of a reply that is made from its beginning, and sent as a whole.
+func noHead(b []byte) []byte { return b }
+
+// headRoom is for what task.head appends.
+const headRoom = 32
+
+// perform executes a command by steps: as many as fit into this turn, and the others later.
+func (s *Server) perform(c *call, t *task) {
+	if t.head != nil {
+		t.out = append(t.out, make([]byte, headRoom)...)
+	}
+	if !s.advance(c.sess, t) {
+		s.endTask(c.sess, t)
+		return
+	}
+	c.sess.extra().task = t
+	c.sess.state |= stateWaiting
+	s.queue(c.sess)
+}
+
+// advance does steps of a task for as long as a session may, and reports whether there are more.
+func (s *Server) advance(sess *session, t *task) (more bool) {
+	begun := time.Since(s.started)
+	for i := 1; ; i++ {
+		if t.out, more = t.step(t.out); !more {
+			return false
+		}
+		if t.head == nil && len(t.out) > smallRange {
+			s.send(sess, t.out)
+			t.out = t.out[:0]
+		}
+		if i%stride == 0 && time.Since(s.started)-begun > timeSlice && !s.stopping {
+			return true
+		}
+	}
+}
+
+// goOnWith goes on with the task of a session.
+func (s *Server) goOnWith(sess *session) {
+	t := sess.more.task
+	if s.advance(sess, t) {
+		s.account(sess)
+		if !s.overBuffers(sess, 0) {
+			s.queue(sess)
+			return
+		}
+		t.head = nil
+		t.out = ipc.AppendError(t.out[:0], ipc.CodeQuota, "this user's connections hold too much (limits.buffers_per_user)")
+	}
+	sess.more.task = nil
+	s.endTask(sess, t)
+	s.replyLater(sess, nil)
+}
+
+// endTask sends what a task has to say at its end. What is large is not copied.
+func (s *Server) endTask(sess *session, t *task) {
+	b := t.out
+	if t.head != nil {
+		var room [headRoom]byte
+		head := t.head(room[:0])
+		b = b[headRoom-len(head):]
+		copy(b, head)
+		if sess.is(stateReplyOff | stateReplySkip) {
+			b = nil
+		}
+	}
+	s.give(sess, b)
+}
+
+// memory is what a session's task keeps.
+func (x *extras) memory() int {
+	if x == nil || x.task == nil {
+		return 0
+	}
+	return cap(x.task.out) + x.task.held
+}
+
+// A heap gives things in order, without a step in which all are sorted.
+type heap[T any] struct {
+	all  []T
+	less func(a, b T) bool
+	made int // so many of the first are in no order yet
+}
+
+func newHeap[T any](all []T, less func(a, b T) bool) heap[T] { return heap[T]{all, less, len(all) / 2} }
+
+// next does a part of the work, and gives the next thing when it is known.
+func (h *heap[T]) next() (x T, ok bool) {
+	if h.made > 0 {
+		h.made--
+		h.down(h.made)
+		return x, false
+	}
+	last := len(h.all) - 1
+	x = h.all[0]
+	h.all[0] = h.all[last]
+	h.all = h.all[:last]
+	h.down(0)
+	return x, true
+}
+
+func (h *heap[T]) down(i int) {
+	for {
+		child := 2*i + 1
+		if child >= len(h.all) {
+			return
+		}
+		if child+1 < len(h.all) && h.less(h.all[child+1], h.all[child]) {
+			child++
+		}
+		if !h.less(h.all[child], h.all[i]) {
+			return
+		}
+		h.all[i], h.all[child] = h.all[child], h.all[i]
+		i = child
+	}
+}

@@ -1,0 +1,196 @@
+package server
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ipcd/ipcd/ipc"
+)
+
+// spinning has LOCK.LIST be a task of steps that take as long as a session may go on, and say "x" each.
+func spinning(m *manual, steps int) (done *int) {
+	done = new(int)
+	m.commands.find([]byte("LOCK.LIST")).run = func(s *Server, c *call) {
+		t := &task{}
+		t.head = func(b []byte) []byte { return ipc.AppendArray(b, *done) }
+		t.step = func(b []byte) ([]byte, bool) {
+			for begun := time.Now(); time.Since(begun) <= timeSlice; {
+				continue
+			}
+			*done++
+			return ipc.AppendBulk(b, "x"), *done < steps
+		}
+		s.perform(c, t)
+	}
+	return done
+}
+
+// TestTaskInTurns: what takes long is done in several turns. What others ask for is answered meanwhile, also of the same user;
+// the connection's own commands wait, and the reply comes as a whole.
+func TestTaskInTurns(t *testing.T) {
+	m := newManual(t, 1)
+	done := spinning(m, 3*stride)
+	c, other, stranger := m.connect(false), m.connect(false), m.as(m.connect(false), 1001)
+	c.send([]byte("LOCK.LIST\r\nPING\r\n")...)
+	m.turn([]unix.EpollEvent{c.event(unix.EPOLLIN)})
+	if *done != stride {
+		t.Fatalf("%d steps in one turn", *done)
+	}
+	for turns := 2; *done < 3*stride; turns++ {
+		other.cmd("PING")
+		stranger.cmd("PING")
+		m.turn([]unix.EpollEvent{other.event(unix.EPOLLIN), stranger.event(unix.EPOLLIN)})
+		if got := other.take() + stranger.take(); got != "+PONG\r\n+PONG\r\n" {
+			t.Errorf("others got %q", got)
+		}
+		if *done != turns*stride {
+			t.Errorf("%d steps in %d turns", *done, turns)
+		}
+	}
+	m.settle()
+	if want := "*48\r\n" + strings.Repeat("$1\r\nx\r\n", 48) + "+PONG\r\n"; string(c.got) != want {
+		t.Errorf("got %q", c.got)
+	}
+	m.charged(0)
+}
+
+// TestTaskEndsEarly: of one whose peer leaves nothing is left, and a stop has it answered.
+func TestTaskEndsEarly(t *testing.T) {
+	m := newManual(t, 1)
+	spinning(m, 1<<20)
+	c := m.connect(false)
+	c.cmd("LOCK.LIST")
+	m.turn(m.events())
+	c.close()
+	m.settle()
+	if m.count != 0 || len(m.users) != 0 {
+		t.Errorf("%d connections, %d users", m.count, len(m.users))
+	}
+
+	done := spinning(m, 3*stride)
+	c = m.connect(false)
+	c.cmd("LOCK.LIST")
+	m.turn(m.events())
+	m.stop()
+	m.settle()
+	if *done != 3*stride || !strings.HasPrefix(string(c.got), "*48\r\n") {
+		t.Errorf("%d steps, got %.20q", *done, c.got)
+	}
+}
+
+// TestTaskIsCharged: what a task keeps counts as its user's, and ends it where that is too much.
+func TestTaskIsCharged(t *testing.T) {
+	const limit = 256 << 10
+	m := newManual(t, 1, func(_ *Setup, o *Options) { o.Limits.BuffersPerUser = limit })
+	c := m.connect(false)
+	m.commands.find([]byte("LOCK.LIST")).run = func(s *Server, c *call) {
+		t := &task{head: noHead}
+		t.step = func(b []byte) ([]byte, bool) {
+			for begun := time.Now(); time.Since(begun) <= timeSlice; {
+				continue
+			}
+			return append(b, make([]byte, 1<<10)...), true
+		}
+		s.perform(c, t)
+	}
+	c.send([]byte("LOCK.LIST\r\nPING\r\n")...)
+	m.after = func() {
+		if u := m.user(m.self.UID); u.input+u.output > limit+64<<10 {
+			t.Fatalf("%d bytes are held", u.input+u.output)
+		}
+	}
+	m.settle()
+	if got := string(c.got); got != "-QUOTA this user's connections hold too much (limits.buffers_per_user)\r\n+PONG\r\n" {
+		t.Errorf("got %q", got)
+	}
+	m.charged(0)
+}
+
+// TestLargeListings: a listing of much is right and in order, in however many turns it is made.
+func TestLargeListings(t *testing.T) {
+	const n = 500
+	m := newManual(t, 1, func(s *Setup, o *Options) {
+		o.Limits.SubscriptionsPerUser, o.Limits.LocksPerUser = 2*n, 3*n
+		s.Verify = false // of so much, after each of so many turns
+	})
+	m.bus.Verify = false
+	c := m.connect(false)
+	ask := func(words ...string) ipc.Value {
+		t.Helper()
+		c.got = nil
+		c.cmd(words...)
+		m.settle()
+		for v := range values(t, c.got) {
+			return v
+		}
+		t.Fatalf("%q is not answered", words)
+		return ipc.Value{}
+	}
+	ask("HELLO", "3")
+	var names []string
+	words := []string{"SUBSCRIBE"}
+	for _, i := range rand.New(rand.NewPCG(1, 1)).Perm(n) {
+		names = append(names, fmt.Sprintf("name/%d", i))
+		words = append(words, names[len(names)-1])
+	}
+	subscriber := m.connect(false)
+	subscriber.cmd(words...)
+	m.settle()
+	if got := strings.Count(string(subscriber.got), "subscribe\r\n"); got != n {
+		t.Errorf("%d are confirmed", got)
+	}
+	for _, name := range names {
+		ask("LOCK.ACQUIRE", name, "WAIT", "0")
+		ask("LOCK.ACQUIRE", "queue", "OWNER", name, "ASYNC")
+	}
+	slices.Sort(names)
+	for i, v := range ask("PUBSUB", "CHANNELS").Elems {
+		if v.Str != names[i] {
+			t.Fatalf("channel %d is %q", i, v.Str)
+		}
+	}
+	list := ask("LOCK.LIST").Elems
+	if len(list) != n+1 {
+		t.Fatalf("%d locks", len(list))
+	}
+	for i, v := range list[:n] {
+		if v.Get("name").Str != names[i] || len(v.Get("holders").Elems) != 1 || len(v.Get("waiters").Elems) != 0 {
+			t.Fatalf("lock %d is %q", i, v.Get("name").Str)
+		}
+	}
+	info := ask("LOCK.INFO", "queue")
+	if h, w := len(info.Get("holders").Elems), len(info.Get("waiters").Elems); h != 1 || w != n-1 || info.Get("previous").Kind != ipc.KindNull {
+		t.Errorf("%d hold it and %d wait", h, w)
+	}
+	for i := range 300 {
+		m.connect(false)
+		if i%2 == 1 {
+			m.kill(m.of(m.clients[len(m.clients)-2]), "")
+		}
+	}
+	clients := strings.Split(strings.TrimSuffix(ask("CLIENT", "LIST").Str, "\n"), "\n")
+	if len(clients) != m.count {
+		t.Errorf("%d clients of %d", len(clients), m.count)
+	}
+	last := 0
+	for _, line := range clients {
+		var id int
+		if _, err := fmt.Sscanf(line, "id=%d addr=unix:", &id); err != nil || id <= last {
+			t.Errorf("after %d: %.40q", last, line)
+		}
+		last = id
+	}
+	subscriber.got = nil
+	subscriber.cmd("UNSUBSCRIBE")
+	m.settle()
+	if got := strings.Count(string(subscriber.got), "unsubscribe\r\n"); got != n || len(ask("PUBSUB", "CHANNELS").Elems) != 0 {
+		t.Errorf("%d ends are confirmed", got)
+	}
+	m.charged(0)
+}
