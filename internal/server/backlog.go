@@ -105,10 +105,7 @@ func (s *Server) holdsMessage(sess *session) bool {
 // for, so all happens in place.
 func (s *Server) dropOldest(sess *session, keep int) (dropped int) {
 	b := sess.own
-	read, n := 0, sess.first
-	if sess.sent >= n {
-		read, n = valueAt(b, sess.sent)
-	}
+	read, n := valueAt(b, sess.sent)
 	sess.sent -= read
 	sess.first = 0
 	kept := 0

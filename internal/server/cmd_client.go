@@ -52,7 +52,7 @@ func (s *Server) describe(sess *session) string {
 	return fmt.Sprintf("id=%d addr=unix:%d fd=%d name=%s age=%d idle=%d flags=%s db=0 sub=%d psub=%d bsub=%d multi=-1 qbuf=%d omem=%d cmd=%s user=default resp=%d lib-name=%s lib-ver=%s pid=%d uid=%d gid=%d unit=%s start=%d locks=%d",
 		sess.id, sess.id, sess.fd, x.name, now-sess.born, now-sess.active, flags.String(),
 		s.bus.Count(sess, bus.Channel), s.bus.Count(sess, bus.Pattern), s.bus.Count(sess, bus.Filter),
-		len(sess.in), sess.backlog(), last, sess.proto, x.libName, x.libVer, p.PID, p.UID, p.GID, oneWord(p.Unit), p.Start, x.locks())
+		len(sess.in), sess.unread(), last, sess.proto, x.libName, x.libVer, p.PID, p.UID, p.GID, oneWord(p.Unit), p.Start, x.locks())
 }
 
 // oneWord keeps the name of a unit, which a user may have chosen, from looking like more words of the line.

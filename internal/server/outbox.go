@@ -48,6 +48,9 @@ const (
 	// maxTurnBytes is how much is encoded and answered in a turn before all is flushed in its middle. With it a
 	// session's memory stays within the limit and this.
 	maxTurnBytes = 512 << 10
+	// maxWrite bounds one write: while a peer on another CPU reads, a socket is never full. What is left is written when epoll
+	// says that there is room, which it does at once.
+	maxWrite = 512 << 10
 )
 
 // backlog is the number of the session's own bytes that are not written.
@@ -248,22 +251,6 @@ func (s *Server) send(sess *session, b []byte) {
 	s.turnBytes += len(b)
 }
 
-// give is send of bytes that are the session's from now on: what is large is not copied if nothing else is to be sent.
-func (s *Server) give(sess *session, b []byte) {
-	if sess.is(stateDead) || len(b) == 0 {
-		return
-	}
-	sess.closeRange()
-	if len(b) <= smallRange || len(sess.own)+len(sess.pieces) > 0 {
-		s.send(sess, b)
-		return
-	}
-	s.touch(sess)
-	s.pool.put(sess.own)
-	sess.own, sess.first = b, len(b)
-	s.turnBytes += len(b)
-}
-
 // touch has the session flushed at the turn's end.
 func (s *Server) touch(sess *session) {
 	if !sess.is(stateTouched) {
@@ -299,6 +286,12 @@ func (s *Server) flush(sess *session) {
 	switch {
 	case sess.blocked:
 		// The socket was full, and will be until epoll says otherwise.
+	case sess.long() != nil && !s.writeLong(sess):
+		if !sess.is(stateDead) {
+			sess.closeRange()
+			s.keepPieces(sess, 0)
+			s.block(sess)
+		}
 	case len(sess.own) == 0 && len(sess.pieces) == 0 && sess.open != nil:
 		// Nothing but one range: no copy.
 		t, from := sess.open, sess.from
@@ -346,33 +339,47 @@ func (s *Server) flushPieces(sess *session) {
 	clear(vec)
 	s.vec = vec[:0]
 	if n < total && !sess.is(stateDead) {
-		rest := s.pool.get()
-		for _, p := range sess.pieces {
-			b := sess.bytes(p)
-			if n >= len(b) {
-				n -= len(b)
-				continue
-			}
-			start := 0
-			switch {
-			case n == 0:
-			case p.buf != nil:
-				start = p.buf.messageAt(p.start+n) - p.start
-			default:
-				start, _ = valueAt(b, n)
-			}
-			rest = append(rest, b[start:]...)
-			sess.sent += n - start
-			n = 0
-		}
-		s.pool.put(sess.own)
-		sess.own, sess.cut, sess.first = rest, 0, 0
+		s.keepPieces(sess, n)
 		s.block(sess)
 	}
-	clear(sess.pieces)
-	sess.pieces = sess.pieces[:0]
-	if cap(sess.pieces) > 8 {
-		sess.pieces = nil
+	sess.dropPieces()
+}
+
+// keepPieces makes the backlog of what is left of the pieces when n bytes of them are written.
+func (s *Server) keepPieces(sess *session, n int) {
+	if len(sess.pieces) == 0 {
+		return
+	}
+	sess.cutOwn()
+	rest := s.pool.get()
+	for _, p := range sess.pieces {
+		b := sess.bytes(p)
+		if n >= len(b) {
+			n -= len(b)
+			continue
+		}
+		start := 0
+		switch {
+		case n == 0:
+		case p.buf != nil:
+			start = p.buf.messageAt(p.start+n) - p.start
+		default:
+			start, _ = valueAt(b, n)
+		}
+		rest = append(rest, b[start:]...)
+		sess.sent += n - start
+		n = 0
+	}
+	s.pool.put(sess.own)
+	sess.own, sess.cut, sess.first = rest, 0, 0
+	sess.dropPieces()
+}
+
+func (o *outbox) dropPieces() {
+	clear(o.pieces)
+	o.pieces = o.pieces[:0]
+	if cap(o.pieces) > 8 {
+		o.pieces = nil
 	}
 }
 
@@ -392,6 +399,10 @@ func (s *Server) block(sess *session) {
 
 // drain goes on writing the backlog of a blocked session.
 func (s *Server) drain(sess *session) {
+	if sess.long() != nil && !s.writeLong(sess) {
+		s.poll.modify(sess.fd, sess.events) // as below
+		return
+	}
 	sess.sent += s.write(sess, sess.own[sess.sent:])
 	if sess.is(stateDead) {
 		return
@@ -431,6 +442,7 @@ func (s *Server) write(sess *session, b []byte) int {
 	if len(b) == 0 {
 		return 0
 	}
+	b = b[:min(len(b), maxWrite)]
 	n, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(sess.fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))),
 		uintptr(len(b)), unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT, 0, 0)
 	return s.written(sess, int(n), errno)

@@ -211,7 +211,7 @@ func (s *Server) runLater(sess *session) {
 
 // paused reports that a session's commands must wait.
 func (s *Server) paused(sess *session) bool {
-	return sess.is(stateDead|stateClosing|stateWaiting|stateSliced) || sess.blocked && sess.backlog() > pauseAt
+	return sess.is(stateDead|stateClosing|stateWaiting|stateSliced) || sess.blocked && sess.unread() > pauseAt
 }
 
 // badInput ends a connection on which there is no next command to be found.
@@ -258,7 +258,7 @@ func (s *Server) overBuffers(sess *session, more int) bool {
 func (s *Server) watch(sess *session) {
 	want := edge
 	if !sess.is(stateEOF | stateClosing) {
-		if !s.inputFull(sess) && (!sess.blocked || sess.backlog() <= pauseAt) {
+		if !s.inputFull(sess) && (!sess.blocked || sess.unread() <= pauseAt) {
 			want |= unix.EPOLLIN
 		}
 		if !sess.is(stateHalfClosed) {
@@ -341,6 +341,7 @@ func (s *Server) bury() {
 			continue
 		}
 		s.dropLocks(sess)
+		s.dropTask(sess)
 		s.closeFDs(sess)
 		s.sessions[sess.fd] = nil
 		s.count--
@@ -353,9 +354,6 @@ func (s *Server) bury() {
 		s.pool.put(sess.own)
 		sess.in, sess.own, sess.pieces = nil, nil, nil
 		sess.fd = -1
-		if sess.more != nil {
-			sess.more.task = nil
-		}
 		u := s.user(sess.peer.UID)
 		u.connections--
 		u.input -= int(sess.chargedIn)

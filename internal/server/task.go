@@ -18,6 +18,8 @@ type task struct {
 	head func(b []byte) []byte
 	out  []byte // what was said: behind headRoom, if there is a head
 	held int    // bytes that it keeps beside that, roughly
+
+	mapping []byte // where out is, if it is long: see long.go
 }
 
 // noHead is the head of a reply that is made from its beginning, and sent as a whole.
@@ -44,7 +46,10 @@ func (s *Server) perform(c *call, t *task) {
 func (s *Server) advance(sess *session, t *task) (more bool) {
 	begun := time.Since(s.started)
 	for i := 1; ; i++ {
-		if t.out, more = t.step(t.out); !more {
+		t.makeRoom()
+		t.out, more = t.step(t.out)
+		t.moved()
+		if !more {
 			return false
 		}
 		if t.head == nil && len(t.out) > smallRange {
@@ -67,6 +72,10 @@ func (s *Server) goOnWith(sess *session) {
 			return
 		}
 		t.head = nil
+		if t.mapping != nil {
+			t.unmap()
+			t.out = nil
+		}
 		t.out = ipc.AppendError(t.out[:0], ipc.CodeQuota, "this user's connections hold too much (limits.buffers_per_user)")
 	}
 	sess.more.task = nil
@@ -74,27 +83,57 @@ func (s *Server) goOnWith(sess *session) {
 	s.replyLater(sess, nil)
 }
 
-// endTask sends what a task has to say at its end. What is large is not copied.
+// endTask sends what a task has to say at its end. What is long is not copied, unless there is something to be sent before it.
 func (s *Server) endTask(sess *session, t *task) {
-	b := t.out
+	b, from := t.out, 0
 	if t.head != nil {
 		var room [headRoom]byte
 		head := t.head(room[:0])
-		b = b[headRoom-len(head):]
-		copy(b, head)
+		from = headRoom - len(head)
+		copy(b[from:], head)
 		if sess.is(stateReplyOff | stateReplySkip) {
-			b = nil
+			b = b[:from]
 		}
 	}
-	s.give(sess, b)
+	sess.closeRange()
+	if from < len(b) && t.mapping != nil && !sess.blocked && len(sess.own)+len(sess.pieces) == 0 && sess.long() == nil {
+		sess.extra().long = &longReply{t.mapping, from, len(b)}
+		t.mapping = nil
+		s.touch(sess)
+		s.turnBytes += len(b)
+		return
+	}
+	s.send(sess, b[from:])
+	if t.mapping != nil {
+		t.unmap()
+	}
 }
 
-// memory is what a session's task keeps.
-func (x *extras) memory() int {
-	if x == nil || x.task == nil {
+// memory is what a session's task keeps, and its long reply.
+func (x *extras) memory() (n int) {
+	if x == nil {
 		return 0
 	}
-	return cap(x.task.out) + x.task.held
+	if x.task != nil {
+		n = cap(x.task.out) + x.task.held
+	}
+	if x.long != nil {
+		n += len(x.long.mapping)
+	}
+	return n
+}
+
+// dropTask frees what the task of a session keeps that has ended, and its long reply.
+func (s *Server) dropTask(sess *session) {
+	if x := sess.more; x != nil {
+		if x.task != nil && x.task.mapping != nil {
+			x.task.unmap()
+		}
+		x.task = nil
+		if x.long != nil {
+			s.dropLong(sess)
+		}
+	}
 }
 
 // A heap gives things in order, without a step in which all are sorted.

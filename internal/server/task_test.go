@@ -194,3 +194,57 @@ func TestLargeListings(t *testing.T) {
 	}
 	m.charged(0)
 }
+
+// TestLongReply: a reply that the socket does not take at once is written before what comes after it, and what comes meanwhile
+// is not lost. Its memory is its user's for as long as it is there.
+func TestLongReply(t *testing.T) {
+	const lines = 6000
+	text := strings.Repeat("x", 100)
+	m := newManual(t, 1)
+	m.commands.find([]byte("LOCK.LIST")).run = func(s *Server, c *call) {
+		n := 0
+		s.perform(c, &task{
+			head: func(b []byte) []byte { return ipc.AppendArray(b, n) },
+			step: func(b []byte) ([]byte, bool) { n++; return ipc.AppendBulk(b, text), n < lines },
+		})
+	}
+	for _, reads := range []bool{true, false} {
+		c, publisher := m.connect(false), m.connect(false)
+		c.send([]byte("HELLO 3\r\nSUBSCRIBE a\r\nBUS.SUB a\r\nLOCK.LIST\r\n")...)
+		m.turn(m.events())
+		for m.of(c).more.task != nil {
+			m.turn(nil)
+		}
+		publisher.send([]byte("PUBLISH a 0\r\n")...) // with a piece, and behind a full socket
+		publisher.send([]byte("PUBLISH a " + strings.Repeat("y", 2*smallRange) + "\r\n")...)
+		for range 20 {
+			m.step()
+		}
+		if m.user(m.self.UID).output < lines*len(text) {
+			t.Errorf("%d bytes are charged", m.user(m.self.UID).output)
+		}
+		c.send([]byte("PING\r\n")...)
+		if !reads {
+			c.close()
+			m.settle()
+			m.charged(0)
+			continue
+		}
+		m.settle()
+		var got []string
+		for v := range values(t, c.got) {
+			switch {
+			case v.Kind == ipc.KindArray && len(v.Elems) == lines:
+				got = append(got, "list")
+			case len(v.Elems) > 2:
+				got = append(got, v.Elems[0].Str)
+			default:
+				got = append(got, v.Str)
+			}
+		}
+		if want := "server subscribe  list message bus.message message bus.message PONG"; strings.Join(got, " ") != want {
+			t.Errorf("got %q", got)
+		}
+		m.charged(0)
+	}
+}

@@ -1,0 +1,91 @@
+package server
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// A reply may be as long as a user has locks. It is made in memory that is mapped for it: to grow it moves no byte, the garbage
+// collector has nothing to do for it (with the loop paying, as it is the loop that allocates), and all of it is given back as
+// soon as it is written. It is written before the rest of the outbox.
+type longReply struct {
+	mapping []byte
+	at, end int // what is to be written
+}
+
+const (
+	// longFrom is the length from which on a reply is long.
+	longFrom = 64 << 10
+	// stepRoom is room for what one step of a task says.
+	stepRoom = 128 << 10
+	pageSize = 64 << 10 // a multiple of that of any machine
+)
+
+// makeRoom sees to it that there is room for the next step, if the reply is long. Where the kernel has no memory for that,
+// append will find some, or not.
+func (t *task) makeRoom() {
+	if len(t.out) < longFrom || cap(t.out)-len(t.out) >= stepRoom {
+		return
+	}
+	var grown []byte
+	var err error
+	if t.mapping == nil {
+		grown, err = unix.Mmap(-1, 0, 8*stepRoom, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+		copy(grown, t.out)
+	} else {
+		grown, err = unix.Mremap(t.mapping, 2*len(t.mapping), unix.MREMAP_MAYMOVE)
+	}
+	if err == nil {
+		t.mapping, t.out = grown, grown[:len(t.out)]
+	}
+}
+
+// moved frees the mapping of a task whose output is there no more, as it outgrew it.
+func (t *task) moved() {
+	if t.mapping != nil && unsafe.SliceData(t.out) != unsafe.SliceData(t.mapping) {
+		t.unmap()
+	}
+}
+
+func (t *task) unmap() {
+	_ = unix.Munmap(t.mapping)
+	t.mapping = nil
+}
+
+// long is the long reply that is being written to a session.
+func (s *session) long() *longReply {
+	if s.more == nil {
+		return nil
+	}
+	return s.more.long
+}
+
+// unread is how much a session has to be sent before it has all that was said to it.
+func (s *session) unread() int {
+	if l := s.long(); l != nil {
+		return s.backlog() + l.end - l.at
+	}
+	return s.backlog()
+}
+
+// writeLong writes what the socket takes of a long reply, and reports whether that was all.
+func (s *Server) writeLong(sess *session) bool {
+	l := sess.more.long
+	page := l.at &^ (pageSize - 1)
+	l.at += s.write(sess, l.mapping[l.at:l.end])
+	if l.at == l.end {
+		s.dropLong(sess)
+		return true
+	}
+	if done := l.at &^ (pageSize - 1); done > page { // to give all back at once would take some milliseconds
+		_ = unix.Madvise(l.mapping[page:done], unix.MADV_DONTNEED)
+	}
+	return false
+}
+
+func (s *Server) dropLong(sess *session) {
+	_ = unix.Munmap(sess.more.long.mapping)
+	sess.more.long = nil
+	s.account(sess)
+}
