@@ -57,6 +57,18 @@ var calls = map[string][]string{
 // onFiles are those that may fail only for files of ours: a Go program without memory has nobody to tell.
 var onFiles = []string{"mmap", "ftruncate", "fallocate"}
 
+// place picks which of the system calls of a thread is to fail. The first epoll_ctl is that of the Go runtime, which ends for it.
+func (s *site) place(call string, most int) int {
+	return firstPlace(call) + s.rng.IntN(most)
+}
+
+func firstPlace(call string) int {
+	if call == "epoll_ctl" {
+		return 2
+	}
+	return 1
+}
+
 // stateFiles are the regular files that the daemon leaves.
 func (s *site) stateFiles() []string {
 	s.t.Helper()

@@ -261,7 +261,7 @@ func (r *rover) disturb() {
 			if slices.Contains(onFiles, call) {
 				on = files
 			}
-			r.withFault(call, r.failing(call, errno, fmt.Sprintf("%d+%d", 1+r.rng.IntN(20), 1+r.rng.IntN(3)), on...), r.meanwhile)
+			r.withFault(call, r.failing(call, errno, fmt.Sprintf("%d+%d", r.place(call, 20), 1+r.rng.IntN(3)), on...), r.meanwhile)
 		}
 	}
 	r.begin()

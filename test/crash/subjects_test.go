@@ -103,14 +103,14 @@ func TestErrorsAtTakeUp(t *testing.T) {
 				}
 			}
 			if *positions == 0 {
-				at := 1 + s.rng.IntN(12)
+				at := s.place(call, 12)
 				errno := errors[s.rng.IntN(len(errors))]
 				s.withFault(call, s.failing(call, errno, fmt.Sprint(at), files...), nil)
 				s.again()
 				return
 			}
 			for _, errno := range errors {
-				for at := 1; at <= *positions; at++ {
+				for at := firstPlace(call); at <= *positions; at++ {
 					s.withFault(call, s.failing(call, errno, fmt.Sprint(at), files...), nil)
 					s.again()
 					s.crash()
