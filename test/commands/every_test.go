@@ -128,7 +128,7 @@ func free(t *testing.T, p *testdaemon.Peer) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close() //nolint:errcheck // only asked
+	defer c.Close()
 	q := testdaemon.NewPeer(t, c)
 	list, err := q.Ask("LOCK.LIST")
 	for _, name := range lockName.FindAllStringSubmatch(list, -1) {
@@ -221,7 +221,7 @@ func (c *client) connection() report {
 		r.Wrong = append(r.Wrong, err.Error())
 		return r
 	}
-	defer conn.Close() //nolint:errcheck // it is over
+	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(patience))
 	var input strings.Builder
 	if c.rng.IntN(2) == 0 {

@@ -182,7 +182,7 @@ func TestOracle(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer client.Close() //nolint:errcheck // it only asks
+			defer client.Close()
 			x := &trial{
 				oracle: oracle{}, t: t, rng: rand.New(rand.NewPCG(s, 1)), daemon: d, shows: client, conns: make([]*testdaemon.Peer, 5),
 				leased: c.leased,

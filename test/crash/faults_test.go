@@ -92,7 +92,7 @@ func (s *site) flipBit(path string) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	defer f.Close() //nolint:errcheck // a test
+	defer f.Close()
 	// Where there is something: the file may be long, and mostly be nothing.
 	var written []int64
 	for at := int64(0); ; {

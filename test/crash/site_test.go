@@ -150,7 +150,7 @@ func (s *site) start(w *worker, verb string, options ...string) *worker {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	defer stderr.Close() //nolint:errcheck // it is the process's
+	defer stderr.Close()
 	w.cmd.Stderr = stderr
 	if w.stdin, err = w.cmd.StdinPipe(); err != nil {
 		s.t.Fatal(err)
