@@ -107,9 +107,16 @@ func (r *rover) populate() {
 			w.want = want{names: []string{"once"}, units: 1}
 			w.stays, w.status = false, 3 // it is never done
 		}
+		if r.rng.IntN(8) == 0 { // what connections of this process hold: its children must not wait for that without an end
+			w.want, w.refused = want{names: []string{ours}, units: 1}, []int{exitTimeout}
+			verb, options = "lock", []string{"-w", "0.05"}
+		}
 		r.start(w, verb, options...)
 	}
 }
+
+// ours is the lock that connections take.
+const ours = "c"
 
 // act does so many other things.
 func (r *rover) act(n int) {
@@ -183,12 +190,12 @@ func (r *rover) connection() {
 	}
 	r.begun++
 	id := "connection" + strconv.Itoa(r.begun)
-	r.history.wants[id] = want{names: []string{"a"}, units: 1}
-	l, err := r.client.TryLock(ctx, "a")
+	r.history.wants[id] = want{names: []string{ours}, units: 1}
+	l, err := r.client.TryLock(ctx, ours)
 	if err != nil {
 		return // it is held
 	}
-	r.say("in", id, "0", l.Previous, "", fmt.Sprint(l.Token, " a"))
+	r.say("in", id, "0", l.Previous, "", fmt.Sprint(l.Token, " ", ours))
 	if r.rng.IntN(2) == 0 {
 		r.say("out", id, "released")
 		if err := l.Unlock(ctx); err != nil {
