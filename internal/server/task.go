@@ -96,7 +96,10 @@ func (s *Server) endTask(sess *session, t *task) {
 		}
 	}
 	sess.closeRange()
-	if from < len(b) && t.mapping != nil && !sess.blocked && len(sess.own)+len(sess.pieces) == 0 && sess.long() == nil {
+	if t.mapping != nil && !sess.is(stateDead) {
+		s.flush(sess) // so that it is first
+	}
+	if from < len(b) && t.mapping != nil && !sess.is(stateDead) && !sess.blocked && len(sess.own)+len(sess.pieces) == 0 && sess.long() == nil {
 		sess.extra().long = &longReply{t.mapping, from, len(b)}
 		t.mapping = nil
 		s.touch(sess)

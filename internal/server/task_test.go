@@ -212,7 +212,7 @@ func TestLongReply(t *testing.T) {
 		c, publisher := m.connect(false), m.connect(false)
 		c.send([]byte("HELLO 3\r\nSUBSCRIBE a\r\nBUS.SUB a\r\nLOCK.LIST\r\n")...)
 		m.turn(m.events())
-		for m.of(c).more.task != nil {
+		for m.of(c).long() == nil {
 			m.turn(nil)
 		}
 		publisher.send([]byte("PUBLISH a 0\r\n")...) // with a piece, and behind a full socket
