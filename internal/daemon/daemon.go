@@ -150,7 +150,12 @@ func (d *daemon) setup() (server.Setup, error) {
 	}
 	s.Token = d.mark.Last()
 	s.Mark = server.NextMark(s.Token, time.Now())
-	d.raise(s.Mark)
+	if d.raise(s.Mark); d.mark.Last() < s.Mark {
+		// A daemon before this one may have given tokens beyond the mark as well, but not one in each microsecond since it was written.
+		s.Token += uint64(d.mark.Age().Microseconds())
+		s.Mark = server.NextMark(s.Token, time.Now())
+		d.raise(s.Mark)
+	}
 	s.RaiseMark = func(to uint64) {
 		d.work.Go(func() {
 			d.raise(to)

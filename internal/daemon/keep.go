@@ -76,6 +76,7 @@ func (d *daemon) keep(setup *server.Setup) (err error) {
 		setup.Kept = j.Rows()
 	}
 	if err != nil {
+		setup.Keep = noJournal{err}
 		d.keepLater(dir, setup.BootID, err)
 		return nil
 	}
@@ -84,6 +85,20 @@ func (d *daemon) keep(setup *server.Setup) (err error) {
 	setup.Keep = k
 	return nil
 }
+
+// noJournal stands for the journal while it cannot be opened: nothing is kept, and so nothing is granted that should be.
+type noJournal struct{ why error }
+
+func (n noJournal) Apply(rows ...server.Kept) error {
+	for i := range rows {
+		if !rows[i].Over() {
+			return n.why
+		}
+	}
+	return nil
+}
+func (n noJournal) Room() error                  { return n.why }
+func (n noJournal) Read() ([]server.Kept, error) { return nil, n.why }
 
 // keepLater opens the journal when that has become possible, and then has all that is held written to it.
 func (d *daemon) keepLater(dir, boot string, err error) {

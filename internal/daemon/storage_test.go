@@ -118,25 +118,25 @@ func TestStateFull(t *testing.T) {
 	p.stop()
 }
 
-// TestStateFullAtFirst: with no room from the beginning, nothing is kept until there is; then what is held meanwhile is.
+// TestStateFullAtFirst: with no room from the beginning, nothing is granted that should outlive the daemon until there is, and what
+// ends with a connection is.
 func TestStateFullAtFirst(t *testing.T) {
 	state := t.TempDir()
 	mount(t, state, "size=1m")
 	filler := fill(t, state)
 	p := degraded(t, "--state-dir", state)
-	p.do("LOCK.ACQUIRE", "held", "FOR", strconv.Itoa(os.Getpid()))
-	p.do("LOCK.ACQUIRE", "over", "FOR", strconv.Itoa(os.Getpid()))
-	p.do("LOCK.RELEASE", "over")
+	p.refused(ipc.CodeIO, "LOCK.ACQUIRE", "held", "FOR", strconv.Itoa(os.Getpid()))
+	p.refused(ipc.CodeIO, "LOCK.ACQUIRE", "held", "LEASE", "60000")
+	p.do("LOCK.ACQUIRE", "held", "WAIT", "0")
+	p.do("LOCK.RELEASE", "held")
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)
 	}
 	p.mended()
-	p.do("LOCK.ACQUIRE", "later", "FOR", strconv.Itoa(os.Getpid()))
+	p.do("LOCK.ACQUIRE", "held", "FOR", strconv.Itoa(os.Getpid()))
 	p.crash()
 	p = begin(t, "--state-dir", state)
 	p.refused(ipc.CodeBusy, "LOCK.ACQUIRE", "held", "OWNER", "other", "WAIT", "0")
-	p.refused(ipc.CodeBusy, "LOCK.ACQUIRE", "later", "OWNER", "other", "WAIT", "0")
-	p.do("LOCK.ACQUIRE", "over", "WAIT", "0")
 	p.stop()
 }
 
@@ -169,12 +169,13 @@ func TestStateReadOnly(t *testing.T) {
 // TestStateNoDirectory: where there is no directory, and cannot be one.
 func TestStateNoDirectory(t *testing.T) {
 	p := degraded(t, "--state-dir", "/dev/null/state")
-	p.do("LOCK.ACQUIRE", "a", "FOR", strconv.Itoa(os.Getpid()))
+	p.do("LOCK.ACQUIRE", "a")
+	p.refused(ipc.CodeIO, "LOCK.ACQUIRE", "b", "FOR", strconv.Itoa(os.Getpid()))
 	p.refused(ipc.CodeIO, "LOCK.ACQUIRE", "b", "FOR", "nobody")
 	p.stop()
 }
 
-// TestStateFileSize: under ulimit -f, whatever it is, the daemon starts and serves, and what fits is kept.
+// TestStateFileSize: under ulimit -f, whatever it is, the daemon starts and serves, and what cannot be kept is not granted.
 func TestStateFileSize(t *testing.T) {
 	for _, blocks := range []string{"0", "1", "8", "64", "1000"} {
 		state := t.TempDir()
@@ -188,7 +189,12 @@ func TestStateFileSize(t *testing.T) {
 		p.launch()
 		p.ready()
 		for _, name := range []string{"a", "b", "c"} {
-			p.do("LOCK.ACQUIRE", name, "FOR", strconv.Itoa(os.Getpid()))
+			p.do("LOCK.ACQUIRE", "bound to the connection: "+name)
+			if blocks == "1000" {
+				p.do("LOCK.ACQUIRE", name, "FOR", strconv.Itoa(os.Getpid()))
+			} else {
+				p.refused(ipc.CodeIO, "LOCK.ACQUIRE", name, "FOR", strconv.Itoa(os.Getpid()))
+			}
 		}
 		problem := p.do("IPCD.STATUS").Get("state_problem").Str
 		if (problem == "") != (blocks == "1000") || problem != "" && !strings.Contains(problem, "file too large") {

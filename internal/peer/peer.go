@@ -67,7 +67,11 @@ func reused(sockfd, pid int) (bool, error) {
 	}
 	defer func() { _ = unix.Close(fd) }()
 	exited, _ := Ended(fd)
-	return exited && pidOf(fd) != pid, nil // it keeps its number until its parent has reaped it
+	if !exited {
+		return false, nil
+	}
+	now, err := pidOf(fd)
+	return now != pid, err // it keeps its number until its parent has reaped it
 }
 
 // groupsOf returns the supplementary groups of a socket's peer.

@@ -109,7 +109,11 @@ func fromPIDFD(fd int) (Peer, error) {
 		}
 		return Peer{}, err
 	}
-	p := Peer{PID: pidOf(fd)}
+	pid, err := pidOf(fd)
+	if err != nil {
+		return Peer{}, err
+	}
+	p := Peer{PID: pid}
 	switch p.PID {
 	case -1:
 		return Peer{}, unix.ESRCH
@@ -140,15 +144,18 @@ func fromPIDFD(fd int) (Peer, error) {
 
 // pidOf returns the number of the process of a pidfd: -1 if it has been reaped, 0 if it cannot be seen from this PID
 // namespace or if fd is no pidfd.
-func pidOf(fd int) int {
+func pidOf(fd int) (int, error) {
 	var buf [1024]byte
 	var path [64]byte
 	name := strconv.AppendInt(append(path[:0], "/proc/self/fdinfo/"...), int64(fd), 10)
-	info, _ := read(buf[:], name)
+	info, err := read(buf[:], name)
+	if err != nil {
+		return 0, fmt.Errorf("cannot read %s: %w", name, err)
+	}
 	pid := field(line(info, "Pid:"), 1)
 	if string(pid) == "-1" {
-		return -1
+		return -1, nil
 	}
 	n, _ := number(pid)
-	return int(n)
+	return int(n), nil
 }

@@ -54,7 +54,7 @@ func TestPIDFD(t *testing.T) {
 			if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {
 				t.Errorf("flags %#x (%v), want close-on-exec", flags, err)
 			}
-			if pid := pidOf(fd); pid != c.Process.Pid {
+			if pid, err := pidOf(fd); err != nil || pid != c.Process.Pid {
 				t.Errorf("the pidfd is of process %d, want %d", pid, c.Process.Pid)
 			}
 			if exited, reaped := Ended(fd); exited || reaped {

@@ -55,7 +55,7 @@ func (s *Server) lockAcquire(c *call) {
 		s.closeFDs(sess) // one may have come with this command: the next command must not take it for its own
 		return
 	}
-	if !c.mayHave(s, max(len(a.Set), 1), a.Bind) {
+	if !c.mayHave(s, max(len(a.Set), 1), a.Bind) || !c.mayKeep(s, a.Bind) {
 		s.closeFDs(sess) // likewise
 		return
 	}
@@ -78,7 +78,7 @@ func (s *Server) lockAcquire(c *call) {
 	a.Conn = lockmgr.ConnID(sess.id)
 	if c.request != nil {
 		if _, err := s.processOf(sess); err != nil { // which alone may repeat it
-			c.fail(ipc.CodeNotFound, "%v", err)
+			c.fail(processCode(err), "%v", err)
 			return
 		}
 		s.nextID++ // is no session's
@@ -221,7 +221,7 @@ func (c *call) lockOwner(s *Server, a *acquisition) (p *process, ok bool) {
 	case a.Bind != lockmgr.ToLease:
 		var err error
 		if p, err = s.processOf(c.sess); err != nil {
-			c.fail(ipc.CodeNotFound, "%v", err)
+			c.fail(processCode(err), "%v", err)
 			return nil, false
 		}
 	}
@@ -244,7 +244,7 @@ func (c *call) foreignProcess(s *Server) (*process, *peer.Peer) {
 	who, err := peer.FromPIDFD(fd)
 	if err != nil {
 		s.discard(sess, fd)
-		c.fail(ipc.CodeNotFound, "%v", err)
+		c.fail(processCode(err), "%v", err)
 		return nil, nil
 	}
 	if !c.mayAct(who.UID) {
@@ -254,7 +254,7 @@ func (c *call) foreignProcess(s *Server) (*process, *peer.Peer) {
 	}
 	p, err := s.watchProcess(&who, fd)
 	if err != nil {
-		c.fail(ipc.CodeInternal, "%v", err)
+		c.fail(processCode(err), "cannot watch process %d: %v", who.PID, err)
 		return nil, nil
 	}
 	return p, &who

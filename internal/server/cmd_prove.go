@@ -32,13 +32,23 @@ func (s *Server) prove(c *call) {
 	s.discard(sess, fd)
 	switch {
 	case err != nil:
-		c.fail(ipc.CodeNotFound, "cannot compare the caller with %s, which connected: %v", processName(&sess.peer), err)
+		c.fail(processCode(err), "cannot compare the caller with %s, which connected: %v", processName(&sess.peer), err)
 	case !same:
 		c.fail(ipc.CodeDenied, "%s connected, not the caller, %s", processName(&sess.peer), relayed)
 	default:
 		sess.state |= stateProven
 		c.ok()
 	}
+}
+
+// processCode is the code for an error of looking at a process: that the daemon has nothing left to look with says nothing of
+// the process.
+func processCode(err error) ipc.Code {
+	switch {
+	case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE), errors.Is(err, unix.ENOMEM), errors.Is(err, unix.ENOSPC):
+		return ipc.CodeQuota
+	}
+	return ipc.CodeNotFound
 }
 
 // notSent says why a descriptor may be missing.
@@ -166,7 +176,7 @@ func (c *call) processesFor(s *Server, of releaseFor) (all []lockmgr.Process, wh
 	case errors.Is(err, unix.ESRCH): // and what it held has ended, too
 		return nil, "a process that has ended", true
 	case err != nil:
-		c.fail(ipc.CodeNotFound, "%v", err)
+		c.fail(processCode(err), "%v", err)
 		return nil, "", false
 	}
 	return []lockmgr.Process{processID(&sent)}, processName(&sent), true

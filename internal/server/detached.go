@@ -74,7 +74,7 @@ func (s *Server) attach(c *call, r *request) bool {
 	old, sess := r.sess, c.sess
 	if r.id != 0 {
 		if _, err := s.processOf(sess); err != nil {
-			c.fail(ipc.CodeNotFound, "%v", err)
+			c.fail(processCode(err), "%v", err)
 			return false
 		}
 	}

@@ -205,7 +205,13 @@ func (c *conn) prove() {
 	}
 	defer func() { _ = unix.Close(fd) }()
 	c.cmdFDs([]int{fd}, "IPCD.PROVE")
-	c.want("+OK\r\n")
+	v := c.value()
+	for v.Kind == ipc.KindPush { // of what it has asked for before
+		v = c.value()
+	}
+	if v.Str != "OK" {
+		c.t.Fatalf("got %+v", v)
+	}
 }
 
 // dial connects.

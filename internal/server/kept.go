@@ -27,6 +27,10 @@ type Kept struct {
 
 	// Else, of a lock: the end that the next holder is to be told of; none: there is nothing to tell.
 	Abandoned *lockmgr.End `json:",omitempty"`
+
+	// Of no lock: the mark of tokens, up to which they may have been given. It is also in the state directory, which may be lost
+	// or not be written any more.
+	Mark lockmgr.Token `json:",omitempty"`
 }
 
 // A KeptRequest is the command with a REQID that a hold was granted to. Its sender may not have been answered when the daemon
@@ -42,7 +46,10 @@ type KeptRequest struct {
 
 // Key tells what a record is about.
 func (k Kept) Key() string {
-	if k.Owner == nil {
+	switch {
+	case k.Lock == "":
+		return "mark"
+	case k.Owner == nil:
 		return "end " + k.Lock
 	}
 	p := k.Owner.Process
@@ -50,7 +57,7 @@ func (k Kept) Key() string {
 }
 
 // Over reports whether a record says that there is nothing any more.
-func (k Kept) Over() bool { return k.Hold == nil && k.Abandoned == nil }
+func (k Kept) Over() bool { return k.Hold == nil && k.Abandoned == nil && k.Mark == 0 }
 
 // keeps reports whether a hold outlives the daemon.
 func keeps(c *lockmgr.Claim) bool { return c.Bind != lockmgr.ToConnection }
@@ -87,9 +94,21 @@ func keptHold(c lockmgr.Claim, limit int, r *KeptRequest) Kept {
 	return Kept{Lock: c.Name, Owner: &c.Owner, Hold: &c, Limit: limit, Request: r}
 }
 
+// keptMark is the record of the mark of tokens, if there is one.
+func (s *Server) keptMark() Kept {
+	if s.setup.RaiseMark == nil {
+		return Kept{}
+	}
+	_, mark := s.locks.Tokens()
+	return Kept{Mark: mark}
+}
+
 // allKept are the records that say all that is true now.
 func (s *Server) allKept() iter.Seq[Kept] {
 	return func(yield func(Kept) bool) {
+		if mark := s.keptMark(); !mark.Over() && !yield(mark) {
+			return
+		}
 		for v := range s.locks.All() {
 			for i := range v.Holders {
 				if c := &v.Holders[i]; keeps(c) && !yield(keptHold(*c, v.Limit, s.keptRequest(c))) {
@@ -107,6 +126,7 @@ func (s *Server) allKept() iter.Seq[Kept] {
 type keptState struct {
 	holds []*Kept
 	ends  map[string]keptEnds // of locks that were held
+	mark  lockmgr.Token
 }
 
 type keptEnds struct{ previous, abandoned *lockmgr.End }
@@ -122,6 +142,8 @@ func readKept(records []Kept) (keptState, []error) {
 		case err != nil:
 			bad = append(bad, fmt.Errorf("record of %q: %w", k.Lock, err))
 		case k.Over():
+		case k.Lock == "":
+			all.mark = k.Mark
 		case k.Hold != nil:
 			all.holds = append(all.holds, k)
 		default:
@@ -178,7 +200,7 @@ func (all *keptState) snapshot() lockmgr.Snapshot {
 		}
 		return locks[name]
 	}
-	var s lockmgr.Snapshot
+	s := lockmgr.Snapshot{Last: all.mark}
 	for _, k := range all.holds {
 		s.LastID = max(s.LastID, k.Hold.ID)
 		s.Last = max(s.Last, k.Hold.Token)
@@ -201,6 +223,12 @@ func (all *keptState) snapshot() lockmgr.Snapshot {
 
 // check looks at what does not depend on other records.
 func (k *Kept) check() error {
+	if k.Mark != 0 {
+		if k.Lock != "" || k.Owner != nil || k.Hold != nil || k.Abandoned != nil || k.Mark > lockmgr.MaxToken {
+			return fmt.Errorf("no mark: %d", k.Mark)
+		}
+		return nil
+	}
 	if err := bus.CheckName("lock name", k.Lock, maxLockName); err != nil {
 		return err
 	}

@@ -24,6 +24,7 @@ type memory struct {
 	mu    sync.Mutex
 	lines map[string]string
 	full  bool
+	tight error
 	steps int
 	after func(m *memory) // called after each step that was kept
 }
@@ -50,6 +51,12 @@ func (m *memory) Apply(rows ...Kept) error {
 		m.after(m)
 	}
 	return err
+}
+
+func (m *memory) Room() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.tight
 }
 
 func (m *memory) Read() ([]Kept, error) {
@@ -266,6 +273,24 @@ func TestUnkept(t *testing.T) {
 	h = restart(h)
 	h.claims(1)
 	h.dial3().holders("b", "exclusive", 1, 1, 0)
+}
+
+// TestNoRoomToKeep: what would be lost with the daemon is not granted. What ends with a connection is, and who waited already.
+func TestNoRoomToKeep(t *testing.T) {
+	h := start(t)
+	c, waiter := h.dial3(), h.dial3()
+	c.acquire("a", "FOR", "self")
+	h.queue(waiter, "a", "FOR", "self", "OWNER", "w")
+	kept := h.setup.Keep.(*memory)
+	h.on(func() { kept.tight = errors.New("the disk is full") })
+	for _, words := range [][]string{{"FOR", "self"}, {"LEASE", "60000"}, {"FOR", "nobody"}, {"AND", "c", "FOR", "self"}} {
+		c.refused(ipc.CodeIO, "the lock would be lost with the daemon, as it cannot be written down: the disk is full", append([]string{"LOCK.ACQUIRE", "b"}, words...)...)
+	}
+	c.acquire("b")
+	c.do("LOCK.RELEASE", "a")
+	waiter.granted()
+	h.on(func() { kept.tight = nil })
+	c.acquire("c", "FOR", "self")
 }
 
 // TestCheckKept: what cannot be true is noticed, and takes nothing else along.

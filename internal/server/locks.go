@@ -90,6 +90,7 @@ func (s *Server) MarkRaised(mark uint64, err error) {
 			return
 		}
 		s.locks.Reserve(s.lockTime(), lockmgr.Token(mark))
+		s.recorder.change(subject{})
 		s.carryOut()
 	})
 }

@@ -3,8 +3,10 @@ package server
 import (
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/ipcd/ipcd/ipc"
 	"github.com/ipcd/ipcd/lockmgr"
 )
 
@@ -13,6 +15,8 @@ type Keeper interface {
 	// Apply puts records in the place of those with the same keys, all of them or none, however the daemon ends. What is over
 	// is removed even if there is an error, which says that there was no room for the others.
 	Apply(rows ...Kept) error
+	// Room says why nothing more should be asked of it: nil if there is room for what is to come.
+	Room() error
 	Read() ([]Kept, error) // all that is kept, for Setup.Verify
 }
 
@@ -34,7 +38,7 @@ type recorder struct {
 const fewChanged = 16
 
 // A subject is what one record is about: the hold that an owner has of a lock, or with no owner the end that the next holder
-// is to be told of.
+// is to be told of; with no lock, the mark of tokens.
 type subject struct {
 	lock  string
 	owner lockmgr.Owner
@@ -50,6 +54,19 @@ func (s *Server) SetKeeper(k Keeper) {
 		s.recorder.keeper = k
 		s.keepAll(nil)
 	})
+}
+
+// mayKeep checks that a hold which is to outlive the daemon can be written down. If it cannot there must be none: it would be
+// gone with the daemon, and the lock be another's, while the first holder goes on.
+func (c *call) mayKeep(s *Server, bind lockmgr.Binding) bool {
+	if s.recorder.keeper == nil || bind == lockmgr.ToConnection {
+		return true
+	}
+	err := s.recorder.keeper.Room()
+	if err != nil {
+		c.fail(ipc.CodeIO, "the lock would be lost with the daemon, as it cannot be written down: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
+	}
+	return err == nil
 }
 
 // record writes down what the engine's last steps have changed, all of a step or nothing of it, and returns their effects:
@@ -138,6 +155,9 @@ func (r *recorder) change(is subject) {
 
 // keptOf is the record that says what is true of a subject now.
 func (s *Server) keptOf(is subject) Kept {
+	if is.lock == "" {
+		return s.keptMark()
+	}
 	if !is.hold {
 		return Kept{Lock: is.lock, Abandoned: untold(s.locks.Abandoned(is.lock), s.locks.Holders(is.lock))}
 	}

@@ -44,7 +44,7 @@ func (s *Server) verify() {
 		}
 	}
 	s.verifyClaims()
-	if s.recorder.keeper != nil && len(s.recorder.unkept) == 0 && s.held < 100 { // it costs much
+	if s.recorder.keeper != nil && s.recorder.keeper.Room() == nil && len(s.recorder.unkept) == 0 && s.held < 100 { // it costs much
 		s.verifyKept()
 	}
 	s.verifyRequests()

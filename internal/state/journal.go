@@ -59,7 +59,8 @@ var ErrFull = errors.New("the journal is full")
 
 const (
 	growBy     = 128 << 10 / slotSize // slots
-	leastFree  = 64 << 10 / slotSize
+	leastFree  = 256 << 10 / slotSize
+	reserve    = leastFree / 2      // for what is under way when there is no more room to be had
 	mostFree   = 1 << 20 / slotSize // beyond that, it is enough
 	goneSize   = 12                 // bytes for each record that is gone
 	maxParts   = 1 << 15
@@ -124,6 +125,15 @@ func (j *Journal[T]) Damaged() []error { return j.damaged }
 
 // Problem returns what keeps rows from being kept as safely as they should be, or nil.
 func (j *Journal[T]) Problem() error { return errors.Join(j.alone, j.lack) }
+
+// Room says that no row with a new key should be applied: there is no more room to be had, and what is left is for those that
+// cannot be refused any more. It is nil if there is room.
+func (j *Journal[T]) Room() error {
+	if j.lack != nil && len(j.free) < reserve {
+		return j.lack
+	}
+	return nil
+}
 
 // Close gives up the files, in which everything stays.
 func (j *Journal[T]) Close() error {

@@ -154,9 +154,10 @@ func (j *Journal[T]) load(s *source) {
 	}
 }
 
-// lacking reports whether an error says nothing of a file, but that the machine was out of something at that moment.
+// lacking reports whether an error says nothing of what a file has, but that it could not be read at that moment: the machine
+// was out of something, or the disk did not answer.
 func lacking(err error) bool {
-	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM)
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM) || errors.Is(err, syscall.EIO)
 }
 
 // identify finds out what a file is.

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 )
 
 // MaxMark is the highest mark: JSON, Lua and JavaScript carry no larger whole number exactly.
@@ -47,6 +48,15 @@ func decisive(err error) bool {
 
 // Last returns the mark: every token up to it may have been given out.
 func (m *Mark) Last() uint64 { return m.last.Load() }
+
+// Age is how long ago the mark was written, 0 if that is not known.
+func (m *Mark) Age() time.Duration {
+	info, err := os.Lstat(m.file.path())
+	if err != nil {
+		return 0
+	}
+	return max(time.Since(info.ModTime()), 0)
+}
 
 // Corrupt returns what OpenMark found instead of a mark and where it put that, or nil. The mark then began at 0, and tokens
 // must begin at the time of day.

@@ -91,7 +91,16 @@ func newTable(l *layout, file *os.File, slots int) (*table, error) {
 		return nil, err
 	}
 	t := &table{layout: l, file: file, mem: mem}
-	if err := t.allocate(0, headSize+slots*slotSize); err != nil {
+	size := headSize + slots*slotSize
+	// A part of a slot at the end is none, nor must it be the beginning of one that is made later.
+	info, err := file.Stat()
+	if err == nil && info.Size() > int64(size) {
+		err = file.Truncate(int64(size))
+	}
+	if err == nil {
+		err = t.allocate(0, size)
+	}
+	if err != nil {
 		return nil, errors.Join(err, unix.Munmap(mem))
 	}
 	t.slots = slots

@@ -209,7 +209,7 @@ func TestFullDirectoryMeanwhile(t *testing.T) {
 	s.ownDisk()
 	s.begin()
 	s.holders(3)
-	s.faults++
+	s.faulty = true // who cannot be kept may be told so
 	s.fill()
 	var late []*worker
 	for i := range 300 { // more than there is room for in what the journal has already
@@ -225,6 +225,7 @@ func TestFullDirectoryMeanwhile(t *testing.T) {
 		}
 		return n == len(late)+3
 	})
+	s.faulty = false
 	s.crash()
 	s.again()
 	s.makeRoom()
