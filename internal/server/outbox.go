@@ -152,7 +152,13 @@ func (s *Server) unsettle(slot int) {
 // deliver gives a message to the subscribers of its routes and counts them. What it encodes is flushed between routes when
 // it gets too much: a connection may have subscriptions without end that all match.
 func (s *Server) deliver(routes []*bus.Route[*session], m *message) (delivered, dropped int) {
+	many := len(routes) > fewPatterns
 	for _, r := range routes {
+		if many && r.Len() == 1 && !s.inTurn(r.Slot) {
+			d, l := s.deliverAlone(r, m)
+			delivered, dropped = delivered+d, dropped+l
+			continue
+		}
 		t := s.routeTurn(r.Slot)
 		if !t.used {
 			t.used = true
@@ -208,6 +214,37 @@ func (s *Server) deliver(routes []*bus.Route[*session], m *message) (delivered, 
 		}
 	}
 	return delivered, dropped
+}
+
+// inTurn reports whether a route has carried something in this turn.
+func (s *Server) inTurn(slot int) bool {
+	return slot < len(s.routeTurns) && s.routeTurns[slot] != nil && s.routeTurns[slot].used
+}
+
+// deliverAlone gives a message to the one subscriber of a route that is one of very many: a buffer for each of them would be
+// more than all that they carry.
+func (s *Server) deliverAlone(r *bus.Route[*session], m *message) (delivered, dropped int) {
+	sess := r.Subs()[0]
+	switch {
+	case sess.is(stateDead | stateClosing):
+		return 0, 0
+	case sess.blocked && s.isFullOf(sess, m):
+		sess.lose(r.Text)
+		return 0, 1
+	}
+	s.alone = m.append(s.alone[:0], sess.proto, r.Kind, r.Text)
+	if sess.blocked {
+		taken, lost := s.enqueue(sess, r, s.alone, m.seq)
+		if taken {
+			delivered = 1
+		}
+		return delivered, lost
+	}
+	s.send(sess, s.alone)
+	if s.turnBytes > maxTurnBytes {
+		s.flushAll()
+	}
+	return 1, 0
 }
 
 // encode appends m to a turn buffer.

@@ -121,6 +121,7 @@ type Server struct {
 	routeTurns []*routeTurn // by route slot
 	usedTurns  []*routeTurn
 	turnBytes  int
+	alone      []byte // see deliverAlone
 
 	// Reused.
 	pool    bufferPool
