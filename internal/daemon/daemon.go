@@ -112,6 +112,7 @@ func serve(f flags, l *loader, cfg *config.Config, rejected error) (err error) {
 	d.log.Info("starting", "event", "start", "version", version.String(), "pid", os.Getpid(), "config", describeFiles(cfg))
 	d.server.Post(d.ready)
 	d.work.Go(func() { d.tellLife(ctx) })
+	d.work.Go(func() { saveMemory(ctx) })
 	return d.server.Run(ctx)
 }
 
