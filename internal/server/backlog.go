@@ -142,6 +142,36 @@ func (s *Server) dropOldest(sess *session, keep int) (dropped int) {
 	return dropped
 }
 
+// keepPieces makes the backlog of what is left of the pieces when n bytes of them are written.
+func (s *Server) keepPieces(sess *session, n int) {
+	if len(sess.pieces) == 0 {
+		return
+	}
+	sess.cutOwn()
+	rest := s.pool.get()
+	for _, p := range sess.pieces {
+		b := sess.bytes(p)
+		if n >= len(b) {
+			n -= len(b)
+			continue
+		}
+		start := 0
+		switch {
+		case n == 0:
+		case p.buf != nil:
+			start = p.buf.messageAt(p.start+n) - p.start
+		default:
+			start, _ = valueAt(b, n)
+		}
+		rest = append(rest, b[start:]...)
+		sess.sent += n - start
+		n = 0
+	}
+	s.pool.put(sess.own)
+	sess.own, sess.cut, sess.first = rest, 0, 0
+	sess.dropPieces()
+}
+
 // A gap is what is missing at one place.
 type gap struct {
 	lost map[string]int64 // by filter

@@ -28,7 +28,7 @@ func (s *Server) lockList(c *call) {
 	t := &task{head: func(b []byte) []byte { return ipc.AppendArray(b, n) }, held: memory}
 	t.step = func(b []byte) ([]byte, bool) {
 		if x != nil {
-			more := false
+			var more bool
 			if b, more = x.appendPart(b, s, p); !more {
 				x, t.held = nil, memory
 			}

@@ -84,3 +84,34 @@ func (s *Server) distribute(routes []*bus.Route[*session], m *message) (delivere
 	s.stats.dropped += uint64(dropped)
 	return delivered, dropped
 }
+
+// inTurn reports whether a route has carried something in this turn.
+func (s *Server) inTurn(slot int) bool {
+	return slot < len(s.routeTurns) && s.routeTurns[slot] != nil && s.routeTurns[slot].used
+}
+
+// deliverAlone gives a message to the one subscriber of a route that is one of very many: a buffer for each of them would be
+// more than all that they carry.
+func (s *Server) deliverAlone(r *bus.Route[*session], m *message) (delivered, dropped int) {
+	sess := r.Subs()[0]
+	switch {
+	case sess.is(stateDead | stateClosing):
+		return 0, 0
+	case sess.blocked && s.isFullOf(sess, m):
+		sess.lose(r.Text)
+		return 0, 1
+	}
+	s.alone = m.append(s.alone[:0], sess.proto, r.Kind, r.Text)
+	if sess.blocked {
+		taken, lost := s.enqueue(sess, r, s.alone, m.seq)
+		if taken {
+			delivered = 1
+		}
+		return delivered, lost
+	}
+	s.send(sess, s.alone)
+	if s.turnBytes > maxTurnBytes {
+		s.flushAll()
+	}
+	return 1, 0
+}

@@ -216,37 +216,6 @@ func (s *Server) deliver(routes []*bus.Route[*session], m *message) (delivered, 
 	return delivered, dropped
 }
 
-// inTurn reports whether a route has carried something in this turn.
-func (s *Server) inTurn(slot int) bool {
-	return slot < len(s.routeTurns) && s.routeTurns[slot] != nil && s.routeTurns[slot].used
-}
-
-// deliverAlone gives a message to the one subscriber of a route that is one of very many: a buffer for each of them would be
-// more than all that they carry.
-func (s *Server) deliverAlone(r *bus.Route[*session], m *message) (delivered, dropped int) {
-	sess := r.Subs()[0]
-	switch {
-	case sess.is(stateDead | stateClosing):
-		return 0, 0
-	case sess.blocked && s.isFullOf(sess, m):
-		sess.lose(r.Text)
-		return 0, 1
-	}
-	s.alone = m.append(s.alone[:0], sess.proto, r.Kind, r.Text)
-	if sess.blocked {
-		taken, lost := s.enqueue(sess, r, s.alone, m.seq)
-		if taken {
-			delivered = 1
-		}
-		return delivered, lost
-	}
-	s.send(sess, s.alone)
-	if s.turnBytes > maxTurnBytes {
-		s.flushAll()
-	}
-	return 1, 0
-}
-
 // encode appends m to a turn buffer.
 func (s *Server) encode(t *turnBuffer, r *bus.Route[*session], p ipc.Proto, m *message) {
 	if t.b == nil {
@@ -379,36 +348,6 @@ func (s *Server) flushPieces(sess *session) {
 		s.keepPieces(sess, n)
 		s.block(sess)
 	}
-	sess.dropPieces()
-}
-
-// keepPieces makes the backlog of what is left of the pieces when n bytes of them are written.
-func (s *Server) keepPieces(sess *session, n int) {
-	if len(sess.pieces) == 0 {
-		return
-	}
-	sess.cutOwn()
-	rest := s.pool.get()
-	for _, p := range sess.pieces {
-		b := sess.bytes(p)
-		if n >= len(b) {
-			n -= len(b)
-			continue
-		}
-		start := 0
-		switch {
-		case n == 0:
-		case p.buf != nil:
-			start = p.buf.messageAt(p.start+n) - p.start
-		default:
-			start, _ = valueAt(b, n)
-		}
-		rest = append(rest, b[start:]...)
-		sess.sent += n - start
-		n = 0
-	}
-	s.pool.put(sess.own)
-	sess.own, sess.cut, sess.first = rest, 0, 0
 	sess.dropPieces()
 }
 

@@ -113,18 +113,19 @@ func (s *Server) goOn() {
 // serve does what a session stood in the queue for.
 func (s *Server) serve(sess *session) {
 	s.serving = sess
-	if sess.more != nil && sess.more.task != nil && !sess.is(stateDead) {
-		s.goOnWith(sess)
-	}
-	if sess.is(stateSliced) {
-		sess.state &^= stateSliced
-		s.run(sess)
-	}
-	if events := sess.ready; events != 0 {
+	if sess.is(stateDead) {
+		s.dead = append(s.dead, sess) // its burial goes on
+	} else {
+		if sess.more != nil && sess.more.task != nil {
+			s.goOnWith(sess)
+		}
+		if sess.is(stateSliced) {
+			sess.state &^= stateSliced
+			s.run(sess)
+		}
+		events := sess.ready
 		sess.ready = 0
 		s.sessionReady(sess, uint32(events))
-	} else if sess.is(stateDead) {
-		s.dead = append(s.dead, sess) // its burial goes on
 	}
 	s.serving = nil
 	if len(s.dead) > 0 {

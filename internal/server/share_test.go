@@ -153,3 +153,19 @@ func TestLargeBurial(t *testing.T) {
 	}
 	m.settle()
 }
+
+// TestManyBurials: of very many connections that end at once none is forgotten, also if there was something to be done for it.
+func TestManyBurials(t *testing.T) {
+	m := newManual(t, 1)
+	for range 2*mostBuried + 1 {
+		m.connect(false)
+	}
+	for _, c := range m.clients {
+		m.later(m.of(c), unix.EPOLLIN)
+		m.kill(m.of(c), "")
+	}
+	m.settle()
+	if m.count != 0 || len(m.users) != 0 {
+		t.Errorf("%d connections are left, %d users", m.count, len(m.users))
+	}
+}

@@ -18,6 +18,10 @@ import (
 type attack func(path string, ready func())
 
 var attacks = map[string]attack{
+	"0 attackers":                                    func(_ string, ready func()) { ready(); _ = unix.Pause() }, // what the machine does by itself
+	"9,900 holds that end with a connection":         holds,
+	"90,000 channels, listed":                        channels,
+	"messages to 9,000 connections":                  fanOutAttack,
 	"5,000 waiters that come and go":                 waiters,
 	"1,000 connections that send byte by byte":       slowly,
 	"10,000 locks of long names, listed":             longNames,
@@ -92,7 +96,9 @@ func (b *bench) underAttack(name string) contender {
 				peak := resident(s)
 				stop()
 				closeAll([]*conn{c})
-				fmt.Fprintf(os.Stderr, "%s: %d MB resident before, %d MB at the end of it\n", name, before>>20, peak>>20)
+				time.Sleep(b.idle + 4*time.Second) // what was taken is given back in the first calm
+				fmt.Fprintf(os.Stderr, "%s: %d MB resident before, %d MB at the end of it, %d MB some seconds after it\n",
+					name, before>>20, peak>>20, resident(s)>>20)
 				s.stop()
 			},
 			cell: func(d time.Duration) sample {
@@ -246,6 +252,53 @@ func largeCommands(path string, ready func()) {
 		c := all[i%len(all)]
 		c.send(text)
 		c.skip()
+	})
+}
+
+func holds(path string, ready func()) {
+	begin := func() *conn {
+		c := dialAll(path, 1)[0]
+		for i := range 9_900 {
+			c.send(command("LOCK.ACQUIRE", fmt.Sprintf("bench/hold/%d", i), "WAIT", "0"))
+			c.drain()
+		}
+		return c
+	}
+	ready()
+	forEver(func(int) { closeAll([]*conn{begin()}) })
+}
+
+func channels(path string, ready func()) {
+	c := dialAll(path, 1)[0]
+	for i := range 90_000 {
+		c.send(command("SUBSCRIBE", fmt.Sprintf("bench/channel/%d", i)))
+		c.drain()
+	}
+	look := dialAll(path, 4)
+	ready()
+	forEver(func(int) {
+		for _, c := range look {
+			c.send(command("PUBSUB", "CHANNELS", "*9*"))
+		}
+		for _, c := range look {
+			c.skip()
+		}
+	})
+}
+
+func fanOutAttack(path string, ready func()) {
+	all := dialAll(path, 9000)
+	for _, c := range all {
+		c.ask("BUS.SUB", "bench/many")
+	}
+	p := dialAll(path, 1)[0]
+	ready()
+	forEver(func(int) {
+		p.send(command("PUBLISH", "bench/many", "x"))
+		p.skip()
+		for _, c := range all {
+			c.drain()
+		}
 	})
 }
 
