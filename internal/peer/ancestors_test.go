@@ -49,7 +49,9 @@ func TestAncestors(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := Peer{PID: pid}
-	p.look()
+	if err := p.look(); err != nil {
+		t.Fatal(err)
+	}
 	got := Ancestors(pid, p.Start)
 	if len(got) != len(mine)+2 || got[0].PID != cmd.Process.Pid || got[1] != me || !slices.Equal(got[2:], mine) {
 		t.Errorf("got %v, want %d, %v, %v", got, cmd.Process.Pid, me, mine)

@@ -254,8 +254,8 @@ func TestStartOddName(t *testing.T) {
 	}
 	defer func() { _ = os.WriteFile("/proc/self/comm", old, 0o644) }()
 	p := Peer{PID: os.Getpid()}
-	if p.look(); p.Start != wantStart {
-		t.Errorf("got start %d, want %d", p.Start, wantStart)
+	if err := p.look(); err != nil || p.Start != wantStart {
+		t.Errorf("got start %d, error %v, want %d", p.Start, err, wantStart)
 	}
 }
 
