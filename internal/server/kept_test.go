@@ -289,8 +289,9 @@ func TestNoRoomToKeep(t *testing.T) {
 	c.acquire("b")
 	c.do("LOCK.RELEASE", "a")
 	waiter.granted()
+	c.refused(ipc.CodeIO, "", "LOCK.ACQUIRE", "c", "FOR", "self", "REQID", "1")
 	h.on(func() { kept.tight = nil })
-	c.acquire("c", "FOR", "self")
+	c.acquire("c", "FOR", "self", "REQID", "1")
 }
 
 // TestCheckKept: what cannot be true is noticed, and takes nothing else along.

@@ -238,12 +238,12 @@ func (s *Server) restoreRequests(holds []*Kept) {
 
 // settle keeps what a request was answered, which has a size of so many bytes. All that was decided is an outcome, also that
 // the lock was busy or the wait timed out: a duplicate that comes late must not be executed after its sender was told no.
-// But who had no room may try again.
+// But who had no room, here or on the disk, may try again.
 func (s *Server) settle(r *request, o outcome, size int) {
 	if s.requests.byKey[r.key] != r {
 		return // nobody came back for it
 	}
-	if p, ok := o.(plain); ok && bytes.HasPrefix(p, quotaError) {
+	if p, ok := o.(plain); ok && (bytes.HasPrefix(p, quotaError) || bytes.HasPrefix(p, ioError)) {
 		s.forgetRequest(r)
 		return
 	}
@@ -252,7 +252,10 @@ func (s *Server) settle(r *request, o outcome, size int) {
 	s.rest(r)
 }
 
-var quotaError = []byte("-" + ipc.CodeQuota + " ")
+var (
+	quotaError = []byte("-" + ipc.CodeQuota + " ")
+	ioError    = []byte("-" + ipc.CodeIO + " ")
+)
 
 // rest notes that nothing is left of a request but its outcome, if that is so.
 func (s *Server) rest(r *request) {
