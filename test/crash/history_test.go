@@ -116,7 +116,7 @@ func (h *history) enter(id, pid, previous, abandoned string, locks []string) err
 	h.inside[id], h.in[id] = e, true
 	for name, token := range e.tokens {
 		l := h.lock(name)
-		units, alone := w.units, !w.shared && w.units == limitOf(name)
+		units, alone := w.units, h.alone(id, name)
 		for other := range l.inside {
 			o := h.wants[other]
 			units += o.units
@@ -146,6 +146,12 @@ func (h *history) enter(id, pid, previous, abandoned string, locks []string) err
 	return nil
 }
 
+// alone reports whether somebody shares a lock with nobody.
+func (h *history) alone(id, name string) bool {
+	w := h.wants[id]
+	return !w.shared && w.units == limitOf(name)
+}
+
 // leave ends what somebody has. Who is killed before it is in may have been granted what it waits for.
 func (h *history) leave(id, how string) error {
 	e := h.inside[id]
@@ -159,7 +165,10 @@ func (h *history) leave(id, how string) error {
 	for name, token := range e.tokens {
 		l := h.lock(name)
 		delete(l.inside, id)
-		l.ended, l.last = max(l.ended, token), how
+		l.ended, l.last = max(l.ended, token), ""
+		if h.alone(id, name) { // else somebody else may have ended his hold later, who said so before
+			l.last = how
+		}
 	}
 	return nil
 }

@@ -231,7 +231,7 @@ func (r *rover) disturb() {
 	files := r.stateFiles()
 	switch n := r.rng.IntN(12); n {
 	case 0:
-		r.withFault("few descriptors", limited(7+r.rng.IntN(30)), r.meanwhile)
+		r.withFault("few descriptors", limited(10+r.rng.IntN(30)), r.meanwhile)
 	case 1:
 		r.withFault("short files", shortFiles(r.rng.IntN(1<<20)), r.meanwhile)
 	case 2:
