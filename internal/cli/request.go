@@ -138,7 +138,7 @@ func (q *request) take(c *call, names []string, who holder) ([]ipc.Value, error)
 	q.id = strconv.FormatInt(time.Now().UnixNano(), 36)
 	rest, begun := *q, time.Now()
 	grant, err := rest.wait(c, conn, names, who)
-	for brief := 0; !q.tries() && stopped(err); brief++ {
+	for brief := 0; stopped(err); brief++ {
 		if time.Since(begun) > time.Second {
 			brief = 0
 		}
@@ -151,10 +151,10 @@ func (q *request) take(c *call, names []string, who holder) ([]ipc.Value, error)
 		}
 		conn.Close()
 		conn = next
-		if !c.quiet {
+		if !c.quiet && !q.tries() {
 			c.say("ipcd was restarted: waiting for " + listed(names) + " anew")
 		}
-		if q.timeout.set {
+		if q.timeout.set && !q.tries() {
 			rest.timeout.d = max(rest.timeout.d-time.Since(begun), time.Millisecond)
 		}
 		begun = time.Now()
