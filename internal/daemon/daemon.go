@@ -93,10 +93,14 @@ func serve(f flags, l *loader, cfg *config.Config, rejected error) (err error) {
 	if d.server, err = server.New(setup, options(cfg)); err != nil {
 		return err
 	}
-	if d.listeners, d.unbound, err = listeners(cfg, files, f.attended()); err != nil {
+	held := []*os.File{d.journalLock}
+	if d.mark != nil {
+		held = append(held, d.mark.Locked())
+	}
+	if d.listeners, d.unbound, err = listeners(cfg, files, f.attended(), held...); err != nil {
 		return err
 	}
-	defer func() { removeFiles(d.listeners) }()
+	defer func() { removeFiles(d.listeners, held...) }()
 	for _, err := range d.unbound {
 		d.log.Error("a socket of the configuration is missing until the next start", "event", "listen-failed", "error", err)
 	}

@@ -9,7 +9,7 @@ import (
 )
 
 // lastGoodName is the file of the state directory with the configuration that was in force last.
-const lastGoodName = "config"
+const lastGoodName = "last-good-config"
 
 // A lastGood keeps the configuration that was in force last, as the texts of its files: what a daemon starts with when the files
 // say something wrong.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -36,10 +37,10 @@ func (e *InUseError) Error() string {
 // Those that cannot be made are the errors failed, as one of them must not take away the others. It is an error of all where a
 // person waits for what comes out, where there is no socket at all, and where another daemon has one and systemd passed none:
 // then this daemon is one too many.
-func listeners(cfg *config.Config, files []systemd.File, attended bool) (all []listener, failed []error, err error) {
+func listeners(cfg *config.Config, files []systemd.File, attended bool, held ...*os.File) (all []listener, failed []error, err error) {
 	defer func() {
 		if err != nil {
-			closeListeners(all)
+			closeListeners(all, held...)
 			all = nil
 		}
 	}()
@@ -64,7 +65,7 @@ func listeners(cfg *config.Config, files []systemd.File, attended bool) (all []l
 		if passed[name] || passedPath[socket.Path] {
 			continue
 		}
-		fd, err := listen(socket)
+		fd, err := listen(socket, held...)
 		var inUse *InUseError
 		switch {
 		case err == nil:
@@ -91,13 +92,13 @@ func boundTo(fd int) string {
 }
 
 // listen makes a listening socket. A file left by a daemon that died is replaced; a daemon that answers is not.
-func listen(s *config.Socket) (int, error) {
+func listen(s *config.Socket, held ...*os.File) (int, error) {
 	fail := func(err error) (int, error) { return -1, fmt.Errorf("cannot listen on %s: %w", s.Path, err) }
 	gid, err := groupID(s.Group)
 	if err != nil {
 		return fail(err)
 	}
-	unlock, err := lockDir(s.Path, lockWait)
+	unlock, err := lockDir(s.Path, lockWait, held...)
 	if err != nil {
 		return fail(err)
 	}
@@ -140,11 +141,15 @@ func listen(s *config.Socket) (int, error) {
 const lockWait = 5 * time.Second
 
 // lockDir keeps other daemons from making or removing sockets beside path until unlock is called. One that starts must
-// not take the file of another, which is bound and not listening yet, for a stale one; nor must one that stops.
-func lockDir(path string, wait time.Duration) (unlock func(), err error) {
+// not take the file of another, which is bound and not listening yet, for a stale one; nor must one that stops. A directory that
+// is held, as that of the state is, has been locked by this daemon already.
+func lockDir(path string, wait time.Duration, held ...*os.File) (unlock func(), err error) {
 	dir, err := os.OpenFile(filepath.Dir(path), os.O_RDONLY|unix.O_DIRECTORY|unix.O_NONBLOCK, 0) // A FIFO would be waited for.
 	if err != nil {
 		return nil, err
+	}
+	if slices.ContainsFunc(held, func(h *os.File) bool { return isSame(h, dir) }) {
+		return func() {}, dir.Close()
 	}
 	for start := time.Now(); ; time.Sleep(lockWait / 500) { // flock(2) has no time-out
 		err := unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB)
@@ -159,6 +164,16 @@ func lockDir(path string, wait time.Duration) (unlock func(), err error) {
 		_ = dir.Close()
 		return nil, err
 	}
+}
+
+// isSame reports whether two open files are one; nil is none.
+func isSame(a, b *os.File) bool {
+	if a == nil {
+		return false
+	}
+	x, err1 := a.Stat()
+	y, err2 := b.Stat()
+	return err1 == nil && err2 == nil && os.SameFile(x, y)
 }
 
 // backlog is how many connections may wait to be accepted; the kernel bounds it by net.core.somaxconn.
@@ -206,22 +221,22 @@ func groupID(group string) (int, error) {
 	return strconv.Atoi(g.Gid)
 }
 
-func closeListeners(all []listener) {
+func closeListeners(all []listener, held ...*os.File) {
 	for _, l := range all {
 		_ = unix.Close(l.fd)
 	}
-	removeFiles(all)
+	removeFiles(all, held...)
 }
 
 // removeFiles removes the files of sockets that were made here. It is called when nobody listens on them any more; a
 // file that somebody listens on is another daemon's by now.
-func removeFiles(all []listener) {
+func removeFiles(all []listener, held ...*os.File) {
 	for _, l := range all {
 		if !l.own {
 			continue
 		}
 		// It does not wait: a file that is left does no harm, and who has the lock may have replaced it already.
-		if unlock, err := lockDir(l.path, 0); err == nil {
+		if unlock, err := lockDir(l.path, 0, held...); err == nil {
 			_ = removeStale(l.path)
 			unlock()
 		}

@@ -1,7 +1,9 @@
 package daemon
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -166,6 +168,17 @@ func TestStartUnreadable(t *testing.T) {
 		p.launch().ready()
 		p.in(fromLastGood, 100, s.config+": cannot read: ")
 		p.stop()
+	}
+}
+
+// TestSocketInStateDirectory: the daemon does not wait for itself, and removes its socket in the end.
+func TestSocketInStateDirectory(t *testing.T) {
+	p := prepare(t)
+	p.cmd.Args = append(p.cmd.Args, "--socket", p.socket, "--state-dir", p.dir)
+	p.launch().ready()
+	p.stop()
+	if _, err := os.Lstat(p.socket); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the socket's file is left: %v", err)
 	}
 }
 

@@ -90,6 +90,13 @@ func (m *Mark) raise(to uint64) error {
 	return nil
 }
 
+// Locked is the directory, as it was locked; nil if it could not be yet.
+func (m *Mark) Locked() *os.File {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.lock
+}
+
 // Hold makes sure that the directory is locked. Nothing may be written there before.
 func (m *Mark) Hold() error {
 	m.mu.Lock()

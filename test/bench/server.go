@@ -43,7 +43,7 @@ func (b *bench) startServer(kind string, p place) (*server, error) {
 	var text string
 	switch kind {
 	case ipcdServer:
-		argv = []string{b.ipcd, "--socket", s.path, "--config", config, "--state-dir", dir}
+		argv = []string{b.ipcd, "--socket", s.path, "--config", config, "--state-dir", filepath.Join(dir, "state")}
 		text = "[limits]\nconnections = 100000\nconnections_per_user = 100000\n[socket.main]\nmode = \"0666\"\n"
 	case redisServer:
 		argv = []string{b.redis, config, "--save", "", "--appendonly", "no"}
