@@ -21,6 +21,7 @@ func TestCannot(t *testing.T) {
 		{unix.EMFILE, "cannot try: too many open files", exitOS, "OSERR"},
 		{&ipc.Error{Code: ipc.CodeBusy, Text: "held"}, "cannot try: held", exitBusy, "BUSY"},
 		{&ipc.Error{Code: ipc.CodeStale, Text: "gone"}, "cannot try: gone", exitNoLock, "STALE"},
+		{&ipc.Error{Code: ipc.CodeNotKept, Text: "it is done, and not on disk"}, "try: it is done, and not on disk", exitIO, "NOTKEPT"},
 		{&ipc.Error{Code: "NEWCODE", Text: "what"}, "cannot try: what", exitUsage, "NEWCODE"},
 		{&ipc.DialError{Path: "/s", Err: unix.ECONNREFUSED}, "cannot reach ipcd: /s: connection refused", exitUnreachable, "UNREACHABLE"},
 		{&ipc.DialError{Path: "/s", Err: unix.EMFILE}, "cannot reach ipcd: /s: too many open files", exitOS, "OSERR"},

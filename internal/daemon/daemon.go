@@ -195,7 +195,8 @@ func openTable[T any](d *daemon, name string, check func([]T) error) ([]T, func(
 	if err := t.Corrupt(); err != nil {
 		d.found("a file of the state directory was damaged, and is begun anew", name, err)
 	}
-	again := func() { d.note(name, t.SaveAgain(), nil) }
+	var again func()
+	again = func() { d.note(name, t.SaveAgain(), again) }
 	d.note(name, t.Unread(), again)
 	return t.Rows(), func(all []T, done func(error)) {
 		d.work.Go(func() {

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -10,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ipcd/ipcd/internal/server"
+	"github.com/ipcd/ipcd/internal/state"
 	"github.com/ipcd/ipcd/internal/testenv"
 	"github.com/ipcd/ipcd/ipc"
 )
@@ -248,5 +251,45 @@ func TestStateFileReplaced(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestStateTriedAgain: what cannot be written is tried again as often as it takes.
+func TestStateTriedAgain(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "state")
+	mark, err := state.OpenMark(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = mark.Close() }()
+	d := &daemon{mark: mark, storage: newStorage(), log: slog.New(slog.DiscardHandler)}
+	_, save, err := openTable(d, "holds", server.CheckHolds)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	failed := make(chan error, 1)
+	save(nil, func(err error) { failed <- err })
+	if err := <-failed; err == nil {
+		t.Fatal("it can be written")
+	}
+	for range 3 {
+		for _, again := range d.storage.tries() {
+			again()
+		}
+		if problem, _ := d.storage.texts(); problem == "" {
+			t.Fatal("it is mended")
+		}
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, again := range d.storage.tries() {
+		again()
+	}
+	if problem, _ := d.storage.texts(); problem != "" {
+		t.Errorf("it is not mended: %s", problem)
 	}
 }

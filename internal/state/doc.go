@@ -3,8 +3,8 @@
 //
 // # The token mark
 //
-// Fencing tokens never repeat and never go down, whatever happens to the daemon, the machine and its clock. To avoid a write
-// per token, the daemon reserves a batch: it raises the [Mark] to the last token of the batch before it gives out the first.
+// Fencing tokens never repeat and never go down, whatever happens to the daemon, the machine and its clock, as long as the mark
+// can be written and is not lost. To avoid a write per token, the daemon reserves a batch: it raises the [Mark] to the last token of the batch before it gives out the first.
 // After a crash it goes on above the mark, so a part of a batch may be skipped, and nothing is given out twice.
 //
 // # Tables
@@ -21,7 +21,8 @@
 //
 // What cannot be read or written is no reason not to serve. [OpenMark], [OpenTable] and [OpenJournal] give what can be read, and
 // what is written later looks again whether it can be: there is nothing to reopen, but for a journal that could not be opened at
-// all. A link, a FIFO or a directory in a file's place is neither followed nor waited for, and set aside.
+// all. Only what would do harm is: another daemon in the directory, a newer format, or a journal that is there and cannot be read,
+// which may hold the locks of living processes. A link, a FIFO or a directory in a file's place is neither followed nor waited for, and set aside.
 //
 // # Guarantees
 //
