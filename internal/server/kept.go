@@ -36,7 +36,7 @@ type Kept struct {
 // A KeptRequest is the command with a REQID that a hold was granted to. Its sender may not have been answered when the daemon
 // ended, and repeats it.
 type KeptRequest struct {
-	ID       string
+	ID       []byte // whatever its sender chose: text could not be told from other text once it is JSON
 	UID      uint32
 	Process  lockmgr.Process
 	Command  uint64       // see hashCommand

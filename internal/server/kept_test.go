@@ -455,6 +455,7 @@ func TestGrantBeforeAnswer(t *testing.T) {
 		{"a", "SHARED", "FOR", "self", "OWNER", "x", "REQID", "1"},
 		{"a", "LEASE", "60000", "REQID", "1"},
 		{"a", "FOR", "nobody", "REQID", "1"},
+		{"a", "LEASE", "60000", "REQID", "\xff\xc1 not text"},
 	} {
 		h := start(t)
 		p := h.client(0)

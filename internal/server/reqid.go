@@ -182,7 +182,7 @@ func hashCommand(c *call) uint64 {
 // kept is what a record says of a request that was granted a lock.
 func (r *request) kept(name string) *KeptRequest {
 	return &KeptRequest{
-		ID: r.key.id, UID: r.key.uid, Process: r.key.process, Command: r.command, Names: r.names, Previous: r.previous[name],
+		ID: []byte(r.key.id), UID: r.key.uid, Process: r.key.process, Command: r.command, Names: r.names, Previous: r.previous[name],
 	}
 }
 
@@ -210,7 +210,7 @@ func (s *Server) restoreRequests(holds []*Kept) {
 		if k.Request == nil {
 			continue
 		}
-		key := requestKey{k.Request.UID, k.Request.Process, k.Request.ID}
+		key := requestKey{k.Request.UID, k.Request.Process, string(k.Request.ID)}
 		f := all[key]
 		if f == nil {
 			f = &found{KeptRequest: k.Request, id: k.Hold.ID}
