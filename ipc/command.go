@@ -17,7 +17,8 @@ var familyNames = [...]string{"redis", "bus", "lock", "admin"}
 
 func (f Family) String() string { return familyNames[f] }
 
-// Access is the right that a command asks for. Policy and handlers never look at the command, only at this.
+// Access says what kind of right a command asks for, and so which of its words is a name that the right is for. Who may
+// administrate is asked by this alone, before the command is carried out.
 type Access uint8
 
 // The rights.

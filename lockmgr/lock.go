@@ -282,7 +282,8 @@ func (m *Manager) grantHead(now Time, head *claim) {
 	}
 }
 
-// grant makes the claim a hold. So many tokens will be needed for what was asked together with it.
+// grant makes the claim a hold. more is how many further claims of the same request are granted after it in this step: each
+// of them needs a token, too, which has to be higher than this one's and no higher than the mark.
 func (m *Manager) grant(now Time, c *claim, more Token) {
 	c.Since = now
 	if c.Lease > 0 {
@@ -296,7 +297,8 @@ func (m *Manager) grant(now Time, c *claim, more Token) {
 	m.remember(l, &l.abandoned, nil)
 }
 
-// nextToken may be called if last is so much below mark.
+// nextToken is the token of the next grant: the time of day if that is higher than all tokens before, and leaves room below
+// the mark for so many more grants, else the lowest that is free. The caller has made sure that there are enough (tokensLeft).
 func (m *Manager) nextToken(now Time, more Token) Token {
 	if clock := Token(max(now.Real, 0)); m.last < clock && clock+more <= m.mark {
 		return clock

@@ -71,7 +71,8 @@ func (m *Manager) waitingParts(c *claim) iter.Seq[*claim] {
 	}
 }
 
-// giveUp ends a wait, which of the kind says why. What its owner entered for it already is left.
+// giveUp ends the wait of a whole request without the lock. The kind says why: TimedOut or Cancelled. Of several locks that
+// were asked for together, those that the owner was let into already, as into holds that it acts for, it leaves again.
 func (m *Manager) giveUp(now Time, leader *claim, kind Kind) {
 	m.leaveQueue(slices.Collect(m.waitingParts(leader))...)
 	for _, name := range leader.names() {

@@ -19,7 +19,7 @@
 //
 // # Journal
 //
-// [NewHandler] makes a slog.Handler. It writes records with all attributes as fields to the journal, if that is where
+// [NewLogHandler] makes a slog.Handler. It writes records with all attributes as fields to the journal, if that is where
 // standard error leads to, otherwise as text to standard error. Its guarantees are for a daemon that has better things
 // to do than logging: a call never waits for whoever reads the log and never fails. The price is that records can be
 // lost: if the journal does not keep up, if it is gone, or if the process is killed before the queue is written. How

@@ -4,7 +4,7 @@
 // completions are made from it. It is not built on a command-line framework for two reasons. ipcctl lock understands
 // what scripts written for flock(1) say, where options end at the first word after the lock's name; and ipcctl is
 // started by shell scripts, often, so it must cost little more than a process does: nothing is set up that the verb
-// does not need, and packages that are expensive to initialise (net, os/exec, encoding/json, regexp) are not linked.
+// does not need, and packages that cost time at every start, used or not (net, os/exec, encoding/json, regexp), are not linked.
 //
 // What ipcctl guarantees to scripts:
 //

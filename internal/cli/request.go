@@ -37,7 +37,7 @@ type request struct {
 	id       string
 }
 
-// unset is a request.conflict that changes nothing.
+// unset is the value of request.conflict without -E: a lock that is busy is told by 75, and a time-out by 124.
 const unset = -1
 
 // mostUnits is the highest limit that a lock can have.

@@ -12,8 +12,8 @@ import (
 // journalName is what the files of the journal of locks begin with.
 const journalName = "locks"
 
-// journalDir is where the journal is: in a unit in its runtime directory, which has no disk that one might wait for, and else in
-// the state directory.
+// journalDir is the directory of the journal: that of --state-dir if the command line names one, else the runtime directory of
+// the unit, which is in memory, so that who writes to the mapped file never waits for a disk; without a unit, the state directory.
 func (f *flags) journalDir() string {
 	if f.ownState {
 		return f.stateDir

@@ -17,7 +17,7 @@ import (
 // To the lock engine such a request has a connection of its own, whose number no session has: so the engine knows nothing
 // of all this.
 
-// grace is that time.
+// grace is for how long after the end of its connection a request with a REQID keeps its place, and what it was granted.
 const grace = 10 * time.Second
 
 // admitRequest takes note that LOCK.ACQUIRE with a REQID was let in.

@@ -32,10 +32,10 @@ type ending struct {
 	tries   int // how often it was given another moment, as the process is exiting
 }
 
-// mostEndings bounds that: a process may hang in its exit.
+// mostEndings is how often an ending is given another moment at most, as a process may hang in its exit.
 const mostEndings = 200
 
-// endingTime is that moment, unless Setup says otherwise.
+// endingTime is how long the kernel is given to tell more about an end, unless Setup says otherwise.
 const endingTime = 5 * time.Millisecond
 
 // processOf is the watched process that a session's locks are held by.

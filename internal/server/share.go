@@ -73,7 +73,9 @@ func (t *turnTime) look() bool {
 	return t.over
 }
 
-// goOn looks after the queues.
+// goOn serves those who stand in the queues of their users: in rounds of one session for each user, until the queues are empty
+// or those who still stand there have had their share of this turn. In the first round one session of each user is served however
+// long the turn has lasted, unless the costly commands of that user have had their time in it.
 func (s *Server) goOn() {
 	begun := time.Since(s.started)
 	now := begun
@@ -129,7 +131,7 @@ func (s *Server) serve(sess *session) {
 	}
 	s.serving = nil
 	if len(s.dead) > 0 {
-		s.bury() // which is a part of it
+		s.bury() // to do away with a dead session is served, and counted, like a command
 	}
 }
 
