@@ -16,12 +16,12 @@ type Bus[S comparable] struct {
 	seq  uint64 // of the last message
 	born uint64 // of the last route
 
-	texts  [numKinds]table[string, *Route[S]] // every route
-	slots  []*Route[S]                        // every route, by its slot; nil: free
-	free   []int                              // the free slots; the last one is the next to be used
-	subs   table[link[S], *subscription[S]]   // every subscription
-	owners table[S, *subscriber[S]]           // all who have one
-	wild   index                              // the routes that more than one topic can match
+	texts  [numKinds]shrinkingMap[string, *Route[S]] // every route
+	slots  []*Route[S]                               // every route, by its slot; nil: free
+	free   []int                                     // the free slots; the last one is the next to be used
+	subs   shrinkingMap[link[S], *subscription[S]]   // every subscription
+	owners shrinkingMap[S, *subscriber[S]]           // all who have one
+	wild   index                                     // the routes that more than one topic can match
 
 	out []*Route[S] // what Publish returned last
 }

@@ -60,7 +60,7 @@ func (b *Bus[S]) check() error {
 	return nil
 }
 
-// checkRoutes: every route is in both tables, has a slot and an age of its own, and a sound list of subscriptions.
+// checkRoutes: every route is in both maps, has a slot and an age of its own, and a sound list of subscriptions.
 func (b *Bus[S]) checkRoutes() error {
 	used, subs := 0, 0
 	ages := map[uint64]bool{}

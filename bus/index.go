@@ -19,7 +19,7 @@ const cacheFrom = 8
 type index struct {
 	n        int    // how many routes
 	gen      uint64 // rises when a route comes or goes
-	patterns heads
+	patterns patternIndex
 	filters  node
 	cache    *cache // nil until it pays
 

@@ -10,10 +10,10 @@ import (
 //
 // Invariant: below the root there is no node without a filter and without children.
 type node struct {
-	next table[string, *node] // by the next level, if it is no wildcard
-	plus *node                // if it is "+"
-	rest ref                  // the filter that goes on with "#"
-	here ref                  // the filter that ends here
+	next shrinkingMap[string, *node] // by the next level, if it is no wildcard
+	plus *node                       // if it is "+"
+	rest ref                         // the filter that goes on with "#"
+	here ref                         // the filter that ends here
 }
 
 func (n *node) add(filter string, r ref) {

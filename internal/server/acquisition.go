@@ -7,7 +7,8 @@ import (
 	"github.com/ipcd/ipcd/lockmgr"
 )
 
-// An acquisition is what the words of LOCK.ACQUIRE ask for.
+// An acquisition is what the words of LOCK.ACQUIRE ask for. There is one of it, Server.acquisition, which is filled anew for each
+// command; what outlives the command is copied out of it.
 type acquisition struct {
 	lockmgr.Request
 	forPID, async bool
@@ -15,7 +16,7 @@ type acquisition struct {
 	mode          string // the word that says so, if any
 }
 
-// acquisition reads the words of LOCK.ACQUIRE.
+// acquisition parses the words of LOCK.ACQUIRE into a. If they are not valid, it has answered so, and reports false.
 func (c *call) acquisition(s *Server, a *acquisition) bool {
 	if !c.lockName(0) {
 		return false

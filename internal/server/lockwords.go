@@ -9,6 +9,9 @@ import (
 	"github.com/ipcd/ipcd/lockmgr"
 )
 
+// What the daemon says about locks: to people, in sentences (who holds it, how it ended, who waits for whom), and to programs, the
+// replies of LOCK.ACQUIRE. The words of the command are parsed in acquisition.go.
+
 // inTheWay says who holds a lock, or waits for it before anybody who comes now.
 func (s *Server) inTheWay(name string) string {
 	first, more, ok := s.locks.Ahead(name)

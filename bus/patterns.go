@@ -6,10 +6,10 @@ import (
 	"slices"
 )
 
-// heads holds patterns by their heads: the bytes before the first that is special. A topic has one head of each length,
+// patternIndex has patterns by their heads: the bytes before the first that is special. A topic has one head of each length,
 // so a match looks up as many as there are lengths in use, instead of trying every pattern.
-type heads struct {
-	tails table[string, []tail]
+type patternIndex struct {
+	tails shrinkingMap[string, []tail]
 	count [MaxTopic + 1]int32 // how many patterns have a head of that length
 }
 
@@ -19,36 +19,36 @@ type tail struct {
 	glob *Glob // of all of it
 }
 
-func (h *heads) add(pattern string, glob *Glob, r ref) {
+func (x *patternIndex) add(pattern string, glob *Glob, r ref) {
 	n := globHead(pattern)
 	if n > MaxTopic {
 		return // longer than any topic
 	}
-	h.count[n]++
+	x.count[n]++
 	head := pattern[:n]
-	h.tails.set(head, append(h.tails.m[head], tail{r, glob}))
+	x.tails.set(head, append(x.tails.m[head], tail{r, glob}))
 }
 
-func (h *heads) remove(pattern string, r ref) {
+func (x *patternIndex) remove(pattern string, r ref) {
 	n := globHead(pattern)
 	if n > MaxTopic {
 		return
 	}
-	h.count[n]--
+	x.count[n]--
 	head := pattern[:n]
-	tails := h.tails.m[head]
+	tails := x.tails.m[head]
 	if len(tails) == 1 {
-		h.tails.delete(head)
+		x.tails.delete(head)
 		return
 	}
 	// They are in order of age, because each new one was put at the end.
 	i, _ := slices.BinarySearchFunc(tails, r.born, func(t tail, born uint64) int { return cmp.Compare(t.born, born) })
-	h.tails.set(head, shrink(slices.Delete(tails, i, i+1)))
+	x.tails.set(head, shrink(slices.Delete(tails, i, i+1)))
 }
 
 // match appends the patterns that match a topic.
-func (h *heads) match(refs []ref, topic []byte) []ref {
-	if len(h.tails.m) == 0 {
+func (x *patternIndex) match(refs []ref, topic []byte) []ref {
+	if len(x.tails.m) == 0 {
 		return refs
 	}
 	first := 0
@@ -56,10 +56,10 @@ func (h *heads) match(refs []ref, topic []byte) []ref {
 		first = len(ReservedPrefix) // the prefix must be part of the head
 	}
 	for n := first; n <= len(topic); n++ {
-		if h.count[n] == 0 {
+		if x.count[n] == 0 {
 			continue
 		}
-		for _, t := range h.tails.m[string(topic[:n])] {
+		for _, t := range x.tails.m[string(topic[:n])] {
 			if t.glob.Match(topic) {
 				refs = append(refs, t.ref)
 			}
