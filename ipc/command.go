@@ -1,6 +1,10 @@
 package ipc
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/ipcd/ipcd/internal/nearest"
+)
 
 // A Family says whose command it is, and so who documents it.
 type Family uint8
@@ -194,39 +198,9 @@ func (c *Command) Arity() int {
 
 // NearestCommand is the name of the table most like name, or "" if none is near.
 func NearestCommand(name string) string {
-	name = strings.ToUpper(name)
-	best, least := "", max(len(name)/3, 1)+1
+	names := make([]string, len(Commands))
 	for i := range Commands {
-		if d := distance(name, Commands[i].Name, least); d < least {
-			best, least = Commands[i].Name, d
-		}
+		names[i] = Commands[i].Name
 	}
-	return best
-}
-
-// distance is the number of letters to insert, delete, change or swap to make b of a (optimal string alignment), or
-// limit if it is that many or more.
-func distance(a, b string, limit int) int {
-	if len(a)-len(b) >= limit || len(b)-len(a) >= limit {
-		return limit
-	}
-	before, above, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		before, above, row = above, row, before
-		row[0] = i
-		for j := 1; j <= len(b); j++ {
-			cost := 1
-			if a[i-1] == b[j-1] {
-				cost = 0
-			}
-			row[j] = min(above[j]+1, row[j-1]+1, above[j-1]+cost)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				row[j] = min(row[j], before[j-2]+1)
-			}
-		}
-	}
-	return min(row[len(b)], limit)
+	return nearest.Word(strings.ToUpper(name), names)
 }

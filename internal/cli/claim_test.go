@@ -62,8 +62,8 @@ func TestInherited(t *testing.T) {
 	if got, want := inherited(), []string{"1 a", "7 with blank"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	t.Setenv("IPC_LOCKS", strings.Repeat("1 a\n", 10)+strings.Repeat("2 b\n", mostShown))
-	if got := inherited(); len(got) != mostShown || got[0] != "2 b" {
+	t.Setenv("IPC_LOCKS", strings.Repeat("1 a\n", 10)+strings.Repeat("2 b\n", ipc.MaxShown))
+	if got := inherited(); len(got) != ipc.MaxShown || got[0] != "2 b" {
 		t.Errorf("%d lines, the first is %q", len(got), got[0])
 	}
 }

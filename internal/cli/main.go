@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/ipcd/ipcd/internal/nearest"
 	"github.com/ipcd/ipcd/ipc"
 )
 
@@ -63,7 +64,7 @@ func unknownVerb(name string) error {
 	}
 	near := elsewhere[name]
 	if near == "" {
-		near = nearest(name, names)
+		near = nearest.Word(name, names)
 	}
 	if near != "" {
 		f.hint = "ipcctl " + near + "? " + f.hint

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 
+	"github.com/ipcd/ipcd/internal/nearest"
 	"github.com/ipcd/ipcd/ipc"
 )
 
@@ -143,7 +144,7 @@ func (p *parser) unknown(typed string) error {
 		}
 	}
 	f.hint = p.context + " -h lists them all"
-	near, others := nearest(strings.TrimLeft(typed, "-"), names), verbsWith(typed)
+	near, others := nearest.Word(strings.TrimLeft(typed, "-"), names), verbsWith(typed)
 	switch {
 	case len(others) > 0 && p.context == "ipcctl":
 		f.hint = "the options of a verb follow it: ipcctl VERB " + typed

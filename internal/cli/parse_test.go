@@ -144,6 +144,7 @@ func TestParseErrors(t *testing.T) {
 		{"lock -wx x true", `cannot parse -w "x": expected a duration`, "300ms, 5 or 0.5 (seconds), 2m, 1h30m"},
 		{"lock -w -1 x true", `cannot parse -w "-1": expected a duration`, "300ms, 5 or 0.5 (seconds), 2m, 1h30m"},
 		{"lock -E 256 x true", `cannot parse -E "256": expected a number from 0 to 255`, ""},
+		{"lock -l 1000001 x true", `cannot parse -l "1000001": expected a number from 1 to 1000000`, ""},
 		{"lock --shared=yes x true", "cannot parse --shared=yes: the option takes no value", ""},
 		{"lock --=x x true", "cannot parse --: no such option", "ipcctl lock -h lists them all; a word that begins with - goes after --"},
 		{"sub -n 0", `cannot parse -n "0": expected a number from 1`, ""},
@@ -203,18 +204,6 @@ func TestSpokenDurations(t *testing.T) {
 	for want, d := range map[string]time.Duration{"0": 0, "1": 1, "300": 300 * time.Millisecond, "301": 300*time.Millisecond + 1} {
 		if got := milliseconds(d); got != want {
 			t.Errorf("milliseconds %v: %s, want %s", d, got, want)
-		}
-	}
-}
-
-func TestNearest(t *testing.T) {
-	names := []string{"lock", "locks", "pub", "sub", "release", "version"}
-	for word, want := range map[string]string{
-		"lokc": "lock", "lock": "lock", "relase": "release", "vesrion": "version", "pbu": "pub", "x": "", "unlock": "lock", "": "",
-		strings.Repeat("lock", 50): "",
-	} {
-		if got := nearest(word, names); got != want {
-			t.Errorf("%q: %q, want %q", word, got, want)
 		}
 	}
 }

@@ -40,9 +40,6 @@ type request struct {
 // unset is the value of request.conflict without -E: a lock that is busy is told by 75, and a time-out by 124.
 const unset = -1
 
-// mostUnits is the highest limit that a lock can have.
-const mostUnits = 1 << 30
-
 func (q *request) options() []Option {
 	return []Option{
 		pick('s', "shared", &q.mode, shared, "Hold the lock together with others who say `-s`"),
@@ -53,8 +50,8 @@ func (q *request) options() []Option {
 		number('E', "conflict-exit-code", "N", &q.conflict, 0, 255, "Fail with N instead of 75 and 124; `-E 0` says nothing either"),
 		text('m', "why", "TEXT", &q.why, "Tell those who wait, or look at `ipcctl locks`, what it is for"),
 		list('a', "and", "NAME", &q.and, "Take this lock too, all of them at once or none; may be given up to 31 times"),
-		number('l', "limit", "N", &q.limit, 1, mostUnits, "The lock has N units, a semaphore: N holders of one unit go together"),
-		number('U', "units", "N", &q.units, 1, mostUnits, "Take N units instead of one"),
+		number('l', "limit", "N", &q.limit, 1, ipc.MaxUnits, "The lock has N units, a semaphore: N holders of one unit go together"),
+		number('U', "units", "N", &q.units, 1, ipc.MaxUnits, "Take N units instead of one"),
 	}
 }
 
@@ -103,9 +100,6 @@ func (h *holder) release(conn *ipc.Conn, name, token string) error {
 	return err
 }
 
-// mostShown is how many holds a request may show.
-const mostShown = 64
-
 // inherited are the holds, as lines of TOKEN NAME, that the processes above this one passed on. The latest ones count.
 func inherited() []string {
 	var lines []string
@@ -115,7 +109,7 @@ func inherited() []string {
 			lines = append(lines, line)
 		}
 	}
-	return lines[max(0, len(lines)-mostShown):]
+	return lines[max(0, len(lines)-ipc.MaxShown):]
 }
 
 func isToken(s string) bool {

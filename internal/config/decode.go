@@ -9,6 +9,9 @@ import (
 	"unicode/utf8"
 
 	"github.com/BurntSushi/toml"
+
+	"github.com/ipcd/ipcd/bus"
+	"github.com/ipcd/ipcd/ipc"
 )
 
 // maxErrors bounds what is said about a file that is no configuration of ours at all.
@@ -175,16 +178,15 @@ func (d *decoder) set(key toml.Key, field value, value any, at origin) {
 
 // checkLockName says why nobody could lock a name.
 func checkLockName(name string) error {
-	const longest = 200
-	switch {
-	case name == "" || len(name) > longest:
-		return fmt.Errorf("a name has 1 to %d bytes", longest)
-	case strings.HasPrefix(name, "ipcd/"):
-		return errors.New("names under ipcd/ are the daemon's own")
-	case strings.ContainsAny(name, "+#") || strings.ContainsFunc(name, unicode.IsControl):
-		return errors.New("a name has no +, # and control characters")
+	switch err := bus.CheckName("lock name", name, ipc.MaxLockName); {
+	case strings.HasPrefix(name, bus.ReservedPrefix):
+		return errors.New("names under " + bus.ReservedPrefix + " are the daemon's own")
+	case err == nil:
+		return nil
+	case name == "" || len(name) > ipc.MaxLockName:
+		return fmt.Errorf("a name has 1 to %d bytes", ipc.MaxLockName)
 	}
-	return nil
+	return errors.New("a name has no +, # and control characters")
 }
 
 // isSocketName tells whether systemd could pass a descriptor of that name.

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"github.com/ipcd/ipcd/ipc"
 )
 
 // value is a field of a Config, as the file writes it.
@@ -239,14 +241,11 @@ func notInGroupName(r rune) bool {
 	return unicode.IsControl(r) || unicode.IsSpace(r) || strings.ContainsRune(":,/", r)
 }
 
-// maxUnits is the most that a request may ask for.
-const maxUnits = 1_000_000
-
 func (s semaphore) String() string { return strconv.Itoa(s.all[s.name]) }
 
 func (s semaphore) set(v any) error {
 	var n int
-	err := count{&n, 1, maxUnits}.set(v)
+	err := count{&n, 1, ipc.MaxUnits}.set(v)
 	if err == nil {
 		s.all[s.name] = n
 	}

@@ -33,18 +33,12 @@ var lockCommands = map[string]func(*Server, *call){
 }
 
 const (
-	// maxLockName leaves room for lockTopic and the name of an event in a topic.
-	maxLockName = 200
-	// maxLockText bounds WHY and OWNER, in bytes.
-	maxLockText = 256
+	// What clients have to know, too, is in package ipc. A name of a lock leaves room for lockTopic and an event in a topic.
+	maxLockName, maxLockText, maxUnits, maxSet, maxShown = ipc.MaxLockName, ipc.MaxLockText, ipc.MaxUnits, ipc.MaxSet, ipc.MaxShown
 	// maxWait is the longest wait and lease that can be asked for, in milliseconds: a hundred years.
 	maxWait = 100 * 365 * 24 * 3600 * 1000
-	// maxSet is how many locks may be asked for at once, and maxShown how many tokens may be shown.
-	maxSet, maxShown = 32, 64
 	// maxSetBytes bounds the names of a set, which are shown with each of its claims.
 	maxSetBytes = 2048
-	// maxUnits is the largest LIMIT.
-	maxUnits = 1_000_000
 )
 
 // lockAcquire lets a request in. The outcome, at once or later, comes from carryOut.
