@@ -24,11 +24,16 @@ func (c *Client) Publish(ctx context.Context, topic string, payload []byte) (Rec
 	if err != nil {
 		return Receipt{}, fmt.Errorf("cannot publish on %q: %w", topic, err)
 	}
+	return DecodeReceipt(v), nil
+}
+
+// DecodeReceipt decodes a reply of BUS.PUB.
+func DecodeReceipt(v Value) Receipt {
 	return Receipt{
 		Seq:       uint64(v.Get("seq").Int),
 		Delivered: int(v.Get("delivered").Int),
 		Dropped:   int(v.Get("dropped").Int),
-	}, nil
+	}
 }
 
 // message gives a push "bus.message" to the subscriptions that share its filter.

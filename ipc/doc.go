@@ -9,7 +9,9 @@
 //
 // The rest of the package is what both ends of the wire share: the tables of codes ([Codes]) and commands ([Commands]),
 // [RequestParser] and the Append functions for the daemon's end, [Decoder] and [Value] for the client's. The codec knows
-// only bytes, and parses commands in place, without allocation unless there are quotes to take out.
+// only bytes, and parses commands in place, without allocation unless there are quotes to take out. Who sends commands about
+// locks without a Client makes the words of LOCK.ACQUIRE by a [LockRequest], and understands replies by [Holds] and
+// [DecodeLockInfo].
 //
 // # Addresses
 //

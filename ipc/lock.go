@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strconv"
 	"time"
 )
 
@@ -15,6 +14,8 @@ type Hold struct {
 	// Token is the fencing token of the hold: higher than that of every hold before it, after a reboot too. A
 	// resource that remembers the highest token it has seen can refuse whoever comes late.
 	Token uint64
+
+	Mode string // as it was granted: "exclusive", "shared" or "units" (some of those that there are)
 
 	// Previous says how the hold before this one ended: "released", "exited 1", "killed 9", "disconnected", "expired",
 	// "broken", "unreaped" (it has ended, and how is not known yet), "unknown"; "" if there was none.
@@ -59,7 +60,7 @@ func (e *LostError) Error() string {
 // If ctx ends while it waits, the place in the queue is given up; if the lock was granted at that very moment, it is
 // given back. The error is an [*Error], mostly [ErrBusy], [ErrTimeout] or [ErrDeadlock], or wraps [ErrClosed].
 func (c *Client) Lock(ctx context.Context, name string, options ...LockOption) (*Lock, error) {
-	o := lockOptions{names: []string{name}}
+	o := lockOptions{LockRequest{Names: []string{name}}}
 	for _, option := range options {
 		option(&o)
 	}
@@ -72,13 +73,13 @@ func (c *Client) TryLock(ctx context.Context, name string, options ...LockOption
 }
 
 func (c *Client) acquire(ctx context.Context, o *lockOptions) (*Lock, error) {
-	name := o.names[0]
+	name := o.Names[0]
 	cl := newCall()
 	cl.lock = &Lock{
-		Hold: Hold{Name: name}, client: c, bound: o.bind == "" && o.lease == 0,
+		Hold: Hold{Name: name}, client: c, bound: o.For == "" && !o.Leased,
 		lost: make(chan struct{}), expiring: make(chan time.Duration, 1),
 	}
-	for _, other := range o.names[1:] {
+	for _, other := range o.Names[1:] {
 		cl.lock.Others = append(cl.lock.Others, Hold{Name: other})
 	}
 	words := o.words()
@@ -103,7 +104,7 @@ func (c *Client) acquire(ctx context.Context, o *lockOptions) (*Lock, error) {
 
 // mayBind refuses a lock that would be bound to another process than this one.
 func (c *Client) mayBind(o *lockOptions) error {
-	if o.bind == forSelf {
+	if o.For == forSelf {
 		return c.unproven
 	}
 	return nil
@@ -122,10 +123,11 @@ func (l *Lock) heldLocked(grant Value) {
 	}
 }
 
+// granted takes over what the daemon says of a hold, under the name that was asked for.
 func (h *Hold) granted(v Value) {
-	h.Token = uint64(v.Get("token").Int)
-	h.Previous = v.Get("previous").Text()
-	h.Abandoned = v.Get("abandoned").Text()
+	name := h.Name
+	*h = hold(v)
+	h.Name = name
 }
 
 // holds are all that was taken.
@@ -183,8 +185,6 @@ func (c *Client) giveBackLocked(l *Lock) {
 		c.postLocked(newCall(), "LOCK.RELEASE", h.Name, token(h.Token))
 	}
 }
-
-func token(t uint64) string { return strconv.FormatUint(t, 10) }
 
 // Unlock gives the lock back. It does so even if ctx has ended: ctx only bounds the wait for the daemon's answer. If the
 // lock is not held any more, the error is [ErrStale] or [ErrNoLock]; if the connection ended, [ErrClosed], and so did

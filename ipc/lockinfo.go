@@ -24,7 +24,9 @@ type ClaimInfo struct {
 	Token  uint64 // 0 while it waits
 	Mode   string
 	Units  int
-	PID    int // 0 for the hold of an operator
+	PID    int    // 0 for the hold of an operator
+	Start  uint64 // when the process started, in clock ticks after boot: with PID it names one process
+	Client uint64 // the number of the connection that asked for it last (CLIENT ID), 0 if that was before a restart of the daemon
 	UID    int
 	Unit   string // systemd unit, "" if none
 	Owner  string // its label
@@ -46,6 +48,15 @@ type EndInfo struct {
 	Unit  string
 	Why   string
 	At    time.Time
+	By    *PartyInfo // who broke it, nil if nobody did
+}
+
+// A PartyInfo is who did something, and why.
+type PartyInfo struct {
+	PID  int
+	UID  int
+	Unit string
+	Why  string
 }
 
 // Locks shows the locks of these names, or all that are held or waited for.
@@ -57,7 +68,7 @@ func (c *Client) Locks(ctx context.Context, names ...string) ([]LockInfo, error)
 		}
 		infos := make([]LockInfo, len(v.Elems))
 		for i := range infos {
-			infos[i] = lockInfo(v.Elems[i])
+			infos[i] = DecodeLockInfo(v.Elems[i])
 		}
 		return infos, nil
 	}
@@ -67,27 +78,29 @@ func (c *Client) Locks(ctx context.Context, names ...string) ([]LockInfo, error)
 		if err != nil {
 			return nil, fmt.Errorf("cannot show lock %q: %w", name, err)
 		}
-		infos = append(infos, lockInfo(v))
+		infos = append(infos, DecodeLockInfo(v))
 	}
 	return infos, nil
 }
 
-func lockInfo(v Value) LockInfo {
+// DecodeLockInfo decodes a reply of LOCK.INFO, or an element of that of LOCK.LIST.
+func DecodeLockInfo(v Value) LockInfo {
 	return LockInfo{
 		Name: v.Get("name").Str, Mode: v.Get("mode").Str, Limit: int(v.Get("limit").Int), Used: int(v.Get("used").Int),
-		Holders: claimInfos(v.Get("holders")), Waiters: claimInfos(v.Get("waiters")),
+		Holders: DecodeClaims(v.Get("holders")), Waiters: DecodeClaims(v.Get("waiters")),
 		Previous: endInfo(v.Get("previous")), Abandoned: endInfo(v.Get("abandoned")),
 	}
 }
 
-func claimInfos(v Value) []ClaimInfo {
+// DecodeClaims decodes the claims of a lock, and a reply of LOCK.BREAK: those who held it.
+func DecodeClaims(v Value) []ClaimInfo {
 	claims := make([]ClaimInfo, len(v.Elems))
 	for i, c := range v.Elems {
 		claims[i] = ClaimInfo{
 			Token: uint64(c.Get("token").Int), Mode: c.Get("mode").Str, Units: int(c.Get("units").Int),
-			PID: int(c.Get("pid").Int), UID: int(c.Get("uid").Int), Unit: c.Get("unit").Str,
+			PID: int(c.Get("pid").Int), Start: uint64(c.Get("start").Int), Client: uint64(c.Get("client").Int), UID: int(c.Get("uid").Int), Unit: c.Get("unit").Str,
 			Owner: c.Get("owner").Str, Bound: c.Get("bound").Str, Joined: c.Get("joined").Int == 1,
-			Since: time.UnixMicro(c.Get("since").Int), Age: micros(c.Get("age")), Left: micros(c.Get("left")), Why: c.Get("why").Str,
+			Since: time.UnixMicro(c.Get("since").Int), Age: micros(c.Get("age")), Left: left(c.Get("left")), Why: c.Get("why").Str,
 		}
 		for _, name := range c.Get("set").Elems {
 			claims[i].Set = append(claims[i].Set, name.Str)
@@ -97,13 +110,25 @@ func claimInfos(v Value) []ClaimInfo {
 }
 
 func endInfo(v Value) *EndInfo {
-	if v.Kind == KindNull {
+	if v.IsNull() {
 		return nil
 	}
-	return &EndInfo{
+	end := &EndInfo{
 		Token: uint64(v.Get("token").Int), How: v.Get("how").Str, PID: int(v.Get("pid").Int), UID: int(v.Get("uid").Int),
 		Unit: v.Get("unit").Str, Why: v.Get("why").Str, At: time.UnixMicro(v.Get("at").Int),
 	}
+	if by := v.Get("by"); !by.IsNull() {
+		end.By = &PartyInfo{PID: int(by.Get("pid").Int), UID: int(by.Get("uid").Int), Unit: by.Get("unit").Str, Why: by.Get("why").Str}
+	}
+	return end
+}
+
+// left is how much time there is until an end that may not come.
+func left(v Value) time.Duration {
+	if v.IsNull() {
+		return -1
+	}
+	return micros(v)
 }
 
 func micros(v Value) time.Duration { return time.Duration(v.Int) * time.Microsecond }
@@ -135,7 +160,7 @@ func (c *Client) Break(ctx context.Context, name, why string) ([]ClaimInfo, erro
 	if err != nil {
 		return nil, fmt.Errorf("cannot break %q: %w", name, err)
 	}
-	return claimInfos(v), nil
+	return DecodeClaims(v), nil
 }
 
 // A Period is how long something stays done: see [Client.Once].

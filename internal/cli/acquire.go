@@ -83,7 +83,7 @@ func (a *acquireVerb) holder(c *call) (holder, error) {
 	case a.lease.set && a.pid != 0:
 		return holder{}, unparsed("acquire", "--pid and --lease exclude each other").with(c.verb.usage())
 	case a.lease.set:
-		return holder{pid: os.Getpid(), pidfd: -1, shows: inherited()}, nil
+		return holder{pid: os.Getpid(), pidfd: -1, shows: ipc.InheritedHolds()}, nil
 	case a.pid == 0:
 		return holder{}, unparsed("acquire", "--pid is missing, or --lease").with("ipcctl acquire --pid $$ " + shown(c.words[0]))
 	}
@@ -95,22 +95,24 @@ func (a *acquireVerb) holder(c *call) (holder, error) {
 		}
 		return holder{}, fail(exit, "cannot find process "+strconv.Itoa(a.pid)+": "+reason(err))
 	}
-	return holder{words: []string{"FOR", "pid"}, pid: a.pid, pidfd: pidfd, shows: inherited()}, nil
+	return holder{bound: "pid", pid: a.pid, pidfd: pidfd, shows: ipc.InheritedHolds()}, nil
 }
 
 // tell says what was granted.
-func (a *acquireVerb) tell(c *call, grant ipc.Value) {
+func (a *acquireVerb) tell(c *call, grant ipc.Hold) {
 	if c.verbose {
 		c.say(describeGrant(grant))
 	}
 	switch {
 	case c.json:
 		var o object
-		for _, key := range []string{"name", "token", "mode", "previous", "abandoned"} {
-			o.value(key, grant.Get(key))
-		}
+		o.text("name", grant.Name)
+		o.number("token", int64(grant.Token))
+		o.text("mode", grant.Mode)
+		o.text("previous", grant.Previous)
+		o.text("abandoned", grant.Abandoned)
 		c.out.object(&o)
 	case a.print:
-		c.out.clean(grant.Get("token").Text()).text("\n")
+		c.out.clean(tokenText(grant.Token)).text("\n")
 	}
 }

@@ -6,8 +6,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/ipcd/ipcd/ipc"
 )
 
 type breakVerb struct {
@@ -73,30 +71,33 @@ func (b *breakVerb) run(c *call) error {
 	if err != nil {
 		return cannot("break "+shown(name), err)
 	}
-	if len(broken.Elems) == 0 {
+	claims := claimsOf(broken)
+	if len(claims) == 0 {
 		return fail(exitNoLock, "cannot break "+shown(name)+": nobody holds it")
 	}
-	for _, h := range broken.Elems {
+	for i := range claims {
+		h := &claims[i]
 		if c.json {
 			c.out.object(claimObject(h))
 		}
 		if c.verbose {
-			c.say("broke the hold of " + describeClaim(h) + ", token " + h.Get("token").Text())
+			c.say("broke the hold of " + describeClaim(h) + ", token " + tokenText(h.Token))
 		}
 	}
 	if b.signal == 0 {
 		return nil
 	}
-	return b.end(broken.Elems, fds)
+	return b.end(claims, fds)
 }
 
 // end signals those who held the lock, and with -k waits for their end.
-func (b *breakVerb) end(broken []ipc.Value, fds []int) error {
+func (b *breakVerb) end(broken []claim, fds []int) error {
 	var failed error
 	var targets []unix.PollFd
 	next := 0
-	for _, h := range broken {
-		if h.Get("pidfd").Int == 0 || next == len(fds) {
+	for i := range broken {
+		h := &broken[i]
+		if h.raw.Get("pidfd").Int == 0 || next == len(fds) {
 			continue
 		}
 		fd := fds[next]
@@ -128,7 +129,7 @@ func signalProcess(pidfd int, s syscall.Signal) error {
 	return nil
 }
 
-func cannotSignal(h ipc.Value, err error) *failure {
+func cannotSignal(h *claim, err error) *failure {
 	exit := exitOS
 	if errors.Is(err, unix.EPERM) {
 		exit = exitDenied

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -8,40 +9,82 @@ import (
 	"github.com/ipcd/ipcd/ipc"
 )
 
-// What LOCK.INFO says of a lock is a map, and so is each of its holders and waiters: a claim. Here they are put into words.
+// What LOCK.INFO says of a lock, and of each of its holders and waiters, the claims, is put into words here.
 
-func micros(v ipc.Value, key string) time.Duration {
-	return time.Duration(v.Get(key).Int) * time.Microsecond
+// A claim is a holder or a waiter, and what the daemon said of it, for --json.
+type claim struct {
+	ipc.ClaimInfo
+	raw ipc.Value
 }
+
+// A lockView is a lock as LOCK.INFO shows it, and what the daemon said, for --json.
+type lockView struct {
+	ipc.LockInfo
+	holders, waiters []claim
+	raw              ipc.Value
+}
+
+// viewOf decodes a reply of LOCK.INFO.
+func viewOf(raw ipc.Value) *lockView {
+	info := ipc.DecodeLockInfo(raw)
+	return &lockView{info, withRaw(info.Holders, raw.Get("holders")), withRaw(info.Waiters, raw.Get("waiters")), raw}
+}
+
+// claimsOf decodes an array of claims.
+func claimsOf(raw ipc.Value) []claim { return withRaw(ipc.DecodeClaims(raw), raw) }
+
+func withRaw(infos []ipc.ClaimInfo, raw ipc.Value) []claim {
+	claims := make([]claim, len(infos))
+	for i := range infos {
+		claims[i] = claim{infos[i], raw.Elems[i]}
+	}
+	return claims
+}
+
+// viewLock asks the daemon for a lock.
+func viewLock(conn *ipc.Conn, name string) (*lockView, error) {
+	v, err := conn.Do("LOCK.INFO", name)
+	if err != nil {
+		return nil, err
+	}
+	return viewOf(v), nil
+}
+
+// tokenText is a token as commands and tables have it.
+func tokenText(t uint64) string { return strconv.FormatUint(t, 10) }
+
+// pidText is what a process is called by its number.
+func pidText(pid int) string { return "pid " + strconv.Itoa(pid) }
 
 // isOperators reports whether a claim is one of hold: it is bound to no process, so nobody but a person ends it.
-func isOperators(v ipc.Value) bool { return v.Get("bound").Str == "nobody" }
+func isOperators(c *claim) bool { return c.Bound == "nobody" }
+
+// user is the name of the claim's user.
+func (c *claim) user() string { return userName(int64(c.UID)) }
 
 // has reports whether a claim is that of a process.
-func (p process) has(v ipc.Value) bool {
-	return v.Get("pid").Int == p.pid && v.Get("start").Int == p.start
-}
+func (p process) has(c *claim) bool { return int64(c.PID) == p.pid && int64(c.Start) == p.start }
 
 // describeClaim is whose a claim is: "restic (pid 4121, root, backup.service)", "ann for maintenance until 18:00".
-func describeClaim(v ipc.Value) string {
-	who, end := userName(v.Get("uid").Int), ending(v)
-	if isOperators(v) {
+func describeClaim(c *claim) string {
+	who, end := c.user(), ending(c)
+	if isOperators(c) {
 		return strings.TrimSuffix(who+" for maintenance "+end, " ")
 	}
-	if unit := v.Get("unit").Str; unit != "" {
-		who += ", " + unit
+	if c.Unit != "" {
+		who += ", " + c.Unit
 	}
-	if owner := v.Get("owner").Str; owner != "" {
-		who += ", " + shown(owner)
+	if c.Owner != "" {
+		who += ", " + shown(c.Owner)
 	}
 	if end != "" {
 		who += ", " + end
 	}
-	pid := "pid " + v.Get("pid").Text()
-	if pid == "pid 0" { // the daemon's namespace has no number for it
+	pid := pidText(c.PID)
+	if c.PID == 0 { // the daemon's namespace has no number for it
 		pid = "a process of another PID namespace"
 	}
-	if command := claimCommand(v); command != "" {
+	if command := claimCommand(c); command != "" {
 		return command + " (" + pid + ", " + who + ")"
 	}
 	return pid + " (" + who + ")"
@@ -49,11 +92,10 @@ func describeClaim(v ipc.Value) string {
 
 // claimCommand is the name of the command that a claim is for: what runs in its process, or, of an ipcctl that waits, what
 // will. It is "" if the process is gone.
-func claimCommand(v ipc.Value) string {
-	pid := v.Get("pid").Int
-	command := commandOf(pid, v.Get("start").Int)
-	if command == "ipcctl" && v.Get("token").Int == 0 {
-		if next := commandAhead(readProc("/proc/" + strconv.FormatInt(pid, 10) + "/cmdline")); next != "" {
+func claimCommand(c *claim) string {
+	command := commandOf(int64(c.PID), int64(c.Start))
+	if command == "ipcctl" && c.Token == 0 {
+		if next := commandAhead(readProc("/proc/" + strconv.Itoa(c.PID) + "/cmdline")); next != "" {
 			return next
 		}
 	}
@@ -75,90 +117,90 @@ func commandAhead(cmdline []byte) string {
 }
 
 // ending is when a hold ends by itself: "until 18:00"; "" if it does not.
-func ending(v ipc.Value) string {
-	left := v.Get("left")
+func ending(c *claim) string {
 	switch {
-	case v.Get("token").Int == 0 || left.IsNull() || left.Int < 0: // it waits, or has no lease
+	case c.Token == 0 || c.Left < 0: // it waits, or has no lease
 		return ""
-	case isOperators(v):
-		return "until " + clock(time.Now().Add(micros(v, "left")))
+	case isOperators(c):
+		return "until " + clock(time.Now().Add(c.Left))
 	}
-	return age(micros(v, "left")) + " left"
+	return age(c.Left) + " left"
 }
 
 // shortName is who has a claim, in a word.
-func shortName(v ipc.Value) string {
-	if isOperators(v) {
-		return userName(v.Get("uid").Int)
+func shortName(c *claim) string {
+	if isOperators(c) {
+		return c.user()
 	}
-	if command := claimCommand(v); command != "" {
+	if command := claimCommand(c); command != "" {
 		return command
 	}
-	return "pid " + v.Get("pid").Text()
+	return pidText(c.PID)
 }
 
-// because is the reason of a claim, behind a colon, or "".
-func because(v ipc.Value) string {
-	if why := v.Get("why").Str; why != "" {
+// because is a reason behind a colon, or "".
+func because(why string) string {
+	if why != "" {
 		return ": " + why
 	}
 	return ""
 }
 
 // share is what a claim has, or would have, of a lock with this limit: "exclusive", "shared" or "2 of 4 units".
-func share(v ipc.Value, limit int64) string {
-	switch letter(v, limit) {
+func share(c *claim, limit int) string {
+	switch letter(c, limit) {
 	case "S":
 		return "shared"
 	case "U":
-		return v.Get("units").Text() + " of " + strconv.FormatInt(limit, 10) + " units"
+		return strconv.Itoa(c.Units) + " of " + strconv.Itoa(limit) + " units"
 	}
 	return "exclusive"
 }
 
 // letter is the same in one: X, S or U.
-func letter(v ipc.Value, limit int64) string {
+func letter(c *claim, limit int) string {
 	switch {
-	case v.Get("mode").Str == "shared":
+	case c.Mode == "shared":
 		return "S"
-	case v.Get("units").Int < limit && v.Get("mode").Str != "exclusive":
+	case c.Units < limit && c.Mode != "exclusive":
 		return "U"
 	}
 	return "X"
 }
 
-// holdersOf are the claims on a lock that are holds of their own: the first owner of each.
-func holdersOf(info ipc.Value) []ipc.Value {
-	var holders []ipc.Value
-	for _, h := range info.Get("holders").Elems {
-		if h.Get("joined").Int == 0 {
-			holders = append(holders, h)
+// holds are the claims on a lock that are holds of their own: the first owner of each.
+func (v *lockView) holds() []claim {
+	var first []claim
+	for _, h := range v.holders {
+		if !h.Joined {
+			first = append(first, h)
 		}
 	}
-	if len(holders) == 0 { // the first has left
-		holders = info.Get("holders").Elems
+	if len(first) == 0 { // the first has left
+		return v.holders
 	}
-	return holders
+	return first
 }
 
 // describeHolders says since when a lock is held and by whom: "held 4m12s by restic (…): weekly prune". It is "" for a
 // lock that nobody holds.
-func describeHolders(info ipc.Value) string {
-	holders := holdersOf(info)
-	if len(holders) == 0 {
+func describeHolders(v *lockView) string {
+	holds := v.holds()
+	if len(holds) == 0 {
 		return ""
 	}
-	text := "held " + age(micros(holders[0], "age")) + " by " + describeClaim(holders[0])
-	if len(holders) > 1 {
-		text += " and " + strconv.Itoa(len(holders)-1) + " more"
+	first := &holds[0]
+	text := "held " + age(first.Age) + " by " + describeClaim(first)
+	if len(holds) > 1 {
+		text += " and " + strconv.Itoa(len(holds)-1) + " more"
 	}
-	return text + because(holders[0])
+	return text + because(first.Why)
 }
 
 // describeQueue is describeHolders, and how many wait: "held 2s by …; 2 wait for it".
-func describeQueue(info ipc.Value) string {
-	text := describeHolders(info)
-	n := len(info.Get("waiters").Elems)
+func describeQueue(v *lockView) string {
+	text := describeHolders(v)
+	n := len(v.waiters)
 	if n == 0 {
 		return text
 	}
@@ -172,24 +214,18 @@ func describeQueue(info ipc.Value) string {
 }
 
 // others are the other locks of a set that is asked for together.
-func others(v ipc.Value, name string) []string {
-	var names []string
-	for _, n := range v.Get("set").Elems {
-		if n.Str != name {
-			names = append(names, n.Str)
-		}
-	}
-	return names
+func others(c *claim, name string) []string {
+	return slices.DeleteFunc(slices.Clone(c.Set), func(n string) bool { return n == name })
 }
 
 // describeEnd says who held a lock and how that ended, "pid 3977" and "was killed by signal 9", and gives the reason of who
 // ended it, behind a colon, or "".
-func describeEnd(end ipc.Value) (who, how, reason string) {
-	who = "pid " + end.Get("pid").Text()
-	if end.Get("pid").Int == 0 {
-		who = userName(end.Get("uid").Int)
+func describeEnd(end *ipc.EndInfo) (who, how, reason string) {
+	who = pidText(end.PID)
+	if end.PID == 0 {
+		who = userName(int64(end.UID))
 	}
-	word, status, _ := strings.Cut(end.Get("how").Str, " ")
+	word, status, _ := strings.Cut(end.How, " ")
 	switch word {
 	case "released":
 		how = "gave it back"
@@ -203,9 +239,9 @@ func describeEnd(end ipc.Value) (who, how, reason string) {
 		how = "held it until its lease was over"
 	case "broken":
 		how = "had it taken away"
-		if by := end.Get("by"); !by.IsNull() {
-			how += " by " + userName(by.Get("uid").Int) + " (pid " + by.Get("pid").Text() + ")"
-			reason = because(by)
+		if by := end.By; by != nil {
+			how += " by " + userName(int64(by.UID)) + " (" + pidText(by.PID) + ")"
+			reason = because(by.Why)
 		}
 	case "unreaped":
 		how = "has ended, and how is not known before its parent has waited for it"

@@ -31,40 +31,36 @@ func array(elems ...ipc.Value) ipc.Value { return ipc.Value{Kind: ipc.KindArray,
 
 func word(s string) ipc.Value { return ipc.Value{Kind: ipc.KindBulk, Str: s} }
 
+func viewsOf(replies ...ipc.Value) []*lockView {
+	var views []*lockView
+	for _, v := range replies {
+		views = append(views, viewOf(v))
+	}
+	return views
+}
+
 var null = ipc.Value{Kind: ipc.KindNull}
 
 func TestLockEnvironment(t *testing.T) {
 	before := []string{"A=1", "IPC_LOCK=old", "IPC_LOCK_TOKEN=41", "IPC_LOCK_PREVIOUS=exited 0", "IPC_LOCK_ABANDONED=x", "IPC_LOCKS=41 old", "B="}
-	abandoned := reply("name", "new", "token", 42, "previous", "killed 9", "abandoned", "pid 7 (uid 0) killed 9")
-	second := reply("name", "two", "token", 43, "previous", "released", "abandoned", "")
+	abandoned := ipc.Hold{Name: "new", Token: 42, Previous: "killed 9", Abandoned: "pid 7 (uid 0) killed 9"}
+	second := ipc.Hold{Name: "two", Token: 43, Previous: "released"}
 	for _, c := range []struct {
-		grants []ipc.Value
+		grants []ipc.Hold
 		want   []string
 	}{
-		{[]ipc.Value{abandoned}, []string{"A=1", "B=", "IPC_LOCK=new", "IPC_LOCK_TOKEN=42", "IPC_LOCK_PREVIOUS=killed 9",
+		{[]ipc.Hold{abandoned}, []string{"A=1", "B=", "IPC_LOCK=new", "IPC_LOCK_TOKEN=42", "IPC_LOCK_PREVIOUS=killed 9",
 			"IPC_LOCK_ABANDONED=pid 7 (uid 0) killed 9", "IPC_LOCKS=41 old\n42 new"}},
 		// One that is not the first must not be overlooked.
-		{[]ipc.Value{second, abandoned}, []string{"A=1", "B=", "IPC_LOCK=two", "IPC_LOCK_TOKEN=43", "IPC_LOCK_PREVIOUS=released",
+		{[]ipc.Hold{second, abandoned}, []string{"A=1", "B=", "IPC_LOCK=two", "IPC_LOCK_TOKEN=43", "IPC_LOCK_PREVIOUS=released",
 			"IPC_LOCK_ABANDONED=new by pid 7 (uid 0) killed 9", "IPC_LOCKS=41 old\n43 two\n42 new"}},
 		// Who enters the hold that he runs under knows how it began.
-		{[]ipc.Value{reply("name", "old", "token", 41, "previous", "", "abandoned", "")}, []string{"A=1", "B=", "IPC_LOCK=old", "IPC_LOCK_TOKEN=41",
+		{[]ipc.Hold{{Name: "old", Token: 41}}, []string{"A=1", "B=", "IPC_LOCK=old", "IPC_LOCK_TOKEN=41",
 			"IPC_LOCK_PREVIOUS=exited 0", "IPC_LOCK_ABANDONED=x", "IPC_LOCKS=41 old"}},
 	} {
 		if got := lockEnvironment(before, c.grants); !slices.Equal(got, c.want) {
 			t.Errorf("got  %q\nwant %q", got, c.want)
 		}
-	}
-}
-
-// The lines of IPC_LOCKS that make no sense are not sent, nor more than the daemon takes: then the latest.
-func TestInherited(t *testing.T) {
-	t.Setenv("IPC_LOCKS", "\n1 a\nx b\n0 c\n5\n6 \n9007199254740993 d\n7 with blank\n")
-	if got, want := inherited(), []string{"1 a", "7 with blank"}; !slices.Equal(got, want) {
-		t.Errorf("got %q, want %q", got, want)
-	}
-	t.Setenv("IPC_LOCKS", strings.Repeat("1 a\n", 10)+strings.Repeat("2 b\n", ipc.MaxShown))
-	if got := inherited(); len(got) != ipc.MaxShown || got[0] != "2 b" {
-		t.Errorf("%d lines, the first is %q", len(got), got[0])
 	}
 }
 
@@ -89,24 +85,24 @@ func TestDescribeWait(t *testing.T) {
 		who   asker
 		want  string
 	}{
-		{[]string{"backup"}, []ipc.Value{backup}, "11",
+		{[]string{"backup"}, []ipc.Value{backup}, 11,
 			"waiting 38s for backup, 1st of 2; held 4m12s by pid 1073741824 (root, backup.service): weekly prune"},
-		{[]string{"backup"}, []ipc.Value{backup}, "1", ""},
+		{[]string{"backup"}, []ipc.Value{backup}, 1, ""},
 		// Of several, what is told is of the one that is in the way.
 		{[]string{"a", "backup"}, []ipc.Value{reply("limit", 1, "holders", array(), "waiters", array(queue.Elems[1])), backup},
-			"12",
+			12,
 			"waiting 9s for a and backup, 2nd of 2 for backup; held 4m12s by pid 1073741824 (root, backup.service): weekly prune"},
 		// An operator's hold, and a wait for one.
-		{[]string{"backup"}, []ipc.Value{reply("limit", 1, "holders", array(disk), "waiters", queue)}, "11",
+		{[]string{"backup"}, []ipc.Value{reply("limit", 1, "holders", array(disk), "waiters", queue)}, 11,
 			"waiting 38s for backup, 1st of 2; held 5s by root for maintenance until " + clock(time.Now().Add(year)) + ": new disk"},
 		{[]string{"backup"}, []ipc.Value{reply("limit", 1, "holders", array(prune), "waiters", array(reply("bound", "nobody", "pid", 0, "owner", "uid 5", "age", 1_000_000, "units", 1, "client", 13)))},
-			"13", "waiting 1s for backup, 1st of 1; held 4m12s by pid 1073741824 (root, backup.service): weekly prune"},
+			13, "waiting 1s for backup, 1st of 1; held 4m12s by pid 1073741824 (root, backup.service): weekly prune"},
 		// Units, and several holders; one that has entered a hold is none of its own.
 		{[]string{"gpu"}, []ipc.Value{reply("limit", 4, "holders", array(prune, claimOf(nobody+4, "joined", 1), claimOf(nobody+5, "units", 3)),
-			"waiters", array(claimOf(nobody+1, "age", 0, "mode", "units", "units", 2, "client", 11)))}, "11",
+			"waiters", array(claimOf(nobody+1, "age", 0, "mode", "units", "units", 2, "client", 11)))}, 11,
 			"waiting 0s for gpu (2 of 4 units), 1st of 1; held 4m12s by pid 1073741824 (root, backup.service) and 1 more: weekly prune"},
 	} {
-		if got := describeWait(c.names, c.infos, c.who); got != c.want {
+		if got := describeWait(c.names, viewsOf(c.infos...), c.who); got != c.want {
 			t.Errorf("got  %s\nwant %s", got, c.want)
 		}
 	}
@@ -115,11 +111,11 @@ func TestDescribeWait(t *testing.T) {
 func TestDescribeClaim(t *testing.T) {
 	self, _ := findProcess(int64(os.Getpid()))
 	mine := reply("pid", int(self.pid), "start", int(self.start), "uid", 0, "left", -1)
-	if got, want := describeClaim(mine), fmt.Sprintf("%s (pid %d, root)", self.command, self.pid); got != want {
+	if got, want := describeClaim(&claimsOf(array(mine))[0]), fmt.Sprintf("%s (pid %d, root)", self.command, self.pid); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	leased := reply("pid", nobody, "uid", 0, "owner", "tape", "token", 7, "left", 90_000_000)
-	if got, want := describeClaim(leased), "pid 1073741824 (root, tape, 1m30s left)"; got != want {
+	if got, want := describeClaim(&claimsOf(array(leased))[0]), "pid 1073741824 (root, tape, 1m30s left)"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }
@@ -168,8 +164,8 @@ func TestExplain(t *testing.T) {
 			"The next holder will be told that pid 12 has abandoned it.",
 		}},
 	} {
-		e := explanation{all: []ipc.Value{backup, disk, tape}, seen: map[string]bool{c.info.Get("name").Str: true}, parents: map[int64][]process{}}
-		e.explain(c.info)
+		e := explanation{all: viewsOf(backup, disk, tape), seen: map[string]bool{c.info.Get("name").Str: true}, parents: map[int64][]process{}}
+		e.explain(viewOf(c.info))
 		if !slices.Equal(e.sentences, c.want) {
 			t.Errorf("got  %s\nwant %s", strings.Join(e.sentences, "\n     "), strings.Join(c.want, "\n     "))
 		}
@@ -183,7 +179,7 @@ func TestDescribeEnd(t *testing.T) {
 		"unreaped":    "has ended, and how is not known before its parent has waited for it",
 		"yet to come": "is gone, and how it ended is not known",
 	} {
-		if who, got, _ := describeEnd(reply("pid", 5, "how", how)); got != want || who != "pid 5" {
+		if who, got, _ := describeEnd(&ipc.EndInfo{PID: 5, How: how}); got != want || who != "pid 5" {
 			t.Errorf("%s: %s %s, want %s", how, who, got, want)
 		}
 	}

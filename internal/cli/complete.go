@@ -152,7 +152,8 @@ func (k completer) values(name, before, begun string) {
 		}
 	case "NAME":
 		for _, v := range k.ask("LOCK.LIST").Elems {
-			give(v.Get("name").Str, describeLock(v))
+			lock := viewOf(v)
+			give(lock.Name, describeLock(lock))
 		}
 	case "TOPIC", "FILTER":
 		for _, v := range k.ask("PUBSUB", "CHANNELS").Elems {
@@ -173,9 +174,9 @@ func (k completer) values(name, before, begun string) {
 }
 
 // describeLock says in a few words who has a lock.
-func describeLock(v ipc.Value) string {
-	if h := v.Get("holders").Elems; len(h) > 0 {
-		return "held by " + describeClaim(h[0])
+func describeLock(v *lockView) string {
+	if len(v.holders) > 0 {
+		return "held by " + describeClaim(&v.holders[0])
 	}
 	return ""
 }

@@ -33,15 +33,6 @@ func parseDuration(s string) (time.Duration, bool) {
 	return days + d, true
 }
 
-// milliseconds is d as the wire has it, rounded up: a wait that is asked for is never turned into a try.
-func milliseconds(d time.Duration) string {
-	ms := d / time.Millisecond
-	if d%time.Millisecond != 0 {
-		ms++
-	}
-	return strconv.FormatInt(int64(ms), 10)
-}
-
 // spoken gives a duration as one would say it: the exact one that a user typed, 1m or 300ms.
 func spoken(d time.Duration) string {
 	if d < time.Minute || d%time.Second != 0 {

@@ -43,7 +43,8 @@ func fence() *Verb {
 
 func (f *fenceVerb) run(c *call) error {
 	name, token := c.words[0], c.words[1]
-	if !isToken(token) {
+	join, ok := parseToken(token)
+	if !ok {
 		return unparsed(quoted(token), "expected a token").with("it is in $IPC_LOCK_TOKEN, and ipcctl locks shows it")
 	}
 	file := ""
@@ -65,13 +66,14 @@ func (f *fenceVerb) run(c *call) error {
 		}
 		return nil
 	}
-	grant, err := doProven(conn, "LOCK.ACQUIRE", name, "JOIN", token, "FOR", "self")
+	joins := ipc.LockRequest{Names: []string{name}, For: "self", Join: join}
+	grant, err := doProven(conn, joins.Words()...)
 	if err != nil {
 		return cannot("go on under "+shown(name), err)
 	}
 	conn.Close()
-	grants := []ipc.Value{grant}
+	grants := ipc.Holds(grant)
 	f.status.run(grants)
-	who := holder{pid: os.Getpid(), pidfd: -1, shows: []string{token + " " + name}}
+	who := holder{bound: "self", pid: os.Getpid(), pidfd: -1, shows: grants}
 	return giveBack(c, grants, who, become(file, c.command, lockEnvironment(os.Environ(), grants)))
 }

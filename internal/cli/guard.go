@@ -145,12 +145,12 @@ func (g *guard) check(conn *ipc.Conn) (string, error) {
 		if !errors.Is(err, ipc.ErrNoLock) && !errors.Is(err, ipc.ErrStale) {
 			return "", err
 		}
-		info, err := conn.Do("LOCK.INFO", name)
+		v, err := viewLock(conn, name)
 		if err != nil {
 			return "", err
 		}
-		if previous := info.Get("previous"); previous.Get("token").Text() == g.tokens[i] {
-			if how := g.ended(name, g.tokens[i], previous.Get("how").Str); how != "" {
+		if v.Previous != nil && tokenText(v.Previous.Token) == g.tokens[i] {
+			if how := g.ended(name, g.tokens[i], v.Previous.How); how != "" {
 				return how, nil
 			}
 			continue

@@ -47,9 +47,9 @@ func (h *holdVerb) run(c *call) error {
 		return unparsed("hold", "--why is missing: those who wait will want to know").with(c.verb.usage())
 	}
 	if !h.until.IsZero() {
-		h.lease = span{true, time.Until(h.until)}
+		h.lease = span{true, max(time.Until(h.until), 1)}
 	}
-	grants, err := h.take(c, []string{name}, holder{words: []string{"FOR", "nobody"}, pidfd: -1, label: operator()})
+	grants, err := h.take(c, []string{name}, holder{bound: "nobody", pidfd: -1, label: operator()})
 	if err != nil {
 		return err
 	}

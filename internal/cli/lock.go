@@ -154,7 +154,7 @@ func (l *lockVerb) run(c *call) error {
 func acts(what string) bool { return what != "" && what != "run" }
 
 // repair does what --on-abandoned says, if one of the locks is; or --on-unreaped, if that is not known of any.
-func (l *lockVerb) repair(c *call, grants []ipc.Value, env []string) error {
+func (l *lockVerb) repair(c *call, grants []ipc.Hold, env []string) error {
 	who := abandonedBy(grants)
 	if who == "" || !l.untold {
 		return nil
@@ -178,7 +178,7 @@ func (l *lockVerb) repair(c *call, grants []ipc.Value, env []string) error {
 	// The command joins the holds, one after the other: should ipcctl be killed, nobody gets them while it runs.
 	argv := append(append([]string{"env"}, env[len(env)-len(lockEnv):]...), "sh", "-c", what)
 	for _, g := range slices.Backward(grants) {
-		argv = append(append(c.self(), "fence", "--", g.Get("name").Str, g.Get("token").Text(), "--"), argv...)
+		argv = append(append(c.self(), "fence", "--", g.Name, tokenText(g.Token), "--"), argv...)
 	}
 	k, err := startChild(argv[0], argv, env)
 	if err != nil {
@@ -192,18 +192,18 @@ func (l *lockVerb) repair(c *call, grants []ipc.Value, env []string) error {
 }
 
 // dealt says that an abandoned hold has been dealt with, so that nobody else is told of it.
-func dealt(c *call, grants []ipc.Value) error {
+func dealt(c *call, grants []ipc.Hold) error {
 	conn, err := c.dial()
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
 	for _, g := range grants {
-		if g.Get("abandoned").Str == "" {
+		if g.Abandoned == "" {
 			continue // it may be a hold that was entered, and not be for this process to say
 		}
-		if _, err := conn.Do("LOCK.TOLD", g.Get("name").Str, g.Get("token").Text()); err != nil {
-			return cannot("go on under "+shown(g.Get("name").Str), err)
+		if _, err := conn.Do("LOCK.TOLD", g.Name, tokenText(g.Token)); err != nil {
+			return cannot("go on under "+shown(g.Name), err)
 		}
 	}
 	return nil
@@ -211,7 +211,7 @@ func dealt(c *call, grants []ipc.Value) error {
 
 // giveBack gives locks back that were granted and that no use was made of, because of err: whoever comes next is told that
 // they were abandoned, if they were. It returns err.
-func giveBack(c *call, grants []ipc.Value, who holder, err error) error {
+func giveBack(c *call, grants []ipc.Hold, who holder, err error) error {
 	conn, e := c.dial()
 	if e != nil {
 		return err // most end with their process
@@ -219,7 +219,7 @@ func giveBack(c *call, grants []ipc.Value, who holder, err error) error {
 	defer conn.Close()
 	conn.SetDeadline(time.Now().Add(time.Second))
 	for _, g := range grants {
-		_ = who.release(conn, g.Get("name").Str, g.Get("token").Text()) // likewise
+		_ = who.release(conn, g) // likewise
 	}
 	return err
 }

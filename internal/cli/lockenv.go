@@ -8,8 +8,8 @@ import (
 )
 
 // lockEnvironment adds what CMD gets to know of its locks.
-func lockEnvironment(env []string, grants []ipc.Value) []string {
-	token := grants[0].Get("token").Text()
+func lockEnvironment(env []string, grants []ipc.Hold) []string {
+	token := tokenText(grants[0].Token)
 	had := map[string]string{} // what this process got to know itself
 	kept := make([]string, 0, len(env)+5)
 	for _, e := range env {
@@ -23,56 +23,58 @@ func lockEnvironment(env []string, grants []ipc.Value) []string {
 	}
 	locks := strings.FieldsFunc(had["IPC_LOCKS"], func(r rune) bool { return r == '\n' })
 	for _, g := range grants {
-		if line := g.Get("token").Text() + " " + g.Get("name").Str; !slices.Contains(locks, line) {
+		if line := inheritance(g); !slices.Contains(locks, line) {
 			locks = append(locks, line)
 		}
 	}
-	previous, abandoned := grants[0].Get("previous").Str, abandonedBy(grants)
+	previous, abandoned := grants[0].Previous, abandonedBy(grants)
 	if len(grants) == 1 && had["IPC_LOCK_TOKEN"] == token { // it entered the hold, which began with this
 		previous, abandoned = had["IPC_LOCK_PREVIOUS"], had["IPC_LOCK_ABANDONED"]
 	}
-	return append(kept, "IPC_LOCK="+grants[0].Get("name").Str, "IPC_LOCK_TOKEN="+token, "IPC_LOCK_PREVIOUS="+previous,
+	return append(kept, "IPC_LOCK="+grants[0].Name, "IPC_LOCK_TOKEN="+token, "IPC_LOCK_PREVIOUS="+previous,
 		"IPC_LOCK_ABANDONED="+abandoned, "IPC_LOCKS="+strings.Join(locks, "\n"))
 }
 
 // abandonedBy says who was cut off while holding one of these locks, "" if nobody was.
-func abandonedBy(grants []ipc.Value) string {
+func abandonedBy(grants []ipc.Hold) string {
 	if len(grants) == 1 {
-		return grants[0].Get("abandoned").Str
+		return grants[0].Abandoned
 	}
 	var all []string
 	for _, g := range grants {
-		if who := g.Get("abandoned").Str; who != "" {
-			all = append(all, shown(g.Get("name").Str)+" by "+who)
+		if g.Abandoned != "" {
+			all = append(all, shown(g.Name)+" by "+g.Abandoned)
 		}
 	}
 	return strings.Join(all, "; ")
 }
 
 // certainlyAbandoned reports whether a holder of one of these locks is known to have been cut off.
-func certainlyAbandoned(grants []ipc.Value) bool {
-	return slices.ContainsFunc(grants, func(g ipc.Value) bool {
-		who := g.Get("abandoned").Str
-		return who != "" && !strings.HasSuffix(who, " unreaped")
+func certainlyAbandoned(grants []ipc.Hold) bool {
+	return slices.ContainsFunc(grants, func(g ipc.Hold) bool {
+		return g.Abandoned != "" && !strings.HasSuffix(g.Abandoned, " unreaped")
 	})
 }
 
-func namesOf(grants []ipc.Value) []string {
+func namesOf(grants []ipc.Hold) []string {
 	var names []string
 	for _, g := range grants {
-		names = append(names, g.Get("name").Str)
+		names = append(names, g.Name)
 	}
 	return names
 }
 
+// inheritance is a hold as a line of IPC_LOCKS.
+func inheritance(h ipc.Hold) string { return tokenText(h.Token) + " " + h.Name }
+
 // describeGrant is what -v tells.
-func describeGrant(grant ipc.Value) string {
-	text := "locked " + shown(grant.Get("name").Str) + ", token " + grant.Get("token").Text()
-	if previous := grant.Get("previous").Str; previous != "" {
-		text += "; the hold before: " + previous
+func describeGrant(grant ipc.Hold) string {
+	text := "locked " + shown(grant.Name) + ", token " + tokenText(grant.Token)
+	if grant.Previous != "" {
+		text += "; the hold before: " + grant.Previous
 	}
-	if abandoned := grant.Get("abandoned").Str; abandoned != "" {
-		text += "; abandoned by " + abandoned
+	if grant.Abandoned != "" {
+		text += "; abandoned by " + grant.Abandoned
 	}
 	return text
 }

@@ -55,7 +55,7 @@ func (l *locksVerb) run(c *call) error {
 	return nil
 }
 
-func printLocks(c *call, views []ipc.Value) {
+func printLocks(c *call, views []*lockView) {
 	if !c.json {
 		lockTable(c.out.tty, views).print(c.out)
 		return
@@ -66,45 +66,50 @@ func printLocks(c *call, views []ipc.Value) {
 }
 
 // lockTable has the rows of locks. On a terminal, a lock is named once.
-func lockTable(tty bool, views []ipc.Value) *table {
+func lockTable(tty bool, views []*lockView) *table {
 	t := &table{header: []string{"LOCK", "MODE", "USED", "PID", "COMMAND", "USER", "UNIT", "AGE", "TOKEN", "WHY"}}
 	for _, v := range views {
-		name, limit := v.Get("name").Str, v.Get("limit").Int
-		for i, h := range v.Get("holders").Elems {
+		name, of := v.Name, "/"+strconv.Itoa(v.Limit)
+		for i := range v.holders {
+			h := &v.holders[i]
 			if i > 0 && tty {
 				name = " "
 			}
-			mode, used := letter(h, limit), units(h, limit)+"/"+strconv.FormatInt(limit, 10)
-			if h.Get("joined").Int > 0 {
+			mode, used := letter(h, v.Limit), units(h, v.Limit)+of
+			if h.Joined {
 				mode, used = "+", ""
 			}
 			t.add(append([]string{name, mode, used}, claimCells(h)...)...)
 		}
-		if tty && len(v.Get("holders").Elems) == 0 && len(v.Get("waiters").Elems) > 0 { // as those who wait for several locks at once
-			t.add(name, "", "0/"+strconv.FormatInt(limit, 10), "", "", "", "", "", "", "")
+		if tty && len(v.holders) == 0 && len(v.waiters) > 0 { // as those who wait for several locks at once
+			t.add(name, "", "0"+of, "", "", "", "", "", "", "")
 		}
-		for i, w := range v.Get("waiters").Elems {
+		for i := range v.waiters {
+			w := &v.waiters[i]
 			if tty {
 				name = "  " + strconv.Itoa(i+1) + "."
 			}
-			t.add(append([]string{name, letter(w, limit), units(w, limit)}, claimCells(w)...)...)
+			t.add(append([]string{name, letter(w, v.Limit), units(w, v.Limit)}, claimCells(w)...)...)
 		}
 	}
 	return t
 }
 
 // askLocks gets the locks that are meant, as LOCK.INFO shows them.
-func askLocks(conn *ipc.Conn, names []string) ([]ipc.Value, error) {
+func askLocks(conn *ipc.Conn, names []string) ([]*lockView, error) {
+	var views []*lockView
 	if len(names) == 0 {
-		v, err := conn.Do("LOCK.LIST")
+		all, err := conn.Do("LOCK.LIST")
 		if err != nil {
 			return nil, cannot("list locks", err)
 		}
-		return v.Elems, nil
+		for _, v := range all.Elems {
+			views = append(views, viewOf(v))
+		}
+		return views, nil
 	}
-	var views []ipc.Value
 	for _, name := range names {
-		v, err := conn.Do("LOCK.INFO", name)
+		v, err := viewLock(conn, name)
 		if err != nil {
 			return nil, cannot("show "+shown(name), err)
 		}
@@ -114,56 +119,62 @@ func askLocks(conn *ipc.Conn, names []string) ([]ipc.Value, error) {
 }
 
 // lockObject is a lock as the daemon shows it, with what else is known here of who holds it and who waits.
-func lockObject(v ipc.Value) *object {
+func lockObject(v *lockView) *object {
 	var o object
-	for i := 0; i+1 < len(v.Elems); i += 2 {
-		key, value := v.Elems[i].Str, v.Elems[i+1]
-		if key != "holders" && key != "waiters" {
-			o.value(key, value)
-			continue
+	for i := 0; i+1 < len(v.raw.Elems); i += 2 {
+		switch key := v.raw.Elems[i].Str; key {
+		case "holders":
+			addClaims(&o, key, v.holders)
+		case "waiters":
+			addClaims(&o, key, v.waiters)
+		default:
+			o.value(key, v.raw.Elems[i+1])
 		}
-		o.key(key)
-		o.b = append(o.b, '[')
-		for j, claim := range value.Elems {
-			if j > 0 {
-				o.b = append(o.b, ',')
-			}
-			o.b = append(o.b, claimObject(claim).end()...)
-		}
-		o.b = append(o.b, ']')
 	}
 	return &o
 }
 
-func claimObject(v ipc.Value) *object {
-	var o object
-	for i := 0; i+1 < len(v.Elems); i += 2 {
-		o.value(v.Elems[i].Str, v.Elems[i+1])
+func addClaims(o *object, key string, claims []claim) {
+	o.key(key)
+	o.b = append(o.b, '[')
+	for i := range claims {
+		if i > 0 {
+			o.b = append(o.b, ',')
+		}
+		o.b = append(o.b, claimObject(&claims[i]).end()...)
 	}
-	o.text("command", claimCommand(v))
-	o.text("user", userName(v.Get("uid").Int))
+	o.b = append(o.b, ']')
+}
+
+func claimObject(c *claim) *object {
+	var o object
+	for i := 0; i+1 < len(c.raw.Elems); i += 2 {
+		o.value(c.raw.Elems[i].Str, c.raw.Elems[i+1])
+	}
+	o.text("command", claimCommand(c))
+	o.text("user", c.user())
 	return &o
 }
 
 // units are how many a claim has or wants. Those who share have all of them, together.
-func units(v ipc.Value, limit int64) string {
-	if v.Get("mode").Str == "shared" {
-		return strconv.FormatInt(limit, 10)
+func units(c *claim, limit int) string {
+	if c.Mode == "shared" {
+		return strconv.Itoa(limit)
 	}
-	return v.Get("units").Text()
+	return strconv.Itoa(c.Units)
 }
 
 // claimCells are the cells of a claim behind those of the lock.
-func claimCells(v ipc.Value) []string {
-	token, pid, command, why := "", "", "hold", v.Get("why").Str
-	if v.Get("token").Int > 0 {
-		token = v.Get("token").Text()
-		if end := ending(v); end != "" {
-			why = end + because(v)
+func claimCells(c *claim) []string {
+	token, pid, command, why := "", "", "hold", c.Why
+	if c.Token > 0 {
+		token = tokenText(c.Token)
+		if end := ending(c); end != "" {
+			why = end + because(c.Why)
 		}
 	}
-	if !isOperators(v) {
-		pid, command = v.Get("pid").Text(), claimCommand(v)
+	if !isOperators(c) {
+		pid, command = strconv.Itoa(c.PID), claimCommand(c)
 	}
-	return []string{pid, command, userName(v.Get("uid").Int), v.Get("unit").Str, age(micros(v, "age")), token, why}
+	return []string{pid, command, c.user(), c.Unit, age(c.Age), token, why}
 }

@@ -83,15 +83,15 @@ func (w *lockWatch) lines() error {
 }
 
 // line prints a lock as it is now.
-func (w *lockWatch) line(v ipc.Value) {
-	free := len(v.Get("holders").Elems)+len(v.Get("waiters").Elems) == 0
+func (w *lockWatch) line(v *lockView) {
+	free := len(v.holders)+len(v.waiters) == 0
 	if !free || w.call.json {
-		printLocks(w.call, []ipc.Value{v})
+		printLocks(w.call, []*lockView{v})
 		return
 	}
 	t := lockTable(false, nil)
 	cells := make([]string, len(t.header))
-	cells[0] = v.Get("name").Str
+	cells[0] = v.Name
 	t.add(cells...)
 	t.print(w.call.out)
 }

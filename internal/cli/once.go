@@ -2,7 +2,7 @@ package cli
 
 import (
 	"os"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/ipcd/ipcd/ipc"
@@ -79,7 +79,8 @@ func (o *onceVerb) run(c *call) error {
 		return err
 	}
 	who := thisProcess()
-	who.shows = without(who.shows, key) // one that is nested would run CMD within CMD
+	// One that is nested would run CMD within CMD.
+	who.shows = slices.DeleteFunc(who.shows, func(h ipc.Hold) bool { return h.Name == key })
 	wait := request{conflict: unset, why: "once per " + o.per}
 	grants, err := wait.take(c, []string{key}, who)
 	if err != nil {
@@ -91,8 +92,7 @@ func (o *onceVerb) run(c *call) error {
 	if err := o.runCommand(c, grants); err != nil {
 		return err
 	}
-	token := grants[0].Get("token").Text()
-	if _, err := conn.Do("LOCK.DONE", key, token, "PER", o.per); err != nil {
+	if _, err := conn.Do("LOCK.DONE", key, tokenText(grants[0].Token), "PER", o.per); err != nil {
 		return cannot("mark "+shown(key)+" as done", err)
 	}
 	return nil
@@ -117,14 +117,14 @@ func (o *onceVerb) done(c *call, conn *ipc.Conn, key string) (bool, error) {
 }
 
 // runCommand runs CMD as one more owner of the lock.
-func (o *onceVerb) runCommand(c *call, grants []ipc.Value) error {
+func (o *onceVerb) runCommand(c *call, grants []ipc.Hold) error {
 	argv := append(c.self(), "fence")
 	var files []*os.File
 	if o.status != 0 {
 		argv = append(argv, "--status-fd=3")
 		files = []*os.File{o.status.file()}
 	}
-	argv = append(append(argv, "--", grants[0].Get("name").Str, grants[0].Get("token").Text(), "--"), c.command...)
+	argv = append(append(argv, "--", grants[0].Name, tokenText(grants[0].Token), "--"), c.command...)
 	k, err := startChild(argv[0], argv, lockEnvironment(os.Environ(), grants), files...)
 	if err != nil {
 		return err
@@ -150,15 +150,4 @@ func (o *onceVerb) remove(c *call, key string) error {
 		c.say("removed " + plural(n.Int, "mark") + " of " + shown(key))
 	}
 	return nil
-}
-
-// without leaves out the lines of a lock.
-func without(lines []string, name string) []string {
-	var kept []string
-	for _, line := range lines {
-		if _, of, _ := strings.Cut(line, " "); of != name {
-			kept = append(kept, line)
-		}
-	}
-	return kept
 }

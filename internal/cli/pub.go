@@ -134,8 +134,9 @@ func lineBuffered(in *bufio.Reader) bool {
 func (p *pubVerb) send(c *call, conn *ipc.Conn, topic string, buffered int, payload string) error {
 	v, err := conn.Do("BUS.PUB", topic, payload) // the reply is that of the first
 	for ; err == nil; buffered-- {
-		p.tell(c, v)
-		if err = p.enough(topic, v); err != nil || buffered == 0 {
+		receipt := ipc.DecodeReceipt(v)
+		p.tell(c, &receipt)
+		if err = p.enough(topic, &receipt); err != nil || buffered == 0 {
 			break
 		}
 		v, err = conn.Reply()
@@ -151,30 +152,29 @@ func (p *pubVerb) send(c *call, conn *ipc.Conn, topic string, buffered int, payl
 }
 
 // tell reports what became of a message, if asked to.
-func (p *pubVerb) tell(c *call, v ipc.Value) {
+func (p *pubVerb) tell(c *call, r *ipc.Receipt) {
 	switch {
 	case c.json:
 		var o object
-		for _, key := range []string{"seq", "delivered", "dropped"} {
-			o.number(key, v.Get(key).Int)
-		}
+		o.number("seq", int64(r.Seq))
+		o.number("delivered", int64(r.Delivered))
+		o.number("dropped", int64(r.Dropped))
 		c.out.object(&o)
 	case c.verbose:
-		text := "published as " + v.Get("seq").Text() + ", given to " + plural(v.Get("delivered").Int, "receiver")
-		if n := v.Get("dropped").Int; n > 0 {
-			text += ", " + strconv.FormatInt(n, 10) + " dropped"
+		text := "published as " + strconv.FormatUint(r.Seq, 10) + ", given to " + plural(int64(r.Delivered), "receiver")
+		if r.Dropped > 0 {
+			text += ", " + strconv.Itoa(r.Dropped) + " dropped"
 		}
 		c.say(text)
 	}
 }
 
-func (p *pubVerb) enough(topic string, v ipc.Value) error {
-	n := v.Get("delivered").Int
-	if n >= int64(p.expect) {
+func (p *pubVerb) enough(topic string, r *ipc.Receipt) error {
+	if r.Delivered >= p.expect {
 		return nil
 	}
 	return fail(exitShort, "cannot publish "+shown(topic)+" to "+plural(int64(p.expect), "receiver")+": "+
-		strconv.FormatInt(n, 10)+" took it")
+		strconv.Itoa(r.Delivered)+" took it")
 }
 
 func plural(n int64, what string) string {

@@ -42,7 +42,7 @@ func release() *Verb {
 }
 
 func (r *releaseVerb) setToken(s string) error {
-	if !isToken(s) {
+	if _, ok := parseToken(s); !ok {
 		return expectation{what: "a number from 1"}
 	}
 	r.token = s
@@ -104,12 +104,13 @@ func (r *releaseVerb) notHeld(conn *ipc.Conn, name string) error {
 		who = "that process does not hold it"
 	}
 	f := fail(exitNoLock, "cannot release "+shown(name)+": "+who)
-	info, err := conn.Do("LOCK.INFO", name)
+	v, err := viewLock(conn, name)
 	if err != nil {
 		return f
 	}
-	if h := info.Get("holders").Elems; len(h) > 0 {
-		f.hint = "held by " + describeClaim(h[0]) + ": ipcctl release -t " + h[0].Get("token").Text() + " " + shown(name)
+	if len(v.holders) > 0 {
+		h := &v.holders[0]
+		f.hint = "held by " + describeClaim(h) + ": ipcctl release -t " + tokenText(h.Token) + " " + shown(name)
 	}
 	return f
 }

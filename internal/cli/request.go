@@ -59,23 +59,30 @@ var requestExits = []int{exitData, exitBusy, exitDeadlock, exitTimeout}
 
 // A holder is who is to hold a lock.
 type holder struct {
-	words []string // of LOCK.ACQUIRE
-	pid   int      // the process, or the one that asks for a hold that is bound to none
-	pidfd int      // refers to that process unless it is this one, else -1
-	self  bool     // it is bound to this process, which has to prove that it asks
-	label string   // the owner of a hold that is bound to no process
-	shows []string // the holds that it acts for, as lines of IPC_LOCKS
+	bound string     // what FOR says; "": a lease is all that there is
+	pid   int        // the process, or the one that asks for a hold that is bound to none
+	pidfd int        // refers to that process unless it is this one, else -1
+	label string     // the owner of a hold that is bound to no process
+	shows []ipc.Hold // those that it acts for
 }
 
 // thisProcess is this process, and what it becomes.
 func thisProcess() holder {
-	return holder{words: []string{"FOR", "self"}, pid: os.Getpid(), pidfd: -1, self: true, shows: inherited()}
+	return holder{bound: "self", pid: os.Getpid(), pidfd: -1, shows: ipc.InheritedHolds()}
+}
+
+// asks reports whether it is this process that is to hold, and so has to prove that it asks.
+func (h *holder) asks() bool { return h.bound == "self" }
+
+// acts reports whether it acts for a hold: it has inherited it.
+func (h *holder) acts(hold ipc.Hold) bool {
+	return slices.ContainsFunc(h.shows, func(s ipc.Hold) bool { return s.Name == hold.Name && s.Token == hold.Token })
 }
 
 // send sends a request, with the descriptor that it needs. If it is bound to this process, the first reply is for proof.
 func (h *holder) send(conn *ipc.Conn, words ...string) error {
 	switch {
-	case h.self:
+	case h.asks():
 		return sendProven(conn, words...)
 	case h.pidfd >= 0:
 		return conn.SendFDs([]int{h.pidfd}, words...)
@@ -84,11 +91,11 @@ func (h *holder) send(conn *ipc.Conn, words ...string) error {
 }
 
 // release gives back what was granted and not made use of: all of a hold, unless it was entered.
-func (h *holder) release(conn *ipc.Conn, name, token string) error {
-	words := []string{"LOCK.RELEASE", name, token}
+func (h *holder) release(conn *ipc.Conn, hold ipc.Hold) error {
+	words := []string{"LOCK.RELEASE", hold.Name, tokenText(hold.Token)}
 	var err error
-	switch entered := slices.Contains(h.shows, token+" "+name); {
-	case !entered:
+	switch {
+	case !h.acts(hold):
 		_, err = conn.Do(append(words, "UNTOLD")...)
 	case h.pidfd < 0:
 		_, err = doProven(conn, append(words, "FOR", "self")...)
@@ -100,25 +107,13 @@ func (h *holder) release(conn *ipc.Conn, name, token string) error {
 	return err
 }
 
-// inherited are the holds, as lines of TOKEN NAME, that the processes above this one passed on. The latest ones count.
-func inherited() []string {
-	var lines []string
-	for line := range strings.SplitSeq(os.Getenv("IPC_LOCKS"), "\n") {
-		token, name, ok := strings.Cut(line, " ")
-		if ok && name != "" && isToken(token) {
-			lines = append(lines, line)
-		}
-	}
-	return lines[max(0, len(lines)-ipc.MaxShown):]
-}
-
-func isToken(s string) bool {
+func parseToken(s string) (uint64, bool) {
 	n, err := strconv.ParseUint(s, 10, 53)
-	return err == nil && n > 0
+	return n, err == nil && n > 0
 }
 
-// take asks for locks and waits until they are granted: a map for each, as LOCK.ACQUIRE answers.
-func (q *request) take(c *call, names []string, who holder) ([]ipc.Value, error) {
+// take asks for locks and waits until they are granted: a hold for each.
+func (q *request) take(c *call, names []string, who holder) ([]ipc.Hold, error) {
 	if q.mode != plain && q.units != 0 {
 		return nil, unparsed("-U", "it goes with neither -s nor -x").with(c.verb.usage())
 	}
@@ -155,7 +150,7 @@ func (q *request) take(c *call, names []string, who holder) ([]ipc.Value, error)
 		grant, err = rest.wait(c, conn, names, who)
 	}
 	if err == nil {
-		return grantsOf(grant), nil
+		return ipc.Holds(grant), nil
 	}
 	f := cannot("lock "+listed(names), err)
 	if f.exit == exitDeadlock {
@@ -167,7 +162,7 @@ func (q *request) take(c *call, names []string, who holder) ([]ipc.Value, error)
 	if f.exit != exitTimeout && f.exit != exitBusy {
 		return nil, f
 	}
-	name, text := inTheWay(conn, names, who.shows)
+	name, text := inTheWay(conn, names, &who)
 	f.hint = "ipcctl why " + shown(name)
 	if f.exit == exitTimeout {
 		text = "timed out after " + spoken(q.timeout.d)
@@ -192,18 +187,16 @@ func stopped(err error) bool {
 
 // inTheWay says which of several locks could not be had, and why: "held 4m12s by restic (…): weekly prune; 1 waits for it". The
 // text is "" if that is over by now, or is a hold that was shown: the daemon has said then why it is not enough.
-func inTheWay(conn *ipc.Conn, names, entered []string) (name, text string) {
+func inTheWay(conn *ipc.Conn, names []string, who *holder) (name, text string) {
 	for _, name := range names {
-		info, err := conn.Do("LOCK.INFO", name)
+		v, err := viewLock(conn, name)
 		if err != nil {
 			break
 		}
-		for _, h := range info.Get("holders").Elems {
-			if slices.Contains(entered, h.Get("token").Text()+" "+name) {
-				return name, ""
-			}
+		if _, entered := v.holdOf(func(c *claim) bool { return who.acts(ipc.Hold{Name: name, Token: c.Token}) }); entered {
+			return name, ""
 		}
-		text := describeQueue(info)
+		text := describeQueue(v)
 		if text != "" && len(names) > 1 {
 			text = shown(name) + " is " + text
 		}
@@ -217,49 +210,41 @@ func inTheWay(conn *ipc.Conn, names, entered []string) (name, text string) {
 // wayOut is the hint for who would wait for what he has himself, or for a process that he descends from; "" if it is neither.
 func (h *holder) wayOut(conn *ipc.Conn, names []string) string {
 	for _, name := range names {
-		info, err := conn.Do("LOCK.INFO", name)
+		v, err := viewLock(conn, name)
 		if err != nil {
 			break
 		}
 		if h.label != "" {
-			if holdOf(info, func(v ipc.Value) bool { return isOperators(v) && v.Get("owner").Str == h.label }) != "" {
+			if _, own := v.holdOf(func(c *claim) bool { return isOperators(c) && c.Owner == h.label }); own {
 				return "ipcctl release " + shown(name)
 			}
 			continue
 		}
 		for p := range ancestors(int64(os.Getppid())) {
-			line := holdOf(info, p.has) + " " + name
-			if line[0] != ' ' && p.pid != int64(h.pid) && !slices.Contains(h.shows, line) {
-				return p.command + " started this process; to let it in: export IPC_LOCKS=" + quoted(line)
+			hold, ok := v.holdOf(p.has)
+			if ok && p.pid != int64(h.pid) && !h.acts(hold) {
+				return p.command + " started this process; to let it in: export IPC_LOCKS=" + quoted(inheritance(hold))
 			}
 		}
 	}
 	return ""
 }
 
-// grantsOf splits a reply of LOCK.ACQUIRE by the names that were asked for.
-func grantsOf(reply ipc.Value) []ipc.Value {
-	if several := reply.Get("locks").Elems; len(several) > 0 {
-		return several
-	}
-	return []ipc.Value{reply}
-}
-
 // wait sends the request and waits for its outcome.
 func (q *request) wait(c *call, conn *ipc.Conn, names []string, who holder) (ipc.Value, error) {
 	conn.Buffer("CLIENT", "ID") // of this connection: what a wait is given up by
-	if err := who.send(conn, q.words(names, who)...); err != nil {
+	if err := who.send(conn, q.words(names, &who)...); err != nil {
 		return ipc.Value{}, err
 	}
 	id, err := conn.Reply()
-	if err == nil && who.self {
+	if err == nil && who.asks() {
 		err = proof(conn)
 	}
 	if err != nil {
 		return ipc.Value{}, err
 	}
 	if !q.tries() && errors.Is(conn.Wait(time.Now().Add(grace)), os.ErrDeadlineExceeded) {
-		w := c.watch(names, who, asker(id.Text()))
+		w := c.watch(names, who, asker(id.Int))
 		grant, err := conn.Reply()
 		w.end(err)
 		return grant, err
@@ -271,41 +256,23 @@ func (q *request) wait(c *call, conn *ipc.Conn, names []string, who holder) (ipc
 func (q *request) tries() bool { return q.nonblock || q.timeout.set && q.timeout.d == 0 }
 
 // words are the request on the wire.
-func (q *request) words(names []string, who holder) []string {
-	words := []string{"LOCK.ACQUIRE", names[0]}
-	for _, name := range names[1:] {
-		words = append(words, "AND", name)
+func (q *request) words(names []string, who *holder) []string {
+	r := ipc.LockRequest{
+		Names: names, Limit: q.limit, For: who.bound, Leased: q.lease.set, Lease: q.lease.d, Shown: who.shows, Untold: q.untold, Why: q.why,
+		Waits: q.nonblock || q.timeout.set, ID: q.id,
 	}
 	switch {
 	case q.mode == shared:
-		words = append(words, "SHARED")
+		r.Mode = "shared"
 	case q.units > 0:
-		words = append(words, "UNITS", strconv.Itoa(q.units))
+		r.Mode, r.Units = "units", q.units
 	case q.mode == exclusive:
-		words = append(words, "EXCLUSIVE")
+		r.Mode = "exclusive"
 	}
-	if q.limit > 0 {
-		words = append(words, "LIMIT", strconv.Itoa(q.limit))
+	if !q.nonblock {
+		r.Wait = q.timeout.d
 	}
-	if q.lease.set {
-		words = append(words, "LEASE", milliseconds(q.lease.d))
-	}
-	if q.untold {
-		words = append(words, "UNTOLD")
-	}
-	if q.why != "" {
-		words = append(words, "WHY", q.why)
-	}
-	if q.tries() {
-		words = append(words, "WAIT", "0")
-	} else if q.timeout.set {
-		words = append(words, "WAIT", milliseconds(q.timeout.d))
-	}
-	for _, line := range who.shows {
-		token, name, _ := strings.Cut(line, " ")
-		words = append(words, "WITH", token, name)
-	}
-	return append(append(words, who.words...), "REQID", q.id)
+	return r.Words()
 }
 
 // shown is a name as messages have it: without quotes if nobody could misread it.

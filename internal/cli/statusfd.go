@@ -36,13 +36,13 @@ func (f *statusFile) option() Option {
 }
 
 // run says that CMD is about to start under these locks.
-func (f statusFile) run(grants []ipc.Value) {
+func (f statusFile) run(grants []ipc.Hold) {
 	if f == 0 {
 		return
 	}
 	line := "run"
 	for _, g := range grants {
-		line += " " + g.Get("token").Text()
+		line += " " + tokenText(g.Token)
 	}
 	f.write(line)
 }

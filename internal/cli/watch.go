@@ -122,14 +122,14 @@ func (w *watcher) report() {
 			return
 		}
 	}
-	infos := make([]ipc.Value, len(w.names))
+	views := make([]*lockView, len(w.names))
 	for i, name := range w.names {
 		var err error
-		if infos[i], err = w.info.Do("LOCK.INFO", name); err != nil {
+		if views[i], err = viewLock(w.info, name); err != nil {
 			return
 		}
 	}
-	text := describeWait(w.names, infos, w.client)
+	text := describeWait(w.names, views, w.client)
 	switch {
 	case text == "":
 	case w.tell.tty:
@@ -160,7 +160,7 @@ func (w *watcher) leave(s os.Signal) {
 	w.clear(true)
 	if conn, err := w.call.dial(); err == nil {
 		conn.SetDeadline(time.Now().Add(time.Second))
-		_, err = conn.Do("CLIENT", "KILL", "ID", string(w.client))
+		_, err = conn.Do("CLIENT", "KILL", "ID", strconv.FormatUint(uint64(w.client), 10))
 		for i := 0; err == nil && i < len(w.names); i++ {
 			err = w.giveBack(conn, w.names[i])
 		}
@@ -171,15 +171,15 @@ func (w *watcher) leave(s os.Signal) {
 
 // giveBack gives back what was granted of a lock, if it was.
 func (w *watcher) giveBack(conn *ipc.Conn, name string) error {
-	info, err := conn.Do("LOCK.INFO", name)
+	v, err := viewLock(conn, name)
 	if err != nil {
 		return err
 	}
-	token := holdOf(info, w.client.has)
-	if token == "" || slices.Contains(w.holder.shows, token+" "+name) {
+	hold, ok := v.holdOf(w.client.has)
+	if !ok || w.holder.acts(hold) {
 		return nil
 	}
-	return w.holder.release(conn, name, token)
+	return w.holder.release(conn, hold)
 }
 
 // die ends this process by a signal, so that whoever started it sees the cause. Of those by which the Go runtime would not
@@ -198,41 +198,40 @@ func die(s os.Signal) {
 	os.Exit(128 + int(number)) // or it is blocked
 }
 
-// An asker is the number of a connection, in decimal. It tells this process's claims from all others wherever both run: the numbers
+// An asker is the number of a connection. It tells this process's claims from all others wherever both run: the numbers
 // of processes need not mean the same here and to the daemon.
-type asker string
+type asker uint64
 
 // has reports whether a claim was asked for on this connection.
-func (a asker) has(v ipc.Value) bool { return v.Get("client").Text() == string(a) }
+func (a asker) has(c *claim) bool { return c.Client == uint64(a) }
 
-// holdOf is the token of the hold that somebody has, or "".
-func holdOf(info ipc.Value, has func(ipc.Value) bool) string {
-	for _, h := range info.Get("holders").Elems {
-		if has(h) {
-			return h.Get("token").Text()
+// holdOf is the hold that somebody has.
+func (v *lockView) holdOf(has func(*claim) bool) (ipc.Hold, bool) {
+	for i := range v.holders {
+		if has(&v.holders[i]) {
+			return ipc.Hold{Name: v.Name, Token: v.holders[i].Token}, true
 		}
 	}
-	return ""
+	return ipc.Hold{}, false
 }
 
-// describeWait says how long it has been waited for locks, at which place, and for whom; "" if it is not waited for. infos
-// are the locks; of several, the one that matters is the first that could not be granted now.
-func describeWait(names []string, infos []ipc.Value, who asker) string {
+// describeWait says how long it has been waited for locks, at which place, and for whom; "" if it is not waited for. views
+// are of the locks; of several, the one that matters is the first that could not be granted now.
+func describeWait(names []string, views []*lockView, who asker) string {
 	text := ""
-	for n, info := range infos {
-		waiters := info.Get("waiters").Elems
-		i := slices.IndexFunc(waiters, who.has)
+	for n, v := range views {
+		i := slices.IndexFunc(v.waiters, func(c claim) bool { return who.has(&c) })
 		if i < 0 {
 			return ""
 		}
-		held := describeHolders(info)
+		held := describeHolders(v)
 		if n > 0 && i == 0 && held == "" {
 			continue
 		}
-		mine, place := waiters[i], ordinal(i+1)+" of "+strconv.Itoa(len(waiters))
-		text = "waiting " + age(micros(mine, "age")) + " for " + listed(names)
-		if limit := info.Get("limit").Int; letter(mine, limit) == "U" {
-			text += " (" + share(mine, limit) + ")"
+		mine, place := &v.waiters[i], ordinal(i+1)+" of "+strconv.Itoa(len(v.waiters))
+		text = "waiting " + age(mine.Age) + " for " + listed(names)
+		if letter(mine, v.Limit) == "U" {
+			text += " (" + share(mine, v.Limit) + ")"
 		}
 		text += ", " + place
 		if len(names) > 1 {

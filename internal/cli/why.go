@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/ipcd/ipcd/internal/printable"
-	"github.com/ipcd/ipcd/ipc"
 )
 
 func why() *Verb {
@@ -30,7 +29,7 @@ func why() *Verb {
 
 // An explanation is what why tells of a lock.
 type explanation struct {
-	all       []ipc.Value // locks
+	all       []*lockView
 	sentences []string
 	chain     []link
 	seen      map[string]bool     // the locks that were told of
@@ -40,7 +39,7 @@ type explanation struct {
 // A link is a wait of somebody who holds what others wait for.
 type link struct {
 	name           string // of the lock that is waited for
-	holder, waiter ipc.Value
+	holder, waiter *claim
 }
 
 func explainLock(c *call) error {
@@ -73,78 +72,77 @@ func explainLock(c *call) error {
 
 func (e *explanation) say(sentence string) { e.sentences = append(e.sentences, sentence) }
 
-func (e *explanation) explain(info ipc.Value) {
-	name, limit := info.Get("name").Str, info.Get("limit").Int
-	holders := info.Get("holders").Elems
-	for i, h := range holders {
-		e.say(holderSentence(name, h, limit, i == 0))
+func (e *explanation) explain(v *lockView) {
+	for i := range v.holders {
+		e.say(holderSentence(v, &v.holders[i], i == 0))
 	}
-	if len(holders) == 0 {
-		e.say(shown(name) + " is free.")
+	if len(v.holders) == 0 {
+		e.say(shown(v.Name) + " is free.")
 	}
-	for _, h := range holders {
-		e.follow(h, "itself")
+	for i := range v.holders {
+		e.follow(&v.holders[i], "itself")
 	}
-	e.past(info)
+	e.past(v)
 	before := ""
-	for i, w := range info.Get("waiters").Elems {
-		text := ordinal(i+1) + " waits " + describeClaim(w) + ", " + share(w, limit) + ", " + age(micros(w, "age"))
-		if left := w.Get("left"); !left.IsNull() && left.Int >= 0 {
-			text += " and " + age(micros(w, "left")) + " more at most"
+	for i := range v.waiters {
+		w := &v.waiters[i]
+		text := ordinal(i+1) + " waits " + describeClaim(w) + ", " + share(w, v.Limit) + ", " + age(w.Age)
+		if w.Left >= 0 {
+			text += " and " + age(w.Left) + " more at most"
 		}
 		if before != "" {
 			text += ", behind " + before
 		}
-		if with := others(w, name); len(with) > 0 {
+		if with := others(w, v.Name); len(with) > 0 {
 			text += ", together with " + listed(with)
 		}
-		e.say(text + because(w) + ".")
+		e.say(text + because(w.Why) + ".")
 		before = shortName(w)
 	}
 }
 
-func holderSentence(name string, h ipc.Value, limit int64, first bool) string {
-	who, since := describeClaim(h), age(micros(h, "age"))
-	if h.Get("joined").Int > 0 {
-		return who + " has entered that hold " + since + " ago" + because(h) + "."
+func holderSentence(v *lockView, h *claim, first bool) string {
+	who, since := describeClaim(h), age(h.Age)
+	if h.Joined {
+		return who + " has entered that hold " + since + " ago" + because(h.Why) + "."
 	}
 	part := ""
-	if s := share(h, limit); s != "exclusive" {
+	if s := share(h, v.Limit); s != "exclusive" {
 		part = ", " + s + ","
 	}
 	if first {
-		return shown(name) + " is held by " + who + part + " for " + since + because(h) + "."
+		return shown(v.Name) + " is held by " + who + part + " for " + since + because(h.Why) + "."
 	}
-	return who + " holds it too" + part + " for " + since + because(h) + "."
+	return who + " holds it too" + part + " for " + since + because(h.Why) + "."
 }
 
 // follow tells what a holder waits for, and what those wait for who hold that.
-func (e *explanation) follow(h ipc.Value, self string) {
-	if h.Get("pid").Int == 0 {
+func (e *explanation) follow(h *claim, self string) {
+	if h.PID == 0 {
 		return
 	}
-	for _, info := range e.all {
-		name := info.Get("name").Str
-		if e.seen[name] {
+	for _, v := range e.all {
+		if e.seen[v.Name] {
 			continue
 		}
-		for i, w := range info.Get("waiters").Elems {
+		for i := range v.waiters {
+			w := &v.waiters[i]
 			subject, ok := e.actsFor(w, h, self)
 			if !ok {
 				continue
 			}
-			e.seen[name] = true
-			e.chain = append(e.chain, link{name, h, w})
-			text := subject + " waits for " + shown(name)
-			held := describeHolders(info)
+			e.seen[v.Name] = true
+			e.chain = append(e.chain, link{v.Name, h, w})
+			text := subject + " waits for " + shown(v.Name)
+			held := describeHolders(v)
 			if held != "" {
 				text += ", " + held
 			} else if i > 0 {
-				text += " behind " + shortName(info.Get("waiters").Elems[i-1])
+				text += " behind " + shortName(&v.waiters[i-1])
 			}
 			e.say(text + ".")
-			for _, next := range info.Get("holders").Elems {
-				e.follow(next, "in turn")
+			for j := range v.holders {
+				e.follow(&v.holders[j], "in turn")
 			}
 			break
 		}
@@ -152,12 +150,12 @@ func (e *explanation) follow(h ipc.Value, self string) {
 }
 
 // actsFor reports whether a process that waits is a holder, or was started by it, and how to call it.
-func (e *explanation) actsFor(w, h ipc.Value, self string) (subject string, ok bool) {
-	holder := process{pid: h.Get("pid").Int, start: h.Get("start").Int}
+func (e *explanation) actsFor(w, h *claim, self string) (subject string, ok bool) {
+	holder := process{pid: int64(h.PID), start: int64(h.Start)}
 	if holder.has(w) {
 		return shortName(h) + " " + self, true
 	}
-	pid := w.Get("pid").Int
+	pid := int64(w.PID)
 	if _, ok := e.parents[pid]; !ok {
 		e.parents[pid] = nil
 		if all := slices.Collect(ancestors(pid)); len(all) > 0 && all[0].has(w) { // not another one, which has that number here
@@ -173,20 +171,19 @@ func (e *explanation) actsFor(w, h ipc.Value, self string) (subject string, ok b
 }
 
 // past tells how it was before.
-func (e *explanation) past(info ipc.Value) {
-	previous, abandoned := info.Get("previous"), info.Get("abandoned")
-	if !previous.IsNull() {
-		who, how, reason := describeEnd(previous)
+func (e *explanation) past(v *lockView) {
+	if v.Previous != nil {
+		who, how, reason := describeEnd(v.Previous)
 		lead, when := "The holder before it, ", ""
-		if len(info.Get("holders").Elems) == 0 {
-			lead, when = "The last holder, ", ", "+age(time.Since(time.UnixMicro(previous.Get("at").Int)))+" ago"
+		if len(v.holders) == 0 {
+			lead, when = "The last holder, ", ", "+age(time.Since(v.Previous.At))+" ago"
 		}
 		e.say(lead + who + ", " + how + when + reason + ".")
 	}
-	if !abandoned.IsNull() {
-		who, _, _ := describeEnd(abandoned)
+	if v.Abandoned != nil {
+		who, _, _ := describeEnd(v.Abandoned)
 		verb := " has abandoned it."
-		if abandoned.Get("how").Str == "unreaped" {
+		if v.Abandoned.How == "unreaped" {
 			verb = " may have abandoned it."
 		}
 		e.say("The next holder will be told that " + who + verb)
