@@ -116,6 +116,7 @@ func (s *Server) detach(sess *session) {
 		}
 		p.detached[r] = struct{}{}
 	}
+	s.requests.armGraces()
 	sess.more.requests = nil
 	if p != nil && p.dead {
 		s.abandonDead(p)
@@ -128,6 +129,7 @@ func (s *Server) leaveGrace(r *request) {
 		return
 	}
 	s.requests.detached.Remove(r.grace)
+	s.requests.armGraces()
 	p := r.process
 	r.grace, r.process = nil, nil
 	delete(p.detached, r)
@@ -135,13 +137,30 @@ func (s *Server) leaveGrace(r *request) {
 	s.unwatch(p)
 }
 
+// armGraces has graceDue called when the next grace ends.
+func (q *requests) armGraces() {
+	if first := q.detached.Front(); first != nil {
+		q.graces.Set(first.Value.(*request).by)
+	} else {
+		q.graces.Stop()
+	}
+}
+
+// mostAbandoned is how many requests are abandoned at once, unless they are of one process. What is left is due in the next turn.
+const mostAbandoned = 64
+
 // graceDue ends what nobody came back for.
 func (s *Server) graceDue() {
 	var due []*request
-	for e := s.requests.detached.Front(); e != nil && e.Value.(*request).by <= s.now(); e = e.Next() {
-		due = append(due, e.Value.(*request))
+	for e := s.requests.detached.Front(); e != nil; e = e.Next() {
+		r := e.Value.(*request)
+		if r.by > s.now() || len(due) >= mostAbandoned && r.process != due[len(due)-1].process {
+			break
+		}
+		due = append(due, r)
 	}
 	s.abandon(due)
+	s.requests.armGraces()
 }
 
 // abandonDead ends what a process that is gone will not come back for. What it holds ends like its other holds.
@@ -188,6 +207,7 @@ func (s *Server) abandon(all []*request) {
 		case !granted: // it waits for the disk, which will not take long
 			r.by = s.now() + grace
 			s.requests.detached.MoveToBack(r.grace)
+			s.requests.armGraces()
 		case r.told:
 			s.locks.EndConn(s.lockTime(), r.conn, lockmgr.Disconnected, 0)
 			s.carryOut()

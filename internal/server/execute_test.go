@@ -74,7 +74,7 @@ func TestWhoPaysForEvents(t *testing.T) {
 	m.settle()
 
 	m.boot = m.clock.now() + 2*time.Second
-	m.locksDue()
+	m.due()
 	if m.held != 0 || len(m.spent) != 0 {
 		t.Errorf("%d holds, and somebody has paid for what has expired: %v", m.held, m.spent)
 	}

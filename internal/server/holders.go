@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ipcd/ipcd/internal/loop"
 	"github.com/ipcd/ipcd/internal/peer"
 	"github.com/ipcd/ipcd/lockmgr"
 )
@@ -15,8 +16,8 @@ import (
 // memory left to look at it says nothing, so the hold stays, and it is looked for again.
 type holders struct {
 	unseen []*process
-	retry  time.Duration // when they are looked for again, CLOCK_BOOTTIME; 0: there are none
-	told   bool          // that they cannot be looked for
+	retry  loop.Timer // when they are looked for again
+	told   bool       // that they cannot be looked for
 }
 
 // lookAgain is how long after a failure they are looked for again.
@@ -46,13 +47,6 @@ func (s *Server) look(id lockmgr.Process) {
 		p := &process{id: id, pidfd: -1}
 		s.processes[id] = p
 		s.holders.unseen = append(s.holders.unseen, p)
-	}
-}
-
-// holdersDue looks again for those who were not found out about.
-func (s *Server) holdersDue() {
-	if s.holders.retry != 0 && s.holders.retry <= s.now() {
-		s.verifyHolders()
 	}
 }
 
@@ -87,9 +81,9 @@ func (s *Server) verifyHolders() {
 			unseen = append(unseen, p)
 		}
 	}
-	h.unseen, h.retry = unseen, 0
+	h.unseen = unseen
 	if len(unseen) > 0 {
-		h.retry = s.now() + lookAgain
+		h.retry.Set(s.now() + lookAgain)
 		if !h.told {
 			s.log.Error("cannot find out whether those who hold locks are alive: they are taken to be", "event", "watch-failed", "holders", len(unseen), "error", failed)
 			h.told = true

@@ -183,7 +183,7 @@ func TestLockNonsense(t *testing.T) {
 			}
 		}
 		h.quiesce(observer)
-		h.until("the connections' holds are over", func() bool { return len(h.ending) == 0 })
+		h.until("the connections' holds are over", func() bool { return h.endings() == 0 })
 		for _, lock := range observer.do("LOCK.LIST").Elems {
 			observer.cmd("LOCK.BREAK", lock.Get("name").Str)
 			err := observer.value().Err()
@@ -191,7 +191,7 @@ func TestLockNonsense(t *testing.T) {
 				t.Errorf("%q: %v", lock.Get("name").Str, err)
 			}
 		}
-		h.until("all is over", func() bool { return h.held+h.queued == 0 && len(h.ending) == 0 })
+		h.until("all is over", func() bool { return h.held+h.queued == 0 && h.endings() == 0 })
 		h.claims(0)
 		h.on(func() {
 			if len(h.waits)+len(h.processes)+len(h.standing.holds) != 0 {

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ipcd/ipcd/internal/loop"
 	"github.com/ipcd/ipcd/ipc"
 	"github.com/ipcd/ipcd/lockmgr"
 )
@@ -19,16 +20,15 @@ type lockState struct {
 	conns     map[lockmgr.ConnID]*session // those that acquired something
 	processes map[lockmgr.Process]*process
 	pidfds    map[int]*process
-	ending    []ending
-	held      int // claims that hold a lock
-	holdsLost int // holds that were kept and could not be restored
-	queued    int // claims that wait for one
+	expiry    loop.Timer // of waits and leases: see armExpiry
+	held      int        // claims that hold a lock
+	holdsLost int        // holds that were kept and could not be restored
+	queued    int        // claims that wait for one
 	standing  standing
 	once      once
 	recorder  recorder
 	holders   holders
 	raising   bool // RaiseMark is under way
-	stopBy    time.Duration
 	scratch   []byte
 }
 
@@ -56,6 +56,9 @@ func (s *Server) startLocks() error {
 		processes: map[lockmgr.Process]*process{},
 		pidfds:    map[int]*process{},
 	}
+	s.expiry.Init(&s.timers, s.expire)
+	s.recorder.retry.Init(&s.timers, s.keepDue)
+	s.holders.retry.Init(&s.timers, s.verifyHolders)
 	mark := lockmgr.Token(s.setup.Mark)
 	if s.setup.RaiseMark == nil {
 		mark = lockmgr.MaxToken
@@ -64,7 +67,11 @@ func (s *Server) startLocks() error {
 	if save := s.setup.SaveDone; save != nil {
 		s.once.write = func(done func(error)) { save(s.once.all(), done) }
 	}
-	return s.startHolds(mark)
+	if err := s.startHolds(mark); err != nil {
+		return err
+	}
+	s.armExpiry() // of what was restored
+	return nil
 }
 
 // raiseMark asks for a higher mark when half of the batch is used up. It is done elsewhere: it waits for the disk.
@@ -161,6 +168,22 @@ func (s *Server) follow(effects []lockmgr.Effect) {
 	if len(effects) > 0 {
 		s.raiseMark()
 	}
+	s.armExpiry()
+}
+
+// armExpiry has waits and leases end when their time comes, as the engine's last step has left them.
+func (s *Server) armExpiry() {
+	if at, ok := s.locks.Deadline(); ok {
+		s.expiry.Set(at)
+	} else {
+		s.expiry.Stop()
+	}
+}
+
+// expire ends the waits and leases whose time is over.
+func (s *Server) expire() {
+	s.locks.Expire(s.lockTime())
+	s.carryOut()
 }
 
 // tally counts the claims.
@@ -304,7 +327,7 @@ func (s *Server) dropLocks(sess *session) {
 	switch x := sess.more; {
 	case s.conns[lockmgr.ConnID(sess.id)] == nil:
 	case x != nil && x.held > 0:
-		s.ending = append(s.ending, ending{conn: sess, process: sess.process, by: s.now() + s.setup.EndingTime})
+		s.awaitEnd(sess.process, sess)
 	default:
 		delete(s.conns, lockmgr.ConnID(sess.id))
 	}
@@ -312,29 +335,6 @@ func (s *Server) dropLocks(sess *session) {
 		p.sessions--
 		s.unwatch(p)
 	}
-}
-
-// locksDue does what the time has come for: waits that time out, ends that the kernel tells no more about.
-func (s *Server) locksDue() {
-	if at, ok := s.locks.Deadline(); ok && at <= s.now() {
-		s.locks.Expire(s.lockTime())
-		s.carryOut()
-	}
-	s.endingsDue()
-	s.keepDue()
-	s.holdersDue()
-}
-
-// locksNext is when locksDue has something to do, 0 for never.
-func (s *Server) locksNext() time.Duration {
-	at, ok := s.locks.Deadline()
-	if ok {
-		at = max(at, 1) // a lease that was restored may have ended before the machine started
-	}
-	for _, e := range s.ending {
-		at = earlier(at, e.by)
-	}
-	return earlier(at, earlier(s.recorder.retry, s.holders.retry))
 }
 
 func (s *Server) closeLocks() {

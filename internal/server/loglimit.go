@@ -4,6 +4,8 @@ import (
 	"context"
 	"log/slog"
 	"time"
+
+	"github.com/ipcd/ipcd/internal/loop"
 )
 
 // Peers can have things logged as often as they like: by locks that they abandon or break, by connections that they have
@@ -12,7 +14,7 @@ import (
 type logLimit struct {
 	since time.Duration
 	told  map[logTopic]int
-	more  bool // than was logged
+	over  loop.Timer // set once there is more than was logged
 }
 
 // A logTopic is what is counted together.
@@ -27,6 +29,11 @@ const (
 	logPeriod = time.Minute
 )
 
+func (l *logLimit) init(s *Server) {
+	l.told = map[logTopic]int{}
+	l.over.Init(&s.timers, s.logLimitDue)
+}
+
 // tell logs what a user's doing was the cause of. It adds the event and the uid.
 func (s *Server) tell(level slog.Level, uid uint32, event, message string, args ...any) {
 	s.logLimitDue()
@@ -36,21 +43,13 @@ func (s *Server) tell(level slog.Level, uid uint32, event, message string, args 
 	about := logTopic{uid, event}
 	s.logLimit.told[about]++
 	if s.logLimit.told[about] > logBurst {
-		s.logLimit.more = true
+		s.logLimit.over.Set(s.logLimit.since + logPeriod)
 		return
 	}
 	s.log.Log(context.Background(), level, message, append([]any{"event", event, "uid", uid}, args...)...)
 }
 
-// logLimitNext is when logLimitDue has something to say, 0 for never.
-func (s *Server) logLimitNext() time.Duration {
-	if !s.logLimit.more {
-		return 0
-	}
-	return s.logLimit.since + logPeriod
-}
-
-// logLimitDue says how much was left out, and begins anew.
+// logLimitDue says, when the period is over, how much was left out, and begins anew.
 func (s *Server) logLimitDue() {
 	if len(s.logLimit.told) == 0 || s.now() < s.logLimit.since+logPeriod {
 		return
@@ -60,5 +59,6 @@ func (s *Server) logLimitDue() {
 			s.log.Warn("records about a user were left out", "event", about.event, "uid", about.uid, "count", n-logBurst)
 		}
 	}
-	s.logLimit = logLimit{told: map[logTopic]int{}}
+	clear(s.logLimit.told)
+	s.logLimit.over.Stop()
 }

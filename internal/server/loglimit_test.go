@@ -35,12 +35,12 @@ func TestLogLimit(t *testing.T) {
 	count("of another kind", 1)
 	count("left out", 0)
 	end := m.logLimit.since + logPeriod
-	if m.logLimitNext() != end {
-		t.Errorf("next at %v, want %v", m.logLimitNext(), end)
+	if at, ok := m.timers.Next(); !ok || at != end {
+		t.Errorf("next at %v, want %v", at, end)
 	}
 	m.at(end, unix.EpollEvent{Pad: kindTimer})
 	count(fmt.Sprintf("records about a user were left out\" event=lock-broken uid=%d count=7", m.self.UID), 1)
-	if m.logLimitNext() != 0 {
+	if m.timers.Len() != 0 {
 		t.Error("there is more to tell")
 	}
 	m.tell(slog.LevelWarn, m.self.UID, "lock-broken", "after a minute")

@@ -187,11 +187,16 @@ func (m *manual) settle() {
 	}
 }
 
-// at makes a turn at a time of its own, with these events.
+// at makes a turn at a time of its own, with these events. If a timer is among them, more turns follow until nothing is due.
 func (m *manual) at(now time.Duration, events ...unix.EpollEvent) {
 	m.t.Helper()
+	timeUp := slices.ContainsFunc(events, func(ev unix.EpollEvent) bool { return ev.Pad == kindTimer })
 	m.boot = now
 	m.turn(events)
+	for m.boot = now; timeUp && m.isDue(); m.boot = now {
+		m.turn([]unix.EpollEvent{{Pad: kindTimer}})
+	}
+	m.boot = 0
 }
 
 // of is the session of a client, nil if it has ended.

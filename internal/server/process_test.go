@@ -153,7 +153,7 @@ func TestEndings(t *testing.T) {
 					events = append(events, unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(p.pidfd), Pad: kindProcess})
 				}
 				// The time is up whenever the loop has something to do by then.
-				if at := m.locksNext(); at != 0 && at <= began+step {
+				if at, ok := m.timers.Next(); ok && at <= began+step {
 					events = append(events, unix.EpollEvent{Fd: int32(m.poll.timerfd), Pad: kindTimer})
 				}
 				m.at(began+step, events...)
@@ -171,6 +171,14 @@ func TestEndings(t *testing.T) {
 			}
 		})
 	}
+}
+
+// endings is how many ends there are that the kernel may tell more about.
+func (s *Server) endings() (n int) {
+	for _, p := range s.processes {
+		n += len(p.endings)
+	}
+	return n
 }
 
 // impersonate has another process's pidfd stand for p.

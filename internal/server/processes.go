@@ -2,10 +2,12 @@ package server
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ipcd/ipcd/internal/loop"
 	"github.com/ipcd/ipcd/internal/peer"
 	"github.com/ipcd/ipcd/lockmgr"
 )
@@ -21,6 +23,7 @@ type process struct {
 	sessions  int                   // connections and detached requests that point here
 	ancestors []lockmgr.Process     // from the parent up, once somebody asked; see Server.ancestors
 	detached  map[*request]struct{} // those in their grace that came on its connections
+	endings   []*ending             // its own and those of its connections, the oldest first
 }
 
 // An ending is an end that is certain, while the kernel is given a moment to tell more about it: a connection's, whose
@@ -28,7 +31,7 @@ type process struct {
 type ending struct {
 	conn    *session // nil: the process ended
 	process *process // whose end is the better word
-	by      time.Duration
+	over    loop.Timer
 	tries   int // how often it was given another moment, as the process is exiting
 }
 
@@ -87,6 +90,7 @@ func (s *Server) watchProcess(who *peer.Peer, pidfd int) (*process, error) {
 func (s *Server) unwatch(p *process) {
 	if p.claims == 0 && p.sessions == 0 && !s.locks.Unreaped(p.id) {
 		delete(s.processes, p.id)
+		s.settleEndings(p)
 		if p.pidfd < 0 {
 			return
 		}
@@ -114,7 +118,7 @@ func (s *Server) processReady(pidfd int) {
 	case how != lockmgr.Unreaped:
 		s.endProcess(p, how, status)
 	case p.claims > 0:
-		s.ending = append(s.ending, ending{process: p, by: s.now() + s.setup.EndingTime})
+		s.awaitEnd(p, nil)
 	}
 }
 
@@ -141,6 +145,7 @@ func (s *Server) endProcess(p *process, how lockmgr.How, status int) {
 	s.locks.EndProcess(s.lockTime(), p.id, how, status)
 	s.locks.Learn(p.id, how, status)
 	s.carryOut()
+	s.settleEndings(p)
 }
 
 // buryProcess is endProcess with what is known by now.
@@ -150,52 +155,68 @@ func (s *Server) buryProcess(p *process) {
 	s.endProcess(p, how, status)
 }
 
-// endingsDue ends what the kernel was given time to tell more about.
-func (s *Server) endingsDue() {
-	later := s.ending[:0]
-	for _, e := range s.ending {
-		switch {
-		case e.conn == nil && e.process.claims == 0: // reaped meanwhile
-		case e.conn != nil && (e.conn.more.held == 0 || e.process.dead): // likewise, or its process has an ending of its own
-			delete(s.conns, lockmgr.ConnID(e.conn.id))
-		case e.by > s.now():
-			later = append(later, e)
-		case e.conn == nil:
-			s.buryProcess(e.process)
-		case e.tries < mostEndings && e.by > 0 && peer.Exiting(e.process.id.PID, e.process.id.Start):
-			e.by = s.now() + s.setup.EndingTime
-			e.tries++
-			later = append(later, e)
-		default:
-			s.locks.EndConn(s.lockTime(), lockmgr.ConnID(e.conn.id), lockmgr.Disconnected, 0)
-			s.carryOut()
-			delete(s.conns, lockmgr.ConnID(e.conn.id))
-		}
-	}
-	clear(s.ending[len(later):])
-	s.ending = later
+// awaitEnd gives the kernel a moment to tell more about the end of a process, or of one of its connections, before that ends what
+// was held.
+func (s *Server) awaitEnd(p *process, conn *session) {
+	e := &ending{conn: conn, process: p}
+	e.over.Init(&s.timers, func() { s.endingDue(e) })
+	e.over.Set(s.now() + s.setup.EndingTime)
+	p.endings = append(p.endings, e)
 }
 
-// settleEndings ends at once what the kernel was given time to tell more about.
-func (s *Server) settleEndings() {
-	for i := range s.ending {
-		s.ending[i].by = 0
+// endingDue ends what the kernel was given time to tell more about. A process that is exiting is given more.
+func (s *Server) endingDue(e *ending) {
+	if e.isOpen() && e.conn != nil && e.tries < mostEndings && peer.Exiting(e.process.id.PID, e.process.id.Start) {
+		e.tries++
+		e.over.Set(s.now() + s.setup.EndingTime)
+		return
 	}
-	s.endingsDue()
+	s.settleEnding(e)
+}
+
+// isOpen reports whether there is something left to end: the process may have been reaped meanwhile, or a connection's process
+// may have ended, which has an ending of its own.
+func (e *ending) isOpen() bool {
+	if e.conn == nil {
+		return e.process.claims > 0
+	}
+	return e.conn.more.held > 0 && !e.process.dead
+}
+
+// settleEnding ends at once what the kernel was given time to tell more about.
+func (s *Server) settleEnding(e *ending) {
+	open := e.isOpen()
+	e.over.Stop()
+	all := e.process.endings
+	if i := slices.Index(all, e); i >= 0 {
+		e.process.endings = slices.Delete(all, i, i+1)
+	}
+	switch {
+	case !open:
+	case e.conn == nil:
+		s.buryProcess(e.process)
+	default:
+		s.locks.EndConn(s.lockTime(), lockmgr.ConnID(e.conn.id), lockmgr.Disconnected, 0)
+		s.carryOut()
+	}
+	if e.conn != nil {
+		delete(s.conns, lockmgr.ConnID(e.conn.id))
+	}
+}
+
+// settleEndings is settleEnding for all of a process.
+func (s *Server) settleEndings(p *process) {
+	for _, e := range slices.Clone(p.endings) { // one may settle others
+		s.settleEnding(e)
+	}
 }
 
 // reconnected is called when a process that is alive asks for a lock: what it held on a connection that ended just now
 // need not wait for the process to end.
 func (s *Server) reconnected(p *process) {
-	if len(s.ending) == 0 || p.dead {
-		return
+	if !p.dead {
+		s.settleEndings(p)
 	}
-	for i := range s.ending {
-		if e := &s.ending[i]; e.conn != nil && e.process == p {
-			e.by = 0
-		}
-	}
-	s.endingsDue()
 }
 
 // unpin undoes the watching that a command needed.

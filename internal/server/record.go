@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ipcd/ipcd/internal/loop"
 	"github.com/ipcd/ipcd/ipc"
 	"github.com/ipcd/ipcd/lockmgr"
 )
@@ -24,9 +25,10 @@ type Keeper interface {
 type recorder struct {
 	keeper Keeper // nil: nothing is kept
 
-	// What could not be kept, and when it is tried again, CLOCK_BOOTTIME; 0: all is kept.
+	// What could not be kept, and when it is tried again.
 	unkept map[subject]struct{}
-	retry  time.Duration
+	retry  loop.Timer
+	told   bool // that not all is kept
 
 	// Of the step that is being recorded.
 	changed []subject
@@ -194,24 +196,23 @@ func (s *Server) apply(subjects []subject) {
 	r.rows = r.rows[:0]
 	switch {
 	case len(r.unkept) == 0:
-		if r.retry != 0 {
+		if r.told {
 			s.log.Info("all locks that are held are kept again", "event", "state-mended")
 		}
-		r.retry = 0
+		r.told = false
+		r.retry.Stop()
 	case err != nil:
-		if r.retry == 0 {
+		if !r.told {
 			s.log.Error("cannot keep all locks that are held: a restart of the daemon will end those that are not kept", "event", "state-failed", "error", err)
 		}
-		r.retry = s.now() + keepAgain
+		r.told = true
+		r.retry.Set(s.now() + keepAgain)
 	}
 }
 
 // keepDue tries again to keep what could not be kept.
 func (s *Server) keepDue() {
 	r := &s.recorder
-	if r.retry == 0 || r.retry > s.now() {
-		return
-	}
 	subjects := slices.Collect(maps.Keys(r.unkept))
 	for _, is := range subjects {
 		r.rows = append(r.rows, s.keptOf(is))

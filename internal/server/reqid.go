@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/ipcd/ipcd/internal/loop"
 	"github.com/ipcd/ipcd/ipc"
 	"github.com/ipcd/ipcd/lockmgr"
 )
@@ -63,9 +64,9 @@ type request struct {
 	process *process
 
 	// While it is over: nothing is left of it but its outcome.
-	expires     time.Duration
-	size        int
-	over, among *list.Element // of all, and of its user's
+	expires loop.Timer
+	size    int
+	over    *list.Element // in its user's
 }
 
 // requests are the commands with a REQID that are known.
@@ -73,7 +74,7 @@ type requests struct {
 	byKey    map[requestKey]*request
 	byID     map[lockmgr.RequestID]*request // those that wait or hold
 	detached list.List                      // in the order in which their grace ends
-	over     list.List                      // in the order in which they expire
+	graces   loop.Timer                     // set to the first of these
 	users    map[uint32]*outcomes
 }
 
@@ -265,15 +266,16 @@ func (s *Server) rest(r *request) {
 	s.leaveGrace(r)
 	s.unlink(r)
 	r.sess = nil
-	const precision = time.Second // so that the timer need not be set again for each
-	r.expires = (s.now() + keepOutcome + precision - 1).Truncate(precision)
+	const precision = time.Second // so that one turn does for all of a second
+	r.expires.Init(&s.timers, func() { s.forgetRequest(r) })
+	r.expires.Set((s.now() + keepOutcome + precision - 1).Truncate(precision))
 	q := &s.requests
 	mine := q.users[r.key.uid]
 	if mine == nil {
 		mine = new(outcomes)
 		q.users[r.key.uid] = mine
 	}
-	r.over, r.among = q.over.PushBack(r), mine.PushBack(r)
+	r.over = mine.PushBack(r)
 	mine.bytes += r.size
 	for mine.Len() > maxOutcomes || mine.bytes > maxOutcomeBytes {
 		s.forgetRequest(mine.Front().Value.(*request))
@@ -298,8 +300,8 @@ func (s *Server) forgetRequest(r *request) {
 		return
 	}
 	mine := q.users[r.key.uid]
-	q.over.Remove(r.over)
-	mine.Remove(r.among)
+	r.expires.Stop()
+	mine.Remove(r.over)
 	mine.bytes -= r.size
 	if mine.Len() == 0 {
 		delete(q.users, r.key.uid)
@@ -382,23 +384,4 @@ func (s *Server) answerLater(a asker, o outcome) {
 	if a.req != nil {
 		s.settle(a.req, o, len(b))
 	}
-}
-
-// requestsDue does what the time has come for.
-func (s *Server) requestsDue() {
-	s.graceDue()
-	for e := s.requests.over.Front(); e != nil && e.Value.(*request).expires <= s.now(); e = s.requests.over.Front() {
-		s.forgetRequest(e.Value.(*request))
-	}
-}
-
-// requestsNext is when requestsDue has something to do, 0 for never.
-func (s *Server) requestsNext() (at time.Duration) {
-	if e := s.requests.over.Front(); e != nil {
-		at = e.Value.(*request).expires
-	}
-	if e := s.requests.detached.Front(); e != nil {
-		at = earlier(at, e.Value.(*request).by)
-	}
-	return at
 }

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ipcd/ipcd/bus"
+	"github.com/ipcd/ipcd/internal/loop"
 	"github.com/ipcd/ipcd/internal/peer"
 )
 
@@ -96,6 +97,7 @@ type Server struct {
 	poll      *poller
 	listeners map[int]string // descriptor → address, for people
 	clock     bootClock
+	timers    loop.Timers // all deadlines there are
 	logLimit  logLimit
 	spare     int        // a descriptor to close when there are no more: see accept
 	sessions  []*session // by descriptor
@@ -140,11 +142,13 @@ type Server struct {
 	self     peer.Peer // the daemon itself, the sender of its events
 	stamp    []byte
 	started  time.Time
-	nextPing time.Duration
+	watchdog loop.Timer
 	stats    stats
 	commands *commandIndex
 
 	stopping bool
+	stopBy   time.Duration
+	stopTime loop.Timer
 	quit     bool
 
 	mu     sync.Mutex // guards posted and ended
@@ -194,13 +198,16 @@ func New(setup Setup, opts Options) (*Server, error) {
 		setup: setup, log: setup.Log,
 		poll: p, spare: spare, clock: bootClock{base: time.Now()},
 		listeners: map[int]string{}, users: map[uint32]*user{}, spent: map[uint32]time.Duration{},
-		logLimit: logLimit{told: map[logTopic]int{}},
-		bus:      bus.New[*session](), requests: newRequests(),
+		bus: bus.New[*session](), requests: newRequests(),
 		rbuf: make([]byte, 64<<10),
 		self: peer.Self(), started: time.Now(), commands: newCommandIndex(),
 		over: make(chan struct{}),
 	}
 	p.early = s.readEarly
+	s.watchdog.Init(&s.timers, s.feedWatchdog)
+	s.stopTime.Init(&s.timers, func() {}) // see stopWhenDone
+	s.requests.graces.Init(&s.timers, s.graceDue)
+	s.logLimit.init(s)
 	s.stamp = appendStamp(nil, &s.self)
 	s.recv.init()
 	s.bus.Verify = setup.Verify
@@ -264,8 +271,8 @@ func (s *Server) Post(f func()) bool {
 	return true
 }
 
-// stopTime bounds a stop.
-const stopTime = 2 * time.Second
+// longestStop bounds a stop.
+const longestStop = 2 * time.Second
 
 // Run turns the loop until ctx ends. Then it stops: no connection is accepted any more, what was read is executed,
 // waiting requests are answered with SHUTDOWN, and connections end when they have been sent what is theirs, or after
@@ -277,6 +284,9 @@ func (s *Server) Run(ctx context.Context) error {
 	unhook := context.AfterFunc(ctx, func() { s.Post(s.stop) })
 	defer unhook()
 	s.verifyHolders()
+	if s.setup.WatchdogEvery > 0 {
+		s.watchdog.Set(0) // at once
+	}
 	s.endTurn()
 	s.Post(s.raiseMark) // in a turn, which has a time of its own
 	for !s.quit {
@@ -397,35 +407,25 @@ func (s *Server) realTime() time.Time {
 	return s.real
 }
 
-// due does what the time has come for.
+// due does what the time has come for, as much of it as fits into its part of the turn. The rest is due in the next one.
 func (s *Server) due() {
-	if s.setup.WatchdogEvery > 0 && s.now() >= s.nextPing {
-		s.setup.Watchdog()
-		s.nextPing = s.now() + s.setup.WatchdogEvery
-	}
-	s.locksDue()
-	s.logLimitDue()
-	s.requestsDue()
+	var t turnTime
+	t.look()
+	s.timers.Run(s.now(), func() bool { return !t.look() })
 }
 
 // armTimer has the loop woken for what is due next.
 func (s *Server) armTimer() {
-	at := earlier(earlier(s.locksNext(), s.requestsNext()), s.logLimitNext())
-	if s.setup.WatchdogEvery > 0 {
-		at = earlier(at, max(s.nextPing, 1))
-	}
-	if s.stopping {
-		at = earlier(at, s.stopBy)
+	at, ok := s.timers.Next()
+	if ok {
+		at = max(at, 1) // 0 is never
 	}
 	s.poll.setTimer(at)
 }
 
-// earlier is the earlier of two times, of which 0 is never.
-func earlier(a, b time.Duration) time.Duration {
-	if a == 0 || b != 0 && b < a {
-		return b
-	}
-	return a
+func (s *Server) feedWatchdog() {
+	s.setup.Watchdog()
+	s.watchdog.Set(s.now() + s.setup.WatchdogEvery)
 }
 
 func (s *Server) runPosted() {

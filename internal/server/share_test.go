@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ipcd/ipcd/internal/loop"
 )
 
 // as makes a client another user's.
@@ -115,6 +117,37 @@ func TestAcceptWhenTurnIsOver(t *testing.T) {
 	m.settle()
 	if m.count != 5 {
 		t.Errorf("%d are accepted in the end", m.count)
+	}
+}
+
+// TestTimersShareATurn: what is due and has no room in a turn waits for the next one, and a connection does not wait for it.
+func TestTimersShareATurn(t *testing.T) {
+	m := newManual(t, 1, func(s *Setup, _ *Options) { s.Verify = false }) // which knows all timers there are
+	c := m.connect(false)
+	var done []int
+	timers := make([]loop.Timer, 5)
+	for i := range timers {
+		timers[i].Init(&m.timers, func() {
+			done = append(done, i)
+			for begun := time.Now(); time.Since(begun) <= timeSlice; {
+				continue // it takes long
+			}
+		})
+		timers[i].Set(0)
+	}
+	for turns := 1; turns <= len(timers); turns++ {
+		c.cmd("PING")
+		m.turn([]unix.EpollEvent{{Pad: kindTimer}, c.event(unix.EPOLLIN)})
+		if got := c.take(); got != "+PONG\r\n" || len(done) != turns {
+			t.Fatalf("after %d turns %v have gone off, and the connection got %q", turns, done, got)
+		}
+		m.armTimer()
+		if left := turns < len(timers); m.poll.armed != 0 != left {
+			t.Fatalf("after %d turns the next is to come at %v", turns, m.poll.armed)
+		}
+	}
+	if !slices.Equal(done, []int{0, 1, 2, 3, 4}) {
+		t.Errorf("the order is %v", done)
 	}
 }
 

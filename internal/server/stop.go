@@ -17,10 +17,13 @@ func (s *Server) stop() {
 		return
 	}
 	s.stopping = true
-	s.stopBy = s.now() + stopTime
+	s.stopBy = s.now() + longestStop
+	s.stopTime.Set(s.stopBy)
 	s.closeListeners()
 	s.cancelWaits()
-	s.settleEndings() // with nobody to grant the locks to: how they ended is for the daemon after this one
+	for _, p := range slices.Collect(maps.Values(s.processes)) {
+		s.settleEndings(p) // with nobody to grant the locks to: how they ended is for the daemon after this one
+	}
 	for _, sess := range s.sessions {
 		if sess != nil && !s.stopLate() {
 			s.executeRest(sess)
@@ -52,7 +55,7 @@ func (s *Server) cancelWaits() {
 }
 
 // stopLate reports whether the time is over in which a stop executes what was read; the rest of it is for the answers.
-func (s *Server) stopLate() bool { return s.clock.now() > s.stopBy-stopTime/2 }
+func (s *Server) stopLate() bool { return s.clock.now() > s.stopBy-longestStop/2 }
 
 // executeRest executes what a peer had sent before the stop. No lock is waited for any more.
 func (s *Server) executeRest(sess *session) {
@@ -80,12 +83,13 @@ func (s *Server) closeListeners() {
 func (s *Server) stopWhenDone() {
 	switch {
 	case s.count == 0:
-	case s.now() < s.stopBy:
+	case s.stopTime.IsSet():
 		return
 	default:
 		s.log.Warn("some connections did not take what they were sent", "event", "stop", "connections", s.count)
 		s.endAll()
 	}
+	s.stopTime.Stop()
 	s.buryProcesses()
 	s.quit = true
 }

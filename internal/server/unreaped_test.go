@@ -146,7 +146,7 @@ func TestStopWhileBuried(t *testing.T) {
 			waiter := h.dial()
 			h.queue(waiter, "a", "FOR", "self")
 			p.kill(syscall.SIGTERM)
-			h.until("being buried", func() bool { return len(h.ending) > 0 })
+			h.until("being buried", func() bool { return h.endings() > 0 })
 			h = restart(h, unprivileged)
 			if g := h.dial().acquire("a"); !strings.HasSuffix(g.abandoned, " unreaped") && !strings.HasSuffix(g.abandoned, " disconnected") {
 				t.Errorf("got %+v", g)

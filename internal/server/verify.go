@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/ipcd/ipcd/internal/loop"
 	"github.com/ipcd/ipcd/lockmgr"
 )
 
@@ -48,6 +49,7 @@ func (s *Server) verify() {
 		s.verifyKept()
 	}
 	s.verifyRequests()
+	s.verifyTimers()
 }
 
 // verifyKept compares what is kept with what is.
@@ -145,5 +147,49 @@ func (s *Server) verifyRequests() {
 		if mine.Len() != over[uid] || mine.bytes != size[uid] || mine.Len() > maxOutcomes || mine.bytes > maxOutcomeBytes {
 			panic(fmt.Sprintf("user %d has %d outcomes of %d bytes, counted %d and %d", uid, over[uid], size[uid], mine.Len(), mine.bytes))
 		}
+	}
+}
+
+// verifyTimers checks that all that has a deadline has a timer, and that no other is set: none is left behind for what has ended.
+func (s *Server) verifyTimers() {
+	if err := s.timers.Check(); err != nil {
+		panic(err.Error())
+	}
+	known := 0
+	check := func(what string, t *loop.Timer, want bool) {
+		if t.IsSet() != want {
+			panic(fmt.Sprintf("the timer of %s is set: %v", what, t.IsSet()))
+		}
+		if want {
+			known++
+		}
+	}
+	expiry, expires := s.locks.Deadline()
+	if check("waits and leases", &s.expiry, expires); expires && s.expiry.At() != expiry {
+		panic(fmt.Sprintf("the lock engine is called at %v, but wants to be at %v", s.expiry.At(), expiry))
+	}
+	first := s.requests.detached.Front()
+	if check("graces", &s.requests.graces, first != nil); first != nil && s.requests.graces.At() != first.Value.(*request).by {
+		panic(fmt.Sprintf("graces end at %v, but the first at %v", s.requests.graces.At(), first.Value.(*request).by))
+	}
+	for key, r := range s.requests.byKey {
+		check(fmt.Sprintf("REQID %q", key.id), &r.expires, r.over != nil)
+	}
+	for id, p := range s.processes {
+		for _, e := range p.endings {
+			check(fmt.Sprintf("an ending of process %d", id.PID), &e.over, true)
+		}
+	}
+	leftOut := false
+	for _, n := range s.logLimit.told {
+		leftOut = leftOut || n > logBurst
+	}
+	check("log records", &s.logLimit.over, leftOut)
+	check("records of holds", &s.recorder.retry, len(s.recorder.unkept) > 0)
+	check("unseen holders", &s.holders.retry, len(s.holders.unseen) > 0)
+	check("the watchdog", &s.watchdog, s.setup.WatchdogEvery > 0)
+	check("the stop", &s.stopTime, s.stopping && !s.quit)
+	if n := s.timers.Len(); n != known {
+		panic(fmt.Sprintf("%d timers are set, %d of them by what there is", n, known))
 	}
 }

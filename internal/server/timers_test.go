@@ -1,0 +1,70 @@
+package server
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ipcd/ipcd/internal/loop"
+)
+
+// TestVerifyTimers: the verifier notices a timer that is left behind for what has ended, and a deadline without one.
+func TestVerifyTimers(t *testing.T) {
+	for _, c := range []struct {
+		name, want string
+		fault      func(m *manual)
+	}{
+		{"a timer of nobody", "6 timers are set, 5 of them by what there is", func(m *manual) {
+			left := new(loop.Timer)
+			left.Init(&m.timers, func() {})
+			left.Set(time.Hour)
+		}},
+		{"a wait that would not end", "the timer of waits and leases is set: false", func(m *manual) { m.expiry.Stop() }},
+		{"a wait that would end late", "the lock engine is called at", func(m *manual) { m.expiry.Set(m.expiry.At() + 1) }},
+		{"an outcome that stays", "REQID \"1\" is set: false", func(m *manual) {
+			for _, r := range m.requests.byKey {
+				r.expires.Stop()
+			}
+		}},
+		{"a grace that stays", "the timer of graces is set: false", func(m *manual) { m.requests.graces.Stop() }},
+		{"an ending that stays", "an ending of process", func(m *manual) {
+			for _, p := range m.processes {
+				p.endings[0].over.Stop()
+			}
+		}},
+		{"an ending of nobody", "5 timers are set, 4", func(m *manual) {
+			for _, p := range m.processes {
+				p.endings = nil
+			}
+		}},
+		{"records left out that nobody tells of", "the timer of log records is set: false", func(m *manual) { m.logLimit.over.Stop() }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m := newManual(t, 1, func(s *Setup, _ *Options) { s.EndingTime = time.Hour })
+			holder, waiter, detached, gone := m.connect(false), m.connect(false), m.connect(false), m.connect(false)
+			holder.cmd("LOCK.ACQUIRE", "a")
+			holder.cmd("BUS.PUB", "x", "y", "REQID", "1")
+			m.settle()
+			waiter.cmd("LOCK.ACQUIRE", "a", "OWNER", "w", "WAIT", "3600000")
+			detached.cmd("LOCK.ACQUIRE", "a", "OWNER", "d", "REQID", "2")
+			gone.cmd("LOCK.ACQUIRE", "b")
+			m.settle()
+			detached.close()
+			gone.close()
+			m.settle()
+			for range logBurst + 1 {
+				m.tell(slog.LevelInfo, 1, "event", "said often")
+			}
+			m.verify()
+			defer func() {
+				if got := fmt.Sprint(recover()); !strings.Contains(got, c.want) {
+					t.Errorf("the verifier says %q, want %q", got, c.want)
+				}
+			}()
+			c.fault(m)
+			m.verify()
+		})
+	}
+}
