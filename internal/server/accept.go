@@ -5,11 +5,19 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ipcd/ipcd/internal/loop"
 	"github.com/ipcd/ipcd/internal/peer"
 	"github.com/ipcd/ipcd/ipc"
 )
 
 const noDescriptor = "the daemon has no file descriptor left"
+
+// listenerEvent handles what epoll says of a listener.
+func (s *Server) listenerEvent(fd int, _ uint32) {
+	if _, ok := s.listeners[fd]; ok { // not closed in this turn
+		s.accept(fd, &s.eventTime)
+	}
+}
 
 // accept takes the connections that wait at a listener, one at least. It takes no more when its part of the turn is over: a
 // flood of them must not hold up the others.
@@ -30,9 +38,7 @@ func (s *Server) accept(listener int, t *turnTime) {
 			fd, _, err := unix.Accept4(listener, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 			if err == nil {
 				s.sayNo(fd, noDescriptor)
-				_ = unix.Shutdown(fd, unix.SHUT_RDWR)
-				drain(fd, s.rbuf, rawRead)
-				closeNow(fd) // not by and by: it is needed for the next
+				loop.HangUpNow(fd, s.rbuf) // not by and by: its descriptor is needed for the next
 			}
 			s.spare, _ = unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0) // -1 if that fails
 			if err != nil || s.spare < 0 {
@@ -54,7 +60,7 @@ func (s *Server) refuse(fd int, why string) {
 	if cred, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
 		uid = cred.Uid
 	}
-	s.hangUp(uid, fd)
+	s.loop.HangUp(uid, fd)
 }
 
 func (s *Server) sayNo(fd int, why string) {
@@ -75,7 +81,7 @@ func (s *Server) admit(fd int) {
 		s.refuse(fd, "the daemon cannot learn who you are")
 		return
 	}
-	if s.closers.full(p.UID) {
+	if s.loop.Closer.Full(p.UID) {
 		s.refuse(fd, "what this user's connections sent cannot be closed")
 		return
 	}
@@ -87,8 +93,8 @@ func (s *Server) admit(fd int) {
 		s.refuse(fd, "too many connections of this user (limits.connections_per_user)")
 		return
 	}
-	sess := &session{fd: fd, peer: p, proto: ipc.RESP2, events: unix.EPOLLIN | unix.EPOLLRDHUP | edge}
-	if err := s.poll.add(fd, kindSession, sess.events); err != nil {
+	sess := &session{fd: fd, peer: p, proto: ipc.RESP2, events: unix.EPOLLIN | unix.EPOLLRDHUP | loop.Edge}
+	if err := s.loop.Add(fd, s.sessionKind, sess.events); err != nil {
 		s.refuse(fd, "the daemon cannot watch another connection")
 		return
 	}

@@ -40,7 +40,7 @@ func (s *Server) status(c *call) {
 		{"locks_of_operators", int64(len(s.standing.holds))},
 		{"once_marks", int64(len(s.once.marks))},
 		{"watchdog", s.setup.WatchdogEvery.Microseconds()},
-		{"busy_poll", s.poll.busy.Microseconds()},
+		{"busy_poll", s.loop.BusyPoll.Microseconds()},
 	}
 	if s.setup.Status != nil {
 		rows = append(rows, s.setup.Status()...)

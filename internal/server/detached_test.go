@@ -249,7 +249,7 @@ func TestLateDuplicate(t *testing.T) {
 			c.send([]byte(request)...)
 		} else {
 			c.send([]byte(request)...)
-			m.at(m.clock.now(), c.event(1)) // EPOLLIN
+			m.at(m.loop.Clock.Read(), c.event(1)) // EPOLLIN
 		}
 		m.settle()
 		if n := m.requests.detached.Len(); n != 0 || m.waiting() != 1 || c.take() != "" || m.stats.published != 3 { // x, acquired, waiting

@@ -73,12 +73,10 @@ func TestWhoPaysForEvents(t *testing.T) {
 	m.connect(false).cmd(words...)
 	m.settle()
 
-	m.boot = m.clock.now() + 2*time.Second
-	m.due()
+	m.skip(2 * time.Second)
 	if m.held != 0 || len(m.spent) != 0 {
 		t.Errorf("%d holds, and somebody has paid for what has expired: %v", m.held, m.spent)
 	}
-	m.boot = 0
 	sess := m.of(client)
 	begun := time.Now()
 	m.dispatch(sess, [][]byte{[]byte("PUBLISH"), []byte("ipcd/lock/x"), []byte("y")})

@@ -69,8 +69,8 @@ func TestLimitsChange(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.on(func() {
-		if h.poll.busy != 0 {
-			t.Errorf("polls for %v", h.poll.busy)
+		if h.loop.BusyPoll != 0 {
+			t.Errorf("polls for %v", h.loop.BusyPoll)
 		}
 	})
 	large := strings.Repeat("e", 20_000)

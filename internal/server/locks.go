@@ -56,9 +56,9 @@ func (s *Server) startLocks() error {
 		processes: map[lockmgr.Process]*process{},
 		pidfds:    map[int]*process{},
 	}
-	s.expiry.Init(&s.timers, s.expire)
-	s.recorder.retry.Init(&s.timers, s.keepDue)
-	s.holders.retry.Init(&s.timers, s.verifyHolders)
+	s.expiry.Init(&s.loop.Timers, s.expire)
+	s.recorder.retry.Init(&s.loop.Timers, s.keepDue)
+	s.holders.retry.Init(&s.loop.Timers, s.verifyHolders)
 	mark := lockmgr.Token(s.setup.Mark)
 	if s.setup.RaiseMark == nil {
 		mark = lockmgr.MaxToken

@@ -31,7 +31,7 @@ const (
 
 func (l *logLimit) init(s *Server) {
 	l.told = map[logTopic]int{}
-	l.over.Init(&s.timers, s.logLimitDue)
+	l.over.Init(&s.loop.Timers, s.logLimitDue)
 }
 
 // tell logs what a user's doing was the cause of. It adds the event and the uid.

@@ -5,8 +5,6 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
-
-	"golang.org/x/sys/unix"
 )
 
 // TestLogLimit: one user's doings do not fill the log, and how much was left out is told, once.
@@ -35,12 +33,12 @@ func TestLogLimit(t *testing.T) {
 	count("of another kind", 1)
 	count("left out", 0)
 	end := m.logLimit.since + logPeriod
-	if at, ok := m.timers.Next(); !ok || at != end {
+	if at, ok := m.loop.Timers.Next(); !ok || at != end {
 		t.Errorf("next at %v, want %v", at, end)
 	}
-	m.at(end, unix.EpollEvent{Pad: kindTimer})
+	m.at(end)
 	count(fmt.Sprintf("records about a user were left out\" event=lock-broken uid=%d count=7", m.self.UID), 1)
-	if m.timers.Len() != 0 {
+	if m.loop.Timers.Len() != 0 {
 		t.Error("there is more to tell")
 	}
 	m.tell(slog.LevelWarn, m.self.UID, "lock-broken", "after a minute")

@@ -26,7 +26,8 @@ type manual struct {
 type end struct {
 	fd      int // not blocking; -1 after close
 	id      uint64
-	server  int    // the session's descriptor
+	of      *Server
+	server  int // the session's descriptor
 	pending []byte // what the socket has not taken yet
 	got     []byte
 	eof     bool
@@ -85,7 +86,7 @@ func (m *manual) connect(small bool) *end {
 		}
 	}
 	m.admit(fds[1])
-	c := &end{fd: fds[0], server: fds[1], id: m.nextID}
+	c := &end{fd: fds[0], of: m.Server, server: fds[1], id: m.nextID}
 	m.clients = append(m.clients, c)
 	return c
 }
@@ -137,17 +138,16 @@ func (c *end) read(most int) bool {
 // events are what epoll says now, without waiting.
 func (m *manual) events() []unix.EpollEvent {
 	m.t.Helper()
-	n, err := m.poll.poll()
+	events, err := m.loop.Wait(false)
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	return slices.Clone(m.poll.events[:n])
+	return slices.Clone(events)
 }
 
 // step makes one turn with what there is to do, events in any order, and reports whether there was anything.
 func (m *manual) step() bool {
 	m.t.Helper()
-	m.armTimer()
 	if m.random.IntN(3) == 0 && m.readEarly() {
 		m.turn(nil)
 		if m.after != nil {
@@ -187,16 +187,17 @@ func (m *manual) settle() {
 	}
 }
 
-// at makes a turn at a time of its own, with these events. If a timer is among them, more turns follow until nothing is due.
+// at makes a turn at a time of its own, with these events, and others until nothing is due.
 func (m *manual) at(now time.Duration, events ...unix.EpollEvent) {
 	m.t.Helper()
-	timeUp := slices.ContainsFunc(events, func(ev unix.EpollEvent) bool { return ev.Pad == kindTimer })
-	m.boot = now
-	m.turn(events)
-	for m.boot = now; timeUp && m.isDue(); m.boot = now {
-		m.turn([]unix.EpollEvent{{Pad: kindTimer}})
+	for again := true; again; again = m.isDue() {
+		m.loop.TimeUp()
+		m.loop.Clock.SetNow(now)
+		m.turn(events)
+		m.loop.Clock.SetNow(now)
+		events = nil
 	}
-	m.boot = 0
+	m.loop.Clock.EndTurn()
 }
 
 // of is the session of a client, nil if it has ended.
@@ -209,7 +210,7 @@ func (m *manual) of(c *end) *session {
 
 // event is what epoll would say of a session's descriptor.
 func (c *end) event(events uint32) unix.EpollEvent {
-	return unix.EpollEvent{Events: events, Fd: int32(c.server), Pad: kindSession}
+	return unix.EpollEvent{Events: events, Fd: int32(c.server), Pad: int32(c.of.sessionKind)}
 }
 
 // take returns what has arrived, and forgets it.

@@ -376,7 +376,7 @@ func (s *Server) block(sess *session) {
 // drain goes on writing the backlog of a blocked session.
 func (s *Server) drain(sess *session) {
 	if sess.long() != nil && !s.writeLong(sess) {
-		s.poll.modify(sess.fd, sess.events) // as below
+		s.lookAgain(sess) // as below
 		return
 	}
 	sess.sent += s.write(sess, sess.own[sess.sent:])
@@ -391,7 +391,7 @@ func (s *Server) drain(sess *session) {
 			sess.sent -= start
 			sess.first = n
 		}
-		s.poll.modify(sess.fd, sess.events) // a short write may have another cause than a full socket
+		s.lookAgain(sess) // a short write may have another cause than a full socket
 		return
 	}
 	sess.blocked, sess.dropping = false, false
@@ -438,7 +438,7 @@ func (s *Server) written(sess *session, n int, errno unix.Errno) int {
 	case unix.EAGAIN:
 		return 0
 	case unix.EINTR, unix.ENOBUFS, unix.ENOMEM:
-		s.poll.modify(sess.fd, sess.events) // there may be room all the same: nothing else would say so
+		s.lookAgain(sess) // there may be room all the same: nothing else would say so
 		return 0
 	}
 	s.kill(sess, "") // EPIPE, ECONNRESET: the peer is gone

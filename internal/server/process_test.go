@@ -139,7 +139,7 @@ func TestEndings(t *testing.T) {
 			if c.reaped {
 				_ = idle.cmd.Wait()
 			}
-			began := m.clock.now()
+			began := m.loop.Clock.Read()
 			for step := ms; step <= 20*ms; step += ms {
 				var events []unix.EpollEvent
 				if step == c.connAt {
@@ -150,11 +150,7 @@ func TestEndings(t *testing.T) {
 					_ = idle.cmd.Wait()
 				}
 				if step == c.exitAt || step == c.reapAt {
-					events = append(events, unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(p.pidfd), Pad: kindProcess})
-				}
-				// The time is up whenever the loop has something to do by then.
-				if at, ok := m.timers.Next(); ok && at <= began+step {
-					events = append(events, unix.EpollEvent{Fd: int32(m.poll.timerfd), Pad: kindTimer})
+					events = append(events, unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(p.pidfd), Pad: int32(m.pidfdKind)})
 				}
 				m.at(began+step, events...)
 				want, ok := c.changes[step]
@@ -265,7 +261,7 @@ func TestLockAfterExit(t *testing.T) {
 	m.impersonate(p, fd)
 	idle.end()
 	_ = idle.cmd.Wait()
-	m.turn([]unix.EpollEvent{{Events: unix.EPOLLIN, Fd: int32(p.pidfd), Pad: kindProcess}})
+	m.turn([]unix.EpollEvent{{Events: unix.EPOLLIN, Fd: int32(p.pidfd), Pad: int32(m.pidfdKind)}})
 	client.cmd("LOCK.ACQUIRE", "a")
 	client.cmd("PING")
 	m.settle()

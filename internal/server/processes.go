@@ -73,7 +73,7 @@ func (s *Server) watchProcess(who *peer.Peer, pidfd int) (*process, error) {
 		return p, nil
 	}
 	// Edge-triggered: the descriptor stays readable after the exit, and says once more when the process is reaped.
-	if err := s.poll.add(pidfd, kindProcess, unix.EPOLLIN|unix.EPOLLET); err != nil {
+	if err := s.loop.Add(pidfd, s.pidfdKind, unix.EPOLLIN|loop.Edge); err != nil {
 		_ = unix.Close(pidfd)
 		return nil, err
 	}
@@ -95,13 +95,13 @@ func (s *Server) unwatch(p *process) {
 			return
 		}
 		delete(s.pidfds, p.pidfd)
-		s.poll.remove(p.pidfd) // a client that sent it may have it open still, and send it again
+		s.loop.Remove(p.pidfd) // a client that sent it may have it open still, and send it again
 		_ = unix.Close(p.pidfd)
 	}
 }
 
 // processReady handles what a pidfd says.
-func (s *Server) processReady(pidfd int) {
+func (s *Server) processReady(pidfd int, _ uint32) {
 	p := s.pidfds[pidfd]
 	if p == nil {
 		return
@@ -159,7 +159,7 @@ func (s *Server) buryProcess(p *process) {
 // was held.
 func (s *Server) awaitEnd(p *process, conn *session) {
 	e := &ending{conn: conn, process: p}
-	e.over.Init(&s.timers, func() { s.endingDue(e) })
+	e.over.Init(&s.loop.Timers, func() { s.endingDue(e) })
 	e.over.Set(s.now() + s.setup.EndingTime)
 	p.endings = append(p.endings, e)
 }

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ipcd/ipcd/internal/loop"
 	"github.com/ipcd/ipcd/ipc"
 )
 
@@ -34,6 +35,18 @@ func (r *receiver) recvmsg(fd int, b []byte) (int, unix.Errno) {
 		if errno != unix.EINTR {
 			return int(n), errno
 		}
+	}
+}
+
+// sessionEvent takes note of what epoll says of a session. When events have taken their part of the turn, or the session has
+// something left to do, it is only noted.
+func (s *Server) sessionEvent(fd int, events uint32) {
+	switch sess := s.sessions[fd]; {
+	case sess == nil:
+	case s.eventTime.isOver() || sess.is(stateQueued):
+		s.later(sess, events)
+	default:
+		s.sessionReady(sess, events)
 	}
 }
 
@@ -94,7 +107,7 @@ func (s *Server) read(sess *session) bool {
 	s.readTwice = sess == s.lastRead
 	s.lastRead = sess
 	if n == len(buf)-held || s.recv.msg.Controllen > 0 || sess.is(stateHalfClosed) {
-		s.poll.modify(sess.fd, sess.events) // there may be more, or the end
+		s.lookAgain(sess) // there may be more, or the end
 	}
 	if n == 0 {
 		sess.state |= stateEOF
@@ -256,7 +269,7 @@ func (s *Server) overBuffers(sess *session, more int) bool {
 
 // watch has epoll watch a session for what can be acted on.
 func (s *Server) watch(sess *session) {
-	want := edge
+	want := loop.Edge
 	if !sess.is(stateEOF | stateClosing) {
 		if !s.inputFull(sess) && (!sess.blocked || sess.unread() <= pauseAt) {
 			want |= unix.EPOLLIN
@@ -271,9 +284,12 @@ func (s *Server) watch(sess *session) {
 	s.account(sess)
 	if want != sess.events && !sess.is(stateDead) {
 		sess.events = want
-		s.poll.modify(sess.fd, want)
+		s.lookAgain(sess)
 	}
 }
+
+// lookAgain has epoll tell of a session what there is now, also if it has told of it before.
+func (s *Server) lookAgain(sess *session) { s.loop.Modify(sess.fd, s.sessionKind, sess.events) }
 
 // takeRights keeps the descriptors that came with a read for the commands they belong to.
 func (s *Server) takeRights(sess *session) {
@@ -348,7 +364,7 @@ func (s *Server) bury() {
 		if sess.is(stateEOF) {
 			_ = unix.Close(sess.fd)
 		} else {
-			s.hangUp(sess.peer.UID, sess.fd)
+			s.loop.HangUp(sess.peer.UID, sess.fd)
 		}
 		s.pool.put(sess.in)
 		s.pool.put(sess.own)

@@ -267,7 +267,7 @@ func (s *Server) rest(r *request) {
 	s.unlink(r)
 	r.sess = nil
 	const precision = time.Second // so that one turn does for all of a second
-	r.expires.Init(&s.timers, func() { s.forgetRequest(r) })
+	r.expires.Init(&s.loop.Timers, func() { s.forgetRequest(r) })
 	r.expires.Set((s.now() + keepOutcome + precision - 1).Truncate(precision))
 	q := &s.requests
 	mine := q.users[r.key.uid]

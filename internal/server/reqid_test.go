@@ -19,16 +19,16 @@ func (h *harness) pass(d time.Duration) {
 
 // skip is pass on the loop. The timer of the kernel knows nothing of it.
 func (s *Server) skip(d time.Duration) {
-	s.clock.base = s.clock.base.Add(-d)
-	s.boot = 0
+	s.loop.Clock.Skip(d)
 	for s.isDue() {
-		s.due()
+		s.loop.TimeUp()
+		s.loop.RunTimers(timeSlice)
 	}
 }
 
 // isDue reports whether the time has come for something.
 func (s *Server) isDue() bool {
-	at, ok := s.timers.Next()
+	at, ok := s.loop.Timers.Next()
 	return ok && at <= s.now()
 }
 
@@ -387,7 +387,7 @@ func TestReqIDExpires(t *testing.T) {
 	h.on(func() {
 		mine := h.requests.users[h.self.UID]
 		first, last := mine.Front().Value.(*request).expires.At(), mine.Back().Value.(*request).expires.At()
-		if at, _ := h.timers.Next(); at != first || first != last || at < h.now()+keepOutcome-time.Second {
+		if at, _ := h.loop.Timers.Next(); at != first || first != last || at < h.now()+keepOutcome-time.Second {
 			t.Errorf("due at %v, %v and %v; now %v", at, first, last, h.now())
 		}
 	})

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -94,10 +93,10 @@ type Server struct {
 	opts  Options
 	log   *slog.Logger
 
-	poll      *poller
+	loop                   *loop.Loop
+	sessionKind, pidfdKind loop.Kind
+
 	listeners map[int]string // descriptor → address, for people
-	clock     bootClock
-	timers    loop.Timers // all deadlines there are
 	logLimit  logLimit
 	spare     int        // a descriptor to close when there are no more: see accept
 	sessions  []*session // by descriptor
@@ -110,15 +109,15 @@ type Server struct {
 	requests requests
 
 	// Of this turn.
-	seconds  uint32        // since the start, 0 until somebody asked
-	boot     time.Duration // CLOCK_BOOTTIME, likewise
-	real     time.Time
-	touched  []*session
-	runnable []*session
-	busy     []*user                  // those who have a queue: see goOn
-	serving  *session                 // the one of a queue that is looked after
-	spent    map[uint32]time.Duration // by user: see charge
-	dead     []*session
+	seconds   uint32    // since the start, 0 until somebody asked
+	real      time.Time // likewise
+	eventTime turnTime
+	touched   []*session
+	runnable  []*session
+	busy      []*user                  // those who have a queue: see goOn
+	serving   *session                 // the one of a queue that is looked after
+	spent     map[uint32]time.Duration // by user: see charge
+	dead      []*session
 
 	routeTurns []*routeTurn // by route slot
 	usedTurns  []*routeTurn
@@ -126,13 +125,12 @@ type Server struct {
 	alone      []byte // see deliverAlone
 
 	// Reused.
-	pool    bufferPool
-	closers closers
-	rbuf    []byte
-	recv    receiver
-	vec     []unix.Iovec
-	words   [][]byte
-	call    call
+	pool  bufferPool
+	rbuf  []byte
+	recv  receiver
+	vec   []unix.Iovec
+	words [][]byte
+	call  call
 
 	acquisition acquisition
 
@@ -150,11 +148,6 @@ type Server struct {
 	stopBy   time.Duration
 	stopTime loop.Timer
 	quit     bool
-
-	mu     sync.Mutex // guards posted and ended
-	posted []func()
-	ended  bool
-	over   chan struct{} // closed when ended is set
 }
 
 // stats counts since the start.
@@ -185,28 +178,29 @@ func New(setup Setup, opts Options) (*Server, error) {
 	if setup.ZombieStatus == nil {
 		setup.ZombieStatus = peer.ZombieStatus
 	}
-	p, err := newPoller()
+	l, err := loop.New()
 	if err != nil {
 		return nil, err
 	}
 	spare, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		p.close()
+		l.Close()
 		return nil, fmt.Errorf("cannot open /dev/null: %w", err)
 	}
 	s := &Server{
 		setup: setup, log: setup.Log,
-		poll: p, spare: spare, clock: bootClock{base: time.Now()},
+		loop: l, spare: spare,
 		listeners: map[int]string{}, users: map[uint32]*user{}, spent: map[uint32]time.Duration{},
 		bus: bus.New[*session](), requests: newRequests(),
 		rbuf: make([]byte, 64<<10),
 		self: peer.Self(), started: time.Now(), commands: newCommandIndex(),
-		over: make(chan struct{}),
 	}
-	p.early = s.readEarly
-	s.watchdog.Init(&s.timers, s.feedWatchdog)
-	s.stopTime.Init(&s.timers, func() {}) // see stopWhenDone
-	s.requests.graces.Init(&s.timers, s.graceDue)
+	s.sessionKind = l.Handle(s.sessionEvent)
+	s.pidfdKind = l.Handle(s.processReady)
+	l.Early = s.readEarly
+	s.watchdog.Init(&l.Timers, s.feedWatchdog)
+	s.stopTime.Init(&l.Timers, func() {}) // see stopWhenDone
+	s.requests.graces.Init(&l.Timers, s.graceDue)
 	s.logLimit.init(s)
 	s.stamp = appendStamp(nil, &s.self)
 	s.recv.init()
@@ -225,7 +219,7 @@ func (s *Server) Listen(fd int, addr string) error {
 	if err := unix.SetNonblock(fd, true); err != nil {
 		return fmt.Errorf("cannot listen on %s: %w", addr, err)
 	}
-	if err := s.poll.add(fd, kindListener, unix.EPOLLIN); err != nil {
+	if err := s.loop.Add(fd, s.loop.Handle(s.listenerEvent), unix.EPOLLIN); err != nil {
 		return fmt.Errorf("cannot listen on %s: %w", addr, err)
 	}
 	s.listeners[fd] = addr
@@ -239,7 +233,7 @@ func (s *Server) SetOptions(o Options) error {
 		select {
 		case <-done:
 			return nil
-		case <-s.over:
+		case <-s.loop.Ended():
 		}
 	}
 	return errors.New("cannot change the options: the server has ended")
@@ -253,23 +247,12 @@ func (s *Server) setOptions(o Options) {
 		}
 	}
 	s.locks.SetLimits(o.Semaphores)
-	s.poll.busy = o.BusyPoll
+	s.loop.BusyPoll = o.BusyPoll
 }
 
 // Post has f run on the loop, after the turn that is under way. It reports false if the loop has ended; f is not run
 // then.
-func (s *Server) Post(f func()) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ended {
-		return false
-	}
-	s.posted = append(s.posted, f)
-	if len(s.posted) == 1 {
-		s.poll.wake()
-	}
-	return true
-}
+func (s *Server) Post(f func()) bool { return s.loop.Post(f) }
 
 // longestStop bounds a stop.
 const longestStop = 2 * time.Second
@@ -290,8 +273,7 @@ func (s *Server) Run(ctx context.Context) error {
 	s.endTurn()
 	s.Post(s.raiseMark) // in a turn, which has a time of its own
 	for !s.quit {
-		s.armTimer()
-		events, err := s.poll.wait(len(s.busy) == 0)
+		events, err := s.loop.Wait(len(s.busy) == 0)
 		if err != nil {
 			return err
 		}
@@ -302,10 +284,10 @@ func (s *Server) Run(ctx context.Context) error {
 
 // turn is one turn of the loop: see the package documentation.
 func (s *Server) turn(events []unix.EpollEvent) {
-	timeUp := s.handle(events)
-	if timeUp {
-		s.due()
-	}
+	// All that epoll says is taken: who comes last must not wait for what the others want.
+	s.eventTime = turnTime{}
+	s.loop.Dispatch(events)
+	s.loop.RunTimers(timeSlice)
 	s.wrapUp()
 	if len(s.busy) > 0 {
 		s.goOn()
@@ -322,46 +304,9 @@ func (s *Server) turn(events []unix.EpollEvent) {
 
 // endTurn forgets the turn's time.
 func (s *Server) endTurn() {
-	s.boot, s.real, s.seconds = 0, time.Time{}, 0
+	s.loop.Clock.EndTurn()
+	s.real, s.seconds = time.Time{}, 0
 	clear(s.spent)
-}
-
-// handle takes what epoll says, all of it: who comes last must not wait for what the others want. When that has taken its part
-// of the turn, or a session has something left to do, it is only noted. It reports whether the time has come for something.
-func (s *Server) handle(events []unix.EpollEvent) (timeUp bool) {
-	var t turnTime
-	for {
-		for i := range events {
-			ev := &events[i]
-			switch ev.Pad {
-			case kindSession:
-				switch sess := s.sessions[ev.Fd]; {
-				case sess == nil:
-				case t.isOver() || sess.is(stateQueued):
-					s.later(sess, ev.Events)
-				default:
-					s.sessionReady(sess, ev.Events)
-				}
-			case kindListener:
-				if _, ok := s.listeners[int(ev.Fd)]; ok { // not closed in this turn
-					s.accept(int(ev.Fd), &t)
-				}
-			case kindProcess:
-				s.processReady(int(ev.Fd))
-			case kindTimer:
-				s.poll.armed = 0
-				timeUp = true
-			case kindWake:
-				s.runPosted()
-			case kindTick:
-				s.poll.onTick()
-			}
-		}
-		if len(events) < len(s.poll.events) {
-			return timeUp
-		}
-		events = s.poll.more()
-	}
 }
 
 // wrapUp has done what follows from what was done: commands that waited for it are executed, all is written, and who has ended
@@ -392,12 +337,7 @@ func (s *Server) age() uint32 {
 }
 
 // now is the turn's CLOCK_BOOTTIME.
-func (s *Server) now() time.Duration {
-	if s.boot == 0 {
-		s.boot = s.clock.now()
-	}
-	return s.boot
-}
+func (s *Server) now() time.Duration { return s.loop.Clock.Now() }
 
 // realTime is the turn's time of day.
 func (s *Server) realTime() time.Time {
@@ -407,35 +347,7 @@ func (s *Server) realTime() time.Time {
 	return s.real
 }
 
-// due does what the time has come for, as much of it as fits into its part of the turn. The rest is due in the next one.
-func (s *Server) due() {
-	var t turnTime
-	t.look()
-	s.timers.Run(s.now(), func() bool { return !t.look() })
-}
-
-// armTimer has the loop woken for what is due next.
-func (s *Server) armTimer() {
-	at, ok := s.timers.Next()
-	if ok {
-		at = max(at, 1) // 0 is never
-	}
-	s.poll.setTimer(at)
-}
-
 func (s *Server) feedWatchdog() {
 	s.setup.Watchdog()
 	s.watchdog.Set(s.now() + s.setup.WatchdogEvery)
-}
-
-func (s *Server) runPosted() {
-	var b [8]byte
-	_, _ = unix.Read(s.poll.wakefd, b[:])
-	s.mu.Lock()
-	fs := s.posted
-	s.posted = nil
-	s.mu.Unlock()
-	for _, f := range fs {
-		f()
-	}
 }

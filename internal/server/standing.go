@@ -110,7 +110,7 @@ func (s *Server) startHolds(mark lockmgr.Token) error {
 		}
 	}
 	now := s.lockTime()
-	defer func() { s.boot, s.real = 0, time.Time{} }() // this was no turn
+	defer s.endTurn() // this was none
 	if err := s.restoreHolds(now, mark); err != nil {
 		return err
 	}

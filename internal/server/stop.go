@@ -55,7 +55,7 @@ func (s *Server) cancelWaits() {
 }
 
 // stopLate reports whether the time is over in which a stop executes what was read; the rest of it is for the answers.
-func (s *Server) stopLate() bool { return s.clock.now() > s.stopBy-longestStop/2 }
+func (s *Server) stopLate() bool { return s.loop.Clock.Read() > s.stopBy-longestStop/2 }
 
 // executeRest executes what a peer had sent before the stop. No lock is waited for any more.
 func (s *Server) executeRest(sess *session) {
@@ -73,7 +73,7 @@ func (s *Server) executeRest(sess *session) {
 
 func (s *Server) closeListeners() {
 	for fd := range s.listeners {
-		s.poll.remove(fd) // the service manager may keep the socket
+		s.loop.Remove(fd) // the service manager may keep the socket
 		_ = unix.Close(fd)
 	}
 	clear(s.listeners)
@@ -121,20 +121,16 @@ func (s *Server) endAll() {
 
 // close releases what the server has, after the loop.
 func (s *Server) close() {
-	s.mu.Lock()
-	s.ended = true
-	s.posted = nil
-	close(s.over)
-	s.mu.Unlock()
+	s.loop.End()
 	s.closeListeners()
 	s.endAll()
 	s.closeLocks()
-	s.closers.wait(time.Second)
+	s.loop.Closer.Wait(time.Second)
 	s.closeFiles()
 }
 
 // closeFiles closes what the server has from the beginning.
 func (s *Server) closeFiles() {
 	_ = unix.Close(s.spare)
-	s.poll.close()
+	s.loop.Close()
 }

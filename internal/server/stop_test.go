@@ -132,7 +132,7 @@ func TestStopWithSharedListener(t *testing.T) {
 	h.until("it stops", func() bool { return h.stopping })
 	h.dial()
 	h.until("there is nothing that makes the loop turn", func() bool {
-		n, err := unix.Poll([]unix.PollFd{{Fd: int32(h.poll.epfd), Events: unix.POLLIN}}, 0)
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(h.loop.FD()), Events: unix.POLLIN}}, 0)
 		return n == 0 && err == nil
 	})
 	stuck.close()
@@ -145,8 +145,7 @@ func TestRunError(t *testing.T) {
 	c := h.dial()
 	c.sync()
 	h.Post(func() {
-		_ = unix.Close(h.poll.epfd)
-		h.poll.epfd = -1
+		h.loop.Close()
 	})
 	<-h.ended
 	if h.err == nil || !strings.Contains(h.err.Error(), "cannot wait for events") {

@@ -18,7 +18,7 @@ func TestVerifyTimers(t *testing.T) {
 	}{
 		{"a timer of nobody", "6 timers are set, 5 of them by what there is", func(m *manual) {
 			left := new(loop.Timer)
-			left.Init(&m.timers, func() {})
+			left.Init(&m.loop.Timers, func() {})
 			left.Set(time.Hour)
 		}},
 		{"a wait that would not end", "the timer of waits and leases is set: false", func(m *manual) { m.expiry.Stop() }},

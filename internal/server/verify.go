@@ -152,7 +152,7 @@ func (s *Server) verifyRequests() {
 
 // verifyTimers checks that all that has a deadline has a timer, and that no other is set: none is left behind for what has ended.
 func (s *Server) verifyTimers() {
-	if err := s.timers.Check(); err != nil {
+	if err := s.loop.Timers.Check(); err != nil {
 		panic(err.Error())
 	}
 	known := 0
@@ -189,7 +189,7 @@ func (s *Server) verifyTimers() {
 	check("unseen holders", &s.holders.retry, len(s.holders.unseen) > 0)
 	check("the watchdog", &s.watchdog, s.setup.WatchdogEvery > 0)
 	check("the stop", &s.stopTime, s.stopping && !s.quit)
-	if n := s.timers.Len(); n != known {
+	if n := s.loop.Timers.Len(); n != known {
 		panic(fmt.Sprintf("%d timers are set, %d of them by what there is", n, known))
 	}
 }

@@ -29,66 +29,6 @@ func TestIdle(t *testing.T) {
 	}
 }
 
-// TestBusyPoll: after polling in vain, more and more waits block at once; when it pays again, fewer and fewer.
-func TestBusyPoll(t *testing.T) {
-	p, err := newPoller()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer p.close()
-	p.ticking = true // so no tick is set, and none comes in between
-	wait := func(how func() (int, error), busy time.Duration, vain, skip int) {
-		t.Helper()
-		p.busy = busy
-		p.wake()
-		if n, err := how(); n != 1 || err != nil || p.vain != vain || p.skip != skip {
-			t.Fatalf("%d events, %v; %d in vain, %d to skip; want %d and %d", n, err, p.vain, p.skip, vain, skip)
-		}
-	}
-	for _, n := range []int{1, 3, 7, 15, 31, 63, 127, 255, mostVain, mostVain} {
-		wait(p.spin, 0, n, n)
-		for i := range n {
-			wait(p.busyWait, time.Minute, n, n-1-i)
-		}
-		wait(p.busyWait, time.Minute, n, 0) // an event that was there already
-	}
-	for _, n := range []int{255, 127, 63, 31, 15, 7, 3, 1, 0, 0} {
-		wait(p.spin, time.Minute, n, 0)
-	}
-}
-
-// TestTick: as long as something happens between two ticks the loop blocks without the runtime; a tick after nothing ends that,
-// and there is no other until something happens again.
-func TestTick(t *testing.T) {
-	p, err := newPoller()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer p.close()
-	await := func(kind int32) {
-		t.Helper()
-		if events, err := p.wait(true); err != nil || len(events) != 1 || events[0].Pad != kind {
-			t.Fatalf("%v, %v; want one of kind %d", events, err, kind)
-		}
-	}
-	for range 2 {
-		p.wake()
-		await(kindWake)
-		await(kindTick)
-		p.turns++ // something happened meanwhile
-		p.onTick()
-		if !p.ticking {
-			t.Fatal("no tick is to come, though something happened")
-		}
-		await(kindTick)
-		p.onTick()
-		var spec unix.ItimerSpec
-		if err := unix.TimerfdGettime(p.tickfd, &spec); err != nil || p.ticking || spec.Value.Nano() != 0 {
-			t.Fatalf("a tick is to come in %dns (%v), though nothing happened", spec.Value.Nano(), err)
-		}
-	}
-}
-
 // TestReadEarly: while the loop polls it reads from who was read twice in succession, and from nobody else; what epoll
 // knows of it is none the less true.
 func TestReadEarly(t *testing.T) {
@@ -123,9 +63,9 @@ func TestReadEarly(t *testing.T) {
 	}
 
 	// The loop turns after an early read instead of blocking.
-	m.poll.busy, m.poll.skip = time.Minute, 0
-	m.poll.early = func() bool { return true }
-	if events, err := m.poll.wait(true); len(events) != 0 || err != nil {
+	m.loop.BusyPoll = time.Minute
+	m.loop.Early = func() bool { return true }
+	if events, err := m.loop.Wait(true); len(events) != 0 || err != nil {
 		t.Errorf("%v, %v after an early read", events, err)
 	}
 }
@@ -136,7 +76,7 @@ func TestNothingIsLeftUnread(t *testing.T) {
 	h := start(t, func(_ *Setup, o *Options) { o.BusyPoll = time.Second }) // so that it always polls
 	early := 0
 	h.on(func() {
-		h.poll.early = func() bool {
+		h.loop.Early = func() bool {
 			read := h.readEarly()
 			if read {
 				early++
@@ -220,14 +160,13 @@ func TestTimeouts(t *testing.T) {
 	if got := c.take(); strings.Count(got, ":") != 5 || strings.Contains(got, "TIMEOUT") {
 		t.Fatalf("got %q, want five tickets", got)
 	}
-	timer := unix.EpollEvent{Pad: kindTimer}
 	const ms = time.Millisecond
 	for _, wait := range []time.Duration{1 * ms, 20 * ms, 40 * ms, 60 * ms} {
-		m.at(asked+wait-1, timer)
+		m.at(asked+wait-1)
 		if got := c.take(); got != "" {
 			t.Errorf("before %v are over: %q", wait, got)
 		}
-		m.at(asked+wait, timer)
+		m.at(asked+wait)
 		if got, want := c.take(), fmt.Sprintf("TIMEOUT timed out after %v;", wait); strings.Count(got, "TIMEOUT") != 1 || !strings.Contains(got, want) {
 			t.Errorf("got %q, want %s", got, want)
 		}
@@ -302,38 +241,6 @@ func TestPost(t *testing.T) {
 	for i, n := range order {
 		if i != n {
 			t.Fatalf("%v", order)
-		}
-	}
-}
-
-// TestBootClock: it never goes back, and stays near the clock that it is made of.
-func TestBootClock(t *testing.T) {
-	c := bootClock{base: time.Now()}
-	last := time.Duration(0)
-	for end := time.Now().Add(50 * time.Millisecond); time.Now().Before(end); {
-		now := c.now()
-		if now < last {
-			t.Fatalf("%v after %v", now, last)
-		}
-		last = now
-	}
-	var ts unix.Timespec
-	before := c.now()
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
-		t.Fatal(err)
-	}
-	after := c.now()
-	if boot := time.Duration(ts.Nano()); boot < before-bootCheck || boot > after+bootCheck {
-		t.Errorf("%v to %v, the kernel says %v", before, after, boot)
-	}
-
-	// The machine sleeps for a minute.
-	c.slept -= time.Minute
-	c.checked = 0
-	last -= time.Minute
-	for c.now() < last+time.Minute {
-		if c.now() < last {
-			t.Fatal("it went back")
 		}
 	}
 }

@@ -1,0 +1,132 @@
+package loop
+
+import (
+	"errors"
+	"sync"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Closer closes what a peer may make last for ever: a TCP socket that it has sent lingers for as long as its maker said
+// (SO_LINGER), and a file asks its file system, which may be a program of the peer (FUSE). The same holds for a connection in
+// which there is something unread, for descriptors may have come with it. So the loop leaves that to others: a goroutine
+// for each user that closes one after the other. Whoever makes it wait waits for himself.
+type Closer struct {
+	mu     sync.Mutex
+	queues map[uint32][]closing // by user, each with a goroutine
+	work   sync.WaitGroup
+}
+
+type closing struct {
+	fd         int
+	connection bool
+}
+
+const (
+	// maxClosing is how many descriptors of a user may wait to be closed.
+	maxClosing = 4096
+	// mostClosing bounds how many there may be all the same, before the loop closes them itself.
+	mostClosing = 4 * maxClosing
+)
+
+// Close has a descriptor closed that a user's process has sent.
+func (c *Closer) Close(uid uint32, fd int) { c.add(uid, closing{fd, false}) }
+
+func (c *Closer) add(uid uint32, x closing) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	queue, running := c.queues[uid]
+	if len(queue) >= mostClosing {
+		closeNow(x.fd)
+		return
+	}
+	if c.queues == nil {
+		c.queues = map[uint32][]closing{}
+	}
+	c.queues[uid] = append(queue, x)
+	if !running {
+		c.work.Go(func() { c.run(uid) })
+	}
+}
+
+func (c *Closer) run(uid uint32) {
+	for {
+		c.mu.Lock()
+		queue := c.queues[uid]
+		if len(queue) == 0 {
+			delete(c.queues, uid)
+			c.mu.Unlock()
+			return
+		}
+		x := queue[0]
+		c.queues[uid] = queue[1:]
+		c.mu.Unlock()
+		if x.connection {
+			drain(x.fd, make([]byte, 16<<10), unix.Read)
+		}
+		_ = unix.Close(x.fd)
+	}
+}
+
+// Full reports whether so many descriptors of a user wait that he should send no more.
+func (c *Closer) Full(uid uint32) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.queues[uid]) > maxClosing
+}
+
+// Wait returns when all are closed, or the time is over.
+func (c *Closer) Wait(limit time.Duration) {
+	done := make(chan struct{})
+	go func() {
+		c.work.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(limit):
+	}
+}
+
+// closeNow closes a descriptor where there is no room to leave it to others. The Go runtime interrupts who is in a raw system
+// call for more than some milliseconds, and a socket then lingers no more.
+func closeNow(fd int) { _, _, _ = unix.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0) }
+
+// HangUpNow closes a connection before it returns, for who needs its descriptor for the next. It reads into b.
+func HangUpNow(fd int, b []byte) {
+	_ = unix.Shutdown(fd, unix.SHUT_RDWR)
+	drain(fd, b, rawRead)
+	closeNow(fd)
+}
+
+// drain reads what is left in a connection that is shut down: one that is closed with something unread is reset, and the
+// peer would see an error where it looks for the end.
+func drain(fd int, b []byte, read func(fd int, b []byte) (int, error)) {
+	for {
+		if n, err := read(fd, b); n <= 0 && !errors.Is(err, unix.EINTR) {
+			return
+		}
+	}
+}
+
+// rawRead is to read as closeNow is to close.
+func rawRead(fd int, b []byte) (int, error) {
+	n, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)))
+	if errno != 0 {
+		return -1, errno
+	}
+	return int(n), nil
+}
+
+// HangUp closes a connection of a user. Once it is shut down nothing more can come, so what is unread is all there is.
+func (l *Loop) HangUp(uid uint32, fd int) {
+	_ = unix.Shutdown(fd, unix.SHUT_RDWR)
+	if unread, err := unix.IoctlGetInt(fd, unix.TIOCINQ); err == nil && unread == 0 {
+		_ = unix.Close(fd)
+		return
+	}
+	l.Remove(fd)
+	l.Closer.add(uid, closing{fd, true})
+}
