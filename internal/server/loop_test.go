@@ -162,11 +162,11 @@ func TestTimeouts(t *testing.T) {
 	}
 	const ms = time.Millisecond
 	for _, wait := range []time.Duration{1 * ms, 20 * ms, 40 * ms, 60 * ms} {
-		m.at(asked+wait-1)
+		m.at(asked + wait - 1)
 		if got := c.take(); got != "" {
 			t.Errorf("before %v are over: %q", wait, got)
 		}
-		m.at(asked+wait)
+		m.at(asked + wait)
 		if got, want := c.take(), fmt.Sprintf("TIMEOUT timed out after %v;", wait); strings.Count(got, "TIMEOUT") != 1 || !strings.Contains(got, want) {
 			t.Errorf("got %q, want %s", got, want)
 		}

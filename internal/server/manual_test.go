@@ -27,7 +27,7 @@ type end struct {
 	fd      int // not blocking; -1 after close
 	id      uint64
 	of      *Server
-	server  int // the session's descriptor
+	server  int    // the session's descriptor
 	pending []byte // what the socket has not taken yet
 	got     []byte
 	eof     bool
