@@ -31,7 +31,7 @@ var layers = []layer{
 	{path: "internal/daemon", may: []string{"internal/server", "internal/config", "internal/peer", "internal/state",
 		"internal/version", "ipc", "systemd", "bus", "lockmgr", xsys},
 		why: "the composition root wires the parts together and is itself used by cmd/ipcd alone"},
-	{path: "internal/server", may: []string{"bus", "lockmgr", "internal/loop", "internal/peer", "internal/printable", "internal/version", "ipc", xsys},
+	{path: "internal/server", may: []string{"bus", "lockmgr", "internal/account", "internal/loop", "internal/peer", "internal/printable", "internal/version", "ipc", xsys},
 		why: "the loop calls the engines and carries out their effects; configuration and systemd are handed to it from above"},
 	{path: "internal/loop", may: []string{xsys},
 		why: "a loop waits for descriptors and times; what they mean is known to who handles them"},
@@ -54,6 +54,9 @@ var layers = []layer{
 
 	{path: "internal/gen", may: []string{"internal/cli", "ipc"},
 		why: "documents are made from the tables of ipc and internal/cli, which know nothing of it"},
+
+	{path: "internal/account", never: impure,
+		why: "what users have and may have is kept by whoever does something for them, so it knows none of it, and no clock"},
 
 	{path: "internal/printable", why: "whoever shows text may import it, so it imports nobody"},
 	{path: "internal/nearest", why: "whoever takes words from people may import it, so it imports nobody"},

@@ -5,6 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/internal/loop"
 	"github.com/ipcd/ipcd/internal/peer"
 	"github.com/ipcd/ipcd/ipc"
@@ -89,8 +90,8 @@ func (s *Server) admit(fd int) {
 		s.refuse(fd, "too many connections (limits.connections)")
 		return
 	}
-	if u := s.users[p.UID]; u != nil && p.UID != 0 && u.connections >= s.opts.Limits.ConnectionsPerUser {
-		s.refuse(fd, "too many connections of this user (limits.connections_per_user)")
+	if err := s.users.Room(p.UID, account.Connections, 1); err != nil && p.UID != 0 {
+		s.refuse(fd, err.Error())
 		return
 	}
 	sess := &session{fd: fd, peer: p, proto: ipc.RESP2, events: unix.EPOLLIN | unix.EPOLLRDHUP | loop.Edge}
@@ -108,29 +109,10 @@ func (s *Server) admit(fd int) {
 	}
 	s.sessions[fd] = sess
 	s.count++
-	s.user(p.UID).connections++
+	sess.charge = s.users.Of(p.UID).Charge(account.Connections, 1)
 	s.stats.accepted++
 }
 
 func (s *Server) frameLimits() ipc.Limits {
 	return ipc.Limits{Frame: s.opts.Limits.Input, Words: s.opts.Limits.Arguments}
-}
-
-// user is the account of a uid, made if need be; forget drops it when it holds nothing.
-func (s *Server) user(uid uint32) *user {
-	u := s.users[uid]
-	if u == nil {
-		u = &user{uid: uid}
-		s.users[uid] = u
-	}
-	return u
-}
-
-// nothing reports that there is nothing to remember of a user.
-func (u *user) nothing() bool { return *u == user{uid: u.uid} }
-
-func (s *Server) forget(uid uint32) {
-	if u := s.users[uid]; u != nil && u.nothing() {
-		delete(s.users, uid)
-	}
 }

@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"github.com/ipcd/ipcd/bus"
+	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/ipc"
 )
 
@@ -63,7 +64,7 @@ func (s *Server) isFullOf(sess *session, m *message) bool {
 
 // overMessages reports whether more bytes of messages would be too much for a session's user.
 func (s *Server) overMessages(sess *session, more int) bool {
-	return s.user(sess.peer.UID).output+more > s.opts.Limits.BuffersPerUser/2
+	return sess.user().Exceeds(account.Output, more)
 }
 
 // settleBlocked has a session keep to the limits whose socket has just become full.

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/ipc"
 )
 
@@ -122,7 +123,7 @@ func TestSlowSubscribersLeaveRoom(t *testing.T) {
 		c.take()
 	}
 	most := 0
-	u := m.user(m.self.UID)
+	u := m.users.Of(m.self.UID)
 	for i := range messages {
 		// Several in a turn, so that a socket becomes full with more than one of them before it.
 		for range 1 + i%5 {
@@ -131,7 +132,7 @@ func TestSlowSubscribersLeaveRoom(t *testing.T) {
 		for m.step() {
 		}
 		publisher.take()
-		most = max(most, u.output)
+		most = max(most, u.Used(account.Output))
 	}
 	t.Logf("at most %d bytes were held for slow subscribers, %d messages dropped", most, m.stats.dropped)
 	// One backlog, which is cut when it is there, and what append has taken beforehand.
@@ -188,10 +189,10 @@ func TestRedisSubscribersLeaveRoom(t *testing.T) {
 	}
 	for m.step() {
 	}
-	u := m.user(m.self.UID)
-	t.Logf("%d bytes are held for %d of %d subscribers", u.output, m.count-1, subscribers)
-	if u.output > limit/2 || u.output < limit/4 || m.count == 1+subscribers || m.count == 1 {
-		t.Errorf("%d bytes are held for %d of %d subscribers", u.output, m.count-1, subscribers)
+	u := m.users.Of(m.self.UID)
+	t.Logf("%d bytes are held for %d of %d subscribers", u.Used(account.Output), m.count-1, subscribers)
+	if u.Used(account.Output) > limit/2 || u.Used(account.Output) < limit/4 || m.count == 1+subscribers || m.count == 1 {
+		t.Errorf("%d bytes are held for %d of %d subscribers", u.Used(account.Output), m.count-1, subscribers)
 	}
 }
 

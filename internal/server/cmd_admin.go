@@ -4,6 +4,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/ipc"
 )
 
@@ -28,7 +29,7 @@ func (s *Server) status(c *call) {
 		{"connections_accepted", int64(s.stats.accepted)},
 		{"connections_refused", int64(s.stats.refused)},
 		{"commands", int64(s.stats.commands)},
-		{"subscriptions", int64(s.subscriptions())},
+		{"subscriptions", int64(s.users.Total(account.Subscriptions))},
 		{"messages_published", int64(s.stats.published)},
 		{"messages_delivered", int64(s.stats.delivered)},
 		{"messages_dropped", int64(s.stats.dropped)},
@@ -55,14 +56,6 @@ func (s *Server) status(c *call) {
 			c.bulk(v)
 		}
 	}
-}
-
-func (s *Server) subscriptions() int {
-	n := 0
-	for _, u := range s.users {
-		n += u.subscriptions
-	}
-	return n
 }
 
 // reload has the configuration read elsewhere, and holds the connection up until it is in force or refused.

@@ -49,7 +49,7 @@ func (s *Server) lockAcquire(c *call) {
 		s.closeFDs(sess) // one may have come with this command: the next command must not take it for its own
 		return
 	}
-	if !c.mayHave(s, max(len(a.Set), 1), a.Bind) || !c.mayKeep(s, a.Bind) {
+	if !c.mayHave(max(len(a.Set), 1), a.Bind) || !c.mayKeep(s, a.Bind) {
 		s.closeFDs(sess) // likewise
 		return
 	}
@@ -113,16 +113,8 @@ func (s *Server) lockAcquire(c *call) {
 }
 
 // mayHave checks how many holds and waits the caller's user may have.
-func (c *call) mayHave(s *Server, more int, bind lockmgr.Binding) bool {
-	switch u := s.user(c.sess.peer.UID); {
-	case u.locks+more > s.opts.Limits.LocksPerUser:
-		c.fail(ipc.CodeQuota, "user %d holds or waits for %d locks already (limits.locks_per_user)", c.sess.peer.UID, u.locks)
-	case bind == lockmgr.ToNobody && u.standing+more > maxStanding:
-		c.fail(ipc.CodeQuota, "user %d holds or waits for %d locks FOR nobody already, of at most %d", c.sess.peer.UID, u.standing, maxStanding)
-	default:
-		return true
-	}
-	return false
+func (c *call) mayHave(more int, bind lockmgr.Binding) bool {
+	return c.room(lockColumn(bind), more)
 }
 
 // units reads a number of units.

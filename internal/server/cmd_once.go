@@ -53,8 +53,8 @@ func (s *Server) lockDone(c *call) {
 	who := &c.sess.peer
 	m := Done{Key: hold.Name, Per: per, At: now.UnixMicro(), UID: who.UID, PID: who.PID}
 	if _, done := s.once.find(m.Key, per, now); !done {
-		if !s.once.room(m.UID, now) {
-			c.fail(ipc.CodeQuota, "user %d has marked %d things as done: LOCK.FORGET some", m.UID, maxDone)
+		if err := s.once.room(m.UID, now); err != nil {
+			c.fail(ipc.CodeQuota, "%v", err)
 			return
 		}
 		m.Period, _ = s.once.period(per, now)

@@ -6,6 +6,7 @@ import (
 	"unsafe"
 
 	"github.com/ipcd/ipcd/bus"
+	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/ipc"
 )
 
@@ -94,13 +95,7 @@ func (s *Server) subscribe(c *call, k bus.Kind, text string) bool {
 		c.fail(ipc.CodeBadName, "a pattern of %d bytes is longer than %d", len(text), maxPattern)
 		return false
 	}
-	u := s.user(c.sess.peer.UID)
-	if u.subscriptions >= s.opts.Limits.SubscriptionsPerUser {
-		c.fail(ipc.CodeQuota, "user %d has %d subscriptions already (limits.subscriptions_per_user)", c.sess.peer.UID, u.subscriptions)
-		return false
-	}
-	if k == bus.Pattern && u.patterns >= s.opts.Limits.PatternsPerUser {
-		c.fail(ipc.CodeQuota, "user %d has %d patterns already (limits.patterns_per_user)", c.sess.peer.UID, u.patterns)
+	if !c.room(subscriptionColumn(k), 1) {
 		return false
 	}
 	r, added, err := s.bus.Subscribe(c.sess, k, text)
@@ -111,7 +106,7 @@ func (s *Server) subscribe(c *call, k bus.Kind, text string) bool {
 	if added {
 		s.unsettle(r.Slot)
 		c.sess.state |= stateSubscribed
-		u.count(k, 1)
+		c.sess.user().Count(subscriptionColumn(k), 1)
 	}
 	return true
 }
@@ -126,7 +121,7 @@ func (s *Server) unsubscribe(sess *session, k bus.Kind, text string) bool {
 	s.unsettle(r.Slot)
 	removed := s.bus.Unsubscribe(sess, k, text)
 	if removed {
-		s.user(sess.peer.UID).count(k, -1)
+		sess.user().Count(subscriptionColumn(k), -1)
 	}
 	return removed
 }
@@ -136,23 +131,23 @@ func (s *Server) dropSubscriptions(sess *session) bool {
 	if !sess.is(stateSubscribed) {
 		return true
 	}
-	u := s.user(sess.peer.UID)
+	u := sess.user()
 	patterns, others := s.bus.Count(sess, bus.Pattern), s.bus.Count(sess, bus.Filter, bus.Channel)
 	left := s.bus.DropSome(sess, mostDropped)
-	u.count(bus.Pattern, s.bus.Count(sess, bus.Pattern)-patterns)
-	u.count(bus.Filter, s.bus.Count(sess, bus.Filter, bus.Channel)-others)
+	u.Count(account.Patterns, s.bus.Count(sess, bus.Pattern)-patterns)
+	u.Count(account.Subscriptions, s.bus.Count(sess, bus.Filter, bus.Channel)-others)
 	return left == 0
 }
 
 // mostDropped is how many subscriptions are ended at once, in some hundred microseconds.
 const mostDropped = 256
 
-// count adds n subscriptions of a kind to a user's account.
-func (u *user) count(k bus.Kind, n int) {
-	u.subscriptions += n
+// subscriptionColumn is what the user of a subscription is charged for.
+func subscriptionColumn(k bus.Kind) account.Column {
 	if k == bus.Pattern {
-		u.patterns += n
+		return account.Patterns
 	}
+	return account.Subscriptions
 }
 
 // subscribeRedis confirms each name by a push, which CLIENT REPLY OFF does not suppress. A bad name among several is

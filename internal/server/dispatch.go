@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/ipc"
 )
 
@@ -137,7 +138,7 @@ func (s *Server) dispatch(sess *session, words [][]byte) bool {
 	}
 	if c.cmd != nil && c.allowed(s, len(words)) {
 		long := s.mayTakeLong(c)
-		if long && (s.overspent(sess) || s.waitsInQueue(sess)) {
+		if long && (sess.user().Overspent() || s.waitsInQueue(sess)) {
 			s.stats.commands--
 			return false
 		}
@@ -146,7 +147,7 @@ func (s *Server) dispatch(sess *session, words [][]byte) bool {
 		if long {
 			begun := time.Now()
 			c.cmd.run(s, c)
-			s.charge(sess, begun)
+			sess.user().Spend(time.Since(begun))
 		} else {
 			c.pays = sess
 			c.cmd.run(s, c)
@@ -238,6 +239,15 @@ func (c *call) admin(s *Server) bool { return c.sess.peer.UID == 0 || c.sess.pee
 // slow reports whether the command may have taken long.
 func (c *call) slow() bool {
 	return c.cmd != nil && c.cmd.Command != nil && c.cmd.Flags&ipc.FlagSlow != 0
+}
+
+// room reports whether the caller's user may have so much more of something, and has the reply ready if not.
+func (c *call) room(what account.Column, more int) bool {
+	err := c.sess.user().Room(what, more)
+	if err != nil {
+		c.fail(ipc.CodeQuota, "%v", err)
+	}
+	return err == nil
 }
 
 // fail makes an error the reply.

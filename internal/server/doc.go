@@ -18,7 +18,8 @@
 //   - A wait is a record in the lock engine. The connection's later commands wait with it, unless it was ASYNC.
 //   - The replies of a connection come in the order of its commands.
 //   - A command with a REQID is executed once, on however many connections it comes (reqid.go, detached.go).
-//   - What a peer can make the server hold is bounded per connection and per user (Limits).
+//   - What a peer can make the server hold is bounded per connection and per user (Limits). What a user has, and what of a turn's
+//     time, is kept by package account.
 //
 // # What may not happen here
 //
@@ -26,6 +27,6 @@
 //
 // # Names
 //
-// A session is one connection. A process is one that is watched through its pidfd because it has a lock. A user is what
-// the limits of one uid are counted by. A route, of the bus, is what all subscriptions of one kind and text share.
+// A session is one connection. A process is one that is watched through its pidfd because it has a lock. A user is a uid's
+// account. A route, of the bus, is what all subscriptions of one kind and text share.
 package server

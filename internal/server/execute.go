@@ -70,18 +70,9 @@ func (s *Server) slice(sess *session) {
 func (s *Server) mayTakeLong(c *call) bool {
 	switch c.cmd.Access {
 	case ipc.AccessPublish:
-		return s.bus.NumPat() > fewPatterns || len(s.spent) > 0
+		return s.bus.NumPat() > fewPatterns || s.users.AnySpent()
 	case ipc.AccessLock:
 		return s.held+s.queued > fewClaims || c.slow()
 	}
 	return c.slow()
-}
-
-// charge adds the time since begun to what a session's user has had of this turn.
-func (s *Server) charge(sess *session, begun time.Time) { s.spent[sess.peer.UID] += time.Since(begun) }
-
-// overspent reports whether a session's user has had his time in this turn: who has many connections does not have as
-// many slices of it.
-func (s *Server) overspent(sess *session) bool {
-	return len(s.spent) > 0 && s.spent[sess.peer.UID] > timeSlice && !s.stopping
 }

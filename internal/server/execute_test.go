@@ -18,7 +18,7 @@ func TestCostlyInTurn(t *testing.T) {
 	names := map[uint64]string{}
 	slow.run = func(s *Server, c *call) {
 		done = append(done, names[c.sess.id])
-		s.spent[c.sess.peer.UID] += time.Second
+		c.sess.user().Spend(time.Second)
 		c.ok()
 	}
 	clients := map[string]*end{}
@@ -74,15 +74,15 @@ func TestWhoPaysForEvents(t *testing.T) {
 	m.settle()
 
 	m.skip(2 * time.Second)
-	if m.held != 0 || len(m.spent) != 0 {
-		t.Errorf("%d holds, and somebody has paid for what has expired: %v", m.held, m.spent)
+	if m.held != 0 || m.users.AnySpent() {
+		t.Errorf("%d holds, and somebody has paid for what has expired", m.held)
 	}
 	sess := m.of(client)
 	begun := time.Now()
 	m.dispatch(sess, [][]byte{[]byte("PUBLISH"), []byte("ipcd/lock/x"), []byte("y")})
 	m.dispatch(sess, [][]byte{[]byte("LOCK.ACQUIRE"), []byte("b"), []byte("WAIT"), []byte("0")})
 	took := time.Since(begun)
-	if paid := m.spent[sess.peer.UID]; paid == 0 || paid > took {
+	if paid := sess.user().Spent(); paid == 0 || paid > took {
 		t.Errorf("%v is paid for what took %v", paid, took)
 	}
 }

@@ -21,6 +21,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/ipc"
 )
 
@@ -446,11 +447,7 @@ func (h *harness) queue(c *conn, words ...string) {
 func (h *harness) claims(want int) {
 	h.t.Helper()
 	got := 0
-	h.on(func() {
-		for _, u := range h.users {
-			got += u.locks
-		}
-	})
+	h.on(func() { got = h.users.Total(account.Locks) })
 	if got != want {
 		h.t.Errorf("%d holds and waits are charged, want %d", got, want)
 	}

@@ -163,8 +163,8 @@ func TestBuffersPerUser(t *testing.T) {
 				c.close()
 			}
 			m.settle()
-			if len(m.users) != 0 {
-				t.Errorf("%d users are remembered, with nobody connected", len(m.users))
+			if m.users.Len() != 0 {
+				t.Errorf("%d users are remembered, with nobody connected", m.users.Len())
 			}
 		})
 	}

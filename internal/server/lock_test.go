@@ -159,9 +159,9 @@ func TestLockCounts(t *testing.T) {
 	h.until("the hold has ended", func() bool { return h.held == 0 })
 	h.claims(0)
 	h.on(func() {
-		if len(h.conns)+len(h.processes)+len(h.pidfds)+len(h.waits)+h.endings()+len(h.users) != 0 {
+		if len(h.conns)+len(h.processes)+len(h.pidfds)+len(h.waits)+h.endings()+h.users.Len() != 0 {
 			t.Errorf("left: %d connections, %d processes, %d pidfds, %d waits, %d endings, %d users",
-				len(h.conns), len(h.processes), len(h.pidfds), len(h.waits), h.endings(), len(h.users))
+				len(h.conns), len(h.processes), len(h.pidfds), len(h.waits), h.endings(), h.users.Len())
 		}
 	})
 }

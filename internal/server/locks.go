@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/internal/loop"
 	"github.com/ipcd/ipcd/ipc"
 	"github.com/ipcd/ipcd/lockmgr"
@@ -63,7 +64,7 @@ func (s *Server) startLocks() error {
 	if s.setup.RaiseMark == nil {
 		mark = lockmgr.MaxToken
 	}
-	s.once = newOnce(s.setup.BootID, s.setup.Done)
+	s.once = newOnce(&s.users, s.setup.BootID, s.setup.Done)
 	if save := s.setup.SaveDone; save != nil {
 		s.once.write = func(done func(error)) { save(s.once.all(), done) }
 	}
@@ -114,25 +115,24 @@ func watched(c *lockmgr.Claim) bool {
 	return c.Bind == lockmgr.ToConnection || c.Bind == lockmgr.ToProcess
 }
 
+// lockColumn is what the user of a claim is charged for.
+func lockColumn(bind lockmgr.Binding) account.Column {
+	if bind == lockmgr.ToNobody {
+		return account.OperatorLocks
+	}
+	return account.Locks
+}
+
 // admitClaim keeps the accounts of a claim that came into being; endClaim of one that ended.
 func (s *Server) admitClaim(c *lockmgr.Claim) {
-	u := s.user(c.UID)
-	u.locks++
-	if c.Bind == lockmgr.ToNobody {
-		u.standing++
-	}
+	s.users.Of(c.UID).Count(lockColumn(c.Bind), 1)
 	if watched(c) {
 		s.processes[c.Owner.Process].claims++
 	}
 }
 
 func (s *Server) endClaim(c *lockmgr.Claim) {
-	u := s.user(c.UID)
-	u.locks--
-	if c.Bind == lockmgr.ToNobody {
-		u.standing--
-	}
-	s.forget(c.UID)
+	s.users.Of(c.UID).Count(lockColumn(c.Bind), -1)
 	if watched(c) {
 		p := s.processes[c.Owner.Process]
 		p.claims--

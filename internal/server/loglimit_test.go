@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+
+	"github.com/ipcd/ipcd/internal/account"
 )
 
 // TestLogLimit: one user's doings do not fill the log, and how much was left out is told, once.
@@ -15,7 +17,7 @@ func TestLogLimit(t *testing.T) {
 		s.Log = slog.New(slog.NewTextHandler(log, nil))
 	})
 	c := m.connect(false)
-	for range logBurst + 7 {
+	for range account.LogBurst + 7 {
 		c.cmd("LOCK.ACQUIRE", "a")
 		c.cmd("LOCK.BREAK", "a")
 	}
@@ -28,11 +30,11 @@ func TestLogLimit(t *testing.T) {
 			t.Errorf("%q is logged %d times, want %d:\n%s", words, n, want, log.String())
 		}
 	}
-	count("a lock was broken", logBurst)
+	count("a lock was broken", account.LogBurst)
 	count("another's", 1)
 	count("of another kind", 1)
 	count("left out", 0)
-	end := m.logLimit.since + logPeriod
+	end := m.logLimit.Next()
 	if at, ok := m.loop.Timers.Next(); !ok || at != end {
 		t.Errorf("next at %v, want %v", at, end)
 	}

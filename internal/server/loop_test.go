@@ -154,7 +154,7 @@ func TestTimeouts(t *testing.T) {
 		c.cmd("LOCK.ACQUIRE", "a", "ASYNC", "OWNER", ms, "WAIT", ms)
 	}
 	m.at(asked, c.event(unix.EPOLLIN))
-	for len(m.busy) > 0 {
+	for m.shares.Waiting() {
 		m.at(asked)
 	}
 	if got := c.take(); strings.Count(got, ":") != 5 || strings.Contains(got, "TIMEOUT") {

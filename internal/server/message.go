@@ -78,7 +78,7 @@ func (s *Server) distribute(routes []*bus.Route[*session], m *message) (delivere
 	} else {
 		begun := time.Now()
 		delivered, dropped = s.deliver(routes, m)
-		s.charge(s.call.pays, begun)
+		s.call.pays.user().Spend(time.Since(begun))
 	}
 	s.stats.delivered += uint64(delivered)
 	s.stats.dropped += uint64(dropped)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/ipcd/ipcd/bus"
+	"github.com/ipcd/ipcd/internal/account"
 )
 
 // A Done says that something was done, in a period. It is plain data, for a file.
@@ -31,11 +32,15 @@ type once struct {
 	durable
 	boot  string // the id of this boot
 	marks map[doneKey]Done
-	users map[uint32]int // how many marks each has
+	users *account.Book
+	costs map[doneKey]account.Charge // for each mark
 }
 
-func newOnce(boot string, marks []Done) once {
-	o := once{durable: durable{what: "what was done"}, boot: boot, marks: map[doneKey]Done{}, users: map[uint32]int{}}
+func newOnce(users *account.Book, boot string, marks []Done) once {
+	o := once{
+		durable: durable{what: "what was done"}, boot: boot, marks: map[doneKey]Done{},
+		users: users, costs: map[doneKey]account.Charge{},
+	}
 	for _, m := range marks {
 		o.set(m)
 	}
@@ -64,33 +69,31 @@ func (o *once) find(key, per string, now time.Time) (Done, bool) {
 
 // set adds a mark, in the place of an older one.
 func (o *once) set(m Done) {
-	o.remove(doneKey{m.Key, m.Per})
-	o.marks[doneKey{m.Key, m.Per}] = m
-	o.users[m.UID]++
+	k := doneKey{m.Key, m.Per}
+	o.remove(k)
+	o.marks[k] = m
+	o.costs[k] = o.users.Of(m.UID).Charge(account.Marks, 1)
 }
 
 func (o *once) remove(k doneKey) {
-	m, ok := o.marks[k]
-	if !ok {
-		return
-	}
-	delete(o.marks, k)
-	if o.users[m.UID]--; o.users[m.UID] == 0 {
-		delete(o.users, m.UID)
+	if cost, ok := o.costs[k]; ok {
+		cost.Release()
+		delete(o.costs, k)
+		delete(o.marks, k)
 	}
 }
 
-// room reports whether a user may have one more mark. If there seems to be none, those of periods that are over go first.
-func (o *once) room(uid uint32, now time.Time) bool {
-	if o.users[uid] < maxDone {
-		return true
+// room is nil if a user may have one more mark. If there seems to be no room, those of periods that are over go first.
+func (o *once) room(uid uint32, now time.Time) error {
+	if o.users.Room(uid, account.Marks, 1) == nil {
+		return nil
 	}
 	for k, m := range o.marks {
 		if period, _ := o.period(m.Per, now); m.Period != period {
 			o.remove(k)
 		}
 	}
-	return o.users[uid] < maxDone
+	return o.users.Room(uid, account.Marks, 1)
 }
 
 // forget removes the marks of a key that may be removed, and returns them.

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/ipc"
 )
 
@@ -33,7 +34,7 @@ func TestPeriods(t *testing.T) {
 		{"this", night.AddDate(0, 0, -1), "boot yesterday ever"},
 		{"another", night.AddDate(1, 0, 0), "reboot ever"},
 	} {
-		o := newOnce(c.boot, marks)
+		o := newOnce(new(account.Book), c.boot, marks)
 		var got []string
 		for _, m := range marks {
 			if _, ok := o.find(m.Key, m.Per, c.now); ok {
@@ -49,7 +50,12 @@ func TestPeriods(t *testing.T) {
 // TestMarksPerUser: those of periods that are over make room for new ones, also those of others.
 func TestMarksPerUser(t *testing.T) {
 	now := time.Date(2026, 11, 25, 12, 0, 0, 0, time.Local)
-	o := newOnce("this", nil)
+	users := &account.Book{Limits: account.Limits{account.Marks: maxDone}, Verify: true}
+	o := newOnce(users, "this", nil)
+	has := func(uid uint32, n int) bool {
+		u := users.Find(uid)
+		return u == nil && n == 0 || u != nil && u.Used(account.Marks) == n
+	}
 	add := func(uid uint32, i int, per, period string) {
 		o.set(Done{Key: fmt.Sprint(per, i), Per: per, Period: period, UID: uid})
 	}
@@ -58,28 +64,28 @@ func TestMarksPerUser(t *testing.T) {
 	}
 	add(1, 0, "day", "2026-11-24")
 	add(2, 1, "day", "2026-11-24")
-	if !o.room(1, now) || len(o.marks) != maxDone {
+	if o.room(1, now) != nil || len(o.marks) != maxDone {
 		t.Errorf("%d marks", len(o.marks))
 	}
 	add(1, 0, "boot", "this")
-	if !o.room(1, now) || o.users[1] != maxDone-1 || o.users[2] != 0 {
-		t.Errorf("%d marks, %v", len(o.marks), o.users)
+	if o.room(1, now) != nil || !has(1, maxDone-1) || !has(2, 0) {
+		t.Errorf("%d marks, %v", len(o.marks), o.costs)
 	}
 	add(1, 1, "boot", "this")
-	if o.room(1, now) || !o.room(2, now) {
-		t.Errorf("%v", o.users)
+	if o.room(1, now) == nil || o.room(2, now) != nil {
+		t.Errorf("%v", o.costs)
 	}
 	// Who marks what another had marked takes it over.
 	add(2, 0, "ever", "")
-	if !o.room(1, now) || o.users[2] != 1 {
-		t.Errorf("%v", o.users)
+	if o.room(1, now) != nil || !has(2, 1) {
+		t.Errorf("%v", o.costs)
 	}
 	if gone := o.forget("ever0", func(uid uint32) bool { return uid == 1 }); len(gone) != 0 {
 		t.Errorf("forgotten: %v", gone)
 	}
 	add(1, 5, "day", "2026-11-25")
-	if gone := o.forget("ever0", func(uint32) bool { return true }); len(gone) != 1 || o.users[2] != 0 {
-		t.Errorf("forgotten: %v, %v", gone, o.users)
+	if gone := o.forget("ever0", func(uint32) bool { return true }); len(gone) != 1 || !has(2, 0) {
+		t.Errorf("forgotten: %v, %v", gone, o.costs)
 	}
 	if all := o.all(); !slices.IsSortedFunc(all, func(a, b Done) int { return strings.Compare(a.Key, b.Key) }) || len(all) != len(o.marks) {
 		t.Errorf("%v", all)

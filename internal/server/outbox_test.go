@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/ipcd/ipcd/bus"
+	"github.com/ipcd/ipcd/internal/account"
 )
 
 var (
@@ -125,8 +126,8 @@ func TestOutboxModel(t *testing.T) {
 					t.Errorf("client %d: ended %v, want %v", i, c.eof, want.gone)
 				}
 			}
-			if u := m.users[m.self.UID]; u != nil && u.input+u.output != 0 {
-				t.Errorf("%d bytes of buffers are charged, and nothing is held", u.input+u.output)
+			if n := m.users.Total(account.Buffers); n != 0 {
+				t.Errorf("%d bytes of buffers are charged, and nothing is held", n)
 			}
 			if seen := uint64(mo.seq); m.bus.Seq() != seen {
 				t.Errorf("the model has seen %d messages, the server %d", seen, m.bus.Seq())

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/internal/testenv"
 	"github.com/ipcd/ipcd/ipc"
 )
@@ -223,7 +224,7 @@ func TestForeignUser(t *testing.T) {
 	c.cmdFDs([]int{pidfd(t, mine.pid)}, "LOCK.ACQUIRE", "a", "FOR", "pid")
 	g := c.granted()
 	h.on(func() {
-		if u := h.users[uid]; u == nil || u.locks != 1 {
+		if u := h.users.Find(uid); u == nil || u.Used(account.Locks) != 1 {
 			t.Errorf("the user is charged %+v", u)
 		}
 	})

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/internal/loop"
 	"github.com/ipcd/ipcd/ipc"
 )
@@ -180,10 +181,11 @@ func (s *Server) growInput(sess *session) bool {
 
 // mayHold reports whether a session may hold so many more bytes of input. If not, it ends.
 func (s *Server) mayHold(sess *session, more int) bool {
-	if !s.overBuffers(sess, more) {
+	err := sess.user().Room(account.Buffers, more)
+	if err == nil {
 		return true
 	}
-	s.send(sess, ipc.AppendError(nil, ipc.CodeQuota, "this user's connections hold too much (limits.buffers_per_user)"))
+	s.send(sess, ipc.AppendError(nil, ipc.CodeQuota, err.Error()))
 	s.finish(sess)
 	return false
 }
@@ -253,18 +255,17 @@ func (s *Server) finish(sess *session) {
 // account charges the buffers that a session has now to its user.
 func (s *Server) account(sess *session) {
 	in, out := cap(sess.in)+sess.parser.Memory(), cap(sess.own)+sess.more.memory()
-	if (in != int(sess.chargedIn) || out != int(sess.chargedOut)) && !sess.is(stateDead) {
-		u := s.user(sess.peer.UID)
-		u.input += in - int(sess.chargedIn)
-		u.output += out - int(sess.chargedOut)
-		sess.chargedIn, sess.chargedOut = uint32(in), uint32(out)
+	if in+out == 0 && sess.more == nil || sess.is(stateDead) {
+		return
 	}
+	x := sess.extra()
+	x.input.Set(in)
+	x.output.Set(out)
 }
 
 // overBuffers reports whether more bytes would be too much for a session's user.
 func (s *Server) overBuffers(sess *session, more int) bool {
-	u := s.user(sess.peer.UID)
-	return u.input+u.output+more > s.opts.Limits.BuffersPerUser
+	return sess.user().Exceeds(account.Buffers, more)
 }
 
 // watch has epoll watch a session for what can be acted on.
@@ -370,11 +371,11 @@ func (s *Server) bury() {
 		s.pool.put(sess.own)
 		sess.in, sess.own, sess.pieces = nil, nil, nil
 		sess.fd = -1
-		u := s.user(sess.peer.UID)
-		u.connections--
-		u.input -= int(sess.chargedIn)
-		u.output -= int(sess.chargedOut)
-		s.forget(sess.peer.UID)
+		if x := sess.more; x != nil {
+			x.input.Release()
+			x.output.Release()
+		}
+		sess.charge.Release()
 	}
 	s.dead = s.dead[:0]
 }

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ipcd/ipcd/bus"
+	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/internal/loop"
 	"github.com/ipcd/ipcd/internal/peer"
 )
@@ -29,6 +30,22 @@ type Limits struct {
 	LocksPerUser         int // holds and waits of one uid
 
 	Lease time.Duration // the longest that a hold may last by time, unless it is an operator's
+}
+
+// perUser are those of one uid, by what it is charged for. Messages that wait get half of what its buffers may have: its own slow
+// subscribers must not use up what its other connections need for their commands and replies.
+func (l *Limits) perUser() account.Limits {
+	return account.Limits{
+		account.Connections:   l.ConnectionsPerUser,
+		account.Buffers:       l.BuffersPerUser,
+		account.Input:         l.BuffersPerUser,
+		account.Output:        l.BuffersPerUser / 2,
+		account.Subscriptions: l.SubscriptionsPerUser,
+		account.Patterns:      l.PatternsPerUser,
+		account.Locks:         l.LocksPerUser,
+		account.OperatorLocks: maxStanding,
+		account.Marks:         maxDone,
+	}
 }
 
 // Options is what a configuration decides. It may change while the server runs: see [Server.SetOptions].
@@ -97,11 +114,13 @@ type Server struct {
 	sessionKind, pidfdKind loop.Kind
 
 	listeners map[int]string // descriptor → address, for people
-	logLimit  logLimit
+	logLimit  account.LogLimit
+	logPeriod loop.Timer // set when there is more than is logged
 	spare     int        // a descriptor to close when there are no more: see accept
 	sessions  []*session // by descriptor
 	count     int        // of sessions
-	users     map[uint32]*user
+	users     account.Book
+	shares    account.Shares[*session] // who waits for his user's share of a turn: see share.go
 	nextID    uint64
 
 	bus *bus.Bus[*session]
@@ -114,9 +133,7 @@ type Server struct {
 	eventTime turnTime
 	touched   []*session
 	runnable  []*session
-	busy      []*user                  // those who have a queue: see goOn
-	serving   *session                 // the one of a queue that is looked after
-	spent     map[uint32]time.Duration // by user: see charge
+	serving   *session // the one of a queue that is looked after
 	dead      []*session
 
 	routeTurns []*routeTurn // by route slot
@@ -155,20 +172,6 @@ type stats struct {
 	accepted, refused, commands, published, delivered, dropped, granted uint64
 }
 
-// A user is what the limits of one uid are counted by.
-type user struct {
-	uid                     uint32
-	connections             int
-	locks                   int // holds and waits
-	standing                int // those of them that are an operator's
-	input, output           int // bytes of buffers
-	subscriptions, patterns int
-
-	first, last *session      // those with something to do that has to wait: see share.go
-	busy        bool          // in Server.busy
-	had         time.Duration // what the queue has taken of this turn
-}
-
 // New makes a server that listens nowhere yet.
 func New(setup Setup, opts Options) (*Server, error) {
 	setup.EndingTime = cmp.Or(setup.EndingTime, endingTime)
@@ -190,7 +193,7 @@ func New(setup Setup, opts Options) (*Server, error) {
 	s := &Server{
 		setup: setup, log: setup.Log,
 		loop: l, spare: spare,
-		listeners: map[int]string{}, users: map[uint32]*user{}, spent: map[uint32]time.Duration{},
+		listeners: map[int]string{}, users: account.Book{Slice: timeSlice, Verify: setup.Verify},
 		bus: bus.New[*session](), requests: newRequests(),
 		rbuf: make([]byte, 64<<10),
 		self: peer.Self(), started: time.Now(), commands: newCommandIndex(),
@@ -201,7 +204,8 @@ func New(setup Setup, opts Options) (*Server, error) {
 	s.watchdog.Init(&l.Timers, s.feedWatchdog)
 	s.stopTime.Init(&l.Timers, func() {}) // see stopWhenDone
 	s.requests.graces.Init(&l.Timers, s.graceDue)
-	s.logLimit.init(s)
+	s.logPeriod.Init(&l.Timers, s.logLimitDue)
+	s.startShares()
 	s.stamp = appendStamp(nil, &s.self)
 	s.recv.init()
 	s.bus.Verify = setup.Verify
@@ -241,6 +245,7 @@ func (s *Server) SetOptions(o Options) error {
 
 func (s *Server) setOptions(o Options) {
 	s.opts = o
+	s.users.Limits = o.Limits.perUser()
 	for _, sess := range s.sessions {
 		if sess != nil {
 			sess.parser.Limits = s.frameLimits()
@@ -273,7 +278,7 @@ func (s *Server) Run(ctx context.Context) error {
 	s.endTurn()
 	s.Post(s.raiseMark) // in a turn, which has a time of its own
 	for !s.quit {
-		events, err := s.loop.Wait(len(s.busy) == 0)
+		events, err := s.loop.Wait(!s.shares.Waiting())
 		if err != nil {
 			return err
 		}
@@ -289,8 +294,8 @@ func (s *Server) turn(events []unix.EpollEvent) {
 	s.loop.Dispatch(events)
 	s.loop.RunTimers(timeSlice)
 	s.wrapUp()
-	if len(s.busy) > 0 {
-		s.goOn()
+	if s.shares.Waiting() {
+		s.shares.Turn()
 		s.wrapUp()
 	}
 	if s.stopping {
@@ -306,7 +311,7 @@ func (s *Server) turn(events []unix.EpollEvent) {
 func (s *Server) endTurn() {
 	s.loop.Clock.EndTurn()
 	s.real, s.seconds = time.Time{}, 0
-	clear(s.spent)
+	s.users.EndTurn()
 }
 
 // wrapUp has done what follows from what was done: commands that waited for it are executed, all is written, and who has ended

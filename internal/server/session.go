@@ -1,6 +1,7 @@
 package server
 
 import (
+	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/internal/peer"
 	"github.com/ipcd/ipcd/ipc"
 	"github.com/ipcd/ipcd/lockmgr"
@@ -23,18 +24,19 @@ type session struct {
 	// Output. See outbox.go.
 	outbox
 
-	events                uint32   // what epoll watches for
-	next                  *session // in the queue of its user
-	chargedIn, chargedOut uint32   // bytes of input and of own that are charged to the user
-	active                uint32   // Server.age at the last command
-	born                  uint32   // likewise, of the connection
-	last                  *command // the last command, for CLIENT LIST
-	more                  *extras  // what most sessions never need
-	process               *process // the watched process of the peer, after its first lock
+	charge  account.Charge // for the connection
+	events  uint32         // what epoll watches for
+	next    *session       // in the queue of its user
+	active  uint32         // Server.age at the last command
+	born    uint32         // likewise, of the connection
+	last    *command       // the last command, for CLIENT LIST
+	more    *extras        // what most sessions never need
+	process *process       // the watched process of the peer, after its first lock
 }
 
 // extras is the part of a session that an idle one does without.
 type extras struct {
+	input, output         account.Charge // for bytes of input, and of own
 	name, libName, libVer string
 	fds                   []int                 // received and not yet claimed by a command
 	stamp                 []byte                // the sender's part of its messages, encoded
@@ -55,9 +57,15 @@ func (x *extras) locks() int {
 	return n
 }
 
+// user is the account of the peer's user.
+func (s *session) user() *account.User { return s.charge.User() }
+
+// Next is where a session keeps who stands behind it in the queue of their user.
+func (s *session) Next() **session { return &s.next }
+
 func (s *session) extra() *extras {
 	if s.more == nil {
-		s.more = new(extras)
+		s.more = &extras{input: s.user().Charge(account.Input, 0), output: s.user().Charge(account.Output, 0)}
 	}
 	return s.more
 }

@@ -1,40 +1,29 @@
 package server
 
-import "time"
+import (
+	"time"
 
-// A turn is shared by users. What a session has to do and the turn has no time for stands in the queue of its user: events that
-// came when it was full, commands of a session whose time was up, a listing that goes on, the rest of a burial. A turn looks
-// after each user who has a queue, in rounds of one session each, until the user has had his share: so who has thousands of
-// connections that all want something waits for himself.
+	"github.com/ipcd/ipcd/internal/account"
+)
+
+// A turn is shared by users: see account.Shares. What a session stands in its user's queue for is events that came when the
+// turn's time for them was over, commands of a session whose time was up, a listing that goes on, the rest of a burial.
+
+// startShares has queues be looked after.
+func (s *Server) startShares() {
+	s.shares = account.Shares[*session]{
+		Book: &s.users, Serve: s.serve,
+		Now:   func() time.Duration { return time.Since(s.started) },
+		Round: s.flushAll, // who wants little has waited long enough
+	}
+}
 
 // queue has a session go on when it is its user's turn.
 func (s *Server) queue(sess *session) {
-	if sess.is(stateQueued) {
-		return
+	if !sess.is(stateQueued) {
+		sess.state |= stateQueued
+		s.shares.Join(sess.user(), sess)
 	}
-	sess.state |= stateQueued
-	u := s.user(sess.peer.UID)
-	if u.last == nil {
-		u.first = sess
-		if !u.busy {
-			u.busy = true
-			s.busy = append(s.busy, u)
-		}
-	} else {
-		u.last.next = sess
-	}
-	u.last = sess
-}
-
-// unqueue takes the first session off a user's queue.
-func (u *user) unqueue() *session {
-	sess := u.first
-	u.first, sess.next = sess.next, nil
-	if u.first == nil {
-		u.last = nil
-	}
-	sess.state &^= stateQueued
-	return sess
 }
 
 // later has events of a session looked at when it is its user's turn.
@@ -73,48 +62,10 @@ func (t *turnTime) look() bool {
 	return t.over
 }
 
-// goOn serves those who stand in the queues of their users: in rounds of one session for each user, until the queues are empty
-// or those who still stand there have had their share of this turn. In the first round one session of each user is served however
-// long the turn has lasted, unless the costly commands of that user have had their time in it.
-func (s *Server) goOn() {
-	begun := time.Since(s.started)
-	now := begun
-	for round := 0; ; round++ {
-		served := false
-		for i := 0; i < len(s.busy); i++ { // who is served may make others busy
-			u := s.busy[i]
-			if u.first == nil || s.overspent(u.first) || round > 0 && (u.had > timeSlice || now-begun > 2*timeSlice) {
-				continue
-			}
-			s.serve(u.unqueue())
-			served = true
-			before := now
-			now = time.Since(s.started)
-			u.had += now - before
-		}
-		if !served {
-			break
-		}
-		if round == 0 {
-			s.flushAll() // who wants little has waited long enough
-		}
-	}
-	still := s.busy[:0]
-	for _, u := range s.busy {
-		u.had = 0
-		if u.busy = u.first != nil; u.busy {
-			still = append(still, u)
-		} else if u.nothing() {
-			delete(s.users, u.uid)
-		}
-	}
-	clear(s.busy[len(still):])
-	s.busy = still
-}
-
 // serve does what a session stood in the queue for.
 func (s *Server) serve(sess *session) {
 	s.serving = sess
+	sess.state &^= stateQueued
 	if sess.is(stateDead) {
 		s.dead = append(s.dead, sess) // its burial goes on
 	} else {
@@ -137,5 +88,5 @@ func (s *Server) serve(sess *session) {
 
 // waitsInQueue reports whether others of its user have waited longer than a session for their share.
 func (s *Server) waitsInQueue(sess *session) bool {
-	return len(s.busy) > 0 && sess != s.serving && !s.stopping && s.user(sess.peer.UID).first != nil
+	return sess != s.serving && s.shares.Queued(sess.user())
 }

@@ -8,16 +8,16 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/internal/loop"
 )
 
 // as makes a client another user's.
 func (m *manual) as(c *end, uid uint32) *end {
 	sess := m.of(c)
-	m.user(sess.peer.UID).connections--
-	m.forget(sess.peer.UID)
+	sess.charge.Release()
 	sess.peer.UID = uid
-	m.user(uid).connections++
+	sess.charge = m.users.Of(uid).Charge(account.Connections, 1)
 	return c
 }
 
@@ -53,7 +53,7 @@ func TestManyReady(t *testing.T) {
 	if first := append(slices.Clone(want[:4]), other.id); !slices.Equal(done, first) {
 		t.Errorf("%v are looked after in one turn, want %v", done, first)
 	}
-	for turns := 0; m.user(1001).first != nil; turns++ {
+	for turns := 0; m.shares.Queued(m.users.Of(1001)); turns++ {
 		other.cmd("PING")
 		m.turn([]unix.EpollEvent{other.event(unix.EPOLLIN)})
 		if got := other.take(); got != "+PONG\r\n" {
@@ -164,8 +164,8 @@ func TestLargeBurial(t *testing.T) {
 	sess := m.of(c)
 	m.kill(sess, "")
 	for left := n; left > 0; left = max(left-mostDropped, 0) {
-		if u := m.user(1001); u.subscriptions != left || u.patterns != 1 {
-			t.Errorf("%d subscriptions are charged, %d patterns; want %d and 1", u.subscriptions, u.patterns, left)
+		if u := m.users.Of(1001); u.Used(account.Subscriptions) != left || u.Used(account.Patterns) != 1 {
+			t.Errorf("%d subscriptions are charged, %d patterns; want %d and 1", u.Used(account.Subscriptions), u.Used(account.Patterns), left)
 		}
 		publisher.cmd("PUBLISH", fmt.Sprint("a/", n-2), "x")
 		m.read(m.of(publisher))
@@ -178,7 +178,7 @@ func TestLargeBurial(t *testing.T) {
 		}
 	}
 	m.turn(nil)
-	if u := m.users[1001]; m.count != 1 || u != nil {
+	if u := m.users.Find(1001); m.count != 1 || u != nil {
 		t.Errorf("%d connections, %+v", m.count, u)
 	}
 	m.settle()
@@ -195,7 +195,7 @@ func TestManyBurials(t *testing.T) {
 		m.kill(m.of(c), "")
 	}
 	m.settle()
-	if m.count != 0 || len(m.users) != 0 {
-		t.Errorf("%d connections are left, %d users", m.count, len(m.users))
+	if m.count != 0 || m.users.Len() != 0 {
+		t.Errorf("%d connections are left, %d users", m.count, m.users.Len())
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/ipcd/ipcd/bus"
+	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/ipc"
 )
 
@@ -249,8 +250,7 @@ func (c *end) write() bool {
 // charged checks what this user is charged for buffers.
 func (m *manual) charged(want int) {
 	m.t.Helper()
-	u := m.user(m.self.UID)
-	if got := u.input + u.output; got != want {
+	if got := m.users.Total(account.Buffers); got != want {
 		m.t.Errorf("%d bytes of buffers are charged, want %d", got, want)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/lockmgr"
 )
 
@@ -74,9 +75,9 @@ func FuzzDone(f *testing.F) {
 		if !ok || CheckDone(marks) != nil {
 			return
 		}
-		o := newOnce("boot", marks)
+		o := newOnce(new(account.Book), "boot", marks)
 		kept := o.all()
-		if again := newOnce("boot", kept); !slices.Equal(again.all(), kept) {
+		if again := newOnce(new(account.Book), "boot", kept); !slices.Equal(again.all(), kept) {
 			t.Errorf("%v became %v", kept, again.all())
 		}
 		for _, m := range marks {
@@ -87,8 +88,8 @@ func FuzzDone(f *testing.F) {
 		for _, m := range kept {
 			o.forget(m.Key, func(uint32) bool { return true })
 		}
-		if len(o.marks)+len(o.users) > 0 {
-			t.Errorf("of %v there is left %v, of users %v", kept, o.marks, o.users)
+		if len(o.marks)+o.users.Len() > 0 {
+			t.Errorf("of %v there is left %v, of users %v", kept, o.marks, o.costs)
 		}
 	})
 }

@@ -17,6 +17,7 @@ func (s *Server) stop() {
 		return
 	}
 	s.stopping = true
+	s.users.Unbound()
 	s.stopBy = s.now() + longestStop
 	s.stopTime.Set(s.stopBy)
 	s.closeListeners()

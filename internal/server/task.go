@@ -3,6 +3,7 @@ package server
 import (
 	"time"
 
+	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/ipc"
 )
 
@@ -67,7 +68,8 @@ func (s *Server) goOnWith(sess *session) {
 	t := sess.more.task
 	if s.advance(sess, t) {
 		s.account(sess)
-		if !s.overBuffers(sess, 0) {
+		err := sess.user().Room(account.Buffers, 0)
+		if err == nil {
 			s.queue(sess)
 			return
 		}
@@ -76,7 +78,7 @@ func (s *Server) goOnWith(sess *session) {
 			t.unmap()
 			t.out = nil
 		}
-		t.out = ipc.AppendError(t.out[:0], ipc.CodeQuota, "this user's connections hold too much (limits.buffers_per_user)")
+		t.out = ipc.AppendError(t.out[:0], ipc.CodeQuota, err.Error())
 	}
 	sess.more.task = nil
 	s.endTask(sess, t)

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/ipc"
 )
 
@@ -69,8 +70,8 @@ func TestTaskEndsEarly(t *testing.T) {
 	m.turn(m.events())
 	c.close()
 	m.settle()
-	if m.count != 0 || len(m.users) != 0 {
-		t.Errorf("%d connections, %d users", m.count, len(m.users))
+	if m.count != 0 || m.users.Len() != 0 {
+		t.Errorf("%d connections, %d users", m.count, m.users.Len())
 	}
 
 	done := spinning(m, 3*stride)
@@ -101,8 +102,8 @@ func TestTaskIsCharged(t *testing.T) {
 	}
 	c.send([]byte("LOCK.LIST\r\nPING\r\n")...)
 	m.after = func() {
-		if u := m.user(m.self.UID); u.input+u.output > limit+64<<10 {
-			t.Fatalf("%d bytes are held", u.input+u.output)
+		if n := m.users.Total(account.Buffers); n > limit+64<<10 {
+			t.Fatalf("%d bytes are held", n)
 		}
 	}
 	m.settle()
@@ -220,8 +221,8 @@ func TestLongReply(t *testing.T) {
 		for range 20 {
 			m.step()
 		}
-		if m.user(m.self.UID).output < lines*len(text) {
-			t.Errorf("%d bytes are charged", m.user(m.self.UID).output)
+		if m.users.Total(account.Output) < lines*len(text) {
+			t.Errorf("%d bytes are charged", m.users.Total(account.Output))
 		}
 		c.send([]byte("PING\r\n")...)
 		if !reads {

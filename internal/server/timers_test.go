@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/internal/loop"
 )
 
@@ -39,7 +40,7 @@ func TestVerifyTimers(t *testing.T) {
 				p.endings = nil
 			}
 		}},
-		{"records left out that nobody tells of", "the timer of log records is set: false", func(m *manual) { m.logLimit.over.Stop() }},
+		{"records left out that nobody tells of", "the timer of log records is set: false", func(m *manual) { m.logPeriod.Stop() }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			m := newManual(t, 1, func(s *Setup, _ *Options) { s.EndingTime = time.Hour })
@@ -54,7 +55,7 @@ func TestVerifyTimers(t *testing.T) {
 			detached.close()
 			gone.close()
 			m.settle()
-			for range logBurst + 1 {
+			for range account.LogBurst + 1 {
 				m.tell(slog.LevelInfo, 1, "event", "said often")
 			}
 			m.verify()

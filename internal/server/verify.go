@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/ipcd/ipcd/bus"
+	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/internal/loop"
 	"github.com/ipcd/ipcd/lockmgr"
 )
@@ -17,15 +19,14 @@ func (s *Server) verify() {
 	if err := s.locks.Check(); err != nil {
 		panic(fmt.Sprintf("lockmgr: %v", err))
 	}
-	conns, buffers := map[uint32]int{}, map[uint32]int{}
+	found := account.Count{}
 	count := 0
 	for fd, sess := range s.sessions {
 		if sess == nil {
 			continue
 		}
 		count++
-		conns[sess.peer.UID]++
-		buffers[sess.peer.UID] += int(sess.chargedIn) + int(sess.chargedOut)
+		s.countSession(sess, found)
 		if at, _ := valueAt(sess.own, len(sess.own)); at != len(sess.own) {
 			panic(fmt.Sprintf("the backlog of session %d ends within a value", sess.id))
 		}
@@ -36,20 +37,32 @@ func (s *Server) verify() {
 	if count != s.count {
 		panic(fmt.Sprintf("%d sessions, counted %d", count, s.count))
 	}
-	for uid, u := range s.users {
-		if u.connections != conns[uid] {
-			panic(fmt.Sprintf("user %d has %d connections, counted %d", uid, conns[uid], u.connections))
-		}
-		if u.input+u.output != buffers[uid] {
-			panic(fmt.Sprintf("user %d is charged %d and %d bytes, counted %d", uid, u.input, u.output, buffers[uid]))
-		}
+	for _, m := range s.once.marks {
+		found.Add(m.UID, account.Marks, 1)
 	}
-	s.verifyClaims()
+	s.verifyClaims(found)
+	if err := s.users.Mismatch(found); err != nil {
+		panic(err.Error())
+	}
 	if s.recorder.keeper != nil && s.recorder.keeper.Room() == nil && len(s.recorder.unkept) == 0 && s.held < 100 { // it costs much
 		s.verifyKept()
 	}
 	s.verifyRequests()
 	s.verifyTimers()
+}
+
+// countSession counts what a session costs its user.
+func (s *Server) countSession(sess *session, found account.Count) {
+	uid := sess.user().UID()
+	found.Add(uid, account.Connections, 1)
+	if x := sess.more; x != nil {
+		found.Add(uid, account.Input, x.input.Amount())
+		found.Add(uid, account.Output, x.output.Amount())
+	}
+	if sess.is(stateSubscribed) {
+		found.Add(uid, account.Patterns, s.bus.Count(sess, bus.Pattern))
+		found.Add(uid, account.Subscriptions, s.bus.Count(sess, bus.Filter, bus.Channel))
+	}
 }
 
 // verifyKept compares what is kept with what is.
@@ -77,16 +90,13 @@ func keptText(records iter.Seq[Kept]) []string {
 	return all
 }
 
-// verifyClaims compares the accounts of claims with the engine's.
-func (s *Server) verifyClaims() {
-	held, queued, locks, standing, ends := 0, 0, map[uint32]int{}, map[uint32]int{}, map[lockmgr.Process]int{}
+// verifyClaims compares what is counted of claims with the engine's, and counts what they cost their users.
+func (s *Server) verifyClaims(found account.Count) {
+	held, queued, ends := 0, 0, map[lockmgr.Process]int{}
 	for v := range s.locks.All() {
 		held, queued = held+len(v.Holders), queued+len(v.Waiters)
 		for _, c := range append(v.Holders, v.Waiters...) {
-			locks[c.UID]++
-			if c.Bind == lockmgr.ToNobody {
-				standing[c.UID]++
-			}
+			found.Add(c.UID, lockColumn(c.Bind), 1)
 			if watched(&c) {
 				ends[c.Owner.Process]++
 			}
@@ -94,11 +104,6 @@ func (s *Server) verifyClaims() {
 	}
 	if held != s.held || queued != s.queued {
 		panic(fmt.Sprintf("%d claims hold and %d wait, counted %d and %d", held, queued, s.held, s.queued))
-	}
-	for uid, u := range s.users {
-		if u.locks != locks[uid] || u.standing != standing[uid] {
-			panic(fmt.Sprintf("user %d has %d claims, %d of them an operator's; counted %d and %d", uid, locks[uid], standing[uid], u.locks, u.standing))
-		}
 	}
 	for id, p := range s.processes {
 		if p.claims != ends[id] {
@@ -180,11 +185,7 @@ func (s *Server) verifyTimers() {
 			check(fmt.Sprintf("an ending of process %d", id.PID), &e.over, true)
 		}
 	}
-	leftOut := false
-	for _, n := range s.logLimit.told {
-		leftOut = leftOut || n > logBurst
-	}
-	check("log records", &s.logLimit.over, leftOut)
+	check("log records", &s.logPeriod, s.logLimit.Next() != 0)
 	check("records of holds", &s.recorder.retry, len(s.recorder.unkept) > 0)
 	check("unseen holders", &s.holders.retry, len(s.holders.unseen) > 0)
 	check("the watchdog", &s.watchdog, s.setup.WatchdogEvery > 0)
