@@ -95,7 +95,7 @@ func (s *Server) lockAcquire(c *call) {
 		c.integer(int64(id))
 		s.reply(c)
 	}
-	s.carryOut()
+	s.carryOutFor(c.pays)
 	if _, waits := s.waits[id]; !waits {
 		return
 	}
@@ -108,7 +108,7 @@ func (s *Server) lockAcquire(c *call) {
 	}
 	if s.stopping || sess.is(stateHalfClosed) { // too late to wait
 		s.locks.Cancel(now, id)
-		s.carryOut()
+		s.carryOutFor(c.pays)
 	}
 }
 

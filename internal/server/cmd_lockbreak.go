@@ -62,10 +62,10 @@ func (s *Server) lockBreak(c *call) {
 	effects := s.record() // before the descriptors go out, which no flush at the turn's end holds back
 	if !b.standing {
 		s.answerBreak(a, b)
-		s.follow(effects)
+		s.follow(effects, c.pays)
 		return
 	}
-	s.follow(effects)
+	s.follow(effects, c.pays)
 	s.whenSaved(a.sess, &s.standing.durable, func(err error) {
 		if err != nil {
 			b.close()

@@ -150,12 +150,12 @@ func (c *call) holdToRelease(s *Server, name string, r *release) (hold lockmgr.C
 func (s *Server) answerChange(c *call, hold *lockmgr.Claim) {
 	effects := s.record()
 	if hold.Bind == lockmgr.ToNobody {
-		s.follow(effects)
+		s.follow(effects, c.pays)
 		s.answerSaved(c, &s.standing.durable)
 		return
 	}
 	s.reply(c)
-	s.follow(effects)
+	s.follow(effects, c.pays)
 }
 
 // namedHold finds the hold that the first two words name.
@@ -253,5 +253,5 @@ func (s *Server) lockCancel(c *call) {
 		return
 	}
 	c.integer(1)
-	s.carryOut()
+	s.carryOutFor(c.pays)
 }

@@ -34,7 +34,7 @@ func (c *call) publish(s *Server) (seq uint64, delivered, dropped int, ok bool) 
 		c.fail(ipc.CodeDenied, "topics under %s are the daemon's own", bus.ReservedPrefix)
 		return 0, 0, 0, false
 	}
-	seq, delivered, dropped, err := s.publish(topic, c.args[1], c.sess.stamp())
+	seq, delivered, dropped, err := s.publish(topic, c.args[1], c.sess.stamp(), c.pays)
 	if err != nil {
 		c.fail(ipc.CodeBadName, "%v", err)
 		return 0, 0, 0, false

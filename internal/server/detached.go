@@ -64,7 +64,7 @@ func (s *Server) rejoin(c *call, r *request) {
 	}
 	if waits && sess.is(stateHalfClosed) { // it will not wait
 		s.locks.Cancel(s.lockTime(), r.id)
-		s.carryOut()
+		s.carryOutFor(c.pays)
 	}
 }
 

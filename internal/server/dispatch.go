@@ -25,7 +25,7 @@ type call struct {
 	cmd  *command
 	args [][]byte // without the command's name; slices of the input buffer, gone after the call
 	out  []byte
-	pays *session // for messages to many: sess, while the command is executed and is not timed as a whole
+	pays *account.User // for messages to many that follow from it; nil: nobody, as the command is timed as a whole
 
 	reqid   []byte   // the value of REQID, as args; nil: there is none
 	request *request // likewise, while the call is executed and not answered
@@ -129,7 +129,7 @@ func (s *Server) dispatch(sess *session, words [][]byte) bool {
 	s.stats.commands++
 	c := &s.call
 	c.sess, c.args, c.out = sess, words[1:], c.out[:0]
-	c.reqid, c.request, c.patience = nil, nil, 0
+	c.reqid, c.request, c.patience, c.pays = nil, nil, 0, nil
 	c.cmd = s.commands.find(words[0])
 	if c.cmd != nil && c.cmd.subs != nil && (len(words) > 1 || c.cmd.Command == nil) {
 		c.cmd = s.subcommand(c, words)
@@ -149,9 +149,8 @@ func (s *Server) dispatch(sess *session, words [][]byte) bool {
 			c.cmd.run(s, c)
 			sess.user().Spend(time.Since(begun))
 		} else {
-			c.pays = sess
+			c.pays = sess.user()
 			c.cmd.run(s, c)
-			c.pays = nil
 		}
 	}
 	s.reply(c)

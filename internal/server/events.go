@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"strconv"
 
+	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/internal/printable"
 	"github.com/ipcd/ipcd/ipc"
 	"github.com/ipcd/ipcd/lockmgr"
@@ -15,7 +16,7 @@ const lockTopic = "ipcd/lock/"
 // announce publishes what happened to a lock. A hold that was cut off or taken away is announced twice: as released, or as
 // left if others are in it, for those who wait for that, and as abandoned, expired or broken for those who look after it.
 // So is what was learned of an end, if it was such a one.
-func (s *Server) announce(e *lockmgr.Effect) {
+func (s *Server) announce(e *lockmgr.Effect, pays *account.User) {
 	if e.Kind == lockmgr.Forgotten { // the daemon's own affair
 		return
 	}
@@ -23,13 +24,13 @@ func (s *Server) announce(e *lockmgr.Effect) {
 	if e.Kind == lockmgr.Ended {
 		event = "released"
 	}
-	s.publishEvent(event, e)
+	s.publishEvent(event, e, pays)
 	switch {
 	case e.End == nil:
 	case e.End.Abandoned():
-		s.publishEvent("abandoned", e)
+		s.publishEvent("abandoned", e, pays)
 	case e.End.Lost():
-		s.publishEvent(e.End.How.String(), e)
+		s.publishEvent(e.End.How.String(), e, pays)
 	}
 }
 
@@ -65,7 +66,7 @@ func (s *Server) push(e *lockmgr.Effect, n int, kind string, more func([]byte) [
 	s.send(sess, b)
 }
 
-func (s *Server) publishEvent(event string, e *lockmgr.Effect) {
+func (s *Server) publishEvent(event string, e *lockmgr.Effect, pays *account.User) {
 	topic := append(s.scratch[:0], lockTopic...)
 	topic = append(topic, event...)
 	topic = append(topic, '/')
@@ -79,7 +80,7 @@ func (s *Server) publishEvent(event string, e *lockmgr.Effect) {
 	if len(routes) > 0 {
 		n := len(topic)
 		s.scratch = s.appendEvent(topic, event, e)
-		s.distribute(routes, &message{topic: s.scratch[:n:n], payload: s.scratch[n:], seq: seq, stamp: s.stamp})
+		s.distribute(routes, &message{topic: s.scratch[:n:n], payload: s.scratch[n:], seq: seq, stamp: s.stamp}, pays)
 	}
 	s.scratch = topic[:0]
 }

@@ -82,7 +82,17 @@ func TestWhoPaysForEvents(t *testing.T) {
 	m.dispatch(sess, [][]byte{[]byte("PUBLISH"), []byte("ipcd/lock/x"), []byte("y")})
 	m.dispatch(sess, [][]byte{[]byte("LOCK.ACQUIRE"), []byte("b"), []byte("WAIT"), []byte("0")})
 	took := time.Since(begun)
-	if paid := sess.user().Spent(); paid == 0 || paid > took {
+	paid := sess.user().Spent()
+	if paid == 0 || paid > took {
 		t.Errorf("%v is paid for what took %v", paid, took)
+	}
+
+	// Right behind a command of his, in the same turn, and of his own lock.
+	m.dispatch(sess, [][]byte{[]byte("LOCK.ACQUIRE"), []byte("c"), []byte("LEASE"), []byte("1000")})
+	paid = sess.user().Spent()
+	m.boot = m.clock.now() + 4*time.Second
+	m.locksDue()
+	if now := sess.user().Spent(); m.held != 1 || now != paid {
+		t.Errorf("%d holds, and %v is paid for what has expired after a command", m.held, now-paid)
 	}
 }

@@ -140,11 +140,15 @@ func (s *Server) endClaim(c *lockmgr.Claim) {
 	}
 }
 
-// carryOut does what the engine's last steps ask for: it records them, and then tells whom they concern.
-func (s *Server) carryOut() { s.follow(s.record()) }
+// carryOut does what the engine's last steps ask for: it records them, and then tells whom they concern. They are nobody's doing:
+// what the kernel has said, or the time has brought.
+func (s *Server) carryOut() { s.carryOutFor(nil) }
+
+// carryOutFor is carryOut for somebody, who pays for it.
+func (s *Server) carryOutFor(pays *account.User) { s.follow(s.record(), pays) }
 
 // follow does what follows from effects that are recorded.
-func (s *Server) follow(effects []lockmgr.Effect) {
+func (s *Server) follow(effects []lockmgr.Effect, pays *account.User) {
 	for i := range effects {
 		e := &effects[i]
 		s.tally(e)
@@ -155,7 +159,7 @@ func (s *Server) follow(effects []lockmgr.Effect) {
 			s.answer(e)
 		}
 		s.tellOwner(e)
-		s.announce(e)
+		s.announce(e, pays)
 		if r := s.requests.byID[e.ID]; r != nil {
 			s.rest(r)
 		}

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/ipcd/ipcd/bus"
+	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/internal/peer"
 	"github.com/ipcd/ipcd/ipc"
 )
@@ -57,28 +58,29 @@ func (s *session) stamp() []byte {
 	return x.stamp
 }
 
-// publish hands a message to the engine and delivers it. The topic of a peer's message must have been checked.
-func (s *Server) publish(topic, payload, stamp []byte) (seq uint64, delivered, dropped int, err error) {
+// publish hands a message to the engine and delivers it. The topic of a peer's message must have been checked. pays is charged
+// with the time, if that is much; nil: nobody is.
+func (s *Server) publish(topic, payload, stamp []byte, pays *account.User) (seq uint64, delivered, dropped int, err error) {
 	seq, routes, err := s.bus.Publish(topic)
 	if err != nil {
 		return 0, 0, 0, err
 	}
 	s.stats.published++
 	if len(routes) > 0 {
-		delivered, dropped = s.distribute(routes, &message{topic: topic, payload: payload, seq: seq, stamp: stamp})
+		delivered, dropped = s.distribute(routes, &message{topic: topic, payload: payload, seq: seq, stamp: stamp}, pays)
 	}
 	return seq, delivered, dropped, nil
 }
 
 // distribute stamps a message with the time and delivers it.
-func (s *Server) distribute(routes []*bus.Route[*session], m *message) (delivered, dropped int) {
+func (s *Server) distribute(routes []*bus.Route[*session], m *message, pays *account.User) (delivered, dropped int) {
 	m.time = s.realTime().UnixMicro()
-	if s.call.pays == nil || len(routes) <= fewPatterns {
+	if pays == nil || len(routes) <= fewPatterns {
 		delivered, dropped = s.deliver(routes, m)
 	} else {
 		begun := time.Now()
 		delivered, dropped = s.deliver(routes, m)
-		s.call.pays.user().Spend(time.Since(begun))
+		pays.Spend(time.Since(begun))
 	}
 	s.stats.delivered += uint64(delivered)
 	s.stats.dropped += uint64(dropped)
