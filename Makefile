@@ -77,7 +77,7 @@ crash: ## locks under faults: kills, full disks, failing system calls; KILLS=100
 search: ## all that can happen to locks in small worlds; SEARCH=1000 visits so many states of each
 	$(GO) test -count=1 -timeout 0 -run '^TestSearch$$' -v ./lockmgr -search $(SEARCH)
 
-seeded-bugs: ## each known bug that is put into the locks must be found by their tests
+seeded-bugs: ## each known bug that is put into a package must be found by its tests
 	test/seeded-bugs/run
 
 check: fmt-check vet lint shellcheck generated tidy test ## exactly what CI runs
