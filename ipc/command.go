@@ -47,6 +47,8 @@ const (
 	FlagBlocks                       // may wait: it holds up the connection's later commands, unless ASYNC
 	FlagPushes                       // answers with pushes
 	FlagSlow                         // takes longer the more there is to look at
+	FlagFanOut                       // takes longer the more receive what it sends
+	FlagQueues                       // takes longer the more locks are held and waited for
 )
 
 // A Command is one row of the command table: what the daemon dispatches by and what COMMAND DOCS, docs/protocol.md
@@ -114,7 +116,7 @@ var Commands = []Command{
 	{Name: "CLIENT TRACKING", Args: "ON|OFF [option …]", Min: 3, Family: FamilyRedis, Summary: "Accepted, without effect: there are no keys to track", Reply: "OK"},
 
 	// Publish and subscribe, as Redis has it.
-	{Name: "PUBLISH", Args: "channel message", Min: 3, Max: 3, Family: FamilyRedis, Access: AccessPublish, Summary: "Send a message to all who subscribed",
+	{Name: "PUBLISH", Args: "channel message", Min: 3, Max: 3, Family: FamilyRedis, Access: AccessPublish, Flags: FlagFanOut, Summary: "Send a message to all who subscribed",
 		Reply: "integer: how many subscriptions were given it", Note: "a channel is a topic: see Names", Errors: []Code{CodeBadName, CodeDenied}},
 	{Name: "SUBSCRIBE", Args: "channel [channel …]", Min: 2, Family: FamilyRedis, Access: AccessSubscribe, Flags: FlagSubscribed | FlagPushes,
 		Summary: "Receive the messages of channels", Reply: "push per channel: subscribe, channel, count; then message, channel, payload",
@@ -131,7 +133,7 @@ var Commands = []Command{
 	{Name: "PUBSUB NUMPAT", Min: 2, Max: 2, Family: FamilyRedis, Summary: "How many patterns are subscribed to", Reply: "integer"},
 
 	// The bus.
-	{Name: "BUS.PUB", Args: "topic payload [REQID id]", Min: 3, Max: 5, Family: FamilyBus, Access: AccessPublish, Summary: "Publish a message",
+	{Name: "BUS.PUB", Args: "topic payload [REQID id]", Min: 3, Max: 5, Family: FamilyBus, Access: AccessPublish, Flags: FlagFanOut, Summary: "Publish a message",
 		Reply: "map: seq, delivered (subscriptions that were given it), dropped (messages that subscriptions too far behind lost for it: the oldest that waited, or this one)", Errors: []Code{CodeBadName, CodeNotFound, CodeDenied}},
 	{Name: "BUS.SUB", Args: "filter", Min: 2, Max: 2, Family: FamilyBus, Access: AccessSubscribe, Flags: FlagSubscribed, Summary: "Receive the messages whose topic the filter matches",
 		Reply:  "integer: this connection's filters; then pushes bus.message, filter, topic, payload, seq, time, pid, uid, unit; and bus.lost, filter, n where n messages were dropped because the connection is too far behind: the oldest that wait for it",
@@ -140,18 +142,18 @@ var Commands = []Command{
 
 	// Locks.
 	{Name: "LOCK.ACQUIRE", Args: "name [AND name …] [SHARED | EXCLUSIVE | UNITS n] [LIMIT n] [WAIT ms] [LEASE ms] [FOR self|number|pid|nobody] " +
-		"[OWNER label] [WHY text] [WITH token name …] [JOIN token] [UNTOLD] [ASYNC] [REQID id]", Min: 2, Family: FamilyLock, Access: AccessLock, Flags: FlagBlocks,
+		"[OWNER label] [WHY text] [WITH token name …] [JOIN token] [UNTOLD] [ASYNC] [REQID id]", Min: 2, Family: FamilyLock, Access: AccessLock, Flags: FlagBlocks | FlagQueues,
 		Summary: "Take a lock, or several at once, in turn",
 		Reply: "map: name, token, mode, previous, abandoned; after AND also locks, an array of such maps in the order of the names; " +
 			"with ASYNC an integer, the ticket, and later the push done, ticket, outcome",
 		Errors: []Code{CodeBadName, CodeNotFound, CodeBusy, CodeTimeout, CodeDeadlock, CodeLimit, CodeDenied, CodeNoLock, CodeStale, CodeCancelled, CodeIO, CodeShutdown}},
-	{Name: "LOCK.RELEASE", Args: "name [token] [PID number | FOR self|ancestor|pid] [UNTOLD] [REQID id]", Min: 2, Max: 8, Family: FamilyLock, Access: AccessLock, Summary: "Give a lock back, or leave a hold that others are in, too",
+	{Name: "LOCK.RELEASE", Args: "name [token] [PID number | FOR self|ancestor|pid] [UNTOLD] [REQID id]", Min: 2, Max: 8, Family: FamilyLock, Access: AccessLock, Flags: FlagQueues, Summary: "Give a lock back, or leave a hold that others are in, too",
 		Reply: "OK; with FOR an integer, the token of the hold", Note: "with UNTOLD the next holder is told of the abandoned hold that this one was told of", Errors: []Code{CodeBadName, CodeNotFound, CodeNoLock, CodeStale, CodeDenied, CodeNotKept}},
-	{Name: "LOCK.RENEW", Args: "name token LEASE ms", Min: 5, Max: 5, Family: FamilyLock, Access: AccessLock, Summary: "Have a lease end so long after now",
+	{Name: "LOCK.RENEW", Args: "name token LEASE ms", Min: 5, Max: 5, Family: FamilyLock, Access: AccessLock, Flags: FlagQueues, Summary: "Have a lease end so long after now",
 		Reply: "integer: the milliseconds it lasts now", Errors: []Code{CodeBadName, CodeNoLock, CodeStale, CodeDenied, CodeNotKept}},
-	{Name: "LOCK.DOWNGRADE", Args: "name token", Min: 3, Max: 3, Family: FamilyLock, Access: AccessLock, Summary: "Make an exclusive hold shared, with no other holder in between",
+	{Name: "LOCK.DOWNGRADE", Args: "name token", Min: 3, Max: 3, Family: FamilyLock, Access: AccessLock, Flags: FlagQueues, Summary: "Make an exclusive hold shared, with no other holder in between",
 		Reply: "OK", Errors: []Code{CodeBadName, CodeNoLock, CodeStale, CodeDenied, CodeLimit, CodeNotKept}},
-	{Name: "LOCK.TOLD", Args: "name token", Min: 3, Max: 3, Family: FamilyLock, Access: AccessLock, Summary: "Say that the abandoned hold which one was told of has been dealt with",
+	{Name: "LOCK.TOLD", Args: "name token", Min: 3, Max: 3, Family: FamilyLock, Access: AccessLock, Flags: FlagQueues, Summary: "Say that the abandoned hold which one was told of has been dealt with",
 		Reply: "OK", Note: "ends what UNTOLD asks for", Errors: []Code{CodeBadName, CodeNoLock, CodeStale, CodeDenied, CodeNotKept}},
 	{Name: "LOCK.CHECK", Args: "name token", Min: 3, Max: 3, Family: FamilyLock, Summary: "Ask whether a token is that of a present hold, anybody's", Reply: "OK",
 		Errors: []Code{CodeBadName, CodeNoLock, CodeStale, CodeDenied}},
@@ -161,9 +163,9 @@ var Commands = []Command{
 	{Name: "LOCK.CANCEL", Args: "ticket", Min: 2, Max: 2, Family: FamilyLock, Summary: "End a wait of this connection", Reply: "integer: 1, or 0 if it was decided already"},
 	{Name: "LOCK.ISDONE", Args: "key PER boot|day|ever", Min: 4, Max: 4, Family: FamilyLock, Summary: "Ask whether something was done already in this boot, on this day, or ever",
 		Reply: "map: at (microseconds since 1970), uid, pid; null if it was not", Errors: []Code{CodeBadName, CodeDenied}},
-	{Name: "LOCK.DONE", Args: "key token PER boot|day|ever [REQID id]", Min: 5, Max: 7, Family: FamilyLock, Access: AccessLock, Summary: "Mark as done what the lock of that name is held for",
+	{Name: "LOCK.DONE", Args: "key token PER boot|day|ever [REQID id]", Min: 5, Max: 7, Family: FamilyLock, Access: AccessLock, Flags: FlagQueues, Summary: "Mark as done what the lock of that name is held for",
 		Reply: "OK, after it is on disk", Errors: []Code{CodeBadName, CodeNotFound, CodeNoLock, CodeStale, CodeDenied, CodeIO}},
-	{Name: "LOCK.FORGET", Args: "key [REQID id]", Min: 2, Max: 4, Family: FamilyLock, Access: AccessLock, Summary: "Remove one's own user's marks of something done; root: anybody's",
+	{Name: "LOCK.FORGET", Args: "key [REQID id]", Min: 2, Max: 4, Family: FamilyLock, Access: AccessLock, Flags: FlagQueues, Summary: "Remove one's own user's marks of something done; root: anybody's",
 		Reply: "integer: how many", Errors: []Code{CodeBadName, CodeNotFound, CodeDenied, CodeNotKept}},
 	{Name: "LOCK.INFO", Args: "name", Min: 2, Max: 2, Family: FamilyLock, Flags: FlagSlow, Summary: "Who holds a lock, who waits for it, how it was last given back",
 		Reply: "map: name, mode, limit, used, holders, waiters, previous, abandoned", Errors: []Code{CodeBadName, CodeDenied}},

@@ -68,11 +68,13 @@ func (s *Server) slice(sess *session) {
 // mayTakeLong reports whether a command is to be timed, and to wait if its user has had his time. To what a message goes is
 // not known before, so if anybody took long in this turn it is suspected.
 func (s *Server) mayTakeLong(c *call) bool {
-	switch c.cmd.Access {
-	case ipc.AccessPublish:
+	switch flags := c.cmd.Flags; {
+	case flags&ipc.FlagSlow != 0:
+		return true
+	case flags&ipc.FlagFanOut != 0:
 		return s.bus.NumPat() > fewPatterns || s.users.AnySpent()
-	case ipc.AccessLock:
-		return s.held+s.queued > fewClaims || c.slow()
+	case flags&ipc.FlagQueues != 0:
+		return s.held+s.queued > fewClaims
 	}
-	return c.slow()
+	return false
 }
