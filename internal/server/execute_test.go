@@ -90,8 +90,8 @@ func TestWhoPaysForEvents(t *testing.T) {
 	// Right behind a command of his, in the same turn, and of his own lock.
 	m.dispatch(sess, [][]byte{[]byte("LOCK.ACQUIRE"), []byte("c"), []byte("LEASE"), []byte("1000")})
 	paid = sess.user().Spent()
-	m.boot = m.clock.now() + 4*time.Second
-	m.locksDue()
+	m.loop.Clock.Skip(4 * time.Second)
+	m.expire()
 	if now := sess.user().Spent(); m.held != 1 || now != paid {
 		t.Errorf("%d holds, and %v is paid for what has expired after a command", m.held, now-paid)
 	}
