@@ -14,7 +14,7 @@ type Bus[S comparable] struct {
 
 	last []byte // the topic whose routes are in out; empty if out is nobody's
 	seq  uint64 // of the last message
-	born uint64 // of the last route
+	born uint64 // of the last route or subscription
 
 	texts  [numKinds]shrinkingMap[string, *Route[S]] // every route
 	slots  []*Route[S]                               // every route, by its slot; nil: free
@@ -60,7 +60,8 @@ func (b *Bus[S]) Subscribe(s S, k Kind, text string) (r *Route[S], added bool, e
 		o = &subscriber[S]{who: s}
 		b.owners.set(s, o)
 	}
-	x := &subscription[S]{owner: o, route: r}
+	b.born++
+	x := &subscription[S]{owner: o, route: r, born: b.born}
 	b.subs.set(link[S]{o, r}, x)
 	o.add(x)
 	r.add(x)
@@ -142,14 +143,21 @@ func (b *Bus[S]) Route(k Kind, text string) *Route[S] {
 // which their routes were created. A subscriber with several subscriptions that match is in each of those routes. The
 // slice is to be read only, and until the next change or Publish. The error is a *NameError; then nothing was counted.
 func (b *Bus[S]) Publish(topic []byte) (seq uint64, routes []*Route[S], err error) {
-	if len(b.last) > 0 && string(topic) == string(b.last) { // as is usual
-		b.seq++
-		return b.seq, b.out, nil
-	}
-	if err := CheckTopic(topic); err != nil {
+	if routes, err = b.Routes(topic); err != nil {
 		return 0, nil, err
 	}
 	b.seq++
+	return b.seq, routes, nil
+}
+
+// Routes returns what Publish would, and counts nothing.
+func (b *Bus[S]) Routes(topic []byte) ([]*Route[S], error) {
+	if len(b.last) > 0 && string(topic) == string(b.last) { // as is usual
+		return b.out, nil
+	}
+	if err := CheckTopic(topic); err != nil {
+		return nil, err
+	}
 	clear(b.out) // or a route that has gone since would be kept from the garbage collector
 	out := b.out[:0]
 
@@ -169,8 +177,26 @@ func (b *Bus[S]) Publish(topic []byte) (seq uint64, routes []*Route[S], err erro
 	b.out = out
 	b.last = append(b.last[:0], topic...)
 	b.verify()
-	return b.seq, out, nil
+	return out, nil
 }
+
+// MayReceive reports whether a message under a topic may go to s. It looks at no more subscriptions than the budget has left, and
+// says yes if there are more.
+func (b *Bus[S]) MayReceive(s S, topic []byte, budget *int) bool {
+	o := b.owners.m[s]
+	if o == nil {
+		return false
+	}
+	for x := o.first; x != nil; x = x.next {
+		if *budget--; *budget < 0 || x.route.matches(topic) {
+			return true
+		}
+	}
+	return false
+}
+
+// Age is that of the newest subscription. It rises with each.
+func (b *Bus[S]) Age() uint64 { return b.born }
 
 // Seq is the number of the last message, 0 before the first.
 func (b *Bus[S]) Seq() uint64 {

@@ -104,7 +104,7 @@ func (r *Route[S]) check(all map[link[S]]*subscription[S]) error {
 	if r.Len() == 0 || len(r.subs) != len(r.list) || 2*r.holes > len(r.subs) {
 		return fmt.Errorf("%d subscriptions, %d holes, %d subscribers", len(r.subs), r.holes, len(r.list))
 	}
-	holes := 0
+	holes, born := 0, uint64(0)
 	for i, x := range r.subs {
 		var none S
 		switch {
@@ -114,6 +114,10 @@ func (r *Route[S]) check(all map[link[S]]*subscription[S]) error {
 			return fmt.Errorf("hole %d keeps %v", i, r.list[i])
 		case x.pos != i || x.route != r || x.owner.who != r.list[i] || all[link[S]{x.owner, r}] != x:
 			return fmt.Errorf("subscription %d of %v is not in order", i, r.list[i])
+		case x.born <= born:
+			return fmt.Errorf("subscription %d of %v is of age %d, after one of %d", i, r.list[i], x.born, born)
+		default:
+			born = x.born
 		}
 	}
 	if holes != r.holes {

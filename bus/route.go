@@ -1,5 +1,7 @@
 package bus
 
+import "sort"
+
 // Kind is how a subscription's text names topics.
 type Kind uint8
 
@@ -42,6 +44,24 @@ func (r *Route[S]) Subs() []S {
 		r.compact()
 	}
 	return r.list
+}
+
+// SubsAt returns those of Subs who had subscribed when the bus had an age.
+func (r *Route[S]) SubsAt(age uint64) []S {
+	list := r.Subs()
+	n := sort.Search(len(r.subs), func(i int) bool { return r.subs[i].born > age })
+	return list[:n]
+}
+
+// matches reports whether a message under a topic takes the route. Of a pattern it may say so in error for the daemon's topics.
+func (r *Route[S]) matches(topic []byte) bool {
+	switch r.Kind {
+	case Channel:
+		return r.Text == string(topic)
+	case Pattern:
+		return r.glob.Match(topic)
+	}
+	return Match(r.Text, topic)
 }
 
 // Len is the number of subscribers.
@@ -88,7 +108,8 @@ func (r *Route[S]) compact() {
 type subscription[S comparable] struct {
 	owner      *subscriber[S]
 	route      *Route[S]
-	pos        int // in the route's list
+	born       uint64 // rises along the route's list
+	pos        int    // in the route's list
 	prev, next *subscription[S]
 }
 

@@ -27,19 +27,24 @@ var busCommands = map[string]func(*Server, *call){
 	"BUS.UNSUB": (*Server).busUnsub,
 }
 
-// publish hands the peer's message to the bus. It reports false if that was refused, and has the reply ready then.
-func (c *call) publish(s *Server) (seq uint64, delivered, dropped int, ok bool) {
+// publish hands the peer's message to the bus, and reports whether it was taken. If not, or if it is not delivered to all yet, the
+// call has its reply, or gets it later: made of the receipt by answer.
+func (c *call) publish(s *Server, answer func(receipt) outcome) (r receipt, ok bool) {
 	topic := c.args[0]
 	if reserved(topic) {
 		c.fail(ipc.CodeDenied, "topics under %s are the daemon's own", bus.ReservedPrefix)
-		return 0, 0, 0, false
+		return r, false
 	}
-	seq, delivered, dropped, err := s.publish(topic, c.args[1], c.sess.stamp(), c.pays)
+	r, rest, err := s.publish(topic, c.args[1], c.sess.stamp(), c.pays)
 	if err != nil {
 		c.fail(ipc.CodeBadName, "%v", err)
-		return 0, 0, 0, false
+		return r, false
 	}
-	return seq, delivered, dropped, true
+	if rest != nil {
+		s.await(c, rest, answer)
+		return r, false
+	}
+	return r, true
 }
 
 // reserved reports whether a name is the daemon's own.
@@ -48,20 +53,22 @@ func reserved(name []byte) bool { return bytes.HasPrefix(name, reservedPrefix) }
 var reservedPrefix = []byte(bus.ReservedPrefix)
 
 func (s *Server) publishRedis(c *call) {
-	if _, delivered, _, ok := c.publish(s); ok {
-		c.integer(int64(delivered))
+	if r, ok := c.publish(s, delivered); ok {
+		c.integer(int64(r.delivered))
 	}
 }
+
+// delivered is what PUBLISH answers.
+func delivered(r receipt) outcome { return plain(ipc.AppendInt(nil, int64(r.delivered))) }
 
 func (s *Server) busPub(c *call) {
 	if !c.requestIDAt(2) || s.repeated(c) {
 		return
 	}
-	seq, delivered, dropped, ok := c.publish(s)
+	r, ok := c.publish(s, func(r receipt) outcome { return r })
 	if !ok {
 		return
 	}
-	r := receipt{seq, delivered, dropped}
 	c.out = r.append(c.out, c.sess.proto)
 	if c.request != nil {
 		s.settle(c.request, r, len(c.out))

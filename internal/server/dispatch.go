@@ -138,7 +138,13 @@ func (s *Server) dispatch(sess *session, words [][]byte) bool {
 	}
 	if c.cmd != nil && c.allowed(s, len(words)) {
 		long := s.mayTakeLong(c)
-		if long && (sess.user().Overspent() || s.waitsInQueue(sess)) {
+		switch {
+		case long && (sess.user().Overspent() || s.waitsInQueue(sess)):
+			s.slice(sess)
+			s.stats.commands--
+			return false
+		case len(s.line) > 0 && s.waitsForLine(c):
+			s.park(sess)
 			s.stats.commands--
 			return false
 		}

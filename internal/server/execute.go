@@ -35,7 +35,6 @@ func (s *Server) execute(sess *session, b []byte) (used int) {
 			begun = time.Since(s.started)
 		}
 		if len(words) > 0 && !s.dispatch(sess, words) {
-			s.slice(sess)
 			break
 		}
 		used += n

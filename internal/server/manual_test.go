@@ -157,7 +157,7 @@ func (m *manual) step() bool {
 	}
 	events := m.events()
 	m.random.Shuffle(len(events), func(i, j int) { events[i], events[j] = events[j], events[i] })
-	if len(events) == 0 && !m.shares.Waiting() {
+	if len(events) == 0 && m.idle() {
 		return false
 	}
 	m.turn(events)

@@ -1,8 +1,6 @@
 package server
 
 import (
-	"time"
-
 	"github.com/ipcd/ipcd/bus"
 	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/internal/peer"
@@ -15,6 +13,7 @@ type message struct {
 	seq            uint64
 	time           int64  // microseconds since 1970
 	stamp          []byte // of the sender: see appendStamp
+	age            uint64 // of the bus, if it was published in an earlier turn
 }
 
 // append encodes the message as subscribers of a route get it.
@@ -58,33 +57,19 @@ func (s *session) stamp() []byte {
 	return x.stamp
 }
 
-// publish hands a message to the engine and delivers it. The topic of a peer's message must have been checked. pays is charged
-// with the time, if that is much; nil: nobody is.
-func (s *Server) publish(topic, payload, stamp []byte, pays *account.User) (seq uint64, delivered, dropped int, err error) {
+// publish hands a message to the engine and delivers it. The topic of a peer's message must have been checked. If rest is not
+// nil, it is not delivered to all yet. pays is charged with the time, if that is much; nil: nobody is.
+func (s *Server) publish(topic, payload, stamp []byte, pays *account.User) (r receipt, rest *delivery, err error) {
 	seq, routes, err := s.bus.Publish(topic)
 	if err != nil {
-		return 0, 0, 0, err
+		return receipt{}, nil, err
 	}
 	s.stats.published++
+	r.seq = seq
 	if len(routes) > 0 {
-		delivered, dropped = s.distribute(routes, &message{topic: topic, payload: payload, seq: seq, stamp: stamp}, pays)
+		r.delivered, r.dropped, rest = s.distribute(routes, &message{topic: topic, payload: payload, seq: seq, stamp: stamp}, pays)
 	}
-	return seq, delivered, dropped, nil
-}
-
-// distribute stamps a message with the time and delivers it.
-func (s *Server) distribute(routes []*bus.Route[*session], m *message, pays *account.User) (delivered, dropped int) {
-	m.time = s.realTime().UnixMicro()
-	if pays == nil || len(routes) <= fewPatterns {
-		delivered, dropped = s.deliver(routes, m)
-	} else {
-		begun := time.Now()
-		delivered, dropped = s.deliver(routes, m)
-		pays.Spend(time.Since(begun))
-	}
-	s.stats.delivered += uint64(delivered)
-	s.stats.dropped += uint64(dropped)
-	return delivered, dropped
+	return r, rest, nil
 }
 
 // inTurn reports whether a route has carried something in this turn.
@@ -94,8 +79,7 @@ func (s *Server) inTurn(slot int) bool {
 
 // deliverAlone gives a message to the one subscriber of a route that is one of very many: a buffer for each of them would be
 // more than all that they carry.
-func (s *Server) deliverAlone(r *bus.Route[*session], m *message) (delivered, dropped int) {
-	sess := r.Subs()[0]
+func (s *Server) deliverAlone(r *bus.Route[*session], sess *session, m *message) (delivered, dropped int) {
 	switch {
 	case sess.is(stateDead | stateClosing):
 		return 0, 0

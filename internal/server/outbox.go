@@ -149,17 +149,23 @@ func (s *Server) unsettle(slot int) {
 	}
 }
 
-// deliver gives a message to the subscribers of its routes and counts them. What it encodes is flushed between routes when
-// it gets too much: a connection may have subscriptions without end that all match.
-func (s *Server) deliver(routes []*bus.Route[*session], m *message) (delivered, dropped int) {
-	many := len(routes) > fewPatterns
+// deliver gives a message to the subscribers of its routes and counts them; many says that these are not all of its routes. What it
+// encodes is flushed between routes when it gets too much: a connection may have subscriptions without end that all match.
+func (s *Server) deliver(routes []*bus.Route[*session], m *message, many bool) (delivered, dropped int) {
 	for _, r := range routes {
+		var subs []*session
+		if m.age == 0 {
+			subs = r.Subs()
+		} else if subs = r.SubsAt(m.age); len(subs) == 0 {
+			continue // all have gone since, and the slot may be another's
+		}
 		if many && r.Len() == 1 && !s.inTurn(r.Slot) {
-			d, l := s.deliverAlone(r, m)
+			d, l := s.deliverAlone(r, subs[0], m)
 			delivered, dropped = delivered+d, dropped+l
 			continue
 		}
 		t := s.routeTurn(r.Slot)
+		t.steady = t.steady && len(subs) == r.Len()
 		if !t.used {
 			t.used = true
 			s.usedTurns = append(s.usedTurns, t)
@@ -176,8 +182,8 @@ func (s *Server) deliver(routes []*bus.Route[*session], m *message) (delivered, 
 			delivered += r.Len()
 			continue
 		}
-		t.steady = true
-		for _, sess := range r.Subs() {
+		t.steady = len(subs) == r.Len()
+		for _, sess := range subs {
 			if sess.is(stateDead | stateClosing) {
 				t.steady = false
 				continue

@@ -226,7 +226,7 @@ func (s *Server) runLater(sess *session) {
 
 // paused reports that a session's commands must wait.
 func (s *Server) paused(sess *session) bool {
-	return sess.is(stateDead|stateClosing|stateWaiting|stateSliced) || sess.blocked && sess.unread() > pauseAt
+	return sess.is(stateDead|stateClosing|stateWaiting|stateSliced|stateParked) || sess.blocked && sess.unread() > pauseAt
 }
 
 // badInput ends a connection on which there is no next command to be found.

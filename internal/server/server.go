@@ -141,6 +141,9 @@ type Server struct {
 	turnBytes  int
 	alone      []byte // see deliverAlone
 
+	line   []*delivery // what is not delivered to all yet: see delivery.go
+	parked []*session
+
 	// Reused.
 	pool  bufferPool
 	rbuf  []byte
@@ -278,7 +281,7 @@ func (s *Server) Run(ctx context.Context) error {
 	s.endTurn()
 	s.Post(s.raiseMark) // in a turn, which has a time of its own
 	for !s.quit {
-		events, err := s.loop.Wait(!s.shares.Waiting())
+		events, err := s.loop.Wait(s.idle())
 		if err != nil {
 			return err
 		}
@@ -298,6 +301,10 @@ func (s *Server) turn(events []unix.EpollEvent) {
 		s.shares.Turn()
 		s.wrapUp()
 	}
+	if len(s.line) > 0 {
+		s.moveLine()
+		s.wrapUp()
+	}
 	if s.stopping {
 		s.stopWhenDone()
 	}
@@ -306,6 +313,9 @@ func (s *Server) turn(events []unix.EpollEvent) {
 	}
 	s.endTurn()
 }
+
+// idle reports whether there is nothing to do before something happens.
+func (s *Server) idle() bool { return !s.shares.Waiting() && len(s.line) == 0 }
 
 // endTurn forgets the turn's time.
 func (s *Server) endTurn() {

@@ -91,6 +91,7 @@ const (
 	stateHungUp                                 // the peer is gone: it reads no more either
 	stateProven                                 // the one who asks has proven to be the peer: see IPCD.PROVE
 	stateQueued                                 // in the queue of its user
+	stateParked                                 // waits for the line: see delivery.go
 )
 
 func (s *session) is(f sessionState) bool { return s.state&f != 0 }

@@ -20,6 +20,7 @@ func (s *Server) stop() {
 	s.users.Unbound()
 	s.stopBy = s.now() + longestStop
 	s.stopTime.Set(s.stopBy)
+	s.endLine()
 	s.closeListeners()
 	s.cancelWaits()
 	for _, p := range slices.Collect(maps.Values(s.processes)) {

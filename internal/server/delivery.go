@@ -1,0 +1,190 @@
+package server
+
+import (
+	"bytes"
+	"slices"
+	"time"
+
+	"github.com/ipcd/ipcd/bus"
+	"github.com/ipcd/ipcd/internal/account"
+	"github.com/ipcd/ipcd/ipc"
+)
+
+// A message may take tens of thousands of routes. What a turn has no time for stands in line: it is delivered bit by bit, in the
+// order of publishing, to those who were subscribed then and still are. Who published it is answered when it is delivered to all,
+// so that the counts are true.
+//
+// All sessions see one order of messages, so a message that comes later must not overtake one in line on the way to a session that
+// gets both. It stands in line, too, unless it is certain that there is no such session: others' messages need not wait for those
+// that do not concern them. Of one user's publishers there is one in line. The others are parked: their messages are not published
+// before, so that who publishes much waits for himself, and the line is as long as there are users.
+
+// A delivery is a message in line. It has bytes of its own.
+type delivery struct {
+	message
+	routes             []*bus.Route[*session] // those that it has not come to
+	delivered, dropped int
+	publisher          *session      // who is answered; it may have ended. nil: nobody, it is an event
+	done               func(receipt) // answers; not nil if publisher is not
+}
+
+const (
+	// routesPerStep is how many routes are gone on with before the clock is looked at.
+	routesPerStep = 16
+	// longestLine is how many may stand in line when an event comes. Events wait for nobody: the first in line is then delivered
+	// to all at once.
+	longestLine = 32
+	// orderBudget is how many subscriptions are looked at to find out whether a message may overtake those in line: some ten
+	// microseconds' worth.
+	orderBudget = 500
+)
+
+// distribute stamps a message with the time and delivers it. If rest is not nil, the message stands in line. pays is charged with
+// the time, if that is much; nil: nobody is.
+func (s *Server) distribute(routes []*bus.Route[*session], m *message, pays *account.User) (delivered, dropped int, rest *delivery) {
+	m.time = s.realTime().UnixMicro()
+	switch {
+	case len(s.line) > 0 && s.mustLineUp(routes):
+		return 0, 0, s.lineUp(routes, m)
+	case len(routes) <= fewPatterns:
+		delivered, dropped = s.deliver(routes, m, false)
+		s.stats.delivered += uint64(delivered)
+		s.stats.dropped += uint64(dropped)
+		return delivered, dropped, nil
+	}
+	begun := time.Now()
+	d := delivery{message: *m, routes: routes}
+	if !s.advanceDelivery(&d, begun) {
+		rest = s.lineUp(d.routes, m)
+		rest.delivered, rest.dropped = d.delivered, d.dropped
+	}
+	if pays != nil {
+		pays.Spend(time.Since(begun))
+	}
+	return d.delivered, d.dropped, rest
+}
+
+// mustLineUp reports whether a message has to stand in line: it takes very many routes, or may go to one who gets something
+// that stands there.
+func (s *Server) mustLineUp(routes []*bus.Route[*session]) bool {
+	if len(routes) > fewPatterns {
+		return true
+	}
+	budget := orderBudget
+	for _, r := range routes {
+		for _, sess := range r.Subs() {
+			for _, d := range s.line {
+				if s.bus.MayReceive(sess, d.topic, &budget) {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// lineUp has a message stand in line.
+func (s *Server) lineUp(routes []*bus.Route[*session], m *message) *delivery {
+	for len(s.line) >= longestLine {
+		s.endDelivery()
+	}
+	d := &delivery{message: *m, routes: slices.Clone(routes)}
+	d.topic, d.payload, d.stamp = bytes.Clone(m.topic), bytes.Clone(m.payload), bytes.Clone(m.stamp)
+	d.age = s.bus.Age()
+	s.line = append(s.line, d)
+	return d
+}
+
+// await has a call answered when its message is delivered to all.
+func (s *Server) await(c *call, d *delivery, answer func(receipt) outcome) {
+	a := c.asker()
+	c.sess.state |= stateWaiting
+	d.publisher = c.sess
+	d.done = func(r receipt) { s.answerLater(a, answer(r)) }
+}
+
+// moveLine goes on with what stands in line.
+func (s *Server) moveLine() {
+	begun := time.Now()
+	for len(s.line) > 0 && s.advanceDelivery(s.line[0], begun) {
+		s.leaveLine()
+	}
+}
+
+// endLine delivers all that stands in line.
+func (s *Server) endLine() {
+	for len(s.line) > 0 {
+		s.endDelivery()
+	}
+}
+
+// endDelivery delivers the first in line to all.
+func (s *Server) endDelivery() {
+	s.goOnDelivering(s.line[0], len(s.line[0].routes))
+	s.leaveLine()
+}
+
+// advanceDelivery goes on with a delivery until the time is over, and reports whether it is done.
+func (s *Server) advanceDelivery(d *delivery, begun time.Time) bool {
+	for len(d.routes) > 0 {
+		s.goOnDelivering(d, min(routesPerStep, len(d.routes)))
+		if len(d.routes) > 0 && time.Since(begun) > timeSlice && !s.stopping {
+			return false
+		}
+	}
+	return true
+}
+
+// goOnDelivering delivers to the next n routes.
+func (s *Server) goOnDelivering(d *delivery, n int) {
+	delivered, dropped := s.deliver(d.routes[:n], &d.message, true)
+	d.routes = d.routes[n:]
+	d.delivered += delivered
+	d.dropped += dropped
+	s.stats.delivered += uint64(delivered)
+	s.stats.dropped += uint64(dropped)
+}
+
+// leaveLine takes the first off the line, which is delivered, and answers who published it.
+func (s *Server) leaveLine() {
+	d := s.line[0]
+	s.line[0] = nil
+	s.line = s.line[1:]
+	if len(s.line) == 0 {
+		s.line = nil
+	}
+	if d.publisher == nil {
+		return
+	}
+	d.done(receipt{d.seq, d.delivered, d.dropped})
+	uid := d.publisher.peer.UID
+	s.parked = slices.DeleteFunc(s.parked, func(sess *session) bool {
+		if sess.peer.UID != uid {
+			return false
+		}
+		sess.state &^= stateParked
+		if !sess.is(stateDead) {
+			s.slice(sess)
+		}
+		return true
+	})
+}
+
+// waitsForLine reports whether a call must not publish before another publisher of its user has left the line.
+func (s *Server) waitsForLine(c *call) bool {
+	if c.cmd.Flags&ipc.FlagFanOut == 0 || s.stopping {
+		return false
+	}
+	uid := c.sess.peer.UID
+	if !slices.ContainsFunc(s.line, func(d *delivery) bool { return d.publisher != nil && d.publisher.peer.UID == uid }) {
+		return false
+	}
+	routes, err := s.bus.Routes(c.args[0])
+	return err == nil && s.mustLineUp(routes)
+}
+
+// park has a session wait with its commands until a publisher of its user has left the line.
+func (s *Server) park(sess *session) {
+	sess.state |= stateParked
+	s.parked = append(s.parked, sess)
+}

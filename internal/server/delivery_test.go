@@ -1,0 +1,259 @@
+package server
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/ipcd/ipcd/bus"
+)
+
+// manyLevels is a topic that 8,192 filters match, which is more than a turn has time for.
+const manyLevels = "l/l/l/l/l/l/l/l/l/l/l/l/l"
+
+const manyFilters = 1 << 13
+
+// manyFilter is one of the filters that match manyLevels.
+func manyFilter(i int) string {
+	levels := strings.Split(manyLevels, "/")
+	for n := range levels {
+		if i>>n&1 == 1 {
+			levels[n] = "+"
+		}
+	}
+	return strings.Join(levels, "/")
+}
+
+// roomyForMany has no limit in the way of many filters, and does not check the bus after each step, which takes as long as they are
+// many.
+func roomyForMany(setup *Setup, o *Options) {
+	setup.Verify = false
+	o.Limits.SubscriptionsPerUser = 10 * manyFilters
+	o.Limits.Output, o.Limits.BuffersPerUser = 1<<30, 1<<40
+}
+
+// newMany makes a server with a client that has so many filters.
+func newMany(t *testing.T, seed uint64) (*manual, *end) {
+	t.Helper()
+	m := newManual(t, seed, roomyForMany)
+	m.bus.Verify = false
+	c := m.connect(false)
+	c.cmd("HELLO", "3")
+	for i := range manyFilters {
+		c.cmd("BUS.SUB", manyFilter(i))
+		m.step()
+	}
+	m.settle()
+	c.take()
+	return m, c
+}
+
+// delivered are the filters and numbers of the messages that came to a client.
+func (c *end) delivered(t *testing.T) (all []string) {
+	t.Helper()
+	for v := range values(t, c.got) {
+		if len(v.Elems) == 9 {
+			all = append(all, fmt.Sprint(v.Elems[1].Str, " ", v.Elems[4].Int))
+		}
+	}
+	return all
+}
+
+// TestLargeMessage: a message to very many is delivered bit by bit. What does not concern those who get it goes on meanwhile,
+// what does comes after it, and who published it is told when all have it.
+func TestLargeMessage(t *testing.T) {
+	m, many := newMany(t, 1)
+	both, none := m.connect(false), m.connect(false)
+	for _, c := range []*end{both, none} {
+		c.cmd("HELLO", "3")
+		c.cmd("BUS.SUB", "b")
+	}
+	both.cmd("BUS.SUB", "l/#")
+	none.cmd("BUS.SUB", "c")
+	leaves := m.connect(false)
+	leaves.cmd("HELLO", "3")
+	leaves.cmd("BUS.SUB", "+/#")
+	m.settle()
+	for _, c := range []*end{both, none, leaves} {
+		c.take()
+	}
+	publisher, again, other := m.as(m.connect(false), 1001), m.as(m.connect(false), 1001), m.as(m.connect(false), 1002)
+	publisher.cmd("BUS.PUB", manyLevels, "x")
+	m.step()
+	if len(m.line) != 1 || publisher.take() != "" {
+		t.Fatal("a message to very many was delivered in one turn")
+	}
+	late := m.connect(false)
+	late.cmd("HELLO", "3")
+	late.cmd("BUS.SUB", manyFilter(manyFilters-1))
+	leaves.cmd("BUS.UNSUB")
+	again.cmd("PUBLISH", manyLevels, "y")
+	m.read(m.of(late))
+	m.read(m.of(leaves))
+	m.read(m.of(again))
+	m.flushAll()
+	late.take()
+	leaves.take()
+	if m.bus.Seq() != 1 {
+		t.Error("a user published again before his message was delivered")
+	}
+	other.cmd("PUBLISH", "c", "x")
+	m.read(m.of(other))
+	m.flushAll()
+	if got := other.take(); got != ":1\r\n" || len(m.line) != 1 {
+		t.Errorf("a message that concerns nobody else is answered %q", got)
+	}
+	other.cmd("PUBLISH", "b", "x")
+	m.read(m.of(other))
+	m.flushAll()
+	if got := other.take(); got != "" || len(m.line) != 2 {
+		t.Errorf("a message to one who gets both is answered %q", got)
+	}
+	m.settle()
+	if got := string(other.got); got != ":2\r\n" {
+		t.Errorf("it is answered %q in the end", got)
+	}
+	// The one who left had it before, or does not get it; who came later does not.
+	count := manyFilters + 1 + len(leaves.delivered(t))
+	if got, want := string(publisher.got), "*6\r\n$3\r\nseq\r\n:1\r\n$9\r\ndelivered\r\n:"+strconv.Itoa(count)+"\r\n$7\r\ndropped\r\n:0\r\n"; got != want {
+		t.Errorf("the publisher is told %q, want %q", got, want)
+	}
+	if got, want := string(again.got), fmt.Sprintf(":%d\r\n", manyFilters+2); got != want {
+		t.Errorf("the next one is told %q, want %q", got, want)
+	}
+	if got, want := both.delivered(t), []string{"l/# 1", "b 3", "l/# 4"}; !slices.Equal(got, want) {
+		t.Errorf("one who gets all has %v, want %v", got, want)
+	}
+	if got, want := none.delivered(t), []string{"c 2", "b 3"}; !slices.Equal(got, want) {
+		t.Errorf("one who gets no large message has %v, want %v", got, want)
+	}
+	if got, want := late.delivered(t), []string{manyFilter(manyFilters-1) + " 4"}; !slices.Equal(got, want) {
+		t.Errorf("one who came later has %v, want %v", got, want)
+	}
+	if got := many.delivered(t); len(got) != 2*manyFilters {
+		t.Errorf("the one with many filters has %d messages", len(got))
+	}
+	if got, want := m.stats.delivered, uint64(count+1+2+manyFilters+2); got != want {
+		t.Errorf("%d in the statistics, want %d", got, want)
+	}
+}
+
+// TestLineModel has clients publish to very many and to few, subscribe and unsubscribe at random. Each gets what it was subscribed
+// to when it was published, unless it left since, in one order; and the publishers are told the truth.
+func TestLineModel(t *testing.T) {
+	for seed := range uint64(3) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			m := newManual(t, seed, roomyForMany)
+			m.bus.Verify = false
+			type state struct {
+				*end
+				subs map[string]bool
+				due  []string        // messages, in order, by number and filter
+				left map[string]bool // those of due that it need not get, as it left
+			}
+			byID, lined := map[uint64]*state{}, 0
+			var all []*state
+			for i := range 8 {
+				c := &state{end: m.as(m.connect(i == 0), 1001+uint32(i)), subs: map[string]bool{}, left: map[string]bool{}}
+				c.cmd("HELLO", "3")
+				byID[c.id] = c
+				all = append(all, c)
+			}
+			m.hook(func(sess *session, name string, args []string, _ string) {
+				c := byID[sess.id]
+				switch name {
+				case "BUS.SUB":
+					c.subs[args[0]] = true
+				case "BUS.UNSUB":
+					delete(c.subs, args[0])
+					for _, due := range c.due {
+						if filter, _, _ := strings.Cut(due, " "); filter == args[0] {
+							c.left[due] = true
+						}
+					}
+				case "BUS.PUB":
+					for _, to := range all {
+						for filter := range to.subs {
+							if bus.Match(filter, args[0]) {
+								to.due = append(to.due, fmt.Sprint(filter, " ", m.bus.Seq()))
+							}
+						}
+					}
+				}
+			})
+			for i := range manyFilters {
+				all[i%5].cmd("BUS.SUB", manyFilter(i))
+				m.step()
+			}
+			m.settle()
+			for range 80 {
+				c := all[m.random.IntN(len(all))]
+				filter := manyFilter(m.random.IntN(manyFilters))
+				switch n := m.random.IntN(20); {
+				case n < 2:
+					c.cmd("BUS.PUB", manyLevels, "x")
+				case n < 10:
+					c.cmd("BUS.PUB", []string{"b", "c"}[m.random.IntN(2)], "x")
+				case n < 12:
+					c.cmd("BUS.SUB", []string{"b", "c", "+", "#", "l/#"}[m.random.IntN(5)])
+				case n < 16:
+					c.cmd("BUS.SUB", filter)
+				default:
+					for filter := range c.subs {
+						c.cmd("BUS.UNSUB", filter)
+						break
+					}
+				}
+				for range m.random.IntN(3) {
+					m.step()
+				}
+				lined = max(lined, len(m.line))
+			}
+			m.settle()
+			if lined == 0 {
+				t.Errorf("no message stood in line")
+			}
+			count := map[int64]int64{}
+			for i, c := range all {
+				got, last := map[string]bool{}, int64(0)
+				for v := range values(t, c.got) {
+					if len(v.Elems) != 9 {
+						continue
+					}
+					seq := v.Elems[4].Int
+					if seq < last {
+						t.Errorf("client %d got message %d after %d", i, seq, last)
+					}
+					last = seq
+					count[seq]++
+					got[fmt.Sprint(v.Elems[1].Str, " ", seq)] = true
+				}
+				for _, due := range c.due {
+					if !got[due] && !c.left[due] {
+						t.Errorf("client %d did not get %s", i, due)
+					}
+					delete(got, due)
+				}
+				for what := range got {
+					t.Errorf("client %d got %s", i, what)
+				}
+			}
+			answers := 0
+			for _, c := range all {
+				for v := range values(t, c.got) {
+					if len(v.Elems) == 6 && v.Elems[0].Str == "seq" {
+						answers++
+						if seq, n := v.Elems[1].Int, v.Elems[3].Int; n != count[seq] {
+							t.Errorf("of message %d the publisher is told that %d got it, and %d did", seq, n, count[seq])
+						}
+					}
+				}
+			}
+			if uint64(answers) != m.bus.Seq() {
+				t.Errorf("%d publishers are answered, of %d", answers, m.bus.Seq())
+			}
+		})
+	}
+}
