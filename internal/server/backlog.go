@@ -2,7 +2,7 @@ package server
 
 import (
 	"bytes"
-	"slices"
+	"math"
 	"strconv"
 
 	"github.com/ipcd/ipcd/bus"
@@ -28,16 +28,15 @@ func (s *Server) enqueue(sess *session, r *bus.Route[*session], msg []byte, seq 
 			s.endBehind(sess)
 			return false, 1
 		}
-		sess.own = append(sess.own, msg...)
+		s.appendMessage(sess, msg, seq)
 		return true, 0
 	}
-	// To look through the backlog takes time by its size, so it must have grown enough since the last time.
-	if over && sess.madeRoom != seq && sess.fresh > sess.backlog()/4 {
-		sess.madeRoom = seq
-		lost = s.dropOldest(sess, max(0, min(sess.backlog()/2, s.opts.Limits.Output-len(msg))))
+	for over && sess.hasBefore(seq) {
+		lost += s.dropPart(sess)
+		s.account(sess)
 		over = s.tooMuch(sess, len(msg))
 	}
-	if over || sess.dropping && sess.backlog() > s.opts.Limits.Output/2 {
+	if over || lost == 0 && sess.dropping && sess.backlog() > s.opts.Limits.Output/2 {
 		// What is there is not messages, or must not be touched.
 		sess.dropping = true
 		sess.lose(r.Text)
@@ -45,8 +44,7 @@ func (s *Server) enqueue(sess *session, r *bus.Route[*session], msg []byte, seq 
 	}
 	sess.dropping = false
 	sess.tellLosses()
-	sess.own = append(sess.own, msg...)
-	sess.fresh += len(msg)
+	s.appendMessage(sess, msg, seq)
 	return true, lost
 }
 
@@ -56,10 +54,10 @@ func (s *Server) tooMuch(sess *session, size int) bool {
 	return sess.backlog()+size > s.opts.Limits.Output || grows > 0 && (s.overMessages(sess, grows) || s.overBuffers(sess, grows))
 }
 
-// isFullOf reports whether a blocked session has made room for a message already and has none left for one more copy of it: to drop
-// a copy for the next one helps nobody, and takes time for each of a connection's subscriptions.
+// isFullOf reports whether there is no room left in the backlog of a blocked session but that of other copies of a message: to drop
+// one of them for the next helps nobody, and takes time for each of a connection's subscriptions.
 func (s *Server) isFullOf(sess *session, m *message) bool {
-	return sess.madeRoom == m.seq && s.tooMuch(sess, len(m.payload))
+	return s.tooMuch(sess, len(m.payload)) && !sess.hasBefore(m.seq)
 }
 
 // overMessages reports whether more bytes of messages would be too much for a session's user.
@@ -71,7 +69,9 @@ func (s *Server) overMessages(sess *session, more int) bool {
 func (s *Server) settleBlocked(sess *session) {
 	s.account(sess)
 	if s.overMessages(sess, 0) && sess.is(stateSubscribed) && s.bus.Count(sess, bus.Filter) > 0 {
-		s.stats.dropped += uint64(s.dropOldest(sess, 0))
+		for sess.hasBefore(math.MaxUint64) {
+			s.stats.dropped += uint64(s.dropPart(sess))
+		}
 		s.account(sess)
 	}
 	switch {
@@ -94,53 +94,11 @@ func (s *Server) holdsMessage(sess *session) bool {
 	if sess.is(stateSubscribed) && s.redisCount(sess) > 0 {
 		return true
 	}
-	if len(sess.own) == 0 {
+	if sess.backlog() == 0 {
 		return false
 	}
-	_, lost := lossOf(sess.own)
+	_, lost := lossOf(sess.oldest())
 	return lost > 0
-}
-
-// dropOldest drops messages of BUS.SUB from the head of a backlog until no more than keep bytes are left, and returns how
-// many. Where some are missing, it says so: before the next value that stays. That is never longer than what it stands
-// for, so all happens in place.
-func (s *Server) dropOldest(sess *session, keep int) (dropped int) {
-	b := sess.own
-	read, n := valueAt(b, sess.sent)
-	sess.sent -= read
-	sess.first = 0
-	kept := 0
-	if sess.sent > 0 { // written in part: that stays
-		sess.first = n
-		kept = copy(b, b[read:read+n])
-		read += n
-	}
-	g := gap{}
-	for read < len(b) && len(b)-read+kept-sess.sent > keep {
-		v := b[read : read+valueLen(b[read:])]
-		read += len(v)
-		if filter, lost := lossOf(v); lost > 0 {
-			if g.lost == nil {
-				g.lost = map[string]int64{}
-			}
-			g.lost[string(filter)] += lost
-			g.head = v[0]
-			if v[1] == '9' {
-				dropped++
-			}
-			continue
-		}
-		kept = len(g.tell(b[:kept]))
-		kept += copy(b[kept:], v)
-	}
-	kept = len(g.tell(b[:kept]))
-	kept += copy(b[kept:], b[read:])
-	sess.own, sess.fresh = b[:kept], 0
-	if cap(b) > 2*kept+newBuffer { // the room is charged, too
-		sess.own = slices.Clone(sess.own)
-		s.pool.put(b)
-	}
-	return dropped
 }
 
 // keepPieces makes the backlog of what is left of the pieces when n bytes of them are written.
@@ -169,27 +127,8 @@ func (s *Server) keepPieces(sess *session, n int) {
 		n = 0
 	}
 	s.pool.put(sess.own)
-	sess.own, sess.cut, sess.first = rest, 0, 0
+	sess.own, sess.cut = rest, 0
 	sess.dropPieces()
-}
-
-// A gap is what is missing at one place.
-type gap struct {
-	lost map[string]int64 // by filter
-	head byte             // of the pushes, in the protocol that was spoken then
-}
-
-// tell appends a push for every subscription that misses something, and ends the gap.
-func (g *gap) tell(b []byte) []byte {
-	p := ipc.RESP2
-	if g.head == '>' {
-		p = ipc.RESP3
-	}
-	for filter, n := range g.lost {
-		b = appendLost(b, p, filter, n)
-	}
-	clear(g.lost)
-	return b
 }
 
 // appendLost appends the push that says that n messages of a filter are missing.

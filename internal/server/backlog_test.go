@@ -63,6 +63,46 @@ func TestDropOldest(t *testing.T) {
 	m.charged(0)
 }
 
+// TestDropsLittle: what is dropped for a message is little more than its own size, however long the backlog is: it takes time, in
+// which everybody waits. Nothing of it is lost but that.
+func TestDropsLittle(t *testing.T) {
+	const limit, size, messages = 1 << 20, 4 << 10, 600
+	m := newManual(t, 1, func(_ *Setup, o *Options) { o.Limits.Output = limit })
+	slow, publisher := m.connect(true), m.connect(false)
+	slow.cmd("HELLO", "3")
+	slow.cmd("BUS.SUB", "a")
+	m.settle()
+	slow.take()
+	most, before, parts := uint64(0), uint64(0), 0
+	for range messages {
+		publisher.cmd("PUBLISH", "a", strings.Repeat("x", size))
+		for m.step() {
+		}
+		publisher.take()
+		parts = max(parts, len(m.of(slow).parts))
+		most, before = max(most, m.stats.dropped-before), m.stats.dropped
+	}
+	if most == 0 || most > largestPart/size || parts < limit/largestPart/2 {
+		t.Errorf("%d messages are dropped for one, of a backlog in %d parts", most, parts)
+	}
+	if left := m.of(slow).backlog(); left < limit-2*largestPart {
+		t.Errorf("%d bytes are left", left)
+	}
+	m.settle()
+	got, lost := 0, int64(0)
+	for v := range values(t, slow.got) {
+		if v.Elems[0].Str == "bus.lost" {
+			lost += v.Elems[2].Int
+		} else {
+			got++
+		}
+	}
+	if got+int(lost) != messages || uint64(lost) != m.stats.dropped {
+		t.Errorf("%d messages came and %d are told to be lost, of %d; %d in the statistics", got, lost, messages, m.stats.dropped)
+	}
+	m.charged(0)
+}
+
 // TestDropsNewest: where what waits is no messages, or a message is larger than all that may wait, it is the new ones
 // that are missed; and the next one that finds room is behind the word of it.
 func TestDropsNewest(t *testing.T) {

@@ -17,8 +17,8 @@ import (
 // until it drains, whatever more it is sent is copied behind the backlog, up to the limits: see backlog.go.
 type outbox struct {
 	own      []byte // from the pool; nil if empty. Invariant: whole RESP values
-	sent     int    // bytes of own that are written already; above 0 only while blocked
-	first    int    // the length of the value that own begins with, if it is known: a reply may be very long; else 0
+	shelf           // the backlog before own; empty unless blocked
+	sent     int    // bytes of the backlog's first part that are written already; above 0 only while blocked
 	cut      int    // bytes of own that the pieces cover
 	pieces   []piece
 	open     *turnBuffer      // where the open range is, or nil
@@ -26,8 +26,6 @@ type outbox struct {
 	losses   map[string]int64 // by filter: messages dropped since the last that was queued
 	blocked  bool             // the socket is full: no pieces, no open range
 	dropping bool             // what comes is lost, until the backlog is down to half of the limit
-	fresh    int              // bytes of messages that came since dropOldest looked through the backlog
-	madeRoom uint64           // the message that dropOldest was last asked to make room for
 }
 
 // A piece is bytes [start, end) of a turn buffer, or of the session's own if buf is nil.
@@ -54,7 +52,7 @@ const (
 )
 
 // backlog is the number of the session's own bytes that are not written.
-func (o *outbox) backlog() int { return len(o.own) - o.sent }
+func (o *outbox) backlog() int { return o.shelf.len + len(o.own) - o.sent }
 
 // closeRange ends the open range, so that something else can follow it.
 func (o *outbox) closeRange() {
@@ -375,7 +373,6 @@ func (o *outbox) bytes(p piece) []byte {
 // block notes that the socket is full.
 func (s *Server) block(sess *session) {
 	sess.blocked = true
-	sess.fresh = len(sess.own) // which may all be messages
 	s.watch(sess)
 }
 
@@ -385,20 +382,21 @@ func (s *Server) drain(sess *session) {
 		s.lookAgain(sess) // as below
 		return
 	}
-	sess.sent += s.write(sess, sess.own[sess.sent:])
-	if sess.is(stateDead) {
-		return
-	}
-	if sess.sent < len(sess.own) {
-		// What is written goes when it is the larger part: each byte is moved at most once for each written.
-		if sess.sent > len(sess.own)/2 && sess.sent >= sess.first {
-			start, n := valueAt(sess.own, sess.sent)
-			sess.own = sess.own[:copy(sess.own, sess.own[start:])]
-			sess.sent -= start
-			sess.first = n
+	for most := maxWrite; ; {
+		part := sess.oldest()
+		if len(part) == 0 {
+			break
 		}
-		s.lookAgain(sess) // a short write may have another cause than a full socket
-		return
+		n := s.write(sess, part[sess.sent:])
+		if sess.is(stateDead) {
+			return
+		}
+		sess.sent += n
+		if most -= n; sess.sent < len(part) || most <= 0 {
+			s.lookAgain(sess) // a short write may have another cause than a full socket
+			return
+		}
+		s.passOn(sess)
 	}
 	sess.blocked, sess.dropping = false, false
 	s.releaseOwn(sess)
@@ -414,8 +412,7 @@ func (s *Server) drain(sess *session) {
 }
 
 func (s *Server) releaseOwn(sess *session) {
-	s.pool.put(sess.own)
-	sess.own, sess.sent, sess.first, sess.cut = nil, 0, 0, 0
+	s.freeOwn(sess)
 	s.account(sess)
 }
 

@@ -254,7 +254,7 @@ func (s *Server) finish(sess *session) {
 
 // account charges the buffers that a session has now to its user.
 func (s *Server) account(sess *session) {
-	in, out := cap(sess.in)+sess.parser.Memory(), cap(sess.own)+sess.more.memory()
+	in, out := cap(sess.in)+sess.parser.Memory(), cap(sess.own)+sess.shelf.cap+sess.more.memory()
 	if in+out == 0 && sess.more == nil || sess.is(stateDead) {
 		return
 	}
@@ -368,8 +368,8 @@ func (s *Server) bury() {
 			s.loop.HangUp(sess.peer.UID, sess.fd)
 		}
 		s.pool.put(sess.in)
-		s.pool.put(sess.own)
-		sess.in, sess.own, sess.pieces = nil, nil, nil
+		s.freeOwn(sess)
+		sess.in, sess.pieces = nil, nil
 		sess.fd = -1
 		if x := sess.more; x != nil {
 			x.input.Release()

@@ -27,9 +27,7 @@ func (s *Server) verify() {
 		}
 		count++
 		s.countSession(sess, found)
-		if at, _ := valueAt(sess.own, len(sess.own)); at != len(sess.own) {
-			panic(fmt.Sprintf("the backlog of session %d ends within a value", sess.id))
-		}
+		verifyBacklog(sess)
 		if sess.fd != fd {
 			panic(fmt.Sprintf("session of descriptor %d stands at %d", sess.fd, fd))
 		}
@@ -62,6 +60,22 @@ func (s *Server) countSession(sess *session, found account.Count) {
 	if sess.is(stateSubscribed) {
 		found.Add(uid, account.Patterns, s.bus.Count(sess, bus.Pattern))
 		found.Add(uid, account.Subscriptions, s.bus.Count(sess, bus.Filter, bus.Channel))
+	}
+}
+
+// verifyBacklog checks that the parts of a backlog are whole values, and that they are counted.
+func verifyBacklog(sess *session) {
+	length, room := 0, 0
+	for _, p := range sess.parts {
+		length, room = length+len(p.b), room+cap(p.b)
+	}
+	if length != sess.shelf.len || room != sess.shelf.cap || sess.kept > len(sess.parts) || len(sess.parts) > 0 && !sess.blocked {
+		panic(fmt.Sprintf("the backlog of session %d has %d bytes in %d, counted %d in %d", sess.id, length, room, sess.shelf.len, sess.shelf.cap))
+	}
+	for _, p := range append(slices.Clone(sess.parts), part{b: sess.own}) {
+		if at, _ := valueAt(p.b, len(p.b)); at != len(p.b) {
+			panic(fmt.Sprintf("the backlog of session %d ends within a value", sess.id))
+		}
 	}
 }
 
