@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ipcd/ipcd/internal/config"
+	"github.com/ipcd/ipcd/internal/record"
 	"github.com/ipcd/ipcd/internal/server"
 	"github.com/ipcd/ipcd/internal/state"
 	"github.com/ipcd/ipcd/internal/version"
@@ -167,10 +168,10 @@ func (d *daemon) setup() (server.Setup, error) {
 			d.server.MarkRaised(to, nil)
 		})
 	}
-	if s.Holds, s.SaveHolds, err = openTable(d, "holds", server.CheckHolds); err != nil {
+	if s.Holds, s.SaveHolds, err = openTable(d, "holds", record.CheckOperatorHolds); err != nil {
 		return s, err
 	}
-	s.Done, s.SaveDone, err = openTable(d, "done", server.CheckDone)
+	s.Done, s.SaveDone, err = openTable(d, "done", record.CheckDone)
 	return s, err
 }
 

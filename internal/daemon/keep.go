@@ -2,9 +2,11 @@ package daemon
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 
+	"github.com/ipcd/ipcd/internal/record"
 	"github.com/ipcd/ipcd/internal/server"
 	"github.com/ipcd/ipcd/internal/state"
 )
@@ -26,19 +28,19 @@ func (f *flags) journalDir() string {
 
 // A journal is where the server keeps its holds. It is the loop's.
 type journal struct {
-	*state.Journal[server.Kept]
+	*state.Journal[record.Record]
 	d   *daemon
 	all bool // what is applied next is all that there is
 }
 
 // Apply notes how it went.
-func (j *journal) Apply(rows ...server.Kept) (err error) {
+func (j *journal) Apply(records ...record.Record) (err error) {
 	if j.all {
-		if err = j.Replace(rows...); err == nil {
+		if err = j.Replace(records...); err == nil {
 			j.all = false
 		}
 	} else {
-		err = j.Journal.Apply(rows...)
+		err = j.Journal.Apply(records...)
 	}
 	j.note()
 	return err
@@ -65,7 +67,7 @@ func (d *daemon) keep(setup *server.Setup) (err error) {
 			return err
 		}
 	}
-	j, err := state.OpenJournal[server.Kept](dir, journalName, setup.BootID)
+	j, err := state.OpenJournal(dir, journalName, setup.BootID, decode)
 	if decisive(err) {
 		return err
 	}
@@ -89,21 +91,31 @@ func (d *daemon) keep(setup *server.Setup) (err error) {
 // noJournal stands for the journal while it cannot be opened: nothing is kept, and so nothing is granted that should be.
 type noJournal struct{ why error }
 
-func (n noJournal) Apply(rows ...server.Kept) error {
-	for i := range rows {
-		if !rows[i].Over() {
+func (n noJournal) Apply(records ...record.Record) error {
+	for i := range records {
+		if !records[i].Over() {
 			return n.why
 		}
 	}
 	return nil
 }
-func (n noJournal) Room() error                  { return n.why }
-func (n noJournal) Read() ([]server.Kept, error) { return nil, n.why }
+func (n noJournal) Room() error                    { return n.why }
+func (n noJournal) Read() ([]record.Record, error) { return nil, n.why }
+
+// decode makes a record of a row of the journal.
+func decode(text []byte) (record.Record, error) {
+	r, err := record.Decode(text)
+	var newer *record.NewerError
+	if errors.As(err, &newer) {
+		err = fmt.Errorf("record %q: %w", newer.Kind, &state.NewerError{Format: newer.Version, Known: newer.Known})
+	}
+	return r, err
+}
 
 // keepLater opens the journal when that has become possible, and then has all that is held written to it.
 func (d *daemon) keepLater(dir, boot string, err error) {
 	d.note(journalName, err, func() {
-		j, err := state.OpenJournal[server.Kept](dir, journalName, boot)
+		j, err := state.OpenJournal(dir, journalName, boot, decode)
 		if err != nil {
 			d.keepLater(dir, boot, err)
 			return

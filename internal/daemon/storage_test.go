@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ipcd/ipcd/internal/server"
+	"github.com/ipcd/ipcd/internal/record"
 	"github.com/ipcd/ipcd/internal/state"
 	"github.com/ipcd/ipcd/internal/testenv"
 	"github.com/ipcd/ipcd/ipc"
@@ -263,7 +263,7 @@ func TestStateTriedAgain(t *testing.T) {
 	}
 	defer func() { _ = mark.Close() }()
 	d := &daemon{mark: mark, storage: newStorage(), log: slog.New(slog.DiscardHandler)}
-	_, save, err := openTable(d, "holds", server.CheckHolds)
+	_, save, err := openTable(d, "holds", record.CheckOperatorHolds)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -89,7 +89,7 @@ var (
 	}
 )
 
-func decodeBefore(text []byte) (Record, error) {
+func decodeBefore(text []byte) (Body, error) {
 	var row beforeRow
 	if err := json.Unmarshal(text, &row); err != nil {
 		return nil, err
@@ -109,7 +109,7 @@ func decodeBefore(text []byte) (Record, error) {
 	return nil, errors.New("it has no record in it")
 }
 
-func (row *beforeRow) hold() (Record, error) {
+func (row *beforeRow) hold() (Body, error) {
 	was := row.Hold
 	if was.Name != row.Lock || was.Owner != *row.Owner {
 		return nil, fmt.Errorf("the hold is of %q, by %v", was.Name, was.Owner.now())

@@ -1,9 +1,11 @@
 package record
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/ipcd/ipcd/bus"
+	"github.com/ipcd/ipcd/ipc"
 	"github.com/ipcd/ipcd/lockmgr"
 )
 
@@ -13,25 +15,8 @@ type End struct {
 	End  *lockmgr.End
 }
 
-func (e *End) subject() *Subject { return &Subject{Kind: KindEnd, Lock: e.Lock} }
-func (e *End) Subject() Subject  { return *e.subject() }
-func (e *End) Key() string       { return e.subject().Key() }
-func (e *End) Over() bool        { return false }
-
-func (e *End) Append(b []byte) []byte {
-	return appendFields(appendHead(b, KindEnd), lockEndFields, e)
-}
-
-func readEnd(r *reader) (Record, error) {
-	e, err := readAll(r, lockEndFields)
-	if err == nil && e.End == nil {
-		err = fmt.Errorf("field %q is missing", "end")
-	}
-	if err != nil {
-		return nil, fmt.Errorf("end: %w", err)
-	}
-	return e, nil
-}
+func (e *End) subject() Subject       { return Subject{Kind: KindEnd, Lock: e.Lock} }
+func (e *End) append(b []byte) []byte { return appendFields(b, lockEndFields, e) }
 
 var lockEndFields = []field[End]{
 	text("lock", func(e *End) *string { return &e.Lock }),
@@ -39,13 +24,13 @@ var lockEndFields = []field[End]{
 }
 
 func (e *End) check() error {
-	if !e.End.Abandoned() {
+	switch {
+	case e.End == nil:
+		return errors.New("it says nothing of the end")
+	case !e.End.Abandoned():
 		return fmt.Errorf("%v is not abandoned", e.End)
 	}
 	return checkLock(e.Lock)
 }
 
-// MaxLockName is the longest name of a lock, in bytes. It leaves room for what a topic of the lock's events has besides.
-const MaxLockName = 200
-
-func checkLock(name string) error { return bus.CheckName("lock name", name, MaxLockName) }
+func checkLock(name string) error { return bus.CheckName("lock name", name, ipc.MaxLockName) }

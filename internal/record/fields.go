@@ -71,16 +71,21 @@ func readFields[T any](r *reader, fields []field[T], t *T) error {
 	return nil
 }
 
-// readAll reads the fields of a T up to the end of the text.
-func readAll[T any](r *reader, fields []field[T]) (*T, error) {
-	t := new(T)
-	if err := readFields(r, fields, t); err != nil {
-		return nil, err
+// readAs reads the fields of a T up to the end of the text.
+func readAs[T any, P interface {
+	*T
+	Body
+}](fields *[]field[T]) func(*reader) (Body, error) {
+	return func(r *reader) (Body, error) {
+		is := P(new(T))
+		if err := readFields(r, *fields, (*T)(is)); err != nil {
+			return nil, err
+		}
+		if r.left != "" {
+			return nil, fmt.Errorf("there is more: %.40q", r.left)
+		}
+		return is, nil
 	}
-	if r.left != "" {
-		return nil, fmt.Errorf("there is more: %.40q", r.left)
-	}
-	return t, nil
 }
 
 // skip goes on behind a text, if it is next.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/ipcd/ipcd/ipc"
 	"github.com/ipcd/ipcd/lockmgr"
 )
 
@@ -34,25 +35,8 @@ func NewHold(c lockmgr.Claim, limit int, command *Command) *Hold {
 	return &Hold{c, limit, command}
 }
 
-func (h *Hold) subject() *Subject {
-	return &Subject{KindHold, h.Claim.Name, h.Claim.Owner}
-}
-
-func (h *Hold) Subject() Subject { return *h.subject() }
-func (h *Hold) Key() string      { return h.subject().Key() }
-func (h *Hold) Over() bool       { return false }
-
-func (h *Hold) Append(b []byte) []byte {
-	return appendFields(appendHead(b, KindHold), holdFields, h)
-}
-
-func readHold(r *reader) (Record, error) {
-	h, err := readAll(r, holdFields)
-	if err != nil {
-		return nil, fmt.Errorf("hold: %w", err)
-	}
-	return h, nil
-}
+func (h *Hold) subject() Subject       { return Subject{KindHold, h.Claim.Name, h.Claim.Owner} }
+func (h *Hold) append(b []byte) []byte { return appendFields(b, holdFields, h) }
 
 var holdFields = slices.Concat(
 	[]field[Hold]{
@@ -94,9 +78,6 @@ var commandFields = slices.Concat(
 	},
 )
 
-// MaxUnits is the largest limit of a lock.
-const MaxUnits = 1_000_000
-
 func (h *Hold) check() error {
 	c := &h.Claim
 	least, most := 1, h.Limit // units
@@ -109,7 +90,7 @@ func (h *Hold) check() error {
 	case c.Bind == lockmgr.ToConnection || c.Bind > lockmgr.ToNobody || c.Bind == lockmgr.ToProcess && c.Owner.Process.PID <= 0 ||
 		c.Bind == lockmgr.ToNobody && c.Owner != Operator(c.UID):
 		return fmt.Errorf("it ends with its %v, which is %v", c.Bind, c.Owner)
-	case h.Limit < 1 || h.Limit > MaxUnits || c.Units < least || c.Units > most || c.Mode > lockmgr.Shared:
+	case h.Limit < 1 || h.Limit > ipc.MaxUnits || c.Units < least || c.Units > most || c.Mode > lockmgr.Shared:
 		return fmt.Errorf("%d of %d units, %v", c.Units, h.Limit, c.Mode)
 	case c.Entries < 1 || c.Lease < 0 || c.Expires < 0 || (c.Expires == 0) != (c.Lease == 0):
 		return fmt.Errorf("%d entries, a lease of %v, until %v", c.Entries, c.Lease, c.Expires)

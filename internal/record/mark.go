@@ -10,21 +10,8 @@ import (
 // written any more.
 type Mark struct{ Token lockmgr.Token }
 
-func (m *Mark) Subject() Subject { return Subject{Kind: KindMark} }
-func (m *Mark) Key() string      { return kinds[KindMark].name }
-func (m *Mark) Over() bool       { return false }
-
-func (m *Mark) Append(b []byte) []byte {
-	return appendFields(appendHead(b, KindMark), markFields, m)
-}
-
-func readMark(r *reader) (Record, error) {
-	m, err := readAll(r, markFields)
-	if err != nil {
-		return nil, fmt.Errorf("mark: %w", err)
-	}
-	return m, nil
-}
+func (m *Mark) subject() Subject       { return Subject{Kind: KindMark} }
+func (m *Mark) append(b []byte) []byte { return appendFields(b, markFields, m) }
 
 var markFields = []field[Mark]{
 	number("token", func(m *Mark) *lockmgr.Token { return &m.Token }),

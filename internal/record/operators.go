@@ -8,6 +8,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/ipcd/ipcd/ipc"
 	"github.com/ipcd/ipcd/lockmgr"
 )
 
@@ -51,7 +52,7 @@ func OperatorHolds(lines []OperatorHold, now lockmgr.Time) []Record {
 	for i := range lines {
 		h := lines[i].hold(now)
 		h.Claim.ID = lockmgr.RequestID(i + 1)
-		all[i] = h
+		all[i] = Of(h)
 	}
 	return all
 }
@@ -100,10 +101,7 @@ func (o *OperatorHold) hold(now lockmgr.Time) *Hold {
 	return &Hold{Claim: c, Limit: o.Limit}
 }
 
-// MaxText is the longest text that people give.
-const MaxText = 256
-
 // IsText reports whether a text may be shown to people.
 func IsText(text []byte) bool {
-	return len(text) <= MaxText && utf8.Valid(text) && !bytes.ContainsFunc(text, unicode.IsControl)
+	return len(text) <= ipc.MaxLockText && utf8.Valid(text) && !bytes.ContainsFunc(text, unicode.IsControl)
 }

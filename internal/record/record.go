@@ -22,23 +22,43 @@ const (
 var kinds = [...]struct {
 	name    string
 	version int // that is written, and the last that is known
-	read    func(*reader) (Record, error)
+	read    func(*reader) (Body, error)
 }{
-	KindHold: {"hold", 1, readHold},
-	KindEnd:  {"end", 1, readEnd},
-	KindMark: {"mark", 1, readMark},
+	KindHold: {"hold", 1, readAs(&holdFields)},
+	KindEnd:  {"end", 1, readAs(&lockEndFields)},
+	KindMark: {"mark", 1, readAs(&markFields)},
 }
 
 // A Record says what is true of its subject from now on. It is plain data.
-type Record interface {
-	Subject() Subject
-	Key() string // of the subject
-	// Over reports that there is nothing any more.
-	Over() bool
-	// Append appends the text from which [Decode] makes the same record again, unless it is over.
-	Append(b []byte) []byte
+type Record struct {
+	Subject
+	Is Body // nil: there is nothing any more
+}
+
+// A Body is what a record says: a [Hold], an [End] or a [Mark].
+type Body interface {
+	subject() Subject
+	// append appends the text from which decode makes the same again.
+	append(b []byte) []byte
 	// check looks at what does not depend on other records.
 	check() error
+}
+
+// Of is the record that says so.
+func Of(is Body) Record { return Record{is.subject(), is} }
+
+// Over reports that there is nothing any more.
+func (r Record) Over() bool { return r.Is == nil }
+
+// Append appends the text from which [Decode] makes the same record again. One that is over has none.
+func (r Record) Append(b []byte) []byte {
+	if r.Over() {
+		return b
+	}
+	k := &kinds[r.Kind]
+	b = append(b, k.name...)
+	b = append(b, ' ')
+	return r.Is.append(strconv.AppendInt(b, int64(k.version), 10))
 }
 
 // A Subject is what one record is about: the hold that an owner has of a lock, the end that the next holder of a lock is to be told
@@ -50,7 +70,7 @@ type Subject struct {
 }
 
 // Key tells a subject from all others.
-func (s *Subject) Key() string {
+func (s Subject) Key() string {
 	b := make([]byte, 0, 128)
 	b = append(b, kinds[s.Kind].name...)
 	if s.Kind == KindHold {
@@ -68,15 +88,6 @@ func (s *Subject) Key() string {
 	return string(b)
 }
 
-// A Gone says of its subject that there is nothing any more.
-type Gone struct{ Of Subject }
-
-func (g *Gone) Subject() Subject       { return g.Of }
-func (g *Gone) Key() string            { return g.Of.Key() }
-func (g *Gone) Over() bool             { return true }
-func (g *Gone) Append(b []byte) []byte { return b }
-func (g *Gone) check() error           { return nil }
-
 // A NewerError says that a record is of a kind, or has a version, which is not known here.
 type NewerError struct {
 	Kind           string
@@ -89,6 +100,14 @@ func (e *NewerError) Error() string {
 
 // Decode makes a record of its text. It does not say whether the record can be true: see [Read].
 func Decode(text []byte) (Record, error) {
+	is, err := decode(text)
+	if err != nil {
+		return Record{}, err
+	}
+	return Of(is), nil
+}
+
+func decode(text []byte) (Body, error) {
 	if bytes.HasPrefix(text, []byte("{")) {
 		return decodeBefore(text)
 	}
@@ -98,22 +117,18 @@ func Decode(text []byte) (Record, error) {
 	if err != nil || name == "" || n < 1 {
 		return nil, fmt.Errorf("no record: it begins with %.40q", text)
 	}
+	known := 0
 	for i := range kinds {
-		k := &kinds[i]
-		switch {
-		case k.name != name:
-		case n > k.version:
-			return nil, &NewerError{name, n, k.version}
-		default:
-			return k.read(&r)
+		if k := &kinds[i]; k.name == name {
+			if n <= k.version {
+				is, err := k.read(&r)
+				if err != nil {
+					return nil, fmt.Errorf("%s: %w", name, err)
+				}
+				return is, nil
+			}
+			known = k.version
 		}
 	}
-	return nil, &NewerError{name, n, 0}
-}
-
-// appendHead begins the text of a record.
-func appendHead(b []byte, k Kind) []byte {
-	b = append(b, kinds[k].name...)
-	b = append(b, ' ')
-	return strconv.AppendInt(b, int64(kinds[k].version), 10)
+	return nil, &NewerError{name, n, known}
 }

@@ -48,7 +48,8 @@ func samples() []Record {
 			Names: []string{"set/b", "set/a"}, Previous: previous,
 		}
 	}
-	return []Record{
+	var all []Record
+	for _, is := range []Body{
 		&Mark{Token: 1<<53 - 1},
 		&Hold{Claim: plain, Limit: 1},
 		&Hold{Claim: entered, Limit: 5},
@@ -64,5 +65,8 @@ func samples() []Record {
 		&End{Lock: "killed", End: how(10, lockmgr.Killed, 9)},
 		&End{Lock: "disconnected", End: how(11, lockmgr.Disconnected, 0)},
 		&End{Lock: "unreaped", End: unreaped},
+	} {
+		all = append(all, Of(is))
 	}
+	return all
 }

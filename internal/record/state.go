@@ -22,17 +22,20 @@ func Read(records []Record) (State, []error) {
 	s := State{ends: map[string]*lockmgr.End{}}
 	var bad []error
 	for _, r := range records {
-		if err := r.check(); err != nil {
-			bad = append(bad, fmt.Errorf("record of %q: %w", r.Subject().Lock, err))
+		if r.Over() {
 			continue
 		}
-		switch r := r.(type) {
+		if err := r.Is.check(); err != nil {
+			bad = append(bad, fmt.Errorf("record of %q: %w", r.Lock, err))
+			continue
+		}
+		switch is := r.Is.(type) {
 		case *Hold:
-			s.Holds = append(s.Holds, r)
+			s.Holds = append(s.Holds, is)
 		case *End:
-			s.ends[r.Lock] = r.End
+			s.ends[is.Lock] = is.End
 		case *Mark:
-			s.mark = r.Token
+			s.mark = is.Token
 		}
 	}
 	slices.SortFunc(s.Holds, func(a, b *Hold) int {

@@ -27,7 +27,7 @@ func operators(name string, uid uint32, token int) *Hold {
 
 // TestRead: the samples are true together, and the engine takes them.
 func TestRead(t *testing.T) {
-	state, bad := Read(append(samples(), &Gone{Subject{Kind: KindEnd, Lock: "gone"}}))
+	state, bad := Read(append(samples(), Record{Subject: Subject{Kind: KindEnd, Lock: "gone"}}))
 	if bad != nil {
 		t.Error(bad)
 	}
@@ -36,7 +36,7 @@ func TestRead(t *testing.T) {
 		t.Error(err)
 	}
 	for _, r := range samples() {
-		switch r := r.(type) {
+		switch r := r.Is.(type) {
 		case *Hold:
 			if c, ok := m.Claim(r.Claim.Name, r.Claim.Owner); !ok || c.Token != r.Claim.Token {
 				t.Errorf("%v is %v", r.Claim, c)
@@ -55,12 +55,12 @@ func TestRead(t *testing.T) {
 
 // TestReadBad: what cannot be true is noticed, and takes nothing else along.
 func TestReadBad(t *testing.T) {
-	holds := func(change func(*Hold)) Record {
+	holds := func(change func(*Hold)) Body {
 		h := hold("a", 7, 5, 2, 1)
 		change(h)
 		return h
 	}
-	for name, bad := range map[string]Record{
+	for name, bad := range map[string]Body{
 		"no name":              holds(func(h *Hold) { h.Claim.Name = "" }),
 		"a filter":             holds(func(h *Hold) { h.Claim.Name = "b/#" }),
 		"no number":            holds(func(h *Hold) { h.Claim.ID = 0 }),
@@ -81,12 +81,13 @@ func TestReadBad(t *testing.T) {
 		"a connection":         holds(func(h *Hold) { h.Claim.Conn = 5 }),
 		"a request":            holds(func(h *Hold) { h.Claim.Join = 5 }),
 		"of another's token":   holds(func(h *Hold) { h.Claim.Token = 3 }),
+		"abandoned by nobody":  &End{"a", nil},
 		"not abandoned":        &End{"a", &lockmgr.End{How: lockmgr.Released}},
 		"of no lock":           &End{"", &lockmgr.End{How: lockmgr.Killed, Status: 9}},
 		"no mark":              &Mark{},
 		"a mark too high":      &Mark{1 << 53},
 	} {
-		state, errs := Read([]Record{hold("c", 7, 3, 2, 1), bad, hold("d", 7, 4, 2, 1)})
+		state, errs := Read([]Record{Of(hold("c", 7, 3, 2, 1)), Of(bad), Of(hold("d", 7, 4, 2, 1))})
 		if len(errs) != 1 || len(state.Holds) != 2 {
 			t.Errorf("%s: %d holds, errors: %v", name, len(state.Holds), errs)
 		}
@@ -95,7 +96,8 @@ func TestReadBad(t *testing.T) {
 
 // TestReadContradictions: of holds that exclude each other the latest is true, and the others are told of.
 func TestReadContradictions(t *testing.T) {
-	of := func(pid, token, limit, units int) Record { return hold("a", pid, token, limit, units) }
+	of := func(pid, token, limit, units int) Record { return Of(hold("a", pid, token, limit, units)) }
+	operator := func(name string, uid uint32, token int) Record { return Of(operators(name, uid, token)) }
 	for name, x := range map[string]struct {
 		records []Record
 		left    int
@@ -109,10 +111,10 @@ func TestReadContradictions(t *testing.T) {
 		"another limit":            {[]Record{of(1, 5, 2, 1), of(2, 6, 3, 1)}, 1},
 		"of one token two modes":   {[]Record{of(1, 5, 1, 1), of(2, 5, 1, 0)}, 1},
 		"one owner twice":          {[]Record{of(1, 5, 3, 1), of(1, 6, 3, 1)}, 1},
-		"operators":                {[]Record{operators("a", 1, 5), operators("a", 2, 6)}, 2},
-		"operators with one token": {[]Record{operators("a", 1, 5), operators("a", 2, 5)}, 1},
-		"an operator and a member": {[]Record{operators("a", 1, 5), of(2, 5, 5, 1)}, 2},
-		"a token of two locks":     {[]Record{operators("a", 1, 5), operators("b", 1, 5)}, 1},
+		"operators":                {[]Record{operator("a", 1, 5), operator("a", 2, 6)}, 2},
+		"operators with one token": {[]Record{operator("a", 1, 5), operator("a", 2, 5)}, 1},
+		"an operator and a member": {[]Record{operator("a", 1, 5), of(2, 5, 5, 1)}, 2},
+		"a token of two locks":     {[]Record{operator("a", 1, 5), operator("b", 1, 5)}, 1},
 	} {
 		state, bad := Read(x.records)
 		if len(state.Holds) != x.left || len(bad) != len(x.records)-x.left {
@@ -138,12 +140,12 @@ func TestOperatorHolds(t *testing.T) {
 	}
 	for _, up := range []time.Duration{time.Hour, time.Second} { // the machine was started again, 10 s later
 		now := lockmgr.Time{Boot: up, Real: then.Real + 10_000_000}
-		got := OperatorHolds([]OperatorHold{line}, now)[0].(*Hold)
+		got := OperatorHolds([]OperatorHold{line}, now)[0].Is.(*Hold)
 		want := *h
 		want.Claim.ID = 1
 		want.Claim.Since.Boot, want.Claim.Expires = up-10*time.Second, up+50*time.Second
-		if string(got.Append(nil)) != string(want.Append(nil)) {
-			t.Errorf("got\n%s\nand not\n%s", got.Append(nil), want.Append(nil))
+		if string(Of(got).Append(nil)) != string(Of(&want).Append(nil)) {
+			t.Errorf("got\n%s\nand not\n%s", Of(got).Append(nil), Of(&want).Append(nil))
 		}
 		if NewOperatorHold(&got.Claim, got.Limit, now) != line {
 			t.Errorf("the line is %+v", NewOperatorHold(&got.Claim, got.Limit, now))

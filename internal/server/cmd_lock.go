@@ -3,15 +3,13 @@ package server
 import (
 	"errors"
 	"fmt"
-	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/ipcd/ipcd/bus"
 	"github.com/ipcd/ipcd/internal/peer"
+	"github.com/ipcd/ipcd/internal/record"
 	"github.com/ipcd/ipcd/ipc"
 	"github.com/ipcd/ipcd/lockmgr"
 )
@@ -150,7 +148,7 @@ func (c *call) token(i int) (lockmgr.Token, bool) {
 
 // text reads what is shown to people.
 func (c *call) text(option string, value []byte) (string, bool) {
-	if !isText(value) {
+	if !record.IsText(value) {
 		c.fail(ipc.CodeErr, "%s wants at most %d bytes of UTF-8 without control characters", option, maxLockText)
 		return "", false
 	}
@@ -170,14 +168,6 @@ func (c *call) lockName(i int) bool {
 	return true
 }
 
-// isText reports whether a value may be shown to people.
-func isText(value []byte) bool {
-	if len(value) > maxLockText || !utf8.Valid(value) {
-		return false
-	}
-	return strings.IndexFunc(string(value), unicode.IsControl) < 0
-}
-
 // clip keeps a quotation short.
 func clip(text string) string {
 	if len(text) > 64 {
@@ -192,7 +182,7 @@ func (c *call) lockOwner(s *Server, a *acquisition) (p *process, ok bool) {
 	who := &c.sess.peer
 	switch {
 	case a.Bind == lockmgr.ToNobody:
-		a.Owner = operator(who.UID)
+		a.Owner = record.Operator(who.UID)
 		a.Shown = nil // it is to stand alone
 	case a.forPID:
 		if p, who = c.foreignProcess(s); p == nil {

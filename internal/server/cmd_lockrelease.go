@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/ipcd/ipcd/internal/record"
 	"github.com/ipcd/ipcd/ipc"
 	"github.com/ipcd/ipcd/lockmgr"
 )
@@ -135,7 +136,7 @@ func (c *call) holdToRelease(s *Server, name string, r *release) (hold lockmgr.C
 	}
 	hold, ok = s.locks.Claim(name, lockmgr.Owner{Process: self})
 	if !ok || hold.Token == 0 {
-		hold, ok = s.locks.Claim(name, operator(c.sess.peer.UID))
+		hold, ok = s.locks.Claim(name, record.Operator(c.sess.peer.UID))
 	}
 	if ok && hold.Token != 0 {
 		r.leave, r.member = true, hold.Owner.Process

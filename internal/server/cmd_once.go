@@ -1,15 +1,17 @@
 package server
 
 import (
+	"slices"
 	"strings"
 
+	"github.com/ipcd/ipcd/internal/record"
 	"github.com/ipcd/ipcd/ipc"
 )
 
 // per reads PER boot|day|ever, of which PER is word i.
 func (c *call) per(i int) (string, bool) {
 	per := strings.ToLower(string(c.args[i+1]))
-	if c.arg(i) != "PER" || per != "boot" && per != "day" && per != "ever" {
+	if c.arg(i) != "PER" || !slices.Contains(record.Periods, per) {
 		c.fail(ipc.CodeErr, "PER wants boot, day or ever, not %q", clip(string(c.args[i+1])))
 		return "", false
 	}
@@ -51,13 +53,13 @@ func (s *Server) lockDone(c *call) {
 	}
 	now := s.realTime()
 	who := &c.sess.peer
-	m := Done{Key: hold.Name, Per: per, At: now.UnixMicro(), UID: who.UID, PID: who.PID}
+	m := record.Done{Key: hold.Name, Per: per, At: now.UnixMicro(), UID: who.UID, PID: who.PID}
 	if _, done := s.once.find(m.Key, per, now); !done {
 		if err := s.once.room(m.UID, now); err != nil {
 			c.fail(ipc.CodeQuota, "%v", err)
 			return
 		}
-		m.Period, _ = s.once.period(per, now)
+		m.Period = s.once.period(per, now)
 		s.once.set(m)
 	}
 	// One that is marked already may be on its way to the disk.

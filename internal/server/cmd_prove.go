@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ipcd/ipcd/internal/peer"
+	"github.com/ipcd/ipcd/internal/record"
 	"github.com/ipcd/ipcd/ipc"
 	"github.com/ipcd/ipcd/lockmgr"
 )
@@ -142,7 +143,7 @@ func (c *call) holdFor(s *Server, name string, r *release) (hold lockmgr.Claim, 
 		}
 	}
 	if nearest == len(of) && r.of == forAncestor && r.token == 0 {
-		hold, _ = s.locks.Claim(name, operator(c.sess.peer.UID))
+		hold, _ = s.locks.Claim(name, record.Operator(c.sess.peer.UID))
 	}
 	if hold.Token == 0 {
 		c.fail(ipc.CodeNoLock, "%q is not held by %s", name, who)

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ipcd/ipcd/internal/record"
 	"github.com/ipcd/ipcd/ipc"
 )
 
@@ -443,7 +444,7 @@ func TestDetachedReset(t *testing.T) {
 
 // TestDetachedOnDisk: the outcome that waits for the disk is told to the one who is there then.
 func TestDetachedOnDisk(t *testing.T) {
-	disk := newDisk[Hold]()
+	disk := newDisk[record.OperatorHold]()
 	h := start(t, keeping(disk))
 	other := h.dial()
 	for _, fails := range []bool{false, true} {

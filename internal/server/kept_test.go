@@ -1,7 +1,6 @@
 package server
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -15,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ipcd/ipcd/internal/peer"
+	"github.com/ipcd/ipcd/internal/record"
 	"github.com/ipcd/ipcd/ipc"
-	"github.com/ipcd/ipcd/lockmgr"
 )
 
 // memory keeps records as a journal does, as text. When it is full there is room for nothing but what is over.
@@ -29,21 +28,21 @@ type memory struct {
 	after func(m *memory) // called after each step that was kept
 }
 
-func (m *memory) Apply(rows ...Kept) error {
+func (m *memory) Apply(records ...record.Record) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.lines == nil {
 		m.lines = map[string]string{}
 	}
 	var err error
-	for i := range rows {
+	for _, is := range records {
 		switch {
-		case rows[i].Over():
-			delete(m.lines, rows[i].Key())
+		case is.Over():
+			delete(m.lines, is.Key())
 		case m.full:
 			err = errors.New("it is full")
 		default:
-			m.lines[rows[i].Key()] = string(must(json.Marshal(rows[i])))
+			m.lines[is.Key()] = string(is.Append(nil))
 		}
 	}
 	m.steps++
@@ -59,16 +58,17 @@ func (m *memory) Room() error {
 	return m.tight
 }
 
-func (m *memory) Read() ([]Kept, error) {
+func (m *memory) Read() ([]record.Record, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.read()
 }
 
-func (m *memory) read() ([]Kept, error) {
-	all := make([]Kept, len(m.lines))
+func (m *memory) read() ([]record.Record, error) {
+	all := make([]record.Record, len(m.lines))
 	for i, key := range slices.Sorted(maps.Keys(m.lines)) {
-		if err := json.Unmarshal([]byte(m.lines[key]), &all[i]); err != nil {
+		var err error
+		if all[i], err = record.Decode([]byte(m.lines[key])); err != nil {
 			return nil, err
 		}
 	}
@@ -236,7 +236,7 @@ func TestKeptAbandoned(t *testing.T) {
 
 // TestKeptOperators: what is kept goes before the file of operators' holds, which may be older.
 func TestKeptOperators(t *testing.T) {
-	disk := newDisk[Hold]()
+	disk := newDisk[record.OperatorHold]()
 	h := start(t, keeping(disk))
 	c := h.dial3()
 	c.cmd("LOCK.ACQUIRE", "a", "FOR", "nobody")
@@ -246,7 +246,7 @@ func TestKeptOperators(t *testing.T) {
 	c.acquire("b", "FOR", "self")
 	stale := w.rows
 
-	h = restart(h, keeping(disk, append(stale, Hold{Name: "gone", Token: 1, Units: 1, Limit: 1, UID: 7})...))
+	h = restart(h, keeping(disk, append(stale, record.OperatorHold{Name: "gone", Token: 1, Units: 1, Limit: 1, UID: 7})...))
 	disk.next(t, 1).done(nil) // as it is
 	h.claims(2)
 	c = h.dial3()
@@ -294,89 +294,6 @@ func TestNoRoomToKeep(t *testing.T) {
 	c.acquire("c", "FOR", "self", "REQID", "1")
 }
 
-// TestCheckKept: what cannot be true is noticed, and takes nothing else along.
-func TestCheckKept(t *testing.T) {
-	good := func(name string) Kept {
-		c := lockmgr.Claim{
-			Request: lockmgr.Request{Name: name, Units: 1, Bind: lockmgr.ToProcess, Owner: lockmgr.Owner{Process: lockmgr.Process{PID: 7, Start: 8}}},
-			ID:      3, Token: 5, Entries: 1,
-		}
-		return keptHold(c, 2, nil)
-	}
-	if all, bad := readKept([]Kept{good("a"), {Lock: "a"}, {Lock: "a", Owner: &lockmgr.Owner{Label: "nobody"}}}); bad != nil || len(all.holds) != 1 {
-		t.Error(bad, all)
-	}
-	for name, change := range map[string]func(*Kept){
-		"no name":              func(k *Kept) { k.Lock = "" },
-		"a filter":             func(k *Kept) { k.Lock, k.Hold.Name = "b/#", "b/#" },
-		"another name":         func(k *Kept) { k.Hold.Name = "b" },
-		"no number":            func(k *Kept) { k.Hold.ID = 0 },
-		"no token":             func(k *Kept) { k.Hold.Token = 0 },
-		"a token too high":     func(k *Kept) { k.Hold.Token = 1 << 53 },
-		"no process":           func(k *Kept) { k.Owner.Process.PID = 0 },
-		"another owner":        func(k *Kept) { k.Owner = &lockmgr.Owner{Label: "x"} },
-		"no owner":             func(k *Kept) { k.Owner = nil },
-		"a connection's":       func(k *Kept) { k.Hold.Bind = lockmgr.ToConnection },
-		"bound to what":        func(k *Kept) { k.Hold.Bind = 9 },
-		"an operator's":        func(k *Kept) { k.Hold.Bind = lockmgr.ToNobody },
-		"too many units":       func(k *Kept) { k.Hold.Units = 3 },
-		"no units":             func(k *Kept) { k.Hold.Units = 0 },
-		"no limit":             func(k *Kept) { k.Limit = 0 },
-		"shared with units":    func(k *Kept) { k.Hold.Mode = lockmgr.Shared },
-		"a mode of its own":    func(k *Kept) { k.Hold.Mode = 7 },
-		"no entries":           func(k *Kept) { k.Hold.Entries = 0 },
-		"a lease alone":        func(k *Kept) { k.Hold.Lease = 5 },
-		"a lease that is over": func(k *Kept) { k.Hold.Lease, k.Hold.Expires = 5, -5 },
-		"a connection":         func(k *Kept) { k.Hold.Conn = 5 },
-		"a request":            func(k *Kept) { k.Hold.Join = 5 },
-		"not abandoned":        func(k *Kept) { k.Owner, k.Hold, k.Abandoned = nil, nil, &lockmgr.End{How: lockmgr.Released} },
-	} {
-		k := good("a")
-		change(&k)
-		all, bad := readKept([]Kept{good("c"), k, good("d")})
-		if len(bad) != 1 || len(all.holds) != 2 {
-			t.Errorf("%s: %d holds, errors: %v", name, len(all.holds), bad)
-		}
-	}
-}
-
-// TestKeptContradictions: of holds that exclude each other the latest is restored, and the others are told of.
-func TestKeptContradictions(t *testing.T) {
-	hold := func(pid, token, limit, units int) Kept {
-		mode := lockmgr.Exclusive
-		if units == 0 {
-			mode = lockmgr.Shared
-		}
-		c := lockmgr.Claim{
-			Request: lockmgr.Request{Name: "a", Mode: mode, Units: units, Bind: lockmgr.ToProcess, Owner: lockmgr.Owner{Process: lockmgr.Process{PID: pid, Start: 8}}},
-			ID:      lockmgr.RequestID(pid), Token: lockmgr.Token(token), Entries: 1,
-		}
-		return keptHold(c, limit, nil)
-	}
-	for name, x := range map[string]struct {
-		records []Kept
-		left    int
-	}{
-		"two alone":              {[]Kept{hold(1, 5, 1, 1), hold(2, 6, 1, 1)}, 1},
-		"one that joined":        {[]Kept{hold(1, 5, 1, 1), hold(2, 5, 1, 1)}, 2},
-		"two share":              {[]Kept{hold(1, 5, 1, 0), hold(2, 6, 1, 0)}, 2},
-		"alone, then shared":     {[]Kept{hold(1, 5, 1, 1), hold(2, 6, 1, 0)}, 1},
-		"units that fit":         {[]Kept{hold(1, 5, 3, 1), hold(2, 6, 3, 2)}, 2},
-		"units that do not":      {[]Kept{hold(1, 5, 3, 2), hold(2, 6, 3, 2), hold(3, 7, 3, 1)}, 2},
-		"another limit":          {[]Kept{hold(1, 5, 2, 1), hold(2, 6, 3, 1)}, 1},
-		"of one token two modes": {[]Kept{hold(1, 5, 1, 1), hold(2, 5, 1, 0)}, 1},
-	} {
-		all, bad := readKept(x.records)
-		if len(all.holds) != x.left || len(bad) != len(x.records)-x.left {
-			t.Errorf("%s: %d holds, errors: %v", name, len(all.holds), bad)
-			continue
-		}
-		if err := lockmgr.Restore(all.snapshot(), 0, 0).Check(); err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-}
-
 // TestKeptLost: a record that cannot be used is told of in the log and the status, and removed; the other holds are restored.
 func TestKeptLost(t *testing.T) {
 	h := start(t)
@@ -387,7 +304,7 @@ func TestKeptLost(t *testing.T) {
 	h.stop()
 	for key, line := range kept.lines {
 		if strings.HasSuffix(key, " bad") {
-			kept.lines[key] = strings.Replace(line, `"Units":1`, `"Units":2`, 1)
+			kept.lines[key] = strings.Replace(line, " units=1 ", " units=2 ", 1)
 		}
 	}
 	h = start(t, func(s *Setup, _ *Options) { s.Keep, s.Kept = kept, must(kept.Read()) })

@@ -9,6 +9,7 @@ import (
 
 	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/internal/loop"
+	"github.com/ipcd/ipcd/internal/record"
 	"github.com/ipcd/ipcd/ipc"
 	"github.com/ipcd/ipcd/lockmgr"
 )
@@ -50,7 +51,7 @@ func NextMark(last uint64, now time.Time) uint64 {
 	return min(max(last, uint64(max(now.UnixMicro(), 0)))+tokenBatch, uint64(lockmgr.MaxToken))
 }
 
-func (s *Server) startLocks() error {
+func (s *Server) startLocks() {
 	s.lockState = lockState{
 		waits:     map[lockmgr.RequestID]wait{},
 		conns:     map[lockmgr.ConnID]*session{},
@@ -68,11 +69,8 @@ func (s *Server) startLocks() error {
 	if save := s.setup.SaveDone; save != nil {
 		s.once.write = func(done func(error)) { save(s.once.all(), done) }
 	}
-	if err := s.startHolds(mark); err != nil {
-		return err
-	}
+	s.startHolds(mark)
 	s.armExpiry() // of what was restored
-	return nil
 }
 
 // raiseMark asks for a higher mark when half of the batch is used up. It is done elsewhere: it waits for the disk.
@@ -98,7 +96,7 @@ func (s *Server) MarkRaised(mark uint64, err error) {
 			return
 		}
 		s.locks.Reserve(s.lockTime(), lockmgr.Token(mark))
-		s.recorder.change(subject{})
+		s.recorder.change(record.Subject{Kind: record.KindMark})
 		s.carryOut()
 	})
 }

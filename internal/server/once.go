@@ -2,24 +2,13 @@ package server
 
 import (
 	"cmp"
-	"fmt"
 	"maps"
 	"slices"
 	"time"
 
-	"github.com/ipcd/ipcd/bus"
 	"github.com/ipcd/ipcd/internal/account"
+	"github.com/ipcd/ipcd/internal/record"
 )
-
-// A Done says that something was done, in a period. It is plain data, for a file.
-type Done struct {
-	Key    string `json:"key"`
-	Per    string `json:"per"`              // "boot", "day" or "ever"
-	Period string `json:"period,omitempty"` // the id of the boot, or the date; "" for ever
-	At     int64  `json:"at"`               // microseconds since 1970
-	UID    uint32 `json:"uid"`
-	PID    int    `json:"pid"`
-}
 
 // A doneKey names a mark: there is one for a key and a kind of period.
 type doneKey struct{ key, per string }
@@ -31,14 +20,14 @@ const maxDone = 1024
 type once struct {
 	durable
 	boot  string // the id of this boot
-	marks map[doneKey]Done
+	marks map[doneKey]record.Done
 	users *account.Book
 	costs map[doneKey]account.Charge // for each mark
 }
 
-func newOnce(users *account.Book, boot string, marks []Done) once {
+func newOnce(users *account.Book, boot string, marks []record.Done) once {
 	o := once{
-		durable: durable{what: "what was done"}, boot: boot, marks: map[doneKey]Done{},
+		durable: durable{what: "what was done"}, boot: boot, marks: map[doneKey]record.Done{},
 		users: users, costs: map[doneKey]account.Charge{},
 	}
 	for _, m := range marks {
@@ -47,28 +36,26 @@ func newOnce(users *account.Book, boot string, marks []Done) once {
 	return o
 }
 
-// period is the present one of a kind, false if there is no such kind. Days are the machine's: those of its time zone.
-func (o *once) period(per string, now time.Time) (string, bool) {
+// period is the present one of a kind. Days are the machine's: those of its time zone.
+func (o *once) period(per string, now time.Time) string {
 	switch per {
-	case "boot":
-		return o.boot, true
-	case "day":
-		return now.Local().Format(time.DateOnly), true
-	case "ever":
-		return "", true
+	case record.PerBoot:
+		return o.boot
+	case record.PerDay:
+		return now.Local().Format(time.DateOnly)
 	}
-	return "", false
+	return "" // for ever
 }
 
 // find gives the mark of a key in the present period of a kind.
-func (o *once) find(key, per string, now time.Time) (Done, bool) {
-	period, _ := o.period(per, now)
+func (o *once) find(key, per string, now time.Time) (record.Done, bool) {
+	period := o.period(per, now)
 	m, ok := o.marks[doneKey{key, per}]
 	return m, ok && m.Period == period
 }
 
 // set adds a mark, in the place of an older one.
-func (o *once) set(m Done) {
+func (o *once) set(m record.Done) {
 	k := doneKey{m.Key, m.Per}
 	o.remove(k)
 	o.marks[k] = m
@@ -89,7 +76,7 @@ func (o *once) room(uid uint32, now time.Time) error {
 		return nil
 	}
 	for k, m := range o.marks {
-		if period, _ := o.period(m.Per, now); m.Period != period {
+		if period := o.period(m.Per, now); m.Period != period {
 			o.remove(k)
 		}
 	}
@@ -97,8 +84,8 @@ func (o *once) room(uid uint32, now time.Time) error {
 }
 
 // forget removes the marks of a key that may be removed, and returns them.
-func (o *once) forget(key string, may func(uid uint32) bool) (gone []Done) {
-	for _, per := range [...]string{"boot", "day", "ever"} {
+func (o *once) forget(key string, may func(uid uint32) bool) (gone []record.Done) {
+	for _, per := range record.Periods {
 		k := doneKey{key, per}
 		if m, ok := o.marks[k]; ok && may(m.UID) {
 			o.remove(k)
@@ -109,23 +96,8 @@ func (o *once) forget(key string, may func(uid uint32) bool) (gone []Done) {
 }
 
 // all gives the marks in a fixed order.
-func (o *once) all() []Done {
-	return slices.SortedFunc(maps.Values(o.marks), func(a, b Done) int {
+func (o *once) all() []record.Done {
+	return slices.SortedFunc(maps.Values(o.marks), func(a, b record.Done) int {
 		return cmp.Or(cmp.Compare(a.Key, b.Key), cmp.Compare(a.Per, b.Per))
 	})
-}
-
-// CheckDone tells whether marks can be what a daemon wrote.
-func CheckDone(marks []Done) error {
-	var o once
-	for i := range marks {
-		m := &marks[i]
-		if err := bus.CheckName("lock name", m.Key, maxLockName); err != nil {
-			return err
-		}
-		if _, ok := o.period(m.Per, time.Time{}); !ok {
-			return fmt.Errorf("%q is done per %q", m.Key, m.Per)
-		}
-	}
-	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ipcd/ipcd/internal/account"
+	"github.com/ipcd/ipcd/internal/record"
 	"github.com/ipcd/ipcd/ipc"
 )
 
@@ -18,7 +19,7 @@ func TestPeriods(t *testing.T) {
 	t.Cleanup(func() { time.Local = zone })
 	time.Local = time.FixedZone("east", 3*3600)
 	night := time.Date(2026, 11, 25, 23, 30, 0, 0, time.Local)
-	marks := []Done{
+	marks := []record.Done{
 		{Key: "boot", Per: "boot", Period: "this"}, {Key: "reboot", Per: "boot", Period: "another"},
 		{Key: "today", Per: "day", Period: "2026-11-25"}, {Key: "yesterday", Per: "day", Period: "2026-11-24"},
 		{Key: "ever", Per: "ever"},
@@ -57,7 +58,7 @@ func TestMarksPerUser(t *testing.T) {
 		return u == nil && n == 0 || u != nil && u.Used(account.Marks) == n
 	}
 	add := func(uid uint32, i int, per, period string) {
-		o.set(Done{Key: fmt.Sprint(per, i), Per: per, Period: period, UID: uid})
+		o.set(record.Done{Key: fmt.Sprint(per, i), Per: per, Period: period, UID: uid})
 	}
 	for i := range maxDone - 2 {
 		add(1, i, "ever", "")
@@ -87,20 +88,8 @@ func TestMarksPerUser(t *testing.T) {
 	if gone := o.forget("ever0", func(uint32) bool { return true }); len(gone) != 1 || !has(2, 0) {
 		t.Errorf("forgotten: %v, %v", gone, o.costs)
 	}
-	if all := o.all(); !slices.IsSortedFunc(all, func(a, b Done) int { return strings.Compare(a.Key, b.Key) }) || len(all) != len(o.marks) {
+	if all := o.all(); !slices.IsSortedFunc(all, func(a, b record.Done) int { return strings.Compare(a.Key, b.Key) }) || len(all) != len(o.marks) {
 		t.Errorf("%v", all)
-	}
-}
-
-func TestCheckDone(t *testing.T) {
-	good := Done{Key: "k", Per: "day", Period: "2026-11-25"}
-	if err := CheckDone([]Done{good, {Key: "a/b", Per: "ever"}}); err != nil {
-		t.Error(err)
-	}
-	for _, bad := range []Done{{Key: "k", Per: "week"}, {Key: "", Per: "day"}, {Key: "a/#", Per: "day"}, {Key: strings.Repeat("k", 201), Per: "ever"}} {
-		if err := CheckDone([]Done{good, bad}); err == nil {
-			t.Errorf("%+v passes", bad)
-		}
 	}
 }
 
@@ -142,10 +131,10 @@ func (d disk[T]) none(t *testing.T) {
 
 // TestDone: who holds the lock of that name says that it is done, which is answered when it is on disk.
 func TestDone(t *testing.T) {
-	disk := newDisk[Done]()
+	disk := newDisk[record.Done]()
 	h := start(t, func(s *Setup, _ *Options) {
 		s.SaveDone, s.BootID = disk.save, "this"
-		s.Done = []Done{{Key: "old", Per: "ever", At: 7, UID: 5, PID: 9}, {Key: "old", Per: "boot", Period: "another"}}
+		s.Done = []record.Done{{Key: "old", Per: "ever", At: 7, UID: 5, PID: 9}, {Key: "old", Per: "boot", Period: "another"}}
 	})
 	c, other := h.dial3(), h.dial3()
 	if v := c.do("LOCK.ISDONE", "old", "per", "Ever"); v.Get("at").Int != 7 || v.Get("uid").Int != 5 || v.Get("pid").Int != 9 {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/ipcd/ipcd/internal/loop"
+	"github.com/ipcd/ipcd/internal/record"
 	"github.com/ipcd/ipcd/ipc"
 	"github.com/ipcd/ipcd/lockmgr"
 )
@@ -15,10 +16,10 @@ import (
 type Keeper interface {
 	// Apply puts records in the place of those with the same keys, all of them or none, however the daemon ends. What is over
 	// is removed even if there is an error, which says that there was no room for the others.
-	Apply(rows ...Kept) error
+	Apply(records ...record.Record) error
 	// Room says why nothing more should be asked of it: nil if there is room for what is to come.
 	Room() error
-	Read() ([]Kept, error) // all that is kept, for Setup.Verify
+	Read() ([]record.Record, error) // all that is kept, for Setup.Verify
 }
 
 // recorder is the loop's side of a Keeper.
@@ -26,26 +27,24 @@ type recorder struct {
 	keeper Keeper // nil: nothing is kept
 
 	// What could not be kept, and when it is tried again.
-	unkept map[subject]struct{}
+	unkept map[record.Subject]struct{}
 	retry  loop.Timer
 	told   bool // that not all is kept
 
 	// Of the step that is being recorded.
-	changed []subject
-	seen    map[subject]struct{} // the same; nil while there are few
-	rows    []Kept
+	changed []record.Subject
+	seen    map[record.Subject]struct{} // the same; nil while there are few
+	rows    []record.Record
 }
 
 // fewChanged is up to how many subjects are looked through rather than indexed.
 const fewChanged = 16
 
-// A subject is what one record is about: the hold that an owner has of a lock, or with no owner the end that the next holder
-// is to be told of; with no lock, the mark of tokens.
-type subject struct {
-	lock  string
-	owner lockmgr.Owner
-	hold  bool
+func holdOf(lock string, owner lockmgr.Owner) record.Subject {
+	return record.Subject{Kind: record.KindHold, Lock: lock, Owner: owner}
 }
+
+func endOf(lock string) record.Subject { return record.Subject{Kind: record.KindEnd, Lock: lock} }
 
 // keepAgain is how long after a failure it is tried again.
 const keepAgain = 100 * time.Millisecond
@@ -86,7 +85,7 @@ func (s *Server) record() []lockmgr.Effect {
 		return effects
 	}
 	for _, is := range r.changed {
-		r.rows = append(r.rows, s.keptOf(is))
+		r.rows = append(r.rows, s.recordOf(is))
 	}
 	s.apply(r.changed)
 	clear(r.changed)
@@ -103,43 +102,43 @@ func (s *Server) changes(e *lockmgr.Effect) {
 			if req := s.requests.byID[e.ID]; req != nil {
 				req.grantedAfter(e.Name, e.Previous)
 			}
-			r.change(subject{e.Name, e.Owner, true})
+			r.change(holdOf(e.Name, e.Owner))
 		case lockmgr.Joined, lockmgr.Reentered, lockmgr.Renewed, lockmgr.Left, lockmgr.Ended:
-			r.change(subject{e.Name, e.Owner, true})
+			r.change(holdOf(e.Name, e.Owner))
 		}
 	}
 	switch e.Kind {
 	case lockmgr.Acquired:
 		if e.Abandoned != nil {
-			r.change(subject{lock: e.Name})
+			r.change(endOf(e.Name))
 		}
 	case lockmgr.Joined, lockmgr.Left, lockmgr.Ended: // of who was told there may be one now who goes on, or none any more
 		if e.Told != nil || e.End != nil && e.End.Abandoned() {
-			r.change(subject{lock: e.Name})
+			r.change(endOf(e.Name))
 		}
 	case lockmgr.Downgraded, lockmgr.Told: // which are told of one owner, and true of all who share the hold
 		for c := range s.locks.Holders(e.Name) {
 			if c.Token == e.Token && keeps(&c) {
-				r.change(subject{e.Name, c.Owner, true})
+				r.change(holdOf(e.Name, c.Owner))
 			}
 		}
-		r.change(subject{lock: e.Name})
+		r.change(endOf(e.Name))
 	case lockmgr.Learned: // which changes the end that the next holder is told of, or the present ones may pass on
 		for c := range s.locks.Holders(e.Name) {
 			if keeps(&c) {
-				r.change(subject{e.Name, c.Owner, true})
+				r.change(holdOf(e.Name, c.Owner))
 			}
 		}
-		r.change(subject{lock: e.Name})
+		r.change(endOf(e.Name))
 	case lockmgr.Forgotten:
-		r.change(subject{lock: e.Name})
+		r.change(endOf(e.Name))
 	}
 }
 
 // change notes that a record is to be written.
-func (r *recorder) change(is subject) {
+func (r *recorder) change(is record.Subject) {
 	if r.seen == nil && len(r.changed) == fewChanged {
-		r.seen = map[subject]struct{}{}
+		r.seen = map[record.Subject]struct{}{}
 		for _, is := range r.changed {
 			r.seen[is] = struct{}{}
 		}
@@ -155,37 +154,39 @@ func (r *recorder) change(is subject) {
 	r.changed = append(r.changed, is)
 }
 
-// keptOf is the record that says what is true of a subject now.
-func (s *Server) keptOf(is subject) Kept {
-	if is.lock == "" {
-		return s.keptMark()
+// recordOf is what is true of a subject now.
+func (s *Server) recordOf(is record.Subject) record.Record {
+	switch is.Kind {
+	case record.KindMark:
+		return s.markRecord()
+	case record.KindEnd:
+		if end := untold(s.locks.Abandoned(is.Lock), s.locks.Holders(is.Lock)); end != nil {
+			return record.Record{Subject: is, Is: &record.End{Lock: is.Lock, End: end}}
+		}
+	case record.KindHold:
+		if c, ok := s.locks.Claim(is.Lock, is.Owner); ok && c.Token != 0 {
+			return record.Record{Subject: is, Is: record.NewHold(c, s.locks.Limit(is.Lock), s.commandOf(&c))}
+		}
 	}
-	if !is.hold {
-		return Kept{Lock: is.lock, Abandoned: untold(s.locks.Abandoned(is.lock), s.locks.Holders(is.lock))}
-	}
-	c, ok := s.locks.Claim(is.lock, is.owner)
-	if !ok || c.Token == 0 {
-		return Kept{Lock: is.lock, Owner: &is.owner}
-	}
-	return keptHold(c, s.locks.Limit(is.lock), s.keptRequest(&c))
+	return record.Record{Subject: is}
 }
 
-// keptRequest is the command with a REQID that a claim was granted to, nil if there is none.
-func (s *Server) keptRequest(c *lockmgr.Claim) *KeptRequest {
+// commandOf is the command with a REQID that a claim was granted to, nil if there is none.
+func (s *Server) commandOf(c *lockmgr.Claim) *record.Command {
 	if r := s.requests.byID[c.ID]; r != nil {
-		return r.kept(c.Name)
+		return r.recorded(c.Name)
 	}
 	return nil
 }
 
 // apply has the rows kept, which are about these subjects.
-func (s *Server) apply(subjects []subject) {
+func (s *Server) apply(subjects []record.Subject) {
 	r := &s.recorder
 	err := r.keeper.Apply(r.rows...)
 	for i, is := range subjects {
 		if err != nil && !r.rows[i].Over() {
 			if r.unkept == nil {
-				r.unkept = map[subject]struct{}{}
+				r.unkept = map[record.Subject]struct{}{}
 			}
 			r.unkept[is] = struct{}{}
 		} else {
@@ -215,37 +216,29 @@ func (s *Server) keepDue() {
 	r := &s.recorder
 	subjects := slices.Collect(maps.Keys(r.unkept))
 	for _, is := range subjects {
-		r.rows = append(r.rows, s.keptOf(is))
+		r.rows = append(r.rows, s.recordOf(is))
 	}
 	s.apply(subjects)
 }
 
 // keepAll has all that there is kept, and of what was found only that.
-func (s *Server) keepAll(found []Kept) {
+func (s *Server) keepAll(found []record.Record) {
 	r := &s.recorder
 	if r.keeper == nil {
 		return
 	}
-	var subjects []subject
-	has := map[subject]bool{}
-	for k := range s.allKept() {
-		subjects = append(subjects, k.subject())
-		has[k.subject()] = true
-		r.rows = append(r.rows, k)
+	var subjects []record.Subject
+	has := map[record.Subject]bool{}
+	for is := range s.allRecords() {
+		subjects = append(subjects, is.Subject)
+		has[is.Subject] = true
+		r.rows = append(r.rows, is)
 	}
-	for i := range found {
-		if is := found[i].subject(); !has[is] {
-			subjects = append(subjects, is)
-			r.rows = append(r.rows, Kept{Lock: found[i].Lock, Owner: found[i].Owner})
+	for _, was := range found {
+		if !has[was.Subject] {
+			subjects = append(subjects, was.Subject)
+			r.rows = append(r.rows, record.Record{Subject: was.Subject})
 		}
 	}
 	s.apply(subjects)
-}
-
-// subject is what a record is about.
-func (k *Kept) subject() subject {
-	if k.Owner == nil {
-		return subject{lock: k.Lock}
-	}
-	return subject{k.Lock, *k.Owner, true}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ipcd/ipcd/internal/loop"
+	"github.com/ipcd/ipcd/internal/record"
 	"github.com/ipcd/ipcd/ipc"
 	"github.com/ipcd/ipcd/lockmgr"
 )
@@ -180,10 +181,10 @@ func hashCommand(c *call) uint64 {
 	return h.Sum64()
 }
 
-// kept is what a record says of a request that was granted a lock.
-func (r *request) kept(name string) *KeptRequest {
-	return &KeptRequest{
-		ID: []byte(r.key.id), UID: r.key.uid, Process: r.key.process, Command: r.command, Names: r.names, Previous: r.previous[name],
+// recorded is what a record says of a request that was granted a lock.
+func (r *request) recorded(name string) *record.Command {
+	return &record.Command{
+		ID: r.key.id, UID: r.key.uid, Process: r.key.process, Hash: r.command, Names: r.names, Previous: r.previous[name],
 	}
 }
 
@@ -200,25 +201,27 @@ func (r *request) grantedAfter(name string, previous *lockmgr.End) {
 
 // restoreRequests makes those known again that the holds were granted to. Whether they were told of it nobody knows: they are
 // taken to have been, or a job would lose its lock that goes on under it, and are told again if they ask.
-func (s *Server) restoreRequests(holds []*Kept) {
+func (s *Server) restoreRequests(holds []*record.Hold) {
 	type found struct {
-		*KeptRequest
+		*record.Command
 		id     lockmgr.RequestID
 		grants grants
 	}
 	all := map[requestKey]*found{}
-	for _, k := range holds {
-		if k.Request == nil {
+	for _, h := range holds {
+		if h.Command == nil {
 			continue
 		}
-		key := requestKey{k.Request.UID, k.Request.Process, string(k.Request.ID)}
+		key := requestKey{h.Command.UID, h.Command.Process, h.Command.ID}
 		f := all[key]
 		if f == nil {
-			f = &found{KeptRequest: k.Request, id: k.Hold.ID}
+			f = &found{Command: h.Command, id: h.Claim.ID}
 			all[key] = f
 		}
-		if f.id == k.Hold.ID && slices.Contains(f.Names, k.Lock) {
-			f.grants = append(f.grants, lockmgr.Effect{Kind: lockmgr.Acquired, Claim: *k.Hold, Limit: k.Limit, Previous: k.Request.Previous, Abandoned: k.Hold.Told})
+		if f.id == h.Claim.ID && slices.Contains(f.Names, h.Claim.Name) {
+			f.grants = append(f.grants, lockmgr.Effect{
+				Kind: lockmgr.Acquired, Claim: h.Claim, Limit: h.Limit, Previous: h.Command.Previous, Abandoned: h.Claim.Told,
+			})
 		}
 	}
 	for key, f := range all {
@@ -227,7 +230,7 @@ func (s *Server) restoreRequests(holds []*Kept) {
 		}
 		slices.SortFunc(f.grants, func(a, b lockmgr.Effect) int { return slices.Index(f.Names, a.Name) - slices.Index(f.Names, b.Name) })
 		r := &request{
-			key: key, command: f.Command, sess: &session{fd: -1, state: stateDead, more: new(extras)}, outcome: f.grants,
+			key: key, command: f.Hash, sess: &session{fd: -1, state: stateDead, more: new(extras)}, outcome: f.grants,
 			id: f.id, owner: f.grants[0].Owner, names: f.Names, told: true, held: len(f.grants),
 		}
 		for i := range f.grants {

@@ -15,6 +15,7 @@ import (
 	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/internal/loop"
 	"github.com/ipcd/ipcd/internal/peer"
+	"github.com/ipcd/ipcd/internal/record"
 )
 
 // Limits bounds what peers may use.
@@ -66,18 +67,18 @@ type Setup struct {
 	Token, Mark uint64
 	RaiseMark   func(mark uint64)
 
-	// Holds are those of operators, and Done what was marked as done, as the daemon before wrote them down; see CheckHolds
-	// and CheckDone. SaveHolds and SaveDone have all that there is now written, in the place of what was, and call done,
+	// Holds are those of operators, and Done what was marked as done, as the daemon before wrote them down.
+	// SaveHolds and SaveDone have all that there is now written, in the place of what was, and call done,
 	// from any goroutine, when it is durable or cannot be. If they are nil that is taken to be so at once.
-	Holds     []Hold
-	SaveHolds func(all []Hold, done func(error))
-	Done      []Done
-	SaveDone  func(all []Done, done func(error))
+	Holds     []record.OperatorHold
+	SaveHolds func(all []record.OperatorHold, done func(error))
+	Done      []record.Done
+	SaveDone  func(all []record.Done, done func(error))
 	BootID    string // what tells this boot of the machine from others
 
 	// Kept is what a daemon before this one kept since the machine started. If it is not nil it has the holds of operators,
 	// too, and Holds is not looked at. Keep is where it is kept from now on; nil: not at all, until [Server.SetKeeper].
-	Kept []Kept
+	Kept []record.Record
 	Keep Keeper
 
 	// Reload starts to read the configuration again and calls done, from any goroutine, when it is in force or refused.
@@ -212,10 +213,7 @@ func New(setup Setup, opts Options) (*Server, error) {
 	s.stamp = appendStamp(nil, &s.self)
 	s.recv.init()
 	s.bus.Verify = setup.Verify
-	if err := s.startLocks(); err != nil {
-		s.closeFiles()
-		return nil, err
-	}
+	s.startLocks()
 	s.setOptions(opts)
 	return s, nil
 }

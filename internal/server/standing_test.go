@@ -8,17 +8,18 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ipcd/ipcd/internal/record"
 	"github.com/ipcd/ipcd/ipc"
 )
 
 // keeping has a server keep the holds of operators on a disk.
-func keeping(d disk[Hold], holds ...Hold) func(*Setup, *Options) {
+func keeping(d disk[record.OperatorHold], holds ...record.OperatorHold) func(*Setup, *Options) {
 	return func(s *Setup, _ *Options) { s.Holds, s.SaveHolds = holds, d.save }
 }
 
 // TestStanding: an operator's hold is answered when it is on disk, and so is its end.
 func TestStanding(t *testing.T) {
-	disk := newDisk[Hold]()
+	disk := newDisk[record.OperatorHold]()
 	h := start(t, keeping(disk))
 	c, other := h.dial3(), h.dial3()
 	c.refused(ipc.CodeErr, "neither OWNER nor JOIN", "LOCK.ACQUIRE", "a", "FOR", "nobody", "OWNER", "x")
@@ -106,7 +107,7 @@ func TestStanding(t *testing.T) {
 
 // TestStandingFails: what cannot be kept is not granted, and what cannot be ended is said to come back.
 func TestStandingFails(t *testing.T) {
-	disk := newDisk[Hold]()
+	disk := newDisk[record.OperatorHold]()
 	h := start(t, keeping(disk))
 	c, waiter := h.dial3(), h.dial3()
 	c.cmd("LOCK.ACQUIRE", "a", "AND", "b", "FOR", "nobody")
@@ -134,8 +135,8 @@ func TestStandingFails(t *testing.T) {
 func TestStandingRestored(t *testing.T) {
 	now := time.Now().UnixMicro()
 	const minute = 60e6
-	disk := newDisk[Hold]()
-	holds := []Hold{
+	disk := newDisk[record.OperatorHold]()
+	holds := []record.OperatorHold{
 		{Name: "a", Token: 1000, Units: 1, Limit: 1, UID: uint32(os.Getuid()), GID: 7, Unit: "x.service", Why: "new disk", Since: now - minute},
 		{Name: "s", Token: 1001, Shared: true, Limit: 3, UID: 4321, Since: now, Expires: now + minute, Lease: 2 * minute},
 		{Name: "s", Token: 999, Shared: true, Limit: 3, UID: 4322, Since: now},
@@ -170,8 +171,8 @@ func TestStandingRestored(t *testing.T) {
 
 // TestStandingOverBeforeBoot: a lease that ended before the machine started ends at once, and what ends by time after it does.
 func TestStandingOverBeforeBoot(t *testing.T) {
-	disk := newDisk[Hold]()
-	h := start(t, keeping(disk, Hold{Name: "a", Token: 1, Units: 1, Limit: 1, UID: 4321, Since: 1, Expires: 5, Lease: 4}))
+	disk := newDisk[record.OperatorHold]()
+	h := start(t, keeping(disk, record.OperatorHold{Name: "a", Token: 1, Units: 1, Limit: 1, UID: 4321, Since: 1, Expires: 5, Lease: 4}))
 	disk.next(t, 0).done(nil)
 	h.claims(0)
 }
@@ -201,46 +202,9 @@ func TestStandingQuota(t *testing.T) {
 	other.do("LOCK.ACQUIRE", last, "FOR", "nobody")
 }
 
-// TestCheckHolds: what cannot be true is noticed.
-func TestCheckHolds(t *testing.T) {
-	good := Hold{Name: "a", Token: 5, Units: 1, Limit: 2, UID: 1, Since: 5}
-	change := func(f func(*Hold)) Hold {
-		h := good
-		h.UID, h.Token = 2, 6
-		f(&h)
-		return h
-	}
-	if err := CheckHolds([]Hold{change(func(*Hold) {}), good}); err != nil {
-		t.Error(err)
-	}
-	for name, bad := range map[string]Hold{
-		"no token":          change(func(h *Hold) { h.Token = 0 }),
-		"the same token":    change(func(h *Hold) { h.Token = 5 }),
-		"a token too high":  change(func(h *Hold) { h.Token = 1 << 53 }),
-		"the same user":     change(func(h *Hold) { h.UID = 1 }),
-		"another limit":     change(func(h *Hold) { h.Limit = 3 }),
-		"no limit":          change(func(h *Hold) { h.Name, h.Limit = "b", 0 }),
-		"too many units":    change(func(h *Hold) { h.Units = 2 }),
-		"no units":          change(func(h *Hold) { h.Units = 0 }),
-		"shared":            change(func(h *Hold) { h.Shared, h.Units = true, 0 }),
-		"shared with units": change(func(h *Hold) { h.Name, h.Shared = "b", true }),
-		"no name":           change(func(h *Hold) { h.Name = "" }),
-		"a filter":          change(func(h *Hold) { h.Name = "b/#" }),
-		"a bad reason":      change(func(h *Hold) { h.Why = "\x1b[2J" }),
-		"a lease alone":     change(func(h *Hold) { h.Lease = 5 }),
-		"an end alone":      change(func(h *Hold) { h.Expires = 5 }),
-		"an endless lease":  change(func(h *Hold) { h.Expires, h.Lease = 1<<62, 5 }),
-		"a time before all": change(func(h *Hold) { h.Since = -1 << 62 }),
-	} {
-		if err := CheckHolds([]Hold{good, bad}); err == nil {
-			t.Errorf("%s: passes", name)
-		}
-	}
-}
-
 // TestStopAnswersWhatIsKept: a daemon that stops waits for the disk, and answers.
 func TestStopAnswersWhatIsKept(t *testing.T) {
-	disk := newDisk[Hold]()
+	disk := newDisk[record.OperatorHold]()
 	h := start(t, keeping(disk))
 	c := h.dial3()
 	c.cmd("LOCK.ACQUIRE", "a", "FOR", "nobody")
@@ -259,7 +223,7 @@ func TestStopAnswersWhatIsKept(t *testing.T) {
 
 // TestStopAnswersAllThatIsKept: also what is kept while it stops.
 func TestStopAnswersAllThatIsKept(t *testing.T) {
-	disk := newDisk[Hold]()
+	disk := newDisk[record.OperatorHold]()
 	h := start(t, keeping(disk))
 	c := h.dial()
 	c.cmd("LOCK.ACQUIRE", "a", "FOR", "nobody")
@@ -277,7 +241,7 @@ func TestStopAnswersAllThatIsKept(t *testing.T) {
 
 // TestStandingReset: after RESET a connection is told nothing of what it asked for before.
 func TestStandingReset(t *testing.T) {
-	disk := newDisk[Hold]()
+	disk := newDisk[record.OperatorHold]()
 	h := start(t, keeping(disk))
 	c := h.dial3()
 	c.do("LOCK.ACQUIRE", "a", "FOR", "nobody", "ASYNC")

@@ -5,10 +5,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/ipcd/ipcd/internal/account"
-	"github.com/ipcd/ipcd/lockmgr"
+	"github.com/ipcd/ipcd/internal/record"
 )
 
 // records reads what a table in the state directory has between its first and its last line. It gives false for what package
@@ -24,42 +23,6 @@ func records[T any](text string) (records []T, ok bool) {
 	return records, true
 }
 
-// Whatever holds are found, they are refused, or the engine has them as they were.
-func FuzzHolds(f *testing.F) {
-	const hold = `{"name":"a","token":7,"units":1,"limit":1,"uid":0,"gid":0,"since":1795646133440238}`
-	for _, seed := range []string{
-		"", hold, hold + "\n" + hold, hold + "\n" + strings.Replace(hold, `"token":7`, `"token":8`, 1),
-		`{"name":"s","token":9007199254740991,"units":2,"limit":3,"uid":1,"gid":1,"unit":"x.service","why":"disk","since":0,"expires":9007199254740992,"lease":9007199254740992}` +
-			"\n" + `{"name":"s","token":1,"units":1,"limit":3,"uid":2,"gid":2,"since":9007199254740992,"expires":1,"lease":1}`,
-		`{"name":"r","token":3,"shared":true,"limit":1,"uid":1,"since":1}` + "\n" + `{"name":"r","token":2,"shared":true,"limit":1,"uid":2,"since":1}`,
-		`{"name":"#","token":1,"limit":1}`, `{"name":"a","token":-1}`, `{"name":"a","units":-1}`, "null", "{}",
-	} {
-		f.Add(seed, int64(1795646133440238), int64(3600))
-	}
-	f.Fuzz(func(t *testing.T, text string, realtime, boot int64) {
-		holds, ok := records[Hold](text)
-		if !ok || CheckHolds(holds) != nil {
-			return
-		}
-		now := lockmgr.Time{Real: max(realtime, 0) % maxReal, Boot: max(time.Duration(boot), 0) % (1 << 60)}
-		m, err := restore(holds, now, 0, lockmgr.MaxToken)
-		if err != nil {
-			t.Fatalf("what was accepted is refused: %v", err)
-		}
-		for i := range holds {
-			h := &holds[i]
-			c, err := m.Hold(h.Name, lockmgr.Token(h.Token))
-			if err != nil || c.Owner != operator(h.UID) || c.Units != h.Units || (c.Mode == lockmgr.Shared) != h.Shared || c.Why != h.Why {
-				t.Errorf("%+v became %+v, %v", h, c, err)
-			}
-		}
-		m.Expire(now) // what is over
-		if err := m.Check(); err != nil {
-			t.Error(err)
-		}
-	})
-}
-
 // Whatever marks are found, they are refused, or there is one for each key and kind of period.
 func FuzzDone(f *testing.F) {
 	for _, seed := range []string{
@@ -71,8 +34,8 @@ func FuzzDone(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		marks, ok := records[Done](text)
-		if !ok || CheckDone(marks) != nil {
+		marks, ok := records[record.Done](text)
+		if !ok || record.CheckDone(marks) != nil {
 			return
 		}
 		o := newOnce(new(account.Book), "boot", marks)

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
@@ -11,6 +10,7 @@ import (
 	"github.com/ipcd/ipcd/bus"
 	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/internal/loop"
+	"github.com/ipcd/ipcd/internal/record"
 	"github.com/ipcd/ipcd/lockmgr"
 )
 
@@ -85,20 +85,19 @@ func (s *Server) verifyKept() {
 	if err != nil {
 		panic(fmt.Sprintf("what is kept cannot be read: %v", err))
 	}
-	if _, bad := readKept(records); bad != nil {
+	if _, bad := record.Read(records); bad != nil {
 		panic(fmt.Sprintf("what is kept: %v", errors.Join(bad...)))
 	}
-	if got, want := keptText(slices.Values(records)), keptText(s.allKept()); !slices.Equal(got, want) {
+	if got, want := keptText(slices.Values(records)), keptText(s.allRecords()); !slices.Equal(got, want) {
 		panic(fmt.Sprintf("kept is\n%s\nand not\n%s", strings.Join(got, "\n"), strings.Join(want, "\n")))
 	}
 }
 
 // keptText are records as text, in order.
-func keptText(records iter.Seq[Kept]) []string {
+func keptText(records iter.Seq[record.Record]) []string {
 	var all []string
-	for k := range records {
-		text, _ := json.Marshal(&k)
-		all = append(all, string(text))
+	for is := range records {
+		all = append(all, string(is.Append(nil)))
 	}
 	slices.Sort(all)
 	return all

@@ -1,19 +1,19 @@
 package state
 
 import (
-	"bytes"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 )
 
-// A Row is what a [Journal] keeps, as JSON.
+// A Row is what a [Journal] keeps: a text, under a key. What they mean is known above.
 type Row interface {
 	// Key says what the row is about: of the rows with one key, the last is kept.
 	Key() string
-	// Over reports that the row only ends the one before it with its key.
+	// Over reports that the row only ends the one before it with its key, and has no text.
 	Over() bool
+	// Append appends the text.
+	Append(b []byte) []byte
 }
 
 // A Journal keeps rows in two mapped files, which are copies of each other. What has been applied is there for whoever opens them
@@ -21,6 +21,7 @@ type Row interface {
 // waits for a disk if they have none. It is not for more than one goroutine.
 type Journal[T Row] struct {
 	layout
+	decode  func(text []byte) (T, error)
 	names   [2]file
 	copies  [2]*table // nil: it does not work
 	rows    []T
@@ -36,8 +37,7 @@ type Journal[T Row] struct {
 	// Of the step that is under way.
 	changes []change
 	gone    []byte
-	text    bytes.Buffer
-	out     *json.Encoder
+	text    []byte
 }
 
 // A place is where a record is.
@@ -108,10 +108,13 @@ func (j *Journal[T]) Read() ([]T, error) {
 		}
 	}
 	m := j.merge(data)
-	kept := decode[T](&m)
-	rows := make([]T, len(kept))
-	for i := range kept {
-		rows[i] = kept[i].row
+	found, err := j.find(&m)
+	if err != nil {
+		return nil, err
+	}
+	rows := make([]T, len(found))
+	for i := range found {
+		rows[i] = found[i].row
 	}
 	if m.hurt != [2]int{} {
 		m.tell("%d and %d slots of the copies", m.hurt[0], m.hurt[1])
@@ -196,12 +199,8 @@ func (j *Journal[T]) write(rows []T) error {
 			}
 			continue
 		}
-		j.text.Reset()
-		err := j.out.Encode(&rows[i])
-		var now place
-		if err == nil {
-			now, err = j.put(kindRow, id{step, uint32(i)}, j.text.Bytes())
-		}
+		j.text = rows[i].Append(j.text[:0])
+		now, err := j.put(kindRow, id{step, uint32(i)}, j.text)
 		if err != nil {
 			j.undo()
 			return fmt.Errorf("cannot keep %q: %w", key, err)

@@ -2,6 +2,7 @@ package state
 
 import (
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -23,6 +24,27 @@ type note struct {
 func (n note) Key() string { return n.Name }
 func (n note) Over() bool  { return n.Gone }
 
+func (n note) Append(b []byte) []byte {
+	if n.Text == newer {
+		return append(b, newer...)
+	}
+	text, err := json.Marshal(n)
+	if err != nil {
+		panic(err)
+	}
+	return append(b, text...)
+}
+
+// newer is the text of a note that a newer ipcd has written.
+const newer = "newer"
+
+func readNote(text []byte) (n note, err error) {
+	if string(text) == newer {
+		return n, &NewerError{9, 1}
+	}
+	return n, json.Unmarshal(text, &n)
+}
+
 func set(name, text string) note { return note{Name: name, Text: text} }
 func gone(name string) note      { return note{Name: name, Gone: true} }
 
@@ -31,7 +53,7 @@ const boot = "boot-one"
 // openNotes opens a journal that must work.
 func openNotes(t testing.TB, dir string) *Journal[note] {
 	t.Helper()
-	j, err := OpenJournal[note](dir, "j", boot)
+	j, err := OpenJournal(dir, "j", boot, readNote)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +170,7 @@ func TestJournalEpoch(t *testing.T) {
 	apply(t, j, set("a", "1"), set("b", strings.Repeat("2", 5000)))
 	j.mustClose(t)
 	for _, again := range []bool{false, true} {
-		j, err := OpenJournal[note](dir, "j", "boot-two")
+		j, err := OpenJournal(dir, "j", "boot-two", readNote)
 		if err != nil || len(j.Rows()) > 0 || (j.Rows() != nil) != again || j.Damaged() != nil || j.Problem() != nil {
 			t.Fatalf("again %v: %v, %v, %v, %v", again, j.Rows(), err, j.Damaged(), j.Problem())
 		}
@@ -164,9 +186,9 @@ func TestJournalNewer(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "j.2")
 	for epoch, refused := range map[string]bool{boot: true, "another": false} {
-		text := withSum("ipcd journal 3 "+epoch) + "what it has"
+		text := withSum(fmt.Sprintf("ipcd journal %d %s", journalVersion+1, epoch)) + "what it has"
 		write(t, path, text)
-		j, err := OpenJournal[note](dir, "j", boot)
+		j, err := OpenJournal(dir, "j", boot, readNote)
 		var newer *NewerError
 		if errors.As(err, &newer) != refused {
 			t.Errorf("%s: %v", epoch, err)
@@ -177,6 +199,61 @@ func TestJournalNewer(t *testing.T) {
 			}
 		} else {
 			j.mustClose(t)
+		}
+	}
+}
+
+// TestJournalNewerRow: one row of a newer daemon has the journal left alone, as the others would be lost to it.
+func TestJournalNewerRow(t *testing.T) {
+	dir := t.TempDir()
+	j := openNotes(t, dir)
+	apply(t, j, set("a", "1"))
+	apply(t, j, set("b", newer))
+	j.mustClose(t)
+	var before [2]string
+	for i, path := range files(dir) {
+		before[i] = read(t, path)
+	}
+	j, err := OpenJournal(dir, "j", boot, readNote)
+	var refused *NewerError
+	if j != nil || !errors.As(err, &refused) {
+		t.Fatal(err)
+	}
+	for i, path := range files(dir) {
+		if read(t, path) != before[i] {
+			t.Errorf("%s has changed", path)
+		}
+	}
+}
+
+// TestJournalBefore: the version before has the same slots, and says afterwards that it is of this one: an older daemon must not
+// take rows for damaged that it does not understand. A daemon may have been killed when only one of the files said so.
+func TestJournalBefore(t *testing.T) {
+	for _, changed := range []int{1, 2} {
+		dir := t.TempDir()
+		j := openNotes(t, dir)
+		apply(t, j, set("a", "1"), set("b", "2"))
+		j.mustClose(t)
+		for i, path := range files(dir) {
+			if i >= changed {
+				break
+			}
+			text := read(t, path)
+			now, was := fmt.Sprintf("ipcd journal %d %s", journalVersion, boot), fmt.Sprintf("ipcd journal %d %s", journalOldest, boot)
+			if !strings.HasPrefix(text, withSum(now)) {
+				t.Fatalf("it begins with %.40q", text)
+			}
+			write(t, path, withSum(was)+text[len(withSum(was)):])
+		}
+		j = openNotes(t, dir)
+		if got := byName(j.Rows()); got["a"] != "1" || got["b"] != "2" || j.Damaged() != nil {
+			t.Errorf("found %v, %v", got, j.Damaged())
+		}
+		j.mustClose(t)
+		for _, path := range files(dir) {
+			if version, _, ok := parseHead([]byte(read(t, path))); version != journalVersion || !ok {
+				t.Errorf("%s has version %d", path, version)
+			}
 		}
 	}
 }
@@ -247,13 +324,13 @@ func TestJournalUnwritable(t *testing.T) {
 		}
 	}
 	readOnly(syscall.MS_RDONLY)
-	if j, err := OpenJournal[note](dir, "j", boot); j != nil || !errors.Is(err, syscall.EROFS) {
+	if j, err := OpenJournal(dir, "j", boot, readNote); j != nil || !errors.Is(err, syscall.EROFS) {
 		t.Errorf("%v, %v", j, err)
 	}
 	readOnly(0)
 	want := small(t, dir)
 	readOnly(syscall.MS_RDONLY)
-	j, err := OpenJournal[note](dir, "j", boot)
+	j, err := OpenJournal(dir, "j", boot, readNote)
 	if !errors.Is(err, syscall.EROFS) || j == nil || !maps.Equal(byName(j.Rows()), want) {
 		t.Errorf("%v", err)
 	}
@@ -284,7 +361,7 @@ func FuzzJournal(f *testing.F) {
 	f.Fuzz(func(t *testing.T, a, b []byte, stepA, stepB uint8) {
 		l := layout{epoch: boot, tag: tag(boot)}
 		from := [2]source{{data: fuzzed(&l, a, stepA)}, {data: fuzzed(&l, b, stepB)}}
-		j := &Journal[note]{layout: l}
+		j := &Journal[note]{layout: l, decode: readNote}
 		m, kept, err := j.weigh(&from)
 		if err != nil {
 			t.Fatal(err)

@@ -47,7 +47,7 @@ func TestJournalFlipped(t *testing.T) {
 			}
 			for bit := range 8 {
 				good[i][at] ^= 1 << bit
-				j := &Journal[note]{layout: layout{epoch: boot, tag: tag(boot)}}
+				j := &Journal[note]{layout: layout{epoch: boot, tag: tag(boot)}, decode: readNote}
 				if _, _, err := j.weigh(&[2]source{{data: good[0][:smallSize]}, {data: good[1][:smallSize]}}); err != nil || !maps.Equal(byName(j.rows), want) {
 					t.Fatalf("bit %d of byte %d of copy %d: %v, %v", bit, at, i+1, err, j.rows)
 				}
@@ -289,7 +289,7 @@ func TestJournalFewDescriptors(t *testing.T) {
 		if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: uint64(next + more), Max: was.Max}); err != nil {
 			t.Fatal(err)
 		}
-		j, err := OpenJournal[note](dir, "j", boot)
+		j, err := OpenJournal(dir, "j", boot, readNote)
 		if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &was); err != nil {
 			t.Fatal(err)
 		}

@@ -48,7 +48,7 @@ func watched(t *testing.T, dir string) (j *Journal[note], seen [][2]string) {
 		}
 		seen = append(seen, all)
 	}
-	j, err := openJournal[note](dir, "j", l)
+	j, err := openJournal(dir, "j", readNote, l)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +125,7 @@ func TestJournalKilledAnywhere(t *testing.T) {
 }
 
 func noteForEver(dir string) {
-	j, err := OpenJournal[note](dir, "j", boot)
+	j, err := OpenJournal(dir, "j", boot, readNote)
 	for n := 0; err == nil; n++ {
 		// Who has it passes it on, in one step.
 		err = j.Apply(gone(fmt.Sprint("holder ", n-1)), set(fmt.Sprint("holder ", n), strings.Repeat("x", n%1000)), set("last", fmt.Sprint(n)))

@@ -1,7 +1,6 @@
 package state
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,18 +11,16 @@ import (
 )
 
 // OpenJournal opens the journal of that name in dir, which it makes if need be, and reads what is in it, or begins anew if there is
-// nothing, or that is of another epoch. With an error the journal cannot be written; it is not nil if rows were found all the
-// same, and only good for them. An [UnreadError] says that there may be rows which could not be read for want of descriptors or
-// memory.
-func OpenJournal[T Row](dir, name, epoch string) (*Journal[T], error) {
-	return openJournal[T](dir, name, layout{epoch: epoch, most: maxSlots})
+// nothing, or that is of another epoch. decode makes a row of its text; if one of its errors is a [NewerError], so is that of
+// OpenJournal, and nothing is touched. With an error the journal cannot be written; it is not nil if rows were found all the same,
+// and only good for them. An [UnreadError] says that there may be rows which could not be read for want of descriptors or memory.
+func OpenJournal[T Row](dir, name, epoch string, decode func(text []byte) (T, error)) (*Journal[T], error) {
+	return openJournal(dir, name, decode, layout{epoch: epoch, most: maxSlots})
 }
 
-func openJournal[T Row](dir, name string, l layout) (*Journal[T], error) {
+func openJournal[T Row](dir, name string, decode func([]byte) (T, error), l layout) (*Journal[T], error) {
 	l.tag = tag(l.epoch)
-	j := &Journal[T]{layout: l, names: [2]file{{dir, name + ".1"}, {dir, name + ".2"}}, places: map[string]place{}}
-	j.out = json.NewEncoder(&j.text)
-	j.out.SetEscapeHTML(false)
+	j := &Journal[T]{layout: l, decode: decode, names: [2]file{{dir, name + ".1"}, {dir, name + ".2"}}, places: map[string]place{}}
 	err := makeDir(dir)
 	if err == nil {
 		err = j.open()
@@ -73,7 +70,7 @@ func (j *Journal[T]) open() error {
 	for i := range from {
 		j.load(&from[i])
 	}
-	m, kept, err := j.weigh(&from)
+	m, rows, err := j.weigh(&from)
 	if err != nil {
 		for i := range from {
 			if from[i].file != nil {
@@ -82,11 +79,11 @@ func (j *Journal[T]) open() error {
 		}
 		return err
 	}
-	return j.mend(&from, &m, kept)
+	return j.mend(&from, &m, rows)
 }
 
 // weigh finds out what the files say together.
-func (j *Journal[T]) weigh(from *[2]source) (merged, []kept[T], error) {
+func (j *Journal[T]) weigh(from *[2]source) (merged, []found[T], error) {
 	for i := range from {
 		if err := j.identify(&from[i]); err != nil {
 			return merged{}, nil, err
@@ -101,21 +98,24 @@ func (j *Journal[T]) weigh(from *[2]source) (merged, []kept[T], error) {
 		}
 		return data, some
 	}
-	data, found := counts(current)
+	data, some := counts(current)
 	for i := range from {
-		if err := from[i].err; !found && lacking(err) {
+		if err := from[i].err; !some && lacking(err) {
 			return merged{}, nil, &UnreadError{from[i].name.path(), err}
 		}
 	}
-	if !found { // then whatever is whole in them is better than nothing
+	if !some { // then whatever is whole in them is better than nothing
 		data, _ = counts(unknown)
 	}
 	m := j.merge(data)
-	kept := decode[T](&m)
-	if found || len(kept) > 0 {
-		j.rows = make([]T, len(kept))
-		for i := range kept {
-			j.rows[i] = kept[i].row
+	rows, err := j.find(&m)
+	if err != nil {
+		return merged{}, nil, err
+	}
+	if some || len(rows) > 0 {
+		j.rows = make([]T, len(rows))
+		for i := range rows {
+			j.rows[i] = rows[i].row
 		}
 		j.damaged = append(j.damaged, m.told...)
 		for i, n := range m.hurt {
@@ -124,7 +124,7 @@ func (j *Journal[T]) weigh(from *[2]source) (merged, []kept[T], error) {
 			}
 		}
 	}
-	return m, kept, nil
+	return m, rows, nil
 }
 
 // load reads a file.
@@ -172,7 +172,7 @@ func (j *Journal[T]) identify(s *source) error {
 		s.is = foreign
 	case version > journalVersion:
 		return &NewerError{Format: version, Known: journalVersion}
-	case version == journalVersion:
+	case version >= journalOldest:
 		s.is = current
 	default:
 		s.is = unknown
@@ -227,11 +227,11 @@ func (j *Journal[T]) tell(s *source, format string, args ...any) {
 
 // mend makes the files what they should be: the rows that were found, and nothing else. It can be killed at any time, and begun
 // again: rows come first, then goes what they supersede, and last what says that rows are gone.
-func (j *Journal[T]) mend(from *[2]source, m *merged, kept []kept[T]) error {
+func (j *Journal[T]) mend(from *[2]source, m *merged, rows []found[T]) error {
 	need := 0
-	taken := make(map[uint32]bool, len(kept))
-	for i := range kept {
-		for _, slot := range kept[i].slots {
+	taken := make(map[uint32]bool, len(rows))
+	for i := range rows {
+		for _, slot := range rows[i].slots {
 			taken[slot], need = true, max(need, int(slot)+1)
 		}
 	}
@@ -245,10 +245,10 @@ func (j *Journal[T]) mend(from *[2]source, m *merged, kept []kept[T]) error {
 		}
 	}
 	j.step = m.step
-	j.settle(j.copies[:], kept, taken)
+	j.settle(j.copies[:], rows, taken)
 	for i := range from {
 		if j.copies[i] == nil && j.copies[1-i] == nil {
-			j.copies[i], from[i].err = j.create(j.names[i], need, func(t *table) { j.settle([]*table{t}, kept, taken) })
+			j.copies[i], from[i].err = j.create(j.names[i], need, func(t *table) { j.settle([]*table{t}, rows, taken) })
 		}
 	}
 	if j.copies[0] == nil && j.copies[1] == nil {
@@ -270,9 +270,9 @@ func (j *Journal[T]) mend(from *[2]source, m *merged, kept []kept[T]) error {
 			j.free = append(j.free, uint32(slot))
 		}
 	}
-	for i := range kept {
-		k := &kept[i]
-		j.places[k.row.Key()] = place{k.id, k.slots[0], k.slots[1:]}
+	for i := range rows {
+		f := &rows[i]
+		j.places[f.row.Key()] = place{f.id, f.slots[0], f.slots[1:]}
 	}
 	if j.alone = j.double(); j.alone != nil {
 		// The other copy, if there is one, misses what comes now. It must be known by that.
@@ -283,11 +283,11 @@ func (j *Journal[T]) mend(from *[2]source, m *merged, kept []kept[T]) error {
 }
 
 // settle makes copies what they should be.
-func (j *Journal[T]) settle(copies []*table, kept []kept[T], taken map[uint32]bool) {
+func (j *Journal[T]) settle(copies []*table, rows []found[T], taken map[uint32]bool) {
 	for _, t := range copies {
-		for i := range kept {
+		for i := range rows {
 			if t != nil {
-				t.settle(&kept[i].record)
+				t.settle(&rows[i].record)
 			}
 		}
 	}

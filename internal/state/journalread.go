@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -27,8 +27,8 @@ type merged struct {
 	told    []error
 }
 
-// A kept is a row, and its record.
-type kept[T Row] struct {
+// A found is a row, and its record.
+type found[T Row] struct {
 	record
 	row T
 }
@@ -112,8 +112,8 @@ func (m *merged) tell(format string, args ...any) {
 	m.told = append(m.told, fmt.Errorf("%w: "+format, append([]any{errCorrupt}, args...)...))
 }
 
-// decode finds the rows that count, in order.
-func decode[T Row](m *merged) []kept[T] {
+// find finds the rows that count, in order. The error is a [NewerError]: there are rows of a newer ipcd.
+func (j *Journal[T]) find(m *merged) ([]found[T], error) {
 	gone := map[id]bool{}
 	for _, r := range m.records {
 		if r.kind == kindGone {
@@ -124,33 +124,35 @@ func decode[T Row](m *merged) []kept[T] {
 			}
 		}
 	}
-	byKey := map[string]kept[T]{}
+	byKey := map[string]found[T]{}
 	for _, r := range m.records {
 		if r.kind != kindRow || gone[r.id] {
 			continue
 		}
-		k := kept[T]{record: *r}
 		text := bytes.Join(r.texts, nil)
-		if err := json.Unmarshal(text, &k.row); err != nil {
+		row, err := j.decode(text)
+		var newer *NewerError
+		switch {
+		case errors.As(err, &newer):
+			return nil, err
+		case err != nil:
 			m.tell("a record is no row: %w: %.200q", err, text)
-		} else if k.row.Over() {
-			m.tell("a record has no row in it: %.200q", text)
-		} else {
-			byKey[k.row.Key()] = k
+		default:
+			byKey[row.Key()] = found[T]{*r, row}
 		}
 	}
-	rows := slices.SortedFunc(maps.Values(byKey), func(a, b kept[T]) int { return compare(a.id, b.id) })
+	rows := slices.SortedFunc(maps.Values(byKey), func(a, b found[T]) int { return compare(a.id, b.id) })
 	taken := map[uint32]bool{}
-	return slices.DeleteFunc(rows, func(k kept[T]) bool {
-		for _, slot := range k.slots {
+	return slices.DeleteFunc(rows, func(f found[T]) bool {
+		for _, slot := range f.slots {
 			if taken[slot] {
-				m.tell("two records are in slot %d: one is lost: %.200q", slot, k.texts[0])
+				m.tell("two records are in slot %d: one is lost: %.200q", slot, f.texts[0])
 				return true
 			}
 			taken[slot] = true
 		}
 		return false
-	})
+	}), nil
 }
 
 // settle writes what a record should have in this copy, where it has something else.

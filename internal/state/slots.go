@@ -35,7 +35,8 @@ const (
 
 const (
 	journalMagic   = "ipcd journal"
-	journalVersion = 2
+	journalVersion = 3 // rows say what they are: see internal/record
+	journalOldest  = 2 // that is read; it has the same slots
 )
 
 // A layout is what all files of a journal have in common.
