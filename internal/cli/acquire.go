@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ipcd/ipcd/internal/printable"
 	"github.com/ipcd/ipcd/ipc"
 )
 
@@ -85,15 +86,15 @@ func (a *acquireVerb) holder(c *call) (holder, error) {
 	case a.lease.set:
 		return holder{pid: os.Getpid(), pidfd: -1, shows: ipc.InheritedHolds()}, nil
 	case a.pid == 0:
-		return holder{}, unparsed("acquire", "--pid is missing, or --lease").with("ipcctl acquire --pid $$ " + shown(c.words[0]))
+		return holder{}, unparsed("acquire", "--pid is missing, or --lease").with("ipcctl acquire --pid $$ " + printable.Name(c.words[0]))
 	}
 	pidfd, err := unix.PidfdOpen(a.pid, 0)
 	if err != nil {
-		exit := exitOS
+		status := exitOS
 		if errors.Is(err, unix.ESRCH) {
-			exit = exitNotFound
+			status = exitNotFound
 		}
-		return holder{}, fail(exit, "cannot find process "+strconv.Itoa(a.pid)+": "+reason(err))
+		return holder{}, fail(status, "cannot find process "+strconv.Itoa(a.pid)+": "+reason(err))
 	}
 	return holder{bound: "pid", pid: a.pid, pidfd: pidfd, shows: ipc.InheritedHolds()}, nil
 }

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ipcd/ipcd/internal/printable"
 )
 
 type breakVerb struct {
@@ -69,11 +71,11 @@ func (b *breakVerb) run(c *call) error {
 		}
 	}()
 	if err != nil {
-		return cannot("break "+shown(name), err)
+		return cannot("break "+printable.Name(name), err)
 	}
 	claims := claimsOf(broken)
 	if len(claims) == 0 {
-		return fail(exitNoLock, "cannot break "+shown(name)+": nobody holds it")
+		return fail(exitNoLock, "cannot break "+printable.Name(name)+": nobody holds it")
 	}
 	for i := range claims {
 		h := &claims[i]
@@ -130,11 +132,11 @@ func signalProcess(pidfd int, s syscall.Signal) error {
 }
 
 func cannotSignal(h *claim, err error) *failure {
-	exit := exitOS
+	status := exitOS
 	if errors.Is(err, unix.EPERM) {
-		exit = exitDenied
+		status = exitDenied
 	}
-	return fail(exit, "cannot signal "+describeClaim(h)+": "+reason(err))
+	return fail(status, "cannot signal "+describeClaim(h)+": "+reason(err))
 }
 
 // running waits until processes have ended, or for the deadline if there is one, and returns those that have not.

@@ -26,11 +26,7 @@ var passedOn = []os.Signal{
 // startChild starts CMD. Whatever signal comes from then on is passed on, none is missed.
 func startChild(file string, argv, env []string, files ...*os.File) (*child, error) {
 	k := &child{signals: make(chan os.Signal, 16), ended: make(chan struct{})}
-	for _, s := range passedOn {
-		if !signal.Ignored(s) { // by nohup, or in the background of a shell: CMD ignores it too
-			signal.Notify(k.signals, s)
-		}
-	}
+	catch(k.signals, passedOn) // CMD ignores the others, too
 	var err error
 	if k.process, err = spawn(file, argv, env, os.Stdin, files...); err != nil {
 		signal.Stop(k.signals)
@@ -112,12 +108,4 @@ func program() string {
 		return "/proc/self/exe"
 	}
 	return file
-}
-
-// self is the beginning of a command line for it, with the daemon that this one talks to.
-func (c *call) self() []string {
-	if c.address == "" {
-		return []string{program()}
-	}
-	return []string{program(), "--socket=" + c.address}
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ipcd/ipcd/internal/printable"
 	"github.com/ipcd/ipcd/ipc"
 )
 
@@ -62,8 +63,8 @@ func isOperators(c *claim) bool { return c.Bound == "nobody" }
 // user is the name of the claim's user.
 func (c *claim) user() string { return userName(int64(c.UID)) }
 
-// has reports whether a claim is that of a process.
-func (p process) has(c *claim) bool { return int64(c.PID) == p.pid && int64(c.Start) == p.start }
+// of reports whether a claim is that of a process.
+func (c *claim) of(p process) bool { return int64(c.PID) == p.pid && int64(c.Start) == p.start }
 
 // describeClaim is whose a claim is: "restic (pid 4121, root, backup.service)", "ann for maintenance until 18:00".
 func describeClaim(c *claim) string {
@@ -75,7 +76,7 @@ func describeClaim(c *claim) string {
 		who += ", " + c.Unit
 	}
 	if c.Owner != "" {
-		who += ", " + shown(c.Owner)
+		who += ", " + printable.Name(c.Owner)
 	}
 	if end != "" {
 		who += ", " + end
@@ -105,12 +106,8 @@ func claimCommand(c *claim) string {
 // commandAhead is the name of the CMD of a command line of ipcctl, as /proc shows it; "" if there is none, as with acquire.
 func commandAhead(cmdline []byte) string {
 	args := strings.Split(strings.TrimSuffix(string(cmdline), "\x00"), "\x00")
-	var c call
-	args, err := c.globals.parse(args[1:])
-	if err != nil || len(args) == 0 {
-		return ""
-	}
-	if c.verb = find(args[0]); c.verb == nil || c.parse(args[1:]) != nil || len(c.command) == 0 {
+	c := call{table: verbs()}
+	if c.parse(args[1:]) != nil || len(c.command) == 0 {
 		return ""
 	}
 	return c.command[0][strings.LastIndexByte(c.command[0], '/')+1:]
@@ -249,28 +246,4 @@ func describeEnd(end *ipc.EndInfo) (who, how, reason string) {
 		how = "is gone, and how it ended is not known"
 	}
 	return who, how, reason
-}
-
-// clock is a time as one says it today: the date only if it is another day's.
-func clock(t time.Time) string {
-	if today := time.Now().Format(time.DateOnly); t.Format(time.DateOnly) == today {
-		return t.Format("15:04")
-	}
-	return t.Format("2006-01-02 15:04")
-}
-
-// ordinal is 1st, 2nd, 3rd, 4th.
-func ordinal(n int) string {
-	suffix := "th"
-	if n%100 < 11 || n%100 > 13 {
-		switch n % 10 {
-		case 1:
-			suffix = "st"
-		case 2:
-			suffix = "nd"
-		case 3:
-			suffix = "rd"
-		}
-	}
-	return strconv.Itoa(n) + suffix
 }

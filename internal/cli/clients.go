@@ -41,7 +41,7 @@ func (k *clientsVerb) run(c *call) error {
 	if err != nil {
 		return cannot("list clients", err)
 	}
-	t := table{header: []string{"ID", "PID", "COMMAND", "USER", "UNIT", "AGE", "IDLE", "SUBS", "LOCKS", "LAST", "NAME"}}
+	t := grid{header: []string{"ID", "PID", "COMMAND", "USER", "UNIT", "AGE", "IDLE", "SUBS", "LOCKS", "LAST", "NAME"}}
 	for line := range strings.Lines(v.Str) {
 		client := parseClient(line)
 		if c.json {

@@ -1,6 +1,9 @@
 package cli
 
-import _ "embed" // the scripts
+import (
+	_ "embed" // the scripts
+	"strconv"
+)
 
 //go:embed completion.bash
 var bashScript string
@@ -49,7 +52,7 @@ func completion() *Verb {
 		run: func(c *call) error {
 			script := CompletionScript(c.words[0])
 			if script == "" {
-				return unparsed(quoted(c.words[0]), "no such shell").with(c.verb.usage())
+				return unparsed(strconv.Quote(c.words[0]), "no such shell").with(c.verb.usage())
 			}
 			c.out.text(literal(script))
 			return nil

@@ -63,3 +63,11 @@ func age(d time.Duration) string {
 	}
 	return "0s"
 }
+
+// clock is a time as one says it today: the date only if it is another day's.
+func clock(t time.Time) string {
+	if today := time.Now().Format(time.DateOnly); t.Format(time.DateOnly) == today {
+		return t.Format("15:04")
+	}
+	return t.Format("2006-01-02 15:04")
+}

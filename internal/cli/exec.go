@@ -59,11 +59,11 @@ func executable(file string) error {
 func missing(err error) bool { return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) }
 
 func notRun(name string, err error) *failure {
-	exit := exitNoExec
+	status := exitNoExec
 	if missing(err) {
-		exit = exitNoCmd
+		status = exitNoCmd
 	}
-	return fail(exit, "cannot run "+name+": "+reason(err))
+	return fail(status, "cannot run "+name+": "+reason(err))
 }
 
 // become replaces this process by CMD. It returns only if that fails.
@@ -133,14 +133,14 @@ func (r *runner) slot() {
 	<-r.slots
 }
 
-// start runs CMD for a message.
-func (r *runner) start(m *message) error {
-	stdin, err := payloadFile(m.payload)
+// start runs CMD for a message, of which it gets the payload on its standard input.
+func (r *runner) start(payload string, environment []string) error {
+	stdin, err := payloadFile(payload)
 	if err != nil {
 		return cannot("hand over a payload", err)
 	}
 	defer stdin.Close()
-	p, err := spawn(r.file, r.argv, append(os.Environ(), m.environment()...), stdin)
+	p, err := spawn(r.file, r.argv, append(os.Environ(), environment...), stdin)
 	if err != nil {
 		return err
 	}

@@ -2,11 +2,13 @@ package cli
 
 import (
 	"errors"
+	"os"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ipcd/ipcd/internal/printable"
 	"github.com/ipcd/ipcd/ipc"
 )
 
@@ -142,7 +144,7 @@ func toldOf(what, text string) string {
 		return text
 	}
 	name, _ := strconv.Unquote(lead) // it is quoted
-	before, ok := strings.CutSuffix(what, " "+shown(name))
+	before, ok := strings.CutSuffix(what, " "+printable.Name(name))
 	if !ok || strings.HasSuffix(before, " and") { // one of several
 		return text
 	}
@@ -161,3 +163,21 @@ func outOfDescriptors(err error) bool {
 type commandStatus int
 
 func (s commandStatus) Error() string { return "CMD ended with status " + strconv.Itoa(int(s)) }
+
+// unparsed is the failure of a command line.
+func unparsed(what, why string) *failure {
+	return fail(exitUsage, "cannot parse "+what+": "+why)
+}
+
+// reason is an error without what it was about.
+func reason(err error) string {
+	var path *os.PathError
+	if errors.As(err, &path) {
+		err = path.Err
+	}
+	var errno unix.Errno
+	if errors.As(err, &errno) {
+		return errno.Error()
+	}
+	return err.Error()
+}

@@ -55,3 +55,21 @@ func TestToldOf(t *testing.T) {
 		}
 	}
 }
+
+func TestStatusesCoverTheDaemonsCodes(t *testing.T) {
+	last := -1
+	for _, s := range Statuses {
+		if s.Code <= last || s.Code >= 128 {
+			t.Errorf("status %d is out of order, or taken for a signal", s.Code)
+		}
+		last = s.Code
+	}
+	for _, c := range ipc.Codes {
+		if c.Code == ipc.CodeCancelled {
+			continue // only ipcctl itself cancels its waits, and then it dies by a signal
+		}
+		if FindStatus(c.Exit) == nil {
+			t.Errorf("%s gives exit status %d, which is not in the table", c.Code, c.Exit)
+		}
+	}
+}

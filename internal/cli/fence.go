@@ -2,7 +2,9 @@ package cli
 
 import (
 	"os"
+	"strconv"
 
+	"github.com/ipcd/ipcd/internal/printable"
 	"github.com/ipcd/ipcd/ipc"
 )
 
@@ -36,7 +38,7 @@ func fence() *Verb {
 		least:   2,
 		most:    2,
 		grammar: wordsCommand,
-		status:  &f.status,
+		failed:  f.status.failed,
 		run:     f.run,
 	}
 }
@@ -45,7 +47,7 @@ func (f *fenceVerb) run(c *call) error {
 	name, token := c.words[0], c.words[1]
 	join, ok := parseToken(token)
 	if !ok {
-		return unparsed(quoted(token), "expected a token").with("it is in $IPC_LOCK_TOKEN, and ipcctl locks shows it")
+		return unparsed(strconv.Quote(token), "expected a token").with("it is in $IPC_LOCK_TOKEN, and ipcctl locks shows it")
 	}
 	file := ""
 	if c.command != nil {
@@ -62,14 +64,14 @@ func (f *fenceVerb) run(c *call) error {
 	if c.command == nil {
 		_, err := conn.Do("LOCK.CHECK", name, token)
 		if err != nil {
-			return cannot("go on under "+shown(name), err)
+			return cannot("go on under "+printable.Name(name), err)
 		}
 		return nil
 	}
 	joins := ipc.LockRequest{Names: []string{name}, For: "self", Join: join}
 	grant, err := doProven(conn, joins.Words()...)
 	if err != nil {
-		return cannot("go on under "+shown(name), err)
+		return cannot("go on under "+printable.Name(name), err)
 	}
 	conn.Close()
 	grants := ipc.Holds(grant)

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ipcd/ipcd/internal/printable"
 	"github.com/ipcd/ipcd/ipc"
 )
 
@@ -125,9 +126,9 @@ func (g *guard) ended(name, token, how string) string {
 	g.tokens[i] = ""
 	switch how {
 	case "broken":
-		return "lost " + shown(name) + ": it was broken"
+		return "lost " + printable.Name(name) + ": it was broken"
 	case "expired":
-		return "lost " + shown(name) + ": its lease is over"
+		return "lost " + printable.Name(name) + ": its lease is over"
 	}
 	return ""
 }
@@ -155,7 +156,7 @@ func (g *guard) check(conn *ipc.Conn) (string, error) {
 			}
 			continue
 		}
-		return "lost " + shown(name) + ": the daemon does not know of it any more", nil
+		return "lost " + printable.Name(name) + ": the daemon does not know of it any more", nil
 	}
 	return "", nil
 }

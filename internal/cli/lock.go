@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/ipcd/ipcd/internal/printable"
 	"github.com/ipcd/ipcd/ipc"
 )
 
@@ -94,7 +95,7 @@ func lock() *Verb {
 		words:   []string{"NAME"},
 		most:    1,
 		grammar: nameCommand,
-		status:  &l.status,
+		failed:  l.status.failed,
 		run:     l.run,
 	}
 }
@@ -171,14 +172,14 @@ func (l *lockVerb) repair(c *call, grants []ipc.Hold, env []string) error {
 	if !acts(what) {
 		return dealt(c, grants)
 	}
-	f := fail(exitAbandoned, "cannot lock "+listed(namesOf(grants))+": "+lead+who)
+	f := fail(exitAbandoned, "cannot lock "+printable.Names(namesOf(grants))+": "+lead+who)
 	if what == "fail" {
 		return f
 	}
 	// The command joins the holds, one after the other: should ipcctl be killed, nobody gets them while it runs.
 	argv := append(append([]string{"env"}, env[len(env)-len(lockEnv):]...), "sh", "-c", what)
 	for _, g := range slices.Backward(grants) {
-		argv = append(append(c.self(), "fence", "--", g.Name, tokenText(g.Token), "--"), argv...)
+		argv = append(append(self(c), "fence", "--", g.Name, tokenText(g.Token), "--"), argv...)
 	}
 	k, err := startChild(argv[0], argv, env)
 	if err != nil {
@@ -203,7 +204,7 @@ func dealt(c *call, grants []ipc.Hold) error {
 			continue // it may be a hold that was entered, and not be for this process to say
 		}
 		if _, err := conn.Do("LOCK.TOLD", g.Name, tokenText(g.Token)); err != nil {
-			return cannot("go on under "+shown(g.Name), err)
+			return cannot("go on under "+printable.Name(g.Name), err)
 		}
 	}
 	return nil
@@ -237,7 +238,7 @@ func (l *lockVerb) argv(c *call) ([]string, error) {
 		if l.mode == unlock {
 			instead = "ipcctl release NAME"
 		}
-		return nil, unparsed(quoted(name), "descriptors cannot be locked, only names").with(instead)
+		return nil, unparsed(strconv.Quote(name), "descriptors cannot be locked, only names").with(instead)
 	case l.mode == unlock && (!none || l.shell != ""):
 		return nil, unparsed("-u", "it runs no CMD").with("ipcctl release NAME")
 	case l.mode == unlock:
@@ -247,7 +248,7 @@ func (l *lockVerb) argv(c *call) ([]string, error) {
 	case l.shell == "":
 		return c.command, nil
 	case !none:
-		return nil, unparsed(quoted(c.command[0]), "-c takes one string and nothing more").with(c.verb.usage())
+		return nil, unparsed(strconv.Quote(c.command[0]), "-c takes one string and nothing more").with(c.verb.usage())
 	}
 	shell := os.Getenv("SHELL")
 	if shell == "" {

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/ipcd/ipcd/internal/printable"
 	"github.com/ipcd/ipcd/ipc"
 )
 
@@ -43,7 +44,7 @@ func abandonedBy(grants []ipc.Hold) string {
 	var all []string
 	for _, g := range grants {
 		if g.Abandoned != "" {
-			all = append(all, shown(g.Name)+" by "+g.Abandoned)
+			all = append(all, printable.Name(g.Name)+" by "+g.Abandoned)
 		}
 	}
 	return strings.Join(all, "; ")
@@ -69,7 +70,7 @@ func inheritance(h ipc.Hold) string { return tokenText(h.Token) + " " + h.Name }
 
 // describeGrant is what -v tells.
 func describeGrant(grant ipc.Hold) string {
-	text := "locked " + shown(grant.Name) + ", token " + tokenText(grant.Token)
+	text := "locked " + printable.Name(grant.Name) + ", token " + tokenText(grant.Token)
 	if grant.Previous != "" {
 		text += "; the hold before: " + grant.Previous
 	}

@@ -3,6 +3,7 @@ package cli
 import (
 	"strconv"
 
+	"github.com/ipcd/ipcd/internal/printable"
 	"github.com/ipcd/ipcd/ipc"
 )
 
@@ -66,8 +67,8 @@ func printLocks(c *call, views []*lockView) {
 }
 
 // lockTable has the rows of locks. On a terminal, a lock is named once.
-func lockTable(tty bool, views []*lockView) *table {
-	t := &table{header: []string{"LOCK", "MODE", "USED", "PID", "COMMAND", "USER", "UNIT", "AGE", "TOKEN", "WHY"}}
+func lockTable(tty bool, views []*lockView) *grid {
+	t := &grid{header: []string{"LOCK", "MODE", "USED", "PID", "COMMAND", "USER", "UNIT", "AGE", "TOKEN", "WHY"}}
 	for _, v := range views {
 		name, of := v.Name, "/"+strconv.Itoa(v.Limit)
 		for i := range v.holders {
@@ -111,7 +112,7 @@ func askLocks(conn *ipc.Conn, names []string) ([]*lockView, error) {
 	for _, name := range names {
 		v, err := viewLock(conn, name)
 		if err != nil {
-			return nil, cannot("show "+shown(name), err)
+			return nil, cannot("show "+printable.Name(name), err)
 		}
 		views = append(views, v)
 	}

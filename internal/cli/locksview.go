@@ -1,11 +1,9 @@
 package cli
 
 import (
-	"bufio"
 	"errors"
 	"maps"
 	"os"
-	"os/signal"
 	"slices"
 	"strconv"
 	"strings"
@@ -116,11 +114,7 @@ func (w *lockWatch) next(deadline time.Time) error {
 // screen shows all locks on a terminal, until Ctrl-C.
 func (w *lockWatch) screen() error {
 	signals := make(chan os.Signal, 1)
-	for _, s := range leaving {
-		if !signal.Ignored(s) {
-			signal.Notify(signals, s)
-		}
-	}
+	catch(signals, leaving)
 	changed := make(chan error)
 	w.in.idle = func() error { return nil }
 	go func() {
@@ -165,7 +159,7 @@ func (w *lockWatch) draw() error {
 		return err
 	}
 	var page strings.Builder
-	paper := &output{w: bufio.NewWriter(&page), tty: true}
+	paper := onto(&page, true)
 	lockTable(true, views).print(paper)
 	_ = paper.flush() // into memory
 	lines := strings.Split(strings.TrimSuffix(page.String(), "\n"), "\n")

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/ipcd/ipcd/internal/printable"
 	"github.com/ipcd/ipcd/ipc"
 )
 
@@ -40,7 +41,7 @@ func (c *call) receive(filters []string) (*receiver, error) {
 	_, err = conn.Do("BUS.SUB", filters[last])
 	what := "greet ipcd" // the replies come in order
 	for i := 0; err == nil && i <= last; i++ {
-		what = "receive " + shown(filters[i])
+		what = "receive " + printable.Name(filters[i])
 		_, err = conn.Reply()
 	}
 	if err != nil {

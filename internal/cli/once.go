@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/ipcd/ipcd/internal/printable"
 	"github.com/ipcd/ipcd/ipc"
 )
 
@@ -46,7 +47,7 @@ func once() *Verb {
 		least:   1,
 		most:    1,
 		grammar: wordsCommand,
-		status:  &o.status,
+		failed:  o.status.failed,
 		run:     o.run,
 	}
 }
@@ -93,7 +94,7 @@ func (o *onceVerb) run(c *call) error {
 		return err
 	}
 	if _, err := conn.Do("LOCK.DONE", key, tokenText(grants[0].Token), "PER", o.per); err != nil {
-		return cannot("mark "+shown(key)+" as done", err)
+		return cannot("mark "+printable.Name(key)+" as done", err)
 	}
 	return nil
 }
@@ -102,13 +103,13 @@ func (o *onceVerb) run(c *call) error {
 func (o *onceVerb) done(c *call, conn *ipc.Conn, key string) (bool, error) {
 	mark, err := conn.Do("LOCK.ISDONE", key, "PER", o.per)
 	if err != nil {
-		return false, cannot("find out whether "+shown(key)+" is done", err)
+		return false, cannot("find out whether "+printable.Name(key)+" is done", err)
 	}
 	if mark.IsNull() {
 		return false, nil
 	}
 	if c.verbose {
-		c.say(shown(key) + " was done at " + clock(time.UnixMicro(mark.Get("at").Int)) + " by pid " + mark.Get("pid").Text())
+		c.say(printable.Name(key) + " was done at " + clock(time.UnixMicro(mark.Get("at").Int)) + " by pid " + mark.Get("pid").Text())
 	}
 	if o.conflict > 0 {
 		return true, commandStatus(o.conflict)
@@ -118,7 +119,7 @@ func (o *onceVerb) done(c *call, conn *ipc.Conn, key string) (bool, error) {
 
 // runCommand runs CMD as one more owner of the lock.
 func (o *onceVerb) runCommand(c *call, grants []ipc.Hold) error {
-	argv := append(c.self(), "fence")
+	argv := append(self(c), "fence")
 	var files []*os.File
 	if o.status != 0 {
 		argv = append(argv, "--status-fd=3")
@@ -144,10 +145,10 @@ func (o *onceVerb) remove(c *call, key string) error {
 	defer conn.Close()
 	n, err := conn.Do("LOCK.FORGET", key)
 	if err != nil {
-		return cannot("forget "+shown(key), err)
+		return cannot("forget "+printable.Name(key), err)
 	}
 	if c.verbose {
-		c.say("removed " + plural(n.Int, "mark") + " of " + shown(key))
+		c.say("removed " + plural(n.Int, "mark") + " of " + printable.Name(key))
 	}
 	return nil
 }

@@ -2,11 +2,7 @@ package cli
 
 import (
 	"strconv"
-	"strings"
-	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // An Option is one that a verb understands.
@@ -105,30 +101,6 @@ func number(short byte, long, value string, to *int, least, most int, help strin
 		*to = n
 		return nil
 	}}
-}
-
-// signalOption is one that names a signal: TERM, SIGTERM or 15.
-func signalOption(short byte, long string, to *syscall.Signal, help string) Option {
-	return Option{Short: short, Long: long, Value: "SIG", Help: help, set: func(s string) error {
-		n, err := strconv.Atoi(s)
-		name := strings.TrimPrefix(strings.ToUpper(s), "SIG")
-		if err != nil {
-			n = int(unix.SignalNum("SIG" + name))
-		}
-		if n < 1 || n > 64 {
-			return expectation{"a signal", "TERM, KILL, 9"}
-		}
-		*to = syscall.Signal(n)
-		return nil
-	}}
-}
-
-// signalName is TERM, or the number of a signal that has no name.
-func signalName(s syscall.Signal) string {
-	if name := unix.SignalName(s); name != "" {
-		return strings.TrimPrefix(name, "SIG")
-	}
-	return strconv.Itoa(int(s))
 }
 
 // A span is a duration that may be absent.

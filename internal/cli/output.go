@@ -2,8 +2,8 @@ package cli
 
 import (
 	"bufio"
+	"io"
 	"os"
-	"strconv"
 
 	"golang.org/x/sys/unix"
 
@@ -37,6 +37,9 @@ func newOutput(f *os.File, fd int) *output {
 		colour: tty && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb",
 	}
 }
+
+// onto is an output that is no descriptor: of the size that a terminal has when it does not say.
+func onto(w io.Writer, tty bool) *output { return &output{w: bufio.NewWriter(w), fd: -1, tty: tty} }
 
 // columns is how wide a terminal is.
 func (o *output) columns() int {
@@ -96,6 +99,3 @@ func (o *output) flush() error {
 	}
 	return nil
 }
-
-// quoted is a word as it appears in a message.
-func quoted(s string) string { return strconv.Quote(s) }

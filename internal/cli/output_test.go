@@ -1,32 +1,25 @@
 package cli
 
 import (
-	"bufio"
-	"bytes"
 	"encoding/json"
 	"strings"
 	"testing"
-	"time"
 	"unicode/utf8"
 
 	"github.com/ipcd/ipcd/ipc"
 )
 
-func testOutput(tty bool) (*output, *bytes.Buffer) {
-	var b bytes.Buffer
-	return &output{w: bufio.NewWriter(&b), tty: tty}, &b
-}
-
 func printed(tty bool, write func(*output)) string {
-	o, b := testOutput(tty)
+	var b strings.Builder
+	o := onto(&b, tty)
 	write(o)
-	_ = o.w.Flush() // a buffer takes everything
+	_ = o.flush() // a builder takes everything
 	return b.String()
 }
 
 func TestTable(t *testing.T) {
-	rows := func() *table {
-		tab := &table{header: []string{"LOCK", "USER", "WHY"}}
+	rows := func() *grid {
+		tab := &grid{header: []string{"LOCK", "USER", "WHY"}}
 		tab.add("backup", "ann", "prune\tand\nmore")
 		tab.add("b", "", "")
 		return tab
@@ -37,33 +30,8 @@ func TestTable(t *testing.T) {
 	if got, want := printed(false, rows().print), "backup\tann\tprune\\tand\\nmore\nb\t-\t-\n"; got != want {
 		t.Errorf("elsewhere: %q, want %q", got, want)
 	}
-	if got := printed(true, (&table{header: []string{"LOCK"}}).print); got != "" {
+	if got := printed(true, (&grid{header: []string{"LOCK"}}).print); got != "" {
 		t.Errorf("no rows: %q", got)
-	}
-}
-
-func TestFormat(t *testing.T) {
-	m := message{topic: "a/b", payload: "x\x1b\xff", seq: 7, time: time.Unix(1, 5000), pid: 42, uid: 0, unit: "u.service"}
-	parts, err := parseFormat("%t=%p %s %u %P %U 100%%")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range []struct {
-		name   string
-		tty    bool
-		format format
-		want   string
-	}{
-		{"plain", false, format{end: "\n"}, "a/b\tx\x1b\xff\n"},
-		{"null", false, format{end: "\x00"}, "a/b\tx\x1b\xff\x00"},
-		{"format", false, format{parts: parts, end: "\n"}, "a/b=x\x1b\xff 7 0 42 u.service 100%\n"},
-		{"format on a terminal", true, format{parts: parts, end: "\n"}, "a/b=x\\x1b\\xff 7 0 42 u.service 100%\n"},
-		{"terminal", true, format{end: "\n"}, m.time.Format("15:04:05") + "  a/b  x\\x1b\\xff  root (42)\n"},
-		{"json", true, format{json: true}, `{"topic":"a/b","seq":7,"time":"1970-01-01T00:00:01.000005Z","pid":42,"uid":0,"unit":"u.service","payload64":"eBv/"}` + "\n"},
-	} {
-		if got := printed(c.tty, func(o *output) { c.format.print(o, &m) }); got != c.want {
-			t.Errorf("%s: %q, want %q", c.name, got, c.want)
-		}
 	}
 }
 
@@ -112,20 +80,6 @@ func TestOrdinals(t *testing.T) {
 	for n, want := range map[int]string{1: "1st", 2: "2nd", 3: "3rd", 4: "4th", 11: "11th", 12: "12th", 13: "13th", 21: "21st", 111: "111th", 122: "122nd"} {
 		if got := ordinal(n); got != want {
 			t.Errorf("%d: %s, want %s", n, got, want)
-		}
-	}
-}
-
-func TestHelpFitsTheTerminal(t *testing.T) {
-	for _, v := range Verbs() {
-		text := printed(false, v.explain)
-		for line := range strings.Lines(text) {
-			if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > 80 && !strings.HasPrefix(line, "  ipcctl") {
-				t.Errorf("%s: %d columns: %s", v.Name, n, line)
-			}
-			if strings.Contains(line, "`") {
-				t.Errorf("%s: a backquote without its pair: %s", v.Name, line)
-			}
 		}
 	}
 }

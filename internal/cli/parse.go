@@ -2,6 +2,7 @@ package cli
 
 import (
 	"errors"
+	"strconv"
 	"strings"
 
 	"github.com/ipcd/ipcd/internal/nearest"
@@ -56,7 +57,8 @@ func GlobalOptions() []Option { return new(globals).options() }
 type parser struct {
 	rest    []string
 	options []Option
-	context string   // whose options they are, for errors
+	context string // whose options they are, for errors
+	table   *table
 	typed   []string // the options that were taken, each as one word
 }
 
@@ -101,7 +103,7 @@ func (p *parser) apply(o *Option, typed, value string, attached bool) error {
 		return nil
 	}
 	if o.Value != "" {
-		typed += " " + quoted(value)
+		typed += " " + strconv.Quote(value)
 	}
 	f := unparsed(typed, err.Error())
 	var e expectation
@@ -144,7 +146,7 @@ func (p *parser) unknown(typed string) error {
 		}
 	}
 	f.hint = p.context + " -h lists them all"
-	near, others := nearest.Word(strings.TrimLeft(typed, "-"), names), verbsWith(typed)
+	near, others := nearest.Word(strings.TrimLeft(typed, "-"), names), p.table.with(typed)
 	switch {
 	case len(others) > 0 && p.context == "ipcctl":
 		f.hint = "the options of a verb follow it: ipcctl VERB " + typed
@@ -158,26 +160,13 @@ func (p *parser) unknown(typed string) error {
 	return f
 }
 
-// verbsWith are the names of the verbs that have an option.
-func verbsWith(typed string) []string {
-	var names []string
-	for _, v := range Verbs() {
-		p := parser{options: v.Options}
-		long, isLong := strings.CutPrefix(typed, "--")
-		if isLong && p.long(long) != nil || !isLong && p.short(typed[1]) != nil {
-			names = append(names, v.Name)
-		}
-	}
-	return names
-}
-
 // isOption reports whether a word is an option: it begins with "-" and is more than that.
 func isOption(word string) bool { return len(word) > 1 && word[0] == '-' }
 
-// parse takes the options in front of the verb.
-func (g *globals) parse(args []string) (rest []string, err error) {
-	p := parser{rest: args, options: g.options(), context: "ipcctl"}
-	defer func() { g.typed = p.typed }()
+// parseGlobals takes the options in front of the verb.
+func (c *call) parseGlobals(args []string) (rest []string, err error) {
+	p := parser{rest: args, options: c.options(), context: "ipcctl", table: c.table}
+	defer func() { c.typed = p.typed }()
 	for len(p.rest) > 0 && isOption(p.rest[0]) {
 		if p.rest[0] == "--" {
 			return p.rest[1:], nil
@@ -192,10 +181,10 @@ func (g *globals) parse(args []string) (rest []string, err error) {
 	return p.rest, nil
 }
 
-// parse takes what follows the verb.
-func (c *call) parse(args []string) error {
+// parseVerb takes what follows the verb.
+func (c *call) parseVerb(args []string) error {
 	v := c.verb
-	p := parser{rest: args, options: append(c.options(), v.Options...), context: "ipcctl " + v.Name, typed: c.typed}
+	p := parser{rest: args, options: append(c.options(), v.Options...), context: "ipcctl " + v.Name, typed: c.typed, table: c.table}
 	defer func() { c.typed = p.typed }()
 	ended := false // the options, by a "--" that does not begin CMD
 	for len(p.rest) > 0 {
@@ -236,15 +225,11 @@ func (c *call) count() error {
 	case n < v.least:
 		return unparsed(v.Name, v.word(n)+" is missing").with(v.usage())
 	case n > v.most && v.most == 0:
-		return unparsed(quoted(c.words[0]), v.Name+" takes no words").with(v.usage())
+		return unparsed(strconv.Quote(c.words[0]), v.Name+" takes no words").with(v.usage())
 	case n > v.most:
-		return unparsed(quoted(c.words[v.most]), "one word too many").with(v.usage())
+		return unparsed(strconv.Quote(c.words[v.most]), "one word too many").with(v.usage())
 	case c.dashes && len(c.command) == 0:
 		return unparsed(v.Name, "CMD is missing after --").with(v.usage())
 	}
 	return nil
-}
-
-func unparsed(what, why string) *failure {
-	return fail(exitUsage, "cannot parse "+what+": "+why)
 }

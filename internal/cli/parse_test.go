@@ -11,16 +11,8 @@ import (
 
 // parsed runs the parser over a command line as a shell would split it at blanks.
 func parsed(line string) (*call, error) {
-	c := &call{}
-	args, err := c.globals.parse(strings.Fields(line))
-	if err != nil {
-		return c, err
-	}
-	c.verb = find(args[0])
-	if c.verb == nil {
-		return c, unknownVerb(args[0])
-	}
-	return c, c.parse(args[1:])
+	c := &call{table: verbs()}
+	return c, c.parse(strings.Fields(line))
 }
 
 func TestParseWords(t *testing.T) {
@@ -166,58 +158,16 @@ func TestParseErrors(t *testing.T) {
 	}
 }
 
-func TestDurations(t *testing.T) {
-	for s, want := range map[string]time.Duration{
-		"0": 0, "5": 5 * time.Second, "0.5": time.Second / 2, ".5": time.Second / 2, "5.": 5 * time.Second,
-		"300ms": 300 * time.Millisecond, "2m": 2 * time.Minute, "1h30m": 90 * time.Minute, "1m5": 65 * time.Second,
-		"2d": 48 * time.Hour, "1d12h": 36 * time.Hour, "1.5h": 90 * time.Minute, "10us": 10 * time.Microsecond,
-	} {
-		if got, ok := parseDuration(s); !ok || got != want {
-			t.Errorf("%q: %v, %v; want %v", s, got, ok, want)
-		}
-	}
-	for _, s := range []string{"", "-1", "+1", "x", "5x", "1.5d", "d", "-d", "99999999999h", "1d300000000000s", "1e3", "0x10", "5 s", "NaN", "inf"} {
-		if got, ok := parseDuration(s); ok {
-			t.Errorf("%q is taken for %v", s, got)
-		}
-	}
-}
-
-func TestSpokenDurations(t *testing.T) {
-	for want, d := range map[string]time.Duration{
-		"0s": 0, "38s": 38*time.Second + 900*time.Millisecond, "1m": time.Minute, "4m12s": 4*time.Minute + 12*time.Second,
-		"5m": 5*time.Minute + 500*time.Millisecond, "2h3m": 2*time.Hour + 3*time.Minute + 50*time.Second,
-		"2h": 2*time.Hour + 50*time.Second, "3d4h": 76 * time.Hour,
-	} {
-		if got := age(d); got != want {
-			t.Errorf("age %v: %s, want %s", d, got, want)
-		}
-	}
-	for want, d := range map[string]time.Duration{
-		"300ms": 300 * time.Millisecond, "1.5s": 1500 * time.Millisecond, "1m": time.Minute, "1m30s": 90 * time.Second,
-		"1m0.5s": time.Minute + time.Second/2, "2h": 2 * time.Hour,
-	} {
-		if got := spoken(d); got != want {
-			t.Errorf("spoken %v: %s, want %s", d, got, want)
-		}
-	}
-}
-
 func FuzzParse(f *testing.F) {
 	f.Add("lock\x00-nw5\x00x\x00--\x00true")
 	f.Add("--json\x00sub\x00-n\x001")
 	f.Fuzz(func(t *testing.T, line string) {
 		args := strings.Split(line, "\x00")
-		c := &call{}
-		rest, err := c.globals.parse(args)
-		if err != nil || len(rest) == 0 {
-			return
-		}
 		// Without the descriptors of this process, which --status-fd would close on exec.
-		if c.verb = find(rest[0]); c.verb == nil || slices.ContainsFunc(rest, func(a string) bool { return strings.HasPrefix(a, "--st") }) {
+		if slices.ContainsFunc(args, func(a string) bool { return strings.HasPrefix(a, "--st") }) {
 			return
 		}
-		err = c.parse(rest[1:])
+		err := (&call{table: verbs()}).parse(args)
 		var known *failure
 		if err != nil && (!errors.As(err, &known) || known.exit != exitUsage) {
 			t.Errorf("%q: %v", args, err)
@@ -228,7 +178,7 @@ func FuzzParse(f *testing.F) {
 // TestElsewhere: what is meant by a word of elsewhere is a command line, and the word is no verb.
 func TestElsewhere(t *testing.T) {
 	for word, meant := range elsewhere {
-		if find(word) != nil {
+		if _, err := verbs().find(word); err == nil {
 			t.Errorf("%s is a verb", word)
 		}
 		if c, err := parsed(strings.Replace(meant, "--kill", "--kill=1", 1)); c.verb == nil || err != nil && len(c.words) > 0 {

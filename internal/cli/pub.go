@@ -8,8 +8,7 @@ import (
 	"os"
 	"strconv"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/ipcd/ipcd/internal/printable"
 	"github.com/ipcd/ipcd/ipc"
 )
 
@@ -61,7 +60,7 @@ func (p *pubVerb) run(c *call) error {
 	case p.lines && p.file != "":
 		return unparsed("pub", "-l and -f exclude each other").with(c.verb.usage())
 	case given && (p.lines || p.file != ""):
-		return unparsed(quoted(c.words[1]), "the payload comes from elsewhere").with(c.verb.usage())
+		return unparsed(strconv.Quote(c.words[1]), "the payload comes from elsewhere").with(c.verb.usage())
 	}
 	if p.lines {
 		return p.stream(c, topic)
@@ -144,7 +143,7 @@ func (p *pubVerb) send(c *call, conn *ipc.Conn, topic string, buffered int, payl
 	if err == nil {
 		return nil
 	}
-	f := cannot("publish "+shown(topic), err)
+	f := cannot("publish "+printable.Name(topic), err)
 	if f.exit == exitProto { // what is sent is RESP, so there is too much of it
 		return fail(exitQuota, f.text)
 	}
@@ -173,25 +172,18 @@ func (p *pubVerb) enough(topic string, r *ipc.Receipt) error {
 	if r.Delivered >= p.expect {
 		return nil
 	}
-	return fail(exitShort, "cannot publish "+shown(topic)+" to "+plural(int64(p.expect), "receiver")+": "+
+	return fail(exitShort, "cannot publish "+printable.Name(topic)+" to "+plural(int64(p.expect), "receiver")+": "+
 		strconv.Itoa(r.Delivered)+" took it")
-}
-
-func plural(n int64, what string) string {
-	if n != 1 {
-		what += "s"
-	}
-	return strconv.FormatInt(n, 10) + " " + what
 }
 
 func readFile(path string) (string, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		exit := exitIO
+		status := exitIO
 		if errors.Is(err, os.ErrNotExist) {
-			exit = exitNotFound
+			status = exitNotFound
 		}
-		return "", fail(exit, "cannot read "+path+": "+reason(err))
+		return "", fail(status, "cannot read "+path+": "+reason(err))
 	}
 	defer f.Close()
 	return readAll(f, path)
@@ -208,17 +200,4 @@ func readAll(f *os.File, name string) (string, error) {
 		return "", fail(exitQuota, "cannot publish "+name+": it is larger than 1 GiB")
 	}
 	return string(b), nil
-}
-
-// reason is an error without what it was about.
-func reason(err error) string {
-	var path *os.PathError
-	if errors.As(err, &path) {
-		err = path.Err
-	}
-	var errno unix.Errno
-	if errors.As(err, &errno) {
-		return errno.Error()
-	}
-	return err.Error()
 }

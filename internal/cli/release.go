@@ -5,6 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ipcd/ipcd/internal/printable"
 	"github.com/ipcd/ipcd/ipc"
 )
 
@@ -64,10 +65,10 @@ func (r *releaseVerb) run(c *call) error {
 		return r.notHeld(conn, name)
 	}
 	if err != nil {
-		return cannot("release "+shown(name), err)
+		return cannot("release "+printable.Name(name), err)
 	}
 	if c.verbose {
-		c.say("released " + shown(name) + ", token " + token)
+		c.say("released " + printable.Name(name) + ", token " + token)
 	}
 	return nil
 }
@@ -103,14 +104,14 @@ func (r *releaseVerb) notHeld(conn *ipc.Conn, name string) error {
 	if r.pid != 0 {
 		who = "that process does not hold it"
 	}
-	f := fail(exitNoLock, "cannot release "+shown(name)+": "+who)
+	f := fail(exitNoLock, "cannot release "+printable.Name(name)+": "+who)
 	v, err := viewLock(conn, name)
 	if err != nil {
 		return f
 	}
 	if len(v.holders) > 0 {
 		h := &v.holders[0]
-		f.hint = "held by " + describeClaim(h) + ": ipcctl release -t " + tokenText(h.Token) + " " + shown(name)
+		f.hint = "held by " + describeClaim(h) + ": ipcctl release -t " + tokenText(h.Token) + " " + printable.Name(name)
 	}
 	return f
 }

@@ -5,7 +5,6 @@ import (
 	"os"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/ipcd/ipcd/internal/printable"
@@ -141,7 +140,7 @@ func (q *request) take(c *call, names []string, who holder) ([]ipc.Hold, error) 
 		conn.Close()
 		conn = next
 		if !c.quiet && !q.tries() {
-			c.say("ipcd was restarted: waiting for " + listed(names) + " anew")
+			c.say("ipcd was restarted: waiting for " + printable.Names(names) + " anew")
 		}
 		if q.timeout.set && !q.tries() {
 			rest.timeout.d = max(rest.timeout.d-time.Since(begun), time.Millisecond)
@@ -152,23 +151,23 @@ func (q *request) take(c *call, names []string, who holder) ([]ipc.Hold, error) 
 	if err == nil {
 		return ipc.Holds(grant), nil
 	}
-	f := cannot("lock "+listed(names), err)
+	f := cannot("lock "+printable.Names(names), err)
 	if f.exit == exitDeadlock {
 		f.hint = who.wayOut(conn, names)
 	}
 	if errors.As(err, new(*unproven)) {
-		f.hint = "a lock that goes with time needs no process: ipcctl acquire -L D " + shown(names[0])
+		f.hint = "a lock that goes with time needs no process: ipcctl acquire -L D " + printable.Name(names[0])
 	}
 	if f.exit != exitTimeout && f.exit != exitBusy {
 		return nil, f
 	}
 	name, text := inTheWay(conn, names, &who)
-	f.hint = "ipcctl why " + shown(name)
+	f.hint = "ipcctl why " + printable.Name(name)
 	if f.exit == exitTimeout {
 		text = "timed out after " + spoken(q.timeout.d)
 	}
 	if text != "" {
-		f.text = "cannot lock " + listed(names) + ": " + text
+		f.text = "cannot lock " + printable.Names(names) + ": " + text
 	}
 	if q.conflict != unset {
 		f.exit = q.conflict
@@ -198,7 +197,7 @@ func inTheWay(conn *ipc.Conn, names []string, who *holder) (name, text string) {
 		}
 		text := describeQueue(v)
 		if text != "" && len(names) > 1 {
-			text = shown(name) + " is " + text
+			text = printable.Name(name) + " is " + text
 		}
 		if text != "" {
 			return name, text
@@ -216,14 +215,14 @@ func (h *holder) wayOut(conn *ipc.Conn, names []string) string {
 		}
 		if h.label != "" {
 			if _, own := v.holdOf(func(c *claim) bool { return isOperators(c) && c.Owner == h.label }); own {
-				return "ipcctl release " + shown(name)
+				return "ipcctl release " + printable.Name(name)
 			}
 			continue
 		}
 		for p := range ancestors(int64(os.Getppid())) {
-			hold, ok := v.holdOf(p.has)
+			hold, ok := v.holdOf(func(c *claim) bool { return c.of(p) })
 			if ok && p.pid != int64(h.pid) && !h.acts(hold) {
-				return p.command + " started this process; to let it in: export IPC_LOCKS=" + quoted(inheritance(hold))
+				return p.command + " started this process; to let it in: export IPC_LOCKS=" + strconv.Quote(inheritance(hold))
 			}
 		}
 	}
@@ -273,28 +272,4 @@ func (q *request) words(names []string, who *holder) []string {
 		r.Wait = q.timeout.d
 	}
 	return r.Words()
-}
-
-// shown is a name as messages have it: without quotes if nobody could misread it.
-func shown(name string) string {
-	if name == "" || strings.ContainsAny(name, " \"'`") || printable.Escape(name) != name {
-		return quoted(name)
-	}
-	return name
-}
-
-// listed are names as one says them: "a, b and c".
-func listed(names []string) string {
-	var b strings.Builder
-	for i, name := range names {
-		switch {
-		case i == 0:
-		case i+1 == len(names):
-			b.WriteString(" and ")
-		default:
-			b.WriteString(", ")
-		}
-		b.WriteString(shown(name))
-	}
-	return b.String()
 }

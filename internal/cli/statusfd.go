@@ -51,7 +51,7 @@ func (f statusFile) run(grants []ipc.Hold) {
 func (f statusFile) file() *os.File { return os.NewFile(uintptr(f), "status") }
 
 // failed says that ipcctl itself failed.
-func (f statusFile) failed(e *failure) { f.write(e.name + " " + strconv.Itoa(e.exit)) }
+func (f *statusFile) failed(e *failure) { f.write(e.name + " " + strconv.Itoa(e.exit)) }
 
 func (f statusFile) write(line string) {
 	if f != 0 {

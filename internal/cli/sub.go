@@ -131,7 +131,7 @@ func (s *subVerb) messages(c *call, in *receiver, r *runner, deadline time.Time)
 		}
 		if r == nil {
 			s.format.print(c.out, &m)
-		} else if err := r.start(&m); err != nil {
+		} else if err := r.start(m.payload, m.environment()); err != nil {
 			return err
 		}
 	}

@@ -7,16 +7,16 @@ import (
 )
 
 // A table is rows of cells under a header. The last column is not padded.
-type table struct {
+type grid struct {
 	header []string
 	rows   [][]string
 }
 
-func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
+func (t *grid) add(cells ...string) { t.rows = append(t.rows, cells) }
 
 // print lays the table out on a terminal, and writes tab-separated lines without a header elsewhere. Either way an
 // empty cell is "-", so that no column is ever missing.
-func (t *table) print(o *output) {
+func (t *grid) print(o *output) {
 	if !o.tty {
 		for _, row := range t.rows {
 			for i, cell := range row {
@@ -48,7 +48,7 @@ func (t *table) print(o *output) {
 	}
 }
 
-func (t *table) line(o *output, cells []string, width []int, style literal) {
+func (t *grid) line(o *output, cells []string, width []int, style literal) {
 	for i, cell := range cells {
 		o.styled(style, cell)
 		if i+1 < len(cells) {

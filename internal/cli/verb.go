@@ -18,7 +18,7 @@ type Verb struct {
 	least   int      // fewest words
 	most    int      // most words; many: no bound
 	grammar grammar
-	status  *statusFile // where programs are told of failures, or nil
+	failed  func(*failure) // tells a program that ipcctl itself failed, or nil
 	run     func(*call) error
 }
 
@@ -39,48 +39,6 @@ const (
 	wordsCommand                // options anywhere; after "--" behind the words that there must be comes CMD
 	nameCommand                 // options, NAME, options; the first other word, or "--", begins CMD
 )
-
-// The headings of the overview, in its order.
-var groups = []string{"Messages", "Locks", "The daemon", "ipcctl itself"}
-
-// verbs is the verb table. A row is made when it is needed, and anew each time, as the values of a verb's options live in
-// its row.
-func verbs() []entry {
-	return []entry{
-		{"pub", pub}, {"sub", sub}, {"wait", wait},
-		{"lock", lock}, {"acquire", acquire}, {"release", release}, {"locks", locks}, {"why", why},
-		{"break", breakLock}, {"hold", hold}, {"fence", fence}, {"once", once},
-		{"status", status}, {"clients", clients}, {"raw", raw},
-		{"help", help}, {"completion", completion}, {"version", versionVerb},
-		{"__complete", complete},
-	}
-}
-
-type entry struct {
-	name string
-	row  func() *Verb
-}
-
-// Verbs is the verb table, without what is hidden.
-func Verbs() []*Verb {
-	var shown []*Verb
-	for _, e := range verbs() {
-		if v := e.row(); v.Group != "" {
-			shown = append(shown, v)
-		}
-	}
-	return shown
-}
-
-// find is the row of the verb called name, or nil.
-func find(name string) *Verb {
-	for _, e := range verbs() {
-		if e.name == name {
-			return e.row()
-		}
-	}
-	return nil
-}
 
 // word is what the nth word, from 0, is called.
 func (v *Verb) word(n int) string {

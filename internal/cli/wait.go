@@ -3,6 +3,8 @@ package cli
 import (
 	"errors"
 	"os"
+
+	"github.com/ipcd/ipcd/internal/printable"
 )
 
 type waitVerb struct{ timeout span }
@@ -71,7 +73,7 @@ func (w *waitVerb) run(c *call) error {
 	}()
 	err = <-outcome
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return w.timeout.timedOut("wait for " + shown(filter))
+		return w.timeout.timedOut("wait for " + printable.Name(filter))
 	}
 	if err == nil && !c.quiet {
 		f := format{json: c.json, end: "\n"}

@@ -5,7 +5,6 @@ import (
 	"os/signal"
 	"slices"
 	"strconv"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -22,10 +21,6 @@ const (
 	// A log is told a little later, and then rarely: after a minute, and twice the time each time, up to an hour.
 	logGrace, logNext, logMost = time.Second, time.Minute, time.Hour
 )
-
-// leaving are the signals by which a wait is given up. By default each ends ipcctl at once, and then a lock granted in
-// that very moment would count as abandoned by a process that was killed, though CMD never ran.
-var leaving = []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP}
 
 // A watcher keeps company to a wait for locks: it tells who holds them, and leaves the queues when a signal comes.
 type watcher struct {
@@ -47,11 +42,7 @@ func (c *call) watch(names []string, who holder, client asker) *watcher {
 		tell:    standardError(),
 		signals: make(chan os.Signal, 1), stop: make(chan struct{}), stopped: make(chan struct{}),
 	}
-	for _, s := range leaving {
-		if !signal.Ignored(s) { // by nohup, or in the background of a shell
-			signal.Notify(w.signals, s)
-		}
-	}
+	catch(w.signals, leaving)
 	go w.run()
 	return w
 }
@@ -182,22 +173,6 @@ func (w *watcher) giveBack(conn *ipc.Conn, name string) error {
 	return w.holder.release(conn, hold)
 }
 
-// die ends this process by a signal, so that whoever started it sees the cause. Of those by which the Go runtime would not
-// end, or not silently, only the status tells, as it does in shells.
-func die(s os.Signal) {
-	number, ok := s.(syscall.Signal)
-	if !ok {
-		os.Exit(exitInternal)
-	}
-	switch number {
-	case unix.SIGHUP, unix.SIGINT, unix.SIGTERM, unix.SIGKILL:
-		signal.Reset(s)
-		_ = unix.Kill(unix.Getpid(), number) // cannot fail
-		time.Sleep(time.Second)              // it may arrive in another thread
-	}
-	os.Exit(128 + int(number)) // or it is blocked
-}
-
 // An asker is the number of a connection. It tells this process's claims from all others wherever both run: the numbers
 // of processes need not mean the same here and to the daemon.
 type asker uint64
@@ -229,13 +204,13 @@ func describeWait(names []string, views []*lockView, who asker) string {
 			continue
 		}
 		mine, place := &v.waiters[i], ordinal(i+1)+" of "+strconv.Itoa(len(v.waiters))
-		text = "waiting " + age(mine.Age) + " for " + listed(names)
+		text = "waiting " + age(mine.Age) + " for " + printable.Names(names)
 		if letter(mine, v.Limit) == "U" {
 			text += " (" + share(mine, v.Limit) + ")"
 		}
 		text += ", " + place
 		if len(names) > 1 {
-			text += " for " + shown(names[n])
+			text += " for " + printable.Name(names[n])
 		}
 		if held != "" {
 			text += "; " + held
@@ -245,13 +220,4 @@ func describeWait(names []string, views []*lockView, who asker) string {
 		}
 	}
 	return text
-}
-
-// cut shortens a text to so many characters.
-func cut(s string, n int) string {
-	runes := []rune(s)
-	if len(runes) <= n {
-		return s
-	}
-	return string(runes[:max(n-1, 0)]) + "…"
 }

@@ -77,7 +77,7 @@ func (e *explanation) explain(v *lockView) {
 		e.say(holderSentence(v, &v.holders[i], i == 0))
 	}
 	if len(v.holders) == 0 {
-		e.say(shown(v.Name) + " is free.")
+		e.say(printable.Name(v.Name) + " is free.")
 	}
 	for i := range v.holders {
 		e.follow(&v.holders[i], "itself")
@@ -94,7 +94,7 @@ func (e *explanation) explain(v *lockView) {
 			text += ", behind " + before
 		}
 		if with := others(w, v.Name); len(with) > 0 {
-			text += ", together with " + listed(with)
+			text += ", together with " + printable.Names(with)
 		}
 		e.say(text + because(w.Why) + ".")
 		before = shortName(w)
@@ -111,7 +111,7 @@ func holderSentence(v *lockView, h *claim, first bool) string {
 		part = ", " + s + ","
 	}
 	if first {
-		return shown(v.Name) + " is held by " + who + part + " for " + since + because(h.Why) + "."
+		return printable.Name(v.Name) + " is held by " + who + part + " for " + since + because(h.Why) + "."
 	}
 	return who + " holds it too" + part + " for " + since + because(h.Why) + "."
 }
@@ -133,7 +133,7 @@ func (e *explanation) follow(h *claim, self string) {
 			}
 			e.seen[v.Name] = true
 			e.chain = append(e.chain, link{v.Name, h, w})
-			text := subject + " waits for " + shown(v.Name)
+			text := subject + " waits for " + printable.Name(v.Name)
 			held := describeHolders(v)
 			if held != "" {
 				text += ", " + held
@@ -152,13 +152,13 @@ func (e *explanation) follow(h *claim, self string) {
 // actsFor reports whether a process that waits is a holder, or was started by it, and how to call it.
 func (e *explanation) actsFor(w, h *claim, self string) (subject string, ok bool) {
 	holder := process{pid: int64(h.PID), start: int64(h.Start)}
-	if holder.has(w) {
+	if w.of(holder) {
 		return shortName(h) + " " + self, true
 	}
 	pid := int64(w.PID)
 	if _, ok := e.parents[pid]; !ok {
 		e.parents[pid] = nil
-		if all := slices.Collect(ancestors(pid)); len(all) > 0 && all[0].has(w) { // not another one, which has that number here
+		if all := slices.Collect(ancestors(pid)); len(all) > 0 && w.of(all[0]) { // not another one, which has that number here
 			e.parents[pid] = all
 		}
 	}
@@ -182,11 +182,11 @@ func (e *explanation) past(v *lockView) {
 	}
 	if v.Abandoned != nil {
 		who, _, _ := describeEnd(v.Abandoned)
-		verb := " has abandoned it."
+		did := " has abandoned it."
 		if v.Abandoned.How == "unreaped" {
-			verb = " may have abandoned it."
+			did = " may have abandoned it."
 		}
-		e.say("The next holder will be told that " + who + verb)
+		e.say("The next holder will be told that " + who + did)
 	}
 }
 

@@ -8,6 +8,7 @@ package printable
 
 import (
 	"strconv"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -61,6 +62,30 @@ func escape(b []byte, s string) []byte {
 		i += n
 	}
 	return b
+}
+
+// Name is a name as messages have it: without quotes if nobody could misread it.
+func Name(name string) string {
+	if name == "" || strings.ContainsAny(name, " \"'`") || Escape(name) != name {
+		return strconv.Quote(name)
+	}
+	return name
+}
+
+// Names are names as one says them: "a, b and c".
+func Names(names []string) string {
+	var b strings.Builder
+	for i, name := range names {
+		switch {
+		case i == 0:
+		case i+1 == len(names):
+			b.WriteString(" and ")
+		default:
+			b.WriteString(", ")
+		}
+		b.WriteString(Name(name))
+	}
+	return b.String()
 }
 
 // AppendJSON appends a string of JSON, of which everything that is not printable is escaped: to a program it is the same

@@ -5,14 +5,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/ipcd/ipcd/ipc"
 )
 
 // What the help, the man page and the completions need must be there, and what a user types must mean one thing.
 func TestVerbTable(t *testing.T) {
-	for _, e := range verbs() {
-		v := e.row()
+	for _, e := range verbs().rows {
+		v := e.make()
 		t.Run(e.name, func(t *testing.T) {
 			if v.Name != e.name {
 				t.Errorf("the row of %s is called %s", e.name, v.Name)
@@ -67,24 +65,6 @@ func checkOptions(t *testing.T, options []Option) {
 		}
 		if o.Help == "" || strings.HasSuffix(o.Help, ".") {
 			t.Errorf("option %s: Help %q: one line, no full stop", o.Names(), o.Help)
-		}
-	}
-}
-
-func TestStatusesCoverTheDaemonsCodes(t *testing.T) {
-	last := -1
-	for _, s := range Statuses {
-		if s.Code <= last || s.Code >= 128 {
-			t.Errorf("status %d is out of order, or taken for a signal", s.Code)
-		}
-		last = s.Code
-	}
-	for _, c := range ipc.Codes {
-		if c.Code == ipc.CodeCancelled {
-			continue // only ipcctl itself cancels its waits, and then it dies by a signal
-		}
-		if FindStatus(c.Exit) == nil {
-			t.Errorf("%s gives exit status %d, which is not in the table", c.Code, c.Exit)
 		}
 	}
 }

@@ -1,0 +1,55 @@
+package cli
+
+import (
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+)
+
+func shownBy(tty bool, write func(*output)) string {
+	var b strings.Builder
+	o := onto(&b, tty)
+	write(o)
+	_ = o.flush() // a builder takes everything
+	return b.String()
+}
+
+func TestFormat(t *testing.T) {
+	m := message{topic: "a/b", payload: "x\x1b\xff", seq: 7, time: time.Unix(1, 5000), pid: 42, uid: 0, unit: "u.service"}
+	parts, err := parseFormat("%t=%p %s %u %P %U 100%%")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name   string
+		tty    bool
+		format format
+		want   string
+	}{
+		{"plain", false, format{end: "\n"}, "a/b\tx\x1b\xff\n"},
+		{"null", false, format{end: "\x00"}, "a/b\tx\x1b\xff\x00"},
+		{"format", false, format{parts: parts, end: "\n"}, "a/b=x\x1b\xff 7 0 42 u.service 100%\n"},
+		{"format on a terminal", true, format{parts: parts, end: "\n"}, "a/b=x\\x1b\\xff 7 0 42 u.service 100%\n"},
+		{"terminal", true, format{end: "\n"}, m.time.Format("15:04:05") + "  a/b  x\\x1b\\xff  root (42)\n"},
+		{"json", true, format{json: true}, `{"topic":"a/b","seq":7,"time":"1970-01-01T00:00:01.000005Z","pid":42,"uid":0,"unit":"u.service","payload64":"eBv/"}` + "\n"},
+	} {
+		if got := shownBy(c.tty, func(o *output) { c.format.print(o, &m) }); got != c.want {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+	}
+}
+
+func TestHelpFitsTheTerminal(t *testing.T) {
+	for _, v := range Verbs() {
+		text := shownBy(false, v.explain)
+		for line := range strings.Lines(text) {
+			if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > 80 && !strings.HasPrefix(line, "  ipcctl") {
+				t.Errorf("%s: %d columns: %s", v.Name, n, line)
+			}
+			if strings.Contains(line, "`") {
+				t.Errorf("%s: a backquote without its pair: %s", v.Name, line)
+			}
+		}
+	}
+}

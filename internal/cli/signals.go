@@ -1,0 +1,49 @@
+package cli
+
+import (
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// leaving are the signals by which a wait is given up. By default each ends ipcctl at once, and then a lock granted in
+// that very moment would count as abandoned by a process that was killed, though CMD never ran.
+var leaving = []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP}
+
+// catch has signals sent to a channel, but not those that are ignored: by nohup, or in the background of a shell.
+func catch(c chan<- os.Signal, signals []os.Signal) {
+	for _, s := range signals {
+		if !signal.Ignored(s) {
+			signal.Notify(c, s)
+		}
+	}
+}
+
+// die ends this process by a signal, so that whoever started it sees the cause. Of those by which the Go runtime would not
+// end, or not silently, only the status tells, as it does in shells.
+func die(s os.Signal) {
+	number, ok := s.(syscall.Signal)
+	if !ok {
+		os.Exit(exitInternal)
+	}
+	switch number {
+	case unix.SIGHUP, unix.SIGINT, unix.SIGTERM, unix.SIGKILL:
+		signal.Reset(s)
+		_ = unix.Kill(unix.Getpid(), number) // cannot fail
+		time.Sleep(time.Second)              // it may arrive in another thread
+	}
+	os.Exit(128 + int(number)) // or it is blocked
+}
+
+// signalName is TERM, or the number of a signal that has no name.
+func signalName(s syscall.Signal) string {
+	if name := unix.SignalName(s); name != "" {
+		return strings.TrimPrefix(name, "SIG")
+	}
+	return strconv.Itoa(int(s))
+}
