@@ -52,8 +52,16 @@ var layers = []layer{
 
 	{path: "ipc", may: []string{"internal/printable", "internal/nearest", xsys},
 		why: "the wire and its client stand alone: other programs import them"},
-	{path: "internal/cli", may: []string{"ipc", "internal/printable", "internal/nearest", "internal/version", xsys},
+	{path: "internal/cli", may: []string{"ipc", "internal/printable", "internal/version", xsys},
 		why: "ipcctl is a client like any other: what it needs is on the wire"},
+	{path: "internal/cli/verb", may: []string{"internal/cli/term", "internal/cli/exit", "ipc", "internal/nearest"},
+		why: "what a verb is knows no verb, and neither processes nor locks"},
+	{path: "internal/cli/term", may: []string{"internal/cli/exit", "ipc", "internal/printable", xsys},
+		why: "what is written to knows not who writes"},
+	{path: "internal/cli/process", may: []string{"internal/cli/exit", xsys},
+		why: "what runs programs says nothing, and knows no daemon"},
+	{path: "internal/cli/exit", may: []string{"ipc", "internal/printable", xsys},
+		why: "everything in ipcctl may fail, so this imports none of it"},
 
 	{path: "internal/gen", may: []string{"internal/cli", "ipc"},
 		why: "documents are made from the tables of ipc and internal/cli, which know nothing of it"},

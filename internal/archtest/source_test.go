@@ -162,10 +162,10 @@ func TestIpcctlShowsOnlyLiterals(t *testing.T) {
 }
 
 var literals = map[string]int{
-	"internal/cli/output.go":     2, // what was escaped, and data for what is no terminal
-	"internal/cli/json.go":       1, // JSON is escaped
-	"internal/cli/message.go":    1, // the format that the user himself typed
-	"internal/cli/completion.go": 1, // a script of ours
+	"internal/cli/term/output.go": 2, // what was escaped, and data for what is no terminal
+	"internal/cli/term/json.go":   1, // JSON is escaped
+	"internal/cli/message.go":     1, // the format that the user himself typed
+	"internal/cli/completion.go":  1, // a script of ours
 }
 
 func shownRaw(s source) (problems []string) {
@@ -176,10 +176,9 @@ func shownRaw(s source) (problems []string) {
 	n := 0
 	ast.Inspect(s.file, func(node ast.Node) bool {
 		if call, ok := node.(*ast.CallExpr); ok {
-			f, ok := call.Fun.(*ast.Ident)
-			if ok && f.Name == "literal" && !isConstant(call.Args) {
+			if isLiteral(call.Fun) && !isConstant(call.Args) {
 				if n++; n > literals[s.path] {
-					problems = append(problems, fmt.Sprintf("%s: literal: text that others may have chosen is shown by clean, which escapes it", s.at(node)))
+					problems = append(problems, fmt.Sprintf("%s: Literal: text that others may have chosen is shown by Clean, which escapes it", s.at(node)))
 				}
 			}
 		}
@@ -187,11 +186,22 @@ func shownRaw(s source) (problems []string) {
 	})
 	s.selectors(func(imp, name string, node ast.Node) {
 		printed := imp == "os" && (name == "Stdout" || name == "Stderr") || imp == "fmt" && strings.HasPrefix(name, "Print")
-		if printed && s.path != cli+"output.go" && s.path != cli+"exec.go" { // the latter hands them to CMD
+		if printed && s.path != cli+"term/output.go" && s.path != cli+"process/exec.go" { // the latter hands them to CMD
 			problems = append(problems, fmt.Sprintf("%s: %s.%s: what is shown goes through output", s.at(node), imp, name))
 		}
 	})
 	return problems
+}
+
+// isLiteral reports whether a conversion is to the type of what is written as it is: Literal in package term, else term.Literal.
+func isLiteral(to ast.Expr) bool {
+	switch to := to.(type) {
+	case *ast.Ident:
+		return to.Name == "Literal"
+	case *ast.SelectorExpr:
+		return to.Sel.Name == "Literal"
+	}
+	return false
 }
 
 // isConstant reports whether a conversion is of a literal.
@@ -248,9 +258,10 @@ func TestSourceRules(t *testing.T) {
 		{"a dump", "lockmgr/a.go", `package lockmgr; import "io"; var w io.Writer`, impureUse, 0},
 		{"a goroutine", "lockmgr/a.go", `package lockmgr; func f() { go f() }`, impureUse, 1},
 		{"a goroutine elsewhere", "ipc/a.go", `package ipc; func f() { go f() }`, impureUse, 0},
-		{"a constant", "internal/cli/a.go", `package cli; func f(o *output) { o.text(literal("a")) }`, shownRaw, 0},
-		{"what others chose", "internal/cli/a.go", `package cli; func f(o *output, s string) { o.text(literal(s)) }`, shownRaw, 1},
-		{"one more than allowed", "internal/cli/json.go", `package cli; var a, b = literal(s), literal(s)`, shownRaw, 1},
+		{"a constant", "internal/cli/a.go", `package cli; func f(o *term.Output) { o.Text(term.Literal("a")) }`, shownRaw, 0},
+		{"what others chose", "internal/cli/a.go", `package cli; func f(o *term.Output, s string) { o.Text(term.Literal(s)) }`, shownRaw, 1},
+		{"what others chose, in package term", "internal/cli/term/a.go", `package term; func f(o *Output, s string) { o.Text(Literal(s)) }`, shownRaw, 1},
+		{"one more than allowed", "internal/cli/term/json.go", `package term; var a, b = Literal(s), Literal(s)`, shownRaw, 1},
 		{"standard error", "internal/cli/a.go", `package cli; import "os"; var w = os.Stderr`, shownRaw, 1},
 		{"500 lines", "x/a.go", "package x" + strings.Repeat("\n", 500), tooLong, 0},
 		{"501 lines", "x/a.go", "package x" + strings.Repeat("\n", 501), tooLong, 1},

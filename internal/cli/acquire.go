@@ -7,6 +7,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ipcd/ipcd/internal/cli/exit"
+	"github.com/ipcd/ipcd/internal/cli/term"
+	"github.com/ipcd/ipcd/internal/cli/verb"
 	"github.com/ipcd/ipcd/internal/printable"
 	"github.com/ipcd/ipcd/ipc"
 )
@@ -17,9 +20,9 @@ type acquireVerb struct {
 	print bool
 }
 
-func acquire() *Verb {
+func acquire() *verb.Verb {
 	a := acquireVerb{request: request{conflict: unset}}
-	return &Verb{
+	return &verb.Verb{
 		Name:    "acquire",
 		Group:   "Locks",
 		Summary: "Take a lock for a running process, or for some time",
@@ -38,26 +41,26 @@ func acquire() *Verb {
 				"waiting for it or failing with 80, let the script export the token itself: see the examples.",
 		},
 		Options: append(a.options(),
-			number('p', "pid", "PID", &a.pid, 1, many, "The process that is to hold the lock"),
-			duration('L', "lease", &a.lease, "Hold the lock this long, whoever lives or dies"),
-			flag('t', "print-token", &a.print, "Print the fencing token, higher than that of every hold before; a line for each lock"),
+			verb.Number('p', "pid", "PID", &a.pid, 1, verb.Many, "The process that is to hold the lock"),
+			verb.Duration('L', "lease", &a.lease, "Hold the lock this long, whoever lives or dies"),
+			verb.Flag('t', "print-token", &a.print, "Print the fencing token, higher than that of every hold before; a line for each lock"),
 		),
-		Examples: []Example{
-			{"ipcctl acquire --pid $$ deploy", "The rest of the script runs under the lock."},
-			{"token=$(ipcctl acquire -t -p $$ report)", "Take a lock, and its token."},
-			{`export IPC_LOCKS="$token report"`, "And let what the script starts enter the lock."},
-			{"token=$(ipcctl acquire -t -L 30m tape) && ssh robot load --token $token", "A lock that goes with the work."},
+		Examples: []verb.Example{
+			{Line: "ipcctl acquire --pid $$ deploy", Help: "The rest of the script runs under the lock."},
+			{Line: "token=$(ipcctl acquire -t -p $$ report)", Help: "Take a lock, and its token."},
+			{Line: `export IPC_LOCKS="$token report"`, Help: "And let what the script starts enter the lock."},
+			{Line: "token=$(ipcctl acquire -t -L 30m tape) && ssh robot load --token $token", Help: "A lock that goes with the work."},
 		},
-		Exits: append(append([]int{}, requestExits...), exitNotFound),
-		words: []string{"NAME"},
-		least: 1,
-		most:  1,
-		run:   a.run,
+		Exits: append(append([]int{}, requestExits...), exit.NotFound),
+		Words: []string{"NAME"},
+		Least: 1,
+		Most:  1,
+		Run:   a.run,
 	}
 }
 
-func (a *acquireVerb) run(c *call) error {
-	names := append([]string{c.words[0]}, a.and...)
+func (a *acquireVerb) run(c *verb.Call) error {
+	names := append([]string{c.Words[0]}, a.and...)
 	who, err := a.holder(c)
 	if err != nil {
 		return err
@@ -72,48 +75,48 @@ func (a *acquireVerb) run(c *call) error {
 	for _, g := range grants {
 		a.tell(c, g)
 	}
-	if err := c.out.flush(); err != nil { // who does not get the token cannot give it back
+	if err := c.Out.Flush(); err != nil { // who does not get the token cannot give it back
 		return giveBack(c, grants, who, err)
 	}
 	return nil
 }
 
 // holder is who is to hold the locks.
-func (a *acquireVerb) holder(c *call) (holder, error) {
+func (a *acquireVerb) holder(c *verb.Call) (holder, error) {
 	switch {
-	case a.lease.set && a.pid != 0:
-		return holder{}, unparsed("acquire", "--pid and --lease exclude each other").with(c.verb.usage())
-	case a.lease.set:
+	case a.lease.Set && a.pid != 0:
+		return holder{}, exit.Unparsed("acquire", "--pid and --lease exclude each other").With(c.Verb.Usage())
+	case a.lease.Set:
 		return holder{pid: os.Getpid(), pidfd: -1, shows: ipc.InheritedHolds()}, nil
 	case a.pid == 0:
-		return holder{}, unparsed("acquire", "--pid is missing, or --lease").with("ipcctl acquire --pid $$ " + printable.Name(c.words[0]))
+		return holder{}, exit.Unparsed("acquire", "--pid is missing, or --lease").With("ipcctl acquire --pid $$ " + printable.Name(c.Words[0]))
 	}
 	pidfd, err := unix.PidfdOpen(a.pid, 0)
 	if err != nil {
-		status := exitOS
+		status := exit.OS
 		if errors.Is(err, unix.ESRCH) {
-			status = exitNotFound
+			status = exit.NotFound
 		}
-		return holder{}, fail(status, "cannot find process "+strconv.Itoa(a.pid)+": "+reason(err))
+		return holder{}, exit.Fail(status, "cannot find process "+strconv.Itoa(a.pid)+": "+exit.Reason(err))
 	}
 	return holder{bound: "pid", pid: a.pid, pidfd: pidfd, shows: ipc.InheritedHolds()}, nil
 }
 
 // tell says what was granted.
-func (a *acquireVerb) tell(c *call, grant ipc.Hold) {
-	if c.verbose {
-		c.say(describeGrant(grant))
+func (a *acquireVerb) tell(c *verb.Call, grant ipc.Hold) {
+	if c.Verbose {
+		c.Say(describeGrant(grant))
 	}
 	switch {
-	case c.json:
-		var o object
-		o.text("name", grant.Name)
-		o.number("token", int64(grant.Token))
-		o.text("mode", grant.Mode)
-		o.text("previous", grant.Previous)
-		o.text("abandoned", grant.Abandoned)
-		c.out.object(&o)
+	case c.JSON:
+		var o term.Object
+		o.Text("name", grant.Name)
+		o.Number("token", int64(grant.Token))
+		o.Text("mode", grant.Mode)
+		o.Text("previous", grant.Previous)
+		o.Text("abandoned", grant.Abandoned)
+		c.Out.Object(&o)
 	case a.print:
-		c.out.clean(tokenText(grant.Token)).text("\n")
+		c.Out.Clean(tokenText(grant.Token)).Text("\n")
 	}
 }

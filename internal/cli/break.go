@@ -7,18 +7,20 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ipcd/ipcd/internal/cli/exit"
+	"github.com/ipcd/ipcd/internal/cli/verb"
 	"github.com/ipcd/ipcd/internal/printable"
 )
 
 type breakVerb struct {
 	why    string
 	signal syscall.Signal
-	after  span
+	after  verb.Span
 }
 
-func breakLock() *Verb {
+func breakLock() *verb.Verb {
 	var b breakVerb
-	return &Verb{
+	return &verb.Verb{
 		Name:     "break",
 		Group:    "Locks",
 		Summary:  "Take a lock away from whoever holds it",
@@ -30,29 +32,29 @@ func breakLock() *Verb {
 				"so with `--signal` they are sent a signal, and with `-k` also SIGKILL if they do not end in time. ipcctl does that itself, with " +
 				"your rights, and cannot meet another process that got the same number.",
 		},
-		Options: []Option{
-			text('m', "why", "TEXT", &b.why, "Why, for the log and for those who held it"),
+		Options: []verb.Option{
+			verb.Text('m', "why", "TEXT", &b.why, "Why, for the log and for those who held it"),
 			signalOption(0, "signal", &b.signal, "Send this signal to the processes that held it"),
-			duration('k', "kill-after", &b.after, "Send them SIGTERM, or what `--signal` says, and SIGKILL if they still run after this time; wait for their end"),
+			verb.Duration('k', "kill-after", &b.after, "Send them SIGTERM, or what `--signal` says, and SIGKILL if they still run after this time; wait for their end"),
 		},
-		Examples: []Example{
-			{"ipcctl break -m 'hangs since noon' backup", "Let the next one have it."},
-			{"ipcctl break -k 10s backup", "And end who held it, if need be by force."},
+		Examples: []verb.Example{
+			{Line: "ipcctl break -m 'hangs since noon' backup", Help: "Let the next one have it."},
+			{Line: "ipcctl break -k 10s backup", Help: "And end who held it, if need be by force."},
 		},
-		Exits: []int{exitData, exitNoLock},
-		words: []string{"NAME"},
-		least: 1,
-		most:  1,
-		run:   b.run,
+		Exits: []int{exit.Data, exit.NoLock},
+		Words: []string{"NAME"},
+		Least: 1,
+		Most:  1,
+		Run:   b.run,
 	}
 }
 
-func (b *breakVerb) run(c *call) error {
-	name := c.words[0]
-	if b.after.set && b.signal == 0 {
+func (b *breakVerb) run(c *verb.Call) error {
+	name := c.Words[0]
+	if b.after.Set && b.signal == 0 {
 		b.signal = unix.SIGTERM
 	}
-	conn, err := c.dial3()
+	conn, err := c.Dial3()
 	if err != nil {
 		return err
 	}
@@ -71,19 +73,19 @@ func (b *breakVerb) run(c *call) error {
 		}
 	}()
 	if err != nil {
-		return cannot("break "+printable.Name(name), err)
+		return exit.Cannot("break "+printable.Name(name), err)
 	}
 	claims := claimsOf(broken)
 	if len(claims) == 0 {
-		return fail(exitNoLock, "cannot break "+printable.Name(name)+": nobody holds it")
+		return exit.Fail(exit.NoLock, "cannot break "+printable.Name(name)+": nobody holds it")
 	}
 	for i := range claims {
 		h := &claims[i]
-		if c.json {
-			c.out.object(claimObject(h))
+		if c.JSON {
+			c.Out.Object(claimObject(h))
 		}
-		if c.verbose {
-			c.say("broke the hold of " + describeClaim(h) + ", token " + tokenText(h.Token))
+		if c.Verbose {
+			c.Say("broke the hold of " + describeClaim(h) + ", token " + tokenText(h.Token))
 		}
 	}
 	if b.signal == 0 {
@@ -110,13 +112,13 @@ func (b *breakVerb) end(broken []claim, fds []int) error {
 		}
 		targets = append(targets, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
 	}
-	if !b.after.set {
+	if !b.after.Set {
 		return failed
 	}
-	targets = running(targets, time.Now().Add(b.after.d))
+	targets = running(targets, time.Now().Add(b.after.D))
 	for _, t := range targets {
 		if err := signalProcess(int(t.Fd), unix.SIGKILL); err != nil {
-			return fail(exitDenied, "cannot kill those who held it: "+reason(err))
+			return exit.Fail(exit.Denied, "cannot kill those who held it: "+exit.Reason(err))
 		}
 	}
 	running(targets, time.Time{})
@@ -131,12 +133,12 @@ func signalProcess(pidfd int, s syscall.Signal) error {
 	return nil
 }
 
-func cannotSignal(h *claim, err error) *failure {
-	status := exitOS
+func cannotSignal(h *claim, err error) *exit.Failure {
+	status := exit.OS
 	if errors.Is(err, unix.EPERM) {
-		status = exitDenied
+		status = exit.Denied
 	}
-	return fail(status, "cannot signal "+describeClaim(h)+": "+reason(err))
+	return exit.Fail(status, "cannot signal "+describeClaim(h)+": "+exit.Reason(err))
 }
 
 // running waits until processes have ended, or for the deadline if there is one, and returns those that have not.

@@ -6,6 +6,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ipcd/ipcd/internal/cli/process"
+	"github.com/ipcd/ipcd/internal/cli/term"
+	"github.com/ipcd/ipcd/internal/cli/verb"
 	"github.com/ipcd/ipcd/internal/printable"
 	"github.com/ipcd/ipcd/ipc"
 )
@@ -61,10 +64,10 @@ func pidText(pid int) string { return "pid " + strconv.Itoa(pid) }
 func isOperators(c *claim) bool { return c.Bound == "nobody" }
 
 // user is the name of the claim's user.
-func (c *claim) user() string { return userName(int64(c.UID)) }
+func (c *claim) user() string { return process.UserName(int64(c.UID)) }
 
 // of reports whether a claim is that of a process.
-func (c *claim) of(p process) bool { return int64(c.PID) == p.pid && int64(c.Start) == p.start }
+func (c *claim) of(p process.Process) bool { return int64(c.PID) == p.PID && int64(c.Start) == p.Start }
 
 // describeClaim is whose a claim is: "restic (pid 4121, root, backup.service)", "ann for maintenance until 18:00".
 func describeClaim(c *claim) string {
@@ -94,9 +97,9 @@ func describeClaim(c *claim) string {
 // claimCommand is the name of the command that a claim is for: what runs in its process, or, of an ipcctl that waits, what
 // will. It is "" if the process is gone.
 func claimCommand(c *claim) string {
-	command := commandOf(int64(c.PID), int64(c.Start))
+	command := process.CommandOf(int64(c.PID), int64(c.Start))
 	if command == "ipcctl" && c.Token == 0 {
-		if next := commandAhead(readProc("/proc/" + strconv.Itoa(c.PID) + "/cmdline")); next != "" {
+		if next := commandAhead(process.ReadProc("/proc/" + strconv.Itoa(c.PID) + "/cmdline")); next != "" {
 			return next
 		}
 	}
@@ -106,11 +109,11 @@ func claimCommand(c *claim) string {
 // commandAhead is the name of the CMD of a command line of ipcctl, as /proc shows it; "" if there is none, as with acquire.
 func commandAhead(cmdline []byte) string {
 	args := strings.Split(strings.TrimSuffix(string(cmdline), "\x00"), "\x00")
-	c := call{table: verbs()}
-	if c.parse(args[1:]) != nil || len(c.command) == 0 {
+	c := verb.Call{Table: verbs()}
+	if c.Parse(args[1:]) != nil || len(c.Command) == 0 {
 		return ""
 	}
-	return c.command[0][strings.LastIndexByte(c.command[0], '/')+1:]
+	return c.Command[0][strings.LastIndexByte(c.Command[0], '/')+1:]
 }
 
 // ending is when a hold ends by itself: "until 18:00"; "" if it does not.
@@ -119,9 +122,9 @@ func ending(c *claim) string {
 	case c.Token == 0 || c.Left < 0: // it waits, or has no lease
 		return ""
 	case isOperators(c):
-		return "until " + clock(time.Now().Add(c.Left))
+		return "until " + term.Clock(time.Now().Add(c.Left))
 	}
-	return age(c.Left) + " left"
+	return term.Age(c.Left) + " left"
 }
 
 // shortName is who has a claim, in a word.
@@ -187,7 +190,7 @@ func describeHolders(v *lockView) string {
 		return ""
 	}
 	first := &holds[0]
-	text := "held " + age(first.Age) + " by " + describeClaim(first)
+	text := "held " + term.Age(first.Age) + " by " + describeClaim(first)
 	if len(holds) > 1 {
 		text += " and " + strconv.Itoa(len(holds)-1) + " more"
 	}
@@ -220,7 +223,7 @@ func others(c *claim, name string) []string {
 func describeEnd(end *ipc.EndInfo) (who, how, reason string) {
 	who = pidText(end.PID)
 	if end.PID == 0 {
-		who = userName(int64(end.UID))
+		who = process.UserName(int64(end.UID))
 	}
 	word, status, _ := strings.Cut(end.How, " ")
 	switch word {
@@ -237,7 +240,7 @@ func describeEnd(end *ipc.EndInfo) (who, how, reason string) {
 	case "broken":
 		how = "had it taken away"
 		if by := end.By; by != nil {
-			how += " by " + userName(int64(by.UID)) + " (" + pidText(by.PID) + ")"
+			how += " by " + process.UserName(int64(by.UID)) + " (" + pidText(by.PID) + ")"
 			reason = because(by.Why)
 		}
 	case "unreaped":

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ipcd/ipcd/internal/cli/process"
+	"github.com/ipcd/ipcd/internal/cli/term"
 	"github.com/ipcd/ipcd/ipc"
 )
 
@@ -94,7 +96,7 @@ func TestDescribeWait(t *testing.T) {
 			"waiting 9s for a and backup, 2nd of 2 for backup; held 4m12s by pid 1073741824 (root, backup.service): weekly prune"},
 		// An operator's hold, and a wait for one.
 		{[]string{"backup"}, []ipc.Value{reply("limit", 1, "holders", array(disk), "waiters", queue)}, 11,
-			"waiting 38s for backup, 1st of 2; held 5s by root for maintenance until " + clock(time.Now().Add(year)) + ": new disk"},
+			"waiting 38s for backup, 1st of 2; held 5s by root for maintenance until " + term.Clock(time.Now().Add(year)) + ": new disk"},
 		{[]string{"backup"}, []ipc.Value{reply("limit", 1, "holders", array(prune), "waiters", array(reply("bound", "nobody", "pid", 0, "owner", "uid 5", "age", 1_000_000, "units", 1, "client", 13)))},
 			13, "waiting 1s for backup, 1st of 1; held 4m12s by pid 1073741824 (root, backup.service): weekly prune"},
 		// Units, and several holders; one that has entered a hold is none of its own.
@@ -109,9 +111,9 @@ func TestDescribeWait(t *testing.T) {
 }
 
 func TestDescribeClaim(t *testing.T) {
-	self, _ := findProcess(int64(os.Getpid()))
-	mine := reply("pid", int(self.pid), "start", int(self.start), "uid", 0, "left", -1)
-	if got, want := describeClaim(&claimsOf(array(mine))[0]), fmt.Sprintf("%s (pid %d, root)", self.command, self.pid); got != want {
+	self, _ := process.Find(int64(os.Getpid()))
+	mine := reply("pid", int(self.PID), "start", int(self.Start), "uid", 0, "left", -1)
+	if got, want := describeClaim(&claimsOf(array(mine))[0]), fmt.Sprintf("%s (pid %d, root)", self.Command, self.PID); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	leased := reply("pid", nobody, "uid", 0, "owner", "tape", "token", 7, "left", 90_000_000)
@@ -164,7 +166,7 @@ func TestExplain(t *testing.T) {
 			"The next holder will be told that pid 12 has abandoned it.",
 		}},
 	} {
-		e := explanation{all: viewsOf(backup, disk, tape), seen: map[string]bool{c.info.Get("name").Str: true}, parents: map[int64][]process{}}
+		e := explanation{all: viewsOf(backup, disk, tape), seen: map[string]bool{c.info.Get("name").Str: true}, parents: map[int64][]process.Process{}}
 		e.explain(viewOf(c.info))
 		if !slices.Equal(e.sentences, c.want) {
 			t.Errorf("got  %s\nwant %s", strings.Join(e.sentences, "\n     "), strings.Join(c.want, "\n     "))
@@ -203,7 +205,7 @@ func TestSignalOption(t *testing.T) {
 	for s, want := range map[string]int{"TERM": 15, "SIGTERM": 15, "term": 15, "9": 9, "usr1": 10, "64": 64, "0": 0, "65": 0, "": 0, "SIG": 0, "NO": 0} {
 		l := lockVerb{}
 		o := signalOption(0, "on-lost", &l.lost, "")
-		if err := o.set(s); (err == nil) != (want != 0) || int(l.lost) != want {
+		if err := o.Set(s); (err == nil) != (want != 0) || int(l.lost) != want {
 			t.Errorf("%q: %v, %v; want %d", s, l.lost, err, want)
 		}
 	}

@@ -5,14 +5,18 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ipcd/ipcd/internal/cli/exit"
+	"github.com/ipcd/ipcd/internal/cli/process"
+	"github.com/ipcd/ipcd/internal/cli/term"
+	"github.com/ipcd/ipcd/internal/cli/verb"
 	"github.com/ipcd/ipcd/ipc"
 )
 
 type clientsVerb struct{ kill int }
 
-func clients() *Verb {
+func clients() *verb.Verb {
 	var k clientsVerb
-	return &Verb{
+	return &verb.Verb{
 		Name:     "clients",
 		Group:    "The daemon",
 		Summary:  "Show who is connected, or end a connection",
@@ -21,15 +25,15 @@ func clients() *Verb {
 			"A line for each connection: its number, who it is, how old it is and how long it has been silent, how many " +
 				"subscriptions and locks it has, and its last command.",
 		},
-		Options:  []Option{number(0, "kill", "ID", &k.kill, 1, many, "End the connection with this number: your own user's; root: anybody's")},
-		Examples: []Example{{"ipcctl clients --kill=17", "End connection 17."}},
-		Exits:    []int{exitNotFound},
-		run:      k.run,
+		Options:  []verb.Option{verb.Number(0, "kill", "ID", &k.kill, 1, verb.Many, "End the connection with this number: your own user's; root: anybody's")},
+		Examples: []verb.Example{{Line: "ipcctl clients --kill=17", Help: "End connection 17."}},
+		Exits:    []int{exit.NotFound},
+		Run:      k.run,
 	}
 }
 
-func (k *clientsVerb) run(c *call) error {
-	conn, err := c.dial3()
+func (k *clientsVerb) run(c *verb.Call) error {
+	conn, err := c.Dial3()
 	if err != nil {
 		return err
 	}
@@ -39,32 +43,32 @@ func (k *clientsVerb) run(c *call) error {
 	}
 	v, err := conn.Do("CLIENT", "LIST")
 	if err != nil {
-		return cannot("list clients", err)
+		return exit.Cannot("list clients", err)
 	}
-	t := grid{header: []string{"ID", "PID", "COMMAND", "USER", "UNIT", "AGE", "IDLE", "SUBS", "LOCKS", "LAST", "NAME"}}
+	t := term.Table{Header: []string{"ID", "PID", "COMMAND", "USER", "UNIT", "AGE", "IDLE", "SUBS", "LOCKS", "LAST", "NAME"}}
 	for line := range strings.Lines(v.Str) {
 		client := parseClient(line)
-		if c.json {
-			c.out.object(client.object())
+		if c.JSON {
+			c.Out.Object(client.object())
 		} else {
-			t.add(client.row()...)
+			t.Add(client.row()...)
 		}
 	}
-	t.print(c.out)
+	t.Print(c.Out)
 	return nil
 }
 
-func (k *clientsVerb) end(c *call, conn *ipc.Conn) error {
+func (k *clientsVerb) end(c *verb.Call, conn *ipc.Conn) error {
 	id := strconv.Itoa(k.kill)
 	v, err := conn.Do("CLIENT", "KILL", "ID", id)
 	if err != nil {
-		return cannot("end connection "+id, err)
+		return exit.Cannot("end connection "+id, err)
 	}
 	if v.Int == 0 {
-		return fail(exitNotFound, "cannot end connection "+id+": there is none with that number").with("ipcctl clients")
+		return exit.Fail(exit.NotFound, "cannot end connection "+id+": there is none with that number").With("ipcctl clients")
 	}
-	if c.verbose {
-		c.say("ended connection " + id)
+	if c.Verbose {
+		c.Say("ended connection " + id)
 	}
 	return nil
 }
@@ -89,24 +93,24 @@ func (l client) number(key string) int64 {
 }
 
 func (l client) row() []string {
-	seconds := func(key string) string { return age(time.Duration(l.number(key)) * time.Second) }
+	seconds := func(key string) string { return term.Age(time.Duration(l.number(key)) * time.Second) }
 	subs := l.number("sub") + l.number("psub") + l.number("bsub")
-	return []string{l.get("id"), l.get("pid"), commandOf(l.number("pid"), l.number("start")), userName(l.number("uid")), l.get("unit"),
+	return []string{l.get("id"), l.get("pid"), process.CommandOf(l.number("pid"), l.number("start")), process.UserName(l.number("uid")), l.get("unit"),
 		seconds("age"), seconds("idle"), strconv.FormatInt(subs, 10), l.get("locks"), strings.ReplaceAll(l.get("cmd"), "|", " "), l.get("name")}
 }
 
 // object has the words of CLIENT LIST as they are, numbers as such.
-func (l client) object() *object {
-	var o object
+func (l client) object() *term.Object {
+	var o term.Object
 	for _, word := range l {
 		key, value, _ := strings.Cut(word, "=")
 		if n, err := strconv.ParseInt(value, 10, 64); err == nil && key != "name" {
-			o.number(key, n)
+			o.Number(key, n)
 		} else {
-			o.text(key, value)
+			o.Text(key, value)
 		}
 	}
-	o.text("command", commandOf(l.number("pid"), l.number("start")))
-	o.text("user_name", userName(l.number("uid")))
+	o.Text("command", process.CommandOf(l.number("pid"), l.number("start")))
+	o.Text("user_name", process.UserName(l.number("uid")))
 	return &o
 }

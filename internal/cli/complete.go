@@ -4,6 +4,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ipcd/ipcd/internal/cli/process"
+	"github.com/ipcd/ipcd/internal/cli/verb"
 	"github.com/ipcd/ipcd/internal/printable"
 	"github.com/ipcd/ipcd/ipc"
 )
@@ -12,18 +14,18 @@ import (
 // the last one unfinished and perhaps empty. It prints a line for each candidate: the word, a tab, what it means. A line
 // that begins with a tab is for the script: "files" leaves it to the shell to complete a file, "command N" that the Nth
 // word, counted from ipcctl's own as 0, begins another command.
-func complete() *Verb {
-	return &Verb{
+func complete() *verb.Verb {
+	return &verb.Verb{
 		Name:     "__complete",
 		Summary:  "Complete a command line",
 		Synopsis: []string{"-- WORD…"},
 		Local:    true,
-		words:    []string{"WORD"},
-		most:     many,
-		run: func(c *call) error {
-			if n := len(c.words); n > 0 {
+		Words:    []string{"WORD"},
+		Most:     verb.Many,
+		Run: func(c *verb.Call) error {
+			if n := len(c.Words); n > 0 {
 				k := candidates{c}
-				(&completer{call: c, offer: k.offer, values: k.values}).line(c.words[:n-1], c.words[n-1])
+				(&verb.Completer{Call: c, Offer: k.offer, Values: k.values}).Line(c.Words[:n-1], c.Words[n-1])
 			}
 			return nil
 		},
@@ -31,11 +33,11 @@ func complete() *Verb {
 }
 
 // candidates are what an unfinished word may become.
-type candidates struct{ call *call }
+type candidates struct{ call *verb.Call }
 
 func (k candidates) offer(word, help string) {
 	help = strings.ReplaceAll(help, "`", "") // the marks of what is typed are for manual pages
-	k.call.out.clean(word).text("\t").clean(help).text("\n")
+	k.call.Out.Clean(word).Text("\t").Clean(help).Text("\n")
 }
 
 // values offers what a value or a word of this name can be.
@@ -85,7 +87,7 @@ func (k candidates) values(name, before, begun string) {
 	case "ID":
 		for line := range strings.Lines(k.ask("CLIENT", "LIST").Str) {
 			l := parseClient(line)
-			give(l.get("id"), join(commandOf(l.number("pid"), l.number("start")), userName(l.number("uid"))))
+			give(l.get("id"), verb.Join(process.CommandOf(l.number("pid"), l.number("start")), process.UserName(l.number("uid"))))
 		}
 	default: // one of several words; what is in capitals stands for another
 		for word := range strings.SplitSeq(name, "|") {
@@ -106,7 +108,7 @@ func describeLock(v *lockView) string {
 
 // ask asks the daemon, but not for long: somebody has pressed a key and waits.
 func (k candidates) ask(words ...string) ipc.Value {
-	conn, err := k.call.dial3()
+	conn, err := k.call.Dial3()
 	if err != nil {
 		return ipc.Value{}
 	}

@@ -1,9 +1,15 @@
 package cli
 
 import (
-	_ "embed" // the scripts
+	"github.com/ipcd/ipcd/internal/cli/exit"
+	"github.com/ipcd/ipcd/internal/cli/term"
+	"github.com/ipcd/ipcd/internal/cli/verb"
+
+	_ "embed"
 	"strconv"
 )
+
+// the scripts
 
 //go:embed completion.bash
 var bashScript string
@@ -31,8 +37,8 @@ func CompletionScript(shell string) string {
 	return ""
 }
 
-func completion() *Verb {
-	return &Verb{
+func completion() *verb.Verb {
+	return &verb.Verb{
 		Name:     "completion",
 		Group:    "ipcctl itself",
 		Summary:  "Print a script that makes a shell complete ipcctl",
@@ -41,20 +47,20 @@ func completion() *Verb {
 			"A package of ipcd brings the scripts along. Without one, put the script where the shell looks for it, or have it read at the start. " +
 				"Names of locks and topics are completed with what the daemon knows.",
 		},
-		Examples: []Example{
-			{"source <(ipcctl completion bash)", "In ~/.bashrc; in ~/.zshrc likewise with zsh, after compinit."},
-			{"ipcctl completion fish >~/.config/fish/completions/ipcctl.fish", "For fish, once."},
+		Examples: []verb.Example{
+			{Line: "source <(ipcctl completion bash)", Help: "In ~/.bashrc; in ~/.zshrc likewise with zsh, after compinit."},
+			{Line: "ipcctl completion fish >~/.config/fish/completions/ipcctl.fish", Help: "For fish, once."},
 		},
 		Local: true,
-		words: []string{"SHELL"},
-		least: 1,
-		most:  1,
-		run: func(c *call) error {
-			script := CompletionScript(c.words[0])
+		Words: []string{"SHELL"},
+		Least: 1,
+		Most:  1,
+		Run: func(c *verb.Call) error {
+			script := CompletionScript(c.Words[0])
 			if script == "" {
-				return unparsed(strconv.Quote(c.words[0]), "no such shell").with(c.verb.usage())
+				return exit.Unparsed(strconv.Quote(c.Words[0]), "no such shell").With(c.Verb.Usage())
 			}
-			c.out.text(literal(script))
+			c.Out.Text(term.Literal(script))
 			return nil
 		},
 	}

@@ -4,15 +4,18 @@ import (
 	"os"
 	"strconv"
 
+	"github.com/ipcd/ipcd/internal/cli/exit"
+	"github.com/ipcd/ipcd/internal/cli/process"
+	"github.com/ipcd/ipcd/internal/cli/verb"
 	"github.com/ipcd/ipcd/internal/printable"
 	"github.com/ipcd/ipcd/ipc"
 )
 
 type fenceVerb struct{ status statusFile }
 
-func fence() *Verb {
+func fence() *verb.Verb {
 	var f fenceVerb
-	return &Verb{
+	return &verb.Verb{
 		Name:     "fence",
 		Group:    "Locks",
 		Summary:  "Do something only while a lock is still held by a token",
@@ -26,56 +29,56 @@ func fence() *Verb {
 			"What cannot be done in one CMD can be guarded by the token itself: tokens only rise, also over restarts, so " +
 				"whoever stores something stores the token with it, and refuses a lower one.",
 		},
-		Options: []Option{f.status.option()},
+		Options: []verb.Option{f.status.option()},
 		Env:     lockEnv,
-		Examples: []Example{
-			{`ipcctl lock report -- sh -c './make >new && ipcctl fence report "$IPC_LOCK_TOKEN" -- mv new report'`,
-				"The result is put in place only if the lock was not lost meanwhile."},
-			{"ipcctl fence report 1795401234567890 || exit", "Is it still held?"},
+		Examples: []verb.Example{
+			{Line: `ipcctl lock report -- sh -c './make >new && ipcctl fence report "$IPC_LOCK_TOKEN" -- mv new report'`,
+				Help: "The result is put in place only if the lock was not lost meanwhile."},
+			{Line: "ipcctl fence report 1795401234567890 || exit", Help: "Is it still held?"},
 		},
-		Exits:   []int{exitData, exitNoLock, exitNoExec, exitNoCmd},
-		words:   []string{"NAME", "TOKEN"},
-		least:   2,
-		most:    2,
-		grammar: wordsCommand,
-		failed:  f.status.failed,
-		run:     f.run,
+		Exits:   []int{exit.Data, exit.NoLock, exit.NoExec, exit.NoCmd},
+		Words:   []string{"NAME", "TOKEN"},
+		Least:   2,
+		Most:    2,
+		Grammar: verb.WordsCommand,
+		Failed:  f.status.failed,
+		Run:     f.run,
 	}
 }
 
-func (f *fenceVerb) run(c *call) error {
-	name, token := c.words[0], c.words[1]
+func (f *fenceVerb) run(c *verb.Call) error {
+	name, token := c.Words[0], c.Words[1]
 	join, ok := parseToken(token)
 	if !ok {
-		return unparsed(strconv.Quote(token), "expected a token").with("it is in $IPC_LOCK_TOKEN, and ipcctl locks shows it")
+		return exit.Unparsed(strconv.Quote(token), "expected a token").With("it is in $IPC_LOCK_TOKEN, and ipcctl locks shows it")
 	}
 	file := ""
-	if c.command != nil {
+	if c.Command != nil {
 		var err error
-		if file, err = lookPath(c.command[0]); err != nil {
+		if file, err = process.LookPath(c.Command[0]); err != nil {
 			return err
 		}
 	}
-	conn, err := c.dial()
+	conn, err := c.Dial()
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	if c.command == nil {
+	if c.Command == nil {
 		_, err := conn.Do("LOCK.CHECK", name, token)
 		if err != nil {
-			return cannot("go on under "+printable.Name(name), err)
+			return exit.Cannot("go on under "+printable.Name(name), err)
 		}
 		return nil
 	}
 	joins := ipc.LockRequest{Names: []string{name}, For: "self", Join: join}
 	grant, err := doProven(conn, joins.Words()...)
 	if err != nil {
-		return cannot("go on under "+printable.Name(name), err)
+		return exit.Cannot("go on under "+printable.Name(name), err)
 	}
 	conn.Close()
 	grants := ipc.Holds(grant)
 	f.status.run(grants)
 	who := holder{bound: "self", pid: os.Getpid(), pidfd: -1, shows: grants}
-	return giveBack(c, grants, who, become(file, c.command, lockEnvironment(os.Environ(), grants)))
+	return giveBack(c, grants, who, process.Become(file, c.Command, lockEnvironment(os.Environ(), grants)))
 }

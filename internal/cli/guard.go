@@ -10,13 +10,16 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ipcd/ipcd/internal/cli/exit"
+	"github.com/ipcd/ipcd/internal/cli/process"
+	"github.com/ipcd/ipcd/internal/cli/verb"
 	"github.com/ipcd/ipcd/internal/printable"
 	"github.com/ipcd/ipcd/ipc"
 )
 
 // A guard looks after the locks of a child for lock --on-lost.
 type guard struct {
-	call   *call
+	call   *verb.Call
 	names  []string
 	tokens []string      // of the holds, by name; "" for one that ended in good order
 	told   chan struct{} // closed when all that the child said of itself was passed on
@@ -25,38 +28,38 @@ type guard struct {
 
 // guard runs the same command line again as a child, without --on-lost, and sends it a signal if a lock is lost. The
 // hold is the child's, so it outlives this process.
-func (l *lockVerb) guard(c *call) error {
-	argv := []string{program(), "lock", "--status-fd=3"}
-	for _, option := range c.typed {
+func (l *lockVerb) guard(c *verb.Call) error {
+	argv := []string{process.Program(), "lock", "--status-fd=3"}
+	for _, option := range c.Typed {
 		if !strings.HasPrefix(option, "--on-lost=") && !strings.HasPrefix(option, "--status-fd=") {
 			argv = append(argv, option)
 		}
 	}
-	argv = append(append(argv, "--", c.words[0]), c.command...)
+	argv = append(append(argv, "--", c.Words[0]), c.Command...)
 	pipe := make([]int, 2) // os.Pipe would set up the runtime's poller
 	if err := unix.Pipe2(pipe, unix.O_CLOEXEC); err != nil {
-		return cannot("make a pipe", err)
+		return exit.Cannot("make a pipe", err)
 	}
 	said, say := os.NewFile(uintptr(pipe[0]), "pipe"), os.NewFile(uintptr(pipe[1]), "pipe")
-	k, err := startChild(argv[0], argv, os.Environ(), say)
+	k, err := process.StartChild(argv[0], argv, os.Environ(), say)
 	say.Close()
 	if err != nil {
 		return err
 	}
-	g := guard{call: c, names: append([]string{c.words[0]}, l.and...), told: make(chan struct{}), lost: make(chan string, 1)}
+	g := guard{call: c, names: append([]string{c.Words[0]}, l.and...), told: make(chan struct{}), lost: make(chan string, 1)}
 	go g.run(said, l.status)
 	for {
 		select {
-		case s := <-k.signals:
-			k.pass(s)
+		case s := <-k.Signals:
+			k.Pass(s)
 		case how := <-g.lost:
-			if !c.quiet {
-				c.say(how + "; sending " + signalName(l.lost))
+			if !c.Quiet {
+				c.Say(how + "; sending " + process.SignalName(l.lost))
 			}
-			k.signal(l.lost)
-		case <-k.ended:
+			k.Signal(l.lost)
+		case <-k.Ended:
 			<-g.told
-			return k.outcome()
+			return k.Outcome()
 		}
 	}
 }
@@ -91,7 +94,7 @@ func (g *guard) watch() string {
 	for i, name := range g.names {
 		filters[i] = "ipcd/lock/released/" + name
 	}
-	in, err := g.call.receive(filters)
+	in, err := receive(g.call, filters)
 	if err != nil {
 		return ""
 	}

@@ -4,6 +4,9 @@ import (
 	"os"
 	"strconv"
 	"time"
+
+	"github.com/ipcd/ipcd/internal/cli/exit"
+	"github.com/ipcd/ipcd/internal/cli/verb"
 )
 
 type holdVerb struct {
@@ -11,9 +14,9 @@ type holdVerb struct {
 	until time.Time
 }
 
-func hold() *Verb {
+func hold() *verb.Verb {
 	h := holdVerb{request: request{conflict: unset, mode: exclusive}}
-	return &Verb{
+	return &verb.Verb{
 		Name:     "hold",
 		Group:    "Locks",
 		Summary:  "Keep a lock for yourself, for maintenance",
@@ -24,37 +27,37 @@ func hold() *Verb {
 			"Whoever waits for the lock, or looks at it, is told who holds it and why.",
 			"TIME is 18:00, today or else tomorrow, or as in 2026-08-01T18:00:00+02:00.",
 		},
-		Options: []Option{
-			text('m', "why", "TEXT", &h.why, "What it is for; those who wait will read it"),
-			{Long: "until", Value: "TIME", set: h.setUntil, Help: "Give it back by itself at this time"},
-			duration('w', "timeout", &h.timeout, "Fail with 124 after waiting this long; with `-w 0`, fail with 75 rather than wait").or("wait"),
+		Options: []verb.Option{
+			verb.Text('m', "why", "TEXT", &h.why, "What it is for; those who wait will read it"),
+			{Long: "until", Value: "TIME", Set: h.setUntil, Help: "Give it back by itself at this time"},
+			verb.Duration('w', "timeout", &h.timeout, "Fail with 124 after waiting this long; with `-w 0`, fail with 75 rather than wait").Or("wait"),
 		},
-		Examples: []Example{
-			{"ipcctl hold backup --why 'new disk' --until 18:00 && { ./swap-disk; ipcctl release backup; }", "No backup meanwhile, whatever happens to this shell."},
-			{"ipcctl hold deploy -m freeze", "Nobody deploys until it is released."},
+		Examples: []verb.Example{
+			{Line: "ipcctl hold backup --why 'new disk' --until 18:00 && { ./swap-disk; ipcctl release backup; }", Help: "No backup meanwhile, whatever happens to this shell."},
+			{Line: "ipcctl hold deploy -m freeze", Help: "Nobody deploys until it is released."},
 		},
 		Exits: append([]int{}, requestExits...),
-		words: []string{"NAME"},
-		least: 1,
-		most:  1,
-		run:   h.run,
+		Words: []string{"NAME"},
+		Least: 1,
+		Most:  1,
+		Run:   h.run,
 	}
 }
 
-func (h *holdVerb) run(c *call) error {
-	name := c.words[0]
+func (h *holdVerb) run(c *verb.Call) error {
+	name := c.Words[0]
 	if h.why == "" {
-		return unparsed("hold", "--why is missing: those who wait will want to know").with(c.verb.usage())
+		return exit.Unparsed("hold", "--why is missing: those who wait will want to know").With(c.Verb.Usage())
 	}
 	if !h.until.IsZero() {
-		h.lease = span{true, max(time.Until(h.until), 1)}
+		h.lease = verb.Span{Set: true, D: max(time.Until(h.until), 1)}
 	}
 	grants, err := h.take(c, []string{name}, holder{bound: "nobody", pidfd: -1, label: operator()})
 	if err != nil {
 		return err
 	}
-	if c.verbose {
-		c.say(describeGrant(grants[0]))
+	if c.Verbose {
+		c.Say(describeGrant(grants[0]))
 	}
 	return nil
 }
@@ -65,7 +68,7 @@ func operator() string { return "uid " + strconv.Itoa(os.Geteuid()) }
 func (h *holdVerb) setUntil(s string) error {
 	t, ok := parseTime(s, time.Now())
 	if !ok {
-		return expectation{"a time to come", "18:00, 2026-08-01T18:00:00+02:00"}
+		return verb.Expectation{What: "a time to come", Examples: "18:00, 2026-08-01T18:00:00+02:00"}
 	}
 	h.until = t
 	return nil

@@ -7,6 +7,9 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/ipcd/ipcd/internal/cli/exit"
+	"github.com/ipcd/ipcd/internal/cli/process"
+	"github.com/ipcd/ipcd/internal/cli/verb"
 	"github.com/ipcd/ipcd/internal/printable"
 	"github.com/ipcd/ipcd/ipc"
 )
@@ -21,23 +24,23 @@ type lockVerb struct {
 	lost      syscall.Signal // 0: CMD is not told
 }
 
-func lock() *Verb {
+func lock() *verb.Verb {
 	l := lockVerb{request: request{conflict: unset}}
 	options := append(l.options(),
-		duration('L', "lease", &l.lease, "Hold the lock no longer than this; with `--on-lost`, CMD is told when time is over"),
-		text(0, "on-abandoned", "run|fail|CMD", &l.abandoned, "If the holder before was cut off: `run` CMD all the same, which is the "+
+		verb.Duration('L', "lease", &l.lease, "Hold the lock no longer than this; with `--on-lost`, CMD is told when time is over"),
+		verb.Text(0, "on-abandoned", "run|fail|CMD", &l.abandoned, "If the holder before was cut off: `run` CMD all the same, which is the "+
 			"default; `fail` with 81; or run this command first, by `sh -c`, and fail with 81 if it does"),
-		text(0, "on-unreaped", "run|fail|CMD", &l.unreaped, "If the process of the holder before has ended, and how is not known yet: likewise. "+
+		verb.Text(0, "on-unreaped", "run|fail|CMD", &l.unreaped, "If the process of the holder before has ended, and how is not known yet: likewise. "+
 			"The default is what `--on-abandoned` says, as it may have been killed"),
 		signalOption(0, "on-lost", &l.lost, "Send CMD this signal when the lock is taken from it, by `ipcctl break` or by the end of its lease"),
 		l.status.option(),
-		text('c', "command", "STRING", &l.shell, "CMD is `$SHELL -c STRING`"),
-		pick('u', "unlock", &l.mode, unlock, "The same as `ipcctl release NAME`"),
-		accepted('o', "close", "Accepted, for flock(1)'s sake: CMD never inherits the lock"),
-		accepted('F', "no-fork", "Accepted, for flock(1)'s sake: it is never done otherwise"),
-		flag('V', "version", &l.version, "The same as `ipcctl version`"),
+		verb.Text('c', "command", "STRING", &l.shell, "CMD is `$SHELL -c STRING`"),
+		verb.Pick('u', "unlock", &l.mode, unlock, "The same as `ipcctl release NAME`"),
+		verb.Accepted('o', "close", "Accepted, for flock(1)'s sake: CMD never inherits the lock"),
+		verb.Accepted('F', "no-fork", "Accepted, for flock(1)'s sake: it is never done otherwise"),
+		verb.Flag('V', "version", &l.version, "The same as `ipcctl version`"),
 	)
-	return &Verb{
+	return &verb.Verb{
 		Name:    "lock",
 		Group:   "Locks",
 		Summary: "Run CMD while holding a lock",
@@ -80,39 +83,39 @@ func lock() *Verb {
 		},
 		Options: options,
 		Env:     lockEnv,
-		Examples: []Example{
-			{"ipcctl lock backup -- ./backup.sh", "Never two backups at a time; the second waits."},
-			{"ipcctl lock -n -E 0 nightly -- ./nightly", "For cron: if it still runs, do nothing, quietly."},
-			{"ipcctl lock -w 1m -m 'weekly prune' backup -- restic prune", "Wait at most a minute, and tell others why they wait."},
-			{"ipcctl lock deploy -c 'git pull && make install'", "Several commands under one lock."},
-			{"ipcctl lock site -a database -- ./migrate", "Two locks at once, without a deadlock."},
-			{"ipcctl lock -l 4 encode -- ffmpeg -i in.mov out.mp4", "Up to four at a time; the others wait in line."},
-			{"ipcctl lock --on-abandoned='./repair' ledger -- ./book", "If the one before was cut off, repair first."},
-			{"ipcctl lock --on-lost=TERM -L 1h report -- ./report", "An hour at most, and no longer than nobody breaks the lock."},
-			{"ExecStart=ipcctl lock web -- /usr/bin/server", "A service that is its only instance: systemd sees only the server."},
+		Examples: []verb.Example{
+			{Line: "ipcctl lock backup -- ./backup.sh", Help: "Never two backups at a time; the second waits."},
+			{Line: "ipcctl lock -n -E 0 nightly -- ./nightly", Help: "For cron: if it still runs, do nothing, quietly."},
+			{Line: "ipcctl lock -w 1m -m 'weekly prune' backup -- restic prune", Help: "Wait at most a minute, and tell others why they wait."},
+			{Line: "ipcctl lock deploy -c 'git pull && make install'", Help: "Several commands under one lock."},
+			{Line: "ipcctl lock site -a database -- ./migrate", Help: "Two locks at once, without a deadlock."},
+			{Line: "ipcctl lock -l 4 encode -- ffmpeg -i in.mov out.mp4", Help: "Up to four at a time; the others wait in line."},
+			{Line: "ipcctl lock --on-abandoned='./repair' ledger -- ./book", Help: "If the one before was cut off, repair first."},
+			{Line: "ipcctl lock --on-lost=TERM -L 1h report -- ./report", Help: "An hour at most, and no longer than nobody breaks the lock."},
+			{Line: "ExecStart=ipcctl lock web -- /usr/bin/server", Help: "A service that is its only instance: systemd sees only the server."},
 		},
-		Exits:   append(append([]int{}, requestExits...), exitAbandoned, exitNoLock, exitNoExec, exitNoCmd),
-		words:   []string{"NAME"},
-		most:    1,
-		grammar: nameCommand,
-		failed:  l.status.failed,
-		run:     l.run,
+		Exits:   append(append([]int{}, requestExits...), exit.Abandoned, exit.NoLock, exit.NoExec, exit.NoCmd),
+		Words:   []string{"NAME"},
+		Most:    1,
+		Grammar: verb.NameCommand,
+		Failed:  l.status.failed,
+		Run:     l.run,
 	}
 }
 
 // lockEnv is what CMD finds in its environment.
-var lockEnv = []Variable{
-	{"IPC_LOCK", "the name of the lock, the first one if there are several"},
-	{"IPC_LOCK_TOKEN", "its fencing token: higher than that of every hold before"},
-	{"IPC_LOCK_PREVIOUS", "how the hold before ended: `released`, `exited 1`, `killed 9`, `disconnected`, `expired`, `broken`, `unreaped` " +
+var lockEnv = []verb.Variable{
+	{Name: "IPC_LOCK", Help: "the name of the lock, the first one if there are several"},
+	{Name: "IPC_LOCK_TOKEN", Help: "its fencing token: higher than that of every hold before"},
+	{Name: "IPC_LOCK_PREVIOUS", Help: "how the hold before ended: `released`, `exited 1`, `killed 9`, `disconnected`, `expired`, `broken`, `unreaped` " +
 		"(it has ended, and how is not known yet), `unknown`; empty if there was none"},
-	{"IPC_LOCK_ABANDONED", "empty, or who was cut off while holding the lock, and how: what it guards may be half done"},
-	{"IPC_LOCKS", "every lock that is held, as lines of TOKEN NAME"},
+	{Name: "IPC_LOCK_ABANDONED", Help: "empty, or who was cut off while holding the lock, and how: what it guards may be half done"},
+	{Name: "IPC_LOCKS", Help: "every lock that is held, as lines of TOKEN NAME"},
 }
 
-func (l *lockVerb) run(c *call) error {
+func (l *lockVerb) run(c *verb.Call) error {
 	if l.version {
-		return versionVerb().run(c)
+		return versionVerb().Run(c)
 	}
 	command, err := l.argv(c)
 	if err != nil {
@@ -121,14 +124,14 @@ func (l *lockVerb) run(c *call) error {
 	if l.mode == unlock {
 		return new(releaseVerb).run(c)
 	}
-	file, err := lookPath(command[0])
+	file, err := process.LookPath(command[0])
 	if err != nil {
 		return err
 	}
 	if l.lost != 0 {
 		return l.guard(c)
 	}
-	names := append([]string{c.words[0]}, l.and...)
+	names := append([]string{c.Words[0]}, l.and...)
 	if l.unreaped == "" {
 		l.unreaped = l.abandoned
 	}
@@ -138,9 +141,9 @@ func (l *lockVerb) run(c *call) error {
 	if err != nil {
 		return err
 	}
-	if c.verbose {
+	if c.Verbose {
 		for _, g := range grants {
-			c.say(describeGrant(g))
+			c.Say(describeGrant(g))
 		}
 	}
 	env := lockEnvironment(os.Environ(), grants)
@@ -148,14 +151,14 @@ func (l *lockVerb) run(c *call) error {
 		return giveBack(c, grants, who, err)
 	}
 	l.status.run(grants)
-	return giveBack(c, grants, who, become(file, command, env))
+	return giveBack(c, grants, who, process.Become(file, command, env))
 }
 
 // acts reports whether --on-abandoned or --on-unreaped says something else than to run CMD.
 func acts(what string) bool { return what != "" && what != "run" }
 
 // repair does what --on-abandoned says, if one of the locks is; or --on-unreaped, if that is not known of any.
-func (l *lockVerb) repair(c *call, grants []ipc.Hold, env []string) error {
+func (l *lockVerb) repair(c *verb.Call, grants []ipc.Hold, env []string) error {
 	who := abandonedBy(grants)
 	if who == "" || !l.untold {
 		return nil
@@ -172,7 +175,7 @@ func (l *lockVerb) repair(c *call, grants []ipc.Hold, env []string) error {
 	if !acts(what) {
 		return dealt(c, grants)
 	}
-	f := fail(exitAbandoned, "cannot lock "+printable.Names(namesOf(grants))+": "+lead+who)
+	f := exit.Fail(exit.Abandoned, "cannot lock "+printable.Names(namesOf(grants))+": "+lead+who)
 	if what == "fail" {
 		return f
 	}
@@ -181,20 +184,20 @@ func (l *lockVerb) repair(c *call, grants []ipc.Hold, env []string) error {
 	for _, g := range slices.Backward(grants) {
 		argv = append(append(self(c), "fence", "--", g.Name, tokenText(g.Token), "--"), argv...)
 	}
-	k, err := startChild(argv[0], argv, env)
+	k, err := process.StartChild(argv[0], argv, env)
 	if err != nil {
 		return err
 	}
-	if err := k.wait(); err != nil {
-		f.text += "; the command of " + option + " failed: " + err.Error()
+	if err := k.Wait(); err != nil {
+		f.Text += "; the command of " + option + " failed: " + err.Error()
 		return f
 	}
 	return dealt(c, grants)
 }
 
 // dealt says that an abandoned hold has been dealt with, so that nobody else is told of it.
-func dealt(c *call, grants []ipc.Hold) error {
-	conn, err := c.dial()
+func dealt(c *verb.Call, grants []ipc.Hold) error {
+	conn, err := c.Dial()
 	if err != nil {
 		return err
 	}
@@ -204,7 +207,7 @@ func dealt(c *call, grants []ipc.Hold) error {
 			continue // it may be a hold that was entered, and not be for this process to say
 		}
 		if _, err := conn.Do("LOCK.TOLD", g.Name, tokenText(g.Token)); err != nil {
-			return cannot("go on under "+printable.Name(g.Name), err)
+			return exit.Cannot("go on under "+printable.Name(g.Name), err)
 		}
 	}
 	return nil
@@ -212,8 +215,8 @@ func dealt(c *call, grants []ipc.Hold) error {
 
 // giveBack gives locks back that were granted and that no use was made of, because of err: whoever comes next is told that
 // they were abandoned, if they were. It returns err.
-func giveBack(c *call, grants []ipc.Hold, who holder, err error) error {
-	conn, e := c.dial()
+func giveBack(c *verb.Call, grants []ipc.Hold, who holder, err error) error {
+	conn, e := c.Dial()
 	if e != nil {
 		return err // most end with their process
 	}
@@ -226,29 +229,29 @@ func giveBack(c *call, grants []ipc.Hold, who holder, err error) error {
 }
 
 // argv is what to run, nil with -u.
-func (l *lockVerb) argv(c *call) ([]string, error) {
-	if len(c.words) == 0 {
-		return nil, unparsed("lock", "NAME is missing").with(c.verb.usage())
+func (l *lockVerb) argv(c *verb.Call) ([]string, error) {
+	if len(c.Words) == 0 {
+		return nil, exit.Unparsed("lock", "NAME is missing").With(c.Verb.Usage())
 	}
-	name := c.words[0]
-	none := len(c.command) == 0
+	name := c.Words[0]
+	none := len(c.Command) == 0
 	switch {
 	case none && l.shell == "" && isNumber(name):
 		instead := "ipcctl acquire NAME --pid $$"
 		if l.mode == unlock {
 			instead = "ipcctl release NAME"
 		}
-		return nil, unparsed(strconv.Quote(name), "descriptors cannot be locked, only names").with(instead)
+		return nil, exit.Unparsed(strconv.Quote(name), "descriptors cannot be locked, only names").With(instead)
 	case l.mode == unlock && (!none || l.shell != ""):
-		return nil, unparsed("-u", "it runs no CMD").with("ipcctl release NAME")
+		return nil, exit.Unparsed("-u", "it runs no CMD").With("ipcctl release NAME")
 	case l.mode == unlock:
 		return nil, nil
 	case none && l.shell == "":
-		return nil, unparsed("lock", "CMD is missing").with(c.verb.usage())
+		return nil, exit.Unparsed("lock", "CMD is missing").With(c.Verb.Usage())
 	case l.shell == "":
-		return c.command, nil
+		return c.Command, nil
 	case !none:
-		return nil, unparsed(strconv.Quote(c.command[0]), "-c takes one string and nothing more").with(c.verb.usage())
+		return nil, exit.Unparsed(strconv.Quote(c.Command[0]), "-c takes one string and nothing more").With(c.Verb.Usage())
 	}
 	shell := os.Getenv("SHELL")
 	if shell == "" {

@@ -3,15 +3,18 @@ package cli
 import (
 	"strconv"
 
+	"github.com/ipcd/ipcd/internal/cli/exit"
+	"github.com/ipcd/ipcd/internal/cli/term"
+	"github.com/ipcd/ipcd/internal/cli/verb"
 	"github.com/ipcd/ipcd/internal/printable"
 	"github.com/ipcd/ipcd/ipc"
 )
 
 type locksVerb struct{ watch bool }
 
-func locks() *Verb {
+func locks() *verb.Verb {
 	var l locksVerb
-	return &Verb{
+	return &verb.Verb{
 		Name:     "locks",
 		Group:    "Locks",
 		Summary:  "Show who holds which lock, and who waits",
@@ -26,21 +29,21 @@ func locks() *Verb {
 			"With `--json`: an object for each lock, with the arrays `holders` and `waiters`, and `previous`, how it was " +
 				"last given back. locks-json.md among the documents (/usr/share/doc/ipcd) describes them all.",
 		},
-		Options: []Option{flag(0, "watch", &l.watch, "Go on showing what changes")},
-		Examples: []Example{
-			{"ipcctl locks", "Everything that is locked."},
-			{"ipcctl locks --watch", "Look on."},
-			{"ipcctl locks --json backup | jq .holders[0].pid", "One fact, for a program."},
+		Options: []verb.Option{verb.Flag(0, "watch", &l.watch, "Go on showing what changes")},
+		Examples: []verb.Example{
+			{Line: "ipcctl locks", Help: "Everything that is locked."},
+			{Line: "ipcctl locks --watch", Help: "Look on."},
+			{Line: "ipcctl locks --json backup | jq .holders[0].pid", Help: "One fact, for a program."},
 		},
-		Exits: []int{exitData},
-		words: []string{"NAME"},
-		most:  many,
-		run:   l.run,
+		Exits: []int{exit.Data},
+		Words: []string{"NAME"},
+		Most:  verb.Many,
+		Run:   l.run,
 	}
 }
 
-func (l *locksVerb) run(c *call) error {
-	conn, err := c.dial3()
+func (l *locksVerb) run(c *verb.Call) error {
+	conn, err := c.Dial3()
 	if err != nil {
 		return err
 	}
@@ -48,7 +51,7 @@ func (l *locksVerb) run(c *call) error {
 	if l.watch {
 		return watchLocks(c, conn)
 	}
-	views, err := askLocks(conn, c.words)
+	views, err := askLocks(conn, c.Words)
 	if err != nil {
 		return err
 	}
@@ -56,19 +59,19 @@ func (l *locksVerb) run(c *call) error {
 	return nil
 }
 
-func printLocks(c *call, views []*lockView) {
-	if !c.json {
-		lockTable(c.out.tty, views).print(c.out)
+func printLocks(c *verb.Call, views []*lockView) {
+	if !c.JSON {
+		lockTable(c.Out.TTY, views).Print(c.Out)
 		return
 	}
 	for _, v := range views {
-		c.out.object(lockObject(v))
+		c.Out.Object(lockObject(v))
 	}
 }
 
 // lockTable has the rows of locks. On a terminal, a lock is named once.
-func lockTable(tty bool, views []*lockView) *grid {
-	t := &grid{header: []string{"LOCK", "MODE", "USED", "PID", "COMMAND", "USER", "UNIT", "AGE", "TOKEN", "WHY"}}
+func lockTable(tty bool, views []*lockView) *term.Table {
+	t := &term.Table{Header: []string{"LOCK", "MODE", "USED", "PID", "COMMAND", "USER", "UNIT", "AGE", "TOKEN", "WHY"}}
 	for _, v := range views {
 		name, of := v.Name, "/"+strconv.Itoa(v.Limit)
 		for i := range v.holders {
@@ -80,17 +83,17 @@ func lockTable(tty bool, views []*lockView) *grid {
 			if h.Joined {
 				mode, used = "+", ""
 			}
-			t.add(append([]string{name, mode, used}, claimCells(h)...)...)
+			t.Add(append([]string{name, mode, used}, claimCells(h)...)...)
 		}
 		if tty && len(v.holders) == 0 && len(v.waiters) > 0 { // as those who wait for several locks at once
-			t.add(name, "", "0"+of, "", "", "", "", "", "", "")
+			t.Add(name, "", "0"+of, "", "", "", "", "", "", "")
 		}
 		for i := range v.waiters {
 			w := &v.waiters[i]
 			if tty {
 				name = "  " + strconv.Itoa(i+1) + "."
 			}
-			t.add(append([]string{name, letter(w, v.Limit), units(w, v.Limit)}, claimCells(w)...)...)
+			t.Add(append([]string{name, letter(w, v.Limit), units(w, v.Limit)}, claimCells(w)...)...)
 		}
 	}
 	return t
@@ -102,7 +105,7 @@ func askLocks(conn *ipc.Conn, names []string) ([]*lockView, error) {
 	if len(names) == 0 {
 		all, err := conn.Do("LOCK.LIST")
 		if err != nil {
-			return nil, cannot("list locks", err)
+			return nil, exit.Cannot("list locks", err)
 		}
 		for _, v := range all.Elems {
 			views = append(views, viewOf(v))
@@ -112,7 +115,7 @@ func askLocks(conn *ipc.Conn, names []string) ([]*lockView, error) {
 	for _, name := range names {
 		v, err := viewLock(conn, name)
 		if err != nil {
-			return nil, cannot("show "+printable.Name(name), err)
+			return nil, exit.Cannot("show "+printable.Name(name), err)
 		}
 		views = append(views, v)
 	}
@@ -120,8 +123,8 @@ func askLocks(conn *ipc.Conn, names []string) ([]*lockView, error) {
 }
 
 // lockObject is a lock as the daemon shows it, with what else is known here of who holds it and who waits.
-func lockObject(v *lockView) *object {
-	var o object
+func lockObject(v *lockView) *term.Object {
+	var o term.Object
 	for i := 0; i+1 < len(v.raw.Elems); i += 2 {
 		switch key := v.raw.Elems[i].Str; key {
 		case "holders":
@@ -129,31 +132,23 @@ func lockObject(v *lockView) *object {
 		case "waiters":
 			addClaims(&o, key, v.waiters)
 		default:
-			o.value(key, v.raw.Elems[i+1])
+			o.Value(key, v.raw.Elems[i+1])
 		}
 	}
 	return &o
 }
 
-func addClaims(o *object, key string, claims []claim) {
-	o.key(key)
-	o.b = append(o.b, '[')
-	for i := range claims {
-		if i > 0 {
-			o.b = append(o.b, ',')
-		}
-		o.b = append(o.b, claimObject(&claims[i]).end()...)
-	}
-	o.b = append(o.b, ']')
+func addClaims(o *term.Object, key string, claims []claim) {
+	o.Objects(key, len(claims), func(i int) *term.Object { return claimObject(&claims[i]) })
 }
 
-func claimObject(c *claim) *object {
-	var o object
+func claimObject(c *claim) *term.Object {
+	var o term.Object
 	for i := 0; i+1 < len(c.raw.Elems); i += 2 {
-		o.value(c.raw.Elems[i].Str, c.raw.Elems[i+1])
+		o.Value(c.raw.Elems[i].Str, c.raw.Elems[i+1])
 	}
-	o.text("command", claimCommand(c))
-	o.text("user", c.user())
+	o.Text("command", claimCommand(c))
+	o.Text("user", c.user())
 	return &o
 }
 
@@ -177,5 +172,5 @@ func claimCells(c *claim) []string {
 	if !isOperators(c) {
 		pid, command = strconv.Itoa(c.PID), claimCommand(c)
 	}
-	return []string{pid, command, c.user(), c.Unit, age(c.Age), token, why}
+	return []string{pid, command, c.user(), c.Unit, term.Age(c.Age), token, why}
 }

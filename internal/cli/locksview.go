@@ -9,6 +9,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ipcd/ipcd/internal/cli/process"
+	"github.com/ipcd/ipcd/internal/cli/term"
+	"github.com/ipcd/ipcd/internal/cli/verb"
 	"github.com/ipcd/ipcd/ipc"
 )
 
@@ -28,29 +31,29 @@ const lockEvents = "ipcd/lock/"
 
 // A lockWatch is locks --watch.
 type lockWatch struct {
-	call  *call
+	call  *verb.Call
 	ask   *ipc.Conn
 	in    *receiver
 	all   bool            // something may have been missed
 	dirty map[string]bool // the locks to which something happened
 }
 
-func watchLocks(c *call, conn *ipc.Conn) error {
+func watchLocks(c *verb.Call, conn *ipc.Conn) error {
 	filters := []string{lockEvents + "#"}
-	if len(c.words) > 0 {
+	if len(c.Words) > 0 {
 		filters = nil
-		for _, name := range c.words {
+		for _, name := range c.Words {
 			filters = append(filters, lockEvents+"+/"+name)
 		}
 	}
-	in, err := c.receive(filters)
+	in, err := receive(c, filters)
 	if err != nil {
 		return err
 	}
 	defer in.conn.Close()
 	w := lockWatch{call: c, ask: conn, in: in, all: true, dirty: map[string]bool{}}
 	in.lost = func(int64, string) { w.all = true }
-	if c.out.tty && !c.json {
+	if c.Out.TTY && !c.JSON {
 		return w.screen()
 	}
 	return w.lines()
@@ -59,7 +62,7 @@ func watchLocks(c *call, conn *ipc.Conn) error {
 // lines prints all locks, and then each one again to which something happened.
 func (w *lockWatch) lines() error {
 	for {
-		names := w.call.words
+		names := w.call.Words
 		if !w.all {
 			names = slices.Sorted(maps.Keys(w.dirty))
 		}
@@ -83,15 +86,15 @@ func (w *lockWatch) lines() error {
 // line prints a lock as it is now.
 func (w *lockWatch) line(v *lockView) {
 	free := len(v.holders)+len(v.waiters) == 0
-	if !free || w.call.json {
+	if !free || w.call.JSON {
 		printLocks(w.call, []*lockView{v})
 		return
 	}
 	t := lockTable(false, nil)
-	cells := make([]string, len(t.header))
+	cells := make([]string, len(t.Header))
 	cells[0] = v.Name
-	t.add(cells...)
-	t.print(w.call.out)
+	t.Add(cells...)
+	t.Print(w.call.Out)
 }
 
 // next waits for an event, or the deadline, and takes what came with it.
@@ -114,7 +117,7 @@ func (w *lockWatch) next(deadline time.Time) error {
 // screen shows all locks on a terminal, until Ctrl-C.
 func (w *lockWatch) screen() error {
 	signals := make(chan os.Signal, 1)
-	catch(signals, leaving)
+	process.Catch(signals, process.Leaving)
 	changed := make(chan error)
 	w.in.idle = func() error { return nil }
 	go func() {
@@ -126,8 +129,8 @@ func (w *lockWatch) screen() error {
 			}
 		}
 	}()
-	o := w.call.out
-	o.text(screenOn)
+	o := w.call.Out
+	o.Text(screenOn)
 	for {
 		err := w.draw()
 		early, late := time.After(frame), time.After(tick) // ages change without an event
@@ -140,13 +143,13 @@ func (w *lockWatch) screen() error {
 			case err = <-changed:
 				changes++
 			case s := <-signals:
-				o.text(screenOff)
-				_ = o.flush() // nobody is there to see it
-				die(s)
+				o.Text(screenOff)
+				_ = o.Flush() // nobody is there to see it
+				process.Die(s)
 			}
 		}
 		if err != nil {
-			o.text(screenOff)
+			o.Text(screenOff)
 			return err
 		}
 	}
@@ -154,30 +157,30 @@ func (w *lockWatch) screen() error {
 
 // draw shows what fits.
 func (w *lockWatch) draw() error {
-	views, err := askLocks(w.ask, w.call.words)
+	views, err := askLocks(w.ask, w.call.Words)
 	if err != nil {
 		return err
 	}
 	var page strings.Builder
-	paper := onto(&page, true)
-	lockTable(true, views).print(paper)
-	_ = paper.flush() // into memory
+	paper := term.Onto(&page, true)
+	lockTable(true, views).Print(paper)
+	_ = paper.Flush() // into memory
 	lines := strings.Split(strings.TrimSuffix(page.String(), "\n"), "\n")
 	if page.Len() == 0 {
 		lines[0] = "nothing is locked"
 	}
-	o := w.call.out
-	rows, columns := o.size()
+	o := w.call.Out
+	rows, columns := o.Size()
 	if more := len(lines) - (rows - 1); more > 0 {
 		lines = append(lines[:rows-2], "… "+strconv.Itoa(more+1)+" more")
 	}
-	o.text(screenHome)
+	o.Text(screenHome)
 	for i, line := range lines {
-		style := literal("")
+		style := term.Literal("")
 		if i == 0 {
-			style = bold
+			style = term.Bold
 		}
-		o.styled(style, cut(line, columns)).text(clearLine + "\n")
+		o.Styled(style, term.Cut(line, columns)).Text(clearLine + "\n")
 	}
-	return o.text(clearBelow).flush()
+	return o.Text(clearBelow).Flush()
 }

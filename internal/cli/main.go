@@ -4,69 +4,74 @@ import (
 	"errors"
 	"os"
 	"syscall"
+
+	"github.com/ipcd/ipcd/internal/cli/exit"
+	"github.com/ipcd/ipcd/internal/cli/process"
+	"github.com/ipcd/ipcd/internal/cli/term"
+	"github.com/ipcd/ipcd/internal/cli/verb"
 )
 
 // Main runs ipcctl with the arguments of this process and returns its exit status.
 func Main() int {
-	c := &call{table: verbs(), out: standardOutput()}
+	c := &verb.Call{Table: verbs(), Out: term.Stdout()}
 	err := run(c, os.Args[1:])
-	if e := c.out.flush(); err == nil {
+	if e := c.Out.Flush(); err == nil {
 		err = e
 	}
 	return report(c, err)
 }
 
-func run(c *call, args []string) error {
-	err := c.parse(args)
+func run(c *verb.Call, args []string) error {
+	err := c.Parse(args)
 	switch {
 	case err != nil:
 		return err
-	case c.verb != nil && c.help:
-		c.verb.explain(c.out)
+	case c.Verb != nil && c.Help:
+		c.Verb.Explain(c.Out)
 		return nil
-	case c.verb != nil:
-		return c.verb.run(c)
-	case c.help:
-		overview(c.out)
+	case c.Verb != nil:
+		return c.Verb.Run(c)
+	case c.Help:
+		overview(c.Out)
 		return nil
 	}
-	overview(standardError())
-	return commandStatus(exitUsage)
+	overview(term.Stderr())
+	return exit.CommandStatus(exit.Usage)
 }
 
 // report tells of an error and gives its exit status.
-func report(c *call, err error) int {
+func report(c *verb.Call, err error) int {
 	if err == nil {
 		return 0
 	}
-	var passed commandStatus
+	var passed exit.CommandStatus
 	if errors.As(err, &passed) {
 		return int(passed)
 	}
-	var killed signalled
+	var killed process.Signalled
 	if errors.As(err, &killed) {
-		die(syscall.Signal(killed))
+		process.Die(syscall.Signal(killed))
 	}
-	f := cannot("go on", err)
-	if c.verb != nil && c.verb.failed != nil {
-		c.verb.failed(f)
+	f := exit.Cannot("go on", err)
+	if c.Verb != nil && c.Verb.Failed != nil {
+		c.Verb.Failed(f)
 	}
-	if f.exit == 0 && !c.verbose { // -E 0: not even a word
+	if f.Exit == 0 && !c.Verbose { // -E 0: not even a word
 		return 0
 	}
-	tell := standardError()
-	tell.text("ipcctl: ").clean(f.text).text("\n")
-	if f.hint != "" && !c.quiet {
-		tell.text("hint: ").clean(f.hint).text("\n")
+	tell := term.Stderr()
+	tell.Text("ipcctl: ").Clean(f.Text).Text("\n")
+	if f.Hint != "" && !c.Quiet {
+		tell.Text("hint: ").Clean(f.Hint).Text("\n")
 	}
-	_ = tell.flush() // there is nowhere to complain
-	return f.exit
+	_ = tell.Flush() // there is nowhere to complain
+	return f.Exit
 }
 
 // self is the beginning of a command line for it, with the daemon that this one talks to.
-func self(c *call) []string {
-	if c.address == "" {
-		return []string{program()}
+func self(c *verb.Call) []string {
+	if c.Address == "" {
+		return []string{process.Program()}
 	}
-	return []string{program(), "--socket=" + c.address}
+	return []string{process.Program(), "--socket=" + c.Address}
 }

@@ -6,6 +6,10 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/ipcd/ipcd/internal/cli/exit"
+	"github.com/ipcd/ipcd/internal/cli/process"
+	"github.com/ipcd/ipcd/internal/cli/term"
+	"github.com/ipcd/ipcd/internal/cli/verb"
 	"github.com/ipcd/ipcd/internal/printable"
 	"github.com/ipcd/ipcd/ipc"
 )
@@ -28,8 +32,8 @@ type receiver struct {
 }
 
 // receive subscribes to all filters in one write. What is published after it returns is received.
-func (c *call) receive(filters []string) (*receiver, error) {
-	conn, err := c.dial()
+func receive(c *verb.Call, filters []string) (*receiver, error) {
+	conn, err := c.Dial()
 	if err != nil {
 		return nil, err
 	}
@@ -46,21 +50,21 @@ func (c *call) receive(filters []string) (*receiver, error) {
 	}
 	if err != nil {
 		conn.Close()
-		return nil, cannot(what, err)
+		return nil, exit.Cannot(what, err)
 	}
-	return &receiver{conn: conn, idle: c.out.flush, lost: c.lost}, nil
+	return &receiver{conn: conn, idle: c.Out.Flush, lost: func(n int64, filter string) { lost(c, n, filter) }}, nil
 }
 
 // lost tells that messages were dropped because they were not taken in time.
-func (c *call) lost(n int64, filter string) {
-	if c.json {
-		var o object
-		o.number("lost", n)
-		o.text("filter", filter)
-		c.out.object(&o)
+func lost(c *verb.Call, n int64, filter string) {
+	if c.JSON {
+		var o term.Object
+		o.Number("lost", n)
+		o.Text("filter", filter)
+		c.Out.Object(&o)
 		return
 	}
-	c.say("lost " + plural(n, "message") + " of " + filter + ": they came faster than they were taken")
+	c.Say("lost " + term.Plural(n, "message") + " of " + filter + ": they came faster than they were taken")
 }
 
 // next waits for a message; a zero deadline is none. The error is os.ErrDeadlineExceeded, or a failure.
@@ -101,33 +105,20 @@ func (r *receiver) push(deadline time.Time) (ipc.Value, error) {
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			return ipc.Value{}, os.ErrDeadlineExceeded
 		}
-		return ipc.Value{}, cannot("receive messages", err)
+		return ipc.Value{}, exit.Cannot("receive messages", err)
 	}
 	v, err := r.conn.Receive()
 	if err == nil {
 		err = v.Err()
 	}
 	if err != nil {
-		return v, cannot("receive messages", err)
+		return v, exit.Cannot("receive messages", err)
 	}
 	return v, nil
 }
 
 // longAgo is a deadline that does not wait.
 var longAgo = time.Unix(1, 0)
-
-// deadline is when the time that a -w gives is over; zero if there is none.
-func (s span) deadline() time.Time {
-	if !s.set {
-		return time.Time{}
-	}
-	return time.Now().Add(s.d)
-}
-
-// timedOut is the failure of a -w.
-func (s span) timedOut(what string) *failure {
-	return fail(exitTimeout, "cannot "+what+": timed out after "+spoken(s.d))
-}
 
 // stamp is how times are written for programs.
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000000Z") }
@@ -144,26 +135,26 @@ func (m *message) environment() []string {
 	}
 }
 
-var messageEnv = []Variable{
-	{"IPC_TOPIC", "its topic"},
-	{"IPC_SEQ", "its number, rising over all topics"},
-	{"IPC_TIME", "when it was published, as 2026-08-01T09:30:00.000000Z"},
-	{"IPC_SENDER_PID", "who published it: the process"},
-	{"IPC_SENDER_UID", "the user, as a number"},
-	{"IPC_SENDER_UNIT", "the systemd unit, or empty"},
+var messageEnv = []verb.Variable{
+	{Name: "IPC_TOPIC", Help: "its topic"},
+	{Name: "IPC_SEQ", Help: "its number, rising over all topics"},
+	{Name: "IPC_TIME", Help: "when it was published, as 2026-08-01T09:30:00.000000Z"},
+	{Name: "IPC_SENDER_PID", Help: "who published it: the process"},
+	{Name: "IPC_SENDER_UID", Help: "the user, as a number"},
+	{Name: "IPC_SENDER_UNIT", Help: "the systemd unit, or empty"},
 }
 
 // A format says how messages are printed.
 type format struct {
 	json  bool
-	end   literal // of a record
-	parts []part  // nil: as fits the output
+	end   term.Literal // of a record
+	parts []part       // nil: as fits the output
 }
 
 // A part of a format is text, or a field of the message.
 type part struct {
-	text  literal // as the user typed it
-	field byte    // 0: text
+	text  term.Literal // as the user typed it
+	field byte         // 0: text
 }
 
 // fields are the letters that a format may have after "%".
@@ -177,12 +168,12 @@ func parseFormat(s string) ([]part, error) {
 			i++
 		}
 		if i > 0 {
-			parts = append(parts, part{text: literal(s[:i])})
+			parts = append(parts, part{text: term.Literal(s[:i])})
 			s = s[i:]
 			continue
 		}
 		if len(s) < 2 || !containsByte(fields, s[1]) {
-			return nil, expectation{"a format", "%t topic, %p payload, %s number, %u uid, %P pid, %U unit, %% a percent sign"}
+			return nil, verb.Expectation{What: "a format", Examples: "%t topic, %p payload, %s number, %u uid, %P pid, %U unit, %% a percent sign"}
 		}
 		parts = append(parts, part{field: s[1]})
 		s = s[2:]
@@ -199,27 +190,27 @@ func containsByte(s string, c byte) bool {
 	return false
 }
 
-func (f *format) print(o *output, m *message) {
+func (f *format) print(o *term.Output, m *message) {
 	switch {
 	case f.json:
 		m.json(o)
 	case f.parts != nil:
 		for _, p := range f.parts {
 			if p.field == 0 {
-				o.text(p.text)
+				o.Text(p.text)
 			} else {
-				o.data(m.field(p.field))
+				o.Data(m.field(p.field))
 			}
 		}
-		o.text(f.end)
-	case o.tty && f.end == "\n":
-		o.styled(dim, m.time.Format("15:04:05")).text("  ").styled(bold, m.topic).text("  ")
+		o.Text(f.end)
+	case o.TTY && f.end == "\n":
+		o.Styled(term.Dim, m.time.Format("15:04:05")).Text("  ").Styled(term.Bold, m.topic).Text("  ")
 		if m.payload != "" {
-			o.clean(m.payload).text("  ")
+			o.Clean(m.payload).Text("  ")
 		}
-		o.styled(dim, userName(m.uid)+" ("+strconv.FormatInt(m.pid, 10)+")").text("\n")
+		o.Styled(term.Dim, process.UserName(m.uid)+" ("+strconv.FormatInt(m.pid, 10)+")").Text("\n")
 	default:
-		o.data(m.topic).text("\t").data(m.payload).text(f.end)
+		o.Data(m.topic).Text("\t").Data(m.payload).Text(f.end)
 	}
 }
 
@@ -241,14 +232,14 @@ func (m *message) field(c byte) string {
 	return "%"
 }
 
-func (m *message) json(o *output) {
-	var obj object
-	obj.text("topic", m.topic)
-	obj.number("seq", m.seq)
-	obj.text("time", stamp(m.time))
-	obj.number("pid", m.pid)
-	obj.number("uid", m.uid)
-	obj.text("unit", m.unit)
-	obj.text("payload", m.payload)
-	o.object(&obj)
+func (m *message) json(o *term.Output) {
+	var obj term.Object
+	obj.Text("topic", m.topic)
+	obj.Number("seq", m.seq)
+	obj.Text("time", stamp(m.time))
+	obj.Number("pid", m.pid)
+	obj.Number("uid", m.uid)
+	obj.Text("unit", m.unit)
+	obj.Text("payload", m.payload)
+	o.Object(&obj)
 }

@@ -5,6 +5,10 @@ import (
 	"slices"
 	"time"
 
+	"github.com/ipcd/ipcd/internal/cli/exit"
+	"github.com/ipcd/ipcd/internal/cli/process"
+	"github.com/ipcd/ipcd/internal/cli/term"
+	"github.com/ipcd/ipcd/internal/cli/verb"
 	"github.com/ipcd/ipcd/internal/printable"
 	"github.com/ipcd/ipcd/ipc"
 )
@@ -16,9 +20,9 @@ type onceVerb struct {
 	forget bool
 }
 
-func once() *Verb {
+func once() *verb.Verb {
 	o := onceVerb{request: request{conflict: unset}, per: "boot"}
-	return &Verb{
+	return &verb.Verb{
 		Name:     "once",
 		Group:    "Locks",
 		Summary:  "Run CMD unless it was done before",
@@ -30,48 +34,48 @@ func once() *Verb {
 				"and is yours: other users have their own.",
 			"CMD's status is passed on, and signals are passed on to CMD. If ipcctl is killed, CMD goes on and keeps the lock, but nothing is marked.",
 		},
-		Options: []Option{
-			{Long: "per", Value: "boot|day|ever", set: o.setPer, Help: "How long it counts as done: until the next boot, which is the default; the end of the day; or for ever"},
-			number('E', "done-exit-code", "N", &o.conflict, 0, 255, "Exit with N, not 0, if it was done before"),
-			flag(0, "forget", &o.forget, "Remove all marks of KEY instead"),
+		Options: []verb.Option{
+			{Long: "per", Value: "boot|day|ever", Set: o.setPer, Help: "How long it counts as done: until the next boot, which is the default; the end of the day; or for ever"},
+			verb.Number('E', "done-exit-code", "N", &o.conflict, 0, 255, "Exit with N, not 0, if it was done before"),
+			verb.Flag(0, "forget", &o.forget, "Remove all marks of KEY instead"),
 			o.status.option(),
 		},
 		Env: lockEnv,
-		Examples: []Example{
-			{"ipcctl once warm-cache -- ./warm-cache", "Whichever service starts first after a boot does it, the others wait for it."},
-			{"ipcctl once --per=day report -- ./report", "From a timer that fires every hour: until it has succeeded once that day."},
-			{"ipcctl once --per=ever migrate/42 -- ./migrate 42", "A step of an installation."},
+		Examples: []verb.Example{
+			{Line: "ipcctl once warm-cache -- ./warm-cache", Help: "Whichever service starts first after a boot does it, the others wait for it."},
+			{Line: "ipcctl once --per=day report -- ./report", Help: "From a timer that fires every hour: until it has succeeded once that day."},
+			{Line: "ipcctl once --per=ever migrate/42 -- ./migrate 42", Help: "A step of an installation."},
 		},
-		Exits:   []int{exitData, exitDeadlock, exitNoLock, exitNoExec, exitNoCmd},
-		words:   []string{"KEY"},
-		least:   1,
-		most:    1,
-		grammar: wordsCommand,
-		failed:  o.status.failed,
-		run:     o.run,
+		Exits:   []int{exit.Data, exit.Deadlock, exit.NoLock, exit.NoExec, exit.NoCmd},
+		Words:   []string{"KEY"},
+		Least:   1,
+		Most:    1,
+		Grammar: verb.WordsCommand,
+		Failed:  o.status.failed,
+		Run:     o.run,
 	}
 }
 
 func (o *onceVerb) setPer(s string) error {
 	if s != "boot" && s != "day" && s != "ever" {
-		return expectation{what: "boot, day or ever"}
+		return verb.Expectation{What: "boot, day or ever"}
 	}
 	o.per = s
 	return nil
 }
 
-func (o *onceVerb) run(c *call) error {
-	key := c.words[0]
+func (o *onceVerb) run(c *verb.Call) error {
+	key := c.Words[0]
 	if o.forget {
 		return o.remove(c, key)
 	}
-	if c.command == nil {
-		return unparsed("once", "CMD is missing").with(c.verb.usage())
+	if c.Command == nil {
+		return exit.Unparsed("once", "CMD is missing").With(c.Verb.Usage())
 	}
-	if _, err := lookPath(c.command[0]); err != nil {
+	if _, err := process.LookPath(c.Command[0]); err != nil {
 		return err
 	}
-	conn, err := c.dial3()
+	conn, err := c.Dial3()
 	if err != nil {
 		return err
 	}
@@ -94,61 +98,61 @@ func (o *onceVerb) run(c *call) error {
 		return err
 	}
 	if _, err := conn.Do("LOCK.DONE", key, tokenText(grants[0].Token), "PER", o.per); err != nil {
-		return cannot("mark "+printable.Name(key)+" as done", err)
+		return exit.Cannot("mark "+printable.Name(key)+" as done", err)
 	}
 	return nil
 }
 
 // done finds out whether there is a mark. The error is the status that -E gives then.
-func (o *onceVerb) done(c *call, conn *ipc.Conn, key string) (bool, error) {
+func (o *onceVerb) done(c *verb.Call, conn *ipc.Conn, key string) (bool, error) {
 	mark, err := conn.Do("LOCK.ISDONE", key, "PER", o.per)
 	if err != nil {
-		return false, cannot("find out whether "+printable.Name(key)+" is done", err)
+		return false, exit.Cannot("find out whether "+printable.Name(key)+" is done", err)
 	}
 	if mark.IsNull() {
 		return false, nil
 	}
-	if c.verbose {
-		c.say(printable.Name(key) + " was done at " + clock(time.UnixMicro(mark.Get("at").Int)) + " by pid " + mark.Get("pid").Text())
+	if c.Verbose {
+		c.Say(printable.Name(key) + " was done at " + term.Clock(time.UnixMicro(mark.Get("at").Int)) + " by pid " + mark.Get("pid").Text())
 	}
 	if o.conflict > 0 {
-		return true, commandStatus(o.conflict)
+		return true, exit.CommandStatus(o.conflict)
 	}
 	return true, nil
 }
 
 // runCommand runs CMD as one more owner of the lock.
-func (o *onceVerb) runCommand(c *call, grants []ipc.Hold) error {
+func (o *onceVerb) runCommand(c *verb.Call, grants []ipc.Hold) error {
 	argv := append(self(c), "fence")
 	var files []*os.File
 	if o.status != 0 {
 		argv = append(argv, "--status-fd=3")
 		files = []*os.File{o.status.file()}
 	}
-	argv = append(append(argv, "--", grants[0].Name, tokenText(grants[0].Token), "--"), c.command...)
-	k, err := startChild(argv[0], argv, lockEnvironment(os.Environ(), grants), files...)
+	argv = append(append(argv, "--", grants[0].Name, tokenText(grants[0].Token), "--"), c.Command...)
+	k, err := process.StartChild(argv[0], argv, lockEnvironment(os.Environ(), grants), files...)
 	if err != nil {
 		return err
 	}
-	return k.wait()
+	return k.Wait()
 }
 
 // remove is --forget.
-func (o *onceVerb) remove(c *call, key string) error {
-	if c.command != nil {
-		return unparsed("--forget", "it runs no CMD").with(c.verb.usage())
+func (o *onceVerb) remove(c *verb.Call, key string) error {
+	if c.Command != nil {
+		return exit.Unparsed("--forget", "it runs no CMD").With(c.Verb.Usage())
 	}
-	conn, err := c.dial()
+	conn, err := c.Dial()
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
 	n, err := conn.Do("LOCK.FORGET", key)
 	if err != nil {
-		return cannot("forget "+printable.Name(key), err)
+		return exit.Cannot("forget "+printable.Name(key), err)
 	}
-	if c.verbose {
-		c.say("removed " + plural(n.Int, "mark") + " of " + printable.Name(key))
+	if c.Verbose {
+		c.Say("removed " + term.Plural(n.Int, "mark") + " of " + printable.Name(key))
 	}
 	return nil
 }

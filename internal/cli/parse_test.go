@@ -7,12 +7,15 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/ipcd/ipcd/internal/cli/exit"
+	"github.com/ipcd/ipcd/internal/cli/verb"
 )
 
 // parsed runs the parser over a command line as a shell would split it at blanks.
-func parsed(line string) (*call, error) {
-	c := &call{table: verbs()}
-	return c, c.parse(strings.Fields(line))
+func parsed(line string) (*verb.Call, error) {
+	c := &verb.Call{Table: verbs()}
+	return c, c.Parse(strings.Fields(line))
 }
 
 func TestParseWords(t *testing.T) {
@@ -60,10 +63,10 @@ func TestParseWords(t *testing.T) {
 			t.Errorf("%q: %v", c.line, err)
 			continue
 		}
-		if w := strings.Join(got.words, " "); w != c.words {
+		if w := strings.Join(got.Words, " "); w != c.words {
 			t.Errorf("%q: words %q, want %q", c.line, w, c.words)
 		}
-		if w := strings.Join(got.command, " "); w != c.command {
+		if w := strings.Join(got.Command, " "); w != c.command {
 			t.Errorf("%q: command %q, want %q", c.line, w, c.command)
 		}
 	}
@@ -83,18 +86,18 @@ func TestParseOptions(t *testing.T) {
 		{"-u", request{mode: unlock, conflict: unset}},
 		{"-sn", request{mode: shared, nonblock: true, conflict: unset}},
 		{"--nb --shared", request{mode: shared, nonblock: true, conflict: unset}},
-		{"-nw5", request{nonblock: true, timeout: span{true, 5 * time.Second}, conflict: unset}},
-		{"-w 0.5 -E0", request{timeout: span{true, time.Second / 2}}},
-		{"--timeout=300ms", request{timeout: span{true, 300 * time.Millisecond}, conflict: unset}},
-		{"--wait 2h --conflict-exit-code 9", request{timeout: span{true, 2 * time.Hour}, conflict: 9}},
+		{"-nw5", request{nonblock: true, timeout: verb.Span{Set: true, D: 5 * time.Second}, conflict: unset}},
+		{"-w 0.5 -E0", request{timeout: verb.Span{Set: true, D: time.Second / 2}}},
+		{"--timeout=300ms", request{timeout: verb.Span{Set: true, D: 300 * time.Millisecond}, conflict: unset}},
+		{"--wait 2h --conflict-exit-code 9", request{timeout: verb.Span{Set: true, D: 2 * time.Hour}, conflict: 9}},
 		{"-m why -oF", request{why: "why", conflict: unset}},
 	} {
 		l := lockVerb{request: request{conflict: unset}}
-		p := parser{options: append(l.options(), accepted('o', "close", ""), accepted('F', "no-fork", ""),
-			pick('u', "unlock", &l.mode, unlock, ""))}
-		p.rest = strings.Fields(c.args)
-		for len(p.rest) > 0 {
-			if err := p.option(); err != nil {
+		p := verb.Parser{Options: append(l.options(), verb.Accepted('o', "close", ""), verb.Accepted('F', "no-fork", ""),
+			verb.Pick('u', "unlock", &l.mode, unlock, ""))}
+		p.Rest = strings.Fields(c.args)
+		for len(p.Rest) > 0 {
+			if err := p.Option(); err != nil {
 				t.Fatalf("%q: %v", c.args, err)
 			}
 		}
@@ -115,7 +118,7 @@ func TestParseTyped(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if typed := strings.ReplaceAll(strings.Join(got.typed, " "), "--nonblock", "-n"); typed != want {
+		if typed := strings.ReplaceAll(strings.Join(got.Typed, " "), "--nonblock", "-n"); typed != want {
 			t.Errorf("%q: typed %q, want %q", line, typed, want)
 		}
 	}
@@ -147,13 +150,13 @@ func TestParseErrors(t *testing.T) {
 		{"wait a --", "cannot parse wait: CMD is missing after --", "ipcctl wait [-w D] FILTER"},
 	} {
 		_, err := parsed(c.line)
-		var f *failure
+		var f *exit.Failure
 		if !errors.As(err, &f) {
 			t.Errorf("%q: error %v", c.line, err)
 			continue
 		}
-		if f.text != c.text || f.hint != c.hint || f.exit != exitUsage {
-			t.Errorf("%q: %q, hint %q, exit %d; want %q, hint %q", c.line, f.text, f.hint, f.exit, c.text, c.hint)
+		if f.Text != c.text || f.Hint != c.hint || f.Exit != exit.Usage {
+			t.Errorf("%q: %q, hint %q, exit %d; want %q, hint %q", c.line, f.Text, f.Hint, f.Exit, c.text, c.hint)
 		}
 	}
 }
@@ -167,9 +170,9 @@ func FuzzParse(f *testing.F) {
 		if slices.ContainsFunc(args, func(a string) bool { return strings.HasPrefix(a, "--st") }) {
 			return
 		}
-		err := (&call{table: verbs()}).parse(args)
-		var known *failure
-		if err != nil && (!errors.As(err, &known) || known.exit != exitUsage) {
+		err := (&verb.Call{Table: verbs()}).Parse(args)
+		var known *exit.Failure
+		if err != nil && (!errors.As(err, &known) || known.Exit != exit.Usage) {
 			t.Errorf("%q: %v", args, err)
 		}
 	})
@@ -178,10 +181,10 @@ func FuzzParse(f *testing.F) {
 // TestElsewhere: what is meant by a word of elsewhere is a command line, and the word is no verb.
 func TestElsewhere(t *testing.T) {
 	for word, meant := range elsewhere {
-		if _, err := verbs().find(word); err == nil {
+		if _, err := verbs().Find(word); err == nil {
 			t.Errorf("%s is a verb", word)
 		}
-		if c, err := parsed(strings.Replace(meant, "--kill", "--kill=1", 1)); c.verb == nil || err != nil && len(c.words) > 0 {
+		if c, err := parsed(strings.Replace(meant, "--kill", "--kill=1", 1)); c.Verb == nil || err != nil && len(c.Words) > 0 {
 			t.Errorf("%s: %q: %v", word, meant, err)
 		}
 	}

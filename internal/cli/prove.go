@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ipcd/ipcd/internal/cli/exit"
 	"github.com/ipcd/ipcd/ipc"
 )
 
@@ -14,7 +15,7 @@ import (
 func sendProven(conn *ipc.Conn, words ...string) error {
 	self, err := unix.PidfdOpen(os.Getpid(), 0)
 	if err != nil {
-		return fail(exitOS, "cannot prove to ipcd who asks: "+reason(err))
+		return exit.Fail(exit.OS, "cannot prove to ipcd who asks: "+exit.Reason(err))
 	}
 	defer unix.Close(self)
 	conn.Buffer("IPCD.PROVE")

@@ -8,6 +8,9 @@ import (
 	"os"
 	"strconv"
 
+	"github.com/ipcd/ipcd/internal/cli/exit"
+	"github.com/ipcd/ipcd/internal/cli/term"
+	"github.com/ipcd/ipcd/internal/cli/verb"
 	"github.com/ipcd/ipcd/internal/printable"
 	"github.com/ipcd/ipcd/ipc"
 )
@@ -18,9 +21,9 @@ type pubVerb struct {
 	file   string
 }
 
-func pub() *Verb {
+func pub() *verb.Verb {
 	var p pubVerb
-	return &Verb{
+	return &verb.Verb{
 		Name:    "pub",
 		Group:   "Messages",
 		Summary: "Publish a message",
@@ -35,32 +38,32 @@ func pub() *Verb {
 			"TOPIC is levels with `/` between them: `deploy/web/done`. Nobody needs to listen: publishing to none is no " +
 				"failure unless `--expect` says so.",
 		},
-		Options: []Option{
-			number('e', "expect", "N", &p.expect, 0, many, "Fail with 83 if fewer than N receivers were given the message"),
-			flag('l', "lines", &p.lines, "Publish each line of standard input as a message, as it comes"),
-			text('f', "file", "FILE", &p.file, "Publish what FILE holds"),
+		Options: []verb.Option{
+			verb.Number('e', "expect", "N", &p.expect, 0, verb.Many, "Fail with 83 if fewer than N receivers were given the message"),
+			verb.Flag('l', "lines", &p.lines, "Publish each line of standard input as a message, as it comes"),
+			verb.Text('f', "file", "FILE", &p.file, "Publish what FILE holds"),
 		},
-		Examples: []Example{
-			{"ipcctl pub deploy/done v1.4.2", "Tell everybody that a deployment is done."},
-			{"ipcctl pub -e 1 app/config - <app.toml", "Push a configuration, and fail if nobody was there to take it."},
-			{"tail -F access.log | ipcctl pub -l log/access", "Turn a log into messages."},
+		Examples: []verb.Example{
+			{Line: "ipcctl pub deploy/done v1.4.2", Help: "Tell everybody that a deployment is done."},
+			{Line: "ipcctl pub -e 1 app/config - <app.toml", Help: "Push a configuration, and fail if nobody was there to take it."},
+			{Line: "tail -F access.log | ipcctl pub -l log/access", Help: "Turn a log into messages."},
 		},
-		Exits: []int{exitData, exitNotFound, exitShort},
-		words: []string{"TOPIC", "PAYLOAD"},
-		least: 1,
-		most:  2,
-		run:   p.run,
+		Exits: []int{exit.Data, exit.NotFound, exit.Short},
+		Words: []string{"TOPIC", "PAYLOAD"},
+		Least: 1,
+		Most:  2,
+		Run:   p.run,
 	}
 }
 
-func (p *pubVerb) run(c *call) error {
-	topic := c.words[0]
-	given := len(c.words) == 2
+func (p *pubVerb) run(c *verb.Call) error {
+	topic := c.Words[0]
+	given := len(c.Words) == 2
 	switch {
 	case p.lines && p.file != "":
-		return unparsed("pub", "-l and -f exclude each other").with(c.verb.usage())
+		return exit.Unparsed("pub", "-l and -f exclude each other").With(c.Verb.Usage())
 	case given && (p.lines || p.file != ""):
-		return unparsed(strconv.Quote(c.words[1]), "the payload comes from elsewhere").with(c.verb.usage())
+		return exit.Unparsed(strconv.Quote(c.Words[1]), "the payload comes from elsewhere").With(c.Verb.Usage())
 	}
 	if p.lines {
 		return p.stream(c, topic)
@@ -70,15 +73,15 @@ func (p *pubVerb) run(c *call) error {
 	switch {
 	case p.file != "":
 		payload, err = readFile(p.file)
-	case given && c.words[1] == "-":
+	case given && c.Words[1] == "-":
 		payload, err = readAll(os.Stdin, "standard input")
 	case given:
-		payload = c.words[1]
+		payload = c.Words[1]
 	}
 	if err != nil {
 		return err
 	}
-	conn, err := c.dial()
+	conn, err := c.Dial()
 	if err != nil {
 		return err
 	}
@@ -90,8 +93,8 @@ func (p *pubVerb) run(c *call) error {
 const batch = 500
 
 // stream publishes the lines of standard input. What is there already is sent in one go.
-func (p *pubVerb) stream(c *call, topic string) error {
-	conn, err := c.dial()
+func (p *pubVerb) stream(c *verb.Call, topic string) error {
+	conn, err := c.Dial()
 	if err != nil {
 		return err
 	}
@@ -100,7 +103,7 @@ func (p *pubVerb) stream(c *call, topic string) error {
 	for buffered := 0; ; {
 		line, err := in.ReadBytes('\n')
 		if err != nil && !errors.Is(err, io.EOF) {
-			return fail(exitIO, "cannot read standard input: "+reason(err))
+			return exit.Fail(exit.IO, "cannot read standard input: "+exit.Reason(err))
 		}
 		if len(line) > 0 {
 			payload := string(bytes.TrimSuffix(line, []byte("\n")))
@@ -112,7 +115,7 @@ func (p *pubVerb) stream(c *call, topic string) error {
 			if err := p.send(c, conn, topic, buffered, payload); err != nil {
 				return err
 			}
-			if err := c.out.flush(); err != nil {
+			if err := c.Out.Flush(); err != nil {
 				return err
 			}
 			buffered = 0
@@ -130,7 +133,7 @@ func lineBuffered(in *bufio.Reader) bool {
 }
 
 // send publishes a message after those that are buffered, and looks at what became of them all.
-func (p *pubVerb) send(c *call, conn *ipc.Conn, topic string, buffered int, payload string) error {
+func (p *pubVerb) send(c *verb.Call, conn *ipc.Conn, topic string, buffered int, payload string) error {
 	v, err := conn.Do("BUS.PUB", topic, payload) // the reply is that of the first
 	for ; err == nil; buffered-- {
 		receipt := ipc.DecodeReceipt(v)
@@ -143,28 +146,28 @@ func (p *pubVerb) send(c *call, conn *ipc.Conn, topic string, buffered int, payl
 	if err == nil {
 		return nil
 	}
-	f := cannot("publish "+printable.Name(topic), err)
-	if f.exit == exitProto { // what is sent is RESP, so there is too much of it
-		return fail(exitQuota, f.text)
+	f := exit.Cannot("publish "+printable.Name(topic), err)
+	if f.Exit == exit.Proto { // what is sent is RESP, so there is too much of it
+		return exit.Fail(exit.Quota, f.Text)
 	}
 	return f
 }
 
 // tell reports what became of a message, if asked to.
-func (p *pubVerb) tell(c *call, r *ipc.Receipt) {
+func (p *pubVerb) tell(c *verb.Call, r *ipc.Receipt) {
 	switch {
-	case c.json:
-		var o object
-		o.number("seq", int64(r.Seq))
-		o.number("delivered", int64(r.Delivered))
-		o.number("dropped", int64(r.Dropped))
-		c.out.object(&o)
-	case c.verbose:
-		text := "published as " + strconv.FormatUint(r.Seq, 10) + ", given to " + plural(int64(r.Delivered), "receiver")
+	case c.JSON:
+		var o term.Object
+		o.Number("seq", int64(r.Seq))
+		o.Number("delivered", int64(r.Delivered))
+		o.Number("dropped", int64(r.Dropped))
+		c.Out.Object(&o)
+	case c.Verbose:
+		text := "published as " + strconv.FormatUint(r.Seq, 10) + ", given to " + term.Plural(int64(r.Delivered), "receiver")
 		if r.Dropped > 0 {
 			text += ", " + strconv.Itoa(r.Dropped) + " dropped"
 		}
-		c.say(text)
+		c.Say(text)
 	}
 }
 
@@ -172,18 +175,18 @@ func (p *pubVerb) enough(topic string, r *ipc.Receipt) error {
 	if r.Delivered >= p.expect {
 		return nil
 	}
-	return fail(exitShort, "cannot publish "+printable.Name(topic)+" to "+plural(int64(p.expect), "receiver")+": "+
+	return exit.Fail(exit.Short, "cannot publish "+printable.Name(topic)+" to "+term.Plural(int64(p.expect), "receiver")+": "+
 		strconv.Itoa(r.Delivered)+" took it")
 }
 
 func readFile(path string) (string, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		status := exitIO
+		status := exit.IO
 		if errors.Is(err, os.ErrNotExist) {
-			status = exitNotFound
+			status = exit.NotFound
 		}
-		return "", fail(status, "cannot read "+path+": "+reason(err))
+		return "", exit.Fail(status, "cannot read "+path+": "+exit.Reason(err))
 	}
 	defer f.Close()
 	return readAll(f, path)
@@ -194,10 +197,10 @@ func readAll(f *os.File, name string) (string, error) {
 	most := int64(1 << 30)
 	b, err := io.ReadAll(io.LimitReader(f, most+1))
 	if err != nil {
-		return "", fail(exitIO, "cannot read "+name+": "+reason(err))
+		return "", exit.Fail(exit.IO, "cannot read "+name+": "+exit.Reason(err))
 	}
 	if int64(len(b)) > most {
-		return "", fail(exitQuota, "cannot publish "+name+": it is larger than 1 GiB")
+		return "", exit.Fail(exit.Quota, "cannot publish "+name+": it is larger than 1 GiB")
 	}
 	return string(b), nil
 }

@@ -3,11 +3,14 @@ package cli
 import (
 	"strings"
 
+	"github.com/ipcd/ipcd/internal/cli/exit"
+	"github.com/ipcd/ipcd/internal/cli/term"
+	"github.com/ipcd/ipcd/internal/cli/verb"
 	"github.com/ipcd/ipcd/ipc"
 )
 
-func raw() *Verb {
-	return &Verb{
+func raw() *verb.Verb {
+	return &verb.Verb{
 		Name:     "raw",
 		Group:    "The daemon",
 		Summary:  "Send any command and print the reply",
@@ -20,31 +23,31 @@ func raw() *Verb {
 				"waits for, and locks that were not acquired for somebody else.",
 			"An argument that begins with `-` needs `--` in front of the command.",
 		},
-		Examples: []Example{
-			{"ipcctl raw COMMAND LIST", "What there is."},
-			{"ipcctl raw --json LOCK.INFO backup", "What the daemon says, for a program."},
+		Examples: []verb.Example{
+			{Line: "ipcctl raw COMMAND LIST", Help: "What there is."},
+			{Line: "ipcctl raw --json LOCK.INFO backup", Help: "What the daemon says, for a program."},
 		},
-		Exits: []int{exitData, exitNotFound, exitBusy, exitConfig, exitDeadlock, exitNoLock, exitTimeout},
-		words: []string{"COMMAND", "ARG"},
-		least: 1,
-		most:  many,
-		run: func(c *call) error {
-			if command := strings.ToUpper(strings.Join(c.words, " ")); command == "CLIENT REPLY OFF" || command == "CLIENT REPLY SKIP" {
-				return unparsed(command, "there would be no reply to print")
+		Exits: []int{exit.Data, exit.NotFound, exit.Busy, exit.Config, exit.Deadlock, exit.NoLock, exit.Timeout},
+		Words: []string{"COMMAND", "ARG"},
+		Least: 1,
+		Most:  verb.Many,
+		Run: func(c *verb.Call) error {
+			if command := strings.ToUpper(strings.Join(c.Words, " ")); command == "CLIENT REPLY OFF" || command == "CLIENT REPLY SKIP" {
+				return exit.Unparsed(command, "there would be no reply to print")
 			}
-			conn, err := c.dial3()
+			conn, err := c.Dial3()
 			if err != nil {
 				return err
 			}
 			defer conn.Close()
-			v, err := rawReply(conn, c.words)
+			v, err := rawReply(conn, c.Words)
 			if err != nil {
-				return cannot("carry out "+strings.ToUpper(c.words[0]), err)
+				return exit.Cannot("carry out "+strings.ToUpper(c.Words[0]), err)
 			}
-			if c.json {
-				c.out.json(appendValue(nil, v))
+			if c.JSON {
+				c.Out.JSON(term.AppendValue(nil, v))
 			} else {
-				printValue(c.out, "", v)
+				printValue(c.Out, "", v)
 			}
 			return nil
 		},
@@ -63,12 +66,12 @@ func rawReply(conn *ipc.Conn, words []string) (ipc.Value, error) {
 	return v, err
 }
 
-func printValue(o *output, indent literal, v ipc.Value) {
+func printValue(o *term.Output, indent term.Literal, v ipc.Value) {
 	switch v.Kind {
 	case ipc.KindArray, ipc.KindSet, ipc.KindPush:
 		for _, e := range v.Elems {
 			if nested(e) {
-				o.text(indent + "-\n")
+				o.Text(indent + "-\n")
 				printValue(o, indent+"  ", e)
 			} else {
 				printValue(o, indent, e)
@@ -76,21 +79,21 @@ func printValue(o *output, indent literal, v ipc.Value) {
 		}
 	case ipc.KindMap:
 		for i := 0; i+1 < len(v.Elems); i += 2 {
-			o.text(indent).data(v.Elems[i].Text()).text(":")
+			o.Text(indent).Data(v.Elems[i].Text()).Text(":")
 			if e := v.Elems[i+1]; nested(e) {
-				o.text("\n")
+				o.Text("\n")
 				printValue(o, indent+"  ", e)
 			} else {
-				o.text(" ")
+				o.Text(" ")
 				printValue(o, "", e)
 			}
 		}
 	case ipc.KindVerbatim: // text with lines of its own
 		for line := range strings.Lines(v.Str) {
-			o.text(indent).data(strings.TrimRight(line, "\r\n")).text("\n")
+			o.Text(indent).Data(strings.TrimRight(line, "\r\n")).Text("\n")
 		}
 	default:
-		o.text(indent).data(v.Text()).text("\n")
+		o.Text(indent).Data(v.Text()).Text("\n")
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ipcd/ipcd/internal/cli/exit"
+	"github.com/ipcd/ipcd/internal/cli/verb"
 	"github.com/ipcd/ipcd/internal/printable"
 	"github.com/ipcd/ipcd/ipc"
 )
@@ -14,9 +16,9 @@ type releaseVerb struct {
 	token string
 }
 
-func release() *Verb {
+func release() *verb.Verb {
 	var r releaseVerb
-	return &Verb{
+	return &verb.Verb{
 		Name:     "release",
 		Group:    "Locks",
 		Summary:  "Give a lock back",
@@ -27,35 +29,35 @@ func release() *Verb {
 			"Where several processes share a hold, because some entered the lock that they run under, one of them leaves it; it ends " +
 				"with the last one. With `-t`, the whole hold ends: yours, or anybody's if you are root.",
 		},
-		Options: []Option{
-			number('p', "pid", "PID", &r.pid, 1, many, "Give back what this process holds"),
-			{Short: 't', Long: "token", Value: "TOKEN", set: r.setToken, Help: "Give back the hold that has this token"},
+		Options: []verb.Option{
+			verb.Number('p', "pid", "PID", &r.pid, 1, verb.Many, "Give back what this process holds"),
+			{Short: 't', Long: "token", Value: "TOKEN", Set: r.setToken, Help: "Give back the hold that has this token"},
 		},
-		Examples: []Example{
-			{"ipcctl release deploy", "At the end of the part of a script that must not run twice."},
+		Examples: []verb.Example{
+			{Line: "ipcctl release deploy", Help: "At the end of the part of a script that must not run twice."},
 		},
-		Exits: []int{exitData, exitNoLock},
-		words: []string{"NAME"},
-		least: 1,
-		most:  1,
-		run:   r.run,
+		Exits: []int{exit.Data, exit.NoLock},
+		Words: []string{"NAME"},
+		Least: 1,
+		Most:  1,
+		Run:   r.run,
 	}
 }
 
 func (r *releaseVerb) setToken(s string) error {
 	if _, ok := parseToken(s); !ok {
-		return expectation{what: "a number from 1"}
+		return verb.Expectation{What: "a number from 1"}
 	}
 	r.token = s
 	return nil
 }
 
-func (r *releaseVerb) run(c *call) error {
+func (r *releaseVerb) run(c *verb.Call) error {
 	if r.pid != 0 && r.token != "" {
-		return unparsed("release", "--pid and --token exclude each other").with(c.verb.usage())
+		return exit.Unparsed("release", "--pid and --token exclude each other").With(c.Verb.Usage())
 	}
-	name := c.words[0]
-	conn, err := c.dial()
+	name := c.Words[0]
+	conn, err := c.Dial()
 	if err != nil {
 		return err
 	}
@@ -65,10 +67,10 @@ func (r *releaseVerb) run(c *call) error {
 		return r.notHeld(conn, name)
 	}
 	if err != nil {
-		return cannot("release "+printable.Name(name), err)
+		return exit.Cannot("release "+printable.Name(name), err)
 	}
-	if c.verbose {
-		c.say("released " + printable.Name(name) + ", token " + token)
+	if c.Verbose {
+		c.Say("released " + printable.Name(name) + ", token " + token)
 	}
 	return nil
 }
@@ -104,14 +106,14 @@ func (r *releaseVerb) notHeld(conn *ipc.Conn, name string) error {
 	if r.pid != 0 {
 		who = "that process does not hold it"
 	}
-	f := fail(exitNoLock, "cannot release "+printable.Name(name)+": "+who)
+	f := exit.Fail(exit.NoLock, "cannot release "+printable.Name(name)+": "+who)
 	v, err := viewLock(conn, name)
 	if err != nil {
 		return f
 	}
 	if len(v.holders) > 0 {
 		h := &v.holders[0]
-		f.hint = "held by " + describeClaim(h) + ": ipcctl release -t " + tokenText(h.Token) + " " + printable.Name(name)
+		f.Hint = "held by " + describeClaim(h) + ": ipcctl release -t " + tokenText(h.Token) + " " + printable.Name(name)
 	}
 	return f
 }

@@ -7,6 +7,10 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/ipcd/ipcd/internal/cli/exit"
+	"github.com/ipcd/ipcd/internal/cli/process"
+	"github.com/ipcd/ipcd/internal/cli/term"
+	"github.com/ipcd/ipcd/internal/cli/verb"
 	"github.com/ipcd/ipcd/internal/printable"
 	"github.com/ipcd/ipcd/ipc"
 )
@@ -25,13 +29,13 @@ const (
 type request struct {
 	mode     lockMode
 	nonblock bool
-	timeout  span
+	timeout  verb.Span
 	conflict int // status instead of 75 and 124
 	why      string
 	and      []string
 	limit    int
 	units    int
-	lease    span
+	lease    verb.Span
 	untold   bool // an abandoned hold that they are told of stays one for whoever comes next, until LOCK.TOLD
 	id       string
 }
@@ -39,22 +43,22 @@ type request struct {
 // unset is the value of request.conflict without -E: a lock that is busy is told by 75, and a time-out by 124.
 const unset = -1
 
-func (q *request) options() []Option {
-	return []Option{
-		pick('s', "shared", &q.mode, shared, "Hold the lock together with others who say `-s`"),
-		pick('x', "exclusive", &q.mode, exclusive, "Hold the lock alone, all units of it: the default where it has one"),
-		pick('e', "", &q.mode, exclusive, "The same as `-x`"),
-		flag('n', "nonblock", &q.nonblock, "Fail with 75 rather than wait").or("nonblocking", "nb"),
-		duration('w', "timeout", &q.timeout, "Fail with 124 after waiting this long; `-w 0` is `-n`").or("wait"),
-		number('E', "conflict-exit-code", "N", &q.conflict, 0, 255, "Fail with N instead of 75 and 124; `-E 0` says nothing either"),
-		text('m', "why", "TEXT", &q.why, "Tell those who wait, or look at `ipcctl locks`, what it is for"),
-		list('a', "and", "NAME", &q.and, "Take this lock too, all of them at once or none; may be given up to 31 times"),
-		number('l', "limit", "N", &q.limit, 1, ipc.MaxUnits, "The lock has N units, a semaphore: N holders of one unit go together"),
-		number('U', "units", "N", &q.units, 1, ipc.MaxUnits, "Take N units instead of one"),
+func (q *request) options() []verb.Option {
+	return []verb.Option{
+		verb.Pick('s', "shared", &q.mode, shared, "Hold the lock together with others who say `-s`"),
+		verb.Pick('x', "exclusive", &q.mode, exclusive, "Hold the lock alone, all units of it: the default where it has one"),
+		verb.Pick('e', "", &q.mode, exclusive, "The same as `-x`"),
+		verb.Flag('n', "nonblock", &q.nonblock, "Fail with 75 rather than wait").Or("nonblocking", "nb"),
+		verb.Duration('w', "timeout", &q.timeout, "Fail with 124 after waiting this long; `-w 0` is `-n`").Or("wait"),
+		verb.Number('E', "conflict-exit-code", "N", &q.conflict, 0, 255, "Fail with N instead of 75 and 124; `-E 0` says nothing either"),
+		verb.Text('m', "why", "TEXT", &q.why, "Tell those who wait, or look at `ipcctl locks`, what it is for"),
+		verb.List('a', "and", "NAME", &q.and, "Take this lock too, all of them at once or none; may be given up to 31 times"),
+		verb.Number('l', "limit", "N", &q.limit, 1, ipc.MaxUnits, "The lock has N units, a semaphore: N holders of one unit go together"),
+		verb.Number('U', "units", "N", &q.units, 1, ipc.MaxUnits, "Take N units instead of one"),
 	}
 }
 
-var requestExits = []int{exitData, exitBusy, exitDeadlock, exitTimeout}
+var requestExits = []int{exit.Data, exit.Busy, exit.Deadlock, exit.Timeout}
 
 // A holder is who is to hold a lock.
 type holder struct {
@@ -112,11 +116,11 @@ func parseToken(s string) (uint64, bool) {
 }
 
 // take asks for locks and waits until they are granted: a hold for each.
-func (q *request) take(c *call, names []string, who holder) ([]ipc.Hold, error) {
+func (q *request) take(c *verb.Call, names []string, who holder) ([]ipc.Hold, error) {
 	if q.mode != plain && q.units != 0 {
-		return nil, unparsed("-U", "it goes with neither -s nor -x").with(c.verb.usage())
+		return nil, exit.Unparsed("-U", "it goes with neither -s nor -x").With(c.Verb.Usage())
 	}
-	conn, err := c.dial()
+	conn, err := c.Dial()
 	if err != nil {
 		return nil, err
 	}
@@ -133,17 +137,17 @@ func (q *request) take(c *call, names []string, who holder) ([]ipc.Hold, error) 
 		if brief == mostBrief {
 			break
 		}
-		next, gone := c.dial()
+		next, gone := c.Dial()
 		if gone != nil { // for good
 			break
 		}
 		conn.Close()
 		conn = next
-		if !c.quiet && !q.tries() {
-			c.say("ipcd was restarted: waiting for " + printable.Names(names) + " anew")
+		if !c.Quiet && !q.tries() {
+			c.Say("ipcd was restarted: waiting for " + printable.Names(names) + " anew")
 		}
-		if q.timeout.set && !q.tries() {
-			rest.timeout.d = max(rest.timeout.d-time.Since(begun), time.Millisecond)
+		if q.timeout.Set && !q.tries() {
+			rest.timeout.D = max(rest.timeout.D-time.Since(begun), time.Millisecond)
 		}
 		begun = time.Now()
 		grant, err = rest.wait(c, conn, names, who)
@@ -151,26 +155,26 @@ func (q *request) take(c *call, names []string, who holder) ([]ipc.Hold, error) 
 	if err == nil {
 		return ipc.Holds(grant), nil
 	}
-	f := cannot("lock "+printable.Names(names), err)
-	if f.exit == exitDeadlock {
-		f.hint = who.wayOut(conn, names)
+	f := exit.Cannot("lock "+printable.Names(names), err)
+	if f.Exit == exit.Deadlock {
+		f.Hint = who.wayOut(conn, names)
 	}
 	if errors.As(err, new(*unproven)) {
-		f.hint = "a lock that goes with time needs no process: ipcctl acquire -L D " + printable.Name(names[0])
+		f.Hint = "a lock that goes with time needs no process: ipcctl acquire -L D " + printable.Name(names[0])
 	}
-	if f.exit != exitTimeout && f.exit != exitBusy {
+	if f.Exit != exit.Timeout && f.Exit != exit.Busy {
 		return nil, f
 	}
 	name, text := inTheWay(conn, names, &who)
-	f.hint = "ipcctl why " + printable.Name(name)
-	if f.exit == exitTimeout {
-		text = "timed out after " + spoken(q.timeout.d)
+	f.Hint = "ipcctl why " + printable.Name(name)
+	if f.Exit == exit.Timeout {
+		text = "timed out after " + term.Spoken(q.timeout.D)
 	}
 	if text != "" {
-		f.text = "cannot lock " + printable.Names(names) + ": " + text
+		f.Text = "cannot lock " + printable.Names(names) + ": " + text
 	}
 	if q.conflict != unset {
-		f.exit = q.conflict
+		f.Exit = q.conflict
 	}
 	return nil, f
 }
@@ -219,10 +223,10 @@ func (h *holder) wayOut(conn *ipc.Conn, names []string) string {
 			}
 			continue
 		}
-		for p := range ancestors(int64(os.Getppid())) {
+		for p := range process.Ancestors(int64(os.Getppid())) {
 			hold, ok := v.holdOf(func(c *claim) bool { return c.of(p) })
-			if ok && p.pid != int64(h.pid) && !h.acts(hold) {
-				return p.command + " started this process; to let it in: export IPC_LOCKS=" + strconv.Quote(inheritance(hold))
+			if ok && p.PID != int64(h.pid) && !h.acts(hold) {
+				return p.Command + " started this process; to let it in: export IPC_LOCKS=" + strconv.Quote(inheritance(hold))
 			}
 		}
 	}
@@ -230,7 +234,7 @@ func (h *holder) wayOut(conn *ipc.Conn, names []string) string {
 }
 
 // wait sends the request and waits for its outcome.
-func (q *request) wait(c *call, conn *ipc.Conn, names []string, who holder) (ipc.Value, error) {
+func (q *request) wait(c *verb.Call, conn *ipc.Conn, names []string, who holder) (ipc.Value, error) {
 	conn.Buffer("CLIENT", "ID") // of this connection: what a wait is given up by
 	if err := who.send(conn, q.words(names, &who)...); err != nil {
 		return ipc.Value{}, err
@@ -243,7 +247,7 @@ func (q *request) wait(c *call, conn *ipc.Conn, names []string, who holder) (ipc
 		return ipc.Value{}, err
 	}
 	if !q.tries() && errors.Is(conn.Wait(time.Now().Add(grace)), os.ErrDeadlineExceeded) {
-		w := c.watch(names, who, asker(id.Int))
+		w := watch(c, names, who, asker(id.Int))
 		grant, err := conn.Reply()
 		w.end(err)
 		return grant, err
@@ -252,13 +256,13 @@ func (q *request) wait(c *call, conn *ipc.Conn, names []string, who holder) (ipc
 }
 
 // tries reports whether the request does not wait.
-func (q *request) tries() bool { return q.nonblock || q.timeout.set && q.timeout.d == 0 }
+func (q *request) tries() bool { return q.nonblock || q.timeout.Set && q.timeout.D == 0 }
 
 // words are the request on the wire.
 func (q *request) words(names []string, who *holder) []string {
 	r := ipc.LockRequest{
-		Names: names, Limit: q.limit, For: who.bound, Leased: q.lease.set, Lease: q.lease.d, Shown: who.shows, Untold: q.untold, Why: q.why,
-		Waits: q.nonblock || q.timeout.set, ID: q.id,
+		Names: names, Limit: q.limit, For: who.bound, Leased: q.lease.Set, Lease: q.lease.D, Shown: who.shows, Untold: q.untold, Why: q.why,
+		Waits: q.nonblock || q.timeout.Set, ID: q.id,
 	}
 	switch {
 	case q.mode == shared:
@@ -269,7 +273,7 @@ func (q *request) words(names []string, who *holder) []string {
 		r.Mode = "exclusive"
 	}
 	if !q.nonblock {
-		r.Wait = q.timeout.d
+		r.Wait = q.timeout.D
 	}
 	return r.Words()
 }

@@ -5,11 +5,14 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ipcd/ipcd/internal/cli/exit"
+	"github.com/ipcd/ipcd/internal/cli/term"
+	"github.com/ipcd/ipcd/internal/cli/verb"
 	"github.com/ipcd/ipcd/ipc"
 )
 
-func status() *Verb {
-	return &Verb{
+func status() *verb.Verb {
+	return &verb.Verb{
 		Name:     "status",
 		Group:    "The daemon",
 		Summary:  "Show how the daemon is",
@@ -20,16 +23,16 @@ func status() *Verb {
 				"there is a mistake in the files, which `config_rejected` shows. `sockets_failed` are those that are missing.",
 			"On a terminal, times and durations are written for people. Elsewhere they are numbers of microseconds, times since 1970.",
 		},
-		Examples: []Example{{"ipcctl status --json | jq .messages_dropped", "One figure, for a program."}},
-		run: func(c *call) error {
-			conn, err := c.dial3()
+		Examples: []verb.Example{{Line: "ipcctl status --json | jq .messages_dropped", Help: "One figure, for a program."}},
+		Run: func(c *verb.Call) error {
+			conn, err := c.Dial3()
 			if err != nil {
 				return err
 			}
 			defer conn.Close()
 			v, err := conn.Do("IPCD.STATUS")
 			if err != nil {
-				return cannot("ask for the daemon's status", err)
+				return exit.Cannot("ask for the daemon's status", err)
 			}
 			printStatus(c, v)
 			return nil
@@ -37,13 +40,13 @@ func status() *Verb {
 	}
 }
 
-func printStatus(c *call, v ipc.Value) {
-	if c.json {
-		var o object
+func printStatus(c *verb.Call, v ipc.Value) {
+	if c.JSON {
+		var o term.Object
 		for i := 0; i+1 < len(v.Elems); i += 2 {
-			o.value(v.Elems[i].Text(), v.Elems[i+1])
+			o.Value(v.Elems[i].Text(), v.Elems[i+1])
 		}
-		c.out.object(&o)
+		c.Out.Object(&o)
 		return
 	}
 	width := 0
@@ -52,12 +55,12 @@ func printStatus(c *call, v ipc.Value) {
 	}
 	for i := 0; i+1 < len(v.Elems); i += 2 {
 		key, value := v.Elems[i].Text(), v.Elems[i+1].Text()
-		if !c.out.tty {
-			c.out.clean(key).text("\t").clean(dashed(value)).text("\n")
+		if !c.Out.TTY {
+			c.Out.Clean(key).Text("\t").Clean(term.Dashed(value)).Text("\n")
 			continue
 		}
-		c.out.styled(dim, strings.ReplaceAll(key, "_", " ")).text(blanks(width - len(key) + 2))
-		c.out.clean(dashed(statusText(key, value))).text("\n")
+		c.Out.Styled(term.Dim, strings.ReplaceAll(key, "_", " ")).Text(term.Blanks(width - len(key) + 2))
+		c.Out.Clean(term.Dashed(statusText(key, value))).Text("\n")
 	}
 }
 
@@ -72,12 +75,12 @@ func statusText(key, value string) string {
 	case "started", "config_loaded":
 		return time.UnixMicro(n).Format(time.DateTime)
 	case "uptime":
-		return age(d)
+		return term.Age(d)
 	case "watchdog", "busy_poll":
 		if n == 0 {
 			return "off"
 		}
-		return spoken(d)
+		return term.Spoken(d)
 	}
 	return value
 }

@@ -6,6 +6,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ipcd/ipcd/internal/cli/exit"
+	"github.com/ipcd/ipcd/internal/cli/verb"
 	"github.com/ipcd/ipcd/ipc"
 )
 
@@ -16,22 +18,22 @@ type statusFile int
 func (f *statusFile) open(value string) error {
 	n, err := strconv.Atoi(value)
 	if err != nil || n < 3 {
-		return expectation{what: "a descriptor from 3"}
+		return verb.Expectation{What: "a descriptor from 3"}
 	}
 	flags, err := unix.FcntlInt(uintptr(n), unix.F_GETFD, 0)
 	if err == nil {
 		_, err = unix.FcntlInt(uintptr(n), unix.F_SETFD, flags|unix.FD_CLOEXEC)
 	}
 	if err != nil {
-		return expectation{what: "an open descriptor", examples: "ipcctl lock --status-fd=" + value + " … " + value + ">FILE"}
+		return verb.Expectation{What: "an open descriptor", Examples: "ipcctl lock --status-fd=" + value + " … " + value + ">FILE"}
 	}
 	*f = statusFile(n)
 	return nil
 }
 
 // option is --status-fd.
-func (f *statusFile) option() Option {
-	return Option{Short: 0, Long: "status-fd", Value: "N", set: f.open,
+func (f *statusFile) option() verb.Option {
+	return verb.Option{Short: 0, Long: "status-fd", Value: "N", Set: f.open,
 		Help: "Write `run TOKEN` to descriptor N before CMD starts, a token for each lock, or `CODE STATUS` if ipcctl fails"}
 }
 
@@ -51,7 +53,7 @@ func (f statusFile) run(grants []ipc.Hold) {
 func (f statusFile) file() *os.File { return os.NewFile(uintptr(f), "status") }
 
 // failed says that ipcctl itself failed.
-func (f *statusFile) failed(e *failure) { f.write(e.name + " " + strconv.Itoa(e.exit)) }
+func (f *statusFile) failed(e *exit.Failure) { f.write(e.Name + " " + strconv.Itoa(e.Exit)) }
 
 func (f statusFile) write(line string) {
 	if f != 0 {

@@ -4,19 +4,24 @@ import (
 	"errors"
 	"os"
 	"time"
+
+	"github.com/ipcd/ipcd/internal/cli/exit"
+	"github.com/ipcd/ipcd/internal/cli/process"
+	"github.com/ipcd/ipcd/internal/cli/term"
+	"github.com/ipcd/ipcd/internal/cli/verb"
 )
 
 type subVerb struct {
 	count   int
-	timeout span
+	timeout verb.Span
 	null    bool
 	format  format
 	jobs    int
 }
 
-func sub() *Verb {
+func sub() *verb.Verb {
 	var s subVerb
-	return &Verb{
+	return &verb.Verb{
 		Name:     "sub",
 		Group:    "Messages",
 		Summary:  "Print messages as they come, or run CMD for each",
@@ -33,27 +38,27 @@ func sub() *Verb {
 				"runs at a time unless `-j` allows more; meanwhile messages wait in the daemon. A CMD that fails stops nothing; " +
 				"in the end, its status is ipcctl's. A signal to ipcctl does not end a CMD that is running.",
 		},
-		Options: []Option{
-			number('n', "count", "N", &s.count, 1, many, "End after N messages"),
-			duration('w', "timeout", &s.timeout, "Fail with 124 after this time"),
-			flag('0', "null", &s.null, "End each record with a zero byte"),
-			{Short: 'F', Long: "format", Value: "FORMAT", set: s.setFormat,
+		Options: []verb.Option{
+			verb.Number('n', "count", "N", &s.count, 1, verb.Many, "End after N messages"),
+			verb.Duration('w', "timeout", &s.timeout, "Fail with 124 after this time"),
+			verb.Flag('0', "null", &s.null, "End each record with a zero byte"),
+			{Short: 'F', Long: "format", Value: "FORMAT", Set: s.setFormat,
 				Help: "Print this for each message: %t topic, %p payload, %s number, %u uid, %P pid, %U unit, %% a percent sign; " +
 					"a line break, or the zero byte of `-0`, ends it"},
-			number('j', "jobs", "N", &s.jobs, 1, 1024, "Run up to N CMDs at a time instead of one"),
+			verb.Number('j', "jobs", "N", &s.jobs, 1, 1024, "Run up to N CMDs at a time instead of one"),
 		},
 		Env: messageEnv,
-		Examples: []Example{
-			{"ipcctl sub deploy/#", "Watch."},
-			{"ipcctl sub -n 1 -w 30s -F %p app/port", "Take one message's payload."},
-			{"ipcctl sub deploy/done -- systemctl reload nginx", "Act on each message."},
-			{"ipcctl sub ipcd/lock/#", "See who takes which lock."},
+		Examples: []verb.Example{
+			{Line: "ipcctl sub deploy/#", Help: "Watch."},
+			{Line: "ipcctl sub -n 1 -w 30s -F %p app/port", Help: "Take one message's payload."},
+			{Line: "ipcctl sub deploy/done -- systemctl reload nginx", Help: "Act on each message."},
+			{Line: "ipcctl sub ipcd/lock/#", Help: "See who takes which lock."},
 		},
-		Exits:   []int{exitData, exitTimeout, exitNoExec, exitNoCmd},
-		words:   []string{"FILTER"},
-		most:    many,
-		grammar: wordsCommand,
-		run:     s.run,
+		Exits:   []int{exit.Data, exit.Timeout, exit.NoExec, exit.NoCmd},
+		Words:   []string{"FILTER"},
+		Most:    verb.Many,
+		Grammar: verb.WordsCommand,
+		Run:     s.run,
 	}
 }
 
@@ -63,75 +68,75 @@ func (s *subVerb) setFormat(text string) (err error) {
 }
 
 // check refuses options that would have no effect.
-func (s *subVerb) check(c *call) error {
-	wrong := func(option, why string) error { return unparsed(option, why).with(c.verb.usage()) }
+func (s *subVerb) check(c *verb.Call) error {
+	wrong := func(option, why string) error { return exit.Unparsed(option, why).With(c.Verb.Usage()) }
 	switch formatted := s.format.parts != nil; {
-	case s.jobs > 0 && c.command == nil:
-		return unparsed("-j", "there is no CMD to run").with("ipcctl sub " + c.verb.Synopsis[1])
-	case s.null && c.command != nil:
+	case s.jobs > 0 && c.Command == nil:
+		return exit.Unparsed("-j", "there is no CMD to run").With("ipcctl sub " + c.Verb.Synopsis[1])
+	case s.null && c.Command != nil:
 		return wrong("-0", "with CMD, nothing is printed")
-	case formatted && c.command != nil:
+	case formatted && c.Command != nil:
 		return wrong("-F", "with CMD, nothing is printed")
-	case formatted && c.json:
+	case formatted && c.JSON:
 		return wrong("-F", "--json is a format of its own")
-	case s.null && c.json:
+	case s.null && c.JSON:
 		return wrong("-0", "with --json, a line is an object")
 	}
 	return nil
 }
 
-func (s *subVerb) run(c *call) error {
+func (s *subVerb) run(c *verb.Call) error {
 	if err := s.check(c); err != nil {
 		return err
 	}
-	filters := c.words
+	filters := c.Words
 	if len(filters) == 0 {
 		filters = []string{"#"}
 	}
-	s.format.json, s.format.end = c.json, "\n"
+	s.format.json, s.format.end = c.JSON, "\n"
 	if s.null {
 		s.format.end = "\x00"
 	}
-	var r *runner
-	if c.command != nil {
+	var r *process.Runner
+	if c.Command != nil {
 		var err error
-		if r, err = newRunner(c.command, max(s.jobs, 1)); err != nil {
+		if r, err = process.NewRunner(c.Command, max(s.jobs, 1)); err != nil {
 			return err
 		}
 	}
-	deadline := s.timeout.deadline()
-	in, err := c.receive(filters)
+	deadline := s.timeout.Deadline()
+	in, err := receive(c, filters)
 	if err != nil {
 		return err
 	}
 	err = s.messages(c, in, r, deadline)
 	if r != nil {
-		if e := r.wait(); err == nil {
+		if e := r.Wait(); err == nil {
 			err = e
 		}
 	}
 	return err
 }
 
-func (s *subVerb) messages(c *call, in *receiver, r *runner, deadline time.Time) error {
+func (s *subVerb) messages(c *verb.Call, in *receiver, r *process.Runner, deadline time.Time) error {
 	for n := 0; s.count == 0 || n < s.count; n++ {
 		if r != nil {
-			r.slot() // what cannot run yet waits in the daemon
+			r.Slot() // what cannot run yet waits in the daemon
 		}
 		m, err := in.next(deadline)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			what := "receive messages"
 			if s.count > 0 {
-				what = "receive " + plural(int64(s.count), "message")
+				what = "receive " + term.Plural(int64(s.count), "message")
 			}
-			return s.timeout.timedOut(what)
+			return s.timeout.TimedOut(what)
 		}
 		if err != nil {
 			return err
 		}
 		if r == nil {
-			s.format.print(c.out, &m)
-		} else if err := r.start(m.payload, m.environment()); err != nil {
+			s.format.print(c.Out, &m)
+		} else if err := r.Start(m.payload, m.environment()); err != nil {
 			return err
 		}
 	}

@@ -1,23 +1,25 @@
 package cli
 
+import "github.com/ipcd/ipcd/internal/cli/verb"
+
 // The headings of the overview, in its order.
 var groups = []string{"Messages", "Locks", "The daemon", "ipcctl itself"}
 
 // verbs is the verb table.
-func verbs() *table {
-	return &table{elsewhere: elsewhere, rows: []row{
-		{name: "pub", make: pub}, {name: "sub", make: sub}, {name: "wait", make: wait},
-		{name: "lock", make: lock}, {name: "acquire", make: acquire}, {name: "release", make: release},
-		{name: "locks", make: locks}, {name: "why", make: why}, {name: "break", make: breakLock}, {name: "hold", make: hold},
-		{name: "fence", make: fence}, {name: "once", make: once},
-		{name: "status", make: status}, {name: "clients", make: clients}, {name: "raw", make: raw},
-		{name: "help", make: help}, {name: "completion", make: completion}, {name: "version", make: versionVerb},
-		{name: "__complete", make: complete},
+func verbs() *verb.Table {
+	return &verb.Table{Elsewhere: elsewhere, Rows: []verb.Row{
+		{Name: "pub", Make: pub}, {Name: "sub", Make: sub}, {Name: "wait", Make: wait},
+		{Name: "lock", Make: lock}, {Name: "acquire", Make: acquire}, {Name: "release", Make: release},
+		{Name: "locks", Make: locks}, {Name: "why", Make: why}, {Name: "break", Make: breakLock}, {Name: "hold", Make: hold},
+		{Name: "fence", Make: fence}, {Name: "once", Make: once},
+		{Name: "status", Make: status}, {Name: "clients", Make: clients}, {Name: "raw", Make: raw},
+		{Name: "help", Make: help}, {Name: "completion", Make: completion}, {Name: "version", Make: versionVerb},
+		{Name: "__complete", Make: complete},
 	}}
 }
 
 // Verbs is the verb table, without what is hidden.
-func Verbs() []*Verb { return verbs().shown() }
+func Verbs() []*verb.Verb { return verbs().Shown() }
 
 // elsewhere are the words that other programs have for what verbs do, where the nearest verb would be another one.
 var elsewhere = map[string]string{

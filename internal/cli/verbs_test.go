@@ -5,17 +5,21 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
+
+	"github.com/ipcd/ipcd/internal/cli/exit"
+	"github.com/ipcd/ipcd/internal/cli/verb"
 )
 
 // What the help, the man page and the completions need must be there, and what a user types must mean one thing.
 func TestVerbTable(t *testing.T) {
-	for _, e := range verbs().rows {
-		v := e.make()
-		t.Run(e.name, func(t *testing.T) {
-			if v.Name != e.name {
-				t.Errorf("the row of %s is called %s", e.name, v.Name)
+	for _, e := range verbs().Rows {
+		v := e.Make()
+		t.Run(e.Name, func(t *testing.T) {
+			if v.Name != e.Name {
+				t.Errorf("the row of %s is called %s", e.Name, v.Name)
 			}
-			if v.run == nil || v.Summary == "" || len(v.Synopsis) == 0 {
+			if v.Run == nil || v.Summary == "" || len(v.Synopsis) == 0 {
 				t.Error("it lacks run, Summary or Synopsis")
 			}
 			if v.Group == "" {
@@ -30,12 +34,12 @@ func TestVerbTable(t *testing.T) {
 			if len(v.About) == 0 {
 				t.Error("it lacks About")
 			}
-			if v.most > 0 && len(v.words) == 0 {
+			if v.Most > 0 && len(v.Words) == 0 {
 				t.Error("its words have no names")
 			}
-			checkOptions(t, append(GlobalOptions(), v.Options...))
+			checkOptions(t, append(verb.GlobalOptions(), v.Options...))
 			for _, code := range v.Exits {
-				if FindStatus(code) == nil {
+				if exit.Find(code) == nil {
 					t.Errorf("exit status %d is not in the table", code)
 				}
 			}
@@ -46,11 +50,11 @@ func TestVerbTable(t *testing.T) {
 	}
 }
 
-func checkOptions(t *testing.T, options []Option) {
+func checkOptions(t *testing.T, options []verb.Option) {
 	t.Helper()
 	seen := map[string]bool{}
 	for _, o := range options {
-		names := o.also
+		names := o.Also
 		if o.Long != "" {
 			names = append(names, o.Long)
 		}
@@ -65,6 +69,20 @@ func checkOptions(t *testing.T, options []Option) {
 		}
 		if o.Help == "" || strings.HasSuffix(o.Help, ".") {
 			t.Errorf("option %s: Help %q: one line, no full stop", o.Names(), o.Help)
+		}
+	}
+}
+
+func TestHelpFitsTheTerminal(t *testing.T) {
+	for _, v := range Verbs() {
+		text := shownBy(false, v.Explain)
+		for line := range strings.Lines(text) {
+			if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > 80 && !strings.HasPrefix(line, "  ipcctl") {
+				t.Errorf("%s: %d columns: %s", v.Name, n, line)
+			}
+			if strings.Contains(line, "`") {
+				t.Errorf("%s: a backquote without its pair: %s", v.Name, line)
+			}
 		}
 	}
 }

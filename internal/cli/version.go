@@ -1,23 +1,27 @@
 package cli
 
-import "github.com/ipcd/ipcd/internal/version"
+import (
+	"github.com/ipcd/ipcd/internal/cli/term"
+	"github.com/ipcd/ipcd/internal/cli/verb"
+	"github.com/ipcd/ipcd/internal/version"
+)
 
-func versionVerb() *Verb {
-	return &Verb{
+func versionVerb() *verb.Verb {
+	return &verb.Verb{
 		Name:     "version",
 		Group:    "ipcctl itself",
 		Summary:  "Print the version of ipcctl",
 		Synopsis: []string{""},
 		About:    []string{"`ipcctl status` tells that of the daemon."},
 		Local:    true,
-		run: func(c *call) error {
-			if c.json {
-				var o object
-				o.text("version", version.String())
-				c.out.object(&o)
+		Run: func(c *verb.Call) error {
+			if c.JSON {
+				var o term.Object
+				o.Text("version", version.String())
+				c.Out.Object(&o)
 				return nil
 			}
-			c.out.text("ipcctl ").clean(version.String()).text("\n")
+			c.Out.Text("ipcctl ").Clean(version.String()).Text("\n")
 			return nil
 		},
 	}

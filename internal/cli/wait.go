@@ -4,14 +4,17 @@ import (
 	"errors"
 	"os"
 
+	"github.com/ipcd/ipcd/internal/cli/exit"
+	"github.com/ipcd/ipcd/internal/cli/process"
+	"github.com/ipcd/ipcd/internal/cli/verb"
 	"github.com/ipcd/ipcd/internal/printable"
 )
 
-type waitVerb struct{ timeout span }
+type waitVerb struct{ timeout verb.Span }
 
-func wait() *Verb {
+func wait() *verb.Verb {
 	var w waitVerb
-	return &Verb{
+	return &verb.Verb{
 		Name:     "wait",
 		Group:    "Messages",
 		Summary:  "Wait for one message",
@@ -22,44 +25,44 @@ func wait() *Verb {
 			"If CMD fails, the wait is over with CMD's status. If it succeeds, the wait goes on. When the message comes " +
 				"first, or time is over, CMD is left running.",
 		},
-		Options: []Option{duration('w', "timeout", &w.timeout, "Fail with 124 if no message came after this time")},
-		Examples: []Example{
-			{"ipcctl wait app/ready", "Wait until somebody says so."},
-			{"ipcctl wait -w 30s app/ready -- systemctl restart app", "Restart, and wait until it is ready."},
+		Options: []verb.Option{verb.Duration('w', "timeout", &w.timeout, "Fail with 124 if no message came after this time")},
+		Examples: []verb.Example{
+			{Line: "ipcctl wait app/ready", Help: "Wait until somebody says so."},
+			{Line: "ipcctl wait -w 30s app/ready -- systemctl restart app", Help: "Restart, and wait until it is ready."},
 		},
-		Exits:   []int{exitData, exitTimeout, exitNoExec, exitNoCmd},
-		words:   []string{"FILTER"},
-		least:   1,
-		most:    1,
-		grammar: wordsCommand,
-		run:     w.run,
+		Exits:   []int{exit.Data, exit.Timeout, exit.NoExec, exit.NoCmd},
+		Words:   []string{"FILTER"},
+		Least:   1,
+		Most:    1,
+		Grammar: verb.WordsCommand,
+		Run:     w.run,
 	}
 }
 
-func (w *waitVerb) run(c *call) error {
-	filter := c.words[0]
+func (w *waitVerb) run(c *verb.Call) error {
+	filter := c.Words[0]
 	file := ""
-	if c.command != nil {
+	if c.Command != nil {
 		var err error
-		if file, err = lookPath(c.command[0]); err != nil {
+		if file, err = process.LookPath(c.Command[0]); err != nil {
 			return err
 		}
 	}
-	deadline := w.timeout.deadline()
-	in, err := c.receive([]string{filter})
+	deadline := w.timeout.Deadline()
+	in, err := receive(c, []string{filter})
 	if err != nil {
 		return err
 	}
 	in.lost = func(int64, string) {} // one message is enough
 	outcome := make(chan error, 2)   // the first one counts: the message, or CMD's failure
 	var m message
-	if c.command != nil {
-		p, err := spawn(file, c.command, os.Environ(), os.Stdin)
+	if c.Command != nil {
+		p, err := process.Spawn(file, c.Command, os.Environ(), os.Stdin)
 		if err != nil {
 			return err
 		}
 		go func() {
-			if status, err := ended(p); err != nil {
+			if status, err := process.Ended(p); err != nil {
 				outcome <- err
 			} else if status != 0 {
 				outcome <- status
@@ -73,11 +76,11 @@ func (w *waitVerb) run(c *call) error {
 	}()
 	err = <-outcome
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return w.timeout.timedOut("wait for " + printable.Name(filter))
+		return w.timeout.TimedOut("wait for " + printable.Name(filter))
 	}
-	if err == nil && !c.quiet {
-		f := format{json: c.json, end: "\n"}
-		f.print(c.out, &m)
+	if err == nil && !c.Quiet {
+		f := format{json: c.JSON, end: "\n"}
+		f.print(c.Out, &m)
 	}
 	return err
 }

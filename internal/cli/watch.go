@@ -9,6 +9,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ipcd/ipcd/internal/cli/process"
+	"github.com/ipcd/ipcd/internal/cli/term"
+	"github.com/ipcd/ipcd/internal/cli/verb"
 	"github.com/ipcd/ipcd/internal/printable"
 	"github.com/ipcd/ipcd/ipc"
 )
@@ -24,25 +27,25 @@ const (
 
 // A watcher keeps company to a wait for locks: it tells who holds them, and leaves the queues when a signal comes.
 type watcher struct {
-	call    *call
+	call    *verb.Call
 	names   []string
 	holder  holder
 	client  asker // the connection that waits
 	info    *ipc.Conn
-	tell    *output
+	tell    *term.Output
 	line    bool // an unfinished line is on the terminal
 	signals chan os.Signal
 	stop    chan struct{}
 	stopped chan struct{}
 }
 
-func (c *call) watch(names []string, who holder, client asker) *watcher {
+func watch(c *verb.Call, names []string, who holder, client asker) *watcher {
 	w := &watcher{
 		call: c, names: names, holder: who, client: client,
-		tell:    standardError(),
+		tell:    term.Stderr(),
 		signals: make(chan os.Signal, 1), stop: make(chan struct{}), stopped: make(chan struct{}),
 	}
-	catch(w.signals, leaving)
+	process.Catch(w.signals, process.Leaving)
 	go w.run()
 	return w
 }
@@ -66,7 +69,7 @@ func (w *watcher) end(err error) {
 func (w *watcher) run() {
 	defer close(w.stopped)
 	pause := time.Duration(0)
-	if !w.tell.tty {
+	if !w.tell.TTY {
 		pause = logGrace - grace
 	}
 	for {
@@ -78,7 +81,7 @@ func (w *watcher) run() {
 		case <-after(pause):
 		}
 		pause = w.pause(pause)
-		if !w.call.quiet {
+		if !w.call.Quiet {
 			w.report()
 		}
 	}
@@ -99,7 +102,7 @@ func after(d time.Duration) <-chan struct{} {
 
 // pause is the time until the next word.
 func (w *watcher) pause(before time.Duration) time.Duration {
-	if w.tell.tty {
+	if w.tell.TTY {
 		return tick
 	}
 	return min(max(2*before, logNext), logMost)
@@ -109,7 +112,7 @@ func (w *watcher) pause(before time.Duration) time.Duration {
 func (w *watcher) report() {
 	if w.info == nil {
 		var err error
-		if w.info, err = w.call.dial(); err != nil {
+		if w.info, err = w.call.Dial(); err != nil {
 			return
 		}
 	}
@@ -123,25 +126,25 @@ func (w *watcher) report() {
 	text := describeWait(w.names, views, w.client)
 	switch {
 	case text == "":
-	case w.tell.tty:
-		text = cut(printable.Escape("ipcctl: "+text), w.tell.columns()-1)
-		w.tell.text("\r").clean(text).text("\x1b[K")
+	case w.tell.TTY:
+		text = term.Cut(printable.Escape("ipcctl: "+text), w.tell.Columns()-1)
+		w.tell.Text("\r").Clean(text).Text("\x1b[K")
 		w.line = true
 	default:
-		w.tell.text("ipcctl: ").clean(text).text("\n")
+		w.tell.Text("ipcctl: ").Clean(text).Text("\n")
 	}
-	_ = w.tell.flush() // nobody to tell
+	_ = w.tell.Flush() // nobody to tell
 }
 
 // clear ends the line that updates in place: what it said last stays if the wait failed.
 func (w *watcher) clear(keep bool) {
 	switch {
 	case w.line && keep:
-		w.tell.text("\n")
+		w.tell.Text("\n")
 	case w.line:
-		w.tell.text("\r\x1b[K")
+		w.tell.Text("\r\x1b[K")
 	}
-	_ = w.tell.flush()
+	_ = w.tell.Flush()
 	w.line = false
 }
 
@@ -149,7 +152,7 @@ func (w *watcher) clear(keep bool) {
 // what is held then was granted before, and is given back.
 func (w *watcher) leave(s os.Signal) {
 	w.clear(true)
-	if conn, err := w.call.dial(); err == nil {
+	if conn, err := w.call.Dial(); err == nil {
 		conn.SetDeadline(time.Now().Add(time.Second))
 		_, err = conn.Do("CLIENT", "KILL", "ID", strconv.FormatUint(uint64(w.client), 10))
 		for i := 0; err == nil && i < len(w.names); i++ {
@@ -157,7 +160,7 @@ func (w *watcher) leave(s os.Signal) {
 		}
 		conn.Close()
 	}
-	die(s)
+	process.Die(s)
 }
 
 // giveBack gives back what was granted of a lock, if it was.
@@ -203,8 +206,8 @@ func describeWait(names []string, views []*lockView, who asker) string {
 		if n > 0 && i == 0 && held == "" {
 			continue
 		}
-		mine, place := &v.waiters[i], ordinal(i+1)+" of "+strconv.Itoa(len(v.waiters))
-		text = "waiting " + age(mine.Age) + " for " + printable.Names(names)
+		mine, place := &v.waiters[i], term.Ordinal(i+1)+" of "+strconv.Itoa(len(v.waiters))
+		text = "waiting " + term.Age(mine.Age) + " for " + printable.Names(names)
 		if letter(mine, v.Limit) == "U" {
 			text += " (" + share(mine, v.Limit) + ")"
 		}

@@ -4,11 +4,15 @@ import (
 	"slices"
 	"time"
 
+	"github.com/ipcd/ipcd/internal/cli/exit"
+	"github.com/ipcd/ipcd/internal/cli/process"
+	"github.com/ipcd/ipcd/internal/cli/term"
+	"github.com/ipcd/ipcd/internal/cli/verb"
 	"github.com/ipcd/ipcd/internal/printable"
 )
 
-func why() *Verb {
-	return &Verb{
+func why() *verb.Verb {
+	return &verb.Verb{
 		Name:     "why",
 		Group:    "Locks",
 		Summary:  "Tell in sentences why one has to wait for a lock",
@@ -18,12 +22,12 @@ func why() *Verb {
 				"hold before ended; and who waits, in the order of the queue.",
 			"With `--json`: the object of `ipcctl locks --json`, with `sentences`, these, and `chain`, the waits of the holders.",
 		},
-		Examples: []Example{{"ipcctl why backup", "Why does it take so long?"}},
-		Exits:    []int{exitData},
-		words:    []string{"NAME"},
-		least:    1,
-		most:     1,
-		run:      explainLock,
+		Examples: []verb.Example{{Line: "ipcctl why backup", Help: "Why does it take so long?"}},
+		Exits:    []int{exit.Data},
+		Words:    []string{"NAME"},
+		Least:    1,
+		Most:     1,
+		Run:      explainLock,
 	}
 }
 
@@ -32,8 +36,8 @@ type explanation struct {
 	all       []*lockView
 	sentences []string
 	chain     []link
-	seen      map[string]bool     // the locks that were told of
-	parents   map[int64][]process // of those who wait
+	seen      map[string]bool             // the locks that were told of
+	parents   map[int64][]process.Process // of those who wait
 }
 
 // A link is a wait of somebody who holds what others wait for.
@@ -42,13 +46,13 @@ type link struct {
 	holder, waiter *claim
 }
 
-func explainLock(c *call) error {
-	conn, err := c.dial3()
+func explainLock(c *verb.Call) error {
+	conn, err := c.Dial3()
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	views, err := askLocks(conn, c.words)
+	views, err := askLocks(conn, c.Words)
 	if err != nil {
 		return err
 	}
@@ -56,17 +60,17 @@ func explainLock(c *call) error {
 	if err != nil {
 		return err
 	}
-	e := explanation{all: all, seen: map[string]bool{c.words[0]: true}, parents: map[int64][]process{}}
+	e := explanation{all: all, seen: map[string]bool{c.Words[0]: true}, parents: map[int64][]process.Process{}}
 	e.explain(views[0])
-	if !c.json {
+	if !c.JSON {
 		for _, s := range e.sentences {
-			c.out.clean(s).text("\n")
+			c.Out.Clean(s).Text("\n")
 		}
 		return nil
 	}
 	o := lockObject(views[0])
 	e.addTo(o)
-	c.out.object(o)
+	c.Out.Object(o)
 	return nil
 }
 
@@ -86,9 +90,9 @@ func (e *explanation) explain(v *lockView) {
 	before := ""
 	for i := range v.waiters {
 		w := &v.waiters[i]
-		text := ordinal(i+1) + " waits " + describeClaim(w) + ", " + share(w, v.Limit) + ", " + age(w.Age)
+		text := term.Ordinal(i+1) + " waits " + describeClaim(w) + ", " + share(w, v.Limit) + ", " + term.Age(w.Age)
 		if w.Left >= 0 {
-			text += " and " + age(w.Left) + " more at most"
+			text += " and " + term.Age(w.Left) + " more at most"
 		}
 		if before != "" {
 			text += ", behind " + before
@@ -102,7 +106,7 @@ func (e *explanation) explain(v *lockView) {
 }
 
 func holderSentence(v *lockView, h *claim, first bool) string {
-	who, since := describeClaim(h), age(h.Age)
+	who, since := describeClaim(h), term.Age(h.Age)
 	if h.Joined {
 		return who + " has entered that hold " + since + " ago" + because(h.Why) + "."
 	}
@@ -151,19 +155,19 @@ func (e *explanation) follow(h *claim, self string) {
 
 // actsFor reports whether a process that waits is a holder, or was started by it, and how to call it.
 func (e *explanation) actsFor(w, h *claim, self string) (subject string, ok bool) {
-	holder := process{pid: int64(h.PID), start: int64(h.Start)}
+	holder := process.Process{PID: int64(h.PID), Start: int64(h.Start)}
 	if w.of(holder) {
 		return shortName(h) + " " + self, true
 	}
 	pid := int64(w.PID)
 	if _, ok := e.parents[pid]; !ok {
 		e.parents[pid] = nil
-		if all := slices.Collect(ancestors(pid)); len(all) > 0 && w.of(all[0]) { // not another one, which has that number here
+		if all := slices.Collect(process.Ancestors(pid)); len(all) > 0 && w.of(all[0]) { // not another one, which has that number here
 			e.parents[pid] = all
 		}
 	}
 	for _, p := range e.parents[pid] {
-		if p.pid == holder.pid && p.start == holder.start {
+		if p.PID == holder.PID && p.Start == holder.Start {
 			return describeClaim(w) + ", started by " + shortName(h) + ",", true
 		}
 	}
@@ -176,7 +180,7 @@ func (e *explanation) past(v *lockView) {
 		who, how, reason := describeEnd(v.Previous)
 		lead, when := "The holder before it, ", ""
 		if len(v.holders) == 0 {
-			lead, when = "The last holder, ", ", "+age(time.Since(v.Previous.At))+" ago"
+			lead, when = "The last holder, ", ", "+term.Age(time.Since(v.Previous.At))+" ago"
 		}
 		e.say(lead + who + ", " + how + when + reason + ".")
 	}
@@ -191,29 +195,13 @@ func (e *explanation) past(v *lockView) {
 }
 
 // addTo adds what why knows beyond locks.
-func (e *explanation) addTo(o *object) {
-	o.key("chain")
-	o.b = append(o.b, '[')
-	for i, l := range e.chain {
-		if i > 0 {
-			o.b = append(o.b, ',')
-		}
-		var link object
-		link.text("name", l.name)
-		link.key("holder")
-		link.b = append(link.b, claimObject(l.holder).end()...)
-		link.key("waiter")
-		link.b = append(link.b, claimObject(l.waiter).end()...)
-		o.b = append(o.b, link.end()...)
-	}
-	o.b = append(o.b, ']')
-	o.key("sentences")
-	o.b = append(o.b, '[')
-	for i, s := range e.sentences {
-		if i > 0 {
-			o.b = append(o.b, ',')
-		}
-		o.b = printable.AppendJSON(o.b, s)
-	}
-	o.b = append(o.b, ']')
+func (e *explanation) addTo(o *term.Object) {
+	o.Objects("chain", len(e.chain), func(i int) *term.Object {
+		var link term.Object
+		link.Text("name", e.chain[i].name)
+		link.Object("holder", claimObject(e.chain[i].holder))
+		link.Object("waiter", claimObject(e.chain[i].waiter))
+		return &link
+	})
+	o.Texts("sentences", e.sentences)
 }

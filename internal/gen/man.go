@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/ipcd/ipcd/internal/cli"
+	"github.com/ipcd/ipcd/internal/cli/exit"
+	"github.com/ipcd/ipcd/internal/cli/verb"
 )
 
 // A page is a man page in mdoc(7) that is being written.
@@ -67,7 +69,7 @@ func (p *page) fill(s string) {
 	flush()
 }
 
-func (p *page) options(options []cli.Option) {
+func (p *page) options(options []verb.Option) {
 	p.line(listBegin)
 	for i := range options {
 		o := &options[i]
@@ -119,7 +121,7 @@ func manPage() string {
 	p.text("Durations are written as 300ms, 2m or 1h30m; a plain number, also a decimal one, is seconds.")
 	p.line(paragraph)
 	p.text("With every verb:")
-	p.options(cli.GlobalOptions())
+	p.options(verb.GlobalOptions())
 	for _, v := range cli.Verbs() {
 		p.verb(v)
 	}
@@ -153,7 +155,7 @@ func (p *page) synopsis(form string) {
 	p.fill(strings.Join(words, " "))
 }
 
-func (p *page) verb(v *cli.Verb) {
+func (p *page) verb(v *verb.Verb) {
 	p.line(".Ss ipcctl " + v.Name)
 	p.text(v.Summary + ".")
 	for _, about := range v.About {
@@ -191,7 +193,7 @@ func (p *page) exits() {
 	p.text("A verb that runs CMD passes CMD's status on; what is below then means that CMD did not run, or is CMD's own. A signal " +
 		"kills ipcctl as it would any program.")
 	p.line(listBegin)
-	for _, s := range cli.Statuses {
+	for _, s := range exit.Statuses {
 		verbs := givers(s.Code)
 		if verbs == "" && !common(s.Code) {
 			continue // of verbs that are still to come
@@ -208,7 +210,7 @@ func (p *page) exits() {
 
 // common reports whether any verb may give a status.
 func common(code int) bool {
-	return slices.Contains(cli.Common, code) || slices.Contains(cli.CommonDaemon, code)
+	return slices.Contains(exit.Common, code) || slices.Contains(exit.CommonDaemon, code)
 }
 
 // givers are the verbs whose rows name a status.

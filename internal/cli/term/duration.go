@@ -1,4 +1,4 @@
-package cli
+package term
 
 import (
 	"math"
@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// parseDuration understands what Go does (300ms, 1h30m), days (2d), and plain or decimal numbers as seconds.
-func parseDuration(s string) (time.Duration, bool) {
+// ParseDuration understands what Go does (300ms, 1h30m), days (2d), and plain or decimal numbers as seconds.
+func ParseDuration(s string) (time.Duration, bool) {
 	if s == "" || strings.ContainsAny(s, "+-") {
 		return 0, false
 	}
@@ -33,16 +33,16 @@ func parseDuration(s string) (time.Duration, bool) {
 	return days + d, true
 }
 
-// spoken gives a duration as one would say it: the exact one that a user typed, 1m or 300ms.
-func spoken(d time.Duration) string {
+// Spoken gives a duration as one would say it: the exact one that a user typed, 1m or 300ms.
+func Spoken(d time.Duration) string {
 	if d < time.Minute || d%time.Second != 0 {
 		return d.String()
 	}
-	return age(d)
+	return Age(d)
 }
 
-// age gives the two most significant units of a duration: 38s, 4m12s, 5m, 2h3m, 3d4h.
-func age(d time.Duration) string {
+// Age gives the two most significant units of a duration: 38s, 4m12s, 5m, 2h3m, 3d4h.
+func Age(d time.Duration) string {
 	seconds := max(int64(d/time.Second), 0)
 	units := [...]struct {
 		name byte
@@ -64,8 +64,8 @@ func age(d time.Duration) string {
 	return "0s"
 }
 
-// clock is a time as one says it today: the date only if it is another day's.
-func clock(t time.Time) string {
+// Clock is a time as one says it today: the date only if it is another day's.
+func Clock(t time.Time) string {
 	if today := time.Now().Format(time.DateOnly); t.Format(time.DateOnly) == today {
 		return t.Format("15:04")
 	}

@@ -1,4 +1,4 @@
-package cli
+package term
 
 import (
 	"encoding/json"
@@ -9,28 +9,28 @@ import (
 	"github.com/ipcd/ipcd/ipc"
 )
 
-func printed(tty bool, write func(*output)) string {
+func printed(tty bool, write func(*Output)) string {
 	var b strings.Builder
-	o := onto(&b, tty)
+	o := Onto(&b, tty)
 	write(o)
-	_ = o.flush() // a builder takes everything
+	_ = o.Flush() // a builder takes everything
 	return b.String()
 }
 
 func TestTable(t *testing.T) {
-	rows := func() *grid {
-		tab := &grid{header: []string{"LOCK", "USER", "WHY"}}
-		tab.add("backup", "ann", "prune\tand\nmore")
-		tab.add("b", "", "")
+	rows := func() *Table {
+		tab := &Table{Header: []string{"LOCK", "USER", "WHY"}}
+		tab.Add("backup", "ann", "prune\tand\nmore")
+		tab.Add("b", "", "")
 		return tab
 	}
-	if got, want := printed(true, rows().print), "LOCK    USER  WHY\nbackup  ann   prune\\tand\\nmore\nb       -     -\n"; got != want {
+	if got, want := printed(true, rows().Print), "LOCK    USER  WHY\nbackup  ann   prune\\tand\\nmore\nb       -     -\n"; got != want {
 		t.Errorf("terminal: %q, want %q", got, want)
 	}
-	if got, want := printed(false, rows().print), "backup\tann\tprune\\tand\\nmore\nb\t-\t-\n"; got != want {
+	if got, want := printed(false, rows().Print), "backup\tann\tprune\\tand\\nmore\nb\t-\t-\n"; got != want {
 		t.Errorf("elsewhere: %q, want %q", got, want)
 	}
-	if got := printed(true, (&grid{header: []string{"LOCK"}}).print); got != "" {
+	if got := printed(true, (&Table{Header: []string{"LOCK"}}).Print); got != "" {
 		t.Errorf("no rows: %q", got)
 	}
 }
@@ -52,7 +52,7 @@ func TestJSONValue(t *testing.T) {
 		{ipc.Value{Kind: ipc.KindMap, Elems: []ipc.Value{text("k"), text("\xff"), text("n"), list()}}, `{"k64":"/w==","n":[]}`},
 		{ipc.Value{Kind: ipc.KindMap}, "{}"},
 	} {
-		if got := string(appendValue(nil, c.v)); got != c.want {
+		if got := string(AppendValue(nil, c.v)); got != c.want {
 			t.Errorf("%+v: %s, want %s", c.v, got, c.want)
 		}
 	}
@@ -64,8 +64,8 @@ func inf() float64 { zero := 0.0; return 1 / zero }
 func FuzzJSON(f *testing.F) {
 	f.Add("a\x00\"\\\n\t\u2028é\x7f")
 	f.Fuzz(func(t *testing.T, s string) {
-		var o object
-		o.text("k", s)
+		var o Object
+		o.Text("k", s)
 		var back map[string]any
 		if err := json.Unmarshal(o.end(), &back); err != nil {
 			t.Fatalf("%q: %v", s, err)
@@ -78,7 +78,7 @@ func FuzzJSON(f *testing.F) {
 
 func TestOrdinals(t *testing.T) {
 	for n, want := range map[int]string{1: "1st", 2: "2nd", 3: "3rd", 4: "4th", 11: "11th", 12: "12th", 13: "13th", 21: "21st", 111: "111th", 122: "122nd"} {
-		if got := ordinal(n); got != want {
+		if got := Ordinal(n); got != want {
 			t.Errorf("%d: %s, want %s", n, got, want)
 		}
 	}

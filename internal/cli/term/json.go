@@ -1,4 +1,4 @@
-package cli
+package term
 
 import (
 	"encoding/base64"
@@ -9,11 +9,11 @@ import (
 	"github.com/ipcd/ipcd/ipc"
 )
 
-// An object is a JSON object that is being written. It is not encoding/json that does it, because that would be initialised
+// An Object is a JSON object that is being written. It is not encoding/json that does it, because that would be initialised
 // at every start of ipcctl, whether JSON is asked for or not: .04 ms of about one (docs/adr/0005-own-option-table.md).
-type object struct{ b []byte }
+type Object struct{ b []byte }
 
-func (o *object) key(k string) {
+func (o *Object) key(k string) {
 	if o.b == nil {
 		o.b = append(o.b, '{')
 	} else {
@@ -23,8 +23,8 @@ func (o *object) key(k string) {
 	o.b = append(o.b, ':')
 }
 
-// text adds a string. One that is not UTF-8, which JSON cannot hold, is added in base64 under the key with "64" after it.
-func (o *object) text(key, s string) {
+// Text adds a string. One that is not UTF-8, which JSON cannot hold, is added in base64 under the key with "64" after it.
+func (o *Object) Text(key, s string) {
 	if utf8.ValidString(s) {
 		o.key(key)
 		o.b = printable.AppendJSON(o.b, s)
@@ -34,38 +34,67 @@ func (o *object) text(key, s string) {
 	o.b = appendBase64(o.b, s)
 }
 
-func (o *object) number(key string, n int64) {
+// Number adds a number.
+func (o *Object) Number(key string, n int64) {
 	o.key(key)
 	o.b = strconv.AppendInt(o.b, n, 10)
 }
 
-// value adds a reply of the daemon, or a part of one.
-func (o *object) value(key string, v ipc.Value) {
+// Value adds a reply of the daemon, or a part of one.
+func (o *Object) Value(key string, v ipc.Value) {
 	switch v.Kind {
 	case ipc.KindSimple, ipc.KindBulk, ipc.KindVerbatim, ipc.KindError:
-		o.text(key, v.Str)
+		o.Text(key, v.Str)
 	default:
 		o.key(key)
-		o.b = appendValue(o.b, v)
+		o.b = AppendValue(o.b, v)
 	}
 }
 
+// Object adds an object.
+func (o *Object) Object(key string, v *Object) {
+	o.key(key)
+	o.b = append(o.b, v.end()...)
+}
+
+// Objects adds an array of n objects.
+func (o *Object) Objects(key string, n int, at func(i int) *Object) {
+	o.array(key, n, func(b []byte, i int) []byte { return append(b, at(i).end()...) })
+}
+
+// Texts adds an array of texts of ours.
+func (o *Object) Texts(key string, texts []string) {
+	o.array(key, len(texts), func(b []byte, i int) []byte { return printable.AppendJSON(b, texts[i]) })
+}
+
+func (o *Object) array(key string, n int, add func(b []byte, i int) []byte) {
+	o.key(key)
+	o.b = append(o.b, '[')
+	for i := range n {
+		if i > 0 {
+			o.b = append(o.b, ',')
+		}
+		o.b = add(o.b, i)
+	}
+	o.b = append(o.b, ']')
+}
+
 // end completes the object.
-func (o *object) end() []byte {
+func (o *Object) end() []byte {
 	if o.b == nil {
 		return []byte("{}")
 	}
 	return append(o.b, '}')
 }
 
-// object writes one as a line.
-func (o *output) object(obj *object) { o.json(obj.end()) }
+// Object writes one as a line.
+func (o *Output) Object(obj *Object) { o.JSON(obj.end()) }
 
-// json writes a value as a line. Nothing in it needs to be escaped any more.
-func (o *output) json(value []byte) { o.text(literal(value)).text("\n") }
+// JSON writes a value as a line. Nothing in it needs to be escaped any more.
+func (o *Output) JSON(value []byte) { o.Text(Literal(value)).Text("\n") }
 
-// appendValue appends any value. In an array, a string that is not UTF-8 becomes {"base64": …}.
-func appendValue(b []byte, v ipc.Value) []byte {
+// AppendValue appends any value. In an array, a string that is not UTF-8 becomes {"base64": …}.
+func AppendValue(b []byte, v ipc.Value) []byte {
 	switch v.Kind {
 	case ipc.KindArray, ipc.KindSet, ipc.KindPush:
 		b = append(b, '[')
@@ -73,13 +102,13 @@ func appendValue(b []byte, v ipc.Value) []byte {
 			if i > 0 {
 				b = append(b, ',')
 			}
-			b = appendValue(b, e)
+			b = AppendValue(b, e)
 		}
 		return append(b, ']')
 	case ipc.KindMap:
-		var o object
+		var o Object
 		for i := 0; i+1 < len(v.Elems); i += 2 {
-			o.value(v.Elems[i].Text(), v.Elems[i+1])
+			o.Value(v.Elems[i].Text(), v.Elems[i+1])
 		}
 		return append(b, o.end()...)
 	case ipc.KindInt, ipc.KindBool, ipc.KindBigInt:

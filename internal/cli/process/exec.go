@@ -1,4 +1,4 @@
-package cli
+package process
 
 import (
 	"errors"
@@ -8,12 +8,14 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ipcd/ipcd/internal/cli/exit"
 )
 
-// lookPath finds the program that CMD names, as a shell would.
-func lookPath(name string) (string, error) {
+// LookPath finds the program that CMD names, as a shell would.
+func LookPath(name string) (string, error) {
 	if name == "" {
-		return "", fail(exitNoCmd, `cannot run "": it is no command`)
+		return "", exit.Fail(exit.NoCmd, `cannot run "": it is no command`)
 	}
 	if strings.Contains(name, "/") {
 		if err := executable(name); err != nil {
@@ -40,7 +42,7 @@ func lookPath(name string) (string, error) {
 		}
 	}
 	if missing(found) {
-		return "", fail(exitNoCmd, "cannot run "+name+": it is not found").with("PATH is " + path)
+		return "", exit.Fail(exit.NoCmd, "cannot run "+name+": it is not found").With("PATH is " + path)
 	}
 	return "", notRun(name, found)
 }
@@ -58,16 +60,16 @@ func executable(file string) error {
 
 func missing(err error) bool { return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) }
 
-func notRun(name string, err error) *failure {
-	status := exitNoExec
+func notRun(name string, err error) *exit.Failure {
+	status := exit.NoExec
 	if missing(err) {
-		status = exitNoCmd
+		status = exit.NoCmd
 	}
-	return fail(status, "cannot run "+name+": "+reason(err))
+	return exit.Fail(status, "cannot run "+name+": "+exit.Reason(err))
 }
 
-// become replaces this process by CMD. It returns only if that fails.
-func become(file string, argv, env []string) error {
+// Become replaces this process by CMD. It returns only if that fails.
+func Become(file string, argv, env []string) error {
 	err := unix.Exec(file, argv, env)
 	if errors.Is(err, unix.ENOEXEC) { // a script without #!, which shells have always run
 		err = unix.Exec("/bin/sh", append([]string{"sh", file}, argv[1:]...), env)
@@ -75,8 +77,8 @@ func become(file string, argv, env []string) error {
 	return notRun(argv[0], err)
 }
 
-// spawn starts CMD as a child. It gets files as its descriptors from 3.
-func spawn(file string, argv, env []string, stdin *os.File, files ...*os.File) (*os.Process, error) {
+// Spawn starts CMD as a child. It gets files as its descriptors from 3.
+func Spawn(file string, argv, env []string, stdin *os.File, files ...*os.File) (*os.Process, error) {
 	attr := &os.ProcAttr{Env: env, Files: append([]*os.File{stdin, os.Stdout, os.Stderr}, files...)}
 	p, err := os.StartProcess(file, argv, attr)
 	if errors.Is(err, unix.ENOEXEC) {
@@ -88,16 +90,16 @@ func spawn(file string, argv, env []string, stdin *os.File, files ...*os.File) (
 	return p, nil
 }
 
-// ended waits for a child and gives its status as a shell would.
-func ended(p *os.Process) (commandStatus, error) {
+// Ended waits for a child and gives its status as a shell would.
+func Ended(p *os.Process) (exit.CommandStatus, error) {
 	state, err := p.Wait()
 	if err != nil {
-		return 0, cannot("wait for CMD", err)
+		return 0, exit.Cannot("wait for CMD", err)
 	}
 	if s := signalThatEnded(state); s != 0 {
-		return commandStatus(128 + int(s)), nil
+		return exit.CommandStatus(128 + int(s)), nil
 	}
-	return commandStatus(state.ExitCode()), nil
+	return exit.CommandStatus(state.ExitCode()), nil
 }
 
 // signalThatEnded is the signal that killed a child, or 0.
@@ -108,8 +110,8 @@ func signalThatEnded(state *os.ProcessState) syscall.Signal {
 	return 0
 }
 
-// A runner runs CMD for messages, so many at a time.
-type runner struct {
+// A Runner runs CMD for messages, so many at a time.
+type Runner struct {
 	file  string
 	argv  []string
 	slots chan struct{}
@@ -119,34 +121,35 @@ type runner struct {
 	err error // of the last CMD that failed
 }
 
-func newRunner(command []string, jobs int) (*runner, error) {
-	file, err := lookPath(command[0])
+// NewRunner looks for CMD, which it is to run for messages.
+func NewRunner(command []string, jobs int) (*Runner, error) {
+	file, err := LookPath(command[0])
 	if err != nil {
 		return nil, err
 	}
-	return &runner{file: file, argv: command, slots: make(chan struct{}, jobs)}, nil
+	return &Runner{file: file, argv: command, slots: make(chan struct{}, jobs)}, nil
 }
 
-// slot waits until one more CMD may run; start takes the place.
-func (r *runner) slot() {
+// Slot waits until one more CMD may run; start takes the place.
+func (r *Runner) Slot() {
 	r.slots <- struct{}{}
 	<-r.slots
 }
 
-// start runs CMD for a message, of which it gets the payload on its standard input.
-func (r *runner) start(payload string, environment []string) error {
+// Start runs CMD for a message, of which it gets the payload on its standard input.
+func (r *Runner) Start(payload string, environment []string) error {
 	stdin, err := payloadFile(payload)
 	if err != nil {
-		return cannot("hand over a payload", err)
+		return exit.Cannot("hand over a payload", err)
 	}
 	defer stdin.Close()
-	p, err := spawn(r.file, r.argv, append(os.Environ(), environment...), stdin)
+	p, err := Spawn(r.file, r.argv, append(os.Environ(), environment...), stdin)
 	if err != nil {
 		return err
 	}
 	r.slots <- struct{}{}
 	r.tasks.Go(func() {
-		status, err := ended(p)
+		status, err := Ended(p)
 		if err == nil && status != 0 {
 			err = status
 		}
@@ -160,8 +163,8 @@ func (r *runner) start(payload string, environment []string) error {
 	return nil
 }
 
-// wait returns when no CMD runs any more, with the failure of the last that failed.
-func (r *runner) wait() error {
+// Wait returns when no CMD runs any more, with the failure of the last that failed.
+func (r *Runner) Wait() error {
 	r.tasks.Wait()
 	return r.err
 }

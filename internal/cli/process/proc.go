@@ -1,4 +1,4 @@
-package cli
+package process
 
 import (
 	"bytes"
@@ -10,35 +10,35 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A process is what /proc says of one.
-type process struct {
-	pid, parent int64
-	start       int64 // clock ticks after boot; with pid it names the process for ever
-	command     string
+// A Process is what /proc says of one.
+type Process struct {
+	PID, parent int64
+	Start       int64 // clock ticks after boot; with pid it names the process for ever
+	Command     string
 }
 
-// findProcess looks a process up by its number.
-func findProcess(pid int64) (process, bool) {
-	stat := readProc("/proc/" + strconv.FormatInt(pid, 10) + "/stat")
+// Find looks a process up by its number.
+func Find(pid int64) (Process, bool) {
+	stat := ReadProc("/proc/" + strconv.FormatInt(pid, 10) + "/stat")
 	// The second field is the command in parentheses, and may itself hold spaces and parentheses.
 	left, right := bytes.IndexByte(stat, '('), bytes.LastIndexByte(stat, ')')
 	if left < 0 || right < left {
-		return process{}, false
+		return Process{}, false
 	}
 	rest := strings.Fields(string(stat[right+1:])) // from the third field on
 	if len(rest) < 20 {
-		return process{}, false
+		return Process{}, false
 	}
 	parent, _ := strconv.ParseInt(rest[4-3], 10, 64)
 	start, _ := strconv.ParseInt(rest[22-3], 10, 64)
-	return process{pid, parent, start, string(stat[left+1 : right])}, start > 0
+	return Process{pid, parent, start, string(stat[left+1 : right])}, start > 0
 }
 
-// ancestors are a process and those that it descends from, as far as they are still there.
-func ancestors(pid int64) iter.Seq[process] {
-	return func(yield func(process) bool) {
+// Ancestors are a process and those that it descends from, as far as they are still there.
+func Ancestors(pid int64) iter.Seq[Process] {
+	return func(yield func(Process) bool) {
 		for pid > 0 {
-			p, ok := findProcess(pid)
+			p, ok := Find(pid)
 			if !ok || !yield(p) {
 				return
 			}
@@ -47,8 +47,8 @@ func ancestors(pid int64) iter.Seq[process] {
 	}
 }
 
-// readProc reads a short file of /proc, nil if there is none. (os.ReadFile would set up the runtime's poller first.)
-func readProc(path string) []byte {
+// ReadProc reads a short file of /proc, nil if there is none. (os.ReadFile would set up the runtime's poller first.)
+func ReadProc(path string) []byte {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil
@@ -62,10 +62,10 @@ func readProc(path string) []byte {
 	return b[:n]
 }
 
-// commandOf is the command's name of the process that had this number when it started then, or "".
-func commandOf(pid, start int64) string {
-	if p, ok := findProcess(pid); ok && p.start == start {
-		return p.command
+// CommandOf is the command's name of the process that had this number when it started then, or "".
+func CommandOf(pid, start int64) string {
+	if p, ok := Find(pid); ok && p.Start == start {
+		return p.Command
 	}
 	return ""
 }
@@ -73,9 +73,9 @@ func commandOf(pid, start int64) string {
 // users are the names of users that were looked up.
 var users map[int64]string
 
-// userName is the name of a user in /etc/passwd, or his number: asking the directory service behind it would take
+// UserName is the name of a user in /etc/passwd, or his number: asking the directory service behind it would take
 // longer than everything else.
-func userName(uid int64) string {
+func UserName(uid int64) string {
 	if uid == 0 {
 		return "root"
 	}

@@ -1,43 +1,43 @@
-package cli
+package verb
 
 import (
 	"strconv"
 	"strings"
 )
 
-// A completer finds what the unfinished word of a command line may become.
-type completer struct {
-	call   *call
-	offer  func(word, help string)          // is told of each candidate
-	values func(name, before, begun string) // offers what a value or a word of this name can be, behind before, if it begins so
+// A Completer finds what the unfinished word of a command line may become.
+type Completer struct {
+	Call   *Call
+	Offer  func(word, help string)          // is told of each candidate
+	Values func(name, before, begun string) // offers what a value or a word of this name can be, behind before, if it begins so
 }
 
-// line looks at the words before the unfinished one.
-func (k *completer) line(before []string, word string) {
-	unfinished, c := word, k.call
-	p := parser{options: c.options()}
+// Line looks at the words before the unfinished one.
+func (k *Completer) Line(before []string, word string) {
+	unfinished, c := word, k.Call
+	p := Parser{Options: c.options()}
 	var v *Verb
 	var wants *Option // the value that comes next is this option's
 	words, ended := 0, false
 	for i, word := range before {
 		switch {
 		case wants != nil:
-			_ = wants.set(word) // what is wrong is told when the line is run
+			_ = wants.Set(word) // what is wrong is told when the line is run
 			wants = nil
 		case v != nil && word == "--" && v.dashesCommand(words):
-			k.offer("", "command "+strconv.Itoa(i+2))
+			k.Offer("", "command "+strconv.Itoa(i+2))
 			return
 		case word == "--":
 			ended = true
 		case isOption(word) && !ended:
 			wants = p.pending(word)
 		case v == nil:
-			if v, _ = c.table.find(word); v == nil { // that is told when the line is run
+			if v, _ = c.Table.Find(word); v == nil { // that is told when the line is run
 				return
 			}
-			p.options = append(p.options, v.Options...)
-		case v.grammar == nameCommand && words > 0:
-			k.offer("", "command "+strconv.Itoa(i+1))
+			p.Options = append(p.Options, v.Options...)
+		case v.Grammar == NameCommand && words > 0:
+			k.Offer("", "command "+strconv.Itoa(i+1))
 			return
 		default:
 			words++
@@ -46,24 +46,24 @@ func (k *completer) line(before []string, word string) {
 	name, value, attached := strings.Cut(unfinished, "=")
 	switch {
 	case wants != nil:
-		k.values(wants.Value, "", unfinished)
+		k.Values(wants.Value, "", unfinished)
 	case strings.HasPrefix(unfinished, "--") && attached && !ended:
 		if o := p.long(name[2:]); o != nil {
-			k.values(o.Value, name+"=", value)
+			k.Values(o.Value, name+"=", value)
 		}
 	case strings.HasPrefix(unfinished, "-") && !ended:
-		k.optionNames(p.options, unfinished)
+		k.optionNames(p.Options, unfinished)
 	case v == nil:
-		k.values("VERB", "", unfinished)
-	case v.grammar == nameCommand && words > 0:
-		k.offer("", "command "+strconv.Itoa(len(before)+1))
-	case words < v.most:
-		k.values(v.word(words), "", unfinished)
+		k.Values("VERB", "", unfinished)
+	case v.Grammar == NameCommand && words > 0:
+		k.Offer("", "command "+strconv.Itoa(len(before)+1))
+	case words < v.Most:
+		k.Values(v.word(words), "", unfinished)
 	}
 }
 
 // pending carries out an option that is complete, and returns one whose value is still to come.
-func (p *parser) pending(word string) *Option {
+func (p *Parser) pending(word string) *Option {
 	if name, long := strings.CutPrefix(word, "--"); long {
 		name, value, attached := strings.Cut(name, "=")
 		o := p.long(name)
@@ -71,7 +71,7 @@ func (p *parser) pending(word string) *Option {
 			return o
 		}
 		if o != nil {
-			_ = o.set(value) // what is wrong is told when the line is run
+			_ = o.Set(value) // what is wrong is told when the line is run
 		}
 		return nil
 	}
@@ -86,7 +86,7 @@ func (p *parser) pending(word string) *Option {
 	return nil
 }
 
-func (k *completer) optionNames(options []Option, unfinished string) {
+func (k *Completer) optionNames(options []Option, unfinished string) {
 	for i := range options {
 		o := &options[i]
 		long := "--" + o.Long
@@ -95,9 +95,9 @@ func (k *completer) optionNames(options []Option, unfinished string) {
 		}
 		switch {
 		case o.Long != "" && strings.HasPrefix(long, unfinished):
-			k.offer(long, o.Help)
+			k.Offer(long, o.Help)
 		case o.Short != 0 && unfinished == "-"+string(o.Short):
-			k.offer(unfinished, o.Help)
+			k.Offer(unfinished, o.Help)
 		}
 	}
 }

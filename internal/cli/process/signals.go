@@ -1,4 +1,4 @@
-package cli
+package process
 
 import (
 	"os"
@@ -9,14 +9,16 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ipcd/ipcd/internal/cli/exit"
 )
 
-// leaving are the signals by which a wait is given up. By default each ends ipcctl at once, and then a lock granted in
+// Leaving are the signals by which a wait is given up. By default each ends ipcctl at once, and then a lock granted in
 // that very moment would count as abandoned by a process that was killed, though CMD never ran.
-var leaving = []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP}
+var Leaving = []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP}
 
-// catch has signals sent to a channel, but not those that are ignored: by nohup, or in the background of a shell.
-func catch(c chan<- os.Signal, signals []os.Signal) {
+// Catch has signals sent to a channel, but not those that are ignored: by nohup, or in the background of a shell.
+func Catch(c chan<- os.Signal, signals []os.Signal) {
 	for _, s := range signals {
 		if !signal.Ignored(s) {
 			signal.Notify(c, s)
@@ -24,12 +26,12 @@ func catch(c chan<- os.Signal, signals []os.Signal) {
 	}
 }
 
-// die ends this process by a signal, so that whoever started it sees the cause. Of those by which the Go runtime would not
+// Die ends this process by a signal, so that whoever started it sees the cause. Of those by which the Go runtime would not
 // end, or not silently, only the status tells, as it does in shells.
-func die(s os.Signal) {
+func Die(s os.Signal) {
 	number, ok := s.(syscall.Signal)
 	if !ok {
-		os.Exit(exitInternal)
+		os.Exit(exit.Internal)
 	}
 	switch number {
 	case unix.SIGHUP, unix.SIGINT, unix.SIGTERM, unix.SIGKILL:
@@ -40,8 +42,8 @@ func die(s os.Signal) {
 	os.Exit(128 + int(number)) // or it is blocked
 }
 
-// signalName is TERM, or the number of a signal that has no name.
-func signalName(s syscall.Signal) string {
+// SignalName is TERM, or the number of a signal that has no name.
+func SignalName(s syscall.Signal) string {
 	if name := unix.SignalName(s); name != "" {
 		return strings.TrimPrefix(name, "SIG")
 	}

@@ -1,14 +1,17 @@
-package cli
+package verb
 
 import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/ipcd/ipcd/internal/cli/exit"
+	"github.com/ipcd/ipcd/internal/cli/term"
 )
 
-// explain is what -h prints.
-func (v *Verb) explain(o *output) {
-	o.styled(bold, "ipcctl "+v.Name).text(": ").clean(lowerFirst(v.Summary)).text("\n\n")
+// Explain is what -h prints.
+func (v *Verb) Explain(o *term.Output) {
+	o.Styled(term.Bold, "ipcctl "+v.Name).Text(": ").Clean(lowerFirst(v.Summary)).Text("\n\n")
 	for i, form := range v.Synopsis {
 		lead := "usage: ipcctl " + v.Name
 		if i > 0 {
@@ -17,48 +20,48 @@ func (v *Verb) explain(o *output) {
 		if form != "" {
 			lead += " "
 		}
-		hanging(o, lead, form)
+		term.Hanging(o, lead, form)
 	}
 	for _, paragraph := range v.About {
-		o.text("\n")
-		wrap(o, "", paragraph)
+		o.Text("\n")
+		term.Wrap(o, "", paragraph)
 	}
 	if len(v.Options) > 0 {
-		o.text("\n").styled(bold, "Options").text("\n")
-		optionList(o, v.Options)
+		o.Text("\n").Styled(term.Bold, "Options").Text("\n")
+		OptionList(o, v.Options)
 	}
 	if len(v.Env) > 0 {
-		o.text("\n").styled(bold, "In the environment of CMD").text("\n")
+		o.Text("\n").Styled(term.Bold, "In the environment of CMD").Text("\n")
 		var rows [][2]string
 		for _, e := range v.Env {
 			rows = append(rows, [2]string{e.Name, e.Help})
 		}
-		columns(o, rows)
+		term.Columns(o, rows)
 	}
 	if len(v.Examples) > 0 {
-		o.text("\n").styled(bold, "Examples").text("\n")
+		o.Text("\n").Styled(term.Bold, "Examples").Text("\n")
 		for _, e := range v.Examples {
-			o.text("  ").styled(bold, e.Line).text("\n")
-			wrap(o, "      ", e.Help)
+			o.Text("  ").Styled(term.Bold, e.Line).Text("\n")
+			term.Wrap(o, "      ", e.Help)
 		}
 	}
-	o.text("\n").styled(bold, "Exit status").text("\n")
+	o.Text("\n").Styled(term.Bold, "Exit status").Text("\n")
 	var rows [][2]string
-	for _, s := range Statuses {
+	for _, s := range exit.Statuses {
 		if s.Code == 0 || slices.Contains(v.Exits, s.Code) {
 			rows = append(rows, [2]string{strings.TrimSpace(strconv.Itoa(s.Code) + " " + s.Name), s.Meaning})
 		}
 	}
-	columns(o, rows)
-	wrap(o, "  ", "As any verb may: "+v.commonExits()+".")
-	o.text("\nWith every verb: --socket --user --system --json -q -v -h; see ipcctl -h\n")
+	term.Columns(o, rows)
+	term.Wrap(o, "  ", "As any verb may: "+v.commonExits()+".")
+	o.Text("\nWith every verb: --socket --user --system --json -q -v -h; see ipcctl -h\n")
 }
 
 // commonExits names the failures that this verb has in common with others.
 func (v *Verb) commonExits() string {
 	var names []string
-	for _, s := range Statuses {
-		common := slices.Contains(Common, s.Code) || !v.Local && slices.Contains(CommonDaemon, s.Code)
+	for _, s := range exit.Statuses {
+		common := slices.Contains(exit.Common, s.Code) || !v.Local && slices.Contains(exit.CommonDaemon, s.Code)
 		if common && s.Code != 0 && !slices.Contains(v.Exits, s.Code) {
 			names = append(names, strconv.Itoa(s.Code)+" "+s.Name)
 		}
@@ -66,7 +69,8 @@ func (v *Verb) commonExits() string {
 	return strings.Join(names, ", ")
 }
 
-func optionList(o *output, options []Option) {
+// OptionList prints what options are for.
+func OptionList(o *term.Output, options []Option) {
 	var rows [][2]string
 	for i := range options {
 		names := options[i].Names()
@@ -75,7 +79,7 @@ func optionList(o *output, options []Option) {
 		}
 		rows = append(rows, [2]string{names, options[i].Help})
 	}
-	columns(o, rows)
+	term.Columns(o, rows)
 }
 
 func lowerFirst(s string) string { return strings.ToLower(s[:1]) + s[1:] }

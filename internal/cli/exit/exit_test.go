@@ -1,4 +1,4 @@
-package cli
+package exit
 
 import (
 	"fmt"
@@ -18,23 +18,23 @@ func TestCannot(t *testing.T) {
 		exit int
 		name string
 	}{
-		{unix.EMFILE, "cannot try: too many open files", exitOS, "OSERR"},
-		{&ipc.Error{Code: ipc.CodeBusy, Text: "held"}, "cannot try: held", exitBusy, "BUSY"},
-		{&ipc.Error{Code: ipc.CodeStale, Text: "gone"}, "cannot try: gone", exitNoLock, "STALE"},
-		{&ipc.Error{Code: ipc.CodeNotKept, Text: "it is done, and not on disk"}, "try: it is done, and not on disk", exitIO, "NOTKEPT"},
-		{&ipc.Error{Code: "NEWCODE", Text: "what"}, "cannot try: what", exitUsage, "NEWCODE"},
+		{unix.EMFILE, "cannot try: too many open files", OS, "OSERR"},
+		{&ipc.Error{Code: ipc.CodeBusy, Text: "held"}, "cannot try: held", Busy, "BUSY"},
+		{&ipc.Error{Code: ipc.CodeStale, Text: "gone"}, "cannot try: gone", NoLock, "STALE"},
+		{&ipc.Error{Code: ipc.CodeNotKept, Text: "it is done, and not on disk"}, "try: it is done, and not on disk", IO, "NOTKEPT"},
+		{&ipc.Error{Code: "NEWCODE", Text: "what"}, "cannot try: what", Usage, "NEWCODE"},
 		{&ipc.DialError{Path: "/s", Err: unix.ECONNREFUSED}, "cannot reach ipcd: /s: connection refused", exitUnreachable, "UNREACHABLE"},
-		{&ipc.DialError{Path: "/s", Err: unix.EMFILE}, "cannot reach ipcd: /s: too many open files", exitOS, "OSERR"},
+		{&ipc.DialError{Path: "/s", Err: unix.EMFILE}, "cannot reach ipcd: /s: too many open files", OS, "OSERR"},
 		{fmt.Errorf("%w: %w", ipc.ErrClosed, io.EOF), "cannot try: connection to ipcd ended: EOF", exitUnreachable, "UNREACHABLE"},
-		{&ipc.ProtoError{Reason: "malformed value"}, "cannot try: protocol error: malformed value", exitProto, "PROTO"},
-		{fail(exitShort, "as it is"), "as it is", exitShort, "SHORT"},
+		{&ipc.ProtoError{Reason: "malformed value"}, "cannot try: protocol error: malformed value", Proto, "PROTO"},
+		{Fail(Short, "as it is"), "as it is", Short, "SHORT"},
 	} {
-		f := cannot("try", fmt.Errorf("%w", c.err))
-		if f.exit != c.exit || f.name != c.name {
-			t.Errorf("%v: %s %d, want %s %d", c.err, f.name, f.exit, c.name, c.exit)
+		f := Cannot("try", fmt.Errorf("%w", c.err))
+		if f.Exit != c.exit || f.Name != c.name {
+			t.Errorf("%v: %s %d, want %s %d", c.err, f.Name, f.Exit, c.name, c.exit)
 		}
-		if g := cannot("try", c.err); g.text != c.text {
-			t.Errorf("%v: %q, want %q", c.err, g.text, c.text)
+		if g := Cannot("try", c.err); g.Text != c.text {
+			t.Errorf("%v: %q, want %q", c.err, g.Text, c.text)
 		}
 	}
 }
@@ -68,7 +68,7 @@ func TestStatusesCoverTheDaemonsCodes(t *testing.T) {
 		if c.Code == ipc.CodeCancelled {
 			continue // only ipcctl itself cancels its waits, and then it dies by a signal
 		}
-		if FindStatus(c.Exit) == nil {
+		if Find(c.Exit) == nil {
 			t.Errorf("%s gives exit status %d, which is not in the table", c.Code, c.Exit)
 		}
 	}

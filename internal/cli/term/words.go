@@ -1,9 +1,9 @@
-package cli
+package term
 
 import "strconv"
 
-// ordinal is 1st, 2nd, 3rd, 4th.
-func ordinal(n int) string {
+// Ordinal is 1st, 2nd, 3rd, 4th.
+func Ordinal(n int) string {
 	suffix := "th"
 	if n%100 < 11 || n%100 > 13 {
 		switch n % 10 {
@@ -18,16 +18,16 @@ func ordinal(n int) string {
 	return strconv.Itoa(n) + suffix
 }
 
-// plural is a number of things.
-func plural(n int64, what string) string {
+// Plural is a number of things.
+func Plural(n int64, what string) string {
 	if n != 1 {
 		what += "s"
 	}
 	return strconv.FormatInt(n, 10) + " " + what
 }
 
-// cut shortens a text to so many characters.
-func cut(s string, n int) string {
+// Cut shortens a text to so many characters.
+func Cut(s string, n int) string {
 	runes := []rune(s)
 	if len(runes) <= n {
 		return s

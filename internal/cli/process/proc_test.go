@@ -1,23 +1,25 @@
-package cli
+package process
 
 import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/ipcd/ipcd/internal/cli/exit"
 )
 
 func TestFindProcess(t *testing.T) {
-	self, ok := findProcess(int64(os.Getpid()))
-	if !ok || self.parent != int64(os.Getppid()) || self.start == 0 {
+	self, ok := Find(int64(os.Getpid()))
+	if !ok || self.parent != int64(os.Getppid()) || self.Start == 0 {
 		t.Fatalf("%+v, %v", self, ok)
 	}
-	if got := commandOf(self.pid, self.start); got == "" || got != self.command {
-		t.Errorf("commandOf: %q, want %q", got, self.command)
+	if got := CommandOf(self.PID, self.Start); got == "" || got != self.Command {
+		t.Errorf("commandOf: %q, want %q", got, self.Command)
 	}
-	if got := commandOf(self.pid, self.start+1); got != "" {
+	if got := CommandOf(self.PID, self.Start+1); got != "" {
 		t.Errorf("another process of the same number is called %q", got)
 	}
-	if _, ok := findProcess(1 << 30); ok {
+	if _, ok := Find(1 << 30); ok {
 		t.Error("a process that does not exist is found")
 	}
 }
@@ -46,16 +48,16 @@ func TestLookPath(t *testing.T) {
 	}
 	t.Setenv("PATH", "/nonexistent:"+dir)
 	for name, want := range map[string]int{
-		"run": 0, dir + "/run": 0, "absent": exitNoCmd, dir + "/absent": exitNoCmd, "text": exitNoExec, dir + "/text": exitNoExec,
-		"folder": exitNoExec, dir + "/run/x": exitNoCmd, "": exitNoCmd,
+		"run": 0, dir + "/run": 0, "absent": exit.NoCmd, dir + "/absent": exit.NoCmd, "text": exit.NoExec, dir + "/text": exit.NoExec,
+		"folder": exit.NoExec, dir + "/run/x": exit.NoCmd, "": exit.NoCmd,
 	} {
-		_, err := lookPath(name)
-		exit := 0
+		_, err := LookPath(name)
+		status := 0
 		if err != nil {
-			exit = cannot("look", err).exit
+			status = exit.Cannot("look", err).Exit
 		}
-		if exit != want {
-			t.Errorf("%q: %v (%d), want %d", name, err, exit, want)
+		if status != want {
+			t.Errorf("%q: %v (%d), want %d", name, err, status, want)
 		}
 	}
 }
