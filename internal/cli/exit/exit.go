@@ -50,6 +50,7 @@ var (
 	CommonDaemon = []int{exitUnreachable, Proto, Denied, Quota}
 )
 
+// The statuses by what they are called in the table.
 const (
 	Usage            = 64
 	Data             = 65

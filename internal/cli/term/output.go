@@ -20,12 +20,14 @@ type Output struct {
 	colour bool
 }
 
-// Stdout and Stderr are the outputs of this process.
+// Stdout is standard output.
 //
 // A descriptor that was closed when ipcctl was started is /dev/null by now: Go's runtime has opened it, and what is written
 // there seems to be written. The descriptor does not tell: its flags are O_RDWR, as in /dev/null of Python's
 // subprocess.DEVNULL or Node's "ignore", to which ipcctl must be able to write.
 func Stdout() *Output { return newOutput(os.Stdout, 1) }
+
+// Stderr is standard error, of which the same is true.
 func Stderr() *Output { return newOutput(os.Stderr, 2) }
 
 // newOutput is told the descriptor: os.File.Fd would make it blocking, for everybody who shares it.

@@ -24,7 +24,7 @@ type Verb struct {
 	Run     func(*Call) error
 }
 
-// Many, as Verb.Most, sets no bound.
+// Many is Verb.Most where there is no bound.
 const Many = 1 << 30
 
 // A Variable is one that CMD finds in its environment.
@@ -36,6 +36,7 @@ type Example struct{ Line, Help string }
 // A Grammar says where a verb's options end and its CMD begins.
 type Grammar uint8
 
+// The grammars.
 const (
 	wordsOnly    Grammar = iota // options anywhere; after "--" every word is a word
 	WordsCommand                // options anywhere; after "--" behind the words that there must be comes CMD
