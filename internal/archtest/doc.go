@@ -5,7 +5,8 @@
 //   - The engines (bus, lockmgr, internal/policy) are pure: no I/O, no lock, no goroutine, no clock. One script, one
 //     model and one replay can drive the very code that the daemon runs only as long as that stays true.
 //   - ipcctl starts in about a millisecond: what it must not link is listed in linked_test.go, transitively.
-//   - Tests wait for events instead of sleeping, and skip only by way of internal/testenv.
+//   - Tests wait for events: they neither let time pass nor look whether something happens within some time (waits_test.go, with a table
+//     of exceptions). They skip only by way of internal/testenv.
 //   - ipcctl shows text that others chose only escaped.
 //   - A file that grows past 500 lines holds more than one idea.
 //

@@ -4,106 +4,10 @@ import (
 	"bytes"
 	"fmt"
 	"go/ast"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 )
-
-func TestTestsNeitherSleepNorSkip(t *testing.T) {
-	checkSources(t, sleepsOrSkips)
-}
-
-const (
-	whySleep = "wait for the event; a sleep is too short on a busy machine and too long on any other"
-	whySkip  = "skip by way of internal/testenv, which checks the reason"
-)
-
-// scriptSkip finds the skip command in a line of a test script, also behind its conditions, and scriptSleep a sleep anywhere, in
-// the shell commands of its files, too.
-var (
-	scriptSkip  = regexp.MustCompile(`^\s*(\[[^]]*\]\s*)*skip(\s|$)`)
-	scriptSleep = regexp.MustCompile(`\bsleep\s+["']?([^\s;&|)"']+)`)
-)
-
-// leastJob is how many seconds a script's sleep has at least: then nobody waits for it, as scripts lose patience before. It is a
-// job that something else ends.
-const leastJob = 30
-
-func scriptProblems(s source) (problems []string) {
-	inFiles := false // the script is over
-	for i, line := range strings.Split(string(s.text), "\n") {
-		inFiles = inFiles || strings.HasPrefix(line, "-- ")
-		if !inFiles && scriptSkip.MatchString(line) {
-			problems = append(problems, fmt.Sprintf("%s:%d: skip: %s", s.path, i+1, whySkip))
-		}
-		if strings.HasPrefix(line, "#") {
-			continue
-		}
-		for _, found := range scriptSleep.FindAllStringSubmatch(line, -1) {
-			if n, err := strconv.ParseFloat(found[1], 64); err != nil || n < leastJob {
-				problems = append(problems, fmt.Sprintf("%s:%d: %s: %s", s.path, i+1, found[0], whySleep))
-			}
-		}
-	}
-	return problems
-}
-
-// waits are the parts of package time that let time pass. To wait for an event no longer than patience is no such use: when that is
-// over, the test fails.
-var waits = []string{"Sleep", "After", "AfterFunc", "Tick", "NewTimer", "NewTicker"}
-
-// paced are the tests that may use them all the same, so often, as what they find out does not depend on how long it takes.
-var paced = map[string]int{
-	"internal/config/watch_test.go":    2, // the time is synctest's
-	"test/conformance/goredis_test.go": 1, // something is tried again until it succeeds
-	"test/history/history_test.go":     1, // those who were stopped may hold what the others wait for: they go on, some time
-	"test/hostile/main_test.go":        3, // a state of another process is looked at again until it is there; and a bystander has his pace
-}
-
-func sleepsOrSkips(s source) (problems []string) {
-	if strings.HasSuffix(s.path, ".txtar") {
-		return scriptProblems(s)
-	}
-	if !s.isTest() || strings.HasPrefix(s.path, "internal/testenv/") {
-		return nil
-	}
-	patient := map[ast.Node]bool{}
-	ast.Inspect(s.file, func(n ast.Node) bool {
-		if call, ok := n.(*ast.CallExpr); ok && len(call.Args) > 0 {
-			limit, ok := call.Args[0].(*ast.Ident)
-			patient[call.Fun] = ok && strings.HasPrefix(limit.Name, "patience")
-		}
-		return true
-	})
-	count := 0
-	s.selectors(func(imp, name string, n ast.Node) {
-		switch {
-		case imp == "time" && slices.Contains(waits, name) && (name == "Sleep" || !patient[n]):
-			if count++; count > paced[s.path] {
-				problems = append(problems, fmt.Sprintf("%s: time.%s: %s", s.at(n), name, whySleep))
-			}
-		case imp == "testing" && name == "Short":
-			problems = append(problems, fmt.Sprintf("%s: testing.Short: %s", s.at(n), whySkip))
-		}
-	})
-	ast.Inspect(s.file, func(n ast.Node) bool {
-		call, ok := n.(*ast.CallExpr)
-		if !ok {
-			return true
-		}
-		sel, ok := call.Fun.(*ast.SelectorExpr)
-		if !ok || !slices.Contains([]string{"Skip", "Skipf", "SkipNow"}, sel.Sel.Name) {
-			return true
-		}
-		if x, ok := sel.X.(*ast.Ident); ok && slices.Contains([]string{"t", "b", "f", "tb"}, x.Name) {
-			problems = append(problems, fmt.Sprintf("%s: %s.%s: %s", s.at(n), x.Name, sel.Sel.Name, whySkip))
-		}
-		return true
-	})
-	return problems
-}
 
 func TestEnginesArePure(t *testing.T) {
 	checkSources(t, impureUse)
@@ -230,28 +134,7 @@ func tooLong(s source) []string {
 }
 
 func TestSourceRules(t *testing.T) {
-	for _, c := range []struct {
-		name, path, text string
-		rule             func(source) []string
-		want             int
-	}{
-		{"a sleep", "x/a_test.go", `package x; import "time"; func f() { time.Sleep(1) }`, sleepsOrSkips, 1},
-		{"a renamed sleep", "x/a_test.go", `package x; import c "time"; func f() { c.Sleep(1) }`, sleepsOrSkips, 1},
-		{"a sleep outside tests", "x/a.go", `package x; import "time"; func f() { time.Sleep(1) }`, sleepsOrSkips, 0},
-		{"a timer", "x/a_test.go", `package x; import "time"; func f() { <-time.NewTimer(1).C }`, sleepsOrSkips, 1},
-		{"nothing within a time", "x/a_test.go", `package x; import "time"; func f() { <-time.After(50 * time.Millisecond) }`, sleepsOrSkips, 1},
-		{"patience", "x/a_test.go", `package x; import "time"; func f() { <-time.After(patience) }`, sleepsOrSkips, 0},
-		{"to sleep for patience", "x/a_test.go", `package x; import "time"; func f() { time.Sleep(patience) }`, sleepsOrSkips, 1},
-		{"a pace", "test/history/history_test.go", `package x; import "time"; func f() { time.Tick(1) }`, sleepsOrSkips, 0},
-		{"another pace", "test/history/history_test.go", `package x; import "time"; func f() { time.Tick(1); time.Tick(1) }`, sleepsOrSkips, 1},
-		{"a script's sleep", "test/script/a.txtar", "exec sleep 0.1\n-- f --\nsleep 1; true\n", sleepsOrSkips, 2},
-		{"a script's job", "test/script/a.txtar", "exec sleep 1000 &job&\nkill job\n", sleepsOrSkips, 0},
-		{"a skip", "x/a_test.go", `package x; func f(t T) { t.Skip("x") }`, sleepsOrSkips, 1},
-		{"testing.Short", "x/a_test.go", `package x; import "testing"; var s = testing.Short()`, sleepsOrSkips, 1},
-		{"another Skip", "x/a_test.go", `package x; func f(d D) { d.Skip() }`, sleepsOrSkips, 0},
-		{"testenv's own", "internal/testenv/a_test.go", `package x; func f(t T) { t.Skip("x") }`, sleepsOrSkips, 0},
-		{"a script's skip", "test/script/a.txtar", "[!exec:zsh] skip 'no zsh'\nexec true\n", sleepsOrSkips, 1},
-		{"a file in a script", "test/script/a.txtar", "exec true\n-- skip --\nskip\n", sleepsOrSkips, 0},
+	for _, c := range []ruleCase{
 		{"a clock", "bus/a.go", `package bus; import "time"; var t = time.Now()`, impureUse, 1},
 		{"a duration", "bus/a.go", `package bus; import "time"; var t time.Duration`, impureUse, 0},
 		{"a reader", "lockmgr/a.go", `package lockmgr; import "io"; var r io.Reader`, impureUse, 1},
@@ -267,12 +150,24 @@ func TestSourceRules(t *testing.T) {
 		{"501 lines", "x/a.go", "package x" + strings.Repeat("\n", 501), tooLong, 1},
 		{"501 generated", "x/a.go", "// Code generated by x. DO NOT EDIT.\n\npackage x" + strings.Repeat("\n", 501), tooLong, 0},
 	} {
-		s, err := parse(c.path, []byte(c.text))
-		if err != nil {
-			t.Fatalf("%s: %v", c.name, err)
-		}
-		if got := c.rule(s); len(got) != c.want {
-			t.Errorf("%s: %d problems %q, want %d", c.name, len(got), got, c.want)
-		}
+		c.check(t)
+	}
+}
+
+// A ruleCase is a file that breaks a rule so many times.
+type ruleCase struct {
+	name, path, text string
+	rule             func(source) []string
+	want             int
+}
+
+func (c *ruleCase) check(t *testing.T) {
+	t.Helper()
+	s, err := parse(c.path, []byte(c.text))
+	if err != nil {
+		t.Fatalf("%s: %v", c.name, err)
+	}
+	if got := c.rule(s); len(got) != c.want {
+		t.Errorf("%s: %d problems %q, want %d", c.name, len(got), got, c.want)
 	}
 }

@@ -125,7 +125,7 @@ func TestReuse(t *testing.T) {
 // impostor starts a process with the number of p, in a later tick of the clock.
 func impostor(t *testing.T, p Peer) *client {
 	t.Helper()
-	for until := time.Now().Add(10 * time.Second); time.Now().Before(until); {
+	for until := time.Now().Add(patience); time.Now().Before(until); {
 		last := strconv.Itoa(p.PID - 1)
 		testenv.Allowed(t, "choose a process's number", os.WriteFile("/proc/sys/kernel/ns_last_pid", []byte(last), 0o644))
 		c := start(t, nil, "keep")

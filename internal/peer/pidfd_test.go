@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -21,12 +22,15 @@ func without(int) (int, error) { return -1, unix.ENOPROTOOPT }
 // waysToAsk are the two ways to a pidfd.
 var waysToAsk = map[string]func(int) (int, error){"SO_PEERPIDFD": peerPIDFD, "pidfd_open": without}
 
+// patience is how long a test waits for what must come.
+const patience = 10 * time.Second
+
 // awaitEnd blocks until the process of a pidfd has exited.
 func awaitEnd(t *testing.T, pidfd int) {
 	t.Helper()
 	fds := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
 	for {
-		n, err := unix.Poll(fds, 10_000)
+		n, err := unix.Poll(fds, int(patience.Milliseconds()))
 		if n == 1 {
 			return
 		}

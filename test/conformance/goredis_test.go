@@ -22,7 +22,7 @@ func newGoRedis(t *testing.T, socket string, proto int) *redis.Client {
 }
 
 func patient(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -306,7 +306,7 @@ func TestGoRedisResends(t *testing.T) {
 		hastys, patients := make(chan int64, 1), make(chan int64, 1)
 		go func() { hastys <- acquire(hasty, "hasty") }()
 		event("waiting", "hasty")
-		go func() { patients <- acquire(c.WithTimeout(20*time.Second), "patient") }()
+		go func() { patients <- acquire(c.WithTimeout(patience), "patient") }()
 		event("waiting", "patient")
 		for accepted := connections(ctx, t, c); connections(ctx, t, c) < accepted+2; { // it has given up twice
 		}

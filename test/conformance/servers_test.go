@@ -16,6 +16,9 @@ import (
 	"github.com/ipcd/ipcd/test/testdaemon"
 )
 
+// patience is how long a test waits for what must come.
+const patience = 20 * time.Second
+
 // startRedis runs a redis-server on a private socket until the test ends, and returns the socket's path.
 func startRedis(t *testing.T) string {
 	t.Helper()
@@ -44,7 +47,7 @@ func startRedis(t *testing.T) string {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		_ = cmd.Wait()
 	})
-	_ = notify.SetReadDeadline(time.Now().Add(20 * time.Second))
+	_ = notify.SetReadDeadline(time.Now().Add(patience))
 	for b := make([]byte, 4096); ; {
 		n, err := notify.Read(b)
 		if err != nil {

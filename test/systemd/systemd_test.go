@@ -32,6 +32,9 @@ const inside = "IPCD_TEST_INSIDE"
 // patience is for everything that is expected to happen: far more than it takes.
 const patience = 20 * time.Second
 
+// patienceWithAll is how long all tests in the container together may take.
+const patienceWithAll = 3 * time.Minute
+
 func TestSystemd(t *testing.T) {
 	if os.Getenv(inside) == "" {
 		runInside(t)
@@ -76,7 +79,7 @@ func runInside(t *testing.T) {
 	testenv.Need(t, "go", "make")
 	tree := t.TempDir()
 	build(t, tree)
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patienceWithAll)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "./run", tree, "env", inside+"=1", "/usr/libexec/ipcd-test",
 		"-test.v", "-test.timeout=2m", "-test.run="+flag.Lookup("test.run").Value.String())
