@@ -21,8 +21,7 @@ var familyNames = [...]string{"redis", "bus", "lock", "admin"}
 
 func (f Family) String() string { return familyNames[f] }
 
-// Access says what kind of right a command asks for, and so which of its words is a name that the right is for. Who may
-// administrate is asked by this alone, before the command is carried out.
+// Access is the right that a command asks for, to each of the things that it names. Policy looks at nothing else of a command.
 type Access uint8
 
 // The rights.
@@ -30,11 +29,13 @@ const (
 	AccessNone      Access = iota // any peer that could connect
 	AccessPublish                 // to publish on the topic it names
 	AccessSubscribe               // to receive what the filter matches
+	AccessLook                    // to learn of the lock it names
 	AccessLock                    // to hold the lock it names
+	AccessBreak                   // to take the lock it names away from who holds it
 	AccessAdmin                   // root, and the user that the daemon runs as
 )
 
-var accessNames = [...]string{"none", "publish", "subscribe", "lock", "admin"}
+var accessNames = [...]string{"none", "publish", "subscribe", "look", "lock", "break", "admin"}
 
 func (a Access) String() string { return accessNames[a] }
 
@@ -43,13 +44,28 @@ type Flags uint8
 
 // The flags.
 const (
-	FlagSubscribed Flags = 1 << iota // allowed on a RESP2 connection that has subscriptions
-	FlagBlocks                       // may wait: it holds up the connection's later commands, unless ASYNC
-	FlagPushes                       // answers with pushes
-	FlagSlow                         // takes longer the more there is to look at
-	FlagFanOut                       // takes longer the more receive what it sends
-	FlagQueues                       // takes longer the more locks are held and waited for
+	FlagSubscribed  Flags = 1 << iota // allowed on a RESP2 connection that has subscriptions
+	FlagBlocks                        // may wait: it holds up the connection's later commands, unless ASYNC
+	FlagPushes                        // answers with pushes
+	FlagSlow                          // takes longer the more there is to look at
+	FlagFanOut                        // takes longer the more receive what it sends
+	FlagQueues                        // takes longer the more locks are held and waited for
+	FlagDescriptors                   // file descriptors may come with it
 )
+
+// Names say which words of a command name what it asks for access to: a topic, a filter, a lock.
+type Names struct {
+	First   bool     // the first argument
+	Rest    bool     // and all others
+	Options []Option // behind the first: those that have not one value, or have a name among their values
+}
+
+// An Option is a word behind which others belong to it.
+type Option struct {
+	Word   string // upper case
+	Values int    // how many
+	Name   int    // which of them is a name, from 1; 0: none
+}
 
 // A Command is one row of the command table: what the daemon dispatches by and what COMMAND DOCS, docs/protocol.md
 // and the completion of "ipcctl raw" are made from.
@@ -60,6 +76,7 @@ type Command struct {
 	Max     int    // most words; 0: no bound but the limit on a frame
 	Family  Family
 	Access  Access
+	Names   Names
 	Flags   Flags
 	Summary string // one line, no full stop
 	Reply   string // what comes back
@@ -116,14 +133,14 @@ var Commands = []Command{
 	{Name: "CLIENT TRACKING", Args: "ON|OFF [option …]", Min: 3, Family: FamilyRedis, Summary: "Accepted, without effect: there are no keys to track", Reply: "OK"},
 
 	// Publish and subscribe, as Redis has it.
-	{Name: "PUBLISH", Args: "channel message", Min: 3, Max: 3, Family: FamilyRedis, Access: AccessPublish, Flags: FlagFanOut, Summary: "Send a message to all who subscribed",
+	{Name: "PUBLISH", Args: "channel message", Min: 3, Max: 3, Family: FamilyRedis, Access: AccessPublish, Names: Names{First: true}, Flags: FlagFanOut, Summary: "Send a message to all who subscribed",
 		Reply: "integer: how many subscriptions were given it", Note: "a channel is a topic: see Names", Errors: []Code{CodeBadName, CodeDenied}},
-	{Name: "SUBSCRIBE", Args: "channel [channel …]", Min: 2, Family: FamilyRedis, Access: AccessSubscribe, Flags: FlagSubscribed | FlagPushes,
+	{Name: "SUBSCRIBE", Args: "channel [channel …]", Min: 2, Family: FamilyRedis, Access: AccessSubscribe, Names: Names{First: true, Rest: true}, Flags: FlagSubscribed | FlagPushes,
 		Summary: "Receive the messages of channels", Reply: "push per channel: subscribe, channel, count; then message, channel, payload",
 		Note: "a channel is a topic, taken literally: see Names", Errors: []Code{CodeBadName}},
 	{Name: "UNSUBSCRIBE", Args: "[channel …]", Min: 1, Family: FamilyRedis, Flags: FlagSubscribed | FlagPushes, Summary: "End SUBSCRIBE for these channels, or all",
 		Reply: "push per channel: unsubscribe, channel or null, count"},
-	{Name: "PSUBSCRIBE", Args: "pattern [pattern …]", Min: 2, Family: FamilyRedis, Access: AccessSubscribe, Flags: FlagSubscribed | FlagPushes,
+	{Name: "PSUBSCRIBE", Args: "pattern [pattern …]", Min: 2, Family: FamilyRedis, Access: AccessSubscribe, Names: Names{First: true, Rest: true}, Flags: FlagSubscribed | FlagPushes,
 		Summary: "Receive the messages of channels that match a glob", Reply: "push per pattern: psubscribe, pattern, count; then pmessage, pattern, channel, payload",
 		Note: "only a pattern that begins with ipcd/ matches the daemon's own topics", Errors: []Code{CodeBadName}},
 	{Name: "PUNSUBSCRIBE", Args: "[pattern …]", Min: 1, Family: FamilyRedis, Flags: FlagSubscribed | FlagPushes, Summary: "End PSUBSCRIBE for these patterns, or all",
@@ -133,41 +150,46 @@ var Commands = []Command{
 	{Name: "PUBSUB NUMPAT", Min: 2, Max: 2, Family: FamilyRedis, Summary: "How many patterns are subscribed to", Reply: "integer"},
 
 	// The bus.
-	{Name: "BUS.PUB", Args: "topic payload [REQID id]", Min: 3, Max: 5, Family: FamilyBus, Access: AccessPublish, Flags: FlagFanOut, Summary: "Publish a message",
+	{Name: "BUS.PUB", Args: "topic payload [REQID id]", Min: 3, Max: 5, Family: FamilyBus, Access: AccessPublish, Names: Names{First: true}, Flags: FlagFanOut, Summary: "Publish a message",
 		Reply: "map: seq, delivered (subscriptions that were given it), dropped (messages that subscriptions too far behind lost for it: the oldest that waited, or this one)", Errors: []Code{CodeBadName, CodeNotFound, CodeDenied}},
-	{Name: "BUS.SUB", Args: "filter", Min: 2, Max: 2, Family: FamilyBus, Access: AccessSubscribe, Flags: FlagSubscribed, Summary: "Receive the messages whose topic the filter matches",
+	{Name: "BUS.SUB", Args: "filter", Min: 2, Max: 2, Family: FamilyBus, Access: AccessSubscribe, Names: Names{First: true}, Flags: FlagSubscribed, Summary: "Receive the messages whose topic the filter matches",
 		Reply:  "integer: this connection's filters; then pushes bus.message, filter, topic, payload, seq, time, pid, uid, unit; and bus.lost, filter, n where n messages were dropped because the connection is too far behind: the oldest that wait for it",
 		Errors: []Code{CodeBadName}},
 	{Name: "BUS.UNSUB", Args: "[filter]", Min: 1, Max: 2, Family: FamilyBus, Flags: FlagSubscribed, Summary: "End BUS.SUB for this filter, or all", Reply: "integer: the filters left", Errors: []Code{CodeNotFound}},
 
 	// Locks.
 	{Name: "LOCK.ACQUIRE", Args: "name [AND name …] [SHARED | EXCLUSIVE | UNITS n] [LIMIT n] [WAIT ms] [LEASE ms] [FOR self|number|pid|nobody] " +
-		"[OWNER label] [WHY text] [WITH token name …] [JOIN token] [UNTOLD] [ASYNC] [REQID id]", Min: 2, Family: FamilyLock, Access: AccessLock, Flags: FlagBlocks | FlagQueues,
+		"[OWNER label] [WHY text] [WITH token name …] [JOIN token] [UNTOLD] [ASYNC] [REQID id]", Min: 2, Family: FamilyLock, Access: AccessLock,
+		Names: Names{First: true, Options: []Option{
+			{Word: "AND", Values: 1, Name: 1}, {Word: "WITH", Values: 2, Name: 2},
+			{Word: "SHARED"}, {Word: "EXCLUSIVE"}, {Word: "UNTOLD"}, {Word: "ASYNC"},
+		}},
+		Flags:   FlagBlocks | FlagQueues | FlagDescriptors,
 		Summary: "Take a lock, or several at once, in turn",
 		Reply: "map: name, token, mode, previous, abandoned; after AND also locks, an array of such maps in the order of the names; " +
 			"with ASYNC an integer, the ticket, and later the push done, ticket, outcome",
 		Errors: []Code{CodeBadName, CodeNotFound, CodeBusy, CodeTimeout, CodeDeadlock, CodeLimit, CodeDenied, CodeNoLock, CodeStale, CodeCancelled, CodeIO, CodeShutdown}},
-	{Name: "LOCK.RELEASE", Args: "name [token] [PID number | FOR self|ancestor|pid] [UNTOLD] [REQID id]", Min: 2, Max: 8, Family: FamilyLock, Access: AccessLock, Flags: FlagQueues, Summary: "Give a lock back, or leave a hold that others are in, too",
+	{Name: "LOCK.RELEASE", Args: "name [token] [PID number | FOR self|ancestor|pid] [UNTOLD] [REQID id]", Min: 2, Max: 8, Family: FamilyLock, Access: AccessLock, Names: Names{First: true}, Flags: FlagQueues | FlagDescriptors, Summary: "Give a lock back, or leave a hold that others are in, too",
 		Reply: "OK; with FOR an integer, the token of the hold", Note: "with UNTOLD the next holder is told of the abandoned hold that this one was told of", Errors: []Code{CodeBadName, CodeNotFound, CodeNoLock, CodeStale, CodeDenied, CodeNotKept}},
-	{Name: "LOCK.RENEW", Args: "name token LEASE ms", Min: 5, Max: 5, Family: FamilyLock, Access: AccessLock, Flags: FlagQueues, Summary: "Have a lease end so long after now",
+	{Name: "LOCK.RENEW", Args: "name token LEASE ms", Min: 5, Max: 5, Family: FamilyLock, Access: AccessLock, Names: Names{First: true}, Flags: FlagQueues, Summary: "Have a lease end so long after now",
 		Reply: "integer: the milliseconds it lasts now", Errors: []Code{CodeBadName, CodeNoLock, CodeStale, CodeDenied, CodeNotKept}},
-	{Name: "LOCK.DOWNGRADE", Args: "name token", Min: 3, Max: 3, Family: FamilyLock, Access: AccessLock, Flags: FlagQueues, Summary: "Make an exclusive hold shared, with no other holder in between",
+	{Name: "LOCK.DOWNGRADE", Args: "name token", Min: 3, Max: 3, Family: FamilyLock, Access: AccessLock, Names: Names{First: true}, Flags: FlagQueues, Summary: "Make an exclusive hold shared, with no other holder in between",
 		Reply: "OK", Errors: []Code{CodeBadName, CodeNoLock, CodeStale, CodeDenied, CodeLimit, CodeNotKept}},
-	{Name: "LOCK.TOLD", Args: "name token", Min: 3, Max: 3, Family: FamilyLock, Access: AccessLock, Flags: FlagQueues, Summary: "Say that the abandoned hold which one was told of has been dealt with",
+	{Name: "LOCK.TOLD", Args: "name token", Min: 3, Max: 3, Family: FamilyLock, Access: AccessLock, Names: Names{First: true}, Flags: FlagQueues, Summary: "Say that the abandoned hold which one was told of has been dealt with",
 		Reply: "OK", Note: "ends what UNTOLD asks for", Errors: []Code{CodeBadName, CodeNoLock, CodeStale, CodeDenied, CodeNotKept}},
-	{Name: "LOCK.CHECK", Args: "name token", Min: 3, Max: 3, Family: FamilyLock, Summary: "Ask whether a token is that of a present hold, anybody's", Reply: "OK",
+	{Name: "LOCK.CHECK", Args: "name token", Min: 3, Max: 3, Family: FamilyLock, Access: AccessLook, Names: Names{First: true}, Summary: "Ask whether a token is that of a present hold, anybody's", Reply: "OK",
 		Errors: []Code{CodeBadName, CodeNoLock, CodeStale, CodeDenied}},
-	{Name: "LOCK.BREAK", Args: "name [TOKEN token] [WHY text] [PIDFD] [REQID id]", Min: 2, Max: 9, Family: FamilyLock, Access: AccessLock, Flags: FlagSlow, Summary: "Take a lock away from whoever holds it",
+	{Name: "LOCK.BREAK", Args: "name [TOKEN token] [WHY text] [PIDFD] [REQID id]", Min: 2, Max: 9, Family: FamilyLock, Access: AccessBreak, Names: Names{First: true}, Flags: FlagSlow, Summary: "Take a lock away from whoever holds it",
 		Reply:  "array of maps, those who held it as LOCK.INFO shows them; with PIDFD each has pidfd, 1 if a descriptor of its process comes with the reply (SCM_RIGHTS), in this order",
 		Errors: []Code{CodeBadName, CodeNotFound, CodeNoLock, CodeStale, CodeDenied, CodeNotKept}},
 	{Name: "LOCK.CANCEL", Args: "ticket", Min: 2, Max: 2, Family: FamilyLock, Summary: "End a wait of this connection", Reply: "integer: 1, or 0 if it was decided already"},
-	{Name: "LOCK.ISDONE", Args: "key PER boot|day|ever", Min: 4, Max: 4, Family: FamilyLock, Summary: "Ask whether something was done already in this boot, on this day, or ever",
+	{Name: "LOCK.ISDONE", Args: "key PER boot|day|ever", Min: 4, Max: 4, Family: FamilyLock, Access: AccessLook, Names: Names{First: true}, Summary: "Ask whether something was done already in this boot, on this day, or ever",
 		Reply: "map: at (microseconds since 1970), uid, pid; null if it was not", Errors: []Code{CodeBadName, CodeDenied}},
-	{Name: "LOCK.DONE", Args: "key token PER boot|day|ever [REQID id]", Min: 5, Max: 7, Family: FamilyLock, Access: AccessLock, Flags: FlagQueues, Summary: "Mark as done what the lock of that name is held for",
+	{Name: "LOCK.DONE", Args: "key token PER boot|day|ever [REQID id]", Min: 5, Max: 7, Family: FamilyLock, Access: AccessLock, Names: Names{First: true}, Flags: FlagQueues, Summary: "Mark as done what the lock of that name is held for",
 		Reply: "OK, after it is on disk", Errors: []Code{CodeBadName, CodeNotFound, CodeNoLock, CodeStale, CodeDenied, CodeIO}},
-	{Name: "LOCK.FORGET", Args: "key [REQID id]", Min: 2, Max: 4, Family: FamilyLock, Access: AccessLock, Flags: FlagQueues, Summary: "Remove one's own user's marks of something done; root: anybody's",
+	{Name: "LOCK.FORGET", Args: "key [REQID id]", Min: 2, Max: 4, Family: FamilyLock, Access: AccessLock, Names: Names{First: true}, Flags: FlagQueues, Summary: "Remove one's own user's marks of something done; root: anybody's",
 		Reply: "integer: how many", Errors: []Code{CodeBadName, CodeNotFound, CodeDenied, CodeNotKept}},
-	{Name: "LOCK.INFO", Args: "name", Min: 2, Max: 2, Family: FamilyLock, Flags: FlagSlow, Summary: "Who holds a lock, who waits for it, how it was last given back",
+	{Name: "LOCK.INFO", Args: "name", Min: 2, Max: 2, Family: FamilyLock, Access: AccessLook, Names: Names{First: true}, Flags: FlagSlow, Summary: "Who holds a lock, who waits for it, how it was last given back",
 		Reply: "map: name, mode, limit, used, holders, waiters, previous, abandoned", Errors: []Code{CodeBadName, CodeDenied}},
 	{Name: "LOCK.LIST", Min: 1, Max: 1, Family: FamilyLock, Flags: FlagSlow, Summary: "Every lock that is held or waited for", Reply: "array of maps as LOCK.INFO, by name"},
 
@@ -175,7 +197,7 @@ var Commands = []Command{
 	{Name: "IPCD.STATUS", Min: 1, Max: 1, Family: FamilyAdmin, Flags: FlagSlow, Summary: "How the daemon is", Reply: "map"},
 	{Name: "IPCD.RELOAD", Min: 1, Max: 1, Family: FamilyAdmin, Access: AccessAdmin, Flags: FlagBlocks, Summary: "Read the configuration again",
 		Reply: "OK, after it is in force", Errors: []Code{CodeConfig, CodeDenied}},
-	{Name: "IPCD.PROVE", Min: 1, Max: 1, Family: FamilyAdmin, Summary: "Prove, by a pidfd of one's own that is sent along (SCM_RIGHTS), to be the process that connected",
+	{Name: "IPCD.PROVE", Min: 1, Max: 1, Family: FamilyAdmin, Flags: FlagDescriptors, Summary: "Prove, by a pidfd of one's own that is sent along (SCM_RIGHTS), to be the process that connected",
 		Reply: "OK; from then on FOR self is allowed on this connection", Errors: []Code{CodeNotFound, CodeDenied}},
 }
 

@@ -1,6 +1,7 @@
 package ipc_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -35,6 +36,56 @@ func TestCommands(t *testing.T) {
 	}
 	if _, ok := ipc.FindCommand("CLIENT"); ok {
 		t.Error("CLIENT alone is found")
+	}
+}
+
+// TestNames: a row that asks for access to what it names knows all words that are names, as its Args describe them, and how many
+// words belong to each of its options.
+func TestNames(t *testing.T) {
+	names := []string{"topic", "channel", "filter", "pattern", "name", "key"}
+	for i := range ipc.Commands {
+		c := &ipc.Commands[i]
+		if c.Access == ipc.AccessNone || c.Access == ipc.AccessAdmin {
+			if c.Names.First || c.Names.Rest || c.Names.Options != nil {
+				t.Errorf("%s asks for no access to what it names", c.Name)
+			}
+			if first, _, _ := strings.Cut(c.Args, " "); c.Family != ipc.FamilyRedis && slices.Contains(names, first) {
+				t.Errorf("%s names something, and asks for no access to it", c.Name)
+			}
+			continue
+		}
+		first, rest, _ := strings.Cut(c.Args, " ")
+		if !c.Names.First || !slices.Contains(names, first) {
+			t.Errorf("%s asks for access, and the first of %q is no name: %v", c.Name, c.Args, c.Names.First)
+		}
+		if more := rest == "["+first+" …]"; more != c.Names.Rest {
+			t.Errorf("%s: all of %q are names: %v", c.Name, c.Args, c.Names.Rest)
+		} else if more {
+			continue
+		}
+		special := map[string]ipc.Option{}
+		for _, o := range c.Names.Options {
+			special[o.Word] = o
+		}
+		for _, group := range strings.FieldsFunc(rest, func(r rune) bool { return r == '[' || r == ']' }) {
+			for _, option := range strings.Split(group, " | ") {
+				words := strings.Fields(strings.TrimSuffix(option, " …"))
+				if len(words) == 0 || words[0] != strings.ToUpper(words[0]) { // a value behind the name
+					continue
+				}
+				o := ipc.Option{Word: words[0], Values: len(words) - 1, Name: 1 + slices.IndexFunc(words[1:], func(w string) bool { return slices.Contains(names, w) })}
+				known, isSpecial := special[o.Word]
+				delete(special, o.Word)
+				switch {
+				case c.Names.Options == nil && o.Name == 0: // of none of its options are the words looked at
+				case isSpecial && known != o, !isSpecial && (o.Name != 0 || o.Values != 1):
+					t.Errorf("%s: %q is %+v, and the row says %+v", c.Name, option, o, known)
+				}
+			}
+		}
+		for word := range special {
+			t.Errorf("%s has no option %s", c.Name, word)
+		}
 	}
 }
 

@@ -115,6 +115,12 @@ func TestRoom(t *testing.T) {
 	if err := b.Room(1001, Marks, 1); err != nil || b.Find(1001) != nil {
 		t.Errorf("of one who has nothing: %v, %v", err, b.Find(1001))
 	}
+	if err := b.Room(root, Connections, 3); err != nil {
+		t.Errorf("root: %v", err)
+	}
+	if err := b.Room(root, Marks, 2); err == nil {
+		t.Error("root has no limit")
+	}
 	b.Limits[Marks] = 2
 	told(Marks, 1, "")
 }

@@ -30,13 +30,15 @@ type row struct {
 	name   string // as in "user 1000 is charged for 3 …"
 	within Column // what it is a part of
 
+	sparesRoot bool // who has to get in, to look after the others
+
 	// refusal is said to who wants more than the limit: {user} is the uid, {used} what he has, {limit} what he may have. It is
 	// empty where nobody is refused anything, as something that is there gives way.
 	refusal string
 }
 
 var table = [columns]row{
-	Connections:   {name: "connections", refusal: "too many connections of this user (limits.connections_per_user)"},
+	Connections:   {name: "connections", sparesRoot: true, refusal: "too many connections of this user (limits.connections_per_user)"},
 	Buffers:       {name: "bytes of buffers", refusal: "this user's connections hold too much (limits.buffers_per_user)"},
 	Input:         {name: "bytes of input", within: Buffers},
 	Output:        {name: "bytes of output", within: Buffers},

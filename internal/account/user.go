@@ -57,7 +57,11 @@ func (u *User) UID() uint32 { return u.uid }
 func (u *User) Used(c Column) int { return u.used[c] }
 
 // Exceeds reports whether so much more of something would be more than a user may have, whatever it is a part of.
-func (u *User) Exceeds(c Column, more int) bool { return u.used[c]+more > u.book.Limits[c] }
+func (u *User) Exceeds(c Column, more int) bool {
+	return u.used[c]+more > u.book.Limits[c] && (u.uid != root || !table[c].sparesRoot)
+}
+
+const root = 0
 
 // Room is nil if a user may have so much more of something, else an [Excess]: of what it is a part of, before itself.
 func (u *User) Room(c Column, more int) error {

@@ -31,8 +31,8 @@ var layers = []layer{
 	{path: "internal/daemon", may: []string{"internal/server", "internal/config", "internal/peer", "internal/record",
 		"internal/state", "internal/version", "ipc", "systemd", "bus", "lockmgr", xsys},
 		why: "the composition root wires the parts together and is itself used by cmd/ipcd alone"},
-	{path: "internal/server", may: []string{"bus", "lockmgr", "internal/account", "internal/loop", "internal/peer", "internal/printable",
-		"internal/record", "internal/version", "ipc", xsys},
+	{path: "internal/server", may: []string{"bus", "lockmgr", "internal/account", "internal/loop", "internal/peer", "internal/policy",
+		"internal/printable", "internal/record", "internal/version", "ipc", xsys},
 		why: "the loop calls the engines and carries out their effects; configuration and systemd are handed to it from above"},
 	{path: "internal/loop", may: []string{xsys},
 		why: "a loop waits for descriptors and times; what they mean is known to who handles them"},
@@ -49,6 +49,9 @@ var layers = []layer{
 
 	{path: "bus", never: impure, why: whyPure},
 	{path: "lockmgr", never: impure, why: whyPure},
+
+	{path: "internal/policy", may: []string{"ipc"}, never: impure,
+		why: "who may do what is decided by what is asked alone; the rights are those of the command table"},
 
 	{path: "ipc", may: []string{"internal/printable", "internal/nearest", xsys},
 		why: "the wire and its client stand alone: other programs import them"},

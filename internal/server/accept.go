@@ -90,7 +90,7 @@ func (s *Server) admit(fd int) {
 		s.refuse(fd, "too many connections (limits.connections)")
 		return
 	}
-	if err := s.users.Room(p.UID, account.Connections, 1); err != nil && p.UID != 0 {
+	if err := s.users.Room(p.UID, account.Connections, 1); err != nil {
 		s.refuse(fd, err.Error())
 		return
 	}

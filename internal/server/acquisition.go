@@ -18,9 +18,6 @@ type acquisition struct {
 
 // acquisition parses the words of LOCK.ACQUIRE into a. If they are not valid, it has answered so, and reports false.
 func (c *call) acquisition(s *Server, a *acquisition) bool {
-	if !c.lockName(0) {
-		return false
-	}
 	a.Name = string(c.args[0])
 	a.Wait, a.Units = lockmgr.Forever, 1
 	for i := 1; i < len(c.args); {
@@ -119,9 +116,6 @@ func (c *call) setMode(a *acquisition, word string) bool {
 
 // addName reads one more name to be acquired together with the others.
 func (c *call) addName(i int, a *acquisition) bool {
-	if !c.lockName(i) {
-		return false
-	}
 	if a.Set == nil {
 		a.Set = []string{a.Name}
 	}
@@ -151,8 +145,6 @@ func (c *call) addShown(i int, a *acquisition) int {
 		return 0
 	case i+1 == len(c.args):
 		c.fail(ipc.CodeErr, "WITH wants a token and a name")
-		return 0
-	case !c.lockName(i + 1):
 		return 0
 	case len(a.Shown) == maxShown:
 		c.fail(ipc.CodeErr, "at most %d holds may be shown (WITH)", maxShown)

@@ -203,7 +203,7 @@ func (s *Server) clientKill(c *call) {
 	for _, sess := range s.sessions {
 		switch {
 		case sess == nil || sess.is(stateDead) || !match(sess) || skipMe && sess == c.sess:
-		case c.sess.peer.UID != 0 && c.sess.peer.UID != sess.peer.UID:
+		case !c.mayAct(sess.peer.UID):
 			denied++
 		default:
 			killed++

@@ -7,7 +7,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/ipcd/ipcd/bus"
 	"github.com/ipcd/ipcd/internal/peer"
 	"github.com/ipcd/ipcd/internal/record"
 	"github.com/ipcd/ipcd/ipc"
@@ -155,19 +154,6 @@ func (c *call) text(option string, value []byte) (string, bool) {
 	return string(value), true
 }
 
-// lockName checks the name at word i.
-func (c *call) lockName(i int) bool {
-	if err := bus.CheckName("lock name", c.args[i], maxLockName); err != nil {
-		c.fail(ipc.CodeBadName, "%v", err)
-		return false
-	}
-	if reserved(c.args[i]) {
-		c.fail(ipc.CodeDenied, "names under %s are the daemon's own", bus.ReservedPrefix)
-		return false
-	}
-	return true
-}
-
 // clip keeps a quotation short.
 func clip(text string) string {
 	if len(text) > 64 {
@@ -236,9 +222,6 @@ func (c *call) foreignProcess(s *Server) (*process, *peer.Peer) {
 	return p, &who
 }
 
-// mayAct reports whether the caller may do something to what is a user's.
-func (c *call) mayAct(uid uint32) bool { return c.sess.peer.UID == 0 || c.sess.peer.UID == uid }
-
 // shown checks the holds that a request names. Tokens are no secret, so those of other users' holds count for nothing.
 func (c *call) shown(s *Server, a *acquisition) bool {
 	known := a.Shown[:0]
@@ -265,15 +248,6 @@ func (c *call) hold(s *Server, name string, t lockmgr.Token) (lockmgr.Claim, boo
 		c.fail(ipc.CodeNoLock, "%q: %v", name, err)
 	}
 	return hold, err == nil
-}
-
-// owns checks that the caller may do something to a hold.
-func (c *call) owns(hold *lockmgr.Claim) bool {
-	if !c.mayAct(hold.UID) {
-		c.fail(ipc.CodeDenied, "%q is held by user %d", hold.Name, hold.UID)
-		return false
-	}
-	return true
 }
 
 // refuseLock says why a request was not let in, and what is in its way.

@@ -77,9 +77,6 @@ func (s *Server) lockBreak(c *call) {
 }
 
 func (c *call) breakWords() (*breaking, bool) {
-	if !c.lockName(0) {
-		return nil, false
-	}
 	who := &c.sess.peer
 	b := &breaking{by: lockmgr.Party{
 		Process: processID(who),

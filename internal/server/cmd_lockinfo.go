@@ -10,14 +10,12 @@ import (
 )
 
 func (s *Server) lockInfo(c *call) {
-	if c.lockName(0) {
-		p, x := c.sess.proto, s.show(string(c.args[0]))
-		s.perform(c, &task{
-			head: noHead,
-			step: func(b []byte) ([]byte, bool) { return x.appendPart(b, s, p) },
-			held: x.memory(),
-		})
-	}
+	p, x := c.sess.proto, s.show(string(c.args[0]))
+	s.perform(c, &task{
+		head: noHead,
+		step: func(b []byte) ([]byte, bool) { return x.appendPart(b, s, p) },
+		held: x.memory(),
+	})
 }
 
 func (s *Server) lockList(c *call) {

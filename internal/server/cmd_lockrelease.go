@@ -65,9 +65,6 @@ type release struct {
 }
 
 func (c *call) releaseWords() (r release, ok bool) {
-	if !c.lockName(0) {
-		return r, false
-	}
 	for i := 1; i < len(c.args); i++ {
 		switch option := c.arg(i); {
 		case option == "UNTOLD":
@@ -161,9 +158,6 @@ func (s *Server) answerChange(c *call, hold *lockmgr.Claim) {
 
 // namedHold finds the hold that the first two words name.
 func (c *call) namedHold(s *Server) (hold lockmgr.Claim, ok bool) {
-	if !c.lockName(0) {
-		return hold, false
-	}
 	t, ok := c.token(1)
 	if !ok {
 		return hold, false

@@ -20,9 +20,6 @@ func (c *call) per(i int) (string, bool) {
 
 // lockIsDone tells whether something was done in the present period.
 func (s *Server) lockIsDone(c *call) {
-	if !c.lockName(0) {
-		return
-	}
 	per, ok := c.per(1)
 	if !ok {
 		return
@@ -78,7 +75,7 @@ func (s *Server) lockDone(c *call) {
 
 // lockForget removes marks.
 func (s *Server) lockForget(c *call) {
-	if !c.lockName(0) || !c.requestIDAt(1) || s.repeated(c) {
+	if !c.requestIDAt(1) || s.repeated(c) {
 		return
 	}
 	gone := s.once.forget(string(c.args[0]), c.mayAct)

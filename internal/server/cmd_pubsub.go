@@ -1,7 +1,6 @@
 package server
 
 import (
-	"bytes"
 	"slices"
 	"unsafe"
 
@@ -30,12 +29,7 @@ var busCommands = map[string]func(*Server, *call){
 // publish hands the peer's message to the bus, and reports whether it was taken. If not, or if it is not delivered to all yet, the
 // call has its reply, or gets it later: made of the receipt by answer.
 func (c *call) publish(s *Server, answer func(receipt) outcome) (r receipt, ok bool) {
-	topic := c.args[0]
-	if reserved(topic) {
-		c.fail(ipc.CodeDenied, "topics under %s are the daemon's own", bus.ReservedPrefix)
-		return r, false
-	}
-	r, rest, err := s.publish(topic, c.args[1], c.sess.stamp(), c.pays)
+	r, rest, err := s.publish(c.args[0], c.args[1], c.sess.stamp(), c.pays)
 	if err != nil {
 		c.fail(ipc.CodeBadName, "%v", err)
 		return r, false
@@ -46,11 +40,6 @@ func (c *call) publish(s *Server, answer func(receipt) outcome) (r receipt, ok b
 	}
 	return r, true
 }
-
-// reserved reports whether a name is the daemon's own.
-func reserved(name []byte) bool { return bytes.HasPrefix(name, reservedPrefix) }
-
-var reservedPrefix = []byte(bus.ReservedPrefix)
 
 func (s *Server) publishRedis(c *call) {
 	if r, ok := c.publish(s, delivered); ok {

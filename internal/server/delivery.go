@@ -24,7 +24,7 @@ type delivery struct {
 	message
 	routes             []*bus.Route[*session] // those that it has not come to
 	delivered, dropped int
-	publisher          *session      // who is answered; it may have ended. nil: nobody, it is an event
+	publisher          *account.User // whose connection is answered; it may have ended. nil: nobody's, it is an event
 	done               func(receipt) // answers; not nil if publisher is not
 }
 
@@ -99,7 +99,7 @@ func (s *Server) lineUp(routes []*bus.Route[*session], m *message) *delivery {
 func (s *Server) await(c *call, d *delivery, answer func(receipt) outcome) {
 	a := c.asker()
 	c.sess.state |= stateWaiting
-	d.publisher = c.sess
+	d.publisher = c.sess.user()
 	d.done = func(r receipt) { s.answerLater(a, answer(r)) }
 }
 
@@ -157,9 +157,8 @@ func (s *Server) leaveLine() {
 		return
 	}
 	d.done(receipt{d.seq, d.delivered, d.dropped})
-	uid := d.publisher.peer.UID
 	s.parked = slices.DeleteFunc(s.parked, func(sess *session) bool {
-		if sess.peer.UID != uid {
+		if !sess.is(stateDead) && sess.user() != d.publisher {
 			return false
 		}
 		sess.state &^= stateParked
@@ -175,8 +174,8 @@ func (s *Server) waitsForLine(c *call) bool {
 	if c.cmd.Flags&ipc.FlagFanOut == 0 || s.stopping {
 		return false
 	}
-	uid := c.sess.peer.UID
-	if !slices.ContainsFunc(s.line, func(d *delivery) bool { return d.publisher != nil && d.publisher.peer.UID == uid }) {
+	user := c.sess.user()
+	if !slices.ContainsFunc(s.line, func(d *delivery) bool { return d.publisher == user }) {
 		return false
 	}
 	routes, err := s.bus.Routes(c.args[0])

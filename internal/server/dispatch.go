@@ -136,7 +136,7 @@ func (s *Server) dispatch(sess *session, words [][]byte) bool {
 	} else if c.cmd == nil {
 		c.unknown(words)
 	}
-	if c.cmd != nil && c.allowed(s, len(words)) {
+	if c.cmd != nil && c.fits(s, len(words)) {
 		long := s.mayTakeLong(c)
 		switch {
 		case long && (sess.user().Overspent() || s.waitsInQueue(sess)):
@@ -150,11 +150,16 @@ func (s *Server) dispatch(sess *session, words [][]byte) bool {
 		}
 		sess.last = c.cmd
 		sess.active = s.age()
-		if long {
+		switch {
+		case !c.permitted(s):
+			if c.cmd.Flags&ipc.FlagDescriptors != 0 {
+				s.closeFDs(sess) // one may have come with this command: the next command must not take it for its own
+			}
+		case long:
 			begun := time.Now()
 			c.cmd.run(s, c)
 			sess.user().Spend(time.Since(begun))
-		} else {
+		default:
 			c.pays = sess.user()
 			c.cmd.run(s, c)
 		}
@@ -220,8 +225,8 @@ func (s *Server) subcommand(c *call, words [][]byte) *command {
 	return sub
 }
 
-// allowed checks what the command's row asks for.
-func (c *call) allowed(s *Server, words int) bool {
+// fits checks that a command is one for so many words, and for the state that its connection is in.
+func (c *call) fits(s *Server, words int) bool {
 	row := c.cmd.Command
 	switch {
 	case words < row.Min || row.Max > 0 && words > row.Max:
@@ -231,15 +236,9 @@ func (c *call) allowed(s *Server, words int) bool {
 		c.fail(ipc.CodeErr, "Can't execute '%s': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / BUS.SUB / BUS.UNSUB / PING / QUIT / RESET are allowed in this context",
 			strings.ReplaceAll(strings.ToLower(row.Name), " ", "|"))
 		return false
-	case row.Access == ipc.AccessAdmin && !c.admin(s):
-		c.fail(ipc.CodeDenied, "%s is for root and the user of the daemon", row.Name)
-		return false
 	}
 	return true
 }
-
-// admin reports whether the caller may administrate the daemon.
-func (c *call) admin(s *Server) bool { return c.sess.peer.UID == 0 || c.sess.peer.UID == s.self.UID }
 
 // slow reports whether the command may have taken long.
 func (c *call) slow() bool {

@@ -15,6 +15,7 @@ import (
 	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/internal/loop"
 	"github.com/ipcd/ipcd/internal/peer"
+	"github.com/ipcd/ipcd/internal/policy"
 	"github.com/ipcd/ipcd/internal/record"
 )
 
@@ -158,7 +159,8 @@ type Server struct {
 	lastRead  *session // see readEarly
 	readTwice bool
 
-	self     peer.Peer // the daemon itself, the sender of its events
+	self     peer.Peer    // the daemon itself, the sender of its events
+	rules    policy.Rules // who may do what: see access.go
 	stamp    []byte
 	started  time.Time
 	watchdog loop.Timer
@@ -211,6 +213,7 @@ func New(setup Setup, opts Options) (*Server, error) {
 	s.logPeriod.Init(&l.Timers, s.logLimitDue)
 	s.startShares()
 	s.stamp = appendStamp(nil, &s.self)
+	s.rules = policy.Rules{Daemon: s.self.UID, Reserved: []byte(bus.ReservedPrefix)}
 	s.recv.init()
 	s.bus.Verify = setup.Verify
 	s.startLocks()
