@@ -21,11 +21,11 @@ type Topic struct {
 	Event string
 }
 
-const (
-	// LogBurst is how many records of a kind about a user are logged in a LogPeriod.
-	LogBurst  = 100
-	LogPeriod = time.Minute
-)
+// LogBurst is how many records of a kind about a user are logged in a LogPeriod.
+const LogBurst = 100
+
+// LogPeriod is for how long records are counted together.
+const LogPeriod = time.Minute
 
 // Admit reports whether one more record of a kind about a user is to be logged. What is due must have been told.
 func (l *LogLimit) Admit(now time.Duration, uid uint32, event string) bool {

@@ -16,7 +16,7 @@ func TestCostlyInTurn(t *testing.T) {
 	var done []string
 	slow := m.commands.find([]byte("LOCK.LIST"))
 	names := map[uint64]string{}
-	slow.run = func(s *Server, c *call) {
+	slow.run = func(_ *Server, c *call) {
 		done = append(done, names[c.sess.id])
 		c.sess.user().Spend(time.Second)
 		c.ok()
