@@ -108,7 +108,13 @@ func (h *Timers) remove(t *Timer) {
 		h.mend(last)
 	}
 	t.place = 0
+	if c := cap(h.heap); c > fewTimers && n < c/4 { // what a burst took is given back
+		h.heap = append(make([]*Timer, 0, c/2), h.heap...)
+	}
 }
+
+// fewTimers is for how many there is always room.
+const fewTimers = 1024
 
 func (h *Timers) put(t *Timer, place int) {
 	h.heap[place-1] = t

@@ -176,6 +176,38 @@ func TestTimersDoNotAllocate(t *testing.T) {
 	}
 }
 
+// TestTimersGiveBack the room that very many took, and not while few come and go.
+func TestTimersGiveBack(t *testing.T) {
+	var h Timers
+	timers := make([]Timer, 100_000)
+	for i := range timers {
+		timers[i].Init(&h, func() {})
+		timers[i].Set(time.Duration(i))
+	}
+	for i := range timers {
+		timers[i].Stop()
+		if i%5000 != 0 {
+			continue
+		}
+		if err := h.Check(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if c := cap(h.heap); c > fewTimers {
+		t.Errorf("there is room for %d when none is set", c)
+	}
+	if n := testing.AllocsPerRun(10, func() {
+		for i := range fewTimers / 2 {
+			timers[i].Set(0)
+		}
+		for i := range fewTimers / 2 {
+			timers[i].Stop()
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
 func BenchmarkTimerSetAgain(b *testing.B) {
 	for _, c := range []struct {
 		name string
