@@ -29,19 +29,12 @@ func (f *flags) journalDir() string {
 // A journal is where the server keeps its holds. It is the loop's.
 type journal struct {
 	*state.Journal[record.Record]
-	d   *daemon
-	all bool // what is applied next is all that there is
+	d *daemon
 }
 
 // Apply notes how it went.
-func (j *journal) Apply(records ...record.Record) (err error) {
-	if j.all {
-		if err = j.Replace(records...); err == nil {
-			j.all = false
-		}
-	} else {
-		err = j.Journal.Apply(records...)
-	}
+func (j *journal) Apply(records ...record.Record) error {
+	err := j.Journal.Apply(records...)
 	j.note()
 	return err
 }
@@ -120,9 +113,9 @@ func (d *daemon) keepLater(dir, boot string, err error) {
 			d.keepLater(dir, boot, err)
 			return
 		}
-		k := &journal{Journal: j, d: d, all: true}
+		k := &journal{Journal: j, d: d}
 		k.note()
-		d.server.SetKeeper(k)
+		d.server.SetKeeper(k, j.Rows())
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -16,6 +17,7 @@ import (
 	"github.com/ipcd/ipcd/internal/peer"
 	"github.com/ipcd/ipcd/internal/record"
 	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/lockmgr"
 )
 
 // memory keeps records as a journal does, as text. When it is full there is room for nothing but what is over.
@@ -25,6 +27,7 @@ type memory struct {
 	full  bool
 	tight error
 	steps int
+	most  int             // records in one step
 	after func(m *memory) // called after each step that was kept
 }
 
@@ -46,6 +49,7 @@ func (m *memory) Apply(records ...record.Record) error {
 		}
 	}
 	m.steps++
+	m.most = max(m.most, len(records))
 	if m.after != nil && err == nil {
 		m.after(m)
 	}
@@ -273,6 +277,49 @@ func TestUnkept(t *testing.T) {
 	h = restart(h)
 	h.claims(1)
 	h.dial3().holders("b", "exclusive", 1, 1, 0)
+}
+
+// TestKeptLate: a journal that can be written only after the start has what is true soon, and nothing else, and no turn of the loop
+// writes it all.
+func TestKeptLate(t *testing.T) {
+	lease := func(n int) record.Record {
+		return record.Of(record.NewHold(lockmgr.Claim{
+			Request: lockmgr.Request{
+				Name: fmt.Sprint("lock/", n), Units: 1, Bind: lockmgr.ToLease, Lease: 1e9, Owner: lockmgr.Owner{Process: lockmgr.Process{PID: 7, Start: 8}},
+			},
+			ID: lockmgr.RequestID(n + 1), Token: lockmgr.Token(n + 1), Entries: 1, Expires: 1 << 62,
+		}, 1, nil))
+	}
+	var records, stale []record.Record
+	late := &memory{}
+	for n := range 1000 {
+		records = append(records, lease(n))
+		stale = append(stale, lease(n+900))
+	}
+	if err := late.Apply(stale...); err != nil {
+		t.Fatal(err)
+	}
+	h := start(t, func(s *Setup, _ *Options) { s.Keep, s.Kept = &memory{full: true}, records })
+	h.on(func() {
+		if len(h.recorder.unkept) != 1000 {
+			t.Errorf("%d records are not kept", len(h.recorder.unkept))
+		}
+	})
+	late.most = 0
+	h.SetKeeper(late, stale)
+	h.until("all is kept", func() bool { return !h.recorder.behind() })
+	if late.most > keepAtOnce {
+		t.Errorf("%d records were written in one turn", late.most)
+	}
+	got := must(late.Read())
+	for i := range got {
+		if !reflect.DeepEqual(got[i], lease(int(got[i].Is.(*record.Hold).Claim.Token)-1)) {
+			t.Errorf("there is %+v", got[i])
+		}
+	}
+	if len(got) != 1000 {
+		t.Errorf("there are %d records", len(got))
+	}
 }
 
 // TestNoRoomToKeep: what would be lost with the daemon is not granted. What ends with a connection is, and who waited already.

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -26,8 +25,9 @@ type Keeper interface {
 type recorder struct {
 	keeper Keeper // nil: nothing is kept
 
-	// What could not be kept, and when it is tried again.
+	// What could not be kept, or was found in a journal that was opened late, and when it is tried again.
 	unkept map[record.Subject]struct{}
+	found  []record.Record
 	retry  loop.Timer
 	told   bool // that not all is kept
 
@@ -46,16 +46,26 @@ func holdOf(lock string, owner lockmgr.Owner) record.Subject {
 
 func endOf(lock string) record.Subject { return record.Subject{Kind: record.KindEnd, Lock: lock} }
 
-// keepAgain is how long after a failure it is tried again.
-const keepAgain = 100 * time.Millisecond
+const (
+	// keepAgain is how long after a failure it is tried again, and keepAtOnce how many records in one turn.
+	keepAgain  = 100 * time.Millisecond
+	keepAtOnce = 256
+)
 
-// SetKeeper has what outlives the daemon kept from now on.
-func (s *Server) SetKeeper(k Keeper) {
+// SetKeeper has what outlives the daemon kept from now on, in the place of a Keeper that could keep nothing, so that all there is
+// is unkept. Of what is found there only that stays which is true.
+func (s *Server) SetKeeper(k Keeper, found []record.Record) {
 	s.Post(func() {
-		s.recorder.keeper = k
-		s.keepAll(nil)
+		r := &s.recorder
+		r.keeper, r.found = k, found
+		if r.behind() {
+			r.retry.Set(s.now())
+		}
 	})
 }
+
+// behind reports whether not all that is kept is as it should be.
+func (r *recorder) behind() bool { return len(r.unkept)+len(r.found) > 0 }
 
 // mayKeep checks that a hold which is to outlive the daemon can be written down. If it cannot there must be none: it would be
 // gone with the daemon, and the lock be another's, while the first holder goes on.
@@ -196,7 +206,7 @@ func (s *Server) apply(subjects []record.Subject) {
 	clear(r.rows)
 	r.rows = r.rows[:0]
 	switch {
-	case len(r.unkept) == 0:
+	case !r.behind():
 		if r.told {
 			s.log.Info("all locks that are held are kept again", "event", "state-mended")
 		}
@@ -211,14 +221,29 @@ func (s *Server) apply(subjects []record.Subject) {
 	}
 }
 
-// keepDue tries again to keep what could not be kept.
+// keepDue tries again to keep what could not be kept: some of it, and if that works the others in the next turns.
 func (s *Server) keepDue() {
 	r := &s.recorder
-	subjects := slices.Collect(maps.Keys(r.unkept))
+	some := min(len(r.found), keepAtOnce)
+	subjects := make([]record.Subject, 0, keepAtOnce)
+	for i := range r.found[:some] {
+		subjects = append(subjects, r.found[i].Subject)
+	}
+	if r.found = r.found[some:]; len(r.found) == 0 {
+		r.found = nil
+	}
+	for is := range r.unkept {
+		if len(subjects) == keepAtOnce {
+			break
+		}
+		subjects = append(subjects, is)
+	}
 	for _, is := range subjects {
 		r.rows = append(r.rows, s.recordOf(is))
 	}
-	s.apply(subjects)
+	if s.apply(subjects); r.behind() && !r.retry.IsSet() {
+		r.retry.Set(s.now())
+	}
 }
 
 // keepAll has all that there is kept, and of what was found only that.

@@ -42,7 +42,7 @@ func (s *Server) verify() {
 	if err := s.users.Mismatch(found); err != nil {
 		panic(err.Error())
 	}
-	if s.recorder.keeper != nil && s.recorder.keeper.Room() == nil && len(s.recorder.unkept) == 0 && s.held < 100 { // it costs much
+	if s.recorder.keeper != nil && s.recorder.keeper.Room() == nil && !s.recorder.behind() && s.held < 100 { // it costs much
 		s.verifyKept()
 	}
 	s.verifyRequests()
@@ -199,7 +199,7 @@ func (s *Server) verifyTimers() {
 		}
 	}
 	check("log records", &s.logPeriod, s.logLimit.Next() != 0)
-	check("records of holds", &s.recorder.retry, len(s.recorder.unkept) > 0)
+	check("records of holds", &s.recorder.retry, s.recorder.behind())
 	check("unseen holders", &s.holders.retry, len(s.holders.unseen) > 0)
 	check("the watchdog", &s.watchdog, s.setup.WatchdogEvery > 0)
 	check("the stop", &s.stopTime, s.stopping && !s.quit)

@@ -81,21 +81,6 @@ func (j *Journal[T]) Apply(rows ...T) error {
 	return err
 }
 
-// Replace is Apply, and removes all rows with other keys in the same step.
-func (j *Journal[T]) Replace(rows ...T) error {
-	j.tend()
-	keep := make(map[string]bool, len(rows))
-	for i := range rows {
-		keep[rows[i].Key()] = true
-	}
-	for key, at := range j.places {
-		if !keep[key] {
-			j.remove(key, at)
-		}
-	}
-	return j.write(rows)
-}
-
 // Rows returns the rows that were found when the journal was opened, in the order of their last changes: nil if it was begun anew.
 func (j *Journal[T]) Rows() []T { return j.rows }
 
