@@ -38,17 +38,9 @@ func DecodeReceipt(v Value) Receipt {
 
 // message gives a push "bus.message" to the subscriptions that share its filter.
 func (c *Client) message(args []Value) error {
-	if len(args) < 8 {
+	m, ok := message(args)
+	if !ok {
 		return errBadPush
-	}
-	m := Message{
-		Topic:   args[1].Str,
-		Payload: []byte(args[2].Str),
-		Seq:     uint64(args[3].Int),
-		Time:    time.UnixMicro(args[4].Int),
-		PID:     int(args[5].Int),
-		UID:     int(args[6].Int),
-		Unit:    args[7].Str,
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -58,6 +50,30 @@ func (c *Client) message(args []Value) error {
 		}
 	}
 	return nil
+}
+
+// DecodeMessage decodes a push "bus.message"; false if v is none.
+func DecodeMessage(v Value) (Message, bool) {
+	if v.Kind != KindPush || len(v.Elems) == 0 || v.Elems[0].Str != "bus.message" {
+		return Message{}, false
+	}
+	return message(v.Elems[1:])
+}
+
+// message decodes what comes after the push's name, of which the filter is the first.
+func message(args []Value) (Message, bool) {
+	if len(args) < 8 {
+		return Message{}, false
+	}
+	return Message{
+		Topic:   args[1].Str,
+		Payload: []byte(args[2].Str),
+		Seq:     uint64(args[3].Int),
+		Time:    time.UnixMicro(args[4].Int),
+		PID:     int(args[5].Int),
+		UID:     int(args[6].Int),
+		Unit:    args[7].Str,
+	}, true
 }
 
 // lost tells the subscriptions that share a filter how many messages the daemon dropped.

@@ -113,8 +113,8 @@ func (g *guard) watch() string {
 		if err != nil {
 			return ""
 		}
-		name := strings.TrimPrefix(m.topic, "ipcd/lock/released/")
-		if how := g.ended(name, jsonField(m.payload, "token"), jsonField(m.payload, "how")); how != "" {
+		name := strings.TrimPrefix(m.Topic, "ipcd/lock/released/")
+		if how := g.ended(name, jsonField(string(m.Payload), "token"), jsonField(string(m.Payload), "how")); how != "" {
 			return how
 		}
 	}

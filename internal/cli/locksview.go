@@ -107,7 +107,7 @@ func (w *lockWatch) next(deadline time.Time) error {
 		if err != nil {
 			return err
 		}
-		if _, name, ok := strings.Cut(strings.TrimPrefix(m.topic, lockEvents), "/"); ok {
+		if _, name, ok := strings.Cut(strings.TrimPrefix(m.Topic, lockEvents), "/"); ok {
 			w.dirty[name] = true
 		}
 		deadline = longAgo

@@ -15,20 +15,14 @@ import (
 )
 
 // A message is one that came from the bus.
-type message struct {
-	topic, payload string
-	seq            int64
-	time           time.Time
-	pid, uid       int64
-	unit           string
-}
+type message struct{ ipc.Message }
 
 // A receiver is a connection with subscriptions.
 type receiver struct {
 	conn *ipc.Conn
 	idle func() error
 	lost func(n int64, filter string)
-	last int64 // number of the last message
+	last uint64 // number of the last message
 }
 
 // receive subscribes to all filters in one write. What is published after it returns is received.
@@ -74,23 +68,14 @@ func (r *receiver) next(deadline time.Time) (message, error) {
 		if err != nil {
 			return message{}, err
 		}
-		at := func(i int) ipc.Value {
-			if i < len(v.Elems) {
-				return v.Elems[i]
-			}
-			return ipc.Value{}
-		}
-		switch at(0).Str {
-		case "bus.lost":
-			r.lost(at(2).Int, at(1).Str)
-		case "bus.message":
-			m := message{topic: at(2).Str, payload: at(3).Str, seq: at(4).Int, time: time.UnixMicro(at(5).Int),
-				pid: at(6).Int, uid: at(7).Int, unit: at(8).Str}
+		if m, ok := ipc.DecodeMessage(v); ok {
 			// Filters that overlap bring a message once each, one after the other.
-			if m.seq != r.last {
-				r.last = m.seq
-				return m, nil
+			if m.Seq != r.last {
+				r.last = m.Seq
+				return message{m}, nil
 			}
+		} else if v.Kind == ipc.KindPush && len(v.Elems) == 3 && v.Elems[0].Str == "bus.lost" {
+			r.lost(v.Elems[2].Int, v.Elems[1].Str)
 		}
 	}
 }
@@ -126,12 +111,12 @@ func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.0000
 // environment is what CMD gets to know of the message.
 func (m *message) environment() []string {
 	return []string{
-		"IPC_TOPIC=" + m.topic,
-		"IPC_SEQ=" + strconv.FormatInt(m.seq, 10),
-		"IPC_TIME=" + stamp(m.time),
-		"IPC_SENDER_PID=" + strconv.FormatInt(m.pid, 10),
-		"IPC_SENDER_UID=" + strconv.FormatInt(m.uid, 10),
-		"IPC_SENDER_UNIT=" + m.unit,
+		"IPC_TOPIC=" + m.Topic,
+		"IPC_SEQ=" + strconv.FormatUint(m.Seq, 10),
+		"IPC_TIME=" + stamp(m.Time),
+		"IPC_SENDER_PID=" + strconv.Itoa(m.PID),
+		"IPC_SENDER_UID=" + strconv.Itoa(m.UID),
+		"IPC_SENDER_UNIT=" + m.Unit,
 	}
 }
 
@@ -204,42 +189,42 @@ func (f *format) print(o *term.Output, m *message) {
 		}
 		o.Text(f.end)
 	case o.TTY && f.end == "\n":
-		o.Styled(term.Dim, m.time.Format("15:04:05")).Text("  ").Styled(term.Bold, m.topic).Text("  ")
-		if m.payload != "" {
-			o.Clean(m.payload).Text("  ")
+		o.Styled(term.Dim, m.Time.Format("15:04:05")).Text("  ").Styled(term.Bold, m.Topic).Text("  ")
+		if len(m.Payload) > 0 {
+			o.Clean(string(m.Payload)).Text("  ")
 		}
-		o.Styled(term.Dim, process.UserName(m.uid)+" ("+strconv.FormatInt(m.pid, 10)+")").Text("\n")
+		o.Styled(term.Dim, process.UserName(int64(m.UID))+" ("+strconv.Itoa(m.PID)+")").Text("\n")
 	default:
-		o.Data(m.topic).Text("\t").Data(m.payload).Text(f.end)
+		o.Data(m.Topic).Text("\t").Data(string(m.Payload)).Text(f.end)
 	}
 }
 
 func (m *message) field(c byte) string {
 	switch c {
 	case 't':
-		return m.topic
+		return m.Topic
 	case 'p':
-		return m.payload
+		return string(m.Payload)
 	case 's':
-		return strconv.FormatInt(m.seq, 10)
+		return strconv.FormatUint(m.Seq, 10)
 	case 'u':
-		return strconv.FormatInt(m.uid, 10)
+		return strconv.Itoa(m.UID)
 	case 'P':
-		return strconv.FormatInt(m.pid, 10)
+		return strconv.Itoa(m.PID)
 	case 'U':
-		return m.unit
+		return m.Unit
 	}
 	return "%"
 }
 
 func (m *message) json(o *term.Output) {
 	var obj term.Object
-	obj.Text("topic", m.topic)
-	obj.Number("seq", m.seq)
-	obj.Text("time", stamp(m.time))
-	obj.Number("pid", m.pid)
-	obj.Number("uid", m.uid)
-	obj.Text("unit", m.unit)
-	obj.Text("payload", m.payload)
+	obj.Text("topic", m.Topic)
+	obj.Number("seq", int64(m.Seq))
+	obj.Text("time", stamp(m.Time))
+	obj.Number("pid", int64(m.PID))
+	obj.Number("uid", int64(m.UID))
+	obj.Text("unit", m.Unit)
+	obj.Text("payload", string(m.Payload))
 	o.Object(&obj)
 }

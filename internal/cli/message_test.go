@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/ipcd/ipcd/internal/cli/term"
+	"github.com/ipcd/ipcd/ipc"
 )
 
 func shownBy(tty bool, write func(*term.Output)) string {
@@ -17,7 +18,7 @@ func shownBy(tty bool, write func(*term.Output)) string {
 }
 
 func TestFormat(t *testing.T) {
-	m := message{topic: "a/b", payload: "x\x1b\xff", seq: 7, time: time.Unix(1, 5000), pid: 42, uid: 0, unit: "u.service"}
+	m := message{ipc.Message{Topic: "a/b", Payload: []byte("x\x1b\xff"), Seq: 7, Time: time.Unix(1, 5000), PID: 42, UID: 0, Unit: "u.service"}}
 	parts, err := parseFormat("%t=%p %s %u %P %U 100%%")
 	if err != nil {
 		t.Fatal(err)
@@ -32,7 +33,7 @@ func TestFormat(t *testing.T) {
 		{"null", false, format{end: "\x00"}, "a/b\tx\x1b\xff\x00"},
 		{"format", false, format{parts: parts, end: "\n"}, "a/b=x\x1b\xff 7 0 42 u.service 100%\n"},
 		{"format on a terminal", true, format{parts: parts, end: "\n"}, "a/b=x\\x1b\\xff 7 0 42 u.service 100%\n"},
-		{"terminal", true, format{end: "\n"}, m.time.Format("15:04:05") + "  a/b  x\\x1b\\xff  root (42)\n"},
+		{"terminal", true, format{end: "\n"}, m.Time.Format("15:04:05") + "  a/b  x\\x1b\\xff  root (42)\n"},
 		{"json", true, format{json: true}, `{"topic":"a/b","seq":7,"time":"1970-01-01T00:00:01.000005Z","pid":42,"uid":0,"unit":"u.service","payload64":"eBv/"}` + "\n"},
 	} {
 		if got := shownBy(c.tty, func(o *term.Output) { c.format.print(o, &m) }); got != c.want {

@@ -136,7 +136,7 @@ func (s *subVerb) messages(c *verb.Call, in *receiver, r *process.Runner, deadli
 		}
 		if r == nil {
 			s.format.print(c.Out, &m)
-		} else if err := r.Start(m.payload, m.environment()); err != nil {
+		} else if err := r.Start(string(m.Payload), m.environment()); err != nil {
 			return err
 		}
 	}
