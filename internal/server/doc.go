@@ -5,8 +5,8 @@
 // The loop waits for events (package loop), and then, in one turn, reads what peers have sent, cuts it into commands and
 // executes them (read.go, dispatch.go, cmd_*.go), each by at most one call of an engine. What the engines answer, that a
 // lock is granted or a message has receivers, is carried out at once: appended to the outboxes of those whom it concerns
-// (outbox.go, locks.go). At the end of the turn every touched outbox is written with one system call, and what ended is
-// buried. All of a turn happens at one time, on one clock.
+// (outbox.go, locks.go). At the end of the turn every touched outbox is written with one system call (the
+// last of very many in a later turn: late.go), and what ended is buried. All of a turn happens at one time, on one clock.
 //
 // # What follows from it
 //

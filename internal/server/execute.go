@@ -65,13 +65,14 @@ func (s *Server) slice(sess *session) {
 }
 
 // mayTakeLong reports whether a command is to be timed, and to wait if its user has had his time. To what a message goes is
-// not known before, so if anybody took long in this turn it is suspected.
+// not known before, so if anybody took long in this turn it is suspected, and while there are sessions that are late: who has those
+// publishes more when they have what was published before.
 func (s *Server) mayTakeLong(c *call) bool {
 	switch flags := c.cmd.Flags; {
 	case flags&ipc.FlagSlow != 0:
 		return true
 	case flags&ipc.FlagFanOut != 0:
-		return s.bus.NumPat() > fewPatterns || s.users.AnySpent()
+		return s.bus.NumPat() > fewPatterns || s.users.AnySpent() || s.late > 0
 	case flags&ipc.FlagQueues != 0:
 		return s.held+s.queued > fewClaims
 	}

@@ -145,6 +145,12 @@ func (m *manual) events() []unix.EpollEvent {
 	return slices.Clone(events)
 }
 
+// slowShares has everybody who stands in a queue take more than the share of the user.
+func (m *manual) slowShares() {
+	var now time.Duration
+	m.shares.Now = func() time.Duration { now += 2 * timeSlice; return now }
+}
+
 // step makes one turn with what there is to do, events in any order, and reports whether there was anything.
 func (m *manual) step() bool {
 	m.t.Helper()

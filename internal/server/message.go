@@ -81,7 +81,7 @@ func (s *Server) inTurn(slot int) bool {
 // more than all that they carry.
 func (s *Server) deliverAlone(r *bus.Route[*session], sess *session, m *message) (delivered, dropped int) {
 	switch {
-	case sess.is(stateDead | stateClosing):
+	case !s.mayReceive(sess):
 		return 0, 0
 	case sess.blocked && s.isFullOf(sess, m):
 		sess.lose(r.Text)

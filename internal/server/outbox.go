@@ -122,6 +122,7 @@ type routeTurn struct {
 	// delivered to all of them by encoding it.
 	steady bool
 	used   bool // in Server.usedTurns
+	slot   int  // of the route
 }
 
 func (t *routeTurn) buffer(p ipc.Proto) *turnBuffer { return &t.buffers[p-ipc.RESP2] }
@@ -133,7 +134,7 @@ func (s *Server) routeTurn(slot int) *routeTurn {
 	}
 	t := s.routeTurns[slot]
 	if t == nil {
-		t = new(routeTurn)
+		t = &routeTurn{slot: slot}
 		t.buffers[0].turn, t.buffers[1].turn = t, t
 		s.routeTurns[slot] = t
 	}
@@ -182,9 +183,11 @@ func (s *Server) deliver(routes []*bus.Route[*session], m *message, many bool) (
 		}
 		t.steady = len(subs) == r.Len()
 		for _, sess := range subs {
-			if sess.is(stateDead | stateClosing) {
+			if sess.is(stateDead | stateClosing | stateLate) {
 				t.steady = false
-				continue
+				if !s.mayReceive(sess) {
+					continue
+				}
 			}
 			if sess.blocked && s.isFullOf(sess, m) { // not even encoded
 				t.steady = false
@@ -267,28 +270,6 @@ func (s *Server) touch(sess *session) {
 		sess.state |= stateTouched
 		s.touched = append(s.touched, sess)
 	}
-}
-
-// flushAll writes what the turn produced, one write for each touched session.
-func (s *Server) flushAll() {
-	for i := 0; i < len(s.touched); i++ { // flushing may touch more
-		sess := s.touched[i]
-		sess.state &^= stateTouched
-		if !sess.is(stateDead) {
-			s.flush(sess)
-		}
-		s.touched[i] = nil
-	}
-	s.touched = s.touched[:0]
-	for _, t := range s.usedTurns {
-		t.used, t.steady = false, false
-		for i := range t.buffers {
-			s.pool.put(t.buffers[i].b)
-			t.buffers[i].b, t.buffers[i].starts = nil, nil
-		}
-	}
-	s.usedTurns = s.usedTurns[:0]
-	s.turnBytes = 0
 }
 
 // flush writes a session's outbox, or what the socket takes of it.
@@ -379,7 +360,7 @@ func (s *Server) block(sess *session) {
 // drain goes on writing the backlog of a blocked session.
 func (s *Server) drain(sess *session) {
 	if sess.long() != nil && !s.writeLong(sess) {
-		s.lookAgain(sess) // as below
+		s.awaitRoom(sess)
 		return
 	}
 	for most := maxWrite; ; {
@@ -393,7 +374,7 @@ func (s *Server) drain(sess *session) {
 		}
 		sess.sent += n
 		if most -= n; sess.sent < len(part) || most <= 0 {
-			s.lookAgain(sess) // a short write may have another cause than a full socket
+			s.awaitRoom(sess)
 			return
 		}
 		s.passOn(sess)
@@ -409,6 +390,15 @@ func (s *Server) drain(sess *session) {
 		return
 	}
 	s.runLater(sess)
+}
+
+// awaitRoom has epoll tell when there is room, also if there is: a short write may have another cause than a full socket.
+func (s *Server) awaitRoom(sess *session) {
+	if sess.events&unix.EPOLLOUT == 0 {
+		s.watch(sess)
+	} else {
+		s.lookAgain(sess)
+	}
 }
 
 func (s *Server) releaseOwn(sess *session) {

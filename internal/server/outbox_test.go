@@ -78,61 +78,81 @@ func (m *manual) chat(t *talker, all []*talker, size func() int) (command []stri
 // says. Which sessions see which events in a turn, and in which order, is random too.
 func TestOutboxModel(t *testing.T) {
 	for seed := range uint64(30) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) { testOutbox(t, seed, 3, func(*manual) {}) })
+	}
+}
+
+// TestOutboxModelLate is the same with more clients than a turn has time to write to.
+func TestOutboxModelLate(t *testing.T) {
+	for seed := range uint64(10) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			m := newManual(t, seed, func(_ *Setup, o *Options) {
-				o.Limits.Output, o.Limits.BuffersPerUser = 1<<30, 1<<40 // nothing is to be lost
+			late := 0
+			testOutbox(t, seed, 3*flushStride, func(m *manual) {
+				late = max(late, m.late)
+				m.flushed = 2 * timeSlice // all the time is over, and that of the queue
+				m.slowShares()
 			})
-			mo := &model{sessions: map[uint64]*modelSession{}}
-			mo.watch(m)
-			m.after = func() { mo.bury(func(id uint64) bool { return m.session(id) == nil }) }
-			var all []*talker
-			for range 3 + m.random.IntN(10) {
-				c := m.connect(m.random.IntN(2) == 0)
-				mo.add(m.of(c))
-				all = append(all, &talker{end: c, proto: 2, subs: map[modelSub]bool{}})
-			}
-			scale := []int{20, 200, 3000, 40000}[m.random.IntN(4)]
-			size := func() int {
-				if m.random.IntN(10) == 0 {
-					return m.random.IntN(scale)
-				}
-				return m.random.IntN(20)
-			}
-			for range 150 {
-				for range 1 + m.random.IntN(4) {
-					c := all[m.random.IntN(len(all))]
-					for range 1 + m.random.IntN(12) {
-						if c.quiet || len(c.pending) > 0 {
-							break
-						}
-						c.pending = c.append(m.chat(c, all, size))
-					}
-					c.send()
-				}
-				for range 1 + m.random.IntN(2) {
-					m.step()
-				}
-				for _, c := range all {
-					if m.random.IntN(3) == 0 {
-						c.read(1 + m.random.IntN(1<<m.random.IntN(16)))
-					}
-				}
-			}
-			m.settle()
-			for i, c := range all {
-				want := mo.sessions[c.id]
-				compare(t, i, string(c.got), want.out.String(), want.killed)
-				if c.eof != want.gone {
-					t.Errorf("client %d: ended %v, want %v", i, c.eof, want.gone)
-				}
-			}
-			if n := m.users.Total(account.Buffers); n != 0 {
-				t.Errorf("%d bytes of buffers are charged, and nothing is held", n)
-			}
-			if seen := uint64(mo.seq); m.bus.Seq() != seen {
-				t.Errorf("the model has seen %d messages, the server %d", seen, m.bus.Seq())
+			if late == 0 {
+				t.Error("no session was late")
 			}
 		})
+	}
+}
+
+func testOutbox(t *testing.T, seed uint64, clients int, before func(*manual)) {
+	m := newManual(t, seed, func(_ *Setup, o *Options) {
+		o.Limits.Output, o.Limits.BuffersPerUser = 1<<30, 1<<40 // nothing is to be lost
+	})
+	mo := &model{sessions: map[uint64]*modelSession{}}
+	mo.watch(m)
+	m.after = func() { mo.bury(func(id uint64) bool { return m.session(id) == nil }) }
+	var all []*talker
+	for range clients + m.random.IntN(10) {
+		c := m.connect(m.random.IntN(2) == 0)
+		mo.add(m.of(c))
+		all = append(all, &talker{end: c, proto: 2, subs: map[modelSub]bool{}})
+	}
+	scale := []int{20, 200, 3000, 40000}[m.random.IntN(4)]
+	size := func() int {
+		if m.random.IntN(10) == 0 {
+			return m.random.IntN(scale)
+		}
+		return m.random.IntN(20)
+	}
+	for range 150 {
+		for range 1 + m.random.IntN(4) {
+			c := all[m.random.IntN(len(all))]
+			for range 1 + m.random.IntN(12) {
+				if c.quiet || len(c.pending) > 0 {
+					break
+				}
+				c.pending = c.append(m.chat(c, all, size))
+			}
+			c.send()
+		}
+		for range 1 + m.random.IntN(2) {
+			before(m)
+			m.step()
+		}
+		for _, c := range all {
+			if m.random.IntN(3) == 0 {
+				c.read(1 + m.random.IntN(1<<m.random.IntN(16)))
+			}
+		}
+	}
+	m.settle()
+	for i, c := range all {
+		want := mo.sessions[c.id]
+		compare(t, i, string(c.got), want.out.String(), want.killed)
+		if c.eof != want.gone {
+			t.Errorf("client %d: ended %v, want %v", i, c.eof, want.gone)
+		}
+	}
+	if n := m.users.Total(account.Buffers); n != 0 {
+		t.Errorf("%d bytes of buffers are charged, and nothing is held", n)
+	}
+	if seen := uint64(mo.seq); m.bus.Seq() != seen {
+		t.Errorf("the model has seen %d messages, the server %d", seen, m.bus.Seq())
 	}
 }
 

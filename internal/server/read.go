@@ -357,6 +357,7 @@ func (s *Server) bury() {
 			s.queue(sess)
 			continue
 		}
+		s.notLate(sess)
 		s.dropLocks(sess)
 		s.dropTask(sess)
 		s.closeFDs(sess)

@@ -134,6 +134,8 @@ type Server struct {
 	real      time.Time // likewise
 	eventTime turnTime
 	touched   []*session
+	late      int           // sessions that were touched in an earlier turn, and are not written to yet
+	flushed   time.Duration // what writing has taken
 	runnable  []*session
 	serving   *session // the one of a queue that is looked after
 	dead      []*session
@@ -321,7 +323,7 @@ func (s *Server) idle() bool { return !s.shares.Waiting() && len(s.line) == 0 }
 // endTurn forgets the turn's time.
 func (s *Server) endTurn() {
 	s.loop.Clock.EndTurn()
-	s.real, s.seconds = time.Time{}, 0
+	s.real, s.seconds, s.flushed = time.Time{}, 0, 0
 	s.users.EndTurn()
 }
 

@@ -91,6 +91,7 @@ const (
 	stateHungUp                                 // the peer is gone: it reads no more either
 	stateProven                                 // the one who asks has proven to be the peer: see IPCD.PROVE
 	stateQueued                                 // in the queue of its user
+	stateLate                                   // touched, and in the queue of its user: the turn had no time to write to it
 	stateParked                                 // waits for the line: see delivery.go
 )
 

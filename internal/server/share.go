@@ -69,6 +69,9 @@ func (s *Server) serve(sess *session) {
 	if sess.is(stateDead) {
 		s.dead = append(s.dead, sess) // its burial goes on
 	} else {
+		if sess.is(stateLate) {
+			s.flushLate(sess)
+		}
 		if sess.more != nil && sess.more.task != nil {
 			s.goOnWith(sess)
 		}

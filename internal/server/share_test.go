@@ -3,6 +3,7 @@ package server
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -65,6 +66,56 @@ func TestManyReady(t *testing.T) {
 	}
 	if done = slices.DeleteFunc(done, func(id uint64) bool { return id == other.id }); !slices.Equal(done, want) {
 		t.Errorf("the order is %v, want %v", done, want)
+	}
+}
+
+// TestManyReceivers: a user with more subscribers than a turn has time to write to waits for them, also with his next message. Who
+// comes behind them is answered in the same turn. In the end all have all, in order.
+func TestManyReceivers(t *testing.T) {
+	m := newManual(t, 1)
+	var all []*end
+	for range 5 * flushStride {
+		c := m.as(m.connect(false), 1001)
+		c.cmd("SUBSCRIBE", "a")
+		all = append(all, c)
+	}
+	m.settle()
+	for _, c := range all {
+		c.take()
+	}
+	publisher, stranger, other := m.as(m.connect(false), 1001), m.as(m.connect(false), 1003), m.as(m.connect(false), 1002)
+	publisher.cmd("PUBLISH", "a", "x")
+	publisher.cmd("PUBLISH", "a", "y")
+	other.cmd("PING")
+	m.flushed = 2 * timeSlice // all the time is over, and that of the queue
+	m.slowShares()
+	m.turn([]unix.EpollEvent{publisher.event(unix.EPOLLIN), other.event(unix.EPOLLIN)})
+	if got := other.take(); got != "+PONG\r\n" {
+		t.Errorf("the other user got %q", got)
+	}
+	if m.late < flushStride || publisher.take() != "" {
+		t.Errorf("%d sessions are late", m.late)
+	}
+	publisher.cmd("PUBLISH", "a", "z")
+	stranger.cmd("PUBLISH", "a", "s") // who does not wait for them; what he sends them is charged to them
+	m.flushed = 2 * timeSlice
+	m.turn([]unix.EpollEvent{publisher.event(unix.EPOLLIN), stranger.event(unix.EPOLLIN)})
+	if got, want := stranger.take(), fmt.Sprintf(":%d\r\n", len(all)); got != want {
+		t.Errorf("the stranger got %q", got)
+	}
+	m.settle()
+	if got, want := string(publisher.got), strings.Repeat(fmt.Sprintf(":%d\r\n", len(all)), 3); got != want {
+		t.Errorf("the publisher got %q", got)
+	}
+	message := func(s string) string { return "*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\n" + s + "\r\n" }
+	want := message("x") + message("y") + message("s") + message("z")
+	for i, c := range all {
+		if got := string(c.got); got != want {
+			t.Errorf("subscriber %d got %q", i, got)
+		}
+	}
+	if n := m.users.Total(account.Buffers); m.late != 0 || n != 0 {
+		t.Errorf("%d are late, %d bytes charged", m.late, n)
 	}
 }
 
