@@ -4,6 +4,7 @@
 //     table of layers_test.go that names what else of ours, and of other people's, it may import.
 //   - The engines (bus, lockmgr, internal/policy) are pure: no I/O, no lock, no goroutine, no clock. One script, one
 //     model and one replay can drive the very code that the daemon runs only as long as that stays true.
+//   - The loop changes the locks in steps, which are recorded before they are told.
 //   - ipcctl starts in about a millisecond: what it must not link is listed in linked_test.go, transitively.
 //   - Tests wait for events: they neither let time pass nor look whether something happens within some time (waits_test.go, with a table
 //     of exceptions). They skip only by way of internal/testenv.

@@ -38,7 +38,7 @@ const (
 	maxSetBytes = 2048
 )
 
-// lockAcquire lets a request in. The outcome, at once or later, comes from carryOut.
+// lockAcquire lets a request in. The outcome, at once or later, comes from the step.
 func (s *Server) lockAcquire(c *call) {
 	sess, a := c.sess, &s.acquisition
 	*a = acquisition{}
@@ -75,24 +75,30 @@ func (s *Server) lockAcquire(c *call) {
 		s.nextID++ // is no session's
 		a.Conn = lockmgr.ConnID(s.nextID)
 	}
-	now := s.lockTime()
-	id, err := s.locks.Acquire(now, a.Request)
+	var id lockmgr.RequestID
+	var err error
+	var w wait
+	s.stepFor(c.pays, func(now lockmgr.Time) {
+		if id, err = s.locks.Acquire(now, a.Request); err != nil {
+			return
+		}
+		w = wait{asker: c.asker(), async: a.async, set: a.Set}
+		if w.req != nil {
+			s.admitRequest(w.req, id, a)
+		} else {
+			s.conns[a.Conn] = sess
+		}
+		s.waits[id] = w
+	}, func() {
+		if a.async && err == nil {
+			c.integer(int64(id))
+			s.reply(c)
+		}
+	})
 	if err != nil {
 		s.refuseLock(c, a, err)
 		return
 	}
-	w := wait{asker: c.asker(), async: a.async, set: a.Set}
-	if w.req != nil {
-		s.admitRequest(w.req, id, a)
-	} else {
-		s.conns[a.Conn] = sess
-	}
-	s.waits[id] = w
-	if a.async {
-		c.integer(int64(id))
-		s.reply(c)
-	}
-	s.carryOutFor(c.pays)
 	if _, waits := s.waits[id]; !waits {
 		return
 	}
@@ -104,8 +110,7 @@ func (s *Server) lockAcquire(c *call) {
 		sess.extra().wait = id
 	}
 	if s.stopping || sess.is(stateHalfClosed) { // too late to wait
-		s.locks.Cancel(now, id)
-		s.carryOutFor(c.pays)
+		s.stepFor(c.pays, func(now lockmgr.Time) { s.locks.Cancel(now, id) }, nil)
 	}
 }
 

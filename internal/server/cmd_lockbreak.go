@@ -52,20 +52,28 @@ func (s *Server) lockBreak(c *call) {
 	if b.pidfd {
 		s.takePidfds(b)
 	}
-	if err := s.locks.Break(s.lockTime(), name, b.token, b.by); err != nil {
+	var a asker
+	var err error
+	s.stepFor(c.pays, func(now lockmgr.Time) {
+		err = s.locks.Break(now, name, b.token, b.by)
+	}, func() {
+		if err != nil {
+			return
+		}
+		s.logBroken(name, b)
+		a = c.asker()
+		if !b.standing {
+			s.answerBreak(a, b)
+		}
+	})
+	if err != nil {
 		b.close()
 		c.fail(ipc.CodeInternal, "%q: %v", name, err)
 		return
 	}
-	s.logBroken(name, b)
-	a := c.asker()
-	effects := s.record() // before the descriptors go out, which no flush at the turn's end holds back
 	if !b.standing {
-		s.answerBreak(a, b)
-		s.follow(effects, c.pays)
 		return
 	}
-	s.follow(effects, c.pays)
 	s.whenSaved(a.sess, &s.standing.durable, func(err error) {
 		if err != nil {
 			b.close()

@@ -24,32 +24,30 @@ func (s *Server) lockRelease(c *call) {
 	if !ok {
 		return
 	}
-	now := s.lockTime()
-	err := lockmgr.ErrNotHeld
-	if r.leave && !r.untold {
-		err = s.locks.Leave(now, name, hold.Token, r.member)
-	}
-	if errors.Is(err, lockmgr.ErrNotHeld) { // it is no owner of it, or all are meant
-		if hold, ok = c.hold(s, name, hold.Token); !ok || !c.owns(&hold) {
-			return
+	s.changeHold(c, &hold, func(now lockmgr.Time) {
+		err := lockmgr.ErrNotHeld
+		if r.leave && !r.untold {
+			err = s.locks.Leave(now, name, hold.Token, r.member)
+		}
+		if errors.Is(err, lockmgr.ErrNotHeld) { // it is no owner of it, or all are meant
+			if hold, ok = c.hold(s, name, hold.Token); !ok || !c.owns(&hold) {
+				return
+			}
+			if r.untold {
+				err = s.locks.GiveBack(now, name, hold.Token)
+			} else {
+				err = s.locks.Release(now, name, hold.Token)
+			}
 		}
 		switch {
-		case r.untold:
-			err = s.locks.GiveBack(now, name, hold.Token)
+		case err != nil:
+			c.fail(ipc.CodeInternal, "%q: %v", name, err)
+		case r.of == forAnybody:
+			c.ok()
 		default:
-			err = s.locks.Release(now, name, hold.Token)
+			c.integer(int64(hold.Token))
 		}
-	}
-	if err != nil {
-		c.fail(ipc.CodeInternal, "%q: %v", name, err)
-		return
-	}
-	if r.of == forAnybody {
-		c.ok()
-	} else {
-		c.integer(int64(hold.Token))
-	}
-	s.answerChange(c, &hold)
+	})
 }
 
 // A release is what the words of LOCK.RELEASE ask for.
@@ -143,17 +141,17 @@ func (c *call) holdToRelease(s *Server, name string, r *release) (hold lockmgr.C
 	return hold, false
 }
 
-// answerChange answers what changed a hold, and carries out what follows from it. If the hold is an operator's it has to be
-// on disk before.
-func (s *Server) answerChange(c *call, hold *lockmgr.Claim) {
-	effects := s.record()
-	if hold.Bind == lockmgr.ToNobody {
-		s.follow(effects, c.pays)
+// changeHold makes a step that changes a hold, if it can, and has the reply ready. What has changed of an operator's hold is
+// answered when it is on disk.
+func (s *Server) changeHold(c *call, hold *lockmgr.Claim, change func(now lockmgr.Time)) {
+	s.stepFor(c.pays, change, func() {
+		if hold.Bind != lockmgr.ToNobody {
+			s.reply(c)
+		}
+	})
+	if hold.Bind == lockmgr.ToNobody && !c.failed() {
 		s.answerSaved(c, &s.standing.durable)
-		return
 	}
-	s.reply(c)
-	s.follow(effects, c.pays)
 }
 
 // namedHold finds the hold that the first two words name.
@@ -179,12 +177,13 @@ func (s *Server) lockRenew(c *call) {
 	if !ok || !c.mayLease(s, lease, hold.Bind) {
 		return
 	}
-	if err := s.locks.Renew(s.lockTime(), hold.Name, hold.Token, lease); err != nil {
-		c.fail(ipc.CodeNoLock, "%q: %v", hold.Name, err)
-		return
-	}
-	c.integer(lease.Milliseconds())
-	s.answerChange(c, &hold)
+	s.changeHold(c, &hold, func(now lockmgr.Time) {
+		if err := s.locks.Renew(now, hold.Name, hold.Token, lease); err != nil {
+			c.fail(ipc.CodeNoLock, "%q: %v", hold.Name, err)
+			return
+		}
+		c.integer(lease.Milliseconds())
+	})
 }
 
 // mayLease checks a lease against the configuration. An operator's hold may last.
@@ -203,15 +202,16 @@ func (s *Server) lockDowngrade(c *call) {
 	if !ok || !c.owns(&hold) {
 		return
 	}
-	if err := s.locks.Downgrade(s.lockTime(), hold.Name, hold.Token); errors.Is(err, lockmgr.ErrShares) {
-		c.fail(ipc.CodeLimit, "%q: %v", hold.Name, err)
-		return
-	} else if err != nil {
-		c.fail(ipc.CodeInternal, "%q: %v", hold.Name, err)
-		return
-	}
-	c.ok()
-	s.answerChange(c, &hold)
+	s.changeHold(c, &hold, func(now lockmgr.Time) {
+		switch err := s.locks.Downgrade(now, hold.Name, hold.Token); {
+		case errors.Is(err, lockmgr.ErrShares):
+			c.fail(ipc.CodeLimit, "%q: %v", hold.Name, err)
+		case err != nil:
+			c.fail(ipc.CodeInternal, "%q: %v", hold.Name, err)
+		default:
+			c.ok()
+		}
+	})
 }
 
 // lockTold takes note that what a hold was told of as abandoned has been dealt with.
@@ -220,12 +220,13 @@ func (s *Server) lockTold(c *call) {
 	if !ok || !c.owns(&hold) {
 		return
 	}
-	if err := s.locks.Told(hold.Name, hold.Token); err != nil {
-		c.fail(ipc.CodeInternal, "%q: %v", hold.Name, err)
-		return
-	}
-	c.ok()
-	s.answerChange(c, &hold)
+	s.changeHold(c, &hold, func(lockmgr.Time) {
+		if err := s.locks.Told(hold.Name, hold.Token); err != nil {
+			c.fail(ipc.CodeInternal, "%q: %v", hold.Name, err)
+			return
+		}
+		c.ok()
+	})
 }
 
 // lockCheck tells whether a token is current. Anybody may ask: a token is no secret.
@@ -243,10 +244,13 @@ func (s *Server) lockCancel(c *call) {
 		return
 	}
 	id := lockmgr.RequestID(ticket)
-	if w, ok := s.waits[id]; !ok || w.who() != c.sess || !s.locks.Cancel(s.lockTime(), id) {
-		c.integer(0)
-		return
+	n := int64(0)
+	if w, ok := s.waits[id]; ok && w.who() == c.sess {
+		s.stepFor(c.pays, func(now lockmgr.Time) {
+			if s.locks.Cancel(now, id) {
+				n = 1
+			}
+		}, nil)
 	}
-	c.integer(1)
-	s.carryOutFor(c.pays)
+	c.integer(n)
 }

@@ -63,8 +63,7 @@ func (s *Server) rejoin(c *call, r *request) {
 		sess.state |= stateWaiting | stateSaving
 	}
 	if waits && sess.is(stateHalfClosed) { // it will not wait
-		s.locks.Cancel(s.lockTime(), r.id)
-		s.carryOutFor(c.pays)
+		s.stepFor(c.pays, func(now lockmgr.Time) { s.locks.Cancel(now, r.id) }, nil)
 	}
 }
 
@@ -197,8 +196,7 @@ func (s *Server) abandon(all []*request) {
 	for _, r := range all {
 		if r.grace != nil && s.waitsForLock(r) {
 			s.forgetRequest(r)
-			s.locks.Cancel(s.lockTime(), r.id)
-			s.carryOut()
+			s.step(func(now lockmgr.Time) { s.locks.Cancel(now, r.id) })
 		}
 	}
 	for _, r := range all {
@@ -209,13 +207,13 @@ func (s *Server) abandon(all []*request) {
 			s.requests.detached.MoveToBack(r.grace)
 			s.requests.armGraces()
 		case r.told:
-			s.locks.EndConn(s.lockTime(), r.conn, lockmgr.Disconnected, 0)
-			s.carryOut()
+			s.step(func(now lockmgr.Time) { s.locks.EndConn(now, r.conn, lockmgr.Disconnected, 0) })
 		default:
 			s.forgetRequest(r)
 			for i := range g {
-				_ = s.locks.Leave(s.lockTime(), g[i].Name, g[i].Token, g[i].Owner.Process) // or it ended meanwhile
-				s.carryOut()
+				s.step(func(now lockmgr.Time) {
+					_ = s.locks.Leave(now, g[i].Name, g[i].Token, g[i].Owner.Process) // or it ended meanwhile
+				})
 			}
 		}
 	}
@@ -236,7 +234,6 @@ func (s *Server) cancelRequests(sess *session) {
 	}
 	slices.SortFunc(all, youngestFirst)
 	for _, r := range all {
-		s.locks.Cancel(s.lockTime(), r.id)
-		s.carryOut()
+		s.step(func(now lockmgr.Time) { s.locks.Cancel(now, r.id) })
 	}
 }

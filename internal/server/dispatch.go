@@ -259,6 +259,9 @@ func (c *call) fail(code ipc.Code, format string, args ...any) {
 	c.out = ipc.AppendError(c.out[:0], code, fmt.Sprintf(format, args...))
 }
 
+// failed reports whether the reply so far is an error.
+func (c *call) failed() bool { return len(c.out) > 0 && c.out[0] == '-' }
+
 func (c *call) wrongArity(name string) {
 	c.fail(ipc.CodeErr, "wrong number of arguments for '%s' command", strings.ToLower(name))
 }

@@ -74,8 +74,7 @@ func (s *Server) verifyHolders() {
 			delete(s.processes, p.id)
 		case errors.Is(err, unix.ESRCH):
 			s.log.Info("the holder of a lock ended while there was no daemon", "event", "holder-gone", "pid", p.id.PID)
-			s.locks.EndProcess(s.lockTime(), p.id, lockmgr.Unknown, 0)
-			s.carryOut()
+			s.step(func(now lockmgr.Time) { s.locks.EndProcess(now, p.id, lockmgr.Unknown, 0) })
 		case err != nil:
 			failed = err
 			unseen = append(unseen, p)

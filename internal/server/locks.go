@@ -32,6 +32,7 @@ type lockState struct {
 	holders   holders
 	raising   bool // RaiseMark is under way
 	scratch   []byte
+	stepping  bool // see step
 }
 
 // A wait is a request that is not answered yet.
@@ -95,9 +96,10 @@ func (s *Server) MarkRaised(mark uint64, err error) {
 			s.log.Error("cannot reserve lock tokens", "event", "state-failed", "error", err)
 			return
 		}
-		s.locks.Reserve(s.lockTime(), lockmgr.Token(mark))
-		s.recorder.change(record.Subject{Kind: record.KindMark})
-		s.carryOut()
+		s.step(func(now lockmgr.Time) {
+			s.locks.Reserve(now, lockmgr.Token(mark))
+			s.recorder.change(record.Subject{Kind: record.KindMark})
+		})
 	})
 }
 
@@ -138,39 +140,16 @@ func (s *Server) endClaim(c *lockmgr.Claim) {
 	}
 }
 
-// carryOut does what the engine's last steps ask for: it records them, and then tells whom they concern. They are nobody's doing:
-// what the kernel has said, or the time has brought.
-func (s *Server) carryOut() { s.carryOutFor(nil) }
-
-// carryOutFor is carryOut for somebody, who pays for it.
-func (s *Server) carryOutFor(pays *account.User) { s.follow(s.record(), pays) }
-
-// follow does what follows from effects that are recorded.
-func (s *Server) follow(effects []lockmgr.Effect, pays *account.User) {
-	for i := range effects {
-		e := &effects[i]
-		s.tally(e)
-		if e.Bind == lockmgr.ToNobody {
-			s.keepStanding(e)
-		}
-		if e.Answers != 0 {
-			s.answer(e)
-		}
-		s.tellOwner(e)
-		s.announce(e, pays)
-		if r := s.requests.byID[e.ID]; r != nil {
-			s.rest(r)
-		}
+// follow tells all whom an effect concerns. It is recorded. pays is who pays for that, if it is anybody's doing.
+func (s *Server) follow(e *lockmgr.Effect, pays *account.User) {
+	if e.Answers != 0 {
+		s.answer(e)
 	}
-	for _, id := range s.locks.Known() {
-		if p := s.processes[id]; p != nil {
-			s.unwatch(p)
-		}
+	s.tellOwner(e)
+	s.announce(e, pays)
+	if r := s.requests.byID[e.ID]; r != nil {
+		s.rest(r)
 	}
-	if len(effects) > 0 {
-		s.raiseMark()
-	}
-	s.armExpiry()
 }
 
 // armExpiry has waits and leases end when their time comes, as the engine's last step has left them.
@@ -184,12 +163,14 @@ func (s *Server) armExpiry() {
 
 // expire ends the waits and leases whose time is over.
 func (s *Server) expire() {
-	s.locks.Expire(s.lockTime())
-	s.carryOut()
+	s.step(s.locks.Expire)
 }
 
-// tally counts the claims.
+// tally keeps the accounts of claims.
 func (s *Server) tally(e *lockmgr.Effect) {
+	if e.Bind == lockmgr.ToNobody {
+		s.keepStanding(e)
+	}
 	if e.New {
 		s.admitClaim(&e.Claim)
 	}
@@ -304,8 +285,7 @@ func (s *Server) tellOutcome(w wait, b []byte) {
 // cancelWait ends what a connection waits for, as its peer sends no more.
 func (s *Server) cancelWait(sess *session) {
 	if x := sess.more; x != nil && x.wait != 0 {
-		s.locks.Cancel(s.lockTime(), x.wait)
-		s.carryOut()
+		s.step(func(now lockmgr.Time) { s.locks.Cancel(now, x.wait) })
 	} else if sess.is(stateWaiting) {
 		s.watch(sess) // for a reload or the disk, which goes on
 	}
@@ -315,8 +295,7 @@ func (s *Server) cancelWait(sess *session) {
 // stood before it in the queue has gone.
 func (s *Server) cancelAll(sess *session) {
 	if id := lockmgr.ConnID(sess.id); s.conns[id] != nil {
-		s.locks.CancelConn(s.lockTime(), id)
-		s.carryOut()
+		s.step(func(now lockmgr.Time) { s.locks.CancelConn(now, id) })
 	}
 }
 

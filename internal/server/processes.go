@@ -142,9 +142,10 @@ func (s *Server) howEnded(p *process, reaped bool) (how lockmgr.How, status int)
 
 // endProcess ends what a process held that is gone, and mends what was said of it before.
 func (s *Server) endProcess(p *process, how lockmgr.How, status int) {
-	s.locks.EndProcess(s.lockTime(), p.id, how, status)
-	s.locks.Learn(p.id, how, status)
-	s.carryOut()
+	s.step(func(now lockmgr.Time) {
+		s.locks.EndProcess(now, p.id, how, status)
+		s.locks.Learn(p.id, how, status)
+	})
 	s.settleEndings(p)
 }
 
@@ -196,8 +197,7 @@ func (s *Server) settleEnding(e *ending) {
 	case e.conn == nil:
 		s.buryProcess(e.process)
 	default:
-		s.locks.EndConn(s.lockTime(), lockmgr.ConnID(e.conn.id), lockmgr.Disconnected, 0)
-		s.carryOut()
+		s.step(func(now lockmgr.Time) { s.locks.EndConn(now, lockmgr.ConnID(e.conn.id), lockmgr.Disconnected, 0) })
 	}
 	if e.conn != nil {
 		delete(s.conns, lockmgr.ConnID(e.conn.id))

@@ -80,19 +80,17 @@ func (c *call) mayKeep(s *Server, bind lockmgr.Binding) bool {
 	return err == nil
 }
 
-// record writes down what the engine's last steps have changed, all of a step or nothing of it, and returns their effects:
-// nobody may be told of one that is not recorded.
-func (s *Server) record() []lockmgr.Effect {
-	effects := s.locks.Effects()
+// record writes down what a step has changed, all of it or nothing: see step.
+func (s *Server) record(effects []lockmgr.Effect) {
 	r := &s.recorder
 	if r.keeper == nil {
-		return effects
+		return
 	}
 	for i := range effects {
 		s.changes(&effects[i])
 	}
 	if len(r.changed) == 0 {
-		return effects
+		return
 	}
 	for _, is := range r.changed {
 		r.rows = append(r.rows, s.recordOf(is))
@@ -100,7 +98,6 @@ func (s *Server) record() []lockmgr.Effect {
 	s.apply(r.changed)
 	clear(r.changed)
 	r.changed, r.seen = r.changed[:0], nil
-	return effects
 }
 
 // changes notes whose records an effect changes.

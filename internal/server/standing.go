@@ -56,10 +56,11 @@ func (s *Server) answerStanding(w wait, e *lockmgr.Effect) {
 	s.change(&s.standing.durable, func(err error) {
 		var o outcome = grants(got)
 		if err != nil {
-			for i := range got {
-				_ = s.locks.Release(s.lockTime(), got[i].Name, got[i].Token) // or it ended meanwhile
-			}
-			s.carryOut()
+			s.step(func(now lockmgr.Time) {
+				for i := range got {
+					_ = s.locks.Release(now, got[i].Name, got[i].Token) // or it ended meanwhile
+				}
+			})
 			o = takenBack(err)
 		}
 		w.sess = w.who()

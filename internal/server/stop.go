@@ -9,6 +9,7 @@ import (
 
 	"github.com/ipcd/ipcd/internal/peer"
 	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/lockmgr"
 )
 
 // stop begins the end of the server.
@@ -50,10 +51,11 @@ func (s *Server) stop() {
 // cancelWaits ends all waits: the youngest first, or the lock might be granted to one that is about to end as well, when one
 // before it in the queue has gone.
 func (s *Server) cancelWaits() {
-	for _, id := range slices.Backward(slices.Sorted(maps.Keys(s.waits))) {
-		s.locks.Cancel(s.lockTime(), id)
-	}
-	s.carryOut()
+	s.step(func(now lockmgr.Time) {
+		for _, id := range slices.Backward(slices.Sorted(maps.Keys(s.waits))) {
+			s.locks.Cancel(now, id)
+		}
+	})
 }
 
 // stopLate reports whether the time is over in which a stop executes what was read; the rest of it is for the answers.
