@@ -64,19 +64,13 @@ func (s *Server) reload(c *call) {
 		c.fail(ipc.CodeErr, "this daemon has no configuration to read again")
 		return
 	}
-	sess := c.sess
-	sess.state |= stateWaiting
+	a := c.later()
+	a.await()
 	s.setup.Reload(func(err error) {
-		s.Post(func() {
-			if sess.is(stateDead) {
-				return
-			}
-			if err != nil {
-				text := strings.ReplaceAll(err.Error(), "\n", "; ") // a line for each thing that is wrong
-				s.replyLater(sess, ipc.AppendError(nil, ipc.CodeConfig, text))
-			} else {
-				s.replyLater(sess, []byte("+OK\r\n"))
-			}
-		})
+		reply := plain("+OK\r\n")
+		if err != nil {
+			reply = ipc.AppendError(nil, ipc.CodeConfig, strings.ReplaceAll(err.Error(), "\n", "; ")) // a line for each thing that is wrong
+		}
+		s.Post(func() { s.give(a, reply) })
 	})
 }

@@ -82,7 +82,10 @@ func (s *Server) lockAcquire(c *call) {
 		if id, err = s.locks.Acquire(now, a.Request); err != nil {
 			return
 		}
-		w = wait{asker: c.asker(), async: a.async, set: a.Set}
+		w = wait{answer: c.later(), set: a.Set}
+		if a.async {
+			w.push = id
+		}
 		if w.req != nil {
 			s.admitRequest(w.req, id, a)
 		} else {
@@ -105,10 +108,7 @@ func (s *Server) lockAcquire(c *call) {
 	if w.req != nil && sess.is(stateHungUp) && !s.stopping {
 		return // its process may come back for it
 	}
-	if !a.async {
-		sess.state |= stateWaiting
-		sess.extra().wait = id
-	}
+	w.awaitLock(id)
 	if s.stopping || sess.is(stateHalfClosed) { // too late to wait
 		s.stepFor(c.pays, func(now lockmgr.Time) { s.locks.Cancel(now, id) }, nil)
 	}

@@ -52,7 +52,7 @@ func (s *Server) lockBreak(c *call) {
 	if b.pidfd {
 		s.takePidfds(b)
 	}
-	var a asker
+	var a answer
 	var err error
 	s.stepFor(c.pays, func(now lockmgr.Time) {
 		err = s.locks.Break(now, name, b.token, b.by)
@@ -61,7 +61,7 @@ func (s *Server) lockBreak(c *call) {
 			return
 		}
 		s.logBroken(name, b)
-		a = c.asker()
+		a = c.later()
 		if !b.standing {
 			s.answerBreak(a, b)
 		}
@@ -74,10 +74,11 @@ func (s *Server) lockBreak(c *call) {
 	if !b.standing {
 		return
 	}
-	s.whenSaved(a.sess, &s.standing.durable, func(err error) {
+	a.awaitDisk()
+	s.change(&s.standing.durable, func(err error) {
 		if err != nil {
 			b.close()
-			s.answerLater(a, notKept(err))
+			s.give(a, notKept(err))
 			return
 		}
 		s.answerBreak(a, b)
@@ -147,18 +148,12 @@ func (b *breaking) close() {
 
 // answerBreak says who lost the lock. If there is no room in the socket the descriptors cannot go with the reply, which then
 // says so; who waits for each reply before the next command always has room.
-func (s *Server) answerBreak(a asker, b *breaking) {
-	sess := a.sess
-	if sess.is(stateReplyOff|stateReplySkip) || len(b.rights) > 0 && !s.sendRights(sess, b.append(nil, sess.proto), b.rights) {
-		b.close()
-	}
-	sent := len(b.rights) > 0
+func (s *Server) answerBreak(a answer, b *breaking) {
+	sent := len(b.rights) > 0 && s.giveRights(a, b, b.rights)
 	b.close()
-	if sent {
-		s.replyLater(sess, nil)
-		return
+	if !sent {
+		s.give(a, b)
 	}
-	s.answerLater(a, b)
 }
 
 // append makes it an outcome.
@@ -179,30 +174,6 @@ func (b *breaking) append(reply []byte, p ipc.Proto) []byte {
 		reply = ipc.AppendInt(reply, has)
 	}
 	return reply
-}
-
-// sendRights sends bytes with descriptors beside them, behind all that the session was sent before. It reports false if the
-// socket does not take them now: then nothing is sent.
-func (s *Server) sendRights(sess *session, b []byte, fds []int) bool {
-	if sess.is(stateDead) { // while the disk was waited for
-		return false
-	}
-	sess.closeRange() // the turn goes on: its route must not take the session to have it open still
-	s.flush(sess)
-	if sess.blocked || sess.is(stateDead) {
-		return false
-	}
-	n, err := unix.SendmsgN(sess.fd, b, unix.UnixRights(fds...), nil, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
-	if err != nil {
-		return false // that the peer is gone is found out with the next write
-	}
-	if n < len(b) { // a backlog begins with a whole value
-		sess.own = append(s.pool.get(), b...)
-		sess.sent = n
-		s.block(sess)
-		s.settleBlocked(sess)
-	}
-	return true
 }
 
 // logBroken is the audit record.

@@ -245,7 +245,7 @@ func (s *Server) lockCancel(c *call) {
 	}
 	id := lockmgr.RequestID(ticket)
 	n := int64(0)
-	if w, ok := s.waits[id]; ok && w.who() == c.sess {
+	if w, ok := s.waits[id]; ok && w.to() == c.sess {
 		s.stepFor(c.pays, func(now lockmgr.Time) {
 			if s.locks.Cancel(now, id) {
 				n = 1

@@ -60,16 +60,14 @@ func (s *Server) lockDone(c *call) {
 		s.once.set(m)
 	}
 	// One that is marked already may be on its way to the disk.
-	a := c.asker()
-	s.whenSaved(a.sess, &s.once.durable, func(err error) {
+	s.giveSaved(c.later(), &s.once.durable, func(err error) outcome {
 		if err == nil {
-			s.answerLater(a, plain("+OK\r\n"))
-			return
+			return plain("+OK\r\n")
 		}
 		if s.once.marks[doneKey{m.Key, m.Per}] == m {
 			s.once.remove(doneKey{m.Key, m.Per})
 		}
-		s.answerLater(a, takenBack(err))
+		return takenBack(err)
 	})
 }
 

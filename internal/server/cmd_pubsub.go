@@ -58,11 +58,7 @@ func (s *Server) busPub(c *call) {
 	if !ok {
 		return
 	}
-	c.out = r.append(c.out, c.sess.proto)
-	if c.request != nil {
-		s.settle(c.request, r, len(c.out))
-		c.request = nil
-	}
+	giveNow(s, c, r)
 }
 
 // A receipt is what BUS.PUB answers.

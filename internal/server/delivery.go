@@ -97,10 +97,10 @@ func (s *Server) lineUp(routes []*bus.Route[*session], m *message) *delivery {
 
 // await has a call answered when its message is delivered to all.
 func (s *Server) await(c *call, d *delivery, answer func(receipt) outcome) {
-	a := c.asker()
-	c.sess.state |= stateWaiting
+	a := c.later()
+	a.await()
 	d.publisher = c.sess.user()
-	d.done = func(r receipt) { s.answerLater(a, answer(r)) }
+	d.done = func(r receipt) { s.give(a, answer(r)) }
 }
 
 // moveLine goes on with what stands in line.

@@ -51,18 +51,17 @@ func (s *Server) rejoin(c *call, r *request) {
 	if !s.attach(c, r) {
 		return
 	}
-	sess, waits := c.sess, s.waitsForLock(r)
+	a, waits := answer{sess: c.sess}, s.waitsForLock(r)
 	switch {
 	case r.async:
 		c.integer(int64(r.id))
 		s.reply(c)
 	case waits:
-		sess.state |= stateWaiting
-		sess.extra().wait = r.id
+		a.awaitLock(r.id)
 	default:
-		sess.state |= stateWaiting | stateSaving
+		a.awaitDisk()
 	}
-	if waits && sess.is(stateHalfClosed) { // it will not wait
+	if waits && c.sess.is(stateHalfClosed) { // it will not wait
 		s.stepFor(c.pays, func(now lockmgr.Time) { s.locks.Cancel(now, r.id) }, nil)
 	}
 }
@@ -89,11 +88,11 @@ func (s *Server) attach(c *call, r *request) bool {
 	if r.outcome != nil || old.is(stateDead) {
 		return true
 	}
-	if x := old.more; x != nil && !r.async {
-		x.wait = 0
+	a := answer{sess: old}
+	if r.async {
+		a.push = r.id
 	}
-	w := wait{asker: asker{sess: old}, async: r.async}
-	s.tellOutcome(w, ipc.AppendError(w.begin(nil, r.id), ipc.CodeCancelled, "the request was repeated, and goes on, on another connection (REQID)"))
+	s.give(a, plain(ipc.AppendError(nil, ipc.CodeCancelled, "the request was repeated, and goes on, on another connection (REQID)")))
 	return true
 }
 

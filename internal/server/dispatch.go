@@ -1,7 +1,6 @@
 package server
 
 import (
-	"bytes"
 	"fmt"
 	"strconv"
 	"strings"
@@ -176,36 +175,6 @@ func (s *Server) dispatch(sess *session, words [][]byte) bool {
 		c.out = nil
 	}
 	return true
-}
-
-// reply sends what a call has as its reply so far, unless CLIENT REPLY has it left out.
-func (s *Server) reply(c *call) {
-	if c.request != nil && len(c.out) > 0 {
-		s.settle(c.request, plain(bytes.Clone(c.out)), len(c.out))
-		c.request = nil
-	}
-	if len(c.out) > 0 && !c.sess.is(stateReplyOff|stateReplySkip) {
-		s.send(c.sess, c.out)
-	}
-	c.out = c.out[:0]
-}
-
-// replyLater sends the reply of the command that a session waits for, and has the later ones executed.
-func (s *Server) replyLater(sess *session, b []byte) {
-	if !sess.is(stateReplyOff | stateReplySkip) {
-		s.send(sess, b)
-	}
-	if sess.is(stateWaiting) {
-		if s.stopping && sess.is(stateSaving) {
-			s.Post(func() { // after what it has sent since is executed, which may be more of that kind
-				if !sess.is(stateSaving) {
-					s.finish(sess)
-				}
-			})
-		}
-		sess.state &^= stateWaiting | stateSaving | stateReplySkip
-		s.runLater(sess)
-	}
 }
 
 // subcommand finds the second word's command and takes it off the arguments.

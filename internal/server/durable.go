@@ -51,21 +51,21 @@ func (s *Server) writeNext(d *durable) {
 	})
 }
 
-// whenSaved holds a connection up until a durable is on disk. Its waits end with answer, which has to reply.
-func (s *Server) whenSaved(sess *session, d *durable, answer func(error)) {
-	sess.state |= stateWaiting | stateSaving
-	s.change(d, answer)
+// giveSaved gives an answer when a durable is on disk, or cannot be. The connection waits for it.
+func (s *Server) giveSaved(a answer, d *durable, said func(error) outcome) {
+	a.awaitDisk()
+	s.change(d, func(err error) { s.give(a, said(err)) })
 }
 
 // answerSaved gives the reply that a call has so far when a durable is on disk.
 func (s *Server) answerSaved(c *call, d *durable) {
-	a, reply := c.asker(), plain(bytes.Clone(c.out))
+	reply := plain(bytes.Clone(c.out))
 	c.out = c.out[:0]
-	s.whenSaved(a.sess, d, func(err error) {
+	s.giveSaved(c.later(), d, func(err error) outcome {
 		if err != nil {
-			reply = notKept(err)
+			return notKept(err)
 		}
-		s.answerLater(a, reply)
+		return reply
 	})
 }
 

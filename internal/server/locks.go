@@ -1,7 +1,6 @@
 package server
 
 import (
-	"bytes"
 	"slices"
 	"time"
 
@@ -10,7 +9,6 @@ import (
 	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/internal/loop"
 	"github.com/ipcd/ipcd/internal/record"
-	"github.com/ipcd/ipcd/ipc"
 	"github.com/ipcd/ipcd/lockmgr"
 )
 
@@ -32,15 +30,15 @@ type lockState struct {
 	holders   holders
 	raising   bool // RaiseMark is under way
 	scratch   []byte
-	stepping  bool // see step
+	stepping  bool   // see step
+	said      []byte // see give
 }
 
 // A wait is a request that is not answered yet.
 type wait struct {
-	asker
-	async bool             // the answer is a push
-	set   []string         // the locks that it asks for, if it is for several
-	got   []lockmgr.Effect // of several: what it was granted so far
+	answer
+	set []string         // the locks that it asks for, if it is for several
+	got []lockmgr.Effect // of several: what it was granted so far
 }
 
 // tokenBatch is how far ahead of the time of day the durable mark for tokens is set, in microseconds: over an hour, and
@@ -143,7 +141,7 @@ func (s *Server) endClaim(c *lockmgr.Claim) {
 // follow tells all whom an effect concerns. It is recorded. pays is who pays for that, if it is anybody's doing.
 func (s *Server) follow(e *lockmgr.Effect, pays *account.User) {
 	if e.Answers != 0 {
-		s.answer(e)
+		s.decided(e)
 	}
 	s.tellOwner(e)
 	s.announce(e, pays)
@@ -213,15 +211,18 @@ func (s *Server) connection(c *lockmgr.Claim) *session {
 	return s.conns[c.Conn]
 }
 
-// answer gives a request its outcome, of which this is the whole or a part: a request for several locks is answered when
+// decided gives a request its outcome, of which this is the whole or a part: a request for several locks is answered when
 // it has all of them. What an operator holds must be on disk first.
-func (s *Server) answer(e *lockmgr.Effect) {
+func (s *Server) decided(e *lockmgr.Effect) {
 	w, ok := s.waits[e.Answers]
 	if !ok {
 		return
 	}
 	refused := e.Kind == lockmgr.TimedOut || e.Kind == lockmgr.Cancelled
 	if len(w.set) > 1 && !refused {
+		if w.got == nil {
+			w.got = make([]lockmgr.Effect, 0, len(w.set))
+		}
 		w.got = append(w.got, *e)
 		s.waits[e.Answers] = w
 		if len(w.got) < len(w.set) {
@@ -230,55 +231,17 @@ func (s *Server) answer(e *lockmgr.Effect) {
 		slices.SortFunc(w.got, func(a, b lockmgr.Effect) int { return slices.Index(w.set, a.Name) - slices.Index(w.set, b.Name) })
 	}
 	delete(s.waits, e.Answers)
-	w.sess = w.who()
-	if x := w.sess.more; x != nil && !w.async {
-		x.wait = 0
-	}
-	b := w.begin(s.scratch[:0], e.Answers)
-	head := len(b)
 	switch {
 	case e.Kind == lockmgr.TimedOut:
-		b = s.appendTimeout(b, &e.Claim)
+		s.give(w.answer, plain(s.appendTimeout(nil, &e.Claim)))
 	case e.Kind == lockmgr.Cancelled:
-		b = s.appendCancelled(b)
+		s.give(w.answer, plain(s.appendCancelled(nil)))
 	case e.Bind == lockmgr.ToNobody:
 		s.answerStanding(w, e)
-		return
 	case len(w.set) > 1:
-		b = appendGrants(b, w.sess.proto, w.got)
+		s.give(w.answer, grants(w.got))
 	default:
-		b = appendGrant(b, w.sess.proto, e)
-	}
-	s.scratch = b[:0]
-	s.tellOutcome(w, b)
-	switch {
-	case w.req == nil:
-	case refused:
-		s.settle(w.req, plain(bytes.Clone(b[head:])), len(b))
-	case len(w.set) > 1:
-		s.settle(w.req, grants(w.got), len(b))
-	default:
-		s.settle(w.req, grants{*e}, len(b))
-	}
-}
-
-// begin appends what comes before the outcome of a request.
-func (w *wait) begin(b []byte, id lockmgr.RequestID) []byte {
-	if !w.async {
-		return b
-	}
-	b = w.sess.proto.AppendPush(b, 3)
-	b = ipc.AppendBulk(b, "done")
-	return ipc.AppendInt(b, int64(id))
-}
-
-// tellOutcome sends an outcome: as the reply that the connection waits for, or as a push.
-func (s *Server) tellOutcome(w wait, b []byte) {
-	switch {
-	case !w.async:
-		s.replyLater(w.sess, b)
-	case w.sess.proto == ipc.RESP3: // else it would be taken for a reply, after RESET
-		s.send(w.sess, b)
+		s.give(w.answer, (*granted)(e))
 	}
 }
 

@@ -92,27 +92,6 @@ func newRequests() requests {
 	}
 }
 
-// An outcome is what a request is answered with. It is kept as data where the two protocols say it differently: the one
-// who repeats a command may speak another than the one who sent it first.
-type outcome interface {
-	append(b []byte, p ipc.Proto) []byte
-}
-
-// A plain outcome is the same bytes in both protocols.
-type plain []byte
-
-func (o plain) append(b []byte, _ ipc.Proto) []byte { return append(b, o...) }
-
-// grants are what LOCK.ACQUIRE was granted.
-type grants []lockmgr.Effect
-
-func (g grants) append(b []byte, p ipc.Proto) []byte {
-	if len(g) > 1 {
-		return appendGrants(b, p, g)
-	}
-	return appendGrant(b, p, &g[0])
-}
-
 // requestID reads the value of REQID.
 func (c *call) requestID(value []byte) bool {
 	if len(value) == 0 || len(value) > maxReqID {
@@ -251,6 +230,9 @@ func (s *Server) settle(r *request, o outcome, size int) {
 		s.forgetRequest(r)
 		return
 	}
+	if g, ok := o.(*granted); ok {
+		o = grants{lockmgr.Effect(*g)}
+	}
 	r.outcome, r.size = o, size+len(r.key.id)
 	r.told = !r.sess.is(stateDead | stateHungUp)
 	s.rest(r)
@@ -333,8 +315,7 @@ func (s *Server) tellAgain(c *call, r *request) {
 	}
 	c.integer(int64(r.id))
 	s.reply(c)
-	w := wait{asker: asker{sess: c.sess}, async: true}
-	s.tellOutcome(w, r.outcome.append(w.begin(nil, r.id), c.sess.proto))
+	s.give(answer{sess: c.sess, push: r.id}, r.outcome)
 }
 
 // count takes note of a claim of the request that begins or ends to hold.
@@ -356,35 +337,4 @@ func (s *Server) lost(r *request, g grants) *lockmgr.Effect {
 		}
 	}
 	return nil
-}
-
-// An asker is who is answered later: the connection that sent the command, or with a REQID the one that sent it last.
-type asker struct {
-	sess *session
-	req  *request
-}
-
-// asker has a call answered later.
-func (c *call) asker() asker {
-	a := asker{c.sess, c.request}
-	c.request = nil
-	return a
-}
-
-// who is the connection to answer now. It may have ended.
-func (a *asker) who() *session {
-	if a.req != nil {
-		return a.req.sess
-	}
-	return a.sess
-}
-
-// answerLater answers a command that was waited for.
-func (s *Server) answerLater(a asker, o outcome) {
-	sess := a.who()
-	b := o.append(nil, sess.proto)
-	s.replyLater(sess, b)
-	if a.req != nil {
-		s.settle(a.req, o, len(b))
-	}
 }

@@ -46,29 +46,20 @@ func (s *Server) asHold(c *lockmgr.Claim, limit int) record.OperatorHold {
 // answerStanding tells that a lock, or several, are held by an operator, when that is on disk. If it does not get there the
 // locks are given back.
 func (s *Server) answerStanding(w wait, e *lockmgr.Effect) {
-	got, id := w.got, e.Answers
+	got := w.got
 	if got == nil {
 		got = []lockmgr.Effect{*e}
 	}
-	if !w.async {
-		w.sess.state |= stateWaiting | stateSaving
-	}
-	s.change(&s.standing.durable, func(err error) {
-		var o outcome = grants(got)
-		if err != nil {
-			s.step(func(now lockmgr.Time) {
-				for i := range got {
-					_ = s.locks.Release(now, got[i].Name, got[i].Token) // or it ended meanwhile
-				}
-			})
-			o = takenBack(err)
+	s.giveSaved(w.answer, &s.standing.durable, func(err error) outcome {
+		if err == nil {
+			return grants(got)
 		}
-		w.sess = w.who()
-		b := o.append(w.begin(nil, id), w.sess.proto)
-		s.tellOutcome(w, b)
-		if w.req != nil {
-			s.settle(w.req, o, len(b))
-		}
+		s.step(func(now lockmgr.Time) {
+			for i := range got {
+				_ = s.locks.Release(now, got[i].Name, got[i].Token) // or it ended meanwhile
+			}
+		})
+		return takenBack(err)
 	})
 }
 

@@ -42,7 +42,7 @@ func (s *Server) stop() {
 			b = ipc.AppendBulk(b, "the daemon is stopping")
 			s.send(sess, b)
 		}
-		if !sess.is(stateSaving) { // else it is answered first: see replyLater
+		if !sess.is(stateSaving) { // else it is answered first: see goOnAfter
 			s.finish(sess)
 		}
 	}

@@ -39,7 +39,8 @@ func (s *Server) perform(c *call, t *task) {
 		return
 	}
 	c.sess.extra().task = t
-	c.sess.state |= stateWaiting
+	a := c.later()
+	a.await()
 	s.queue(c.sess)
 }
 
@@ -82,7 +83,7 @@ func (s *Server) goOnWith(sess *session) {
 	}
 	sess.more.task = nil
 	s.endTask(sess, t)
-	s.replyLater(sess, nil)
+	s.goOnAfter(sess)
 }
 
 // endTask sends what a task has to say at its end. What is long is not copied, unless there is something to be sent before it.
