@@ -15,6 +15,8 @@
 //     subscriptions lose messages and are told how many (BUS.SUB), or it is disconnected (SUBSCRIBE, as Redis does), and
 //     its own commands wait. Nobody else notices.
 //   - A message is encoded once for all subscribers of a route, and copied only for those whose socket is full.
+//   - What has changed of a lock is recorded before anybody is told of it (step.go), and whoever has an outcome to tell gives it to
+//     an answer, which knows whom and how (answer.go).
 //   - A wait is a record in the lock engine. The connection's later commands wait with it, unless it was ASYNC.
 //   - The replies of a connection come in the order of its commands.
 //   - A command with a REQID is executed once, on however many connections it comes (reqid.go, detached.go).
