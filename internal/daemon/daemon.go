@@ -83,7 +83,7 @@ func serve(f flags, l *loader, cfg *config.Config, rejected error) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := d.keep(&setup); err != nil {
+	if err := d.openJournal(&setup); err != nil {
 		return err
 	}
 	if err := d.configure(cfg, rejected, len(files) > 0); err != nil {

@@ -37,9 +37,9 @@ func (s *Server) status(c *call) {
 		{"locks_held", int64(s.held)},
 		{"locks_waiting", int64(s.queued)},
 		{"locks_lost", int64(s.holdsLost)},
-		{"locks_not_kept", int64(len(s.recorder.unkept))},
-		{"locks_of_operators", int64(len(s.standing.holds))},
-		{"once_marks", int64(len(s.once.marks))},
+		{"locks_not_kept", int64(len(s.recorder.unwritten))},
+		{"locks_of_operators", int64(len(s.operators.holds))},
+		{"once_marks", int64(len(s.once.done))},
 		{"watchdog", s.setup.WatchdogEvery.Microseconds()},
 		{"busy_poll", s.loop.BusyPoll.Microseconds()},
 	}

@@ -46,7 +46,7 @@ func (s *Server) lockAcquire(c *call) {
 		s.closeFDs(sess) // one may have come with this command: the next command must not take it for its own
 		return
 	}
-	if !c.mayHave(max(len(a.Set), 1), a.Bind) || !c.mayKeep(s, a.Bind) {
+	if !c.mayHave(max(len(a.Set), 1), a.Bind) || !c.mayOutlive(s, a.Bind) {
 		s.closeFDs(sess) // likewise
 		return
 	}

@@ -75,7 +75,7 @@ func (s *Server) lockBreak(c *call) {
 		return
 	}
 	a.awaitDisk()
-	s.change(&s.standing.durable, func(err error) {
+	s.change(&s.operators.savedFile, func(err error) {
 		if err != nil {
 			b.close()
 			s.give(a, notKept(err))

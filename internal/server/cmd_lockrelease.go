@@ -150,7 +150,7 @@ func (s *Server) changeHold(c *call, hold *lockmgr.Claim, change func(now lockmg
 		}
 	})
 	if hold.Bind == lockmgr.ToNobody && !c.failed() {
-		s.answerSaved(c, &s.standing.durable)
+		s.answerSaved(c, &s.operators.savedFile)
 	}
 }
 

@@ -60,18 +60,18 @@ func (s *Server) lockDone(c *call) {
 		s.once.set(m)
 	}
 	// One that is marked already may be on its way to the disk.
-	s.giveSaved(c.later(), &s.once.durable, func(err error) outcome {
+	s.giveSaved(c.later(), &s.once.savedFile, func(err error) outcome {
 		if err == nil {
 			return plain("+OK\r\n")
 		}
-		if s.once.marks[doneKey{m.Key, m.Per}] == m {
+		if s.once.done[doneKey{m.Key, m.Per}] == m {
 			s.once.remove(doneKey{m.Key, m.Per})
 		}
 		return takenBack(err)
 	})
 }
 
-// lockForget removes marks.
+// lockForget has something that was done be done again.
 func (s *Server) lockForget(c *call) {
 	if !c.requestIDAt(1) || s.repeated(c) {
 		return
@@ -79,6 +79,6 @@ func (s *Server) lockForget(c *call) {
 	gone := s.once.forget(string(c.args[0]), c.mayAct)
 	c.integer(int64(len(gone)))
 	if len(gone) > 0 {
-		s.answerSaved(c, &s.once.durable)
+		s.answerSaved(c, &s.once.savedFile)
 	}
 }

@@ -81,7 +81,7 @@ func newServer(t testing.TB, change ...func(*Setup, *Options)) (*Server, *logBuf
 	t.Helper()
 	log := new(logBuffer)
 	setup := Setup{Version: "1.2.3", Verify: true, Log: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
-	setup.Keep = new(memory)
+	setup.Journal = new(memory)
 	opts := Options{Limits: testLimits, BusyPoll: 50 * time.Microsecond}
 	for _, f := range change {
 		f(&setup, &opts)

@@ -194,8 +194,8 @@ func TestLockNonsense(t *testing.T) {
 		h.until("all is over", func() bool { return h.held+h.queued == 0 && h.endings() == 0 })
 		h.claims(0)
 		h.on(func() {
-			if len(h.waits)+len(h.processes)+len(h.standing.holds) != 0 {
-				t.Errorf("left: %d waits, %d processes, %d holds of operators", len(h.waits), len(h.processes), len(h.standing.holds))
+			if len(h.waits)+len(h.processes)+len(h.operators.holds) != 0 {
+				t.Errorf("left: %d waits, %d processes, %d holds of operators", len(h.waits), len(h.processes), len(h.operators.holds))
 			}
 		})
 		h.stop()

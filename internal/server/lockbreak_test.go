@@ -166,7 +166,7 @@ func TestBreakIsRecordedFirst(t *testing.T) {
 	}
 	steps := 0
 	h.on(func() {
-		h.setup.Keep.(*memory).after = func(m *memory) {
+		h.setup.Journal.(*memory).after = func(m *memory) {
 			if steps++; len(m.lines) != 0 || readable(0) {
 				t.Errorf("step %d: %d records are kept, and something was told: %v", steps, len(m.lines), readable(0))
 			}

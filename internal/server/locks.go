@@ -22,9 +22,9 @@ type lockState struct {
 	pidfds    map[int]*process
 	expiry    loop.Timer // of waits and leases: see armExpiry
 	held      int        // claims that hold a lock
-	holdsLost int        // holds that were kept and could not be restored
+	holdsLost int        // holds that were written down and could not be restored
 	queued    int        // claims that wait for one
-	standing  standing
+	operators operators
 	once      once
 	recorder  recorder
 	holders   holders
@@ -58,7 +58,7 @@ func (s *Server) startLocks() {
 		pidfds:    map[int]*process{},
 	}
 	s.expiry.Init(&s.loop.Timers, s.expire)
-	s.recorder.retry.Init(&s.loop.Timers, s.keepDue)
+	s.recorder.retry.Init(&s.loop.Timers, s.writeDue)
 	s.holders.retry.Init(&s.loop.Timers, s.verifyHolders)
 	mark := lockmgr.Token(s.setup.Mark)
 	if s.setup.RaiseMark == nil {
@@ -167,7 +167,7 @@ func (s *Server) expire() {
 // tally keeps the accounts of claims.
 func (s *Server) tally(e *lockmgr.Effect) {
 	if e.Bind == lockmgr.ToNobody {
-		s.keepStanding(e)
+		s.noteOperator(e)
 	}
 	if e.New {
 		s.admitClaim(&e.Claim)
@@ -237,7 +237,7 @@ func (s *Server) decided(e *lockmgr.Effect) {
 	case e.Kind == lockmgr.Cancelled:
 		s.give(w.answer, plain(s.appendCancelled(nil)))
 	case e.Bind == lockmgr.ToNobody:
-		s.answerStanding(w, e)
+		s.answerOperator(w, e)
 	case len(w.set) > 1:
 		s.give(w.answer, grants(w.got))
 	default:

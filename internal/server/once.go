@@ -13,24 +13,24 @@ import (
 // A doneKey names a mark: there is one for a key and a kind of period.
 type doneKey struct{ key, per string }
 
-// maxDone is how many marks one user may have.
+// maxDone is how many things one user may have marked as done.
 const maxDone = 1024
 
-// once are the marks of what was done.
+// once is what was done.
 type once struct {
-	durable
+	savedFile
 	boot  string // the id of this boot
-	marks map[doneKey]record.Done
+	done  map[doneKey]record.Done
 	users *account.Book
 	costs map[doneKey]account.Charge // for each mark
 }
 
-func newOnce(users *account.Book, boot string, marks []record.Done) once {
+func newOnce(users *account.Book, boot string, all []record.Done) once {
 	o := once{
-		durable: durable{what: "what was done"}, boot: boot, marks: map[doneKey]record.Done{},
+		savedFile: savedFile{what: "what was done"}, boot: boot, done: map[doneKey]record.Done{},
 		users: users, costs: map[doneKey]account.Charge{},
 	}
-	for _, m := range marks {
+	for _, m := range all {
 		o.set(m)
 	}
 	return o
@@ -50,7 +50,7 @@ func (o *once) period(per string, now time.Time) string {
 // find gives the mark of a key in the present period of a kind.
 func (o *once) find(key, per string, now time.Time) (record.Done, bool) {
 	period := o.period(per, now)
-	m, ok := o.marks[doneKey{key, per}]
+	m, ok := o.done[doneKey{key, per}]
 	return m, ok && m.Period == period
 }
 
@@ -58,7 +58,7 @@ func (o *once) find(key, per string, now time.Time) (record.Done, bool) {
 func (o *once) set(m record.Done) {
 	k := doneKey{m.Key, m.Per}
 	o.remove(k)
-	o.marks[k] = m
+	o.done[k] = m
 	o.costs[k] = o.users.Of(m.UID).Charge(account.Marks, 1)
 }
 
@@ -66,7 +66,7 @@ func (o *once) remove(k doneKey) {
 	if cost, ok := o.costs[k]; ok {
 		cost.Release()
 		delete(o.costs, k)
-		delete(o.marks, k)
+		delete(o.done, k)
 	}
 }
 
@@ -75,7 +75,7 @@ func (o *once) room(uid uint32, now time.Time) error {
 	if o.users.Room(uid, account.Marks, 1) == nil {
 		return nil
 	}
-	for k, m := range o.marks {
+	for k, m := range o.done {
 		if period := o.period(m.Per, now); m.Period != period {
 			o.remove(k)
 		}
@@ -83,11 +83,11 @@ func (o *once) room(uid uint32, now time.Time) error {
 	return o.users.Room(uid, account.Marks, 1)
 }
 
-// forget removes the marks of a key that may be removed, and returns them.
+// forget removes what was done of a key, as far as it may be removed, and returns it.
 func (o *once) forget(key string, may func(uid uint32) bool) (gone []record.Done) {
 	for _, per := range record.Periods {
 		k := doneKey{key, per}
-		if m, ok := o.marks[k]; ok && may(m.UID) {
+		if m, ok := o.done[k]; ok && may(m.UID) {
 			o.remove(k)
 			gone = append(gone, m)
 		}
@@ -95,9 +95,9 @@ func (o *once) forget(key string, may func(uid uint32) bool) (gone []record.Done
 	return gone
 }
 
-// all gives the marks in a fixed order.
+// all gives what was done in a fixed order.
 func (o *once) all() []record.Done {
-	return slices.SortedFunc(maps.Values(o.marks), func(a, b record.Done) int {
+	return slices.SortedFunc(maps.Values(o.done), func(a, b record.Done) int {
 		return cmp.Or(cmp.Compare(a.Key, b.Key), cmp.Compare(a.Per, b.Per))
 	})
 }

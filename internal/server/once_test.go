@@ -65,12 +65,12 @@ func TestMarksPerUser(t *testing.T) {
 	}
 	add(1, 0, "day", "2026-11-24")
 	add(2, 1, "day", "2026-11-24")
-	if o.room(1, now) != nil || len(o.marks) != maxDone {
-		t.Errorf("%d marks", len(o.marks))
+	if o.room(1, now) != nil || len(o.done) != maxDone {
+		t.Errorf("%d marks", len(o.done))
 	}
 	add(1, 0, "boot", "this")
 	if o.room(1, now) != nil || !has(1, maxDone-1) || !has(2, 0) {
-		t.Errorf("%d marks, %v", len(o.marks), o.costs)
+		t.Errorf("%d marks, %v", len(o.done), o.costs)
 	}
 	add(1, 1, "boot", "this")
 	if o.room(1, now) == nil || o.room(2, now) != nil {
@@ -88,7 +88,7 @@ func TestMarksPerUser(t *testing.T) {
 	if gone := o.forget("ever0", func(uint32) bool { return true }); len(gone) != 1 || !has(2, 0) {
 		t.Errorf("forgotten: %v, %v", gone, o.costs)
 	}
-	if all := o.all(); !slices.IsSortedFunc(all, func(a, b record.Done) int { return strings.Compare(a.Key, b.Key) }) || len(all) != len(o.marks) {
+	if all := o.all(); !slices.IsSortedFunc(all, func(a, b record.Done) int { return strings.Compare(a.Key, b.Key) }) || len(all) != len(o.done) {
 		t.Errorf("%v", all)
 	}
 }
@@ -165,7 +165,7 @@ func TestDone(t *testing.T) {
 	c.cmd("LOCK.DONE", "k", g.token, "PER", "ever")
 	first := disk.next(t, 4)
 	other.cmd("LOCK.DONE", "k", g.token, "PER", "boot")
-	h.until("it is under way", func() bool { return len(h.once.marks) == 5 })
+	h.until("it is under way", func() bool { return len(h.once.done) == 5 })
 	third := h.dial3()
 	third.cmd("LOCK.DONE", "k", g.token, "PER", "boot") // done already, and not yet on disk
 	h.until("it waits", func() bool { return len(h.once.waiting) == 2 })

@@ -11,25 +11,25 @@ import (
 	"github.com/ipcd/ipcd/lockmgr"
 )
 
-// A Keeper is where what outlives the daemon is kept: see state.Journal. It does not block.
-type Keeper interface {
+// A Journal is where what outlives the daemon is written: see state.Journal. It does not block.
+type Journal interface {
 	// Apply puts records in the place of those with the same keys, all of them or none, however the daemon ends. What is over
 	// is removed even if there is an error, which says that there was no room for the others.
 	Apply(records ...record.Record) error
 	// Room says why nothing more should be asked of it: nil if there is room for what is to come.
 	Room() error
-	Read() ([]record.Record, error) // all that is kept, for Setup.Verify
+	Read() ([]record.Record, error) // all that there is, for Setup.Verify
 }
 
-// recorder is the loop's side of a Keeper.
+// recorder is the loop's side of a Journal.
 type recorder struct {
-	keeper Keeper // nil: nothing is kept
+	journal Journal // nil: nothing outlives the daemon
 
-	// What could not be kept, or was found in a journal that was opened late, and when it is tried again.
-	unkept map[record.Subject]struct{}
-	found  []record.Record
-	retry  loop.Timer
-	told   bool // that not all is kept
+	// What could not be written, or was found in a journal that was opened late, and when it is tried again.
+	unwritten map[record.Subject]struct{}
+	found     []record.Record
+	retry     loop.Timer
+	told      bool // that not all is written
 
 	// Of the step that is being recorded.
 	changed []record.Subject
@@ -47,33 +47,33 @@ func holdOf(lock string, owner lockmgr.Owner) record.Subject {
 func endOf(lock string) record.Subject { return record.Subject{Kind: record.KindEnd, Lock: lock} }
 
 const (
-	// keepAgain is how long after a failure it is tried again, and keepAtOnce how many records in one turn.
-	keepAgain  = 100 * time.Millisecond
-	keepAtOnce = 256
+	// writeAgain is how long after a failure it is tried again, and writeAtOnce how many records in one turn.
+	writeAgain  = 100 * time.Millisecond
+	writeAtOnce = 256
 )
 
-// SetKeeper has what outlives the daemon kept from now on, in the place of a Keeper that could keep nothing, so that all there is
-// is unkept. Of what is found there only that stays which is true.
-func (s *Server) SetKeeper(k Keeper, found []record.Record) {
+// SetJournal has what outlives the daemon written from now on, in the place of a Journal that took nothing, so that all there is
+// is unwritten. Of what is found there only that stays which is true.
+func (s *Server) SetJournal(j Journal, found []record.Record) {
 	s.Post(func() {
 		r := &s.recorder
-		r.keeper, r.found = k, found
+		r.journal, r.found = j, found
 		if r.behind() {
 			r.retry.Set(s.now())
 		}
 	})
 }
 
-// behind reports whether not all that is kept is as it should be.
-func (r *recorder) behind() bool { return len(r.unkept)+len(r.found) > 0 }
+// behind reports whether not all in the journal is as it should be.
+func (r *recorder) behind() bool { return len(r.unwritten)+len(r.found) > 0 }
 
-// mayKeep checks that a hold which is to outlive the daemon can be written down. If it cannot there must be none: it would be
+// mayOutlive checks that a hold which is to outlive the daemon can be written down. If it cannot there must be none: it would be
 // gone with the daemon, and the lock be another's, while the first holder goes on.
-func (c *call) mayKeep(s *Server, bind lockmgr.Binding) bool {
-	if s.recorder.keeper == nil || bind == lockmgr.ToConnection {
+func (c *call) mayOutlive(s *Server, bind lockmgr.Binding) bool {
+	if s.recorder.journal == nil || bind == lockmgr.ToConnection {
 		return true
 	}
-	err := s.recorder.keeper.Room()
+	err := s.recorder.journal.Room()
 	if err != nil {
 		c.fail(ipc.CodeIO, "the lock would be lost with the daemon, as it cannot be written down: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
@@ -83,7 +83,7 @@ func (c *call) mayKeep(s *Server, bind lockmgr.Binding) bool {
 // record writes down what a step has changed, all of it or nothing: see step.
 func (s *Server) record(effects []lockmgr.Effect) {
 	r := &s.recorder
-	if r.keeper == nil {
+	if r.journal == nil {
 		return
 	}
 	for i := range effects {
@@ -103,7 +103,7 @@ func (s *Server) record(effects []lockmgr.Effect) {
 // changes notes whose records an effect changes.
 func (s *Server) changes(e *lockmgr.Effect) {
 	r := &s.recorder
-	if keeps(&e.Claim) {
+	if outlives(&e.Claim) {
 		switch e.Kind {
 		case lockmgr.Acquired:
 			if req := s.requests.byID[e.ID]; req != nil {
@@ -125,14 +125,14 @@ func (s *Server) changes(e *lockmgr.Effect) {
 		}
 	case lockmgr.Downgraded, lockmgr.Told: // which are told of one owner, and true of all who share the hold
 		for c := range s.locks.Holders(e.Name) {
-			if c.Token == e.Token && keeps(&c) {
+			if c.Token == e.Token && outlives(&c) {
 				r.change(holdOf(e.Name, c.Owner))
 			}
 		}
 		r.change(endOf(e.Name))
 	case lockmgr.Learned: // which changes the end that the next holder is told of, or the present ones may pass on
 		for c := range s.locks.Holders(e.Name) {
-			if keeps(&c) {
+			if outlives(&c) {
 				r.change(holdOf(e.Name, c.Owner))
 			}
 		}
@@ -186,18 +186,18 @@ func (s *Server) commandOf(c *lockmgr.Claim) *record.Command {
 	return nil
 }
 
-// apply has the rows kept, which are about these subjects.
+// apply has the rows written, which are about these subjects.
 func (s *Server) apply(subjects []record.Subject) {
 	r := &s.recorder
-	err := r.keeper.Apply(r.rows...)
+	err := r.journal.Apply(r.rows...)
 	for i, is := range subjects {
 		if err != nil && !r.rows[i].Over() {
-			if r.unkept == nil {
-				r.unkept = map[record.Subject]struct{}{}
+			if r.unwritten == nil {
+				r.unwritten = map[record.Subject]struct{}{}
 			}
-			r.unkept[is] = struct{}{}
+			r.unwritten[is] = struct{}{}
 		} else {
-			delete(r.unkept, is)
+			delete(r.unwritten, is)
 		}
 	}
 	clear(r.rows)
@@ -214,23 +214,23 @@ func (s *Server) apply(subjects []record.Subject) {
 			s.log.Error("cannot keep all locks that are held: a restart of the daemon will end those that are not kept", "event", "state-failed", "error", err)
 		}
 		r.told = true
-		r.retry.Set(s.now() + keepAgain)
+		r.retry.Set(s.now() + writeAgain)
 	}
 }
 
-// keepDue tries again to keep what could not be kept: some of it, and if that works the others in the next turns.
-func (s *Server) keepDue() {
+// writeDue tries again to write what could not be written: some of it, and if that works the others in the next turns.
+func (s *Server) writeDue() {
 	r := &s.recorder
-	some := min(len(r.found), keepAtOnce)
-	subjects := make([]record.Subject, 0, keepAtOnce)
+	some := min(len(r.found), writeAtOnce)
+	subjects := make([]record.Subject, 0, writeAtOnce)
 	for i := range r.found[:some] {
 		subjects = append(subjects, r.found[i].Subject)
 	}
 	if r.found = r.found[some:]; len(r.found) == 0 {
 		r.found = nil
 	}
-	for is := range r.unkept {
-		if len(subjects) == keepAtOnce {
+	for is := range r.unwritten {
+		if len(subjects) == writeAtOnce {
 			break
 		}
 		subjects = append(subjects, is)
@@ -243,10 +243,10 @@ func (s *Server) keepDue() {
 	}
 }
 
-// keepAll has all that there is kept, and of what was found only that.
-func (s *Server) keepAll(found []record.Record) {
+// writeAll has all that there is written, and of what was found only that kept.
+func (s *Server) writeAll(found []record.Record) {
 	r := &s.recorder
-	if r.keeper == nil {
+	if r.journal == nil {
 		return
 	}
 	var subjects []record.Subject

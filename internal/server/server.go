@@ -45,7 +45,7 @@ func (l *Limits) perUser() account.Limits {
 		account.Subscriptions: l.SubscriptionsPerUser,
 		account.Patterns:      l.PatternsPerUser,
 		account.Locks:         l.LocksPerUser,
-		account.OperatorLocks: maxStanding,
+		account.OperatorLocks: maxOperatorHolds,
 		account.Marks:         maxDone,
 	}
 }
@@ -77,10 +77,10 @@ type Setup struct {
 	SaveDone  func(all []record.Done, done func(error))
 	BootID    string // what tells this boot of the machine from others
 
-	// Kept is what a daemon before this one kept since the machine started. If it is not nil it has the holds of operators,
-	// too, and Holds is not looked at. Keep is where it is kept from now on; nil: not at all, until [Server.SetKeeper].
-	Kept []record.Record
-	Keep Keeper
+	// Records are what a daemon before this one wrote to the journal since the machine started. If they are not nil they have the holds of operators,
+	// too, and Holds is not looked at. Journal is where records go from now on; nil: not at all, until [Server.SetJournal].
+	Records []record.Record
+	Journal Journal
 
 	// Reload starts to read the configuration again and calls done, from any goroutine, when it is in force or refused.
 	Reload func(done func(error))

@@ -44,15 +44,15 @@ func FuzzDone(f *testing.F) {
 			t.Errorf("%v became %v", kept, again.all())
 		}
 		for _, m := range marks {
-			if _, ok := o.marks[doneKey{m.Key, m.Per}]; !ok {
+			if _, ok := o.done[doneKey{m.Key, m.Per}]; !ok {
 				t.Errorf("%v is gone", m)
 			}
 		}
 		for _, m := range kept {
 			o.forget(m.Key, func(uint32) bool { return true })
 		}
-		if len(o.marks)+o.users.Len() > 0 {
-			t.Errorf("of %v there is left %v, of users %v", kept, o.marks, o.costs)
+		if len(o.done)+o.users.Len() > 0 {
+			t.Errorf("of %v there is left %v, of users %v", kept, o.done, o.costs)
 		}
 	})
 }

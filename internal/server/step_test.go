@@ -296,7 +296,7 @@ func dieAt(t *testing.T, d *deed, point int, events map[string]bool) bool {
 	w := &world{keeper: new(mortal), tokens: map[string]string{}, heard: map[string]bool{}, truth: map[string]func(*restored) bool{}}
 	change := []func(*Setup, *Options){func(s *Setup, _ *Options) {
 		s.Verify = false // what it would find first is to be found here, too
-		s.Keep, s.SaveDone = w.keeper, w.keeper.saveDone
+		s.Journal, s.SaveDone = w.keeper, w.keeper.saveDone
 		s.SaveHolds = func(_ []record.OperatorHold, done func(error)) { w.keeper.pass(); done(nil) }
 	}}
 	if d.setup != nil {

@@ -191,12 +191,12 @@ func TestReapedAfterRestart(t *testing.T) {
 		p.acquire("a", "FOR", "self")
 		p.endBy(syscall.SIGTERM)
 		watcher.event()
-		kept := h.setup.Keep.(*memory)
+		kept := h.setup.Journal.(*memory)
 		h.stop()
 		if away {
 			_ = p.cmd.Wait()
 		}
-		h = start(t, unprivileged, func(s *Setup, _ *Options) { s.Keep, s.Kept = kept, must(kept.Read()) })
+		h = start(t, unprivileged, func(s *Setup, _ *Options) { s.Journal, s.Records = kept, must(kept.Read()) })
 		c := h.dial3()
 		want := " unreaped"
 		if !away {

@@ -35,15 +35,15 @@ func (s *Server) verify() {
 	if count != s.count {
 		panic(fmt.Sprintf("%d sessions, counted %d", count, s.count))
 	}
-	for _, m := range s.once.marks {
+	for _, m := range s.once.done {
 		found.Add(m.UID, account.Marks, 1)
 	}
 	s.verifyClaims(found)
 	if err := s.users.Mismatch(found); err != nil {
 		panic(err.Error())
 	}
-	if s.recorder.keeper != nil && s.recorder.keeper.Room() == nil && !s.recorder.behind() && s.held < 100 { // it costs much
-		s.verifyKept()
+	if s.recorder.journal != nil && s.recorder.journal.Room() == nil && !s.recorder.behind() && s.held < 100 { // it costs much
+		s.verifyJournal()
 	}
 	s.verifyRequests()
 	s.verifyTimers()
@@ -79,22 +79,22 @@ func verifyBacklog(sess *session) {
 	}
 }
 
-// verifyKept compares what is kept with what is.
-func (s *Server) verifyKept() {
-	records, err := s.recorder.keeper.Read()
+// verifyJournal compares what is in the journal with what is.
+func (s *Server) verifyJournal() {
+	records, err := s.recorder.journal.Read()
 	if err != nil {
-		panic(fmt.Sprintf("what is kept cannot be read: %v", err))
+		panic(fmt.Sprintf("the journal cannot be read: %v", err))
 	}
 	if _, bad := record.Read(records); bad != nil {
-		panic(fmt.Sprintf("what is kept: %v", errors.Join(bad...)))
+		panic(fmt.Sprintf("the journal: %v", errors.Join(bad...)))
 	}
-	if got, want := keptText(slices.Values(records)), keptText(s.allRecords()); !slices.Equal(got, want) {
-		panic(fmt.Sprintf("kept is\n%s\nand not\n%s", strings.Join(got, "\n"), strings.Join(want, "\n")))
+	if got, want := recordTexts(slices.Values(records)), recordTexts(s.allRecords()); !slices.Equal(got, want) {
+		panic(fmt.Sprintf("the journal has\n%s\nand not\n%s", strings.Join(got, "\n"), strings.Join(want, "\n")))
 	}
 }
 
-// keptText are records as text, in order.
-func keptText(records iter.Seq[record.Record]) []string {
+// recordTexts are records as text, in order.
+func recordTexts(records iter.Seq[record.Record]) []string {
 	var all []string
 	for is := range records {
 		all = append(all, string(is.Append(nil)))

@@ -8,8 +8,8 @@ import (
 	"github.com/ipcd/ipcd/lockmgr"
 )
 
-// keeps reports whether a hold outlives the daemon.
-func keeps(c *lockmgr.Claim) bool { return c.Bind != lockmgr.ToConnection }
+// outlives reports whether a hold outlives the daemon.
+func outlives(c *lockmgr.Claim) bool { return c.Bind != lockmgr.ToConnection }
 
 // untold is the abandoned end that the next holder is to be told of if the daemon ends now: also if a holder was told who will
 // be cut off by that, and nobody whose hold goes on shares it.
@@ -19,7 +19,7 @@ func untold(abandoned *lockmgr.End, holders iter.Seq[lockmgr.Claim]) *lockmgr.En
 	}
 	var told []lockmgr.Claim // one of each hold
 	for c := range holders {
-		if !keeps(&c) && c.Told != nil && (len(told) == 0 || told[len(told)-1].Token != c.Token) {
+		if !outlives(&c) && c.Told != nil && (len(told) == 0 || told[len(told)-1].Token != c.Token) {
 			told = append(told, c)
 		}
 	}
@@ -27,7 +27,7 @@ func untold(abandoned *lockmgr.End, holders iter.Seq[lockmgr.Claim]) *lockmgr.En
 		return nil
 	}
 	for c := range holders {
-		if keeps(&c) {
+		if outlives(&c) {
 			told = slices.DeleteFunc(told, func(other lockmgr.Claim) bool { return other.Token == c.Token })
 		}
 	}
@@ -54,7 +54,7 @@ func (s *Server) allRecords() iter.Seq[record.Record] {
 		}
 		for v := range s.locks.All() {
 			for i := range v.Holders {
-				if c := &v.Holders[i]; keeps(c) && !yield(record.Of(record.NewHold(*c, v.Limit, s.commandOf(c)))) {
+				if c := &v.Holders[i]; outlives(c) && !yield(record.Of(record.NewHold(*c, v.Limit, s.commandOf(c)))) {
 					return
 				}
 			}

@@ -10,47 +10,47 @@ import (
 	"github.com/ipcd/ipcd/lockmgr"
 )
 
-// maxStanding is how many holds and waits for such one user may have: the file is written as a whole for each change.
-const maxStanding = 1024
+// maxOperatorHolds is how many holds and waits for such one user may have: the file is written as a whole for each change.
+const maxOperatorHolds = 1024
 
-// standing are the holds of operators.
-type standing struct {
-	durable
-	holds map[standingKey]record.OperatorHold
+// operators are the holds of operators.
+type operators struct {
+	savedFile
+	holds map[operatorKey]record.OperatorHold
 }
 
-// A standingKey names a hold: a user has at most one of a lock.
-type standingKey struct {
+// A operatorKey names a hold: a user has at most one of a lock.
+type operatorKey struct {
 	name string
 	uid  uint32
 }
 
-// keepStanding has what happened to an operator's hold written down.
-func (s *Server) keepStanding(e *lockmgr.Effect) {
-	key := standingKey{e.Name, e.UID}
+// noteOperator has what happened to an operator's hold written down.
+func (s *Server) noteOperator(e *lockmgr.Effect) {
+	key := operatorKey{e.Name, e.UID}
 	switch e.Kind {
 	case lockmgr.Acquired, lockmgr.Downgraded, lockmgr.Renewed:
-		s.standing.holds[key] = s.asHold(&e.Claim, e.Limit)
+		s.operators.holds[key] = s.asHold(&e.Claim, e.Limit)
 	case lockmgr.Ended, lockmgr.Left:
-		delete(s.standing.holds, key)
+		delete(s.operators.holds, key)
 	default:
 		return
 	}
-	s.change(&s.standing.durable, nil)
+	s.change(&s.operators.savedFile, nil)
 }
 
 func (s *Server) asHold(c *lockmgr.Claim, limit int) record.OperatorHold {
 	return record.NewOperatorHold(c, limit, lockmgr.Time{Boot: s.now(), Real: s.realTime().UnixMicro()})
 }
 
-// answerStanding tells that a lock, or several, are held by an operator, when that is on disk. If it does not get there the
+// answerOperator tells that a lock, or several, are held by an operator, when that is on disk. If it does not get there the
 // locks are given back.
-func (s *Server) answerStanding(w wait, e *lockmgr.Effect) {
+func (s *Server) answerOperator(w wait, e *lockmgr.Effect) {
 	got := w.got
 	if got == nil {
 		got = []lockmgr.Effect{*e}
 	}
-	s.giveSaved(w.answer, &s.standing.durable, func(err error) outcome {
+	s.giveSaved(w.answer, &s.operators.savedFile, func(err error) outcome {
 		if err == nil {
 			return grants(got)
 		}
@@ -63,12 +63,12 @@ func (s *Server) answerStanding(w wait, e *lockmgr.Effect) {
 	})
 }
 
-// startHolds makes the lock engine with the holds that were kept.
+// startHolds makes the lock engine with the holds that were written down.
 func (s *Server) startHolds(mark lockmgr.Token) {
-	s.standing = standing{durable{what: "the holds of operators"}, map[standingKey]record.OperatorHold{}}
+	s.operators = operators{savedFile{what: "the holds of operators"}, map[operatorKey]record.OperatorHold{}}
 	if save := s.setup.SaveHolds; save != nil {
-		s.standing.write = func(done func(error)) {
-			save(slices.SortedFunc(maps.Values(s.standing.holds), func(a, b record.OperatorHold) int { return cmp.Compare(a.Token, b.Token) }), done)
+		s.operators.write = func(done func(error)) {
+			save(slices.SortedFunc(maps.Values(s.operators.holds), func(a, b record.OperatorHold) int { return cmp.Compare(a.Token, b.Token) }), done)
 		}
 	}
 	defer s.endTurn() // this was none
@@ -80,21 +80,21 @@ func (s *Server) startHolds(mark lockmgr.Token) {
 			s.admitClaim(c)
 			s.held++
 			if c.Bind == lockmgr.ToNobody {
-				s.standing.holds[standingKey{c.Name, c.UID}] = s.asHold(c, v.Limit)
+				s.operators.holds[operatorKey{c.Name, c.UID}] = s.asHold(c, v.Limit)
 			}
 		}
 	}
-	s.recorder.keeper = s.setup.Keep
-	s.keepAll(s.setup.Kept)
+	s.recorder.journal = s.setup.Journal
+	s.writeAll(s.setup.Records)
 }
 
-// restoreHolds prefers what was kept since the machine started: the file of operators' holds may lag behind it.
+// restoreHolds prefers the journal, which is of this boot: the file of operators' holds may lag behind it.
 func (s *Server) restoreHolds(now lockmgr.Time, mark lockmgr.Token) {
-	records := s.setup.Kept
+	records := s.setup.Records
 	if records == nil {
 		records = record.OperatorHolds(s.setup.Holds, now)
 	} else {
-		s.change(&s.standing.durable, nil)
+		s.change(&s.operators.savedFile, nil)
 	}
 	state, bad := record.Read(records)
 	for _, err := range bad {
@@ -111,7 +111,7 @@ func (s *Server) restoreHolds(now lockmgr.Time, mark lockmgr.Token) {
 	s.restoreRequests(state.Holds)
 }
 
-// lostHold tells that a hold which was kept cannot be restored.
+// lostHold tells that a hold which was written down cannot be restored.
 func (s *Server) lostHold(err error) {
 	s.holdsLost++
 	s.log.Error("a lock that was held is free: its record cannot be used", "event", "state-failed", "error", err)

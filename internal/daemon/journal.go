@@ -48,9 +48,9 @@ func (j *journal) note() {
 	})
 }
 
-// keep opens the journal in which locks outlive the daemon. If it cannot be written the daemon begins with what can be read of
+// openJournal opens the journal in which locks outlive the daemon. If it cannot be written the daemon begins with what can be read of
 // it, and has another one later.
-func (d *daemon) keep(setup *server.Setup) (err error) {
+func (d *daemon) openJournal(setup *server.Setup) (err error) {
 	dir := d.flags.journalDir()
 	if dir == "" {
 		return nil
@@ -68,16 +68,16 @@ func (d *daemon) keep(setup *server.Setup) (err error) {
 		for _, err := range j.Damaged() {
 			d.found("the journal of locks was damaged", journalName, err)
 		}
-		setup.Kept = j.Rows()
+		setup.Records = j.Rows()
 	}
 	if err != nil {
-		setup.Keep = noJournal{err}
-		d.keepLater(dir, setup.BootID, err)
+		setup.Journal = noJournal{err}
+		d.openJournalLater(dir, setup.BootID, err)
 		return nil
 	}
 	k := &journal{Journal: j, d: d}
 	k.note()
-	setup.Keep = k
+	setup.Journal = k
 	return nil
 }
 
@@ -105,17 +105,17 @@ func decode(text []byte) (record.Record, error) {
 	return r, err
 }
 
-// keepLater opens the journal when that has become possible, and then has all that is held written to it.
-func (d *daemon) keepLater(dir, boot string, err error) {
+// openJournalLater opens the journal when that has become possible, and then has all that is held written to it.
+func (d *daemon) openJournalLater(dir, boot string, err error) {
 	d.note(journalName, err, func() {
 		j, err := state.OpenJournal(dir, journalName, boot, decode)
 		if err != nil {
-			d.keepLater(dir, boot, err)
+			d.openJournalLater(dir, boot, err)
 			return
 		}
 		k := &journal{Journal: j, d: d}
 		k.note()
-		d.server.SetKeeper(k, j.Rows())
+		d.server.SetJournal(k, j.Rows())
 	})
 }
 

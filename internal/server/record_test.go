@@ -82,10 +82,10 @@ func (m *memory) read() ([]record.Record, error) {
 // restart ends a server and starts another with what it kept.
 func restart(h *harness, change ...func(*Setup, *Options)) *harness {
 	h.t.Helper()
-	kept := h.setup.Keep.(*memory)
+	kept := h.setup.Journal.(*memory)
 	h.stop()
 	records := must(kept.Read())
-	return start(h.t, append(change, func(s *Setup, _ *Options) { s.Keep, s.Kept = kept, records })...)
+	return start(h.t, append(change, func(s *Setup, _ *Options) { s.Journal, s.Records = kept, records })...)
 }
 
 // TestKept: holds that need no connection are the same after a restart of the daemon, and end as they would have without it.
@@ -168,12 +168,12 @@ func TestKeptOfTheDead(t *testing.T) {
 	p := h.client(0)
 	p.acquire("a", "FOR", "self")
 	p.acquire("b", "FOR", "self")
-	kept := h.setup.Keep.(*memory)
+	kept := h.setup.Journal.(*memory)
 	h.stop()
 	p.kill(syscall.SIGKILL)
 	_ = p.cmd.Wait()
 	records := must(kept.Read())
-	h = start(t, func(s *Setup, _ *Options) { s.Keep, s.Kept = kept, records })
+	h = start(t, func(s *Setup, _ *Options) { s.Journal, s.Records = kept, records })
 	h.claims(0)
 	c := h.dial3()
 	for _, name := range []string{"a", "b"} {
@@ -188,7 +188,7 @@ func TestKeptZombie(t *testing.T) {
 	h := start(t)
 	p := h.client(0)
 	p.acquire("a", "FOR", "self")
-	kept := h.setup.Keep.(*memory)
+	kept := h.setup.Journal.(*memory)
 	h.stop()
 	fd := pidfd(t, p.pid)
 	p.kill(syscall.SIGKILL)
@@ -196,7 +196,7 @@ func TestKeptZombie(t *testing.T) {
 		t.Fatal(err)
 	}
 	records := must(kept.Read())
-	h = start(t, func(s *Setup, _ *Options) { s.Keep, s.Kept = kept, records })
+	h = start(t, func(s *Setup, _ *Options) { s.Journal, s.Records = kept, records })
 	h.until("the hold has ended", func() bool { return h.held == 0 })
 	h.claims(0)
 }
@@ -264,13 +264,13 @@ func TestKeptOperators(t *testing.T) {
 func TestUnkept(t *testing.T) {
 	h := start(t)
 	c := h.dial3()
-	kept := h.setup.Keep.(*memory)
+	kept := h.setup.Journal.(*memory)
 	c.acquire("a", "FOR", "self")
 	h.on(func() { kept.full = true })
 	c.acquire("b", "FOR", "self")
 	c.do("LOCK.RELEASE", "a")
 	h.on(func() { kept.full = false })
-	h.until("all is kept", func() bool { return len(h.recorder.unkept) == 0 })
+	h.until("all is kept", func() bool { return len(h.recorder.unwritten) == 0 })
 	if n := strings.Count(h.log.String(), "cannot keep all locks that are held"); n != 1 {
 		t.Errorf("logged %d times:\n%s", n, h.log)
 	}
@@ -299,16 +299,16 @@ func TestKeptLate(t *testing.T) {
 	if err := late.Apply(stale...); err != nil {
 		t.Fatal(err)
 	}
-	h := start(t, func(s *Setup, _ *Options) { s.Keep, s.Kept = &memory{full: true}, records })
+	h := start(t, func(s *Setup, _ *Options) { s.Journal, s.Records = &memory{full: true}, records })
 	h.on(func() {
-		if len(h.recorder.unkept) != 1000 {
-			t.Errorf("%d records are not kept", len(h.recorder.unkept))
+		if len(h.recorder.unwritten) != 1000 {
+			t.Errorf("%d records are not kept", len(h.recorder.unwritten))
 		}
 	})
 	late.most = 0
-	h.SetKeeper(late, stale)
+	h.SetJournal(late, stale)
 	h.until("all is kept", func() bool { return !h.recorder.behind() })
-	if late.most > keepAtOnce {
+	if late.most > writeAtOnce {
 		t.Errorf("%d records were written in one turn", late.most)
 	}
 	got := must(late.Read())
@@ -328,7 +328,7 @@ func TestNoRoomToKeep(t *testing.T) {
 	c, waiter := h.dial3(), h.dial3()
 	c.acquire("a", "FOR", "self")
 	h.queue(waiter, "a", "FOR", "self", "OWNER", "w")
-	kept := h.setup.Keep.(*memory)
+	kept := h.setup.Journal.(*memory)
 	h.on(func() { kept.tight = errors.New("the disk is full") })
 	for _, words := range [][]string{{"FOR", "self"}, {"LEASE", "60000"}, {"FOR", "nobody"}, {"AND", "c", "FOR", "self"}} {
 		c.refused(ipc.CodeIO, "the lock would be lost with the daemon, as it cannot be written down: the disk is full", append([]string{"LOCK.ACQUIRE", "b"}, words...)...)
@@ -347,14 +347,14 @@ func TestKeptLost(t *testing.T) {
 	c := h.dial3()
 	c.acquire("good", "LEASE", "3600000")
 	c.acquire("bad", "LEASE", "3600000")
-	kept := h.setup.Keep.(*memory)
+	kept := h.setup.Journal.(*memory)
 	h.stop()
 	for key, line := range kept.lines {
 		if strings.HasSuffix(key, " bad") {
 			kept.lines[key] = strings.Replace(line, " units=1 ", " units=2 ", 1)
 		}
 	}
-	h = start(t, func(s *Setup, _ *Options) { s.Keep, s.Kept = kept, must(kept.Read()) })
+	h = start(t, func(s *Setup, _ *Options) { s.Journal, s.Records = kept, must(kept.Read()) })
 	h.claims(1)
 	if text := h.log.String(); strings.Count(text, "a lock that was held is free") != 1 || !strings.Contains(text, `\"bad\"`) {
 		t.Error(text)

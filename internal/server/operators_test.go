@@ -179,10 +179,10 @@ func TestStandingOverBeforeBoot(t *testing.T) {
 
 // TestStandingQuota: a user has but so many, and those that he waits for count.
 func TestStandingQuota(t *testing.T) {
-	h := start(t, func(_ *Setup, o *Options) { o.Limits.LocksPerUser = 2 * maxStanding })
+	h := start(t, func(_ *Setup, o *Options) { o.Limits.LocksPerUser = 2 * maxOperatorHolds })
 	c := h.dial3()
 	last := ""
-	for i := range maxStanding / maxSet {
+	for i := range maxOperatorHolds / maxSet {
 		words := []string{"LOCK.ACQUIRE", fmt.Sprint("n", i), "FOR", "nobody"}
 		for j := range maxSet - 1 {
 			last = fmt.Sprintf("n%d/%d", i, j)
@@ -249,7 +249,7 @@ func TestStandingReset(t *testing.T) {
 	c.cmd("RESET")
 	c.want("+RESET\r\n")
 	w.done(nil)
-	h.until("it is on disk", func() bool { return !h.standing.writing })
+	h.until("it is on disk", func() bool { return !h.operators.writing })
 	c.sync()
 	h.claims(1)
 }

@@ -7,18 +7,18 @@ import (
 	"github.com/ipcd/ipcd/ipc"
 )
 
-// A durable is the loop's side of a small file that outlives the daemon. What changes it is in force at once, and answered
+// A savedFile is the loop's side of a small file that outlives the daemon. What changes it is in force at once, and answered
 // when the file is on disk. It is written elsewhere, as a whole and by one write at a time: what changes meanwhile goes with
 // the next, and so does what changes in one turn.
-type durable struct {
+type savedFile struct {
 	what    string                 // for people
 	write   func(done func(error)) // begins to write what there is now; nil: nothing is kept, and so nothing is waited for
 	writing bool                   // or about to
 	waiting []func(error)          // to be called when the next write is over
 }
 
-// change has a durable written. then, if not nil, is called when it is on disk, or told why not.
-func (s *Server) change(d *durable, then func(error)) {
+// change has a file written. then, if not nil, is called when it is on disk, or told why not.
+func (s *Server) change(d *savedFile, then func(error)) {
 	if then == nil {
 		then = func(error) {}
 	}
@@ -33,7 +33,7 @@ func (s *Server) change(d *durable, then func(error)) {
 	}
 }
 
-func (s *Server) writeNext(d *durable) {
+func (s *Server) writeNext(d *savedFile) {
 	told := d.waiting
 	d.waiting = nil
 	d.write(func(err error) {
@@ -51,14 +51,14 @@ func (s *Server) writeNext(d *durable) {
 	})
 }
 
-// giveSaved gives an answer when a durable is on disk, or cannot be. The connection waits for it.
-func (s *Server) giveSaved(a answer, d *durable, said func(error) outcome) {
+// giveSaved gives an answer when a file is on disk, or cannot be. The connection waits for it.
+func (s *Server) giveSaved(a answer, d *savedFile, said func(error) outcome) {
 	a.awaitDisk()
 	s.change(d, func(err error) { s.give(a, said(err)) })
 }
 
-// answerSaved gives the reply that a call has so far when a durable is on disk.
-func (s *Server) answerSaved(c *call, d *durable) {
+// answerSaved gives the reply that a call has so far when a file is on disk.
+func (s *Server) answerSaved(c *call, d *savedFile) {
 	reply := plain(bytes.Clone(c.out))
 	c.out = c.out[:0]
 	s.giveSaved(c.later(), d, func(err error) outcome {
