@@ -248,8 +248,9 @@ func (d *daemon) tellLife(ctx context.Context) {
 	defer d.reloads.Unlock()
 	select {
 	case <-d.isReady:
+		told, _ := d.storage.texts() // or more, if there is more by now
 		d.tell(systemd.Ready, systemd.Status(d.summary()))
-		d.work.Go(func() { d.mend(ctx) })
+		d.work.Go(func() { d.mend(ctx, told) })
 		d.reloads.Unlock()
 		<-ctx.Done()
 		d.reloads.Lock()

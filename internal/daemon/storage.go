@@ -95,9 +95,9 @@ func (s *storage) tries() (all []func()) {
 }
 
 // mend tries again what does not work, until ctx ends: with more and more time in between, but at once when something else has
-// come to work. It tells the service manager what is wrong.
-func (d *daemon) mend(ctx context.Context) {
-	told, open, wait := "", 0, retryFirst
+// come to work. It tells the service manager what is wrong, when that is not what it was told already.
+func (d *daemon) mend(ctx context.Context, told string) {
+	open, wait := 0, retryFirst
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	waits := true // for the timer

@@ -70,8 +70,15 @@ func (p *process) mended() {
 		}
 		break
 	}
-	if problem := p.do("IPCD.STATUS").Get("state_problem"); problem.Str != "" || problem.IsNull() {
-		p.t.Errorf("status says %+v", problem)
+	// What was being written meanwhile may fail now, as there was no room when it began. It is tried again, too.
+	for deadline := time.Now().Add(patience); ; {
+		problem := p.do("IPCD.STATUS").Get("state_problem")
+		if problem.Str == "" && !problem.IsNull() {
+			break
+		}
+		if problem.IsNull() || time.Now().After(deadline) {
+			p.t.Fatalf("status says %+v", problem)
+		}
 	}
 	p.logged("event=state-mended file=token-mark")
 }
