@@ -10,12 +10,13 @@ import (
 // A session is one connection. There may be very many, nearly all of them idle: what an idle one need not have hangs
 // on a pointer, and buffers exist only while they hold something.
 type session struct {
-	id    uint64
-	fd    int
-	peer  peer.Peer
-	proto ipc.Proto
-	state sessionState
-	ready uint16 // what epoll said and nobody has looked at: its flags are small numbers
+	id     uint64
+	fd     int
+	peer   peer.Peer
+	proto  ipc.Proto
+	state  sessionState
+	ready  uint16 // what epoll said and nobody has looked at: its flags are small numbers
+	events uint32 // what epoll watches for
 
 	// Input.
 	parser ipc.RequestParser
@@ -25,7 +26,6 @@ type session struct {
 	outbox
 
 	charge  account.Charge // for the connection
-	events  uint32         // what epoll watches for
 	next    *session       // in the queue of its user
 	active  uint32         // Server.age at the last command
 	born    uint32         // likewise, of the connection

@@ -1,0 +1,15 @@
+package server
+
+import (
+	"testing"
+	"unsafe"
+)
+
+// TestSessionIsSmall: most connections are idle, and a session is most of what one takes. The allocator rounds its size up, to one
+// of its classes.
+func TestSessionIsSmall(t *testing.T) {
+	const class = 416
+	if size := unsafe.Sizeof(session{}); size > class {
+		t.Errorf("a session has %d bytes, over %d: what an idle one need not have hangs on a pointer", size, class)
+	}
+}
