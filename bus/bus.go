@@ -50,10 +50,10 @@ func (b *Bus[S]) Subscribe(s S, k Kind, text string) (r *Route[S], added bool, e
 	if err != nil {
 		return nil, false, err
 	}
-	o := b.owners.m[s]
-	if r = b.texts[k].m[text]; r == nil {
+	o := b.owners.get(s)
+	if r = b.texts[k].get(text); r == nil {
 		r = b.addRoute(k, text)
-	} else if o != nil && b.subs.m[link[S]{o, r}] != nil {
+	} else if o != nil && b.subs.get(link[S]{o, r}) != nil {
 		return r, false, nil
 	}
 	if o == nil {
@@ -71,11 +71,11 @@ func (b *Bus[S]) Subscribe(s S, k Kind, text string) (r *Route[S], added bool, e
 
 // Unsubscribe undoes Subscribe. It reports whether there was such a subscription.
 func (b *Bus[S]) Unsubscribe(s S, k Kind, text string) (removed bool) {
-	o, r := b.owners.m[s], b.texts[k].m[text]
+	o, r := b.owners.get(s), b.texts[k].get(text)
 	if o == nil || r == nil {
 		return false
 	}
-	x := b.subs.m[link[S]{o, r}]
+	x := b.subs.get(link[S]{o, r})
 	if x == nil {
 		return false
 	}
@@ -89,7 +89,7 @@ func (b *Bus[S]) Drop(s S) { b.DropSome(s, math.MaxInt) }
 
 // DropSome ends as many subscriptions of s at most, the oldest first. It returns how many are left.
 func (b *Bus[S]) DropSome(s S, most int) (left int) {
-	o := b.owners.m[s]
+	o := b.owners.get(s)
 	if o == nil {
 		return 0
 	}
@@ -102,7 +102,7 @@ func (b *Bus[S]) DropSome(s S, most int) (left int) {
 
 // Count is how many subscriptions of these kinds s has; without kinds, of all.
 func (b *Bus[S]) Count(s S, kinds ...Kind) int {
-	o := b.owners.m[s]
+	o := b.owners.get(s)
 	if o == nil {
 		return 0
 	}
@@ -120,7 +120,7 @@ func (b *Bus[S]) Count(s S, kinds ...Kind) int {
 
 // Texts returns the texts of the subscriptions of one kind that s has, in the order in which they were made.
 func (b *Bus[S]) Texts(s S, k Kind) []string {
-	o := b.owners.m[s]
+	o := b.owners.get(s)
 	if o == nil || o.count[k] == 0 {
 		return nil
 	}
@@ -135,7 +135,7 @@ func (b *Bus[S]) Texts(s S, k Kind) []string {
 
 // Route returns the route of one kind and text, or nil if nobody subscribed to it.
 func (b *Bus[S]) Route(k Kind, text string) *Route[S] {
-	return b.texts[k].m[text]
+	return b.texts[k].get(text)
 }
 
 // Publish counts a message under the topic and returns its number and the routes that it takes: the topic's channel, the
@@ -162,13 +162,13 @@ func (b *Bus[S]) Routes(topic []byte) ([]*Route[S], error) {
 	out := b.out[:0]
 
 	slots, patterns := b.wild.match(topic)
-	if r := b.texts[Channel].m[string(topic)]; r != nil {
+	if r := find(&b.texts[Channel], topic); r != nil {
 		out = append(out, r)
 	}
 	for _, slot := range slots[:patterns] {
 		out = append(out, b.slots[slot])
 	}
-	if r := b.texts[Filter].m[string(topic)]; r != nil {
+	if r := find(&b.texts[Filter], topic); r != nil {
 		out = append(out, r)
 	}
 	for _, slot := range slots[patterns:] {
@@ -183,7 +183,7 @@ func (b *Bus[S]) Routes(topic []byte) ([]*Route[S], error) {
 // MayReceive reports whether a message under a topic may go to s. It looks at no more subscriptions than the budget has left, and
 // says yes if there are more.
 func (b *Bus[S]) MayReceive(s S, topic []byte, budget *int) bool {
-	o := b.owners.m[s]
+	o := b.owners.get(s)
 	if o == nil {
 		return false
 	}
@@ -208,7 +208,7 @@ func (b *Bus[S]) Seq() uint64 {
 func (b *Bus[S]) Channels(pattern string) []string {
 	var names []string
 	glob := CompileGlob(pattern)
-	for name := range b.texts[Channel].m {
+	for name := range b.texts[Channel].all {
 		if glob.MatchString(name) {
 			names = append(names, name)
 		}
@@ -226,7 +226,7 @@ func (b *Bus[S]) RouteAt(slot int) *Route[S] { return b.slots[slot] }
 
 // NumSub is the number of a channel's subscribers; those by pattern or filter do not count. (PUBSUB NUMSUB)
 func (b *Bus[S]) NumSub(channel string) int {
-	if r := b.texts[Channel].m[channel]; r != nil {
+	if r := b.texts[Channel].get(channel); r != nil {
 		return r.Len()
 	}
 	return 0
@@ -234,7 +234,7 @@ func (b *Bus[S]) NumSub(channel string) int {
 
 // NumPat is the number of different patterns that somebody subscribed to. (PUBSUB NUMPAT)
 func (b *Bus[S]) NumPat() int {
-	return len(b.texts[Pattern].m)
+	return b.texts[Pattern].len()
 }
 
 func (b *Bus[S]) addRoute(k Kind, text string) *Route[S] {
@@ -273,7 +273,7 @@ func (b *Bus[S]) remove(x *subscription[S]) {
 	if o.first == nil {
 		b.owners.delete(o.who)
 	}
-	if len(b.subs.m) == 0 {
+	if b.subs.len() == 0 {
 		b.slots, b.free, b.out = nil, nil, nil
 	}
 }

@@ -73,17 +73,17 @@ func (b *Bus[S]) checkRoutes() error {
 		switch {
 		case r.Slot != slot:
 			return fmt.Errorf("%s %q has slot %d, is in %d", r.Kind, r.Text, r.Slot, slot)
-		case b.texts[r.Kind].m[r.Text] != r:
+		case b.texts[r.Kind].get(r.Text) != r:
 			return fmt.Errorf("%s %q is not found by its text", r.Kind, r.Text)
 		case ages[r.born] || r.born == 0 || r.born > b.born:
 			return fmt.Errorf("%s %q has an impossible age %d", r.Kind, r.Text, r.born)
 		}
 		ages[r.born] = true
-		if err := r.check(b.subs.m); err != nil {
+		if err := r.check(&b.subs); err != nil {
 			return fmt.Errorf("%s %q: %w", r.Kind, r.Text, err)
 		}
 	}
-	if n := len(b.texts[Channel].m) + len(b.texts[Pattern].m) + len(b.texts[Filter].m); n != used {
+	if n := b.texts[Channel].len() + b.texts[Pattern].len() + b.texts[Filter].len(); n != used {
 		return fmt.Errorf("%d texts, %d slots in use", n, used)
 	}
 	for _, slot := range b.free {
@@ -94,13 +94,13 @@ func (b *Bus[S]) checkRoutes() error {
 	if used+len(b.free) != len(b.slots) {
 		return fmt.Errorf("%d slots, %d in use, %d free", len(b.slots), used, len(b.free))
 	}
-	if subs != len(b.subs.m) {
-		return fmt.Errorf("%d subscriptions, the routes have %d", len(b.subs.m), subs)
+	if subs != b.subs.len() {
+		return fmt.Errorf("%d subscriptions, the routes have %d", b.subs.len(), subs)
 	}
 	return nil
 }
 
-func (r *Route[S]) check(all map[link[S]]*subscription[S]) error {
+func (r *Route[S]) check(all *shrinkingMap[link[S], *subscription[S]]) error {
 	if r.Len() == 0 || len(r.subs) != len(r.list) || 2*r.holes > len(r.subs) {
 		return fmt.Errorf("%d subscriptions, %d holes, %d subscribers", len(r.subs), r.holes, len(r.list))
 	}
@@ -112,7 +112,7 @@ func (r *Route[S]) check(all map[link[S]]*subscription[S]) error {
 			holes++
 		case x == nil:
 			return fmt.Errorf("hole %d keeps %v", i, r.list[i])
-		case x.pos != i || x.route != r || x.owner.who != r.list[i] || all[link[S]{x.owner, r}] != x:
+		case x.pos != i || x.route != r || x.owner.who != r.list[i] || all.get(link[S]{x.owner, r}) != x:
 			return fmt.Errorf("subscription %d of %v is not in order", i, r.list[i])
 		case x.born <= born:
 			return fmt.Errorf("subscription %d of %v is of age %d, after one of %d", i, r.list[i], x.born, born)
@@ -129,11 +129,11 @@ func (r *Route[S]) check(all map[link[S]]*subscription[S]) error {
 // checkOwners: every subscriber has a sound list of at least one subscription, and together they have all.
 func (b *Bus[S]) checkOwners() error {
 	subs := 0
-	for s, o := range b.owners.m {
+	for s, o := range b.owners.all {
 		var count [numKinds]int
 		var prev *subscription[S]
 		for x := o.first; x != nil; x = x.next {
-			if x.owner != o || x.prev != prev || b.subs.m[link[S]{o, x.route}] != x {
+			if x.owner != o || x.prev != prev || b.subs.get(link[S]{o, x.route}) != x {
 				return fmt.Errorf("the subscriptions of %v are not in order", s)
 			}
 			count[x.route.Kind]++
@@ -144,8 +144,8 @@ func (b *Bus[S]) checkOwners() error {
 			return fmt.Errorf("subscriber %v is not in order: counted %v, found %v", s, o.count, count)
 		}
 	}
-	if subs != len(b.subs.m) {
-		return fmt.Errorf("%d subscriptions, the subscribers have %d", len(b.subs.m), subs)
+	if subs != b.subs.len() {
+		return fmt.Errorf("%d subscriptions, the subscribers have %d", b.subs.len(), subs)
 	}
 	return nil
 }
@@ -160,8 +160,8 @@ func (b *Bus[S]) checkIndex() error {
 	if ix.n != want.n {
 		return fmt.Errorf("%d routes in the index, want %d", ix.n, want.n)
 	}
-	if ix.patterns.count != want.patterns.count || !reflect.DeepEqual(ix.patterns.tails.m, want.patterns.tails.m) {
-		return fmt.Errorf("the index of patterns is %v, want %v", ix.patterns.tails.m, want.patterns.tails.m)
+	if ix.patterns.count != want.patterns.count || !reflect.DeepEqual(ix.patterns.tails.whole(), want.patterns.tails.whole()) {
+		return fmt.Errorf("the index of patterns is %v, want %v", ix.patterns.tails.whole(), want.patterns.tails.whole())
 	}
 	if !ix.filters.equal(&want.filters) {
 		return errors.New("the tree of filters is not what adding each of them makes")
@@ -182,10 +182,18 @@ func (b *Bus[S]) checkIndex() error {
 	return nil
 }
 
+// whole is all of it as one map.
+func (s *shrinkingMap[K, V]) whole() map[K]V {
+	if s.old == nil {
+		return s.m
+	}
+	return maps.Collect(s.all)
+}
+
 // equal reports whether two trees have the same nodes.
 func (n *node) equal(m *node) bool {
 	if n == nil || m == nil {
 		return n == m
 	}
-	return n.rest == m.rest && n.here == m.here && n.plus.equal(m.plus) && maps.EqualFunc(n.next.m, m.next.m, (*node).equal)
+	return n.rest == m.rest && n.here == m.here && n.plus.equal(m.plus) && maps.EqualFunc(n.next.whole(), m.next.whole(), (*node).equal)
 }

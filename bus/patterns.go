@@ -26,7 +26,7 @@ func (x *patternIndex) add(pattern string, glob *Glob, r ref) {
 	}
 	x.count[n]++
 	head := pattern[:n]
-	x.tails.set(head, append(x.tails.m[head], tail{r, glob}))
+	x.tails.set(head, append(x.tails.get(head), tail{r, glob}))
 }
 
 func (x *patternIndex) remove(pattern string, r ref) {
@@ -36,7 +36,7 @@ func (x *patternIndex) remove(pattern string, r ref) {
 	}
 	x.count[n]--
 	head := pattern[:n]
-	tails := x.tails.m[head]
+	tails := x.tails.get(head)
 	if len(tails) == 1 {
 		x.tails.delete(head)
 		return
@@ -48,7 +48,7 @@ func (x *patternIndex) remove(pattern string, r ref) {
 
 // match appends the patterns that match a topic.
 func (x *patternIndex) match(refs []ref, topic []byte) []ref {
-	if len(x.tails.m) == 0 {
+	if x.tails.len() == 0 {
 		return refs
 	}
 	first := 0
@@ -59,7 +59,7 @@ func (x *patternIndex) match(refs []ref, topic []byte) []ref {
 		if x.count[n] == 0 {
 			continue
 		}
-		for _, t := range x.tails.m[string(topic[:n])] {
+		for _, t := range find(&x.tails, topic[:n]) {
 			if t.glob.Match(topic) {
 				refs = append(refs, t.ref)
 			}

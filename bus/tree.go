@@ -65,11 +65,11 @@ func (n *node) child(level string) *node {
 	if level == "+" {
 		return n.plus
 	}
-	return n.next.m[level]
+	return n.next.get(level)
 }
 
 func (n *node) empty() bool {
-	return n.next.m == nil && n.plus == nil && n.rest.born == 0 && n.here.born == 0
+	return n.next.len() == 0 && n.plus == nil && n.rest.born == 0 && n.here.born == 0
 }
 
 // match appends the filters that match a topic; n is the root.
@@ -79,7 +79,7 @@ func (n *node) match(refs []ref, topic []byte) []ref {
 	}
 	// Only filters that spell the first level out.
 	level, rest, more := bytes.Cut(topic, []byte{'/'})
-	if child := n.next.m[string(level)]; child != nil {
+	if child := find(&n.next, level); child != nil {
 		return child.below(refs, rest, !more)
 	}
 	return refs
@@ -104,7 +104,7 @@ func (n *node) below(refs []ref, topic []byte, end bool) []ref {
 		} else {
 			topic, end = nil, true
 		}
-		child := n.next.m[string(level)]
+		child := find(&n.next, level)
 		switch {
 		case child == nil && n.plus == nil:
 			return refs

@@ -132,7 +132,7 @@ func (s *Server) dropSubscriptions(sess *session) bool {
 }
 
 // mostDropped is how many subscriptions are ended at once, in some hundred microseconds.
-const mostDropped = 256
+const mostDropped = 128
 
 // subscriptionColumn is what the user of a subscription is charged for.
 func subscriptionColumn(k bus.Kind) account.Column {
