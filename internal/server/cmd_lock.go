@@ -59,7 +59,7 @@ func (s *Server) lockAcquire(c *call) {
 		defer s.unpin(p)
 		s.reconnected(p)
 	}
-	s.supersede(sess, &a.Request) // before it is looked at which of the holds that it names are there
+	s.supersede(sess, &a.Request, c.pays) // before it is looked at which of the holds that it names are there
 	if !c.shown(s, a) {
 		return
 	}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/ipc"
 	"github.com/ipcd/ipcd/lockmgr"
 )
@@ -157,7 +158,7 @@ func (s *Server) graceDue() {
 		}
 		due = append(due, r)
 	}
-	s.abandon(due)
+	s.abandon(due, nil)
 	s.requests.armGraces()
 }
 
@@ -169,12 +170,12 @@ func (s *Server) abandonDead(p *process) {
 			all = append(all, r)
 		}
 	}
-	s.abandon(all)
+	s.abandon(all, nil)
 }
 
 // supersede ends what an owner left behind on a connection that has ended, when the same owner asks anew for the same locks:
 // it will not come back for it, and would wait for itself.
-func (s *Server) supersede(sess *session, a *lockmgr.Request) {
+func (s *Server) supersede(sess *session, a *lockmgr.Request, pays *account.User) {
 	p := s.processes[processID(&sess.peer)]
 	if p == nil || len(p.detached) == 0 {
 		return
@@ -185,17 +186,18 @@ func (s *Server) supersede(sess *session, a *lockmgr.Request) {
 			old = append(old, r)
 		}
 	}
-	s.abandon(old)
+	s.abandon(old, pays)
 }
 
 // abandon ends detached requests: the youngest first, and waits before holds, or a lock might be granted to one that is about
-// to end. They are forgotten, but for those who were told of a grant, so that it is not told again.
-func (s *Server) abandon(all []*request) {
+// to end. They are forgotten, but for those who were told of a grant, so that it is not told again. pays is who has it done; nil:
+// the time, or the end of their process.
+func (s *Server) abandon(all []*request, pays *account.User) {
 	slices.SortFunc(all, youngestFirst)
 	for _, r := range all {
 		if r.grace != nil && s.waitsForLock(r) {
 			s.forgetRequest(r)
-			s.step(func(now lockmgr.Time) { s.locks.Cancel(now, r.id) })
+			s.stepFor(pays, func(now lockmgr.Time) { s.locks.Cancel(now, r.id) }, nil)
 		}
 	}
 	for _, r := range all {
@@ -206,13 +208,13 @@ func (s *Server) abandon(all []*request) {
 			s.requests.detached.MoveToBack(r.grace)
 			s.requests.armGraces()
 		case r.told:
-			s.step(func(now lockmgr.Time) { s.locks.EndConn(now, r.conn, lockmgr.Disconnected, 0) })
+			s.stepFor(pays, func(now lockmgr.Time) { s.locks.EndConn(now, r.conn, lockmgr.Disconnected, 0) }, nil)
 		default:
 			s.forgetRequest(r)
 			for i := range g {
-				s.step(func(now lockmgr.Time) {
+				s.stepFor(pays, func(now lockmgr.Time) {
 					_ = s.locks.Leave(now, g[i].Name, g[i].Token, g[i].Owner.Process) // or it ended meanwhile
-				})
+				}, nil)
 			}
 		}
 	}

@@ -96,3 +96,22 @@ func TestWhoPaysForEvents(t *testing.T) {
 		t.Errorf("%d holds, and %v is paid for what has expired after a command", m.held, now-paid)
 	}
 }
+
+// TestWhoAsksAnewPays: who asks anew for a lock pays for what ends by that of what it had left behind.
+func TestWhoAsksAnewPays(t *testing.T) {
+	m := newManual(t, 1)
+	words := []string{"PSUBSCRIBE"}
+	for i := range 2 * fewPatterns {
+		words = append(words, "ipcd/lock/released/"+strings.Repeat("*", i+1))
+	}
+	m.connect(false).cmd(words...)
+	left := m.connect(false)
+	left.cmd("LOCK.ACQUIRE", "a", "REQID", "r")
+	m.settle()
+	left.close()
+	m.settle()
+	sess := m.of(m.connect(false))
+	if m.dispatch(sess, [][]byte{[]byte("LOCK.ACQUIRE"), []byte("a"), []byte("WAIT"), []byte("0")}); m.held != 1 || sess.user().Spent() == 0 {
+		t.Errorf("%d holds, and nothing is paid for the end of the one before", m.held)
+	}
+}
