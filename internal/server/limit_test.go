@@ -142,7 +142,7 @@ func TestBuffersPerUser(t *testing.T) {
 				held := 0
 				for _, s := range m.sessions {
 					if s != nil {
-						held += cap(s.in) + cap(s.own) + s.shelf.cap
+						held += cap(s.in) + cap(s.own) + s.room
 					}
 				}
 				if held > limit+1<<20 {

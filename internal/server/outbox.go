@@ -52,7 +52,7 @@ const (
 )
 
 // backlog is the number of the session's own bytes that are not written.
-func (o *outbox) backlog() int { return o.shelf.len + len(o.own) - o.sent }
+func (o *outbox) backlog() int { return o.shelved + len(o.own) - o.sent }
 
 // closeRange ends the open range, so that something else can follow it.
 func (o *outbox) closeRange() {

@@ -254,7 +254,7 @@ func (s *Server) finish(sess *session) {
 
 // account charges the buffers that a session has now to its user.
 func (s *Server) account(sess *session) {
-	in, out := cap(sess.in)+sess.parser.Memory(), cap(sess.own)+sess.shelf.cap+sess.more.memory()
+	in, out := cap(sess.in)+sess.parser.Memory(), cap(sess.own)+sess.room+sess.more.memory()
 	if in+out == 0 && sess.more == nil || sess.is(stateDead) {
 		return
 	}

@@ -10,11 +10,11 @@ import (
 // done with a backlog takes time by its length: the oldest messages are dropped by looking through one part, and what is added
 // moves nothing. What is missing is told where it was: before the first part that is left, but behind what must stay.
 type shelf struct {
-	parts    []part
-	len, cap int    // of all parts
-	kept     int    // so many parts at the beginning have nothing to be dropped
-	gap      gap    // what is missing behind them
-	ownSeq   uint64 // as part.seq, of the session's own bytes
+	parts         []part
+	shelved, room int    // bytes in all parts, and for how many there is room
+	kept          int    // so many parts at the beginning have nothing to be dropped
+	gap           gap    // what is missing behind them
+	ownSeq        uint64 // as part.seq, of the session's own bytes
 }
 
 // A part is some of a backlog. Invariant: whole RESP values.
@@ -28,15 +28,15 @@ const largestPart = 64 << 10
 
 func (h *shelf) insert(i int, p part) {
 	h.parts = slices.Insert(h.parts, i, p)
-	h.len += len(p.b)
-	h.cap += cap(p.b)
+	h.shelved += len(p.b)
+	h.room += cap(p.b)
 }
 
 func (h *shelf) remove(i int) (b []byte) {
 	b = h.parts[i].b
 	h.parts = slices.Delete(h.parts, i, i+1)
-	h.len -= len(b)
-	h.cap -= cap(b)
+	h.shelved -= len(b)
+	h.room -= cap(b)
 	return b
 }
 

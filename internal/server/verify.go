@@ -69,8 +69,8 @@ func verifyBacklog(sess *session) {
 	for _, p := range sess.parts {
 		length, room = length+len(p.b), room+cap(p.b)
 	}
-	if length != sess.shelf.len || room != sess.shelf.cap || sess.kept > len(sess.parts) || len(sess.parts) > 0 && !sess.blocked {
-		panic(fmt.Sprintf("the backlog of session %d has %d bytes in %d, counted %d in %d", sess.id, length, room, sess.shelf.len, sess.shelf.cap))
+	if length != sess.shelved || room != sess.room || sess.kept > len(sess.parts) || len(sess.parts) > 0 && !sess.blocked {
+		panic(fmt.Sprintf("the backlog of session %d has %d bytes in %d, counted %d in %d", sess.id, length, room, sess.shelved, sess.room))
 	}
 	for _, p := range append(slices.Clone(sess.parts), part{b: sess.own}) {
 		if at, _ := valueAt(p.b, len(p.b)); at != len(p.b) {
