@@ -66,14 +66,8 @@ func (s *Server) lockAcquire(c *call) {
 	if a.Wait < 0 {
 		a.Ancestors = s.ancestors(p, sess, &a.Request)
 	}
-	a.Conn = lockmgr.ConnID(sess.id)
-	if c.request != nil {
-		if _, err := s.processOf(sess); err != nil { // which alone may repeat it
-			c.fail(processCode(err), "%v", err)
-			return
-		}
-		s.nextID++ // is no session's
-		a.Conn = lockmgr.ConnID(s.nextID)
+	if a.Conn, ok = s.connectionFor(c); !ok {
+		return
 	}
 	var id lockmgr.RequestID
 	var err error
@@ -86,11 +80,7 @@ func (s *Server) lockAcquire(c *call) {
 		if a.async {
 			w.push = id
 		}
-		if w.req != nil {
-			s.admitRequest(w.req, id, a)
-		} else {
-			s.conns[a.Conn] = sess
-		}
+		s.admitted(&w.answer, id, a)
 		s.waits[id] = w
 	}, func() {
 		if a.async && err == nil {
@@ -102,15 +92,8 @@ func (s *Server) lockAcquire(c *call) {
 		s.refuseLock(c, a, err)
 		return
 	}
-	if _, waits := s.waits[id]; !waits {
-		return
-	}
-	if w.req != nil && sess.is(stateHungUp) && !s.stopping {
-		return // its process may come back for it
-	}
-	w.awaitLock(id)
-	if s.stopping || sess.is(stateHalfClosed) { // too late to wait
-		s.stepFor(c.pays, func(now lockmgr.Time) { s.locks.Cancel(now, id) }, nil)
+	if _, waits := s.waits[id]; waits {
+		s.waitFor(id, w.answer, c.pays)
 	}
 }
 

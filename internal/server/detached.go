@@ -21,8 +21,27 @@ import (
 // grace is for how long after the end of its connection a request with a REQID keeps its place, and what it was granted.
 const grace = 10 * time.Second
 
-// admitRequest takes note that LOCK.ACQUIRE with a REQID was let in.
-func (s *Server) admitRequest(r *request, id lockmgr.RequestID, a *acquisition) {
+// connectionFor is the connection that the lock engine is to know a request by: that of the call, or with a REQID one of its own. It
+// reports false if the caller's process has ended, and has the reply ready then.
+func (s *Server) connectionFor(c *call) (lockmgr.ConnID, bool) {
+	if c.request == nil {
+		return lockmgr.ConnID(c.sess.id), true
+	}
+	if _, err := s.processOf(c.sess); err != nil { // which alone may repeat it
+		c.fail(processCode(err), "%v", err)
+		return 0, false
+	}
+	s.nextID++ // is no session's
+	return lockmgr.ConnID(s.nextID), true
+}
+
+// admitted takes note of who is answered that asked for a lock, and was let in.
+func (s *Server) admitted(who *answer, id lockmgr.RequestID, a *acquisition) {
+	r := who.req
+	if r == nil {
+		s.conns[a.Conn] = who.sess
+		return
+	}
 	r.id, r.conn, r.owner, r.async = id, a.Conn, a.Owner, a.async
 	r.names = a.Set
 	if r.names == nil {
@@ -52,18 +71,16 @@ func (s *Server) rejoin(c *call, r *request) {
 	if !s.attach(c, r) {
 		return
 	}
-	a, waits := answer{sess: c.sess}, s.waitsForLock(r)
-	switch {
-	case r.async:
+	a := answer{sess: c.sess}
+	if r.async {
+		a.push = r.id
 		c.integer(int64(r.id))
 		s.reply(c)
-	case waits:
-		a.awaitLock(r.id)
-	default:
-		a.awaitDisk()
 	}
-	if waits && c.sess.is(stateHalfClosed) { // it will not wait
-		s.stepFor(c.pays, func(now lockmgr.Time) { s.locks.Cancel(now, r.id) }, nil)
+	if s.waitsForLock(r) {
+		s.waitFor(r.id, a, c.pays)
+	} else {
+		a.awaitDisk()
 	}
 }
 

@@ -245,6 +245,18 @@ func (s *Server) decided(e *lockmgr.Effect) {
 	}
 }
 
+// waitFor has a connection wait for a lock, unless it is too late for that.
+func (s *Server) waitFor(id lockmgr.RequestID, a answer, pays *account.User) {
+	sess := a.to()
+	if a.req != nil && sess.is(stateHungUp) && !s.stopping {
+		return // its process may come back for it
+	}
+	a.awaitLock(id)
+	if s.stopping || sess.is(stateHalfClosed) {
+		s.stepFor(pays, func(now lockmgr.Time) { s.locks.Cancel(now, id) }, nil)
+	}
+}
+
 // cancelWait ends what a connection waits for, as its peer sends no more.
 func (s *Server) cancelWait(sess *session) {
 	if x := sess.more; x != nil && x.wait != 0 {

@@ -2,8 +2,10 @@ package server
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"runtime"
 	"slices"
 	"strconv"
@@ -397,6 +399,9 @@ func (w *world) listen(d *deed) (died bool) {
 	over := false
 	for left := len(all); left > 0; {
 		x := <-heard
+		if errors.Is(x.err, os.ErrDeadlineExceeded) {
+			w.t.Fatalf("heard %v, want %v", slices.Sorted(maps.Keys(w.heard)), d.until)
+		}
 		if x.err != nil {
 			left--
 			continue
@@ -406,9 +411,6 @@ func (w *world) listen(d *deed) (died bool) {
 			over = true
 			_ = w.Post(w.keeper.die)
 		}
-	}
-	if !over && !w.keeper.dead {
-		w.t.Fatalf("heard %v, want %v", slices.Sorted(maps.Keys(w.heard)), d.until)
 	}
 	return !over
 }
