@@ -109,7 +109,7 @@ var deeds = []deed{
 			w.wait(2, "a", "REQID", "2")
 			w.wait(3, "a", "SHARED")
 			w.c[2].close()
-			w.harness.until("its wait goes on", func() bool { return w.requests.detached.Len() == 1 })
+			w.until("its wait goes on", func() bool { return w.requests.detached.Len() == 1 })
 		},
 		do:    func(w *world) { w.say(0, "LOCK.ACQUIRE", "a", "LEASE", aWhile, "OWNER", "2", "WAIT", "0") },
 		until: []string{"cancelled a", "answer 0"},
@@ -371,7 +371,7 @@ func (w *world) abandon(name string) {
 	c := w.dial()
 	c.acquire(name, "OWNER", "x")
 	c.close()
-	w.harness.until("it is abandoned", func() bool { return w.locks.Abandoned(name) != nil })
+	w.until("it is abandoned", func() bool { return w.locks.Abandoned(name) != nil })
 }
 
 // listen takes all that is heard until the daemon has died, which it does when all is over, if not before. It reports whether
@@ -421,8 +421,8 @@ func (w *world) hears(from int, v ipc.Value, d *deed) {
 	if v.Kind == ipc.KindPush {
 		kind = v.Elems[0].Str
 	}
-	switch {
-	case kind == "bus.message":
+	switch kind {
+	case "bus.message":
 		var e event
 		if err := json.Unmarshal([]byte(v.Elems[3].Str), &e); err != nil {
 			w.t.Fatal(err)
@@ -432,13 +432,13 @@ func (w *world) hears(from int, v ipc.Value, d *deed) {
 		if e.Event != d.history {
 			w.happened(&e)
 		}
-	case kind == "lock.lost":
+	case "lock.lost":
 		w.heard[fmt.Sprint("lost ", from)] = true
 		w.ended(v.Elems[1].Str, v.Elems[2].Text())
-	case kind == "done":
+	case "done":
 		w.heard[fmt.Sprint("done ", from)] = true
 		w.answered(v.Elems[2], d)
-	case kind == "answer":
+	case "answer":
 		w.heard[fmt.Sprint("answer ", from)] = true
 		if !w.answered(v, d) && from == 0 && d.means != nil && v.Kind != ipc.KindError {
 			d.means(w)
