@@ -16,8 +16,11 @@ type acquisition struct {
 	mode          string // the word that says so, if any
 }
 
-// acquisition parses the words of LOCK.ACQUIRE into a. If they are not valid, it has answered so, and reports false.
-func (c *call) acquisition(s *Server, a *acquisition) bool {
+// acquireWords parses the words of LOCK.ACQUIRE. If they are not valid, it has answered so, and reports false.
+func (s *Server) acquireWords(c *call) bool {
+	a := &c.acquisition
+	*a = acquisition{}
+	c.takesFD = true
 	a.Name = string(c.args[0])
 	a.Wait, a.Units = lockmgr.Forever, 1
 	for i := 1; i < len(c.args); {

@@ -14,17 +14,17 @@ import (
 )
 
 var lockCommands = map[string]func(*Server, *call){
-	"LOCK.ACQUIRE":   (*Server).lockAcquire,
-	"LOCK.RELEASE":   (*Server).lockRelease,
+	"LOCK.ACQUIRE":   gated((*Server).acquireWords, (*Server).lockAcquire),
+	"LOCK.RELEASE":   gated((*Server).releaseWords, (*Server).lockRelease),
 	"LOCK.RENEW":     (*Server).lockRenew,
 	"LOCK.DOWNGRADE": (*Server).lockDowngrade,
 	"LOCK.CHECK":     (*Server).lockCheck,
 	"LOCK.TOLD":      (*Server).lockTold,
-	"LOCK.BREAK":     (*Server).lockBreak,
+	"LOCK.BREAK":     gated((*Server).breakWords, (*Server).lockBreak),
 	"LOCK.CANCEL":    (*Server).lockCancel,
 	"LOCK.ISDONE":    (*Server).lockIsDone,
-	"LOCK.DONE":      (*Server).lockDone,
-	"LOCK.FORGET":    (*Server).lockForget,
+	"LOCK.DONE":      gated((*Server).doneWords, (*Server).lockDone),
+	"LOCK.FORGET":    gated(func(_ *Server, c *call) bool { return c.requestIDAt(1) }, (*Server).lockForget),
 	"LOCK.INFO":      (*Server).lockInfo,
 	"LOCK.LIST":      (*Server).lockList,
 }
@@ -40,14 +40,9 @@ const (
 
 // lockAcquire lets a request in. The outcome, at once or later, comes from the step.
 func (s *Server) lockAcquire(c *call) {
-	sess, a := c.sess, &s.acquisition
-	*a = acquisition{}
-	if !c.acquisition(s, a) || s.repeated(c) {
-		s.closeFDs(sess) // one may have come with this command: the next command must not take it for its own
-		return
-	}
+	sess, a := c.sess, &c.acquisition
 	if !c.mayHave(max(len(a.Set), 1), a.Bind) || !c.mayOutlive(s, a.Bind) {
-		s.closeFDs(sess) // likewise
+		s.closeFDs(sess) // one may have come with this command: the next command must not take it for its own
 		return
 	}
 	p, ok := c.lockOwner(s, a)

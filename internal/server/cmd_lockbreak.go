@@ -28,11 +28,7 @@ type breaking struct {
 // lockBreak takes a lock away from its holders. The daemon has no right to signal them; with PIDFD it hands the descriptors
 // of their processes to the caller, who may have it.
 func (s *Server) lockBreak(c *call) {
-	b, ok := c.breakWords()
-	if !ok || s.repeated(c) {
-		return
-	}
-	name := string(c.args[0])
+	b, name := c.breaking, string(c.args[0])
 	v := s.locks.View(name)
 	b.limit, b.at = v.Limit, s.now()
 	for _, h := range v.Holders {
@@ -85,7 +81,13 @@ func (s *Server) lockBreak(c *call) {
 	})
 }
 
-func (c *call) breakWords() (*breaking, bool) {
+// breakWords reads the words of LOCK.BREAK.
+func (s *Server) breakWords(c *call) (ok bool) {
+	c.breaking, ok = c.readBreak()
+	return ok
+}
+
+func (c *call) readBreak() (*breaking, bool) {
 	who := &c.sess.peer
 	b := &breaking{by: lockmgr.Party{
 		Process: processID(who),

@@ -12,15 +12,8 @@ import (
 // lockRelease ends a hold or what the caller, or with PID another process, has of it: by its token, as any process of its
 // user may, or the caller's own.
 func (s *Server) lockRelease(c *call) {
-	r, ok := c.releaseWords()
-	if !ok || s.repeated(c) {
-		if r.of == forSentPID {
-			s.closeFDs(c.sess) // one may have come with this command: the next command must not take it for its own
-		}
-		return
-	}
-	name := string(c.args[0])
-	hold, ok := c.holdToRelease(s, name, &r)
+	r, name := &c.release, string(c.args[0])
+	hold, ok := c.holdToRelease(s, name, r)
 	if !ok {
 		return
 	}
@@ -62,7 +55,14 @@ type release struct {
 	member lockmgr.Process
 }
 
-func (c *call) releaseWords() (r release, ok bool) {
+// releaseWords reads the words of LOCK.RELEASE.
+func (s *Server) releaseWords(c *call) (ok bool) {
+	c.release, ok = c.readRelease()
+	c.takesFD = c.release.of == forSentPID
+	return ok
+}
+
+func (c *call) readRelease() (r release, ok bool) {
 	for i := 1; i < len(c.args); i++ {
 		switch option := c.arg(i); {
 		case option == "UNTOLD":

@@ -38,12 +38,15 @@ func (s *Server) lockIsDone(c *call) {
 	c.integer(int64(m.PID))
 }
 
+// doneWords reads the words of LOCK.DONE.
+func (s *Server) doneWords(c *call) bool {
+	_, ok := c.per(2)
+	return ok && c.requestIDAt(4)
+}
+
 // lockDone marks something as done, for who holds the lock of that name: so no other is doing it.
 func (s *Server) lockDone(c *call) {
-	per, ok := c.per(2)
-	if !ok || !c.requestIDAt(4) || s.repeated(c) {
-		return
-	}
+	per, _ := c.per(2)
 	hold, ok := c.namedHold(s)
 	if !ok || !c.owns(&hold) {
 		return
@@ -73,9 +76,6 @@ func (s *Server) lockDone(c *call) {
 
 // lockForget has something that was done be done again.
 func (s *Server) lockForget(c *call) {
-	if !c.requestIDAt(1) || s.repeated(c) {
-		return
-	}
 	gone := s.once.forget(string(c.args[0]), c.mayAct)
 	c.integer(int64(len(gone)))
 	if len(gone) > 0 {

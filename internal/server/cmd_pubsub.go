@@ -21,7 +21,7 @@ var pubsubCommands = map[string]func(*Server, *call){
 }
 
 var busCommands = map[string]func(*Server, *call){
-	"BUS.PUB":   (*Server).busPub,
+	"BUS.PUB":   gated(func(_ *Server, c *call) bool { return c.requestIDAt(2) }, (*Server).busPub),
 	"BUS.SUB":   (*Server).busSub,
 	"BUS.UNSUB": (*Server).busUnsub,
 }
@@ -51,9 +51,6 @@ func (s *Server) publishRedis(c *call) {
 func delivered(r receipt) outcome { return plain(ipc.AppendInt(nil, int64(r.delivered))) }
 
 func (s *Server) busPub(c *call) {
-	if !c.requestIDAt(2) || s.repeated(c) {
-		return
-	}
 	r, ok := c.publish(s, func(r receipt) outcome { return r })
 	if !ok {
 		return

@@ -30,6 +30,12 @@ type call struct {
 	request *request // likewise, while the call is executed and not answered
 
 	patience int // the argument that says how long to wait, behind WAIT; 0: none does
+
+	// What the words of a command with a gate ask for.
+	acquisition acquisition
+	release     release
+	breaking    *breaking
+	takesFD     bool // a descriptor may have come with it
 }
 
 // handlers are the functions of the command table's rows, by name.
@@ -128,7 +134,7 @@ func (s *Server) dispatch(sess *session, words [][]byte) bool {
 	s.stats.commands++
 	c := &s.call
 	c.sess, c.args, c.out = sess, words[1:], c.out[:0]
-	c.reqid, c.request, c.patience, c.pays = nil, nil, 0, nil
+	c.reqid, c.request, c.patience, c.pays, c.takesFD = nil, nil, 0, nil, false
 	c.cmd = s.commands.find(words[0])
 	if c.cmd != nil && c.cmd.subs != nil && (len(words) > 1 || c.cmd.Command == nil) {
 		c.cmd = s.subcommand(c, words)

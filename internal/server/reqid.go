@@ -114,12 +114,22 @@ func (c *call) requestIDAt(n int) bool {
 	return false
 }
 
+// gated makes the handler of a command that takes a REQID, as its row says, of what reads its words and what does as they ask: between
+// them it is found out whether it is to be done. If not, a descriptor that came with the command must not be taken for that of the
+// next.
+func gated(words func(*Server, *call) bool, run func(*Server, *call)) func(*Server, *call) {
+	return func(s *Server, c *call) {
+		if words(s, c) && (c.reqid == nil || !s.repeated(c)) {
+			run(s, c)
+		} else if c.takesFD {
+			s.closeFDs(c.sess)
+		}
+	}
+}
+
 // repeated sees to the REQID of a call whose words are right. If it reports true, the call is answered or waits: it was made
 // before, or cannot be known again. Else it is to be executed, and what it is answered will be kept.
 func (s *Server) repeated(c *call) bool {
-	if c.reqid == nil {
-		return false
-	}
 	who := &c.sess.peer
 	if who.Start == 0 {
 		c.fail(ipc.CodeNotFound, "REQID: %s", notIdentified(who))

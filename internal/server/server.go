@@ -156,8 +156,6 @@ type Server struct {
 	words [][]byte
 	call  call
 
-	acquisition acquisition
-
 	lastRead  *session // see readEarly
 	readTwice bool
 
