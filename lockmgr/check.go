@@ -28,7 +28,7 @@ func (m *Manager) Check() error {
 	}
 	has := tally{
 		claims: len(m.claims), waits: len(m.waits), deadlines: len(m.deadlines), starving: m.starving.len,
-		waiting: size(m.waiting), holding: size(m.holding), ofConns: size(m.conns), free: size(m.remembered),
+		waiting: size(m.waiting), holding: size(m.holding), asking: size(m.asking), bound: size(m.bound), free: size(m.remembered),
 		touched: len(m.touched), unreaped: len(m.unreaped), unknown: size(m.unknown),
 	}
 	if has != n {
@@ -40,17 +40,18 @@ func (m *Manager) Check() error {
 // A tally counts what there is on all locks, and what there should be in the indexes. Together with every element of
 // an index being in its place, equal numbers mean that each index is complete.
 type tally struct {
-	claims, waits, deadlines, starving, waiting, holding, ofConns, free, touched, unreaped, unknown int
+	claims, waits, deadlines, starving, waiting, holding, asking, bound, free, touched, unreaped, unknown int
 }
 
 func (m *Manager) tally(c *claim, n *tally) {
 	n.claims++
-	if onConn(c) {
-		n.ofConns++
+	if c.hold != nil && c.Bind == ToConnection {
+		n.bound++
 	}
 	switch {
 	case c.hold == nil:
 		n.waiting++
+		n.asking++
 		if m.waits[c.ID] == c {
 			n.waits++
 		}
@@ -61,9 +62,6 @@ func (m *Manager) tally(c *claim, n *tally) {
 		n.deadlines++
 	}
 }
-
-// onConn reports whether a claim ends with its connection.
-func onConn(c *claim) bool { return c.hold == nil || c.Bind == ToConnection }
 
 // onProcess reports whether a hold ends with its owner's process.
 func onProcess(c *claim) bool { return c.Bind == ToConnection || c.Bind == ToProcess }
@@ -186,8 +184,11 @@ func (m *Manager) checkLists() error {
 		checkIndex("holding process", m.holding, ofProcess, func(p Process, c *claim) bool {
 			return c.Owner.Process == p && c.hold != nil && onProcess(c) && m.known(c)
 		}),
-		checkIndex("connection", m.conns, ofConn, func(id ConnID, c *claim) bool {
-			return c.Conn == id && onConn(c) && m.known(c)
+		checkIndex("asking connection", m.asking, ofConn, func(id ConnID, c *claim) bool {
+			return c.Conn == id && c.hold == nil && m.known(c)
+		}),
+		checkIndex("bound to connection", m.bound, ofConn, func(id ConnID, c *claim) bool {
+			return c.Conn == id && c.hold != nil && c.Bind == ToConnection && m.known(c)
 		}),
 		checkIndex("shown hold", m.acting, forHold, func(h *hold, a *acting) bool {
 			return a.hold == h && a.claim.hold == nil && m.known(a.claim)

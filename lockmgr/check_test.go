@@ -42,8 +42,8 @@ func TestCheckFinds(t *testing.T) {
 		"a wait for more than there are": func(m *Manager) { m.locks["crowd"].queue.first.Units = 2 },
 		"a token shown by nobody":        func(m *Manager) { m.acting.push(nil, &acting{claim: &claim{}}, forHold) },
 		"a lease that is not watched":    func(m *Manager) { m.locks["units"].holds[0].members.first.Expires = 0 },
-		"a claim that has no connection": func(m *Manager) { delete(m.conns, 1) },
-		"a claim of another connection":  func(m *Manager) { m.conns[9] = m.conns[1] },
+		"a claim that has no connection": func(m *Manager) { delete(m.bound, 1) },
+		"a claim of another connection":  func(m *Manager) { m.bound[9] = m.bound[1] },
 		"a wait that cannot be found":    func(m *Manager) { delete(m.waits, m.locks["crowd"].queue.last.ID) },
 		"a wait that is none":            func(m *Manager) { m.waits[99] = &claim{} },
 		"a deadline that is not kept":    func(m *Manager) { m.deadlines = m.deadlines[:1] },
@@ -85,7 +85,7 @@ func inOrder(t *testing.T) *Manager {
 		}
 	}
 	acquire("free", 1, Exclusive, Forever)
-	m.EndConn(Time{}, 1, Disconnected, 0)
+	m.EndConn(Time{}, 1, Disconnected, 0, All)
 	acquire("crowd", 1, Shared, Forever)
 	acquire("crowd", 2, Shared, Forever)
 	acquire("crowd", 3, Exclusive, 5)
@@ -118,16 +118,16 @@ func TestNothingIsLeft(t *testing.T) {
 		}
 		for i := 0; i < 400; i += 4 {
 			m.Cancel(Time{}, ids[i])
-			m.EndConn(Time{}, ConnID(i+1), Disconnected, 0)
+			m.EndConn(Time{}, ConnID(i+1), Disconnected, 0, All)
 		}
-		m.Expire(Time{Boot: time.Second})
+		m.Expire(Time{Boot: time.Second}, All)
 		for i := range 400 {
-			m.EndProcess(Time{}, Process{PID: i}, Exited, 0)
+			m.EndProcess(Time{}, Process{PID: i}, Exited, 0, All)
 		}
 		if err := m.Check(); err != nil {
 			t.Fatal(err)
 		}
-		left := len(m.claims) + len(m.waiting) + len(m.holding) + len(m.waits) + len(m.conns) + len(m.deadlines) + m.starving.len
+		left := len(m.claims) + len(m.waiting) + len(m.holding) + len(m.waits) + len(m.asking) + len(m.bound) + len(m.deadlines) + m.starving.len
 		if left != 0 {
 			t.Errorf("mark %d: %d entries are left of claims", mark, left)
 		}

@@ -76,7 +76,9 @@
 //
 // A claim ends with what it is bound to. A wait ends with the connection that asked and with the owner's process. A
 // step that ends several claims ends all of them before it grants anything, so nothing is granted to one that is about
-// to end.
+// to end. The claims of a connection or a process that has very many may be ended in several steps, so that others have theirs
+// in between ([Manager.EndConn]). Then the waits end before the holds, and the last before the first: what one gives up goes to
+// others, and not to those that are left. A step of somebody else's in between may still grant these something.
 //
 // Who would wait for ever without a time-out, because those he waits for wait for him, is told so instead.
 //

@@ -30,7 +30,7 @@ func Example() {
 		fmt.Println("call Expire at", at)
 	}
 	now.Boot += 5 * time.Second
-	m.EndProcess(now, backup, lockmgr.Killed, 9)
+	m.EndProcess(now, backup, lockmgr.Killed, 9, lockmgr.All)
 
 	for _, e := range m.Effects() {
 		switch e.Kind {
@@ -117,7 +117,7 @@ func ExampleManager_Renew() {
 		}
 		fmt.Println("Expire is due at", at)
 		now.Boot = at
-		m.Expire(now)
+		m.Expire(now, lockmgr.All)
 	}
 	printEffects(m)
 

@@ -207,10 +207,15 @@ func (m *Manager) forgetOldest(uid uint32) {
 	}
 }
 
-// grantNext grants the lock to the head of its queue for as long as that is possible.
+// grantNext grants the lock to the head of its queue for as long as that is possible. One that is about to end may have come
+// there by what the step gave back that its owner had entered for a set.
 func (m *Manager) grantNext(now Time, l *lock) {
 	for l.queue.len > 0 && m.grantable(l.queue.first) && m.tokensFor(l.queue.first) {
-		m.grantHead(now, l.queue.first)
+		if head := l.queue.first; m.ending != nil && m.ending(head) {
+			m.giveUp(now, m.leader(head), Cancelled)
+		} else {
+			m.grantHead(now, head)
+		}
 	}
 	m.findStarving(l)
 }
@@ -327,7 +332,7 @@ func (m *Manager) enter(c *claim, h *hold) {
 		m.holding.push(c.Owner.Process, c, ofProcess)
 	}
 	if c.Bind == ToConnection {
-		m.conns.push(c.Conn, c, ofConn)
+		m.bound.push(c.Conn, c, ofConn)
 	}
 	c.deadline = never
 	if c.Expires > 0 {
@@ -344,7 +349,7 @@ func (m *Manager) end(now Time, c *claim, how How, status int, by *Party) {
 		m.holding.remove(c.Owner.Process, c, ofProcess)
 	}
 	if c.Bind == ToConnection {
-		m.conns.remove(c.Conn, c, ofConn)
+		m.bound.remove(c.Conn, c, ofConn)
 	}
 	m.deadlines.remove(c)
 	delete(m.claims, claimKey{l, c.Owner})

@@ -11,14 +11,14 @@ type Manager struct {
 	// Invariant: each is held, waited for, or remembered because a hold of it ended.
 	locks map[string]*lock
 
-	// Invariant: these agree. claims has every claim; waits the first of each request that waits; waiting all claims that
-	// wait, holding the holds that end with a process; conns the claims that wait and the holds that end with a connection;
+	// Invariant: these agree. claims has every claim; waits the first of each request that waits; waiting and asking all claims
+	// that wait, in the order of asking, holding the holds that end with a process, bound those that end with a connection;
 	// acting the waits that show the token of a hold, which may have ended; rest those of them that wait for the rest of a
 	// set, by the member that has a part of it; deadlines the firsts that wait with an end, and the holds that have a lease.
 	claims           map[claimKey]*claim
 	waits            map[RequestID]*claim
 	waiting, holding index[Process, claim]
-	conns            index[ConnID, claim]
+	asking, bound    index[ConnID, claim]
 	acting           index[*hold, acting]
 	rest             index[claimKey, acting]
 	deadlines        deadlines
@@ -36,6 +36,7 @@ type Manager struct {
 
 	// Invariant: empty between steps.
 	touched []*lock
+	ending  func(*claim) bool // which waits are about to end, and must not be granted anything in this step; nil: none
 
 	spare *claim // is empty, and used for the next: most locks are taken and given back by one after the other
 
@@ -61,7 +62,8 @@ func New(last, mark Token) *Manager {
 		waits:      map[RequestID]*claim{},
 		waiting:    index[Process, claim]{},
 		holding:    index[Process, claim]{},
-		conns:      index[ConnID, claim]{},
+		asking:     index[ConnID, claim]{},
+		bound:      index[ConnID, claim]{},
 		acting:     index[*hold, acting]{},
 		rest:       index[claimKey, acting]{},
 		remembered: index[uint32, lock]{},
@@ -381,46 +383,10 @@ func (m *Manager) Cancel(now Time, id RequestID) bool {
 	return true
 }
 
-// EndConn cancels the waits of a connection that is gone, and ends the holds that are bound to it in the given way.
-func (m *Manager) EndConn(now Time, id ConnID, how How, status int) {
-	m.endAll(now, m.conns[id].all(ofConn), how, status)
-}
-
-// CancelConn cancels the waits of a connection that asks for nothing any more.
-func (m *Manager) CancelConn(now Time, id ConnID) {
-	m.cancelAll(now, m.conns[id].all(ofConn))
-	m.settle(now)
-}
-
-// EndProcess cancels the waits of a process that is gone, whichever connection asked for it, and ends all that it holds in
-// the given way, but for what it has by a lease.
-func (m *Manager) EndProcess(now Time, p Process, how How, status int) {
-	m.endAll(now, append(m.waiting[p].all(ofProcess), m.holding[p].all(ofProcess)...), how, status)
-}
-
-// cancelAll cancels those of the claims that wait, of which some may be parts of the same request.
-func (m *Manager) cancelAll(now Time, claims []*claim) {
-	for _, c := range claims {
-		if w := m.waits[c.ID]; w != nil && c.hold == nil {
-			m.giveUp(now, w, Cancelled)
-		}
-	}
-}
-
-func (m *Manager) endAll(now Time, claims []*claim, how How, status int) {
-	m.cancelAll(now, claims)
-	for _, c := range claims {
-		if c.hold != nil && m.claims[claimKey{c.lock, c.Owner}] == c { // has not ended with what it was a part of
-			m.lose(now, c, how, status, nil)
-		}
-	}
-	m.settle(now)
-}
-
-// Expire ends the waits and leases whose time is over, and warns of leases that will end soon. No other step does: until it
-// is called waits may still be granted, and leases renewed.
-func (m *Manager) Expire(now Time) {
-	for len(m.deadlines) > 0 && m.deadlines[0].deadline <= now.Boot {
+// Expire ends the waits and leases whose time is over, and warns of leases that will end soon: of so many, the others are left
+// for the next step, as Deadline tells. No other step does: until it is called waits may still be granted, and leases renewed.
+func (m *Manager) Expire(now Time, most int) {
+	for ; most > 0 && len(m.deadlines) > 0 && m.deadlines[0].deadline <= now.Boot; most-- {
 		switch c := m.deadlines[0]; {
 		case c.hold == nil:
 			m.giveUp(now, c, TimedOut)

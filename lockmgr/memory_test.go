@@ -101,7 +101,7 @@ func TestProcessWithManyHolds(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	m.EndProcess(lockmgr.Time{}, lockmgr.Process{}, lockmgr.Exited, 0)
+	m.EndProcess(lockmgr.Time{}, lockmgr.Process{}, lockmgr.Exited, 0, lockmgr.All)
 	if known(m, "0") || !known(m, fmt.Sprint(holds-1)) || remembered(m) != lockmgr.MaxRemembered {
 		t.Errorf("%d are remembered", remembered(m))
 	}
@@ -126,9 +126,9 @@ func TestMemoryDoesNotGrow(t *testing.T) {
 				}
 			}
 			m.Cancel(lockmgr.Time{}, m.Effects()[1].ID)
-			m.EndConn(lockmgr.Time{}, lockmgr.ConnID(10*i+2), lockmgr.Disconnected, 0)
-			m.Expire(lockmgr.Time{Boot: time.Second})
-			m.EndProcess(lockmgr.Time{}, lockmgr.Process{PID: 10 * i}, lockmgr.Killed, 9)
+			m.EndConn(lockmgr.Time{}, lockmgr.ConnID(10*i+2), lockmgr.Disconnected, 0, lockmgr.All)
+			m.Expire(lockmgr.Time{Boot: time.Second}, lockmgr.All)
+			m.EndProcess(lockmgr.Time{}, lockmgr.Process{PID: 10 * i}, lockmgr.Killed, 9, lockmgr.All)
 			m.Effects()
 		}
 	}

@@ -305,43 +305,53 @@ func (m *model) renew(now lockmgr.Time, name string, t lockmgr.Token, lease time
 	return err
 }
 
-// endAll ends the claims that are meant: first the waits, then the holds.
-func (m *model) endAll(now lockmgr.Time, how lockmgr.How, status int, waits, holds func(*modelClaim) bool) {
-	for _, c := range slices.Clone(m.claims) {
-		if c.Token == 0 && waits(c) && m.waits(c.ID) { // not with another part of the same set
-			m.giveUp(now, c.ID, lockmgr.Cancelled)
-		}
+// endSome ends so many of the claims that are meant: the waits from the last to the first, and if none is left the holds from
+// the first to the last. None of the waits that are left is granted anything. It reports whether there are more.
+func (m *model) endSome(now lockmgr.Time, how lockmgr.How, status, most int, waits, holds func(*modelClaim) bool) bool {
+	waiting := func() []*modelClaim {
+		return slices.DeleteFunc(slices.Clone(m.claims), func(c *modelClaim) bool { return c.Token != 0 || !waits(c) })
 	}
-	ending := slices.DeleteFunc(slices.Clone(m.claims), func(c *modelClaim) bool { return c.Token == 0 || !holds(c) })
-	slices.SortFunc(ending, func(a, b *modelClaim) int { return a.entered - b.entered })
-	for _, c := range ending {
-		if slices.Contains(m.claims, c) {
-			m.lose(now, c, lockmgr.End{How: how, Status: status, At: now})
-		}
+	holding := func() []*modelClaim {
+		its := slices.DeleteFunc(slices.Clone(m.claims), func(c *modelClaim) bool { return c.Token == 0 || !holds(c) })
+		slices.SortFunc(its, func(a, b *modelClaim) int { return a.entered - b.entered })
+		return its
 	}
+	for w := waiting(); most > 0 && len(w) > 0; {
+		m.giveUp(now, w[len(w)-1].ID, lockmgr.Cancelled)
+		left := waiting()
+		most -= len(w) - len(left)
+		w = left
+	}
+	for len(waiting()) == 0 && most > 0 && len(holding()) > 0 {
+		m.lose(now, holding()[0], lockmgr.End{How: how, Status: status, At: now})
+		most--
+	}
+	m.ending = waits
 	m.settle(now)
+	m.ending = nil
+	return len(waiting())+len(holding()) > 0
 }
 
 func nothing(*modelClaim) bool { return false }
 
 func (m *model) cancel(now lockmgr.Time, id lockmgr.RequestID) bool {
 	found := m.waits(id)
-	m.endAll(now, 0, 0, func(c *modelClaim) bool { return c.ID == id }, nothing)
+	m.endSome(now, 0, 0, lockmgr.All, func(c *modelClaim) bool { return c.ID == id }, nothing)
 	return found
 }
 
-func (m *model) cancelConn(now lockmgr.Time, id lockmgr.ConnID) {
-	m.endAll(now, 0, 0, func(c *modelClaim) bool { return c.Conn == id }, nothing)
+func (m *model) cancelConn(now lockmgr.Time, id lockmgr.ConnID, most int) bool {
+	return m.endSome(now, 0, 0, most, func(c *modelClaim) bool { return c.Conn == id }, nothing)
 }
 
-func (m *model) endConn(now lockmgr.Time, id lockmgr.ConnID, how lockmgr.How, status int) {
+func (m *model) endConn(now lockmgr.Time, id lockmgr.ConnID, how lockmgr.How, status, most int) bool {
 	asked := func(c *modelClaim) bool { return c.Conn == id }
-	m.endAll(now, how, status, asked, func(c *modelClaim) bool { return asked(c) && c.Bind == lockmgr.ToConnection })
+	return m.endSome(now, how, status, most, asked, func(c *modelClaim) bool { return asked(c) && c.Bind == lockmgr.ToConnection })
 }
 
-func (m *model) endProcess(now lockmgr.Time, p lockmgr.Process, how lockmgr.How, status int) {
+func (m *model) endProcess(now lockmgr.Time, p lockmgr.Process, how lockmgr.How, status, most int) bool {
 	its := func(c *modelClaim) bool { return c.Owner.Process == p }
-	m.endAll(now, how, status, its, func(c *modelClaim) bool {
+	return m.endSome(now, how, status, most, its, func(c *modelClaim) bool {
 		return its(c) && (c.Bind == lockmgr.ToConnection || c.Bind == lockmgr.ToProcess)
 	})
 }
@@ -371,11 +381,11 @@ func (m *model) deadline() (first *modelClaim, at time.Duration, ok bool) {
 	return first, at, first != nil
 }
 
-func (m *model) expire(now lockmgr.Time) {
-	for {
+func (m *model) expire(now lockmgr.Time, most int) {
+	for ; ; most-- {
 		c, at, ok := m.deadline()
 		switch {
-		case !ok || at > now.Boot:
+		case !ok || at > now.Boot || most == 0:
 			m.settle(now)
 			return
 		case c.Token == 0:

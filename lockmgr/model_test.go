@@ -19,6 +19,7 @@ type model struct {
 	last, mark          lockmgr.Token
 	lastID              lockmgr.RequestID
 	entered             int
+	ending              func(*modelClaim) bool // waits that are granted nothing, as they are about to end
 	effects             []lockmgr.Effect
 }
 
@@ -279,6 +280,10 @@ func (m *model) settle(now lockmgr.Time) {
 			parts := m.grantable(name)
 			if len(parts) == 0 || int(m.mark)-int(m.last) < len(parts) {
 				break
+			}
+			if m.ending != nil && m.ending(parts[0]) {
+				m.giveUp(now, parts[0].ID, lockmgr.Cancelled)
+				continue
 			}
 			for i, c := range parts {
 				m.grant(now, c, len(parts)-1-i)

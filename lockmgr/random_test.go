@@ -214,28 +214,23 @@ var stepKinds = map[string]func(*pair) (got, want any){
 		return p.real.Cancel(p.now, id), p.model.cancel(p.now, id)
 	},
 	"cancel connection": func(p *pair) (got, want any) {
-		id := p.conn()
-		p.logf("cancel connection %d", id)
-		p.real.CancelConn(p.now, id)
-		p.model.cancelConn(p.now, id)
-		return nil, nil
+		id, most := p.conn(), p.most()
+		p.logf("cancel connection %d, %d of it", id, most)
+		return p.real.CancelConn(p.now, id, most), p.model.cancelConn(p.now, id, most)
 	},
 	"end connection": func(p *pair) (got, want any) {
-		id, how, status := p.conn(), p.how()%lockmgr.Expired, p.pick(3)
-		p.logf("end connection %d: %s", id, how)
-		p.real.EndConn(p.now, id, how, status)
-		p.model.endConn(p.now, id, how, status)
-		return nil, nil
+		id, how, status, most := p.conn(), p.how()%lockmgr.Expired, p.pick(3), p.most()
+		p.logf("end connection %d, %d of it: %s", id, most, how)
+		return p.real.EndConn(p.now, id, how, status, most), p.model.endConn(p.now, id, how, status, most)
 	},
 	"end process": func(p *pair) (got, want any) {
 		process, how, status := p.process(), p.how(), p.pick(3)
 		if how == lockmgr.Unreaped && p.real.Unreaped(process) {
 			how = lockmgr.Unknown // a process ends once, and its claims with it
 		}
-		p.logf("end process %v: %s", process, how)
-		p.real.EndProcess(p.now, process, how, status)
-		p.model.endProcess(p.now, process, how, status)
-		return nil, nil
+		most := p.most()
+		p.logf("end process %v, %d of it: %s", process, most, how)
+		return p.real.EndProcess(p.now, process, how, status, most), p.model.endProcess(p.now, process, how, status, most)
 	},
 	"learn": func(p *pair) (got, want any) {
 		process, how, status := p.process(), p.how(), p.pick(3)
@@ -245,9 +240,10 @@ var stepKinds = map[string]func(*pair) (got, want any){
 		return nil, nil
 	},
 	"expire": func(p *pair) (got, want any) {
-		p.logf("expire")
-		p.real.Expire(p.now)
-		p.model.expire(p.now)
+		most := p.most()
+		p.logf("expire %d", most)
+		p.real.Expire(p.now, most)
+		p.model.expire(p.now, most)
 		return nil, nil
 	},
 	"reserve": func(p *pair) (got, want any) {
@@ -383,6 +379,9 @@ func (p *pair) hold() (string, lockmgr.Token) {
 func (p *pair) name() string         { return names[p.pick(len(names))] }
 func (p *pair) conn() lockmgr.ConnID { return lockmgr.ConnID(p.pick(5)) }
 func (p *pair) lease() time.Duration { return time.Duration(1 + p.pick(20)) }
+
+// most is how much a step does at most.
+func (p *pair) most() int { return []int{lockmgr.All, 1, 2, lockmgr.All}[p.pick(4)] }
 
 // how is one of the ways in which a process ends, or a connection.
 func (p *pair) how() lockmgr.How {

@@ -30,11 +30,11 @@ package lockmgr_test
 //	downgrade NAME TOKEN
 //	renew NAME TOKEN DURATION
 //	cancel ID
-//	cancel-conn CONN
-//	end-conn CONN HOW [STATUS]      HOW is unknown, released, exited, killed, disconnected or unreaped
-//	end-process PID[/START] HOW [STATUS]
+//	cancel-conn CONN [most=N]       N claims at most, and tells if there are more; without it all
+//	end-conn CONN HOW [STATUS] [most=N]     HOW is unknown, released, exited, killed, disconnected or unreaped
+//	end-process PID[/START] HOW [STATUS] [most=N]
 //	learn PID[/START] HOW [STATUS]  tells also of which processes it is known now, or does not matter any more
-//	expire                          tells the next deadline too
+//	expire [most=N]                 tells the next deadline too
 //	reserve MARK
 //
 // What comes of them is, after "> ", each effect, refusal or answer in its order, then the state after the last command
@@ -121,6 +121,11 @@ func (s *runner) run(line string) {
 	verb, rest, _ := strings.Cut(line, " ")
 	args := strings.Fields(rest)
 	before := s.m.Snapshot()
+	most, more := lockmgr.All, false
+	if n := len(args) - 1; n >= 0 && strings.HasPrefix(args[n], "most=") {
+		most = s.number(strings.TrimPrefix(args[n], "most="))
+		args = args[:n]
+	}
 	switch verb {
 	case "start":
 		s.m = lockmgr.New(s.token(args[0]), s.token(args[1]))
@@ -156,22 +161,22 @@ func (s *runner) run(line string) {
 	case "renew":
 		s.refusal(s.m.Renew(s.now, args[0], s.token(args[1]), s.duration(args[2])))
 	case "cancel-conn":
-		s.m.CancelConn(s.now, lockmgr.ConnID(s.number(args[0])))
+		more = s.m.CancelConn(s.now, lockmgr.ConnID(s.number(args[0])), most)
 	case "cancel":
 		if !s.m.Cancel(s.now, lockmgr.RequestID(s.number(args[0]))) {
 			fmt.Fprintln(&s.out, "> no such wait")
 		}
 	case "end-conn":
 		how, status := s.how(args[1:])
-		s.m.EndConn(s.now, lockmgr.ConnID(s.number(args[0])), how, status)
+		more = s.m.EndConn(s.now, lockmgr.ConnID(s.number(args[0])), how, status, most)
 	case "end-process":
 		how, status := s.how(args[1:])
-		s.m.EndProcess(s.now, s.owner(args[0]).Process, how, status)
+		more = s.m.EndProcess(s.now, s.owner(args[0]).Process, how, status, most)
 	case "learn":
 		how, status := s.how(args[1:])
 		s.m.Learn(s.owner(args[0]).Process, how, status)
 	case "expire":
-		s.m.Expire(s.now)
+		s.m.Expire(s.now, most)
 	case "reserve":
 		s.m.Reserve(s.now, s.token(args[0]))
 	default:
@@ -180,6 +185,9 @@ func (s *runner) run(line string) {
 	effects := s.m.Effects()
 	for _, e := range effects {
 		s.effect(e)
+	}
+	if more {
+		fmt.Fprintln(&s.out, "> and more")
 	}
 	if verb != "start" && verb != "restart" {
 		if err := sameAfterReplay(s.m, before, effects); err != nil {

@@ -59,6 +59,7 @@ type state struct {
 	m        *lockmgr.Manager
 	now      lockmgr.Time
 	lives    [3]uint64
+	dying    [3]bool // is being ended, a claim in each step
 	effects  []lockmgr.Effect
 	deadlock *lockmgr.Request // that was refused
 	err      error
@@ -101,17 +102,31 @@ var (
 		}},
 		{"gives up", func(s *state, client int) bool {
 			waits, _ := s.claims(client)
+			if s.dying[client] {
+				return false
+			}
 			if len(waits) > 0 && !s.m.Cancel(s.now, waits[0].ID) {
 				s.err = errors.New("there was no wait to cancel")
 			}
 			return len(waits) > 0
 		}},
 		{"is killed", func(s *state, client int) bool {
-			s.m.EndProcess(s.now, s.process(client), lockmgr.Killed, 9)
+			s.m.EndProcess(s.now, s.process(client), lockmgr.Killed, 9, lockmgr.All)
 			if waits, holds := s.claims(client); len(waits)+len(holds) > 0 {
 				s.err = errors.New("a process is dead, and has claims")
 			}
+			s.dying[client] = false
 			s.lives[client]++
+			return true
+		}},
+		{"is killed, and loses one thing after the other", func(s *state, client int) bool {
+			if _, holds := s.claims(client); len(holds) > 1 && holds[0].Name > holds[1].Name {
+				return false // after a restart it would lose them in the other order
+			}
+			s.dying[client] = s.m.EndProcess(s.now, s.process(client), lockmgr.Killed, 9, 1)
+			if !s.dying[client] {
+				s.lives[client]++
+			}
 			return true
 		}},
 		{"waits until the time is over", func(s *state, client int) bool {
@@ -119,12 +134,12 @@ var (
 				return false
 			}
 			s.now.Boot += patience - 1
-			s.m.Expire(s.now)
+			s.m.Expire(s.now, lockmgr.All)
 			if len(s.m.Effects()) > 0 {
 				s.err = errors.New("something ended before its time")
 			}
 			s.now.Boot++
-			s.m.Expire(s.now)
+			s.m.Expire(s.now, lockmgr.All)
 			if at, ok := s.m.Deadline(); ok {
 				s.err = fmt.Errorf("at %d something still has to end at %d", s.now.Boot, at)
 			}
@@ -176,7 +191,7 @@ func (s *state) ends(client int, how lockmgr.How) bool {
 	if s.m.Unreaped(s.before(client)) {
 		return false
 	}
-	s.m.EndProcess(s.now, s.process(client), how, 0)
+	s.m.EndProcess(s.now, s.process(client), how, 0, lockmgr.All)
 	s.lives[client]++
 	return true
 }
@@ -272,7 +287,7 @@ func asks(name string, options ...option) step {
 // acts reports whether a client does not wait.
 func (s *state) acts(client int) bool {
 	waits, _ := s.claims(client)
-	return len(waits) == 0
+	return len(waits) == 0 && !s.dying[client]
 }
 
 func (s *state) fail(err error) {
@@ -384,7 +399,7 @@ func (w *world) check(s *state, before state, snapshot lockmgr.Snapshot, last lo
 func (s *state) drain(clients int) error {
 	s.releaseAll(clients)
 	s.now.Boot += patience
-	s.m.Expire(s.now)
+	s.m.Expire(s.now, lockmgr.All)
 	s.releaseAll(clients)
 	for v := range s.m.All() {
 		if !v.Free() {
@@ -395,6 +410,12 @@ func (s *state) drain(clients int) error {
 }
 
 func (s *state) releaseAll(clients int) {
+	for client := range clients {
+		if s.dying[client] {
+			s.m.EndProcess(s.now, s.process(client), lockmgr.Killed, 9, lockmgr.All)
+			s.dying[client] = false
+		}
+	}
 	for range 2 * clients { // each release may let one more go on, with at most two locks
 		for client := range clients {
 			for s.release(client, "a") || s.release(client, "b") {
@@ -413,9 +434,9 @@ func (s *state) provesStuck(clients, client int, snapshot lockmgr.Snapshot) erro
 	if _, err := m.Acquire(s.now, r); err != nil {
 		return err
 	}
-	again := state{m: m, now: s.now, lives: s.lives}
+	again := state{m: m, now: s.now, lives: s.lives, dying: s.dying}
 	again.now.Boot += patience // who waits for a while does not keep it waiting
-	m.Expire(again.now)
+	m.Expire(again.now, lockmgr.All)
 	again.releaseAll(clients)
 	if again.acts(client) {
 		return errors.New("it was no deadlock")
@@ -461,6 +482,11 @@ func (w *world) key(s *state) (key [16]byte) {
 				for _, shown := range c.Shown {
 					_, err := s.m.Hold(shown.Name, shown.Token)
 					fmt.Fprintf(&b, " for %s %v", shown.Name, err == nil)
+				}
+			}
+			for client, dies := range s.dying {
+				if dies {
+					fmt.Fprintf(&b, "%d dies, ", as[client])
 				}
 			}
 			fmt.Fprintf(&b, "%v %v;", v.Previous != nil, v.Abandoned != nil)

@@ -8,7 +8,7 @@ import (
 // enqueue makes a claim a wait; its request's first one stands for all of them.
 func (m *Manager) enqueue(c *claim) {
 	c.lock.queue.push(c, inLine)
-	m.conns.push(c.Conn, c, ofConn)
+	m.asking.push(c.Conn, c, ofConn)
 	m.waiting.push(c.Owner.Process, c, ofProcess)
 	for _, shown := range c.Shown {
 		if h, err := m.held(shown.Name, shown.Token); err == nil {
@@ -35,7 +35,7 @@ func (m *Manager) leaveQueue(parts ...*claim) {
 	delete(m.waits, leader.ID)
 	for _, c := range parts {
 		c.lock.queue.remove(c, inLine)
-		m.conns.remove(c.Conn, c, ofConn)
+		m.asking.remove(c.Conn, c, ofConn)
 		m.waiting.remove(c.Owner.Process, c, ofProcess)
 		for a := c.acting; a != nil; a = a.next {
 			m.acting.remove(a.hold, a, forHold)

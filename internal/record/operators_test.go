@@ -89,7 +89,7 @@ func FuzzOperatorHolds(f *testing.F) {
 				t.Errorf("%+v became %+v, %v", h, c, err)
 			}
 		}
-		m.Expire(now) // what is over
+		m.Expire(now, lockmgr.All) // what is over
 		if err := m.Check(); err != nil {
 			t.Error(err)
 		}

@@ -141,7 +141,9 @@ func (s *Server) reset(c *call) {
 			texts = s.bus.Texts(sess, kind)
 			return b, true
 		}
-		s.cancelAll(sess)
+		if !s.cancelSome(sess) {
+			return b, true
+		}
 		s.cancelRequests(sess)
 		s.setProto(sess, ipc.RESP2)
 		sess.state &^= stateReplyOff

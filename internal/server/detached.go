@@ -225,7 +225,8 @@ func (s *Server) abandon(all []*request, pays *account.User) {
 			s.requests.detached.MoveToBack(r.grace)
 			s.requests.armGraces()
 		case r.told:
-			s.stepFor(pays, func(now lockmgr.Time) { s.locks.EndConn(now, r.conn, lockmgr.Disconnected, 0) }, nil)
+			// Which is one set at most.
+			s.stepFor(pays, func(now lockmgr.Time) { s.locks.EndConn(now, r.conn, lockmgr.Disconnected, 0, lockmgr.All) }, nil)
 		default:
 			s.forgetRequest(r)
 			for i := range g {

@@ -148,6 +148,10 @@ func (s *Server) dispatch(sess *session, words [][]byte) bool {
 			s.slice(sess)
 			s.stats.commands--
 			return false
+		case s.gone > 0 && s.mustWait(c):
+			s.slice(sess)
+			s.stats.commands--
+			return false
 		case len(s.line) > 0 && s.waitsForLine(c):
 			s.park(sess)
 			s.stats.commands--

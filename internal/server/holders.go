@@ -74,7 +74,8 @@ func (s *Server) verifyHolders() {
 			delete(s.processes, p.id)
 		case errors.Is(err, unix.ESRCH):
 			s.log.Info("the holder of a lock ended while there was no daemon", "event", "holder-gone", "pid", p.id.PID)
-			s.step(func(now lockmgr.Time) { s.locks.EndProcess(now, p.id, lockmgr.Unknown, 0) })
+			s.endProcess(p, lockmgr.Unknown, 0)
+			s.settleEndings(p) // before anybody asks for it
 		case err != nil:
 			failed = err
 			unseen = append(unseen, p)

@@ -21,6 +21,7 @@ type lockState struct {
 	processes map[lockmgr.Process]*process
 	pidfds    map[int]*process
 	expiry    loop.Timer // of waits and leases: see armExpiry
+	gone      int        // connections that have ended, and hold something still
 	held      int        // claims that hold a lock
 	holdsLost int        // holds that were written down and could not be restored
 	queued    int        // claims that wait for one
@@ -161,7 +162,7 @@ func (s *Server) armExpiry() {
 
 // expire ends the waits and leases whose time is over.
 func (s *Server) expire() {
-	s.step(s.locks.Expire)
+	s.step(func(now lockmgr.Time) { s.locks.Expire(now, mostEnded) })
 }
 
 // tally keeps the accounts of claims.
@@ -231,6 +232,10 @@ func (s *Server) decided(e *lockmgr.Effect) {
 		slices.SortFunc(w.got, func(a, b lockmgr.Effect) int { return slices.Index(w.set, a.Name) - slices.Index(w.set, b.Name) })
 	}
 	delete(s.waits, e.Answers)
+	if !refused && w.req == nil && w.sess.is(stateDead) {
+		w.tellNobody(e)
+		return
+	}
 	switch {
 	case e.Kind == lockmgr.TimedOut:
 		s.give(w.answer, plain(s.appendTimeout(nil, &e.Claim)))
@@ -266,19 +271,10 @@ func (s *Server) cancelWait(sess *session) {
 	}
 }
 
-// cancelAll ends all waits of a connection, in one step: the lock must not be granted to one of them because another that
-// stood before it in the queue has gone.
-func (s *Server) cancelAll(sess *session) {
-	if id := lockmgr.ConnID(sess.id); s.conns[id] != nil {
-		s.step(func(now lockmgr.Time) { s.locks.CancelConn(now, id) })
-	}
-}
-
-// dropLocks gives back what a connection that is gone held. If the connection was all that its process had to say, the
-// process has probably ended, and the kernel will tell how in a moment: that is worth more to the next holder than
-// "disconnected".
+// dropLocks gives back what a connection that is gone held, and that waits for nothing any more. If the connection was all that
+// its process had to say, the process has probably ended, and the kernel will tell how in a moment: that is worth more to the
+// next holder than "disconnected".
 func (s *Server) dropLocks(sess *session) {
-	s.cancelAll(sess)
 	s.detach(sess)
 	switch x := sess.more; {
 	case s.conns[lockmgr.ConnID(sess.id)] == nil:

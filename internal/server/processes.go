@@ -33,6 +33,13 @@ type ending struct {
 	process *process // whose end is the better word
 	over    loop.Timer
 	tries   int // how often it was given another moment, as the process is exiting
+
+	// When the time is over: see remains.go.
+	known  bool // that the kernel tells no more; of a process also how it ended
+	how    lockmgr.How
+	status int
+	queued bool    // for its user's share of a turn
+	next   *ending // in that queue
 }
 
 // mostEndings is how often an ending is given another moment at most, as a process may hang in its exit.
@@ -90,7 +97,7 @@ func (s *Server) watchProcess(who *peer.Peer, pidfd int) (*process, error) {
 func (s *Server) unwatch(p *process) {
 	if p.claims == 0 && p.sessions == 0 && !s.locks.Unreaped(p.id) {
 		delete(s.processes, p.id)
-		s.settleEndings(p)
+		s.forgetEndings(p)
 		if p.pidfd < 0 {
 			return
 		}
@@ -140,13 +147,22 @@ func (s *Server) howEnded(p *process, reaped bool) (how lockmgr.How, status int)
 	return lockmgr.Unreaped, 0
 }
 
-// endProcess ends what a process held that is gone, and mends what was said of it before.
+// endProcess ends what a process held that is gone, and mends what was said of it before. Of very much the rest is ended later.
 func (s *Server) endProcess(p *process, how lockmgr.How, status int) {
+	more := false
 	s.step(func(now lockmgr.Time) {
-		s.locks.EndProcess(now, p.id, how, status)
+		more = s.locks.EndProcess(now, p.id, how, status, mostEnded)
 		s.locks.Learn(p.id, how, status)
 	})
-	s.settleEndings(p)
+	if more {
+		e := p.ownEnding()
+		if e == nil {
+			e = s.newEnding(p, nil)
+		}
+		e.known, e.how, e.status = true, how, status
+		s.endLater(e)
+	}
+	s.forgetEndings(p)
 }
 
 // buryProcess is endProcess with what is known by now.
@@ -159,20 +175,27 @@ func (s *Server) buryProcess(p *process) {
 // awaitEnd gives the kernel a moment to tell more about the end of a process, or of one of its connections, before that ends what
 // was held.
 func (s *Server) awaitEnd(p *process, conn *session) {
-	e := &ending{conn: conn, process: p}
-	e.over.Init(&s.loop.Timers, func() { s.endingDue(e) })
-	e.over.Set(s.now() + s.setup.EndingTime)
-	p.endings = append(p.endings, e)
+	s.newEnding(p, conn).over.Set(s.now() + s.setup.EndingTime)
 }
 
-// endingDue ends what the kernel was given time to tell more about. A process that is exiting is given more.
-func (s *Server) endingDue(e *ending) {
-	if e.isOpen() && e.conn != nil && e.tries < mostEndings && peer.Exiting(e.process.id.PID, e.process.id.Start) {
-		e.tries++
-		e.over.Set(s.now() + s.setup.EndingTime)
-		return
+func (s *Server) newEnding(p *process, conn *session) *ending {
+	e := &ending{conn: conn, process: p}
+	e.over.Init(&s.loop.Timers, func() { s.endLater(e) })
+	p.endings = append(p.endings, e)
+	if conn != nil {
+		s.gone++
 	}
-	s.settleEnding(e)
+	return e
+}
+
+// ownEnding is the ending of a process itself, nil if it has none.
+func (p *process) ownEnding() *ending {
+	for _, e := range p.endings {
+		if e.conn == nil {
+			return e
+		}
+	}
+	return nil
 }
 
 // isOpen reports whether there is something left to end: the process may have been reaped meanwhile, or a connection's process
@@ -184,39 +207,52 @@ func (e *ending) isOpen() bool {
 	return e.conn.more.held > 0 && !e.process.dead
 }
 
-// settleEnding ends at once what the kernel was given time to tell more about.
-func (s *Server) settleEnding(e *ending) {
-	open := e.isOpen()
+// forgetEnding forgets one of which nothing is left, or which is another's now.
+func (s *Server) forgetEnding(e *ending) {
 	e.over.Stop()
-	all := e.process.endings
-	if i := slices.Index(all, e); i >= 0 {
-		e.process.endings = slices.Delete(all, i, i+1)
+	i := slices.Index(e.process.endings, e)
+	if i < 0 {
+		return // it is forgotten, and was in a queue still
 	}
-	switch {
-	case !open:
-	case e.conn == nil:
-		s.buryProcess(e.process)
-	default:
-		s.step(func(now lockmgr.Time) { s.locks.EndConn(now, lockmgr.ConnID(e.conn.id), lockmgr.Disconnected, 0) })
-	}
+	e.process.endings = slices.Delete(e.process.endings, i, i+1)
 	if e.conn != nil {
 		delete(s.conns, lockmgr.ConnID(e.conn.id))
+		s.gone--
 	}
 }
 
-// settleEndings is settleEnding for all of a process.
+// forgetEndings is forgetEnding for all of a process of which nothing is left.
+func (s *Server) forgetEndings(p *process) {
+	for _, e := range slices.Clone(p.endings) {
+		if !e.isOpen() {
+			s.forgetEnding(e)
+		}
+	}
+}
+
+// settleEndings ends at once what the kernel was given time to tell more about, and what is left of other ends.
 func (s *Server) settleEndings(p *process) {
 	for _, e := range slices.Clone(p.endings) { // one may settle others
-		s.settleEnding(e)
+		for e.noMore(); s.endStep(e); {
+			continue
+		}
 	}
 }
 
 // reconnected is called when a process that is alive asks for a lock: what it held on a connection that ended just now
-// need not wait for the process to end.
-func (s *Server) reconnected(p *process) {
-	if !p.dead {
-		s.settleEndings(p)
+// need not wait for the process to end. It reports whether some of that is left.
+func (s *Server) reconnected(p *process) (left bool) {
+	if p.dead {
+		return false
 	}
+	for _, e := range slices.Clone(p.endings) {
+		e.noMore()
+		if s.endStep(e) {
+			s.endLater(e)
+			left = true
+		}
+	}
+	return left
 }
 
 // unpin undoes the watching that a command needed.

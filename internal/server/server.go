@@ -123,6 +123,7 @@ type Server struct {
 	count     int        // of sessions
 	users     account.Book
 	shares    account.Shares[*session] // who waits for his user's share of a turn: see share.go
+	ends      account.Shares[*ending]  // likewise what is left to be ended: see remains.go
 	nextID    uint64
 
 	bus *bus.Bus[*session]
@@ -302,6 +303,10 @@ func (s *Server) turn(events []unix.EpollEvent) {
 		s.shares.Turn()
 		s.wrapUp()
 	}
+	if s.ends.Waiting() {
+		s.ends.Turn()
+		s.wrapUp()
+	}
 	if len(s.line) > 0 {
 		s.moveLine()
 		s.wrapUp()
@@ -316,7 +321,7 @@ func (s *Server) turn(events []unix.EpollEvent) {
 }
 
 // idle reports whether there is nothing to do before something happens.
-func (s *Server) idle() bool { return !s.shares.Waiting() && len(s.line) == 0 }
+func (s *Server) idle() bool { return !s.shares.Waiting() && !s.ends.Waiting() && len(s.line) == 0 }
 
 // endTurn forgets the turn's time.
 func (s *Server) endTurn() {

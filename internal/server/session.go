@@ -44,6 +44,7 @@ type extras struct {
 	wait                  lockmgr.RequestID     // what holds up the execution of later commands; 0: nothing, or a reload
 	task                  *task                 // what it waits for, if that is its own work
 	long                  *longReply            // what is written before the outbox
+	untold                []lockmgr.Effect      // what it was granted when it had ended
 	ancestors             []lockmgr.Process     // as process.ancestors, for requests that no process is watched for
 	requests              map[*request]struct{} // those with a REQID that wait on this connection, or were granted here
 }

@@ -16,6 +16,7 @@ func (s *Server) startShares() {
 		Now:   func() time.Duration { return time.Since(s.started) },
 		Round: s.flushAll, // who wants little has waited long enough
 	}
+	s.ends = account.Shares[*ending]{Book: &s.users, Serve: s.endSome, Now: s.shares.Now, Round: s.flushAll}
 }
 
 // queue has a session go on when it is its user's turn.

@@ -105,6 +105,7 @@ func (s *Server) buryProcesses() {
 		if exited, _ := peer.Ended(p.pidfd); exited && p.claims > 0 {
 			p.dead = true
 			s.buryProcess(p)
+			s.settleEndings(p)
 		}
 	}
 }

@@ -195,7 +195,7 @@ func (s *Server) verifyTimers() {
 	}
 	for id, p := range s.processes {
 		for _, e := range p.endings {
-			check(fmt.Sprintf("an ending of process %d", id.PID), &e.over, true)
+			check(fmt.Sprintf("an ending of process %d", id.PID), &e.over, !e.queued)
 		}
 	}
 	check("log records", &s.logPeriod, s.logLimit.Next() != 0)

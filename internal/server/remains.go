@@ -1,0 +1,135 @@
+package server
+
+import (
+	"github.com/ipcd/ipcd/internal/peer"
+	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/lockmgr"
+)
+
+// What a connection or a process held that is gone is ended in steps of so many claims, by the share of its user: each is
+// recorded and told, and may have a lock granted to others.
+
+// mostEnded is how many claims end in one step, in some hundred microseconds.
+const mostEnded = 32
+
+// Next is where an ending keeps which one stands behind it in the queue of their user.
+func (e *ending) Next() **ending { return &e.next }
+
+// endLater has an ending go on when it is its user's turn: of a process the one whose holds they are.
+func (s *Server) endLater(e *ending) {
+	e.over.Stop()
+	if e.queued {
+		return
+	}
+	uid := uint32(0)
+	if e.conn != nil {
+		uid = e.conn.peer.UID
+	} else {
+		for c := range s.locks.Claims(e.process.id) {
+			uid = c.UID
+			break
+		}
+	}
+	e.queued = true
+	s.ends.Join(s.users.Of(uid), e)
+}
+
+// endSome ends some of what is left, when it is its user's turn. A process that is exiting is given another moment.
+func (s *Server) endSome(e *ending) {
+	e.queued = false
+	if !e.known && e.conn != nil && e.isOpen() && e.tries < mostEndings && peer.Exiting(e.process.id.PID, e.process.id.Start) {
+		e.tries++
+		e.over.Set(s.now() + s.setup.EndingTime)
+		return
+	}
+	if s.endStep(e) {
+		s.endLater(e)
+	}
+}
+
+// noMore notes that the kernel is not waited for any more.
+func (e *ending) noMore() {
+	e.over.Stop()
+	if e.conn != nil {
+		e.known = true
+	}
+}
+
+// endStep ends some of what is left, and reports whether there is more.
+func (s *Server) endStep(e *ending) (more bool) {
+	p := e.process
+	switch {
+	case !e.isOpen():
+	case e.conn != nil:
+		e.known = true
+		s.step(func(now lockmgr.Time) {
+			more = s.locks.EndConn(now, lockmgr.ConnID(e.conn.id), lockmgr.Disconnected, 0, mostEnded)
+		})
+	case e.known:
+		s.endProcess(p, e.how, e.status)
+		more = p.claims > 0
+	default:
+		s.buryProcess(p)
+		more = p.claims > 0
+	}
+	if !more {
+		s.forgetEnding(e)
+	}
+	return more
+}
+
+// mustWait reports whether a command has to wait until what its process held on connections that have ended is ended: it may
+// ask for just that, or for what somebody has who waits for it.
+func (s *Server) mustWait(c *call) bool {
+	if c.cmd.Family != ipc.FamilyLock || s.stopping {
+		return false
+	}
+	p := s.processes[processID(&c.sess.peer)]
+	return p != nil && s.reconnected(p)
+}
+
+// cancelSome cancels waits of a connection that asks for none any more: the last first, or the lock would be granted to one of
+// them when another that stood before it in the queue has gone. It reports whether none is left.
+func (s *Server) cancelSome(sess *session) bool {
+	id := lockmgr.ConnID(sess.id)
+	if s.conns[id] == nil {
+		return true
+	}
+	more := false
+	s.step(func(now lockmgr.Time) { more = s.locks.CancelConn(now, id, mostEnded) })
+	return !more
+}
+
+// dropWaits cancels waits of a connection that is gone, and gives back what it was granted since, without anybody having been
+// told. It reports whether none is left.
+func (s *Server) dropWaits(sess *session) bool {
+	if !s.cancelSome(sess) {
+		return false
+	}
+	x := sess.more
+	for n := 0; x != nil && len(x.untold) > 0; n++ {
+		if n == mostEnded {
+			return false
+		}
+		e := &x.untold[0]
+		x.untold = x.untold[1:]
+		s.step(func(now lockmgr.Time) {
+			if e.Kind == lockmgr.Acquired { // or it has ended meanwhile
+				_ = s.locks.GiveBack(now, e.Name, e.Token)
+			} else {
+				_ = s.locks.Leave(now, e.Name, e.Token, e.Owner.Process)
+			}
+		})
+	}
+	return true
+}
+
+// tellNobody takes note of a grant for whose answer there is nobody any more.
+func (w *wait) tellNobody(e *lockmgr.Effect) {
+	x := w.sess.extra()
+	if len(w.set) > 1 {
+		x.untold = append(x.untold, w.got...)
+	} else {
+		x.untold = append(x.untold, *e)
+	}
+}
