@@ -62,6 +62,7 @@ type pair struct {
 	model *model
 	now   lockmgr.Time
 	log   []string
+	look  lockmgr.View // of whichever lock
 
 	// A snapshot of some time ago and the effects of each step since then: what a daemon has after a crash.
 	snapshot lockmgr.Snapshot
@@ -105,6 +106,9 @@ func (p *pair) step(call func(*pair) (got, want any)) error {
 	want.Effects, p.model.effects = p.model.effects, nil
 	for _, name := range names {
 		got.Locks = append(got.Locks, p.real.View(name))
+		if p.real.Look(name, &p.look); fmt.Sprint(p.look) != fmt.Sprint(p.real.View(name)) {
+			return fmt.Errorf("%s looks like %+v, and not like %+v", name, p.look, p.real.View(name))
+		}
 		want.Locks = append(want.Locks, p.model.view(name))
 	}
 	got.Last, got.Mark = p.real.Tokens()

@@ -28,6 +28,14 @@ func (m *Manager) View(name string) View {
 	return View{Name: name}
 }
 
+// Look is View in the memory of an earlier one: for who looks at very many, or at long queues again and again.
+func (m *Manager) Look(name string, v *View) {
+	*v = View{Name: name, Holders: v.Holders[:0], Waiters: v.Waiters[:0]}
+	if l := m.locks[name]; l != nil {
+		l.show(v)
+	}
+}
+
 // All shows all locks by name, the free ones that are remembered too.
 func (m *Manager) All() iter.Seq[View] {
 	return func(yield func(View) bool) {
@@ -42,8 +50,13 @@ func (m *Manager) All() iter.Seq[View] {
 // Names gives the names of all locks, the free ones that are remembered too, in no order.
 func (m *Manager) Names() iter.Seq[string] { return maps.Keys(m.locks) }
 
-func (l *lock) view() View {
-	v := View{Name: l.name, Used: l.used, Previous: l.previous, Abandoned: l.abandoned}
+func (l *lock) view() (v View) {
+	l.show(&v)
+	return v
+}
+
+func (l *lock) show(v *View) {
+	v.Name, v.Used, v.Previous, v.Abandoned = l.name, l.used, l.previous, l.abandoned
 	if !l.idle {
 		v.Limit = l.limit
 	}
@@ -59,7 +72,6 @@ func (l *lock) view() View {
 	for c := l.queue.first; c != nil; c = c.lineLink.next {
 		v.Waiters = append(v.Waiters, c.Claim)
 	}
-	return v
 }
 
 // Limit is how many units a lock has, 0 if it is free, and so has no limit yet.

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unsafe"
 
 	"github.com/ipcd/ipcd/bus"
 	"github.com/ipcd/ipcd/ipc"
@@ -97,17 +96,16 @@ func (s *Server) clientList(c *call) {
 			return
 		}
 	}
-	all := make([]*session, 0, s.count)
+	p, oldest := c.sess.proto, newHeap(func(a, b *session) bool { return a.id < b.id })
 	for _, sess := range s.sessions {
 		if sess != nil {
-			all = append(all, sess)
+			oldest.add(sess)
 		}
 	}
-	p, oldest := c.sess.proto, newHeap(all, func(a, b *session) bool { return a.id < b.id })
-	t := &task{held: len(all) * int(unsafe.Sizeof(all[0]))}
+	t := &task{held: oldest.memory()}
 	t.head = func(b []byte) []byte { return p.AppendVerbatimHead(b, len(t.out)-headRoom-len("\r\n")) }
 	t.step = func(b []byte) ([]byte, bool) {
-		if len(oldest.all) == 0 {
+		if oldest.n == 0 {
 			return append(b, "\r\n"...), false
 		}
 		sess, ok := oldest.next()

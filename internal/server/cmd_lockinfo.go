@@ -1,7 +1,7 @@
 package server
 
 import (
-	"slices"
+	"sync"
 	"time"
 	"unsafe"
 
@@ -10,33 +10,51 @@ import (
 )
 
 func (s *Server) lockInfo(c *call) {
-	p, x := c.sess.proto, s.show(string(c.args[0]))
-	s.perform(c, &task{
-		head: noHead,
-		step: func(b []byte) ([]byte, bool) { return x.appendPart(b, s, p) },
-		held: x.memory(),
-	})
+	var x *shownLock
+	p, name, t := c.sess.proto, string(c.args[0]), &task{head: noHead}
+	t.step = func(b []byte) (_ []byte, more bool) {
+		if x == nil { // for a long queue that takes a while
+			x = s.show(name)
+			t.held = x.memory()
+		}
+		if b, more = x.appendPart(b, s, p); !more {
+			shownLocks.Put(x)
+		}
+		return b, more
+	}
+	s.perform(c, t)
 }
 
 func (s *Server) lockList(c *call) {
 	p, n := c.sess.proto, 0
-	var x *shownLock // nil: the next is to be found
-	names := newHeap(slices.Collect(s.locks.Names()), func(a, b string) bool { return a < b })
-	memory := len(names.all) * int(unsafe.Sizeof(""))
-	t := &task{head: func(b []byte) []byte { return ipc.AppendArray(b, n) }, held: memory}
+	var x *shownLock        // nil: the next is to be found
+	var names *heap[string] // nil: they are to be looked up
+	memory := 0
+	t := &task{head: func(b []byte) []byte { return ipc.AppendArray(b, n) }}
 	t.step = func(b []byte) ([]byte, bool) {
+		if names == nil {
+			names = newHeap(func(a, b string) bool { return a < b })
+			for name := range s.locks.Names() {
+				names.add(name)
+			}
+			memory = names.memory()
+			t.held = memory
+			return b, true
+		}
 		if x != nil {
 			var more bool
 			if b, more = x.appendPart(b, s, p); !more {
+				shownLocks.Put(x)
 				x, t.held = nil, memory
 			}
 			return b, true
 		}
-		if len(names.all) == 0 {
+		if names.n == 0 {
 			return b, false
 		}
 		if name, ok := names.next(); ok {
 			if x = s.show(name); x.Free() {
+				shownLocks.Put(x)
 				x = nil
 				return b, true
 			}
@@ -56,8 +74,14 @@ type shownLock struct {
 	done  int // so many of its claims
 }
 
+// shownLocks are used again: to have fresh memory for a long queue, again and again, takes longer than all the rest. What is not
+// used for a while the garbage collector takes.
+var shownLocks = sync.Pool{New: func() any { return new(shownLock) }}
+
 func (s *Server) show(name string) *shownLock {
-	x := &shownLock{View: s.locks.View(name), at: s.now()}
+	x := shownLocks.Get().(*shownLock)
+	s.locks.Look(name, &x.View)
+	x.at, x.done = s.now(), 0
 	x.limit = x.Limit
 	if x.limit == 0 {
 		x.limit = max(s.opts.Semaphores[name], 1)

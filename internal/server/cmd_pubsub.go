@@ -1,7 +1,6 @@
 package server
 
 import (
-	"slices"
 	"unsafe"
 
 	"github.com/ipcd/ipcd/bus"
@@ -246,26 +245,24 @@ func (s *Server) pubsubChannels(c *call) {
 		return
 	}
 	glob := bus.CompileGlob(pattern)
-	var names []string
-	slot, sorted := 0, heap[string]{}
-	t := &task{head: func(b []byte) []byte { return ipc.AppendArray(b, len(names)) }}
+	slot, n := 0, 0
+	names := newHeap(func(a, b string) bool { return a < b })
+	t := &task{head: func(b []byte) []byte { return ipc.AppendArray(b, n) }}
 	t.step = func(b []byte) ([]byte, bool) {
 		if slot < s.bus.Slots() {
 			for end := min(slot+globsPerStep, s.bus.Slots()); slot < end; slot++ {
 				if r := s.bus.RouteAt(slot); r != nil && r.Kind == bus.Channel && glob.MatchString(r.Text) {
-					names = append(names, r.Text)
+					names.add(r.Text)
+					n++
 				}
 			}
-			t.held = 2 * cap(names) * int(unsafe.Sizeof(""))
+			t.held = names.memory()
 			return b, true
 		}
-		if sorted.all == nil {
-			sorted = newHeap(slices.Clone(names), func(a, b string) bool { return a < b })
-		}
-		if len(sorted.all) == 0 {
+		if names.n == 0 {
 			return b, false
 		}
-		if name, ok := sorted.next(); ok {
+		if name, ok := names.next(); ok {
 			b = ipc.AppendBulk(b, name)
 		}
 		return b, true

@@ -341,8 +341,8 @@ func (s *Server) kill(sess *session, why string) {
 	}
 }
 
-// mostBuried is how many sessions are buried at once.
-const mostBuried = 64
+// mostBuried is how many sessions are buried at once, in some hundred microseconds.
+const mostBuried = 16
 
 // bury gives back what dead sessions had. It happens when all events of a turn are handled and none can mean their descriptors
 // any more. For very many, and for a session that has very much, it takes several turns.

@@ -9,8 +9,8 @@ import (
 // What a connection or a process held that is gone is ended in steps of so many claims, by the share of its user: each is
 // recorded and told, and may have a lock granted to others.
 
-// mostEnded is how many claims end in one step, in some hundred microseconds.
-const mostEnded = 32
+// mostEnded is how many claims end in one step, in less than a hundred microseconds.
+const mostEnded = 16
 
 // Next is where an ending keeps which one stands behind it in the queue of their user.
 func (e *ending) Next() **ending { return &e.next }

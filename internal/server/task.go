@@ -2,6 +2,7 @@ package server
 
 import (
 	"time"
+	"unsafe"
 
 	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/ipc"
@@ -12,7 +13,7 @@ import (
 // it was looked at.
 type task struct {
 	// step does a little, which takes some microseconds, appends what there is to say of it, and reports whether there is more
-	// to do.
+	// to do. Only the first one may take longer: to find out what there is to do.
 	step func(b []byte) (_ []byte, more bool)
 	// head appends what the reply begins with, of which only the end tells how many elements it has. If it is nil, each
 	// step says whole values, which are sent as they come.
@@ -58,7 +59,7 @@ func (s *Server) advance(sess *session, t *task) (more bool) {
 			s.send(sess, t.out)
 			t.out = t.out[:0]
 		}
-		if i%stride == 0 && time.Since(s.started)-begun > timeSlice && !s.stopping {
+		if (i == 1 || i%stride == 0) && time.Since(s.started)-begun > timeSlice && !s.stopping {
 			return true
 		}
 	}
@@ -142,14 +143,36 @@ func (s *Server) dropTask(sess *session) {
 	}
 }
 
-// A heap gives things in order, without a step in which all are sorted.
+// A heap gives things in order, without a step in which all are sorted. They are added first. It keeps them in pieces: who asks for
+// much memory at once is made to do much work for the garbage collector at once.
 type heap[T any] struct {
-	all  []T
-	less func(a, b T) bool
-	made int // so many of the first are in no order yet
+	pieces [][]T
+	n      int
+	less   func(a, b T) bool
+	made   int // so many of the first are in no order yet
 }
 
-func newHeap[T any](all []T, less func(a, b T) bool) heap[T] { return heap[T]{all, less, len(all) / 2} }
+// heapPiece is how many things there are in a piece.
+const heapPiece = 128
+
+func newHeap[T any](less func(a, b T) bool) *heap[T] { return &heap[T]{less: less} }
+
+func (h *heap[T]) add(x T) {
+	if h.n == heapPiece*len(h.pieces) {
+		h.pieces = append(h.pieces, make([]T, heapPiece))
+	}
+	*h.at(h.n) = x
+	h.n++
+	h.made = h.n / 2
+}
+
+func (h *heap[T]) at(i int) *T { return &h.pieces[i/heapPiece][i%heapPiece] }
+
+// memory is how much it takes.
+func (h *heap[T]) memory() int {
+	var x T
+	return len(h.pieces) * heapPiece * int(unsafe.Sizeof(x))
+}
 
 // next does a part of the work, and gives the next thing when it is known.
 func (h *heap[T]) next() (x T, ok bool) {
@@ -158,10 +181,10 @@ func (h *heap[T]) next() (x T, ok bool) {
 		h.down(h.made)
 		return x, false
 	}
-	last := len(h.all) - 1
-	x = h.all[0]
-	h.all[0] = h.all[last]
-	h.all = h.all[:last]
+	var none T
+	h.n--
+	first, last := h.at(0), h.at(h.n)
+	x, *first, *last = *first, *last, none
 	h.down(0)
 	return x, true
 }
@@ -169,16 +192,16 @@ func (h *heap[T]) next() (x T, ok bool) {
 func (h *heap[T]) down(i int) {
 	for {
 		child := 2*i + 1
-		if child >= len(h.all) {
+		if child >= h.n {
 			return
 		}
-		if child+1 < len(h.all) && h.less(h.all[child+1], h.all[child]) {
+		if child+1 < h.n && h.less(*h.at(child + 1), *h.at(child)) {
 			child++
 		}
-		if !h.less(h.all[child], h.all[i]) {
+		if !h.less(*h.at(child), *h.at(i)) {
 			return
 		}
-		h.all[i], h.all[child] = h.all[child], h.all[i]
+		*h.at(i), *h.at(child) = *h.at(child), *h.at(i)
 		i = child
 	}
 }

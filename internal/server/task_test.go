@@ -40,7 +40,7 @@ func TestTaskInTurns(t *testing.T) {
 	c, other, stranger := m.connect(false), m.connect(false), m.as(m.connect(false), 1001)
 	c.send([]byte("LOCK.LIST\r\nPING\r\n")...)
 	m.turn([]unix.EpollEvent{c.event(unix.EPOLLIN)})
-	if *done != stride {
+	if *done != 1 {
 		t.Fatalf("%d steps in one turn", *done)
 	}
 	for turns := 2; *done < 3*stride; turns++ {
@@ -50,7 +50,7 @@ func TestTaskInTurns(t *testing.T) {
 		if got := other.take() + stranger.take(); got != "+PONG\r\n+PONG\r\n" {
 			t.Errorf("others got %q", got)
 		}
-		if *done != turns*stride {
+		if *done != turns {
 			t.Errorf("%d steps in %d turns", *done, turns)
 		}
 	}
@@ -247,5 +247,29 @@ func TestLongReply(t *testing.T) {
 			t.Errorf("got %q", got)
 		}
 		m.charged(0)
+	}
+}
+
+// TestHeap gives things in order, however many there are in its pieces.
+func TestHeap(t *testing.T) {
+	for _, n := range []int{0, 1, 2, heapPiece - 1, heapPiece, heapPiece + 1, 3*heapPiece + 7} {
+		h := newHeap(func(a, b int) bool { return a < b })
+		for _, x := range rand.New(rand.NewPCG(1, uint64(n))).Perm(n) {
+			h.add(x)
+		}
+		if pieces := (n + heapPiece - 1) / heapPiece; h.memory() != pieces*heapPiece*8 {
+			t.Errorf("%d take %d bytes", n, h.memory())
+		}
+		for want := 0; want < n; {
+			if x, ok := h.next(); ok {
+				if x != want {
+					t.Fatalf("of %d number %d is %d", n, want, x)
+				}
+				want++
+			}
+		}
+		if h.n != 0 {
+			t.Errorf("%d are left of %d", h.n, n)
+		}
 	}
 }
