@@ -381,6 +381,7 @@ func (s *Server) drain(sess *session) {
 	}
 	sess.blocked, sess.dropping = false, false
 	s.releaseOwn(sess)
+	s.goOnUnblocked(sess)
 	s.watch(sess)
 	if len(sess.losses) > 0 {
 		s.touch(sess)

@@ -20,6 +20,7 @@ type task struct {
 	head func(b []byte) []byte
 	out  []byte // what was said: behind headRoom, if there is a head
 	held int    // bytes that it keeps beside that, roughly
+	done bool   // all is said, and waits for the socket: see heldUp
 
 	mapping []byte // where out is, if it is long: see long.go
 }
@@ -35,14 +36,35 @@ func (s *Server) perform(c *call, t *task) {
 	if t.head != nil {
 		t.out = append(t.out, make([]byte, headRoom)...)
 	}
-	if !s.advance(c.sess, t) {
+	t.done = !s.advance(c.sess, t)
+	if t.done && !s.heldUp(c.sess, t) {
 		s.endTask(c.sess, t)
 		return
 	}
 	c.sess.extra().task = t
 	a := c.later()
 	a.await()
-	s.queue(c.sess)
+	if !t.done {
+		s.queue(c.sess)
+	}
+}
+
+// heldUp reports whether a long reply has to wait until the socket has taken what was said before it: to copy it behind that
+// would take some milliseconds.
+func (s *Server) heldUp(sess *session, t *task) bool {
+	if t.mapping == nil || sess.is(stateDead) || s.stopping {
+		return false
+	}
+	sess.closeRange()
+	s.flush(sess)
+	return sess.blocked
+}
+
+// goOnUnblocked has a task end that was held up.
+func (s *Server) goOnUnblocked(sess *session) {
+	if x := sess.more; x != nil && x.task != nil && x.task.done {
+		s.queue(sess)
+	}
 }
 
 // advance does steps of a task for as long as a session may, and reports whether there are more.
@@ -68,7 +90,7 @@ func (s *Server) advance(sess *session, t *task) (more bool) {
 // goOnWith goes on with the task of a session.
 func (s *Server) goOnWith(sess *session) {
 	t := sess.more.task
-	if s.advance(sess, t) {
+	if t.done = t.done || !s.advance(sess, t); !t.done {
 		s.account(sess)
 		err := sess.user().Room(account.Buffers, 0)
 		if err == nil {
@@ -81,6 +103,9 @@ func (s *Server) goOnWith(sess *session) {
 			t.out = nil
 		}
 		t.out = ipc.AppendError(t.out[:0], ipc.CodeQuota, err.Error())
+	} else if s.heldUp(sess, t) {
+		s.account(sess)
+		return
 	}
 	sess.more.task = nil
 	s.endTask(sess, t)

@@ -273,3 +273,71 @@ func TestHeap(t *testing.T) {
 		}
 	}
 }
+
+// TestLongReplyHeldUp: a long reply that is ready when the socket is full comes behind what the socket has not taken yet, and before
+// what is said later, without its being copied.
+func TestLongReplyHeldUp(t *testing.T) {
+	const lines = 6000
+	text := strings.Repeat("x", 100)
+	m := newManual(t, 1)
+	m.commands.find([]byte("LOCK.LIST")).run = func(s *Server, c *call) {
+		n := 0
+		s.perform(c, &task{
+			head: func(b []byte) []byte { return ipc.AppendArray(b, n) },
+			step: func(b []byte) ([]byte, bool) { n++; return ipc.AppendBulk(b, text), n < lines },
+		})
+	}
+	m.after = func() {
+		for _, c := range m.clients {
+			if s := m.of(c); s != nil && cap(s.own) > lines*len(text)/2 {
+				t.Fatalf("%d bytes are copied", cap(s.own))
+			}
+		}
+	}
+	for _, end := range []string{"", "close", "stop"} {
+		c := m.connect(false)
+		sess := m.of(c)
+		c.send([]byte("HELLO 3\r\n")...)
+		m.settle()
+		c.got = nil
+		before := 0
+		for ; !sess.blocked; before++ {
+			m.send(sess, ipc.AppendBulk(nil, strings.Repeat("y", 4<<10)))
+			m.flushAll()
+		}
+		c.send([]byte("LOCK.LIST\r\nPING\r\n")...)
+		for sess.more == nil || sess.more.task == nil || !sess.more.task.done {
+			m.step()
+		}
+		if m.shares.Waiting() {
+			m.step()
+		}
+		if !sess.is(stateWaiting) || m.shares.Waiting() {
+			t.Fatal("it does not wait for the socket")
+		}
+		switch end {
+		case "close":
+			c.close()
+		case "stop":
+			m.after = nil // it is said at once
+			m.stop()
+		}
+		m.settle()
+		if end == "close" {
+			m.charged(0)
+			continue
+		}
+		i := 0
+		for v := range values(t, c.got) {
+			switch {
+			case i < before && len(v.Str) == 4<<10, i == before && len(v.Elems) == lines, i == before+1 && v.Str == "PONG":
+			case end != "stop":
+				t.Errorf("value %d is %.40q", i, v.Str)
+			}
+			i++
+		}
+		if i < before+2 {
+			t.Errorf("%d values", i)
+		}
+	}
+}
