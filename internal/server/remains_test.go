@@ -197,7 +197,9 @@ func TestGrantedAfterTheEnd(t *testing.T) {
 			m.settle()
 			h := m.of(holder)
 			m.kill(m.of(waiter), "") // in the same turn as what follows, or when there are very many others to be buried
-			m.Server.step(func(now lockmgr.Time) { m.locks.EndConn(now, lockmgr.ConnID(h.id), lockmgr.Disconnected, 0, lockmgr.All) })
+			m.Server.step(func(now lockmgr.Time) {
+				m.locks.EndConn(now, lockmgr.ConnID(h.id), lockmgr.Disconnected, 0, lockmgr.All)
+			})
 			if v := m.locks.View("a"); len(v.Holders) != 1 || v.Holders[0].Owner.Label != "waiter" {
 				t.Fatalf("the holders are %+v: this tests nothing", v.Holders)
 			}
