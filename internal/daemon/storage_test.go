@@ -137,8 +137,13 @@ func TestStateFullAtFirst(t *testing.T) {
 	p := degraded(t, "--state-dir", state)
 	p.refused(ipc.CodeIO, "LOCK.ACQUIRE", "held", "FOR", strconv.Itoa(os.Getpid()))
 	p.refused(ipc.CodeIO, "LOCK.ACQUIRE", "held", "LEASE", "60000")
-	p.do("LOCK.ACQUIRE", "held", "WAIT", "0")
-	p.do("LOCK.RELEASE", "held")
+	c := p.dial()
+	for _, words := range [][]string{{"LOCK.ACQUIRE", "held", "WAIT", "0"}, {"LOCK.RELEASE", "held"}} {
+		if _, err := c.Do(words...); err != nil {
+			t.Errorf("%q: %v", words, err)
+		}
+	}
+	_ = c.Close()
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)
 	}

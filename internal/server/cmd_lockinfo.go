@@ -11,7 +11,7 @@ import (
 
 func (s *Server) lockInfo(c *call) {
 	var x *shownLock
-	p, name, t := c.sess.proto, string(c.args[0]), &task{head: noHead}
+	p, name, t := c.sess.proto, string(c.args[0]), &task{head: noHead, slow: true}
 	t.step = func(b []byte) (_ []byte, more bool) {
 		if x == nil { // for a long queue that takes a while
 			x = s.show(name)
@@ -30,7 +30,7 @@ func (s *Server) lockList(c *call) {
 	var x *shownLock        // nil: the next is to be found
 	var names *heap[string] // nil: they are to be looked up
 	memory := 0
-	t := &task{head: func(b []byte) []byte { return ipc.AppendArray(b, n) }}
+	t := &task{head: func(b []byte) []byte { return ipc.AppendArray(b, n) }, slow: true}
 	t.step = func(b []byte) ([]byte, bool) {
 		if names == nil {
 			names = newHeap(func(a, b string) bool { return a < b })

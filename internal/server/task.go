@@ -13,8 +13,11 @@ import (
 // it was looked at.
 type task struct {
 	// step does a little, which takes some microseconds, appends what there is to say of it, and reports whether there is more
-	// to do. Only the first one may take longer: to find out what there is to do.
+	// to do.
 	step func(b []byte) (_ []byte, more bool)
+	// slow says that a step may take longer, as one that finds out what there is to do: so the clock is looked at after the first
+	// of a turn, too.
+	slow bool
 	// head appends what the reply begins with, of which only the end tells how many elements it has. If it is nil, each
 	// step says whole values, which are sent as they come.
 	head func(b []byte) []byte
@@ -81,7 +84,7 @@ func (s *Server) advance(sess *session, t *task) (more bool) {
 			s.send(sess, t.out)
 			t.out = t.out[:0]
 		}
-		if (i == 1 || i%stride == 0) && time.Since(s.started)-begun > timeSlice && !s.stopping {
+		if (i == 1 && t.slow || i%stride == 0) && time.Since(s.started)-begun > timeSlice && !s.stopping {
 			return true
 		}
 	}

@@ -18,7 +18,7 @@ import (
 func spinning(m *manual, steps int) (done *int) {
 	done = new(int)
 	m.commands.find([]byte("LOCK.LIST")).run = func(s *Server, c *call) {
-		t := &task{}
+		t := &task{slow: true}
 		t.head = func(b []byte) []byte { return ipc.AppendArray(b, *done) }
 		t.step = func(b []byte) ([]byte, bool) {
 			for begun := time.Now(); time.Since(begun) <= timeSlice; {
