@@ -94,7 +94,10 @@ func (s *Server) admit(fd int) {
 		s.refuse(fd, err.Error())
 		return
 	}
-	sess := &session{fd: fd, peer: p, proto: ipc.RESP2, events: unix.EPOLLIN | unix.EPOLLRDHUP | loop.Edge}
+	sess := &session{
+		fd: fd, peer: p, proto: ipc.RESP2, events: unix.EPOLLIN | unix.EPOLLRDHUP | loop.Edge,
+		outbox: outbox{shelf: noShelf},
+	}
 	if err := s.loop.Add(fd, s.sessionKind, sess.events); err != nil {
 		s.refuse(fd, "the daemon cannot watch another connection")
 		return

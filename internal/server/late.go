@@ -91,7 +91,7 @@ func (s *Server) holdBack(sess *session) {
 	s.notLate(sess)
 	sess.closeRange()
 	s.keepPieces(sess, 0)
-	sess.blocked = true
+	sess.setBlocked()
 	s.later(sess, unix.EPOLLOUT)
 	s.settleBlocked(sess)
 }

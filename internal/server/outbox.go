@@ -17,7 +17,7 @@ import (
 // until it drains, whatever more it is sent is copied behind the backlog, up to the limits: see backlog.go.
 type outbox struct {
 	own      []byte // from the pool; nil if empty. Invariant: whole RESP values
-	shelf           // the backlog before own; empty unless blocked
+	*shelf          // the backlog before own; noShelf unless blocked
 	sent     int    // bytes of the backlog's first part that are written already; above 0 only while blocked
 	cut      int    // bytes of own that the pieces cover
 	pieces   []piece
@@ -353,7 +353,7 @@ func (o *outbox) bytes(p piece) []byte {
 
 // block notes that the socket is full.
 func (s *Server) block(sess *session) {
-	sess.blocked = true
+	sess.setBlocked()
 	s.watch(sess)
 }
 

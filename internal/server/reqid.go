@@ -219,7 +219,7 @@ func (s *Server) restoreRequests(holds []*record.Hold) {
 		}
 		slices.SortFunc(f.grants, func(a, b lockmgr.Effect) int { return slices.Index(f.Names, a.Name) - slices.Index(f.Names, b.Name) })
 		r := &request{
-			key: key, command: f.Hash, sess: &session{fd: -1, state: stateDead, more: new(extras)}, outcome: f.grants,
+			key: key, command: f.Hash, sess: &session{fd: -1, state: stateDead, more: new(extras), outbox: outbox{shelf: noShelf}}, outcome: f.grants,
 			id: f.id, owner: f.grants[0].Owner, names: f.Names, told: true, held: len(f.grants),
 		}
 		for i := range f.grants {

@@ -17,6 +17,17 @@ type shelf struct {
 	ownSeq        uint64 // as part.seq, of the session's own bytes
 }
 
+// noShelf is that of all who are not blocked, so that an idle session needs none. Nothing is put there.
+var noShelf = new(shelf)
+
+// setBlocked has what comes from now on be the backlog.
+func (o *outbox) setBlocked() {
+	o.blocked = true
+	if o.shelf == noShelf {
+		o.shelf = new(shelf)
+	}
+}
+
 // A part is some of a backlog. Invariant: whole RESP values.
 type part struct {
 	b   []byte
@@ -138,7 +149,12 @@ func (s *Server) freeOwn(sess *session) {
 		s.pool.put(p.b)
 	}
 	s.pool.put(sess.own)
-	sess.own, sess.shelf, sess.sent, sess.cut = nil, shelf{}, 0, 0
+	sess.own, sess.sent, sess.cut = nil, 0, 0
+	if sess.blocked {
+		*sess.shelf = shelf{}
+	} else {
+		sess.shelf = noShelf
+	}
 }
 
 // A gap is what is missing at one place.

@@ -66,6 +66,9 @@ func (s *Server) countSession(sess *session, found account.Count) {
 // verifyBacklog checks that the parts of a backlog are whole values, and that they are counted.
 func verifyBacklog(sess *session) {
 	length, room := 0, 0
+	if sess.blocked == (sess.shelf == noShelf) || noShelf.parts != nil || noShelf.gap.lost != nil || noShelf.ownSeq != 0 {
+		panic(fmt.Sprintf("session %d is blocked: %v, and keeps its backlog elsewhere", sess.id, sess.blocked))
+	}
 	for _, p := range sess.parts {
 		length, room = length+len(p.b), room+cap(p.b)
 	}
