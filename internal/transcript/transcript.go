@@ -140,9 +140,10 @@ func start(t *testing.T, dir string, env []string) *shell {
 	_ = outWrite.Close()
 	t.Cleanup(func() {
 		_ = in.Close() // bash ends with its input
-		if t.Failed() {
-			_ = unix.Kill(-cmd.Process.Pid, unix.SIGKILL) // with what it started: it may be in the middle of something
+		if !t.Failed() { // else it may be in the middle of something
+			_ = unix.Waitid(unix.P_PID, cmd.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
 		}
+		_ = unix.Kill(-cmd.Process.Pid, unix.SIGKILL) // with what it left running, while its number is not another's yet
 		_ = cmd.Wait()
 		_ = out.Close()
 	})
