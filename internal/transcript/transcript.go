@@ -139,7 +139,7 @@ func start(t *testing.T, dir string, env []string) *shell {
 	_ = inRead.Close()
 	_ = outWrite.Close()
 	t.Cleanup(func() {
-		_ = in.Close() // bash ends with its input
+		_ = in.Close()   // bash ends with its input
 		if !t.Failed() { // else it may be in the middle of something
 			_ = unix.Waitid(unix.P_PID, cmd.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
 		}
