@@ -165,6 +165,15 @@ func (s *Server) endProcess(p *process, how lockmgr.How, status int) {
 	s.forgetEndings(p)
 }
 
+// isGoing reports whether a process has ended or is about to, whether or not the loop was told.
+func (p *process) isGoing() bool {
+	if p.dead || peer.Exiting(p.id.PID, p.id.Start) {
+		return true
+	}
+	ended, _ := peer.Ended(p.pidfd)
+	return ended
+}
+
 // buryProcess is endProcess with what is known by now.
 func (s *Server) buryProcess(p *process) {
 	_, reaped := peer.Ended(p.pidfd)

@@ -113,6 +113,9 @@ func (s *Server) dropWaits(sess *session) bool {
 		}
 		e := &x.untold[0]
 		x.untold = x.untold[1:]
+		if p := s.processes[e.Owner.Process]; p != nil && watched(&e.Claim) && p.isGoing() {
+			continue // it ends with its process, and who is next is told how
+		}
 		s.step(func(now lockmgr.Time) {
 			if e.Kind == lockmgr.Acquired { // or it has ended meanwhile
 				_ = s.locks.GiveBack(now, e.Name, e.Token)
