@@ -144,11 +144,7 @@ func (s *Server) dispatch(sess *session, words [][]byte) bool {
 	if c.cmd != nil && c.fits(s, len(words)) {
 		long := s.mayTakeLong(c)
 		switch {
-		case long && (sess.user().Overspent() || s.waitsInQueue(sess)):
-			s.slice(sess)
-			s.stats.commands--
-			return false
-		case s.gone > 0 && s.mustWait(c):
+		case long && (sess.user().Overspent() || s.waitsInQueue(sess)) || s.gone > 0 && s.mustWait(c):
 			s.slice(sess)
 			s.stats.commands--
 			return false

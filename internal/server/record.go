@@ -243,7 +243,7 @@ func (s *Server) writeDue() {
 	}
 }
 
-// writeAll has all that there is written, and of what was found only that kept.
+// writeAll has all that there is written, and removes what else was found.
 func (s *Server) writeAll(found []record.Record) {
 	r := &s.recorder
 	if r.journal == nil {

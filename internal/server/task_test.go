@@ -32,6 +32,17 @@ func spinning(m *manual, steps int) (done *int) {
 	return done
 }
 
+// listing has LOCK.LIST be a task of many quick steps that say the same text each.
+func listing(m *manual, lines int, text string) {
+	m.commands.find([]byte("LOCK.LIST")).run = func(s *Server, c *call) {
+		n := 0
+		s.perform(c, &task{
+			head: func(b []byte) []byte { return ipc.AppendArray(b, n) },
+			step: func(b []byte) ([]byte, bool) { n++; return ipc.AppendBulk(b, text), n < lines },
+		})
+	}
+}
+
 // TestTaskInTurns: what takes long is done in several turns. What others ask for is answered meanwhile, also of the same user;
 // the connection's own commands wait, and the reply comes as a whole.
 func TestTaskInTurns(t *testing.T) {
@@ -202,13 +213,7 @@ func TestLongReply(t *testing.T) {
 	const lines = 6000
 	text := strings.Repeat("x", 100)
 	m := newManual(t, 1)
-	m.commands.find([]byte("LOCK.LIST")).run = func(s *Server, c *call) {
-		n := 0
-		s.perform(c, &task{
-			head: func(b []byte) []byte { return ipc.AppendArray(b, n) },
-			step: func(b []byte) ([]byte, bool) { n++; return ipc.AppendBulk(b, text), n < lines },
-		})
-	}
+	listing(m, lines, text)
 	for _, reads := range []bool{true, false} {
 		c, publisher := m.connect(false), m.connect(false)
 		c.send([]byte("HELLO 3\r\nSUBSCRIBE a\r\nBUS.SUB a\r\nLOCK.LIST\r\n")...)
@@ -280,13 +285,7 @@ func TestLongReplyHeldUp(t *testing.T) {
 	const lines = 6000
 	text := strings.Repeat("x", 100)
 	m := newManual(t, 1)
-	m.commands.find([]byte("LOCK.LIST")).run = func(s *Server, c *call) {
-		n := 0
-		s.perform(c, &task{
-			head: func(b []byte) []byte { return ipc.AppendArray(b, n) },
-			step: func(b []byte) ([]byte, bool) { n++; return ipc.AppendBulk(b, text), n < lines },
-		})
-	}
+	listing(m, lines, text)
 	m.after = func() {
 		for _, c := range m.clients {
 			if s := m.of(c); s != nil && cap(s.own) > lines*len(text)/2 {
