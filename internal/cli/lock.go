@@ -53,7 +53,8 @@ func lock() *verb.Verb {
 				"held by that process and by none that it starts, and is given back when it ends, however it ends: no file " +
 				"goes stale, no background job keeps it, no process that gets the same number later is taken for it.",
 			"The queue is strictly first come, first served, for readers (`-s`) and writers alike. On a terminal, who holds the lock, " +
-				"for how long and why is shown while waiting; `ipcctl why NAME` tells the rest. " +
+				"for how long and why is shown while waiting; `ipcctl why NAME` tells the rest. Elsewhere nothing is written while waiting " +
+				"unless `-v` asks for it, so that cron sends no mail; a time-out says who held the lock. " +
 				"Ctrl-C leaves the queue. CMD is looked up before, so that none waits for hours to find that it is not there.",
 			"A restart of the daemon does not end the hold. Who waits then asks anew, and says so: `ipcctl` does that wherever it " +
 				"waits for a lock.",

@@ -38,6 +38,7 @@ type request struct {
 	lease    verb.Span
 	untold   bool // an abandoned hold that they are told of stays one for whoever comes next, until LOCK.TOLD
 	id       string
+	shown    bool // a terminal shows who is in the way, when the wait is over
 }
 
 // unset is the value of request.conflict without -E: a lock that is busy is told by 75, and a time-out by 124.
@@ -143,7 +144,7 @@ func (q *request) take(c *verb.Call, names []string, who holder) ([]ipc.Hold, er
 		}
 		conn.Close()
 		conn = next
-		if !c.Quiet && !q.tries() {
+		if !q.tries() && speaks(c, term.Stderr()) {
 			c.Say("ipcd was restarted: waiting for " + printable.Names(names) + " anew")
 		}
 		if q.timeout.Set && !q.tries() {
@@ -168,7 +169,10 @@ func (q *request) take(c *verb.Call, names []string, who holder) ([]ipc.Hold, er
 	name, text := inTheWay(conn, names, &who)
 	f.Hint = "ipcctl why " + printable.Name(name)
 	if f.Exit == exit.Timeout {
-		text = "timed out after " + term.Spoken(q.timeout.D)
+		if rest.shown {
+			text = ""
+		}
+		text = joined("timed out after "+term.Spoken(q.timeout.D), text)
 	}
 	if text != "" {
 		f.Text = "cannot lock " + printable.Names(names) + ": " + text
@@ -177,6 +181,14 @@ func (q *request) take(c *verb.Call, names []string, who holder) ([]ipc.Hold, er
 		f.Exit = q.conflict
 	}
 	return nil, f
+}
+
+// joined puts a semicolon between two texts, if there are two.
+func joined(a, b string) string {
+	if b == "" {
+		return a
+	}
+	return a + "; " + b
 }
 
 // mostBrief is how often in succession a daemon that ended within a second of being asked is asked anew: it may be the request
@@ -249,7 +261,7 @@ func (q *request) wait(c *verb.Call, conn *ipc.Conn, names []string, who holder)
 	if !q.tries() && errors.Is(conn.Wait(time.Now().Add(grace)), os.ErrDeadlineExceeded) {
 		w := watch(c, names, who, asker(id.Int))
 		grant, err := conn.Reply()
-		w.end(err)
+		q.shown = w.end(err)
 		return grant, err
 	}
 	return conn.Reply()

@@ -21,7 +21,7 @@ const (
 	grace = 250 * time.Millisecond
 	// tick is how often a terminal is told how long it takes by now.
 	tick = time.Second
-	// A log is told a little later, and then rarely: after a minute, and twice the time each time, up to an hour.
+	// A log is told, with -v, a little later, and then rarely: after a minute, and twice the time each time, up to an hour.
 	logGrace, logNext, logMost = time.Second, time.Minute, time.Hour
 )
 
@@ -50,8 +50,9 @@ func watch(c *verb.Call, names []string, who holder, client asker) *watcher {
 	return w
 }
 
-// end is called when the wait is over. If a signal came first, it does not return.
-func (w *watcher) end(err error) {
+// end is called when the wait is over. If a signal came first, it does not return. It reports whether a terminal shows who is in
+// the way.
+func (w *watcher) end(err error) (shown bool) {
 	close(w.stop)
 	<-w.stopped
 	signal.Stop(w.signals)
@@ -63,8 +64,14 @@ func (w *watcher) end(err error) {
 	if w.info != nil {
 		w.info.Close()
 	}
+	shown = w.line
 	w.clear(err != nil)
+	return shown
 }
+
+// speaks reports whether it is told what ipcctl waits for: to a terminal, and elsewhere only with -v. What cron starts would send
+// a mail for it.
+func speaks(c *verb.Call, to *term.Output) bool { return !c.Quiet && (to.TTY || c.Verbose) }
 
 func (w *watcher) run() {
 	defer close(w.stopped)
@@ -72,17 +79,20 @@ func (w *watcher) run() {
 	if !w.tell.TTY {
 		pause = logGrace - grace
 	}
+	var due <-chan struct{} // nil: never
+	if speaks(w.call, w.tell) {
+		due = after(pause)
+	}
 	for {
 		select {
 		case s := <-w.signals:
 			w.leave(s)
 		case <-w.stop:
 			return
-		case <-after(pause):
-		}
-		pause = w.pause(pause)
-		if !w.call.Quiet {
+		case <-due:
 			w.report()
+			pause = w.pause(pause)
+			due = after(pause)
 		}
 	}
 }

@@ -453,7 +453,7 @@ func testRestartWaiting(t *testing.T) {
 	run(t, "ipcctl", "hold", "-m", "new disk", "backup")
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	waiter := exec.CommandContext(ctx, "ipcctl", "lock", "backup", "--", "echo", "done")
+	waiter := exec.CommandContext(ctx, "ipcctl", "lock", "-v", "backup", "--", "echo", "done")
 	var out, messages strings.Builder
 	waiter.Stdout, waiter.Stderr = &out, &messages
 	if err := waiter.Start(); err != nil {
@@ -467,7 +467,7 @@ func testRestartWaiting(t *testing.T) {
 	if err := waiter.Wait(); err != nil || out.String() != "done\n" {
 		t.Errorf("%v: %s", err, out.String())
 	}
-	if !strings.HasSuffix(messages.String(), "ipcctl: ipcd was restarted: waiting for backup anew\n") {
+	if !strings.Contains(messages.String(), "ipcctl: ipcd was restarted: waiting for backup anew\n") {
 		t.Errorf("it says %q", messages.String())
 	}
 }

@@ -27,8 +27,8 @@ func (g *globals) options() []Option {
 		g.daemon("user", "", "Talk to your own daemon"),
 		g.daemon("system", "", "Talk to the system's daemon: the default, unless $IPCD_SOCKET names another"),
 		Flag(0, "json", &g.JSON, "Print JSON, one object a line"),
-		Flag('q', "quiet", &g.Quiet, "Say nothing but errors: no hints, and not whom it waits for"),
-		Flag('v', "verbose", &g.Verbose, "Tell what was done"),
+		Flag('q', "quiet", &g.Quiet, "Say nothing but errors: no hints, and on a terminal not whom it waits for"),
+		Flag('v', "verbose", &g.Verbose, "Tell what was done, and whom it waits for, which otherwise only a terminal is told"),
 		Flag('h', "help", &g.Help, "Explain the verb"),
 	}
 }
