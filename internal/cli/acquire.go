@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ipcd/ipcd/internal/cli/exit"
+	"github.com/ipcd/ipcd/internal/cli/process"
 	"github.com/ipcd/ipcd/internal/cli/term"
 	"github.com/ipcd/ipcd/internal/cli/verb"
 	"github.com/ipcd/ipcd/internal/printable"
@@ -16,8 +17,9 @@ import (
 
 type acquireVerb struct {
 	request
-	pid   int
-	print bool
+	pid    int
+	parent bool
+	print  bool
 }
 
 func acquire() *verb.Verb {
@@ -27,13 +29,16 @@ func acquire() *verb.Verb {
 		Group:   "Locks",
 		Summary: "Take a lock for a running process, or for some time",
 		Synopsis: []string{
-			"[-s|-x] [-n] [-w D] [-E N] [-m TEXT] [-a NAME]… [-l N] [-U N] [-t] -p PID NAME",
+			"[-s|-x] [-n] [-w D] [-E N] [-m TEXT] [-a NAME]… [-l N] [-U N] [-t] --parent|-p PID NAME",
 			"[OPTION…] -L D NAME",
 		},
 		About: []string{
-			"With `-p`, waits for its turn and takes the lock NAME for the process PID, mostly `$$`: the shell script itself. The lock " +
-				"is held from there on until `ipcctl release NAME` or the end of that process, however it ends. This is what " +
-				"replaces flock(1) with a descriptor. Only your own processes; root: any.",
+			"With `--parent`, waits for its turn and takes the lock NAME for the process that started ipcctl: the shell that runs the script, or " +
+				"the subshell, between parentheses or in the background. The lock is held from there on until `ipcctl release NAME` or the end of " +
+				"that process, however it ends. This is what replaces flock(1) with a descriptor. Behind a wrapper, as with `sudo ipcctl`, " +
+				"that process is the wrapper, and the lock ends with it: there, say which process with `-p`.",
+			"With `-p`, the same for the process PID. `$$` is the script in all of its subshells, which therefore do not exclude each other by it. " +
+				"Only your own processes; root: any.",
 			"With `-L`, the lock is bound to no process but to time: for work that is done on another machine, or handed from one process to the next. " +
 				"It ends with `ipcctl release -t TOKEN NAME`, or after D. There is no verb to renew it: `ipcctl raw LOCK.RENEW NAME TOKEN LEASE MS`, " +
 				"where MS is milliseconds from now.",
@@ -41,13 +46,14 @@ func acquire() *verb.Verb {
 				"waiting for it or failing with 80, let the script export the token itself: see the examples.",
 		},
 		Options: append(a.options(),
-			verb.Number('p', "pid", "PID", &a.pid, 1, verb.Many, "The process that is to hold the lock"),
+			verb.Flag(0, "parent", &a.parent, "The process that started ipcctl is to hold the lock"),
+			verb.Number('p', "pid", "PID", &a.pid, 1, verb.Many, "The process PID is to hold the lock"),
 			verb.Duration('L', "lease", &a.lease, "Hold the lock this long, whoever lives or dies"),
 			verb.Flag('t', "print-token", &a.print, "Print the fencing token, higher than that of every hold before; a line for each lock"),
 		),
 		Examples: []verb.Example{
-			{Line: "ipcctl acquire --pid $$ deploy", Help: "The rest of the script runs under the lock."},
-			{Line: "token=$(ipcctl acquire -t -p $$ report)", Help: "Take a lock, and its token."},
+			{Line: "ipcctl acquire --parent deploy || exit", Help: "The rest of the script, or of the subshell, runs under the lock."},
+			{Line: "token=$(ipcctl acquire -t --parent report)", Help: "Take a lock, and its token."},
 			{Line: `export IPC_LOCKS="$token report"`, Help: "And let what the script starts enter the lock."},
 			{Line: "token=$(ipcctl acquire -t -L 30m tape) && ssh robot load --token $token", Help: "A lock that goes with the work."},
 		},
@@ -83,13 +89,29 @@ func (a *acquireVerb) run(c *verb.Call) error {
 
 // holder is who is to hold the locks.
 func (a *acquireVerb) holder(c *verb.Call) (holder, error) {
+	said := []string{}
+	for _, o := range []struct {
+		name string
+		is   bool
+	}{{"--parent", a.parent}, {"--pid", a.pid != 0}, {"--lease", a.lease.Set}} {
+		if o.is {
+			said = append(said, o.name)
+		}
+	}
 	switch {
-	case a.lease.Set && a.pid != 0:
-		return holder{}, exit.Unparsed("acquire", "--pid and --lease exclude each other").With(c.Verb.Usage())
+	case len(said) > 1:
+		return holder{}, exit.Unparsed("acquire", said[0]+" and "+said[1]+" exclude each other").With(c.Verb.Usage())
 	case a.lease.Set:
 		return holder{pid: os.Getpid(), pidfd: -1, shows: ipc.InheritedHolds()}, nil
+	case a.parent:
+		pid, pidfd, err := process.Parent()
+		if err != nil {
+			return holder{}, exit.Fail(exit.NotFound, "cannot find the process that started ipcctl: "+err.Error()).
+				With("ipcctl acquire --pid PID " + printable.Name(c.Words[0]))
+		}
+		return holder{bound: "pid", pid: pid, pidfd: pidfd, shows: ipc.InheritedHolds()}, nil
 	case a.pid == 0:
-		return holder{}, exit.Unparsed("acquire", "--pid is missing, or --lease").With("ipcctl acquire --pid $$ " + printable.Name(c.Words[0]))
+		return holder{}, exit.Unparsed("acquire", "--parent is missing, or --pid, or --lease").With("ipcctl acquire --parent " + printable.Name(c.Words[0]))
 	}
 	pidfd, err := unix.PidfdOpen(a.pid, 0)
 	if err != nil {

@@ -78,7 +78,7 @@ func lock() *verb.Verb {
 				"CMD goes on to hold the lock.",
 			"It reads what is written for flock(1), with these differences. NAME is not a file, even if it looks like one: " +
 				"nothing is created, and who uses flock(2) is not kept out. There is no form for a descriptor; in the middle of a " +
-				"script, use `ipcctl acquire NAME --pid $$`. A lock that is busy gives 75 and a time-out 124, not 1: " +
+				"script or of a subshell, use `ipcctl acquire --parent NAME`. A lock that is busy gives 75 and a time-out 124, not 1: " +
 				"`-E 1` if a script depends on it.",
 			"A status from 64 to 127 may also be CMD's own. `--status-fd` tells which.",
 		},
@@ -238,7 +238,7 @@ func (l *lockVerb) argv(c *verb.Call) ([]string, error) {
 	none := len(c.Command) == 0
 	switch {
 	case none && l.shell == "" && isNumber(name):
-		instead := "ipcctl acquire NAME --pid $$"
+		instead := "ipcctl acquire --parent NAME"
 		if l.mode == unlock {
 			instead = "ipcctl release NAME"
 		}

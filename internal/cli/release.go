@@ -25,7 +25,7 @@ func release() *verb.Verb {
 		Synopsis: []string{"[-p PID|-t TOKEN] NAME"},
 		About: []string{
 			"Gives back the lock NAME that the nearest of this process's ancestors holds: the script that took it with " +
-				"`ipcctl acquire --pid $$`, or that runs under `ipcctl lock`; the daemon finds out which that is, so it is right in containers, too. If none does, what you keep by `ipcctl hold NAME`.",
+				"`ipcctl acquire --parent`, or that runs under `ipcctl lock`; the daemon finds out which that is, so it is right in containers, too. If none does, what you keep by `ipcctl hold NAME`.",
 			"Where several processes share a hold, because some entered the lock that they run under, one of them leaves it; it ends " +
 				"with the last one. With `-t`, the whole hold ends: yours, or anybody's if you are root.",
 		},

@@ -223,6 +223,7 @@ func inTheWay(conn *ipc.Conn, names []string, who *holder) (name, text string) {
 }
 
 // wayOut is the hint for who would wait for what he has himself, or for a process that he descends from; "" if it is neither.
+// Mostly the one or the other is a script whose subshells ask, by $$, for what they are all one holder of.
 func (h *holder) wayOut(conn *ipc.Conn, names []string) string {
 	for _, name := range names {
 		v, err := viewLock(conn, name)
@@ -235,9 +236,14 @@ func (h *holder) wayOut(conn *ipc.Conn, names []string) string {
 			}
 			continue
 		}
-		for p := range process.Ancestors(int64(os.Getppid())) {
+		parent := int64(os.Getppid())
+		for p := range process.Ancestors(parent) {
 			hold, ok := v.holdOf(func(c *claim) bool { return c.of(p) })
-			if ok && p.PID != int64(h.pid) && !h.acts(hold) {
+			switch {
+			case !ok || h.acts(hold):
+			case process.IsSubshell(parent, p.PID):
+				return "$$ is the same process in all subshells: ipcctl acquire --parent " + printable.Name(name)
+			case p.PID != int64(h.pid):
 				return p.Command + " started this process; to let it in: export IPC_LOCKS=" + strconv.Quote(inheritance(hold))
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/ipcd/ipcd/internal/testenv"
@@ -15,13 +16,7 @@ import (
 const root = "../.."
 
 func TestDocuments(t *testing.T) {
-	bin := t.TempDir()
-	build := exec.Command("go", "build", "-o", bin, "./cmd/ipcd", "./cmd/ipcctl")
-	build.Dir = root
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("cannot build: %v\n%s", err, out)
-	}
-	path := "PATH=" + bin + string(os.PathListSeparator) + os.Getenv("PATH")
+	path := "PATH=" + build(t) + string(os.PathListSeparator) + os.Getenv("PATH")
 	for document, programs := range map[string][]string{
 		"README.md":        nil,
 		"HACKING.md":       {"socat", "redis-cli"},
@@ -31,11 +26,48 @@ func TestDocuments(t *testing.T) {
 		t.Run(document, func(t *testing.T) {
 			t.Parallel()
 			testenv.Need(t, programs...)
-			file, err := filepath.Abs(filepath.Join(root, document))
-			if err != nil {
-				t.Fatal(err)
-			}
-			transcript.Run(t, file, "", t.TempDir(), path, "NO_COLOR=1")
+			show(t, document, path)
 		})
 	}
+}
+
+// The scripts of the guide say #!/bin/sh, and that is another shell on every other machine.
+func TestGuideInEveryShell(t *testing.T) {
+	bin := build(t)
+	for name, shell := range map[string][]string{
+		"bash": {"bash", "--posix"}, "dash": {"dash"}, "busybox": {"busybox", "sh"}, "mksh": {"mksh"}, "zsh": {"zsh", "--emulate", "sh"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			testenv.Need(t, name, "sqlite3")
+			dir := t.TempDir()
+			script := "#!/bin/sh\nexec " + strings.Join(shell, " ") + ` "$@"` + "\n"
+			if err := os.WriteFile(filepath.Join(dir, "sh"), []byte(script), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			show(t, "docs/guide.md", "PATH="+strings.Join([]string{dir, bin, os.Getenv("PATH")}, string(os.PathListSeparator)))
+		})
+	}
+}
+
+// build makes the programs and returns the directory that they are in.
+func build(t *testing.T) string {
+	t.Helper()
+	bin := t.TempDir()
+	build := exec.Command("go", "build", "-o", bin, "./cmd/ipcd", "./cmd/ipcctl")
+	build.Dir = root
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("cannot build: %v\n%s", err, out)
+	}
+	return bin
+}
+
+// show runs a document's session.
+func show(t *testing.T, document, path string) {
+	t.Helper()
+	file, err := filepath.Abs(filepath.Join(root, document))
+	if err != nil {
+		t.Fatal(err)
+	}
+	transcript.Run(t, file, "", t.TempDir(), path, "NO_COLOR=1")
 }

@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 }
 
 func TestScripts(t *testing.T) {
-	testenv.Need(t, "bash", "flock", "zsh", "fish", "socat", "unshare")
+	testenv.Need(t, "bash", "flock", "dash", "busybox", "mksh", "zsh", "fish", "socat", "unshare")
 	testscript.Run(t, testscript.Params{
 		Dir:                 ".",
 		Deadline:            time.Now().Add(20 * patience),
