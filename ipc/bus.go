@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // A Receipt says what became of a message.
@@ -16,10 +18,10 @@ type Receipt struct {
 // Publish sends a message to all who subscribed to topic. A payload may be of any bytes.
 func (c *Client) Publish(ctx context.Context, topic string, payload []byte) (Receipt, error) {
 	v, err := c.roundTrip(ctx, func(b []byte) []byte {
-		b = AppendArray(b, 3)
-		b = AppendBulk(b, "BUS.PUB")
-		b = AppendBulk(b, topic)
-		return AppendBulk(b, payload)
+		b = wire.AppendArray(b, 3)
+		b = wire.AppendBulk(b, "BUS.PUB")
+		b = wire.AppendBulk(b, topic)
+		return wire.AppendBulk(b, payload)
 	})
 	if err != nil {
 		return Receipt{}, fmt.Errorf("cannot publish on %q: %w", topic, err)
@@ -28,7 +30,7 @@ func (c *Client) Publish(ctx context.Context, topic string, payload []byte) (Rec
 }
 
 // DecodeReceipt decodes a reply of BUS.PUB.
-func DecodeReceipt(v Value) Receipt {
+func DecodeReceipt(v wire.Value) Receipt {
 	return Receipt{
 		Seq:       uint64(v.Get("seq").Int),
 		Delivered: int(v.Get("delivered").Int),
@@ -37,7 +39,7 @@ func DecodeReceipt(v Value) Receipt {
 }
 
 // message gives a push "bus.message" to the subscriptions that share its filter.
-func (c *Client) message(args []Value) error {
+func (c *Client) message(args []wire.Value) error {
 	m, ok := message(args)
 	if !ok {
 		return errBadPush
@@ -53,15 +55,15 @@ func (c *Client) message(args []Value) error {
 }
 
 // DecodeMessage decodes a push "bus.message"; false if v is none.
-func DecodeMessage(v Value) (Message, bool) {
-	if v.Kind != KindPush || len(v.Elems) == 0 || v.Elems[0].Str != "bus.message" {
+func DecodeMessage(v wire.Value) (Message, bool) {
+	if v.Kind != wire.KindPush || len(v.Elems) == 0 || v.Elems[0].Str != "bus.message" {
 		return Message{}, false
 	}
 	return message(v.Elems[1:])
 }
 
 // message decodes what comes after the push's name, of which the filter is the first.
-func message(args []Value) (Message, bool) {
+func message(args []wire.Value) (Message, bool) {
 	if len(args) < 8 {
 		return Message{}, false
 	}
@@ -77,7 +79,7 @@ func message(args []Value) (Message, bool) {
 }
 
 // lost tells the subscriptions that share a filter how many messages the daemon dropped.
-func (c *Client) lost(args []Value) error {
+func (c *Client) lost(args []wire.Value) error {
 	if len(args) < 2 {
 		return errBadPush
 	}

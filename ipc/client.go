@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ipcd/ipcd/ipc/wire"
 	"golang.org/x/sys/unix"
 )
 
@@ -22,8 +23,8 @@ const maxCalls = 1024
 type Client struct {
 	file   *os.File
 	out    writer // used by whoever set writing
-	dec    *Decoder
-	limits Limits         // of a command: what the daemon said in its greeting
+	dec    *wire.Decoder
+	limits wire.Limits    // of a command: what the daemon said in its greeting
 	slots  chan struct{}  // a token for each command without a reply
 	tasks  sync.WaitGroup // the reader, and a slow flush
 	done   chan struct{}  // closed when the connection has ended
@@ -109,7 +110,7 @@ func greet(fd int, hello []string) error {
 		rights = unix.UnixRights(self)
 		defer unix.Close(self)
 	}
-	_ = unix.Sendmsg(fd, AppendCommand(AppendCommand(nil, hello...), "IPCD.PROVE"), rights, nil, unix.MSG_NOSIGNAL)
+	_ = unix.Sendmsg(fd, wire.AppendCommand(wire.AppendCommand(nil, hello...), "IPCD.PROVE"), rights, nil, unix.MSG_NOSIGNAL)
 	if err != nil {
 		return fmt.Errorf("cannot prove to ipcd who asks: %w", err)
 	}
@@ -126,8 +127,8 @@ func newClient(fd int, sent ...*call) (*Client, error) {
 	}
 	c := &Client{
 		file:    file,
-		dec:     NewDecoder(file, replyLimits),
-		limits:  DefaultLimits,
+		dec:     wire.NewDecoder(file, replyLimits),
+		limits:  wire.DefaultLimits,
 		slots:   make(chan struct{}, maxCalls),
 		done:    make(chan struct{}),
 		tickets: make(map[int64]*call),
@@ -181,29 +182,29 @@ func insteadOfDo(words []string) string {
 
 // Do sends any other command and returns its reply, or the *[Error] that it is. If ctx ends first, the command may
 // still be carried out; its reply is then dropped.
-func (c *Client) Do(ctx context.Context, words ...string) (Value, error) {
+func (c *Client) Do(ctx context.Context, words ...string) (wire.Value, error) {
 	if len(words) == 0 {
-		return Value{}, &Error{Code: CodeErr, Text: "a command has at least one word"}
+		return wire.Value{}, &Error{Code: wire.CodeErr, Text: "a command has at least one word"}
 	}
 	if use := insteadOfDo(words); use != "" {
-		return Value{}, fmt.Errorf("cannot send %s with Client.Do: use %s", words[0], use)
+		return wire.Value{}, fmt.Errorf("cannot send %s with Client.Do: use %s", words[0], use)
 	}
 	return c.command(ctx, words...)
 }
 
 // command sends a command and waits for its reply.
-func (c *Client) command(ctx context.Context, words ...string) (Value, error) {
+func (c *Client) command(ctx context.Context, words ...string) (wire.Value, error) {
 	if len(words) > c.limits.Words {
-		return Value{}, &Error{Code: CodeQuota, Text: fmt.Sprintf("a command of %d words is longer than the limit of %d", len(words), c.limits.Words)}
+		return wire.Value{}, &Error{Code: wire.CodeQuota, Text: fmt.Sprintf("a command of %d words is longer than the limit of %d", len(words), c.limits.Words)}
 	}
-	return c.roundTrip(ctx, func(b []byte) []byte { return AppendCommand(b, words...) })
+	return c.roundTrip(ctx, func(b []byte) []byte { return wire.AppendCommand(b, words...) })
 }
 
 // roundTrip sends what encode appends, one command, and waits for its reply.
-func (c *Client) roundTrip(ctx context.Context, encode func([]byte) []byte) (Value, error) {
+func (c *Client) roundTrip(ctx context.Context, encode func([]byte) []byte) (wire.Value, error) {
 	cl := newCall()
 	if err := c.start(ctx, cl, encode); err != nil {
-		return Value{}, err
+		return wire.Value{}, err
 	}
 	return cl.wait(ctx)
 }
@@ -240,7 +241,7 @@ func (c *Client) appendLocked(cl *call, encode func([]byte) []byte) error {
 	if size := len(c.unsent) - before; size > c.limits.Frame {
 		// The daemon would hang up, and every lock of the connection would go with it.
 		c.unsent = c.unsent[:before]
-		return &Error{Code: CodeQuota, Text: fmt.Sprintf("a command of %d bytes is larger than the limit of %d", size, c.limits.Frame)}
+		return &Error{Code: wire.CodeQuota, Text: fmt.Sprintf("a command of %d bytes is larger than the limit of %d", size, c.limits.Frame)}
 	}
 	c.pending.push(cl)
 	return nil
@@ -248,7 +249,7 @@ func (c *Client) appendLocked(cl *call, encode func([]byte) []byte) error {
 
 // postLocked sends a command for which nobody may have to wait.
 func (c *Client) postLocked(cl *call, words ...string) {
-	err := c.appendLocked(cl, func(b []byte) []byte { return AppendCommand(b, words...) })
+	err := c.appendLocked(cl, func(b []byte) []byte { return wire.AppendCommand(b, words...) })
 	if err != nil {
 		cl.result <- result{err: err}
 	}

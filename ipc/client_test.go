@@ -10,10 +10,11 @@ import (
 	"testing"
 
 	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
-func do(c *ipc.Client, words ...string) *future[ipc.Value] {
-	return start(func() (ipc.Value, error) { return c.Do(context.Background(), words...) })
+func do(c *ipc.Client, words ...string) *future[wire.Value] {
+	return start(func() (wire.Value, error) { return c.Do(context.Background(), words...) })
 }
 
 func TestDialGreets(t *testing.T) {
@@ -81,7 +82,7 @@ func TestClientPipelines(t *testing.T) {
 		})
 	}
 	for range goroutines * rounds {
-		s.say(string(ipc.AppendBulk(nil, s.next()[1])))
+		s.say(string(wire.AppendBulk(nil, s.next()[1])))
 	}
 	callers.Wait()
 }
@@ -102,8 +103,8 @@ func TestDoErrors(t *testing.T) {
 		}
 	}
 	for _, words := range [][]string{
-		{"ECHO", strings.Repeat("x", ipc.DefaultLimits.Frame)},
-		make([]string, ipc.DefaultLimits.Words+1),
+		{"ECHO", strings.Repeat("x", wire.DefaultLimits.Frame)},
+		make([]string, wire.DefaultLimits.Words+1),
 	} {
 		if _, err := c.Do(context.Background(), words...); !errors.Is(err, ipc.ErrQuota) {
 			t.Errorf("a command over the limit: %v", err)
@@ -123,7 +124,7 @@ func TestDoErrors(t *testing.T) {
 func TestDoCancelled(t *testing.T) {
 	c, s := newFake(t).client()
 	ctx, cancel := context.WithCancel(context.Background())
-	first := start(func() (ipc.Value, error) { return c.Do(ctx, "ECHO", "1") })
+	first := start(func() (wire.Value, error) { return c.Do(ctx, "ECHO", "1") })
 	s.expect("ECHO", "1")
 	cancel()
 	first.fails(t, context.Canceled)
@@ -143,9 +144,9 @@ func TestCallsAreBounded(t *testing.T) {
 	const bound = 1024
 	c, s := newFake(t).client()
 	ctx, cancel := context.WithCancel(context.Background())
-	var calls []*future[ipc.Value]
+	var calls []*future[wire.Value]
 	for range bound {
-		calls = append(calls, start(func() (ipc.Value, error) { return c.Do(ctx, "PING") }))
+		calls = append(calls, start(func() (wire.Value, error) { return c.Do(ctx, "PING") }))
 	}
 	for range bound {
 		s.expect("PING")
@@ -155,7 +156,7 @@ func TestCallsAreBounded(t *testing.T) {
 		call.fails(t, context.Canceled)
 	}
 	ctx, cancel = context.WithCancel(context.Background())
-	late := start(func() (ipc.Value, error) { return c.Do(ctx, "ECHO", "late") })
+	late := start(func() (wire.Value, error) { return c.Do(ctx, "ECHO", "late") })
 	cancel()
 	late.fails(t, context.Canceled)
 
@@ -220,7 +221,7 @@ func TestReplyToNothing(t *testing.T) {
 	c, s := newFake(t).client()
 	s.say("+PONG\r\n")
 	wait(t, c.Done())
-	var proto *ipc.ProtoError
+	var proto *wire.ProtoError
 	if !errors.As(c.Err(), &proto) {
 		t.Error(c.Err())
 	}
@@ -238,7 +239,7 @@ func TestUnknownPush(t *testing.T) {
 		c, s := newFake(t).client()
 		s.say(push)
 		wait(t, c.Done())
-		var proto *ipc.ProtoError
+		var proto *wire.ProtoError
 		if !errors.As(c.Err(), &proto) {
 			t.Errorf("%q: %v", push, c.Err())
 		}
@@ -261,10 +262,10 @@ func TestFullSocket(t *testing.T) {
 	c, s := newFake(t).client()
 	const size, count = 256 << 10, 16
 	ctx, cancel := context.WithCancel(context.Background())
-	var calls []*future[ipc.Value]
+	var calls []*future[wire.Value]
 	for i := range count {
 		word := strings.Repeat(string(rune('a'+i)), size)
-		calls = append(calls, start(func() (ipc.Value, error) { return c.Do(ctx, "ECHO", word) }))
+		calls = append(calls, start(func() (wire.Value, error) { return c.Do(ctx, "ECHO", word) }))
 	}
 	s.next() // the socket has no room for the others
 	cancel()
@@ -290,7 +291,7 @@ func TestFullSocket(t *testing.T) {
 
 func TestCloseWhileSocketIsFull(t *testing.T) {
 	c, s := newFake(t).client()
-	var calls []*future[ipc.Value]
+	var calls []*future[wire.Value]
 	for range 16 {
 		calls = append(calls, do(c, "ECHO", strings.Repeat("x", 256<<10)))
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/ipcd/ipcd/ipc/wire"
 	"golang.org/x/sys/unix"
 )
 
@@ -17,7 +18,7 @@ var ErrClosed = errors.New("connection to ipcd ended")
 
 // replyLimits bound a reply. They guard against a stream that is not RESP more than against the daemon: LOCK.LIST of a
 // busy machine is long.
-var replyLimits = Limits{Frame: 64 << 20, Words: 1 << 20, Depth: 16}
+var replyLimits = wire.Limits{Frame: 64 << 20, Words: 1 << 20, Depth: 16}
 
 // A Conn is one synchronous connection: commands go out in order, replies come back in order, and whoever uses it says
 // when to send and when to receive. It starts no goroutine and suits a short program; it is for one goroutine at a
@@ -27,10 +28,10 @@ var replyLimits = Limits{Frame: 64 << 20, Words: 1 << 20, Depth: 16}
 // passes ASYNC should say HELLO 3 first.
 type Conn struct {
 	socket *socket
-	dec    *Decoder
-	out    []byte  // commands not yet sent
-	pushes []Value // came before the reply that Reply looked for
-	err    error   // why the connection is of no more use
+	dec    *wire.Decoder
+	out    []byte       // commands not yet sent
+	pushes []wire.Value // came before the reply that Reply looked for
+	err    error        // why the connection is of no more use
 }
 
 // DialConn connects to the daemon at address. While its backlog is full, DialConn tries again until ctx ends: once, if ctx
@@ -41,11 +42,11 @@ func DialConn(ctx context.Context, address string) (*Conn, error) {
 		return nil, err
 	}
 	s := &socket{fd: fd}
-	return &Conn{socket: s, dec: NewDecoder(s, replyLimits)}, nil
+	return &Conn{socket: s, dec: wire.NewDecoder(s, replyLimits)}, nil
 }
 
 // Buffer appends a command to what the next Flush or Send sends.
-func (c *Conn) Buffer(words ...string) { c.out = AppendCommand(c.out, words...) }
+func (c *Conn) Buffer(words ...string) { c.out = wire.AppendCommand(c.out, words...) }
 
 // Flush sends the buffered commands in one write.
 func (c *Conn) Flush() error { return c.flush(nil) }
@@ -83,14 +84,14 @@ func (c *Conn) lastWords(err error) error {
 		switch {
 		case gone != nil:
 			return err
-		case v.Kind == KindError:
+		case v.Kind == wire.KindError:
 			return v.Err()
 		}
 	}
 }
 
-// Receive returns the next value, be it a reply or a push. An error reply is a Value too: see [Value.Err].
-func (c *Conn) Receive() (Value, error) {
+// Receive returns the next value, be it a reply or a push. An error reply is a Value too: see [wire.Value.Err].
+func (c *Conn) Receive() (wire.Value, error) {
 	if len(c.pushes) > 0 {
 		v := c.pushes[0]
 		c.pushes = c.pushes[1:]
@@ -99,25 +100,25 @@ func (c *Conn) Receive() (Value, error) {
 	return c.receive()
 }
 
-func (c *Conn) receive() (Value, error) {
+func (c *Conn) receive() (wire.Value, error) {
 	if err := c.wait(); err != nil {
-		return Value{}, err
+		return wire.Value{}, err
 	}
 	v, err := c.dec.Decode()
 	if err != nil {
-		return Value{}, c.fail(err) // in the middle of a value, even if it is the deadline
+		return wire.Value{}, c.fail(err) // in the middle of a value, even if it is the deadline
 	}
 	return v, nil
 }
 
 // Reply returns the next reply, or the *[Error] that it is. Pushes in front of it are kept for Receive.
-func (c *Conn) Reply() (Value, error) {
+func (c *Conn) Reply() (wire.Value, error) {
 	for {
 		v, err := c.receive()
 		if err != nil {
-			return Value{}, err
+			return wire.Value{}, err
 		}
-		if v.Kind != KindPush {
+		if v.Kind != wire.KindPush {
 			return v, v.Err()
 		}
 		c.pushes = append(c.pushes, v)
@@ -125,15 +126,15 @@ func (c *Conn) Reply() (Value, error) {
 }
 
 // Do sends a command and returns its reply: Send and Reply.
-func (c *Conn) Do(words ...string) (Value, error) {
+func (c *Conn) Do(words ...string) (wire.Value, error) {
 	if err := c.Send(words...); err != nil {
-		return Value{}, err
+		return wire.Value{}, err
 	}
 	return c.Reply()
 }
 
 // DoFDs is Do for a command whose reply may have open files beside it. They are the caller's to close, whatever the error.
-func (c *Conn) DoFDs(words ...string) (v Value, fds []int, err error) {
+func (c *Conn) DoFDs(words ...string) (v wire.Value, fds []int, err error) {
 	c.socket.files = &fds
 	v, err = c.Do(words...)
 	c.socket.files = nil

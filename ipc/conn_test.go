@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 func TestConn(t *testing.T) {
@@ -27,7 +28,7 @@ func TestConn(t *testing.T) {
 		t.Error(v, err)
 	}
 
-	f := start(func() (ipc.Value, error) { return c.Do("LOCK.RELEASE", "a") })
+	f := start(func() (wire.Value, error) { return c.Do("LOCK.RELEASE", "a") })
 	s.expect("LOCK.RELEASE", "a")
 	s.say("-NOLOCK a is not held\r\n")
 	f.fails(t, ipc.ErrNoLock)
@@ -39,7 +40,7 @@ func TestConnPipelines(t *testing.T) {
 	want := ""
 	for n := range 3 {
 		c.Buffer("ECHO", fmt.Sprint(n))
-		want += string(ipc.AppendCommand(nil, "ECHO", fmt.Sprint(n)))
+		want += string(wire.AppendCommand(nil, "ECHO", fmt.Sprint(n)))
 	}
 	if err := c.Flush(); err != nil {
 		t.Fatal(err)
@@ -75,7 +76,7 @@ func TestConnPushes(t *testing.T) {
 		if err := c.Wait(time.Now().Add(patience)); err != nil {
 			t.Fatal(err)
 		}
-		if v, err := c.Receive(); err != nil || v.Kind != ipc.KindPush || v.Elems[4].Int != int64(n+1) {
+		if v, err := c.Receive(); err != nil || v.Kind != wire.KindPush || v.Elems[4].Int != int64(n+1) {
 			t.Error(v, err)
 		}
 	}
@@ -175,7 +176,7 @@ func TestConnDoFDs(t *testing.T) {
 	}
 	defer r.Close()
 	type answer struct {
-		v   ipc.Value
+		v   wire.Value
 		fds []int
 	}
 	f := start(func() (a answer, err error) {
@@ -244,7 +245,7 @@ func TestConnEnds(t *testing.T) {
 	t.Run("not RESP", func(t *testing.T) {
 		c, s := f.dialConn()
 		s.say("hello\r\n")
-		var proto *ipc.ProtoError
+		var proto *wire.ProtoError
 		for range 2 {
 			if _, err := c.Receive(); !errors.As(err, &proto) {
 				t.Error(err)

@@ -7,8 +7,8 @@
 //     goroutine and is quick to open;
 //   - any Redis client, of any language: what is on the wire is RESP.
 //
-// The rest of the package is what both ends of the wire share: the tables of codes ([Codes]) and commands ([Commands]),
-// [RequestParser] and the Append functions for the daemon's end, [Decoder] and [Value] for the client's. The codec knows
+// The rest of the package is what both ends of the wire share: the tables of codes ([wire.Codes]) and commands ([wire.Commands]),
+// [wire.RequestParser] and the Append functions for the daemon's end, [wire.Decoder] and [wire.Value] for the client's. The codec knows
 // only bytes, and parses commands in place, without allocation unless there are quotes to take out. Who sends commands about
 // locks without a Client makes the words of LOCK.ACQUIRE by a [LockRequest], and understands replies by [Holds] and
 // [DecodeLockInfo].
@@ -29,14 +29,14 @@
 //
 // # The wire
 //
-// A command is an array of strings, or a line typed by hand; a reply is one value, an error begins with a [Code]. On one
+// A command is an array of strings, or a line typed by hand; a reply is one value, an error begins with a [wire.Code]. On one
 // connection replies come in the order of the commands, so commands may be sent ahead (pipelined). With RESP3 the daemon
 // also sends pushes, which answer nothing; a Client asks for RESP3, a Conn speaks RESP2 until it says HELLO 3. A command
 // that must wait, for a lock, keeps that connection's later commands waiting too, unless it says ASYNC: then it answers
 // at once with a ticket, and its outcome is a push. That is how a Client waits.
 //
 // A command may have as many bytes and words as the daemon's configuration says, by default 1 MiB and 16384
-// ([DefaultLimits]). The daemon hangs up on a longer one, so a Client asks for the limits and refuses to send what is over
+// ([wire.DefaultLimits]). The daemon hangs up on a longer one, so a Client asks for the limits and refuses to send what is over
 // them. A reply may have 64 MiB.
 //
 // # What is promised

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 	"golang.org/x/sys/unix"
 )
 
@@ -39,7 +40,7 @@ func newFake(t *testing.T) *fake {
 type session struct {
 	t      *testing.T
 	conn   *net.UnixConn
-	parser ipc.RequestParser
+	parser wire.RequestParser
 	buf    []byte
 	fds    []int // came beside the bytes
 }
@@ -50,7 +51,7 @@ func (f *fake) accept() *session {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	s := &session{t: f.t, conn: conn, parser: ipc.RequestParser{Limits: ipc.DefaultLimits}}
+	s := &session{t: f.t, conn: conn, parser: wire.RequestParser{Limits: wire.DefaultLimits}}
 	f.t.Cleanup(func() { s.hangUp() })
 	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
 		f.t.Fatal(err)
@@ -230,7 +231,7 @@ func echoServer(b *testing.B) (address string) {
 
 func echo(conn net.Conn) {
 	defer conn.Close()
-	p := ipc.RequestParser{Limits: ipc.DefaultLimits}
+	p := wire.RequestParser{Limits: wire.DefaultLimits}
 	var words [][]byte
 	var buf, out []byte
 	chunk := make([]byte, 64<<10)
@@ -252,4 +253,12 @@ func echo(conn net.Conn) {
 		}
 		out = out[:0]
 	}
+}
+
+func toStrings(words [][]byte) []string {
+	s := make([]string, len(words))
+	for i, w := range words {
+		s[i] = string(w)
+	}
+	return s
 }

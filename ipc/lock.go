@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // A Hold is one named lock, held.
@@ -85,7 +87,7 @@ func (c *Client) acquire(ctx context.Context, o *lockOptions) (*Lock, error) {
 	words := o.words()
 	err := c.mayBind(o)
 	if err == nil {
-		err = c.start(ctx, cl, func(b []byte) []byte { return AppendCommand(b, words...) })
+		err = c.start(ctx, cl, func(b []byte) []byte { return wire.AppendCommand(b, words...) })
 	}
 	if err == nil {
 		select {
@@ -111,7 +113,7 @@ func (c *Client) mayBind(o *lockOptions) error {
 }
 
 // heldLocked notes what was granted. From here on a push may say that it is lost.
-func (l *Lock) heldLocked(grant Value) {
+func (l *Lock) heldLocked(grant wire.Value) {
 	l.granted(grant)
 	grants := grant.Get("locks").Elems // of several, the first one's too
 	for i := range min(len(l.Others), len(grants)-1) {
@@ -124,7 +126,7 @@ func (l *Lock) heldLocked(grant Value) {
 }
 
 // granted takes over what the daemon says of a hold, under the name that was asked for.
-func (h *Hold) granted(v Value) {
+func (h *Hold) granted(v wire.Value) {
 	name := h.Name
 	*h = hold(v)
 	h.Name = name
@@ -262,7 +264,7 @@ func (l *Lock) Err() error {
 func (l *Lock) Expiring() <-chan time.Duration { return l.expiring }
 
 // lockLost and lockExpiring handle the pushes of those names.
-func (c *Client) lockLost(args []Value) error {
+func (c *Client) lockLost(args []wire.Value) error {
 	if len(args) < 4 {
 		return errBadPush
 	}
@@ -276,7 +278,7 @@ func (c *Client) lockLost(args []Value) error {
 	return nil
 }
 
-func (c *Client) lockExpiring(args []Value) error {
+func (c *Client) lockExpiring(args []wire.Value) error {
 	if len(args) < 3 {
 		return errBadPush
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // A LockInfo is what everybody can see of a lock.
@@ -84,7 +86,7 @@ func (c *Client) Locks(ctx context.Context, names ...string) ([]LockInfo, error)
 }
 
 // DecodeLockInfo decodes a reply of LOCK.INFO, or an element of that of LOCK.LIST.
-func DecodeLockInfo(v Value) LockInfo {
+func DecodeLockInfo(v wire.Value) LockInfo {
 	return LockInfo{
 		Name: v.Get("name").Str, Mode: v.Get("mode").Str, Limit: int(v.Get("limit").Int), Used: int(v.Get("used").Int),
 		Holders: DecodeClaims(v.Get("holders")), Waiters: DecodeClaims(v.Get("waiters")),
@@ -93,7 +95,7 @@ func DecodeLockInfo(v Value) LockInfo {
 }
 
 // DecodeClaims decodes the claims of a lock, and a reply of LOCK.BREAK: those who held it.
-func DecodeClaims(v Value) []ClaimInfo {
+func DecodeClaims(v wire.Value) []ClaimInfo {
 	claims := make([]ClaimInfo, len(v.Elems))
 	for i, c := range v.Elems {
 		claims[i] = ClaimInfo{
@@ -109,7 +111,7 @@ func DecodeClaims(v Value) []ClaimInfo {
 	return claims
 }
 
-func endInfo(v Value) *EndInfo {
+func endInfo(v wire.Value) *EndInfo {
 	if v.IsNull() {
 		return nil
 	}
@@ -124,14 +126,14 @@ func endInfo(v Value) *EndInfo {
 }
 
 // left is how much time there is until an end that may not come.
-func left(v Value) time.Duration {
+func left(v wire.Value) time.Duration {
 	if v.IsNull() {
 		return -1
 	}
 	return micros(v)
 }
 
-func micros(v Value) time.Duration { return time.Duration(v.Int) * time.Microsecond }
+func micros(v wire.Value) time.Duration { return time.Duration(v.Int) * time.Microsecond }
 
 // CheckToken asks whether a token is that of a present hold: what a resource does before it lets the owner of the token
 // have its way. If not, the error is [ErrStale] or [ErrNoLock].
@@ -205,5 +207,5 @@ func (c *Client) isDone(ctx context.Context, key string, per Period) (bool, erro
 	if err != nil {
 		return false, fmt.Errorf("cannot ask whether %q is done: %w", key, err)
 	}
-	return v.Kind != KindNull, nil
+	return v.Kind != wire.KindNull, nil
 }

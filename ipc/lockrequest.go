@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // A LockRequest is what LOCK.ACQUIRE asks for. [Client.Lock] makes its own from options; this is for programs that send the command
@@ -67,14 +69,14 @@ func InheritedHolds() []Hold {
 			holds = append(holds, Hold{Name: name, Token: t})
 		}
 	}
-	return holds[max(0, len(holds)-MaxShown):]
+	return holds[max(0, len(holds)-wire.MaxShown):]
 }
 
 // Holds decodes a reply of LOCK.ACQUIRE: the hold on each name, in the order in which they were asked for.
-func Holds(reply Value) []Hold {
+func Holds(reply wire.Value) []Hold {
 	several := reply.Get("locks").Elems
 	if len(several) == 0 {
-		several = []Value{reply}
+		several = []wire.Value{reply}
 	}
 	holds := make([]Hold, len(several))
 	for i, v := range several {
@@ -83,7 +85,7 @@ func Holds(reply Value) []Hold {
 	return holds
 }
 
-func hold(v Value) Hold {
+func hold(v wire.Value) Hold {
 	return Hold{
 		Name: v.Get("name").Str, Token: uint64(v.Get("token").Int), Mode: v.Get("mode").Str,
 		Previous: v.Get("previous").Str, Abandoned: v.Get("abandoned").Str,

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 func TestLockRequestWords(t *testing.T) {
@@ -34,26 +35,26 @@ func TestInheritedHolds(t *testing.T) {
 	if got, want := ipc.InheritedHolds(), []ipc.Hold{{Name: "a", Token: 1}, {Name: "with blank", Token: 7}}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
-	t.Setenv("IPC_LOCKS", strings.Repeat("1 a\n", 10)+strings.Repeat("2 b\n", ipc.MaxShown))
-	if got := ipc.InheritedHolds(); len(got) != ipc.MaxShown || got[0].Name != "b" {
+	t.Setenv("IPC_LOCKS", strings.Repeat("1 a\n", 10)+strings.Repeat("2 b\n", wire.MaxShown))
+	if got := ipc.InheritedHolds(); len(got) != wire.MaxShown || got[0].Name != "b" {
 		t.Errorf("%d holds, the first is %v", len(got), got[0])
 	}
 }
 
 func TestHolds(t *testing.T) {
-	grant := func(name string, token int64) []ipc.Value {
-		text := func(s string) ipc.Value { return ipc.Value{Kind: ipc.KindBulk, Str: s} }
-		return []ipc.Value{text("name"), text(name), text("token"), {Kind: ipc.KindInt, Int: token}, text("mode"), text("shared"),
+	grant := func(name string, token int64) []wire.Value {
+		text := func(s string) wire.Value { return wire.Value{Kind: wire.KindBulk, Str: s} }
+		return []wire.Value{text("name"), text(name), text("token"), {Kind: wire.KindInt, Int: token}, text("mode"), text("shared"),
 			text("previous"), text("exited 1"), text("abandoned"), text("")}
 	}
 	a, b := ipc.Hold{Name: "a", Token: 7, Mode: "shared", Previous: "exited 1"}, ipc.Hold{Name: "b", Token: 8, Mode: "shared", Previous: "exited 1"}
-	for _, kind := range []ipc.Kind{ipc.KindMap, ipc.KindArray} { // RESP3, RESP2
-		one := ipc.Value{Kind: kind, Elems: grant("a", 7)}
+	for _, kind := range []wire.Kind{wire.KindMap, wire.KindArray} { // RESP3, RESP2
+		one := wire.Value{Kind: kind, Elems: grant("a", 7)}
 		if got := ipc.Holds(one); !slices.Equal(got, []ipc.Hold{a}) {
 			t.Errorf("one: %v", got)
 		}
-		all := ipc.Value{Kind: ipc.KindArray, Elems: []ipc.Value{one, {Kind: kind, Elems: grant("b", 8)}}}
-		two := ipc.Value{Kind: kind, Elems: append(grant("a", 7), ipc.Value{Kind: ipc.KindBulk, Str: "locks"}, all)}
+		all := wire.Value{Kind: wire.KindArray, Elems: []wire.Value{one, {Kind: kind, Elems: grant("b", 8)}}}
+		two := wire.Value{Kind: kind, Elems: append(grant("a", 7), wire.Value{Kind: wire.KindBulk, Str: "locks"}, all)}
 		if got := ipc.Holds(two); !slices.Equal(got, []ipc.Hold{a, b}) {
 			t.Errorf("two: %v", got)
 		}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // A call is a command whose outcome has not come.
@@ -22,18 +24,18 @@ type call struct {
 }
 
 type result struct {
-	value Value
+	value wire.Value
 	err   error
 }
 
 func newCall() *call { return &call{result: make(chan result, 1)} }
 
-func (cl *call) wait(ctx context.Context) (Value, error) {
+func (cl *call) wait(ctx context.Context) (wire.Value, error) {
 	select {
 	case r := <-cl.result:
 		return r.value, r.err
 	case <-ctx.Done():
-		return Value{}, ctx.Err()
+		return wire.Value{}, ctx.Err()
 	}
 }
 
@@ -62,7 +64,7 @@ func (q *queue) pop() *call {
 func (c *Client) read() {
 	for {
 		v, err := c.dec.Decode()
-		if err == nil && v.Kind == KindPush {
+		if err == nil && v.Kind == wire.KindPush {
 			err = c.push(v)
 		} else if err == nil {
 			err = c.reply(v)
@@ -74,13 +76,13 @@ func (c *Client) read() {
 	}
 }
 
-func (c *Client) reply(v Value) error {
+func (c *Client) reply(v wire.Value) error {
 	c.mu.Lock()
 	defer c.flushAndUnlock()
 	cl := c.pending.pop()
 	if cl == nil {
-		if v.Kind != KindError {
-			return &ProtoError{"a reply to no command"}
+		if v.Kind != wire.KindError {
+			return &wire.ProtoError{Reason: "a reply to no command"}
 		}
 		c.reason = v.Err() // so the daemon is about to hang up
 		return nil
@@ -89,7 +91,7 @@ func (c *Client) reply(v Value) error {
 		<-c.slots
 	}
 	switch {
-	case cl.lock != nil && v.Kind == KindInt:
+	case cl.lock != nil && v.Kind == wire.KindInt:
 		c.queuedLocked(cl, v.Int)
 		return nil
 	case cl.feed != nil:
@@ -111,12 +113,12 @@ func (c *Client) queuedLocked(cl *call, ticket int64) {
 func (c *Client) cancelLocked(cl *call) { c.postLocked(newCall(), "LOCK.CANCEL", cl.ticket) }
 
 // finishLocked hands the outcome to whoever waits for it, and gives back a lock that nobody waits for any more.
-func (c *Client) finishLocked(cl *call, v Value) {
+func (c *Client) finishLocked(cl *call, v wire.Value) {
 	err := v.Err()
 	if refusal := (*Error)(nil); errors.As(err, &refusal) && refusal.Code.Info().Closes {
 		c.reason = refusal
 	}
-	if cl.lock != nil && v.Kind == KindMap {
+	if cl.lock != nil && v.Kind == wire.KindMap {
 		cl.lock.heldLocked(v)
 		if cl.unwanted {
 			c.giveBackLocked(cl.lock)
@@ -125,10 +127,10 @@ func (c *Client) finishLocked(cl *call, v Value) {
 	cl.result <- result{v, err}
 }
 
-var errBadPush = &ProtoError{"malformed push"}
+var errBadPush = &wire.ProtoError{Reason: "malformed push"}
 
 // push handles what comes unasked. A push of a kind that this version does not know is for others to understand.
-func (c *Client) push(v Value) error {
+func (c *Client) push(v wire.Value) error {
 	if len(v.Elems) == 0 {
 		return errBadPush
 	}
@@ -148,7 +150,7 @@ func (c *Client) push(v Value) error {
 }
 
 // decided is the outcome of a wait.
-func (c *Client) decided(args []Value) error {
+func (c *Client) decided(args []wire.Value) error {
 	if len(args) != 2 {
 		return errBadPush
 	}

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // A Message is one message of the bus as a subscription receives it.
@@ -100,7 +102,7 @@ func (c *Client) subscribe(ctx context.Context, s *Subscription) error {
 		f = &feed{filter: s.filter, ready: make(chan struct{})}
 		cl := newCall()
 		cl.feed = f
-		if err := c.appendLocked(cl, func(b []byte) []byte { return AppendCommand(b, "BUS.SUB", s.filter) }); err != nil {
+		if err := c.appendLocked(cl, func(b []byte) []byte { return wire.AppendCommand(b, "BUS.SUB", s.filter) }); err != nil {
 			defer c.mu.Unlock()
 			return err
 		}

@@ -10,25 +10,26 @@ import (
 	"time"
 
 	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // push is a message as the daemon sends it.
 func push(filter, topic string, seq int) string {
-	b := ipc.RESP3.AppendPush(nil, 9)
+	b := wire.RESP3.AppendPush(nil, 9)
 	for _, word := range []string{"bus.message", filter, topic, fmt.Sprint("payload ", seq)} {
-		b = ipc.AppendBulk(b, word)
+		b = wire.AppendBulk(b, word)
 	}
 	for _, n := range []int64{int64(seq), 1795401234567890, 4121, 1000} {
-		b = ipc.AppendInt(b, n)
+		b = wire.AppendInt(b, n)
 	}
-	return string(ipc.AppendBulk(b, "cron.service"))
+	return string(wire.AppendBulk(b, "cron.service"))
 }
 
 func pushLost(filter string, n int64) string {
-	b := ipc.RESP3.AppendPush(nil, 3)
-	b = ipc.AppendBulk(b, "bus.lost")
-	b = ipc.AppendBulk(b, filter)
-	return string(ipc.AppendInt(b, n))
+	b := wire.RESP3.AppendPush(nil, 3)
+	b = wire.AppendBulk(b, "bus.lost")
+	b = wire.AppendBulk(b, filter)
+	return string(wire.AppendInt(b, n))
 }
 
 func subscribe(c *ipc.Client, filter string, options ...ipc.SubscribeOption) *future[*ipc.Subscription] {
@@ -85,7 +86,7 @@ func TestPublish(t *testing.T) {
 		t.Errorf("%q, want %q", f.err, want)
 	}
 
-	f = publish("a", strings.Repeat("x", ipc.DefaultLimits.Frame))
+	f = publish("a", strings.Repeat("x", wire.DefaultLimits.Frame))
 	f.fails(t, ipc.ErrQuota)
 }
 
@@ -143,7 +144,7 @@ func TestSubscribeRefused(t *testing.T) {
 	// Nothing was left behind: the next is asked for anew, and not taken back.
 	subscribed(t, c, s, "a/#/b")
 
-	if _, err := c.Subscribe(context.Background(), strings.Repeat("x", ipc.DefaultLimits.Frame)); !errors.Is(err, ipc.ErrQuota) {
+	if _, err := c.Subscribe(context.Background(), strings.Repeat("x", wire.DefaultLimits.Frame)); !errors.Is(err, ipc.ErrQuota) {
 		t.Error(err)
 	}
 

@@ -11,6 +11,7 @@ import (
 	"github.com/ipcd/ipcd/internal/cli/verb"
 	"github.com/ipcd/ipcd/internal/printable"
 	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // What LOCK.INFO says of a lock, and of each of its holders and waiters, the claims, is put into words here.
@@ -18,26 +19,26 @@ import (
 // A claim is a holder or a waiter, and what the daemon said of it, for --json.
 type claim struct {
 	ipc.ClaimInfo
-	raw ipc.Value
+	raw wire.Value
 }
 
 // A lockView is a lock as LOCK.INFO shows it, and what the daemon said, for --json.
 type lockView struct {
 	ipc.LockInfo
 	holders, waiters []claim
-	raw              ipc.Value
+	raw              wire.Value
 }
 
 // viewOf decodes a reply of LOCK.INFO.
-func viewOf(raw ipc.Value) *lockView {
+func viewOf(raw wire.Value) *lockView {
 	info := ipc.DecodeLockInfo(raw)
 	return &lockView{info, withRaw(info.Holders, raw.Get("holders")), withRaw(info.Waiters, raw.Get("waiters")), raw}
 }
 
 // claimsOf decodes an array of claims.
-func claimsOf(raw ipc.Value) []claim { return withRaw(ipc.DecodeClaims(raw), raw) }
+func claimsOf(raw wire.Value) []claim { return withRaw(ipc.DecodeClaims(raw), raw) }
 
-func withRaw(infos []ipc.ClaimInfo, raw ipc.Value) []claim {
+func withRaw(infos []ipc.ClaimInfo, raw wire.Value) []claim {
 	claims := make([]claim, len(infos))
 	for i := range infos {
 		claims[i] = claim{infos[i], raw.Elems[i]}

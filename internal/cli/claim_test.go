@@ -11,29 +11,30 @@ import (
 	"github.com/ipcd/ipcd/internal/cli/process"
 	"github.com/ipcd/ipcd/internal/cli/term"
 	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // reply makes a map of keys and values, as the daemon would answer.
-func reply(keysAndValues ...any) ipc.Value {
-	v := ipc.Value{Kind: ipc.KindMap}
+func reply(keysAndValues ...any) wire.Value {
+	v := wire.Value{Kind: wire.KindMap}
 	for _, x := range keysAndValues {
 		switch x := x.(type) {
 		case string:
-			v.Elems = append(v.Elems, ipc.Value{Kind: ipc.KindBulk, Str: x})
+			v.Elems = append(v.Elems, wire.Value{Kind: wire.KindBulk, Str: x})
 		case int:
-			v.Elems = append(v.Elems, ipc.Value{Kind: ipc.KindInt, Int: int64(x)})
-		case ipc.Value:
+			v.Elems = append(v.Elems, wire.Value{Kind: wire.KindInt, Int: int64(x)})
+		case wire.Value:
 			v.Elems = append(v.Elems, x)
 		}
 	}
 	return v
 }
 
-func array(elems ...ipc.Value) ipc.Value { return ipc.Value{Kind: ipc.KindArray, Elems: elems} }
+func array(elems ...wire.Value) wire.Value { return wire.Value{Kind: wire.KindArray, Elems: elems} }
 
-func word(s string) ipc.Value { return ipc.Value{Kind: ipc.KindBulk, Str: s} }
+func word(s string) wire.Value { return wire.Value{Kind: wire.KindBulk, Str: s} }
 
-func viewsOf(replies ...ipc.Value) []*lockView {
+func viewsOf(replies ...wire.Value) []*lockView {
 	var views []*lockView
 	for _, v := range replies {
 		views = append(views, viewOf(v))
@@ -41,7 +42,7 @@ func viewsOf(replies ...ipc.Value) []*lockView {
 	return views
 }
 
-var null = ipc.Value{Kind: ipc.KindNull}
+var null = wire.Value{Kind: wire.KindNull}
 
 func TestLockEnvironment(t *testing.T) {
 	before := []string{"A=1", "IPC_LOCK=old", "IPC_LOCK_TOKEN=41", "IPC_LOCK_PREVIOUS=exited 0", "IPC_LOCK_ABANDONED=x", "IPC_LOCKS=41 old", "B="}
@@ -69,7 +70,7 @@ func TestLockEnvironment(t *testing.T) {
 // nobody is a process that there is none of.
 const nobody = 1 << 30
 
-func claimOf(pid int, more ...any) ipc.Value {
+func claimOf(pid int, more ...any) wire.Value {
 	return reply(append(more, "pid", pid, "start", 9, "uid", 0, "left", -1)...)
 }
 
@@ -83,24 +84,24 @@ func TestDescribeWait(t *testing.T) {
 	backup := reply("limit", 1, "holders", array(prune), "waiters", queue)
 	for _, c := range []struct {
 		names []string
-		infos []ipc.Value
+		infos []wire.Value
 		who   asker
 		want  string
 	}{
-		{[]string{"backup"}, []ipc.Value{backup}, 11,
+		{[]string{"backup"}, []wire.Value{backup}, 11,
 			"waiting 38s for backup, 1st of 2; held 4m12s by pid 1073741824 (root, backup.service): weekly prune"},
-		{[]string{"backup"}, []ipc.Value{backup}, 1, ""},
+		{[]string{"backup"}, []wire.Value{backup}, 1, ""},
 		// Of several, what is told is of the one that is in the way.
-		{[]string{"a", "backup"}, []ipc.Value{reply("limit", 1, "holders", array(), "waiters", array(queue.Elems[1])), backup},
+		{[]string{"a", "backup"}, []wire.Value{reply("limit", 1, "holders", array(), "waiters", array(queue.Elems[1])), backup},
 			12,
 			"waiting 9s for a and backup, 2nd of 2 for backup; held 4m12s by pid 1073741824 (root, backup.service): weekly prune"},
 		// An operator's hold, and a wait for one.
-		{[]string{"backup"}, []ipc.Value{reply("limit", 1, "holders", array(disk), "waiters", queue)}, 11,
+		{[]string{"backup"}, []wire.Value{reply("limit", 1, "holders", array(disk), "waiters", queue)}, 11,
 			"waiting 38s for backup, 1st of 2; held 5s by root for maintenance until " + term.Clock(time.Now().Add(year)) + ": new disk"},
-		{[]string{"backup"}, []ipc.Value{reply("limit", 1, "holders", array(prune), "waiters", array(reply("bound", "nobody", "pid", 0, "owner", "uid 5", "age", 1_000_000, "units", 1, "client", 13)))},
+		{[]string{"backup"}, []wire.Value{reply("limit", 1, "holders", array(prune), "waiters", array(reply("bound", "nobody", "pid", 0, "owner", "uid 5", "age", 1_000_000, "units", 1, "client", 13)))},
 			13, "waiting 1s for backup, 1st of 1; held 4m12s by pid 1073741824 (root, backup.service): weekly prune"},
 		// Units, and several holders; one that has entered a hold is none of its own.
-		{[]string{"gpu"}, []ipc.Value{reply("limit", 4, "holders", array(prune, claimOf(nobody+4, "joined", 1), claimOf(nobody+5, "units", 3)),
+		{[]string{"gpu"}, []wire.Value{reply("limit", 4, "holders", array(prune, claimOf(nobody+4, "joined", 1), claimOf(nobody+5, "units", 3)),
 			"waiters", array(claimOf(nobody+1, "age", 0, "mode", "units", "units", 2, "client", 11)))}, 11,
 			"waiting 0s for gpu (2 of 4 units), 1st of 1; held 4m12s by pid 1073741824 (root, backup.service) and 1 more: weekly prune"},
 	} {
@@ -141,7 +142,7 @@ func TestExplain(t *testing.T) {
 	free := reply("name", "x y", "limit", 1, "holders", array(), "waiters", array(), "previous", reply("pid", 0, "uid", 0, "how", "broken", "at", ago,
 		"by", reply("pid", 9, "uid", 0, "why", "enough")), "abandoned", reply("pid", 12, "how", "disconnected", "at", ago))
 	for _, c := range []struct {
-		info ipc.Value
+		info wire.Value
 		want []string
 	}{
 		{backup, []string{

@@ -7,7 +7,7 @@ import (
 	"github.com/ipcd/ipcd/internal/cli/process"
 	"github.com/ipcd/ipcd/internal/cli/verb"
 	"github.com/ipcd/ipcd/internal/printable"
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // complete is what the shells' scripts call: "ipcctl __complete -- WORD…" with the words after "ipcctl" up to the cursor,
@@ -64,11 +64,11 @@ func (k candidates) values(name, before, begun string) {
 			give(s, "")
 		}
 	case "COMMAND":
-		for i := range ipc.Commands {
-			first, _, more := strings.Cut(ipc.Commands[i].Name, " ")
-			help := ipc.Commands[i].Summary
+		for i := range wire.Commands {
+			first, _, more := strings.Cut(wire.Commands[i].Name, " ")
+			help := wire.Commands[i].Summary
 			if more {
-				if i > 0 && strings.HasPrefix(ipc.Commands[i-1].Name, first) {
+				if i > 0 && strings.HasPrefix(wire.Commands[i-1].Name, first) {
 					continue
 				}
 				help = ""
@@ -107,16 +107,16 @@ func describeLock(v *lockView) string {
 }
 
 // ask asks the daemon, but not for long: somebody has pressed a key and waits.
-func (k candidates) ask(words ...string) ipc.Value {
+func (k candidates) ask(words ...string) wire.Value {
 	conn, err := k.call.Dial3()
 	if err != nil {
-		return ipc.Value{}
+		return wire.Value{}
 	}
 	defer conn.Close()
 	conn.SetDeadline(time.Now().Add(time.Second))
 	v, err := conn.Do(words...)
 	if err != nil {
-		return ipc.Value{}
+		return wire.Value{}
 	}
 	return v
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/ipcd/ipcd/internal/cli/verb"
 	"github.com/ipcd/ipcd/internal/printable"
 	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // A message is one that came from the bus.
@@ -74,23 +75,23 @@ func (r *receiver) next(deadline time.Time) (message, error) {
 				r.last = m.Seq
 				return message{m}, nil
 			}
-		} else if v.Kind == ipc.KindPush && len(v.Elems) == 3 && v.Elems[0].Str == "bus.lost" {
+		} else if v.Kind == wire.KindPush && len(v.Elems) == 3 && v.Elems[0].Str == "bus.lost" {
 			r.lost(v.Elems[2].Int, v.Elems[1].Str)
 		}
 	}
 }
 
-func (r *receiver) push(deadline time.Time) (ipc.Value, error) {
+func (r *receiver) push(deadline time.Time) (wire.Value, error) {
 	if r.conn.Wait(longAgo) != nil { // nothing is there: what was printed must not wait for what is to come
 		if err := r.idle(); err != nil {
-			return ipc.Value{}, err
+			return wire.Value{}, err
 		}
 	}
 	if err := r.conn.Wait(deadline); err != nil {
 		if errors.Is(err, os.ErrDeadlineExceeded) {
-			return ipc.Value{}, os.ErrDeadlineExceeded
+			return wire.Value{}, os.ErrDeadlineExceeded
 		}
-		return ipc.Value{}, exit.Cannot("receive messages", err)
+		return wire.Value{}, exit.Cannot("receive messages", err)
 	}
 	v, err := r.conn.Receive()
 	if err == nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/ipcd/ipcd/internal/cli/exit"
 	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // sendProven sends a command behind IPCD.PROVE, which tells the daemon that this process is the one that connected, and no relay
@@ -32,12 +33,12 @@ func proof(conn *ipc.Conn) error {
 }
 
 // doProven is Conn.Do for a command that needs the proof.
-func doProven(conn *ipc.Conn, words ...string) (ipc.Value, error) {
+func doProven(conn *ipc.Conn, words ...string) (wire.Value, error) {
 	if err := sendProven(conn, words...); err != nil {
-		return ipc.Value{}, err
+		return wire.Value{}, err
 	}
 	if err := proof(conn); err != nil {
-		return ipc.Value{}, err
+		return wire.Value{}, err
 	}
 	return conn.Reply()
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/ipcd/ipcd/internal/cli/term"
 	"github.com/ipcd/ipcd/internal/cli/verb"
 	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 func raw() *verb.Verb {
@@ -55,9 +56,9 @@ func raw() *verb.Verb {
 }
 
 // rawReply sends a command and gets what comes first: some answer with pushes.
-func rawReply(conn *ipc.Conn, words []string) (ipc.Value, error) {
+func rawReply(conn *ipc.Conn, words []string) (wire.Value, error) {
 	if err := conn.Send(words...); err != nil {
-		return ipc.Value{}, err
+		return wire.Value{}, err
 	}
 	v, err := conn.Receive()
 	if err == nil {
@@ -66,9 +67,9 @@ func rawReply(conn *ipc.Conn, words []string) (ipc.Value, error) {
 	return v, err
 }
 
-func printValue(o *term.Output, indent term.Literal, v ipc.Value) {
+func printValue(o *term.Output, indent term.Literal, v wire.Value) {
 	switch v.Kind {
-	case ipc.KindArray, ipc.KindSet, ipc.KindPush:
+	case wire.KindArray, wire.KindSet, wire.KindPush:
 		for _, e := range v.Elems {
 			if nested(e) {
 				o.Text(indent + "-\n")
@@ -77,7 +78,7 @@ func printValue(o *term.Output, indent term.Literal, v ipc.Value) {
 				printValue(o, indent, e)
 			}
 		}
-	case ipc.KindMap:
+	case wire.KindMap:
 		for i := 0; i+1 < len(v.Elems); i += 2 {
 			o.Text(indent).Data(v.Elems[i].Text()).Text(":")
 			if e := v.Elems[i+1]; nested(e) {
@@ -88,7 +89,7 @@ func printValue(o *term.Output, indent term.Literal, v ipc.Value) {
 				printValue(o, "", e)
 			}
 		}
-	case ipc.KindVerbatim: // text with lines of its own
+	case wire.KindVerbatim: // text with lines of its own
 		for line := range strings.Lines(v.Str) {
 			o.Text(indent).Data(strings.TrimRight(line, "\r\n")).Text("\n")
 		}
@@ -97,4 +98,4 @@ func printValue(o *term.Output, indent term.Literal, v ipc.Value) {
 	}
 }
 
-func nested(v ipc.Value) bool { return v.Elems != nil }
+func nested(v wire.Value) bool { return v.Elems != nil }

@@ -9,6 +9,7 @@ import (
 	"github.com/ipcd/ipcd/internal/cli/verb"
 	"github.com/ipcd/ipcd/internal/printable"
 	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 type releaseVerb struct {
@@ -78,7 +79,7 @@ func (r *releaseVerb) run(c *verb.Call) error {
 // release gives the lock back and returns the token of the hold that was meant. The daemon finds that out itself: the numbers of
 // processes may be others here, or none.
 func (r *releaseVerb) release(conn *ipc.Conn, name string) (token string, err error) {
-	var hold ipc.Value
+	var hold wire.Value
 	switch {
 	case r.token != "":
 		_, err = conn.Do("LOCK.RELEASE", name, r.token)

@@ -13,6 +13,7 @@ import (
 	"github.com/ipcd/ipcd/internal/cli/verb"
 	"github.com/ipcd/ipcd/internal/printable"
 	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // A lockMode is what to do with a lock.
@@ -54,8 +55,8 @@ func (q *request) options() []verb.Option {
 		verb.Number('E', "conflict-exit-code", "N", &q.conflict, 0, 255, "Fail with N instead of 75 and 124; `-E 0` says nothing either"),
 		verb.Text('m', "why", "TEXT", &q.why, "Tell those who wait, or look at `ipcctl locks`, what it is for"),
 		verb.List('a', "and", "NAME", &q.and, "Take this lock too, all of them at once or none; may be given up to 31 times"),
-		verb.Number('l', "limit", "N", &q.limit, 1, ipc.MaxUnits, "The lock has N units, a semaphore: N holders of one unit go together"),
-		verb.Number('U', "units", "N", &q.units, 1, ipc.MaxUnits, "Take N units instead of one"),
+		verb.Number('l', "limit", "N", &q.limit, 1, wire.MaxUnits, "The lock has N units, a semaphore: N holders of one unit go together"),
+		verb.Number('U', "units", "N", &q.units, 1, wire.MaxUnits, "Take N units instead of one"),
 	}
 }
 
@@ -197,7 +198,7 @@ const mostBrief = 2
 
 // stopped reports whether a request has failed because the daemon has ended. With systemd, the next one is on its way.
 func stopped(err error) bool {
-	return errors.Is(err, &ipc.Error{Code: ipc.CodeShutdown}) || errors.Is(err, ipc.ErrClosed)
+	return errors.Is(err, &ipc.Error{Code: wire.CodeShutdown}) || errors.Is(err, ipc.ErrClosed)
 }
 
 // inTheWay says which of several locks could not be had, and why: "held 4m12s by restic (…): weekly prune; 1 waits for it". The
@@ -252,17 +253,17 @@ func (h *holder) wayOut(conn *ipc.Conn, names []string) string {
 }
 
 // wait sends the request and waits for its outcome.
-func (q *request) wait(c *verb.Call, conn *ipc.Conn, names []string, who holder) (ipc.Value, error) {
+func (q *request) wait(c *verb.Call, conn *ipc.Conn, names []string, who holder) (wire.Value, error) {
 	conn.Buffer("CLIENT", "ID") // of this connection: what a wait is given up by
 	if err := who.send(conn, q.words(names, &who)...); err != nil {
-		return ipc.Value{}, err
+		return wire.Value{}, err
 	}
 	id, err := conn.Reply()
 	if err == nil && who.asks() {
 		err = proof(conn)
 	}
 	if err != nil {
-		return ipc.Value{}, err
+		return wire.Value{}, err
 	}
 	if !q.tries() && errors.Is(conn.Wait(time.Now().Add(grace)), os.ErrDeadlineExceeded) {
 		w := watch(c, names, who, asker(id.Int))

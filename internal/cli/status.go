@@ -8,7 +8,7 @@ import (
 	"github.com/ipcd/ipcd/internal/cli/exit"
 	"github.com/ipcd/ipcd/internal/cli/term"
 	"github.com/ipcd/ipcd/internal/cli/verb"
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 func status() *verb.Verb {
@@ -40,7 +40,7 @@ func status() *verb.Verb {
 	}
 }
 
-func printStatus(c *verb.Call, v ipc.Value) {
+func printStatus(c *verb.Call, v wire.Value) {
 	if c.JSON {
 		var o term.Object
 		for i := 0; i+1 < len(v.Elems); i += 2 {

@@ -11,7 +11,7 @@ import (
 	"github.com/BurntSushi/toml"
 
 	"github.com/ipcd/ipcd/bus"
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // maxErrors bounds what is said about a file that is no configuration of ours at all.
@@ -178,13 +178,13 @@ func (d *decoder) set(key toml.Key, field value, value any, at origin) {
 
 // checkLockName says why nobody could lock a name.
 func checkLockName(name string) error {
-	switch err := bus.CheckName("lock name", name, ipc.MaxLockName); {
+	switch err := bus.CheckName("lock name", name, wire.MaxLockName); {
 	case strings.HasPrefix(name, bus.ReservedPrefix):
 		return errors.New("names under " + bus.ReservedPrefix + " are the daemon's own")
 	case err == nil:
 		return nil
-	case name == "" || len(name) > ipc.MaxLockName:
-		return fmt.Errorf("a name has 1 to %d bytes", ipc.MaxLockName)
+	case name == "" || len(name) > wire.MaxLockName:
+		return fmt.Errorf("a name has 1 to %d bytes", wire.MaxLockName)
 	}
 	return errors.New("a name has no +, # and control characters")
 }

@@ -10,7 +10,7 @@ import (
 	"time"
 	"unicode"
 
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // value is a field of a Config, as the file writes it.
@@ -245,7 +245,7 @@ func (s semaphore) String() string { return strconv.Itoa(s.all[s.name]) }
 
 func (s semaphore) set(v any) error {
 	var n int
-	err := count{&n, 1, ipc.MaxUnits}.set(v)
+	err := count{&n, 1, wire.MaxUnits}.set(v)
 	if err == nil {
 		s.all[s.name] = n
 	}

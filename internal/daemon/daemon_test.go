@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // patience bounds every wait of a test. It is there to fail a test that hangs, not to measure.
@@ -173,7 +174,7 @@ func (p *process) dial() *ipc.Conn {
 }
 
 // do executes a command on a connection of its own.
-func (p *process) do(words ...string) ipc.Value {
+func (p *process) do(words ...string) wire.Value {
 	p.t.Helper()
 	c := p.dial()
 	defer func() { _ = c.Close() }()
@@ -450,7 +451,7 @@ func TestReload(t *testing.T) {
 	c := p.dial()
 	check := func(connections, rejected string) {
 		t.Helper()
-		var status ipc.Value
+		var status wire.Value
 		for limit := time.Now().Add(patience); time.Now().Before(limit); {
 			var err error
 			if status, err = c.Do("IPCD.STATUS"); err != nil {
@@ -481,7 +482,7 @@ func TestReload(t *testing.T) {
 	check("200", `ipcd.toml:2: limits.connections must be from 1 to 1000000, not 0; `)
 
 	// By command.
-	if _, err := c.Do("IPCD.RELOAD"); !errors.Is(err, &ipc.Error{Code: ipc.CodeConfig}) || !strings.Contains(err.Error(), "ipcd.toml:2:") {
+	if _, err := c.Do("IPCD.RELOAD"); !errors.Is(err, &ipc.Error{Code: wire.CodeConfig}) || !strings.Contains(err.Error(), "ipcd.toml:2:") {
 		t.Errorf("got %v", err)
 	}
 	check("200", "ipcd.toml:2:")

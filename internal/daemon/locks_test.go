@@ -9,15 +9,15 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // refused sends a command on a connection of its own, which has to be refused.
-func (p *process) refused(code ipc.Code, words ...string) {
+func (p *process) refused(code wire.Code, words ...string) {
 	p.t.Helper()
 	c := p.dial()
 	defer func() { _ = c.Close() }()
-	if v, err := c.Do(words...); !errors.Is(err, &ipc.Error{Code: code}) {
+	if v, err := c.Do(words...); !errors.Is(err, &wire.Error{Code: code}) {
 		p.t.Errorf("%q: got %+v, %v; want %s", words, v, err, code)
 	}
 }
@@ -38,7 +38,7 @@ func TestOperatorsHold(t *testing.T) {
 		if holder := p.do("LOCK.INFO", "a").Get("holders").Elems[0]; holder.Get("token").Int != token || holder.Get("why").Str != "new disk" {
 			t.Errorf("got %+v", holder)
 		}
-		p.refused(ipc.CodeBusy, "LOCK.ACQUIRE", "a", "WAIT", "0")
+		p.refused(wire.CodeBusy, "LOCK.ACQUIRE", "a", "WAIT", "0")
 		p.do("LOCK.ACQUIRE", "brief") // the lease was over
 		if next := p.tokenOf("other"); next <= token {
 			t.Errorf("token %d after %d", next, token)
@@ -91,8 +91,8 @@ func TestHoldsOutlive(t *testing.T) {
 		if holder.Get("token").Int != token || holder.Get("why").Str != "nightly" || holder.Get("pid").Int != int64(os.Getpid()) {
 			t.Errorf("got %+v", holder)
 		}
-		p.refused(ipc.CodeBusy, "LOCK.ACQUIRE", "mine", "OWNER", "other", "WAIT", "0")
-		p.refused(ipc.CodeBusy, "LOCK.ACQUIRE", "lease", "WAIT", "0")
+		p.refused(wire.CodeBusy, "LOCK.ACQUIRE", "mine", "OWNER", "other", "WAIT", "0")
+		p.refused(wire.CodeBusy, "LOCK.ACQUIRE", "lease", "WAIT", "0")
 		p.do("LOCK.ACQUIRE", "conn", "WAIT", "0")
 		const damaged = "the journal of locks was damaged"
 		if i > 1 {
@@ -108,7 +108,7 @@ func TestHoldsOutlive(t *testing.T) {
 	}
 	begin()
 	p.do("LOCK.ACQUIRE", "lease", "WAIT", "0")
-	p.refused(ipc.CodeBusy, "LOCK.ACQUIRE", "mine", "OWNER", "other", "WAIT", "0")
+	p.refused(wire.CodeBusy, "LOCK.ACQUIRE", "mine", "OWNER", "other", "WAIT", "0")
 	p.stop()
 	p.logged("is lost")
 	if log := p.stderr.String(); !strings.Contains(log, "ease") {
@@ -195,7 +195,7 @@ func TestDamagedTables(t *testing.T) {
 		t.Errorf("set aside: %q, %v", text, err)
 	}
 	p = begin(t, "--state-dir", state)
-	p.refused(ipc.CodeBusy, "LOCK.ACQUIRE", "a", "WAIT", "0")
+	p.refused(wire.CodeBusy, "LOCK.ACQUIRE", "a", "WAIT", "0")
 	p.stop()
 }
 
@@ -216,7 +216,7 @@ func TestHoldsNotWritable(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(state, "holds.tmp", "in the way"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	p.refused(ipc.CodeIO, "LOCK.ACQUIRE", "a", "FOR", "nobody")
+	p.refused(wire.CodeIO, "LOCK.ACQUIRE", "a", "FOR", "nobody")
 	p.do("LOCK.ACQUIRE", "a", "WAIT", "0")
 	p.stop()
 }
@@ -230,8 +230,8 @@ func TestSemaphores(t *testing.T) {
 	if limit := p.do("LOCK.INFO", "build/slots").Get("limit").Int; limit != 3 {
 		t.Errorf("the limit is %d", limit)
 	}
-	p.refused(ipc.CodeLimit, "LOCK.ACQUIRE", "build/slots", "LIMIT", "4")
-	p.refused(ipc.CodeErr, "LOCK.ACQUIRE", "x", "LEASE", "2001")
+	p.refused(wire.CodeLimit, "LOCK.ACQUIRE", "build/slots", "LIMIT", "4")
+	p.refused(wire.CodeErr, "LOCK.ACQUIRE", "x", "LEASE", "2001")
 	write(t, p.dir, "conf/ipcd.toml", "[semaphores]\n\"build/slots\" = 4\n")
 	p.do("IPCD.RELOAD")
 	p.do("LOCK.ACQUIRE", "build/slots", "LIMIT", "4", "UNITS", "4")

@@ -14,7 +14,7 @@ import (
 	"github.com/ipcd/ipcd/internal/record"
 	"github.com/ipcd/ipcd/internal/state"
 	"github.com/ipcd/ipcd/internal/testenv"
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // mount mounts a tmpfs for the test, where that is allowed.
@@ -106,9 +106,9 @@ func TestStateFull(t *testing.T) {
 	filler := fill(t, state)
 	for range 2 {
 		p = degraded(t, "--state-dir", state)
-		p.refused(ipc.CodeBusy, "LOCK.ACQUIRE", "held", "OWNER", "other", "WAIT", "0")
-		p.refused(ipc.CodeBusy, "LOCK.ACQUIRE", "hold", "WAIT", "0")
-		p.refused(ipc.CodeIO, "LOCK.ACQUIRE", "other", "FOR", "nobody")
+		p.refused(wire.CodeBusy, "LOCK.ACQUIRE", "held", "OWNER", "other", "WAIT", "0")
+		p.refused(wire.CodeBusy, "LOCK.ACQUIRE", "hold", "WAIT", "0")
+		p.refused(wire.CodeIO, "LOCK.ACQUIRE", "other", "FOR", "nobody")
 		if token := strconv.FormatInt(p.tokenOf("new"), 10); token <= strings.Fields(string(last))[2] {
 			t.Errorf("token %s after the mark %s", token, last)
 		}
@@ -123,7 +123,7 @@ func TestStateFull(t *testing.T) {
 	p.crash()
 	p = begin(t, "--state-dir", state)
 	for _, name := range []string{"held", "hold", "other"} {
-		p.refused(ipc.CodeBusy, "LOCK.ACQUIRE", name, "OWNER", "other", "WAIT", "0")
+		p.refused(wire.CodeBusy, "LOCK.ACQUIRE", name, "OWNER", "other", "WAIT", "0")
 	}
 	p.stop()
 }
@@ -135,8 +135,8 @@ func TestStateFullAtFirst(t *testing.T) {
 	mount(t, state, "size=1m")
 	filler := fill(t, state)
 	p := degraded(t, "--state-dir", state)
-	p.refused(ipc.CodeIO, "LOCK.ACQUIRE", "held", "FOR", strconv.Itoa(os.Getpid()))
-	p.refused(ipc.CodeIO, "LOCK.ACQUIRE", "held", "LEASE", "60000")
+	p.refused(wire.CodeIO, "LOCK.ACQUIRE", "held", "FOR", strconv.Itoa(os.Getpid()))
+	p.refused(wire.CodeIO, "LOCK.ACQUIRE", "held", "LEASE", "60000")
 	c := p.dial()
 	for _, words := range [][]string{{"LOCK.ACQUIRE", "held", "WAIT", "0"}, {"LOCK.RELEASE", "held"}} {
 		if _, err := c.Do(words...); err != nil {
@@ -151,7 +151,7 @@ func TestStateFullAtFirst(t *testing.T) {
 	p.do("LOCK.ACQUIRE", "held", "FOR", strconv.Itoa(os.Getpid()))
 	p.crash()
 	p = begin(t, "--state-dir", state)
-	p.refused(ipc.CodeBusy, "LOCK.ACQUIRE", "held", "OWNER", "other", "WAIT", "0")
+	p.refused(wire.CodeBusy, "LOCK.ACQUIRE", "held", "OWNER", "other", "WAIT", "0")
 	p.stop()
 }
 
@@ -165,7 +165,7 @@ func TestStateReadOnly(t *testing.T) {
 	p.crash()
 	remount(t, state, syscall.MS_RDONLY, "")
 	p = degraded(t, "--state-dir", state)
-	p.refused(ipc.CodeBusy, "LOCK.ACQUIRE", "held", "OWNER", "other", "WAIT", "0")
+	p.refused(wire.CodeBusy, "LOCK.ACQUIRE", "held", "OWNER", "other", "WAIT", "0")
 	p.do("LOCK.RELEASE", "over")
 	second := prepare(t, "--socket", filepath.Join(p.dir, "other"), "--state-dir", state)
 	second.launch()
@@ -176,7 +176,7 @@ func TestStateReadOnly(t *testing.T) {
 	p.mended()
 	p.crash()
 	p = begin(t, "--state-dir", state)
-	p.refused(ipc.CodeBusy, "LOCK.ACQUIRE", "held", "OWNER", "other", "WAIT", "0")
+	p.refused(wire.CodeBusy, "LOCK.ACQUIRE", "held", "OWNER", "other", "WAIT", "0")
 	p.do("LOCK.ACQUIRE", "over", "WAIT", "0")
 	p.stop()
 }
@@ -185,8 +185,8 @@ func TestStateReadOnly(t *testing.T) {
 func TestStateNoDirectory(t *testing.T) {
 	p := degraded(t, "--state-dir", "/dev/null/state")
 	p.do("LOCK.ACQUIRE", "a")
-	p.refused(ipc.CodeIO, "LOCK.ACQUIRE", "b", "FOR", strconv.Itoa(os.Getpid()))
-	p.refused(ipc.CodeIO, "LOCK.ACQUIRE", "b", "FOR", "nobody")
+	p.refused(wire.CodeIO, "LOCK.ACQUIRE", "b", "FOR", strconv.Itoa(os.Getpid()))
+	p.refused(wire.CodeIO, "LOCK.ACQUIRE", "b", "FOR", "nobody")
 	p.stop()
 }
 
@@ -208,7 +208,7 @@ func TestStateFileSize(t *testing.T) {
 			if blocks == "1000" {
 				p.do("LOCK.ACQUIRE", name, "FOR", strconv.Itoa(os.Getpid()))
 			} else {
-				p.refused(ipc.CodeIO, "LOCK.ACQUIRE", name, "FOR", strconv.Itoa(os.Getpid()))
+				p.refused(wire.CodeIO, "LOCK.ACQUIRE", name, "FOR", strconv.Itoa(os.Getpid()))
 			}
 		}
 		problem := p.do("IPCD.STATUS").Get("state_problem").Str
@@ -218,7 +218,7 @@ func TestStateFileSize(t *testing.T) {
 		p.crash()
 		p = begin(t, "--state-dir", state)
 		if blocks == "1000" {
-			p.refused(ipc.CodeBusy, "LOCK.ACQUIRE", "c", "OWNER", "other", "WAIT", "0")
+			p.refused(wire.CodeBusy, "LOCK.ACQUIRE", "c", "OWNER", "other", "WAIT", "0")
 		}
 		p.stop()
 	}
@@ -249,8 +249,8 @@ func TestStateFileReplaced(t *testing.T) {
 				}
 				for range 2 {
 					p = begin(t, "--state-dir", state)
-					p.refused(ipc.CodeBusy, "LOCK.ACQUIRE", "held", "OWNER", "other", "WAIT", "0")
-					p.refused(ipc.CodeBusy, "LOCK.ACQUIRE", "hold", "WAIT", "0")
+					p.refused(wire.CodeBusy, "LOCK.ACQUIRE", "held", "OWNER", "other", "WAIT", "0")
+					p.refused(wire.CodeBusy, "LOCK.ACQUIRE", "hold", "WAIT", "0")
 					p.do("LOCK.ACQUIRE", name, "FOR", "nobody")
 					p.do("LOCK.RELEASE", name)
 					if problem := p.do("IPCD.STATUS").Get("state_problem").Str; problem != "" {

@@ -17,7 +17,7 @@ import (
 
 	"github.com/ipcd/ipcd/internal/peer"
 	"github.com/ipcd/ipcd/internal/state"
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // testdata/before is the state directory of a daemon that was killed. It was of the last version that wrote rows as the JSON of Go's
@@ -163,7 +163,7 @@ func TestUpgrade(t *testing.T) {
 	if got := p.do("LOCK.ACQUIRE", "cut").Get("abandoned").Str; !strings.Contains(got, "disconnected") {
 		t.Errorf("it was abandoned: %q", got)
 	}
-	p.refused(ipc.CodeBusy, "LOCK.ACQUIRE", "units", "UNITS", "4", "LIMIT", "5", "OWNER", "y", "WAIT", "0")
+	p.refused(wire.CodeBusy, "LOCK.ACQUIRE", "units", "UNITS", "4", "LIMIT", "5", "OWNER", "y", "WAIT", "0")
 	p.do("LOCK.ACQUIRE", "units", "UNITS", "3", "LIMIT", "5", "OWNER", "y", "WAIT", "0")
 	if n := p.do("IPCD.STATUS").Get("locks_lost").Int; n != 0 {
 		t.Errorf("%d locks are lost", n)

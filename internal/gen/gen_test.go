@@ -9,7 +9,7 @@ import (
 
 	"github.com/ipcd/ipcd/internal/cli"
 	"github.com/ipcd/ipcd/internal/testenv"
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 func TestManPage(t *testing.T) {
@@ -40,12 +40,12 @@ func TestProtocol(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range ipc.Commands {
+	for _, c := range wire.Commands {
 		if !strings.Contains(fresh, "`"+c.Name) {
 			t.Errorf("nothing about %s", c.Name)
 		}
 	}
-	for _, c := range ipc.Codes {
+	for _, c := range wire.Codes {
 		if !strings.Contains(fresh, "| "+string(c.Code)+" |") {
 			t.Errorf("nothing about %s", c.Code)
 		}

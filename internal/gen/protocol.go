@@ -6,7 +6,7 @@ import (
 	"os"
 	"strings"
 
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // A section of docs/protocol.md stands between two comments that name it. What stands elsewhere is written by hand.
@@ -51,13 +51,13 @@ func (s section) replace(text string) (string, error) {
 }
 
 var families = []struct {
-	family ipc.Family
+	family wire.Family
 	title  string
 }{
-	{ipc.FamilyBus, "The bus"},
-	{ipc.FamilyLock, "Locks"},
-	{ipc.FamilyAdmin, "The daemon"},
-	{ipc.FamilyRedis, "Redis's own"},
+	{wire.FamilyBus, "The bus"},
+	{wire.FamilyLock, "Locks"},
+	{wire.FamilyAdmin, "The daemon"},
+	{wire.FamilyRedis, "Redis's own"},
 }
 
 func commandTables() string {
@@ -67,7 +67,7 @@ func commandTables() string {
 			b.WriteByte('\n')
 		}
 		fmt.Fprintf(&b, "### %s\n", f.title)
-		for _, c := range ipc.Commands {
+		for _, c := range wire.Commands {
 			if c.Family == f.family {
 				describeCommand(&b, &c)
 			}
@@ -76,7 +76,7 @@ func commandTables() string {
 	return b.String()
 }
 
-func describeCommand(b *strings.Builder, c *ipc.Command) {
+func describeCommand(b *strings.Builder, c *wire.Command) {
 	fmt.Fprintf(b, "\n#### `%s`\n\n%s.\n\n", strings.TrimSpace(c.Name+" "+c.Args), c.Summary)
 	fmt.Fprintf(b, "- Reply: %s\n", c.Reply)
 	if len(c.Errors) > 0 {
@@ -87,13 +87,13 @@ func describeCommand(b *strings.Builder, c *ipc.Command) {
 		fmt.Fprintf(b, "- Errors: %s\n", strings.Join(codes, ", "))
 	}
 	var traits []string
-	if c.Flags&ipc.FlagBlocks != 0 {
+	if c.Flags&wire.FlagBlocks != 0 {
 		traits = append(traits, "may wait, and then holds up this connection's later commands")
 	}
-	if c.Flags&ipc.FlagSubscribed != 0 {
+	if c.Flags&wire.FlagSubscribed != 0 {
 		traits = append(traits, "allowed on a RESP2 connection that has subscriptions")
 	}
-	if c.Access == ipc.AccessAdmin {
+	if c.Access == wire.AccessAdmin {
 		traits = append(traits, "for root and the user that the daemon runs as")
 	}
 	if len(traits) > 0 {
@@ -102,7 +102,7 @@ func describeCommand(b *strings.Builder, c *ipc.Command) {
 	}
 	if c.Note != "" {
 		label := "Note"
-		if c.Family == ipc.FamilyRedis {
+		if c.Family == wire.FamilyRedis {
 			label = "Unlike Redis"
 		}
 		fmt.Fprintf(b, "- %s: %s\n", label, c.Note)
@@ -113,7 +113,7 @@ func codeTable() string {
 	var b strings.Builder
 	b.WriteString("| Code | Meaning | ipcctl's exit status | Worth a retry | Ends the connection |\n|---|---|---|---|---|\n")
 	yes := map[bool]string{true: "yes", false: ""}
-	for _, c := range ipc.Codes {
+	for _, c := range wire.Codes {
 		fmt.Fprintf(&b, "| %s | %s | %d | %s | %s |\n", c.Code, c.Summary, c.Exit, yes[c.Retry], yes[c.Closes])
 	}
 	return b.String()

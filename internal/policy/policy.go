@@ -13,7 +13,7 @@ import (
 	"bytes"
 	"fmt"
 
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // A Peer is who asks, as the kernel knows it.
@@ -32,17 +32,17 @@ type Rules struct {
 
 // Allow is nil if a peer has a right to what is named: a topic, a filter, a lock, or of AccessAdmin the command itself. Else it says
 // why not, in words for the peer.
-func (r *Rules) Allow(who Peer, access ipc.Access, name []byte) error {
+func (r *Rules) Allow(who Peer, access wire.Access, name []byte) error {
 	switch access {
-	case ipc.AccessPublish:
+	case wire.AccessPublish:
 		if bytes.HasPrefix(name, r.Reserved) {
 			return fmt.Errorf("topics under %s are the daemon's own", r.Reserved)
 		}
-	case ipc.AccessLook, ipc.AccessLock, ipc.AccessBreak:
+	case wire.AccessLook, wire.AccessLock, wire.AccessBreak:
 		if bytes.HasPrefix(name, r.Reserved) {
 			return fmt.Errorf("names under %s are the daemon's own", r.Reserved)
 		}
-	case ipc.AccessAdmin:
+	case wire.AccessAdmin:
 		if who.UID != root && who.UID != r.Daemon {
 			return fmt.Errorf("%s is for root and the user of the daemon", name)
 		}

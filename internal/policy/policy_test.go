@@ -3,7 +3,7 @@ package policy
 import (
 	"testing"
 
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 func TestAllow(t *testing.T) {
@@ -15,25 +15,25 @@ func TestAllow(t *testing.T) {
 	)
 	for _, c := range []struct {
 		uid    uint32
-		access ipc.Access
+		access wire.Access
 		name   string
 		want   string
 	}{
-		{1000, ipc.AccessNone, "ipcd/a", ""},
-		{1000, ipc.AccessPublish, "a", ""},
-		{1000, ipc.AccessPublish, "ipcd", ""},
-		{1000, ipc.AccessPublish, "ipcd/a", topics},
-		{0, ipc.AccessPublish, "ipcd/", topics},
-		{1000, ipc.AccessSubscribe, "ipcd/#", ""},
-		{1000, ipc.AccessLook, "a/ipcd/", ""},
-		{1000, ipc.AccessLook, "ipcd/a", names},
-		{900, ipc.AccessLock, "ipcd/a", names},
-		{1000, ipc.AccessLock, "a", ""},
-		{0, ipc.AccessBreak, "ipcd/a", names},
-		{1000, ipc.AccessBreak, "a", ""}, // whose the hold is shows when it is found
-		{1000, ipc.AccessAdmin, "IPCD.RELOAD", admin},
-		{900, ipc.AccessAdmin, "IPCD.RELOAD", ""},
-		{0, ipc.AccessAdmin, "IPCD.RELOAD", ""},
+		{1000, wire.AccessNone, "ipcd/a", ""},
+		{1000, wire.AccessPublish, "a", ""},
+		{1000, wire.AccessPublish, "ipcd", ""},
+		{1000, wire.AccessPublish, "ipcd/a", topics},
+		{0, wire.AccessPublish, "ipcd/", topics},
+		{1000, wire.AccessSubscribe, "ipcd/#", ""},
+		{1000, wire.AccessLook, "a/ipcd/", ""},
+		{1000, wire.AccessLook, "ipcd/a", names},
+		{900, wire.AccessLock, "ipcd/a", names},
+		{1000, wire.AccessLock, "a", ""},
+		{0, wire.AccessBreak, "ipcd/a", names},
+		{1000, wire.AccessBreak, "a", ""}, // whose the hold is shows when it is found
+		{1000, wire.AccessAdmin, "IPCD.RELOAD", admin},
+		{900, wire.AccessAdmin, "IPCD.RELOAD", ""},
+		{0, wire.AccessAdmin, "IPCD.RELOAD", ""},
 	} {
 		got := ""
 		if err := rules.Allow(Peer{c.uid}, c.access, []byte(c.name)); err != nil {

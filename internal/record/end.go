@@ -5,7 +5,7 @@ import (
 	"fmt"
 
 	"github.com/ipcd/ipcd/bus"
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 	"github.com/ipcd/ipcd/lockmgr"
 )
 
@@ -33,4 +33,4 @@ func (e *End) check() error {
 	return checkLock(e.Lock)
 }
 
-func checkLock(name string) error { return bus.CheckName("lock name", name, ipc.MaxLockName) }
+func checkLock(name string) error { return bus.CheckName("lock name", name, wire.MaxLockName) }

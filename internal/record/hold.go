@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 	"github.com/ipcd/ipcd/lockmgr"
 )
 
@@ -90,7 +90,7 @@ func (h *Hold) check() error {
 	case c.Bind == lockmgr.ToConnection || c.Bind > lockmgr.ToNobody || c.Bind == lockmgr.ToProcess && c.Owner.Process.PID <= 0 ||
 		c.Bind == lockmgr.ToNobody && c.Owner != Operator(c.UID):
 		return fmt.Errorf("it ends with its %v, which is %v", c.Bind, c.Owner)
-	case h.Limit < 1 || h.Limit > ipc.MaxUnits || c.Units < least || c.Units > most || c.Mode > lockmgr.Shared:
+	case h.Limit < 1 || h.Limit > wire.MaxUnits || c.Units < least || c.Units > most || c.Mode > lockmgr.Shared:
 		return fmt.Errorf("%d of %d units, %v", c.Units, h.Limit, c.Mode)
 	case c.Entries < 1 || c.Lease < 0 || c.Expires < 0 || (c.Expires == 0) != (c.Lease == 0):
 		return fmt.Errorf("%d entries, a lease of %v, until %v", c.Entries, c.Lease, c.Expires)

@@ -8,7 +8,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 	"github.com/ipcd/ipcd/lockmgr"
 )
 
@@ -103,5 +103,5 @@ func (o *OperatorHold) hold(now lockmgr.Time) *Hold {
 
 // IsText reports whether a text may be shown to people.
 func IsText(text []byte) bool {
-	return len(text) <= ipc.MaxLockText && utf8.Valid(text) && !bytes.ContainsFunc(text, unicode.IsControl)
+	return len(text) <= wire.MaxLockText && utf8.Valid(text) && !bytes.ContainsFunc(text, unicode.IsControl)
 }

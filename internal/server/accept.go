@@ -8,7 +8,7 @@ import (
 	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/internal/loop"
 	"github.com/ipcd/ipcd/internal/peer"
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 const noDescriptor = "the daemon has no file descriptor left"
@@ -66,7 +66,7 @@ func (s *Server) refuse(fd int, why string) {
 
 func (s *Server) sayNo(fd int, why string) {
 	s.stats.refused++
-	line := ipc.AppendError(nil, ipc.CodeQuota, why)
+	line := wire.AppendError(nil, wire.CodeQuota, why)
 	_ = unix.Sendto(fd, line, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT, nil)
 }
 
@@ -95,7 +95,7 @@ func (s *Server) admit(fd int) {
 		return
 	}
 	sess := &session{
-		fd: fd, peer: p, proto: ipc.RESP2, events: unix.EPOLLIN | unix.EPOLLRDHUP | loop.Edge,
+		fd: fd, peer: p, proto: wire.RESP2, events: unix.EPOLLIN | unix.EPOLLRDHUP | loop.Edge,
 		outbox: outbox{shelf: noShelf},
 	}
 	if err := s.loop.Add(fd, s.sessionKind, sess.events); err != nil {
@@ -116,6 +116,6 @@ func (s *Server) admit(fd int) {
 	s.stats.accepted++
 }
 
-func (s *Server) frameLimits() ipc.Limits {
-	return ipc.Limits{Frame: s.opts.Limits.Input, Words: s.opts.Limits.Arguments}
+func (s *Server) frameLimits() wire.Limits {
+	return wire.Limits{Frame: s.opts.Limits.Input, Words: s.opts.Limits.Arguments}
 }

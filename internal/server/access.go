@@ -5,7 +5,7 @@ import (
 
 	"github.com/ipcd/ipcd/bus"
 	"github.com/ipcd/ipcd/internal/policy"
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 	"github.com/ipcd/ipcd/lockmgr"
 )
 
@@ -17,7 +17,7 @@ import (
 // reports whether there is all of it, and has the reply ready if not.
 func (c *call) permitted(s *Server) bool {
 	row := c.cmd.Command
-	if row.Access == ipc.AccessNone {
+	if row.Access == wire.AccessNone {
 		return true
 	}
 	if !row.Names.First {
@@ -37,14 +37,14 @@ func (c *call) permitted(s *Server) bool {
 
 func (c *call) permittedTo(s *Server, name []byte) bool {
 	switch c.cmd.Access {
-	case ipc.AccessLook, ipc.AccessLock, ipc.AccessBreak:
+	case wire.AccessLook, wire.AccessLock, wire.AccessBreak:
 		if err := bus.CheckName("lock name", name, maxLockName); err != nil {
-			c.fail(ipc.CodeBadName, "%v", err)
+			c.fail(wire.CodeBadName, "%v", err)
 			return false
 		}
 	}
 	if err := s.rules.Allow(c.who(), c.cmd.Access, name); err != nil {
-		c.fail(ipc.CodeDenied, "%v", err)
+		c.fail(wire.CodeDenied, "%v", err)
 		return false
 	}
 	return true
@@ -55,7 +55,7 @@ func (c *call) who() policy.Peer { return policy.Peer{UID: c.sess.peer.UID} }
 
 // nextName finds the next name among the arguments, looking from a place on that it has returned, from 0 at first. There is none if
 // name is below 0. Words that make no sense are left to the handler, which refuses the command for them.
-func nextName(names *ipc.Names, args [][]byte, at int) (name, next int) {
+func nextName(names *wire.Names, args [][]byte, at int) (name, next int) {
 	if at == 0 || names.Rest {
 		if at < len(args) {
 			return at, at + 1
@@ -77,13 +77,13 @@ func nextName(names *ipc.Names, args [][]byte, at int) (name, next int) {
 }
 
 // option is what belongs to a word, if it is an option: one value, unless the row says otherwise.
-func option(special []ipc.Option, word []byte) ipc.Option {
+func option(special []wire.Option, word []byte) wire.Option {
 	for i := range special {
 		if o := &special[i]; len(o.Word) == len(word) && bytes.EqualFold(word, []byte(o.Word)) {
 			return *o
 		}
 	}
-	return ipc.Option{Values: 1}
+	return wire.Option{Values: 1}
 }
 
 // mayAct reports whether the caller may do something to what is a user's.
@@ -92,7 +92,7 @@ func (c *call) mayAct(uid uint32) bool { return policy.Owns(c.who(), uid) }
 // owns checks that the caller may do something to a hold.
 func (c *call) owns(hold *lockmgr.Claim) bool {
 	if !c.mayAct(hold.UID) {
-		c.fail(ipc.CodeDenied, "%q is held by user %d", hold.Name, hold.UID)
+		c.fail(wire.CodeDenied, "%q is held by user %d", hold.Name, hold.UID)
 		return false
 	}
 	return true

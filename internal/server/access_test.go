@@ -7,11 +7,11 @@ import (
 	"testing"
 
 	"github.com/ipcd/ipcd/internal/policy"
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // namesIn are the arguments that policy is asked about, in order.
-func namesIn(row *ipc.Command, args ...string) (all []string) {
+func namesIn(row *wire.Command, args ...string) (all []string) {
 	var words [][]byte
 	for _, a := range args {
 		words = append(words, []byte(a))
@@ -43,7 +43,7 @@ func TestNamesInArguments(t *testing.T) {
 		{"LOCK.ACQUIRE", "a NONSENSE AND b", "a"}, // which is refused as a whole
 		{"LOCK.RELEASE", "a 7 REQID AND", "a"},
 	} {
-		row, ok := ipc.FindCommand(c.command)
+		row, ok := wire.FindCommand(c.command)
 		if !ok {
 			t.Fatal(c.command)
 		}
@@ -61,8 +61,8 @@ func TestAccessIsAskedFirst(t *testing.T) {
 	sess := m.of(client)
 	sess.peer.UID++ // is neither root nor who the daemon runs as
 	asked := 0
-	for i := range ipc.Commands {
-		row := &ipc.Commands[i]
+	for i := range wire.Commands {
+		row := &wire.Commands[i]
 		c := m.commands.find([]byte(strings.Fields(row.Name)[0]))
 		if c.Command != row {
 			c = c.subs[strings.Fields(row.Name)[1]]
@@ -83,7 +83,7 @@ func TestAccessIsAskedFirst(t *testing.T) {
 			m.flushAll()
 			return client.take()
 		}
-		if got := try(nil); row.Access == ipc.AccessAdmin {
+		if got := try(nil); row.Access == wire.AccessAdmin {
 			if ran || got != fmt.Sprintf("-DENIED %s is for root and the user of the daemon\r\n", row.Name) {
 				t.Errorf("%s: it ran: %v, %q", row.Name, ran, got)
 			}
@@ -98,7 +98,7 @@ func TestAccessIsAskedFirst(t *testing.T) {
 				t.Errorf("%s %q: it ran: %v, %q", row.Name, args, ran, got)
 			}
 		}
-		if row.Access == ipc.AccessLook || row.Access == ipc.AccessLock || row.Access == ipc.AccessBreak {
+		if row.Access == wire.AccessLook || row.Access == wire.AccessLock || row.Access == wire.AccessBreak {
 			for _, args := range commandsThatName(row, "a\x00") {
 				if got := try(args); ran || !strings.HasPrefix(got, "-BADNAME ") {
 					t.Errorf("%s %q: it ran: %v, %q", row.Name, args, ran, got)
@@ -112,7 +112,7 @@ func TestAccessIsAskedFirst(t *testing.T) {
 }
 
 // commandsThatName are arguments of a command, each with a name in another one of the places that are for names.
-func commandsThatName(row *ipc.Command, name string) (all [][]string) {
+func commandsThatName(row *wire.Command, name string) (all [][]string) {
 	if !row.Names.First {
 		return nil
 	}

@@ -3,7 +3,7 @@ package server
 import (
 	"slices"
 
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 	"github.com/ipcd/ipcd/lockmgr"
 )
 
@@ -35,9 +35,9 @@ func (s *Server) acquireWords(c *call) bool {
 	}
 	switch {
 	case a.Bind == lockmgr.ToNobody && (a.Owner.Label != "" || a.Join != 0):
-		c.fail(ipc.CodeErr, "FOR nobody goes with neither OWNER nor JOIN")
+		c.fail(wire.CodeErr, "FOR nobody goes with neither OWNER nor JOIN")
 	case a.Join != 0 && a.Set != nil:
-		c.fail(ipc.CodeErr, "JOIN does not go with AND")
+		c.fail(wire.CodeErr, "JOIN does not go with AND")
 	default:
 		return c.mayBindToSelf(a) && c.mayLease(s, a.Lease, a.Bind)
 	}
@@ -61,15 +61,15 @@ func (c *call) acquireOption(i int, a *acquisition) int {
 		a.Untold = true
 		return 1
 	case "ASYNC":
-		if c.sess.proto != ipc.RESP3 {
-			c.fail(ipc.CodeErr, "ASYNC needs RESP3: send HELLO 3 first")
+		if c.sess.proto != wire.RESP3 {
+			c.fail(wire.CodeErr, "ASYNC needs RESP3: send HELLO 3 first")
 			return 0
 		}
 		a.async = true
 		return 1
 	}
 	if i++; i == len(c.args) {
-		c.fail(ipc.CodeErr, "%q is not an option, or wants a value", clip(option))
+		c.fail(wire.CodeErr, "%q is not an option, or wants a value", clip(option))
 		return 0
 	}
 	value := c.args[i]
@@ -99,7 +99,7 @@ func (c *call) acquireOption(i int, a *acquisition) int {
 	case "REQID":
 		ok = c.requestID(value)
 	default:
-		c.fail(ipc.CodeErr, "unknown option %q", clip(option))
+		c.fail(wire.CodeErr, "unknown option %q", clip(option))
 	}
 	if !ok {
 		return 0
@@ -110,7 +110,7 @@ func (c *call) acquireOption(i int, a *acquisition) int {
 // setMode takes note of the word that says how much of the lock is wanted.
 func (c *call) setMode(a *acquisition, word string) bool {
 	if a.mode != "" && (a.mode != word || word == "UNITS") {
-		c.fail(ipc.CodeErr, "%s does not go with %s", word, a.mode)
+		c.fail(wire.CodeErr, "%s does not go with %s", word, a.mode)
 		return false
 	}
 	a.mode = word
@@ -128,11 +128,11 @@ func (c *call) addName(i int, a *acquisition) bool {
 	}
 	switch {
 	case len(a.Set) == maxSet:
-		c.fail(ipc.CodeErr, "at most %d locks are acquired at once", maxSet)
+		c.fail(wire.CodeErr, "at most %d locks are acquired at once", maxSet)
 	case bytes > maxSetBytes:
-		c.fail(ipc.CodeErr, "the names of locks that are acquired at once have at most %d bytes together", maxSetBytes)
+		c.fail(wire.CodeErr, "the names of locks that are acquired at once have at most %d bytes together", maxSetBytes)
 	case slices.Contains(a.Set, string(c.args[i])):
-		c.fail(ipc.CodeErr, "%q is asked for twice", clip(string(c.args[i])))
+		c.fail(wire.CodeErr, "%q is asked for twice", clip(string(c.args[i])))
 	default:
 		a.Set = append(a.Set, string(c.args[i]))
 		return true
@@ -147,10 +147,10 @@ func (c *call) addShown(i int, a *acquisition) int {
 	case !ok:
 		return 0
 	case i+1 == len(c.args):
-		c.fail(ipc.CodeErr, "WITH wants a token and a name")
+		c.fail(wire.CodeErr, "WITH wants a token and a name")
 		return 0
 	case len(a.Shown) == maxShown:
-		c.fail(ipc.CodeErr, "at most %d holds may be shown (WITH)", maxShown)
+		c.fail(wire.CodeErr, "at most %d holds may be shown (WITH)", maxShown)
 		return 0
 	}
 	a.Shown = append(a.Shown, lockmgr.Shown{Name: string(c.args[i+1]), Token: t})
@@ -170,7 +170,7 @@ func (c *call) bindTo(i int, a *acquisition) bool {
 	default:
 		pid, ok := number(c.args[i])
 		if !ok || pid <= 0 || pid > maxPID {
-			c.fail(ipc.CodeErr, "FOR wants self, the caller's number, pid or nobody, not %q", clip(string(c.args[i])))
+			c.fail(wire.CodeErr, "FOR wants self, the caller's number, pid or nobody, not %q", clip(string(c.args[i])))
 			return false
 		}
 		a.Bind, a.pid = lockmgr.ToProcess, int(pid)

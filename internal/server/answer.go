@@ -5,7 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 	"github.com/ipcd/ipcd/lockmgr"
 )
 
@@ -22,18 +22,18 @@ type answer struct {
 // An outcome is what a command is answered with. It is data where the two protocols say it differently: who is told may speak
 // another one than who asked.
 type outcome interface {
-	append(b []byte, p ipc.Proto) []byte
+	append(b []byte, p wire.Proto) []byte
 }
 
 // A plain outcome is the same bytes in both protocols.
 type plain []byte
 
-func (o plain) append(b []byte, _ ipc.Proto) []byte { return append(b, o...) }
+func (o plain) append(b []byte, _ wire.Proto) []byte { return append(b, o...) }
 
 // grants are what LOCK.ACQUIRE was granted.
 type grants []lockmgr.Effect
 
-func (g grants) append(b []byte, p ipc.Proto) []byte {
+func (g grants) append(b []byte, p wire.Proto) []byte {
 	if len(g) > 1 {
 		return appendGrants(b, p, g)
 	}
@@ -43,7 +43,7 @@ func (g grants) append(b []byte, p ipc.Proto) []byte {
 // granted is a grant for one moment: an effect of the present step.
 type granted lockmgr.Effect
 
-func (g *granted) append(b []byte, p ipc.Proto) []byte {
+func (g *granted) append(b []byte, p wire.Proto) []byte {
 	return appendGrant(b, p, (*lockmgr.Effect)(g))
 }
 
@@ -89,8 +89,8 @@ func (s *Server) give(a answer, o outcome) {
 	b := s.said[:0]
 	if a.push != 0 {
 		b = sess.proto.AppendPush(b, 3)
-		b = ipc.AppendBulk(b, "done")
-		b = ipc.AppendInt(b, int64(a.push))
+		b = wire.AppendBulk(b, "done")
+		b = wire.AppendInt(b, int64(a.push))
 	}
 	b = o.append(b, sess.proto)
 	if s.said = b; cap(b) > largestKept {
@@ -102,7 +102,7 @@ func (s *Server) give(a answer, o outcome) {
 			s.send(sess, b)
 		}
 		s.goOnAfter(sess)
-	case sess.proto == ipc.RESP3: // else it would be taken for a reply, after RESET
+	case sess.proto == wire.RESP3: // else it would be taken for a reply, after RESET
 		s.send(sess, b)
 	}
 	if a.req != nil {

@@ -7,7 +7,7 @@ import (
 
 	"github.com/ipcd/ipcd/bus"
 	"github.com/ipcd/ipcd/internal/account"
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // The backlog of a blocked session is bounded by limits.output, and what all sessions of a user hold together by
@@ -132,11 +132,11 @@ func (s *Server) keepPieces(sess *session, n int) {
 }
 
 // appendLost appends the push that says that n messages of a filter are missing.
-func appendLost(b []byte, p ipc.Proto, filter string, n int64) []byte {
+func appendLost(b []byte, p wire.Proto, filter string, n int64) []byte {
 	b = p.AppendPush(b, 3)
 	b = append(b, "$8\r\nbus.lost\r\n"...)
-	b = ipc.AppendBulk(b, filter)
-	return ipc.AppendInt(b, n)
+	b = wire.AppendBulk(b, filter)
+	return wire.AppendInt(b, n)
 }
 
 // lossOf is what a subscriber misses who does not get a value: a message of a filter, or what was missing already; 0 of

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/ipcd/ipcd/internal/account"
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // TestDropOldest: one who does not read keeps the newest messages, and is told of all that were dropped by one push for
@@ -260,7 +260,7 @@ func TestValueLen(t *testing.T) {
 // TestLossOf: a message is one, and nothing that a peer can have for a reply looks like one.
 func TestLossOf(t *testing.T) {
 	m := message{topic: []byte("a"), payload: []byte("x"), seq: 1, stamp: []byte(":1\r\n:2\r\n$0\r\n\r\n")}
-	for _, p := range []ipc.Proto{ipc.RESP2, ipc.RESP3} {
+	for _, p := range []wire.Proto{wire.RESP2, wire.RESP3} {
 		if filter, n := lossOf(m.append(nil, p, 2, "a/#")); string(filter) != "a/#" || n != 1 {
 			t.Errorf("a message: %q, %d", filter, n)
 		}
@@ -270,10 +270,10 @@ func TestLossOf(t *testing.T) {
 	}
 	channels := slices.Concat([]string{"bus.message"}, slices.Repeat([]string{"a"}, 8))
 	for _, reply := range []string{
-		string(ipc.AppendCommand(nil, channels...)),
-		string(ipc.AppendCommand(nil, "bus.lost", "a", "1")),
+		string(wire.AppendCommand(nil, channels...)),
+		string(wire.AppendCommand(nil, "bus.lost", "a", "1")),
 		"*2\r\n$8\r\nbus.lost\r\n:1\r\n", "$3\r\n*9\r\n\r\n", "+OK\r\n", "*0\r\n",
-		string(m.append(nil, ipc.RESP3, 0, "a")), string(m.append(nil, ipc.RESP3, 1, "a*")),
+		string(m.append(nil, wire.RESP3, 0, "a")), string(m.append(nil, wire.RESP3, 1, "a*")),
 	} {
 		if filter, n := lossOf([]byte(reply)); n != 0 {
 			t.Errorf("%q: %q, %d", reply, filter, n)

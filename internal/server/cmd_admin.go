@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/ipcd/ipcd/internal/account"
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 var adminCommands = map[string]func(*Server, *call){
@@ -61,7 +61,7 @@ func (s *Server) status(c *call) {
 // reload has the configuration read elsewhere, and holds the connection up until it is in force or refused.
 func (s *Server) reload(c *call) {
 	if s.setup.Reload == nil {
-		c.fail(ipc.CodeErr, "this daemon has no configuration to read again")
+		c.fail(wire.CodeErr, "this daemon has no configuration to read again")
 		return
 	}
 	a := c.later()
@@ -69,7 +69,7 @@ func (s *Server) reload(c *call) {
 	s.setup.Reload(func(err error) {
 		reply := plain("+OK\r\n")
 		if err != nil {
-			reply = ipc.AppendError(nil, ipc.CodeConfig, strings.ReplaceAll(err.Error(), "\n", "; ")) // a line for each thing that is wrong
+			reply = wire.AppendError(nil, wire.CodeConfig, strings.ReplaceAll(err.Error(), "\n", "; ")) // a line for each thing that is wrong
 		}
 		s.Post(func() { s.give(a, reply) })
 	})

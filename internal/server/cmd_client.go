@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	"github.com/ipcd/ipcd/bus"
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 var clientCommands = map[string]func(*Server, *call){
@@ -76,7 +76,7 @@ func (s *Server) clientList(c *call) {
 		case bytes.EqualFold(args[0], []byte("TYPE")) && len(args) > 1:
 			kind = strings.ToLower(string(args[1]))
 			if !slices.Contains(clientTypes, kind) {
-				c.fail(ipc.CodeErr, "Unknown client type '%.128s'", args[1])
+				c.fail(wire.CodeErr, "Unknown client type '%.128s'", args[1])
 				return
 			}
 			args = args[2:]
@@ -85,7 +85,7 @@ func (s *Server) clientList(c *call) {
 			for _, a := range args[1:] {
 				n, ok := number(a)
 				if !ok {
-					c.fail(ipc.CodeErr, "Invalid client ID")
+					c.fail(wire.CodeErr, "Invalid client ID")
 					return
 				}
 				ids[uint64(n)] = n > 0
@@ -155,14 +155,14 @@ func (s *Server) clientKill(c *call) {
 		case "ID":
 			n, ok := number(c.args[i+1])
 			if !ok || n <= 0 {
-				c.fail(ipc.CodeErr, "client-id should be greater than 0")
+				c.fail(wire.CodeErr, "client-id should be greater than 0")
 				return
 			}
 			also(func(sess *session) bool { return sess.id == uint64(n) })
 		case "TYPE":
 			kind := strings.ToLower(value)
 			if !slices.Contains(clientTypes, kind) {
-				c.fail(ipc.CodeErr, "Unknown client type '%.128s'", value)
+				c.fail(wire.CodeErr, "Unknown client type '%.128s'", value)
 				return
 			}
 			also(func(sess *session) bool { return s.isType(sess, kind) })
@@ -172,13 +172,13 @@ func (s *Server) clientKill(c *call) {
 			also(func(*session) bool { return false }) // nobody has one
 		case "USER":
 			if value != "default" {
-				c.fail(ipc.CodeErr, "No such user '%.128s'", value)
+				c.fail(wire.CodeErr, "No such user '%.128s'", value)
 				return
 			}
 		case "MAXAGE":
 			n, ok := number(c.args[i+1])
 			if !ok || n <= 0 {
-				c.fail(ipc.CodeErr, "maxage is not an integer or out of range")
+				c.fail(wire.CodeErr, "maxage is not an integer or out of range")
 				return
 			}
 			also(func(sess *session) bool { return int64(s.age()-sess.born) >= n })
@@ -218,9 +218,9 @@ func (s *Server) clientKill(c *call) {
 	}
 	switch {
 	case killed == 0 && denied > 0:
-		c.fail(ipc.CodeDenied, "only root may end another user's connection")
+		c.fail(wire.CodeDenied, "only root may end another user's connection")
 	case old && killed == 0:
-		c.fail(ipc.CodeErr, "No such client")
+		c.fail(wire.CodeErr, "No such client")
 	case old:
 		c.ok()
 	default:
@@ -237,12 +237,12 @@ const maxClientName = 256
 // validName checks a connection's name as Redis does: nothing that would break a line of CLIENT LIST.
 func (c *call) validName(name []byte) bool {
 	if len(name) > maxClientName {
-		c.fail(ipc.CodeErr, "Client names cannot be longer than %d bytes", maxClientName)
+		c.fail(wire.CodeErr, "Client names cannot be longer than %d bytes", maxClientName)
 		return false
 	}
 	for _, b := range name {
 		if b < '!' || b > '~' {
-			c.fail(ipc.CodeErr, "Client names cannot contain spaces, newlines or special characters.")
+			c.fail(wire.CodeErr, "Client names cannot contain spaces, newlines or special characters.")
 			return false
 		}
 	}
@@ -272,16 +272,16 @@ func (s *Server) clientSetInfo(c *call) {
 	case "LIB-VER":
 		field = &c.sess.extra().libVer
 	default:
-		c.fail(ipc.CodeErr, "Unrecognized option '%.128s'", c.args[0])
+		c.fail(wire.CodeErr, "Unrecognized option '%.128s'", c.args[0])
 		return
 	}
 	if len(c.args[1]) > maxClientName {
-		c.fail(ipc.CodeErr, "%s cannot be longer than %d bytes", strings.ToLower(c.arg(0)), maxClientName)
+		c.fail(wire.CodeErr, "%s cannot be longer than %d bytes", strings.ToLower(c.arg(0)), maxClientName)
 		return
 	}
 	for _, b := range c.args[1] {
 		if b < '!' || b > '~' {
-			c.fail(ipc.CodeErr, "%s cannot contain spaces, newlines or special characters.", strings.ToLower(c.arg(0)))
+			c.fail(wire.CodeErr, "%s cannot contain spaces, newlines or special characters.", strings.ToLower(c.arg(0)))
 			return
 		}
 	}

@@ -4,7 +4,7 @@ import (
 	"strings"
 
 	"github.com/ipcd/ipcd/bus"
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 var commandCommands = map[string]func(*Server, *call){
@@ -18,8 +18,8 @@ var commandCommands = map[string]func(*Server, *call){
 // A topCommand is a command as COMMAND counts them: with its subcommands.
 type topCommand struct {
 	name string
-	row  *ipc.Command // nil if there are only subcommands
-	subs []*ipc.Command
+	row  *wire.Command // nil if there are only subcommands
+	subs []*wire.Command
 }
 
 // topCommands are the rows of the command table, grouped, in its order.
@@ -28,8 +28,8 @@ var topCommands = groupCommands()
 func groupCommands() []*topCommand {
 	var all []*topCommand
 	at := map[string]*topCommand{}
-	for i := range ipc.Commands {
-		row := &ipc.Commands[i]
+	for i := range wire.Commands {
+		row := &wire.Commands[i]
 		first, _, sub := strings.Cut(row.Name, " ")
 		t := at[first]
 		if t == nil {
@@ -80,37 +80,37 @@ func (s *Server) commandInfo(c *call) {
 func (c *call) topInfo(t *topCommand) {
 	row := t.row
 	if row == nil {
-		row = &ipc.Command{Min: 2, Family: t.subs[0].Family}
+		row = &wire.Command{Min: 2, Family: t.subs[0].Family}
 	}
 	c.info(t.name, row, t.subs)
 }
 
 // info is one element of COMMAND's reply: name, arity, flags, first key, last key, step, ACL categories, tips, key
 // specifications, subcommands. Here are no keys.
-func (c *call) info(name string, row *ipc.Command, subs []*ipc.Command) {
+func (c *call) info(name string, row *wire.Command, subs []*wire.Command) {
 	p := c.sess.proto
 	c.array(10)
 	c.bulk(name)
 	c.integer(int64(row.Arity()))
 	var flags []string
-	if row.Flags&ipc.FlagSubscribed != 0 {
+	if row.Flags&wire.FlagSubscribed != 0 {
 		flags = append(flags, "pubsub")
 	}
-	if row.Flags&ipc.FlagBlocks != 0 {
+	if row.Flags&wire.FlagBlocks != 0 {
 		flags = append(flags, "blocking")
 	}
-	if row.Access == ipc.AccessAdmin {
+	if row.Access == wire.AccessAdmin {
 		flags = append(flags, "admin")
 	}
 	c.out = p.AppendSet(c.out, len(flags))
 	for _, f := range flags {
-		c.out = ipc.AppendSimple(c.out, f)
+		c.out = wire.AppendSimple(c.out, f)
 	}
 	c.integer(0)
 	c.integer(0)
 	c.integer(0)
 	c.out = p.AppendSet(c.out, 1)
-	c.out = ipc.AppendSimple(c.out, "@"+row.Family.String())
+	c.out = wire.AppendSimple(c.out, "@"+row.Family.String())
 	c.array(0)
 	c.array(0)
 	c.array(len(subs))
@@ -138,7 +138,7 @@ func (s *Server) commandList(c *call) {
 			keep = func(t *topCommand) bool { return t.family().String() == strings.TrimPrefix(value, "@") }
 		case "PATTERN":
 			if len(value) > maxPattern {
-				c.fail(ipc.CodeBadName, "a pattern of %d bytes is longer than %d", len(value), maxPattern)
+				c.fail(wire.CodeBadName, "a pattern of %d bytes is longer than %d", len(value), maxPattern)
 				return
 			}
 			glob := bus.CompileGlob(strings.ToLower(value))
@@ -160,7 +160,7 @@ func (s *Server) commandList(c *call) {
 	}
 }
 
-func (t *topCommand) family() ipc.Family {
+func (t *topCommand) family() wire.Family {
 	if t.row != nil {
 		return t.row.Family
 	}
@@ -182,14 +182,14 @@ func (s *Server) commandDocs(c *call) {
 		c.bulk(t.name)
 		row := t.row
 		if row == nil {
-			row = &ipc.Command{Family: t.family(), Summary: "A container for " + strings.ToUpper(t.name) + " commands"}
+			row = &wire.Command{Family: t.family(), Summary: "A container for " + strings.ToUpper(t.name) + " commands"}
 		}
 		c.docs(row, t.subs)
 	}
 }
 
 // docs is the map that COMMAND DOCS has for a command.
-func (c *call) docs(row *ipc.Command, subs []*ipc.Command) {
+func (c *call) docs(row *wire.Command, subs []*wire.Command) {
 	kv := []string{"summary", row.Summary, "group", row.Family.String()}
 	for _, more := range [][2]string{{"synopsis", row.Args}, {"reply", row.Reply}, {"note", row.Note}} {
 		if more[1] != "" {

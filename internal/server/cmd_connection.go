@@ -9,13 +9,13 @@ import (
 	"time"
 
 	"github.com/ipcd/ipcd/bus"
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 var connectionCommands = map[string]func(*Server, *call){
 	"HELLO":      (*Server).hello,
 	"PING":       (*Server).ping,
-	"ECHO":       func(_ *Server, c *call) { c.out = ipc.AppendBulk(c.out, c.args[0]) },
+	"ECHO":       func(_ *Server, c *call) { c.out = wire.AppendBulk(c.out, c.args[0]) },
 	"QUIT":       func(s *Server, c *call) { c.ok(); s.finish(c.sess) },
 	"RESET":      (*Server).reset,
 	"AUTH":       (*Server).auth,
@@ -32,14 +32,14 @@ func (s *Server) hello(c *call) {
 	if len(args) > 0 {
 		n, ok := number(args[0])
 		if !ok {
-			c.fail(ipc.CodeErr, "Protocol version is not an integer or out of range")
+			c.fail(wire.CodeErr, "Protocol version is not an integer or out of range")
 			return
 		}
 		if n != 2 && n != 3 {
-			c.fail(ipc.CodeNoProto, "unsupported protocol version")
+			c.fail(wire.CodeNoProto, "unsupported protocol version")
 			return
 		}
-		proto = ipc.Proto(n)
+		proto = wire.Proto(n)
 		args = args[1:]
 	}
 	var name []byte
@@ -55,7 +55,7 @@ func (s *Server) hello(c *call) {
 			name = args[1]
 			args = args[2:]
 		default:
-			c.fail(ipc.CodeErr, "Syntax error in HELLO option '%.128s'", args[0])
+			c.fail(wire.CodeErr, "Syntax error in HELLO option '%.128s'", args[0])
 			return
 		}
 	}
@@ -87,7 +87,7 @@ func (s *Server) hello(c *call) {
 }
 
 // setProto changes a session's protocol. Its open range is in the buffer of the protocol it had.
-func (s *Server) setProto(sess *session, p ipc.Proto) {
+func (s *Server) setProto(sess *session, p wire.Proto) {
 	if sess.proto != p {
 		sess.closeRange()
 		sess.proto = p
@@ -103,23 +103,23 @@ func (s *Server) auth(c *call) {
 }
 
 func (c *call) noAuth() {
-	c.fail(ipc.CodeErr, "AUTH is not used here: who you are is known from the kernel (uid %d)", c.sess.peer.UID)
+	c.fail(wire.CodeErr, "AUTH is not used here: who you are is known from the kernel (uid %d)", c.sess.peer.UID)
 }
 
 // ping answers; to a RESP2 subscriber in the form of a message, which is all that its client expects then.
 func (s *Server) ping(c *call) {
-	subscribed := c.sess.proto == ipc.RESP2 && c.sess.is(stateSubscribed) && s.bus.Count(c.sess) > 0
+	subscribed := c.sess.proto == wire.RESP2 && c.sess.is(stateSubscribed) && s.bus.Count(c.sess) > 0
 	switch {
 	case subscribed:
 		c.array(2)
 		c.bulk("pong")
 		if len(c.args) > 0 {
-			c.out = ipc.AppendBulk(c.out, c.args[0])
+			c.out = wire.AppendBulk(c.out, c.args[0])
 		} else {
 			c.bulk("")
 		}
 	case len(c.args) > 0:
-		c.out = ipc.AppendBulk(c.out, c.args[0])
+		c.out = wire.AppendBulk(c.out, c.args[0])
 	default:
 		c.out = append(c.out, "+PONG\r\n"...)
 	}
@@ -145,7 +145,7 @@ func (s *Server) reset(c *call) {
 			return b, true
 		}
 		s.cancelRequests(sess)
-		s.setProto(sess, ipc.RESP2)
+		s.setProto(sess, wire.RESP2)
 		sess.state &^= stateReplyOff
 		if x := sess.more; x != nil {
 			x.name = ""
@@ -157,9 +157,9 @@ func (s *Server) reset(c *call) {
 func (s *Server) selectIndex(c *call) {
 	switch n, ok := number(c.args[0]); {
 	case !ok:
-		c.fail(ipc.CodeErr, "value is not an integer or out of range")
+		c.fail(wire.CodeErr, "value is not an integer or out of range")
 	case n != 0:
-		c.fail(ipc.CodeErr, "DB index is out of range")
+		c.fail(wire.CodeErr, "DB index is out of range")
 	default:
 		c.ok()
 	}

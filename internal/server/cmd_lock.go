@@ -9,7 +9,7 @@ import (
 
 	"github.com/ipcd/ipcd/internal/peer"
 	"github.com/ipcd/ipcd/internal/record"
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 	"github.com/ipcd/ipcd/lockmgr"
 )
 
@@ -31,7 +31,7 @@ var lockCommands = map[string]func(*Server, *call){
 
 const (
 	// What clients have to know, too, is in package ipc. A name of a lock leaves room for lockTopic and an event in a topic.
-	maxLockName, maxLockText, maxUnits, maxSet, maxShown = ipc.MaxLockName, ipc.MaxLockText, ipc.MaxUnits, ipc.MaxSet, ipc.MaxShown
+	maxLockName, maxLockText, maxUnits, maxSet, maxShown = wire.MaxLockName, wire.MaxLockText, wire.MaxUnits, wire.MaxSet, wire.MaxShown
 	// maxWait is the longest wait and lease that can be asked for, in milliseconds: a hundred years.
 	maxWait = 100 * 365 * 24 * 3600 * 1000
 	// maxSetBytes bounds the names of a set, which are shown with each of its claims.
@@ -101,7 +101,7 @@ func (c *call) mayHave(more int, bind lockmgr.Binding) bool {
 func (c *call) units(option string, value []byte, n *int) bool {
 	units, ok := number(value)
 	if !ok || units < 1 || units > maxUnits {
-		c.fail(ipc.CodeErr, "%s wants a number from 1 to %d, not %q", option, maxUnits, clip(string(value)))
+		c.fail(wire.CodeErr, "%s wants a number from 1 to %d, not %q", option, maxUnits, clip(string(value)))
 		return false
 	}
 	*n = int(units)
@@ -112,7 +112,7 @@ func (c *call) units(option string, value []byte, n *int) bool {
 func (c *call) milliseconds(option string, value []byte, least int64) (time.Duration, bool) {
 	ms, ok := number(value)
 	if !ok || ms < least || ms > maxWait {
-		c.fail(ipc.CodeErr, "%s wants milliseconds, not %q", option, clip(string(value)))
+		c.fail(wire.CodeErr, "%s wants milliseconds, not %q", option, clip(string(value)))
 		return 0, false
 	}
 	return time.Duration(ms) * time.Millisecond, true
@@ -122,7 +122,7 @@ func (c *call) milliseconds(option string, value []byte, least int64) (time.Dura
 func (c *call) token(i int) (lockmgr.Token, bool) {
 	token, ok := number(c.args[i])
 	if !ok || token <= 0 || token > int64(lockmgr.MaxToken) {
-		c.fail(ipc.CodeErr, "a token is a positive number, not %q", clip(string(c.args[i])))
+		c.fail(wire.CodeErr, "a token is a positive number, not %q", clip(string(c.args[i])))
 		return 0, false
 	}
 	return lockmgr.Token(token), true
@@ -131,7 +131,7 @@ func (c *call) token(i int) (lockmgr.Token, bool) {
 // text reads what is shown to people.
 func (c *call) text(option string, value []byte) (string, bool) {
 	if !record.IsText(value) {
-		c.fail(ipc.CodeErr, "%s wants at most %d bytes of UTF-8 without control characters", option, maxLockText)
+		c.fail(wire.CodeErr, "%s wants at most %d bytes of UTF-8 without control characters", option, maxLockText)
 		return "", false
 	}
 	return string(value), true
@@ -158,10 +158,10 @@ func (c *call) lockOwner(s *Server, a *acquisition) (p *process, ok bool) {
 			return nil, false
 		}
 	case who.Start == 0: // it would not be told from others
-		c.fail(ipc.CodeNotFound, "%s", notIdentified(who))
+		c.fail(wire.CodeNotFound, "%s", notIdentified(who))
 		return nil, false
 	case who.PID == 0 && a.Bind == lockmgr.ToProcess: // there is no number to find it by after a restart of the daemon
-		c.fail(ipc.CodeNotFound, "the process that connected is outside of the daemon's PID namespace: a lock may end with its connection, or a LEASE")
+		c.fail(wire.CodeNotFound, "the process that connected is outside of the daemon's PID namespace: a lock may end with its connection, or a LEASE")
 		return nil, false
 	case a.Bind != lockmgr.ToLease:
 		var err error
@@ -183,7 +183,7 @@ func (c *call) foreignProcess(s *Server) (*process, *peer.Peer) {
 	sess := c.sess
 	fd := sess.takeFD()
 	if fd < 0 {
-		c.fail(ipc.CodeDenied, "FOR pid wants the pidfd of a process sent along (SCM_RIGHTS): %s", notSent(sess))
+		c.fail(wire.CodeDenied, "FOR pid wants the pidfd of a process sent along (SCM_RIGHTS): %s", notSent(sess))
 		return nil, nil
 	}
 	who, err := peer.FromPIDFD(fd)
@@ -194,7 +194,7 @@ func (c *call) foreignProcess(s *Server) (*process, *peer.Peer) {
 	}
 	if !c.mayAct(who.UID) {
 		_ = unix.Close(fd)
-		c.fail(ipc.CodeDenied, "process %d is user %d's, not yours", who.PID, who.UID)
+		c.fail(wire.CodeDenied, "process %d is user %d's, not yours", who.PID, who.UID)
 		return nil, nil
 	}
 	p, err := s.watchProcess(&who, fd)
@@ -226,9 +226,9 @@ func (c *call) hold(s *Server, name string, t lockmgr.Token) (lockmgr.Claim, boo
 	hold, err := s.locks.Hold(name, t)
 	switch {
 	case errors.Is(err, lockmgr.ErrStale):
-		c.fail(ipc.CodeStale, "token %d is not that of a present hold; %s", t, s.inTheWay(name))
+		c.fail(wire.CodeStale, "token %d is not that of a present hold; %s", t, s.inTheWay(name))
 	case err != nil:
-		c.fail(ipc.CodeNoLock, "%q: %v", name, err)
+		c.fail(wire.CodeNoLock, "%q: %v", name, err)
 	}
 	return hold, err == nil
 }
@@ -239,21 +239,21 @@ func (s *Server) refuseLock(c *call, a *acquisition, err error) {
 	limit, isLimit := errors.AsType[*lockmgr.LimitError](err)
 	switch {
 	case errors.Is(err, lockmgr.ErrBusy):
-		c.fail(ipc.CodeBusy, "%s", s.inTheWay(s.taken(&a.Request)))
+		c.fail(wire.CodeBusy, "%s", s.inTheWay(s.taken(&a.Request)))
 	case isDeadlock:
-		c.fail(ipc.CodeDeadlock, "%s", describeCycle(deadlock.Cycle))
+		c.fail(wire.CodeDeadlock, "%s", describeCycle(deadlock.Cycle))
 	case errors.Is(err, lockmgr.ErrUpgrade):
-		code := ipc.CodeDeadlock
+		code := wire.CodeDeadlock
 		if a.Wait == lockmgr.Try {
-			code = ipc.CodeBusy
+			code = wire.CodeBusy
 		}
 		c.fail(code, "%q is held already, for less than is asked for: it would wait for itself", a.Name)
 	case isLimit:
-		c.fail(ipc.CodeLimit, "%s", s.describeLimit(limit, &a.Request))
+		c.fail(wire.CodeLimit, "%s", s.describeLimit(limit, &a.Request))
 	case errors.Is(err, lockmgr.ErrExhausted):
-		c.fail(ipc.CodeIO, "no lock token can be reserved in the state directory")
+		c.fail(wire.CodeIO, "no lock token can be reserved in the state directory")
 	default:
-		c.fail(ipc.CodeInternal, "%v", err)
+		c.fail(wire.CodeInternal, "%v", err)
 	}
 }
 

@@ -7,7 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 	"github.com/ipcd/ipcd/lockmgr"
 )
 
@@ -64,7 +64,7 @@ func (s *Server) lockBreak(c *call) {
 	})
 	if err != nil {
 		b.close()
-		c.fail(ipc.CodeInternal, "%q: %v", name, err)
+		c.fail(wire.CodeInternal, "%q: %v", name, err)
 		return
 	}
 	if !b.standing {
@@ -108,7 +108,7 @@ func (c *call) readBreak() (*breaking, bool) {
 			i++
 			ok = c.requestID(c.args[i])
 		default:
-			c.fail(ipc.CodeErr, "%q is not an option, or wants a value", clip(option))
+			c.fail(wire.CodeErr, "%q is not an option, or wants a value", clip(option))
 			ok = false
 		}
 		if !ok {
@@ -116,7 +116,7 @@ func (c *call) readBreak() (*breaking, bool) {
 		}
 	}
 	if b.pidfd && c.reqid != nil {
-		c.fail(ipc.CodeErr, "REQID does not go with PIDFD: descriptors can be sent but once")
+		c.fail(wire.CodeErr, "REQID does not go with PIDFD: descriptors can be sent but once")
 		return nil, false
 	}
 	return b, true
@@ -159,8 +159,8 @@ func (s *Server) answerBreak(a answer, b *breaking) {
 }
 
 // append makes it an outcome.
-func (b *breaking) append(reply []byte, p ipc.Proto) []byte {
-	reply = ipc.AppendArray(reply, len(b.broken))
+func (b *breaking) append(reply []byte, p wire.Proto) []byte {
+	reply = wire.AppendArray(reply, len(b.broken))
 	of := b.of
 	for i := range b.broken {
 		if !b.pidfd {
@@ -168,12 +168,12 @@ func (b *breaking) append(reply []byte, p ipc.Proto) []byte {
 			continue
 		}
 		reply = appendClaim(p.AppendMap(reply, claimPairs+1), &b.broken[i], b.limit, b.at)
-		reply = ipc.AppendBulk(reply, "pidfd")
+		reply = wire.AppendBulk(reply, "pidfd")
 		has := int64(0)
 		if len(of) > 0 && of[0] == i {
 			has, of = 1, of[1:]
 		}
-		reply = ipc.AppendInt(reply, has)
+		reply = wire.AppendInt(reply, has)
 	}
 	return reply
 }

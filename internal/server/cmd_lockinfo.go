@@ -5,7 +5,7 @@ import (
 	"time"
 	"unsafe"
 
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 	"github.com/ipcd/ipcd/lockmgr"
 )
 
@@ -30,7 +30,7 @@ func (s *Server) lockList(c *call) {
 	var x *shownLock        // nil: the next is to be found
 	var names *heap[string] // nil: they are to be looked up
 	memory := 0
-	t := &task{head: func(b []byte) []byte { return ipc.AppendArray(b, n) }, slow: true}
+	t := &task{head: func(b []byte) []byte { return wire.AppendArray(b, n) }, slow: true}
 	t.step = func(b []byte) ([]byte, bool) {
 		if names == nil {
 			names = newHeap(func(a, b string) bool { return a < b })
@@ -97,15 +97,15 @@ func (x *shownLock) memory() int {
 const claimsPerStep = 8
 
 // appendPart appends the next part of it, and reports whether there is more.
-func (x *shownLock) appendPart(b []byte, s *Server, p ipc.Proto) (_ []byte, more bool) {
+func (x *shownLock) appendPart(b []byte, s *Server, p wire.Proto) (_ []byte, more bool) {
 	if x.done == 0 {
 		b = x.appendHead(b, p)
 	}
 	holders, waiters := len(x.Holders), len(x.Waiters)
 	for end := x.done + claimsPerStep; x.done < end; x.done++ {
 		if x.done == holders {
-			b = ipc.AppendBulk(b, "waiters")
-			b = ipc.AppendArray(b, waiters)
+			b = wire.AppendBulk(b, "waiters")
+			b = wire.AppendArray(b, waiters)
 		}
 		var claim *lockmgr.Claim
 		switch i := x.done - holders; {
@@ -114,20 +114,20 @@ func (x *shownLock) appendPart(b []byte, s *Server, p ipc.Proto) (_ []byte, more
 		case i < waiters:
 			claim = &x.Waiters[i]
 		default:
-			b = ipc.AppendBulk(b, "previous")
+			b = wire.AppendBulk(b, "previous")
 			b = appendEnd(b, p, x.Previous)
-			b = ipc.AppendBulk(b, "abandoned")
+			b = wire.AppendBulk(b, "abandoned")
 			return appendEnd(b, p, x.Abandoned), false
 		}
 		b = appendClaim(p.AppendMap(b, claimPairs+1), claim, x.limit, x.at)
-		b = ipc.AppendBulk(b, "client")
-		b = ipc.AppendInt(b, int64(s.clientOf(claim)))
+		b = wire.AppendBulk(b, "client")
+		b = wire.AppendInt(b, int64(s.clientOf(claim)))
 	}
 	return b, true
 }
 
 // appendHead appends what comes before the holders.
-func (x *shownLock) appendHead(b []byte, p ipc.Proto) []byte {
+func (x *shownLock) appendHead(b []byte, p wire.Proto) []byte {
 	v, limit := &x.View, x.limit
 	mode, used := "", v.Used
 	if len(v.Holders) > 0 {
@@ -137,16 +137,16 @@ func (x *shownLock) appendHead(b []byte, p ipc.Proto) []byte {
 		used = limit
 	}
 	b = p.AppendMap(b, 8)
-	b = ipc.AppendBulk(b, "name")
-	b = ipc.AppendBulk(b, v.Name)
-	b = ipc.AppendBulk(b, "mode")
-	b = ipc.AppendBulk(b, mode)
-	b = ipc.AppendBulk(b, "limit")
-	b = ipc.AppendInt(b, int64(limit))
-	b = ipc.AppendBulk(b, "used")
-	b = ipc.AppendInt(b, int64(used))
-	b = ipc.AppendBulk(b, "holders")
-	return ipc.AppendArray(b, len(v.Holders))
+	b = wire.AppendBulk(b, "name")
+	b = wire.AppendBulk(b, v.Name)
+	b = wire.AppendBulk(b, "mode")
+	b = wire.AppendBulk(b, mode)
+	b = wire.AppendBulk(b, "limit")
+	b = wire.AppendInt(b, int64(limit))
+	b = wire.AppendBulk(b, "used")
+	b = wire.AppendInt(b, int64(used))
+	b = wire.AppendBulk(b, "holders")
+	return wire.AppendArray(b, len(v.Holders))
 }
 
 // clientOf is the number of the connection that a claim was asked for on: with a REQID, the one that it was sent on last. It is
@@ -163,43 +163,43 @@ const claimPairs = 17
 
 // appendClaim is a holder or waiter as LOCK.INFO shows it, of a lock with that limit.
 func appendClaim(b []byte, c *lockmgr.Claim, limit int, now time.Duration) []byte {
-	b = ipc.AppendBulk(b, "token")
-	b = ipc.AppendInt(b, int64(c.Token))
-	b = ipc.AppendBulk(b, "mode")
-	b = ipc.AppendBulk(b, modeOf(c, limit))
-	b = ipc.AppendBulk(b, "units")
-	b = ipc.AppendInt(b, int64(c.Units))
-	b = ipc.AppendBulk(b, "pid")
-	b = ipc.AppendInt(b, int64(c.Owner.Process.PID))
-	b = ipc.AppendBulk(b, "start")
-	b = ipc.AppendInt(b, int64(c.Owner.Process.Start))
-	b = ipc.AppendBulk(b, "uid")
-	b = ipc.AppendInt(b, int64(c.UID))
-	b = ipc.AppendBulk(b, "gid")
-	b = ipc.AppendInt(b, int64(c.GID))
-	b = ipc.AppendBulk(b, "unit")
-	b = ipc.AppendBulk(b, c.Unit)
-	b = ipc.AppendBulk(b, "owner")
-	b = ipc.AppendBulk(b, c.Owner.Label)
-	b = ipc.AppendBulk(b, "bound")
-	b = ipc.AppendBulk(b, c.Bind.String())
-	b = ipc.AppendBulk(b, "joined")
-	b = ipc.AppendInt(b, flag(c.Joined))
-	b = ipc.AppendBulk(b, "entries")
-	b = ipc.AppendInt(b, int64(c.Entries))
-	b = ipc.AppendBulk(b, "since")
-	b = ipc.AppendInt(b, c.Since.Real)
-	b = ipc.AppendBulk(b, "age")
-	b = ipc.AppendInt(b, (now - c.Since.Boot).Microseconds())
-	b = ipc.AppendBulk(b, "left")
-	b = ipc.AppendInt(b, left(c, now))
-	b = ipc.AppendBulk(b, "set")
-	b = ipc.AppendArray(b, len(c.Set))
+	b = wire.AppendBulk(b, "token")
+	b = wire.AppendInt(b, int64(c.Token))
+	b = wire.AppendBulk(b, "mode")
+	b = wire.AppendBulk(b, modeOf(c, limit))
+	b = wire.AppendBulk(b, "units")
+	b = wire.AppendInt(b, int64(c.Units))
+	b = wire.AppendBulk(b, "pid")
+	b = wire.AppendInt(b, int64(c.Owner.Process.PID))
+	b = wire.AppendBulk(b, "start")
+	b = wire.AppendInt(b, int64(c.Owner.Process.Start))
+	b = wire.AppendBulk(b, "uid")
+	b = wire.AppendInt(b, int64(c.UID))
+	b = wire.AppendBulk(b, "gid")
+	b = wire.AppendInt(b, int64(c.GID))
+	b = wire.AppendBulk(b, "unit")
+	b = wire.AppendBulk(b, c.Unit)
+	b = wire.AppendBulk(b, "owner")
+	b = wire.AppendBulk(b, c.Owner.Label)
+	b = wire.AppendBulk(b, "bound")
+	b = wire.AppendBulk(b, c.Bind.String())
+	b = wire.AppendBulk(b, "joined")
+	b = wire.AppendInt(b, flag(c.Joined))
+	b = wire.AppendBulk(b, "entries")
+	b = wire.AppendInt(b, int64(c.Entries))
+	b = wire.AppendBulk(b, "since")
+	b = wire.AppendInt(b, c.Since.Real)
+	b = wire.AppendBulk(b, "age")
+	b = wire.AppendInt(b, (now - c.Since.Boot).Microseconds())
+	b = wire.AppendBulk(b, "left")
+	b = wire.AppendInt(b, left(c, now))
+	b = wire.AppendBulk(b, "set")
+	b = wire.AppendArray(b, len(c.Set))
 	for _, name := range c.Set {
-		b = ipc.AppendBulk(b, name)
+		b = wire.AppendBulk(b, name)
 	}
-	b = ipc.AppendBulk(b, "why")
-	return ipc.AppendBulk(b, c.Why)
+	b = wire.AppendBulk(b, "why")
+	return wire.AppendBulk(b, c.Why)
 }
 
 func flag(set bool) int64 {
@@ -222,19 +222,19 @@ func left(c *lockmgr.Claim, now time.Duration) int64 {
 }
 
 // appendEnd is how a hold ended, or a null.
-func appendEnd(b []byte, p ipc.Proto, e *lockmgr.End) []byte {
+func appendEnd(b []byte, p wire.Proto, e *lockmgr.End) []byte {
 	if e == nil {
 		return p.AppendNull(b)
 	}
 	b = p.AppendMap(b, 8)
-	b = ipc.AppendBulk(b, "token")
-	b = ipc.AppendInt(b, int64(e.Token))
-	b = ipc.AppendBulk(b, "how")
-	b = ipc.AppendBulk(b, e.String())
+	b = wire.AppendBulk(b, "token")
+	b = wire.AppendInt(b, int64(e.Token))
+	b = wire.AppendBulk(b, "how")
+	b = wire.AppendBulk(b, e.String())
 	b = appendParty(b, e.Owner.Process, &e.Info)
-	b = ipc.AppendBulk(b, "at")
-	b = ipc.AppendInt(b, e.At.Real)
-	b = ipc.AppendBulk(b, "by")
+	b = wire.AppendBulk(b, "at")
+	b = wire.AppendInt(b, e.At.Real)
+	b = wire.AppendBulk(b, "by")
 	if e.By == nil {
 		return p.AppendNull(b)
 	}
@@ -243,12 +243,12 @@ func appendEnd(b []byte, p ipc.Proto, e *lockmgr.End) []byte {
 
 // appendParty appends four pairs that say who it was.
 func appendParty(b []byte, p lockmgr.Process, i *lockmgr.Info) []byte {
-	b = ipc.AppendBulk(b, "pid")
-	b = ipc.AppendInt(b, int64(p.PID))
-	b = ipc.AppendBulk(b, "uid")
-	b = ipc.AppendInt(b, int64(i.UID))
-	b = ipc.AppendBulk(b, "unit")
-	b = ipc.AppendBulk(b, i.Unit)
-	b = ipc.AppendBulk(b, "why")
-	return ipc.AppendBulk(b, i.Why)
+	b = wire.AppendBulk(b, "pid")
+	b = wire.AppendInt(b, int64(p.PID))
+	b = wire.AppendBulk(b, "uid")
+	b = wire.AppendInt(b, int64(i.UID))
+	b = wire.AppendBulk(b, "unit")
+	b = wire.AppendBulk(b, i.Unit)
+	b = wire.AppendBulk(b, "why")
+	return wire.AppendBulk(b, i.Why)
 }

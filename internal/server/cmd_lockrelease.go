@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/ipcd/ipcd/internal/record"
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 	"github.com/ipcd/ipcd/lockmgr"
 )
 
@@ -34,7 +34,7 @@ func (s *Server) lockRelease(c *call) {
 		}
 		switch {
 		case err != nil:
-			c.fail(ipc.CodeInternal, "%q: %v", name, err)
+			c.fail(wire.CodeInternal, "%q: %v", name, err)
 		case r.of == forAnybody:
 			c.ok()
 		default:
@@ -71,7 +71,7 @@ func (c *call) readRelease() (r release, ok bool) {
 			i++
 			pid, ok := number(c.args[i])
 			if !ok || pid <= 0 || pid > maxPID {
-				c.fail(ipc.CodeErr, "PID wants the number of a process, not %q", clip(string(c.args[i])))
+				c.fail(wire.CodeErr, "PID wants the number of a process, not %q", clip(string(c.args[i])))
 				return r, false
 			}
 			r.pid = int(pid)
@@ -90,12 +90,12 @@ func (c *call) readRelease() (r release, ok bool) {
 				return r, false
 			}
 		default:
-			c.fail(ipc.CodeErr, "unknown option %q, or one that wants a value", clip(option))
+			c.fail(wire.CodeErr, "unknown option %q, or one that wants a value", clip(option))
 			return r, false
 		}
 	}
 	if r.pid != 0 && r.of != forAnybody {
-		c.fail(ipc.CodeErr, "PID does not go with FOR")
+		c.fail(wire.CodeErr, "PID does not go with FOR")
 		return r, false
 	}
 	return r, true
@@ -122,7 +122,7 @@ func (c *call) holdToRelease(s *Server, name string, r *release) (hold lockmgr.C
 				return h, c.owns(&h)
 			}
 		}
-		c.fail(ipc.CodeNoLock, "%q is not held by process %d", name, r.pid)
+		c.fail(wire.CodeNoLock, "%q is not held by process %d", name, r.pid)
 		return hold, false
 	}
 	if r.token != 0 {
@@ -137,7 +137,7 @@ func (c *call) holdToRelease(s *Server, name string, r *release) (hold lockmgr.C
 		r.leave, r.member = true, hold.Owner.Process
 		return hold, true
 	}
-	c.fail(ipc.CodeNoLock, "%q is not held by process %d; show the token to release it for another", name, self.PID)
+	c.fail(wire.CodeNoLock, "%q is not held by process %d; show the token to release it for another", name, self.PID)
 	return hold, false
 }
 
@@ -179,7 +179,7 @@ func (s *Server) lockRenew(c *call) {
 	}
 	s.changeHold(c, &hold, func(now lockmgr.Time) {
 		if err := s.locks.Renew(now, hold.Name, hold.Token, lease); err != nil {
-			c.fail(ipc.CodeNoLock, "%q: %v", hold.Name, err)
+			c.fail(wire.CodeNoLock, "%q: %v", hold.Name, err)
 			return
 		}
 		c.integer(lease.Milliseconds())
@@ -190,7 +190,7 @@ func (s *Server) lockRenew(c *call) {
 func (c *call) mayLease(s *Server, lease time.Duration, bind lockmgr.Binding) bool {
 	longest := s.opts.Limits.Lease
 	if bind != lockmgr.ToNobody && lease > longest {
-		c.fail(ipc.CodeErr, "a LEASE may have at most %d milliseconds here (limits.lease)", longest.Milliseconds())
+		c.fail(wire.CodeErr, "a LEASE may have at most %d milliseconds here (limits.lease)", longest.Milliseconds())
 		return false
 	}
 	return true
@@ -205,9 +205,9 @@ func (s *Server) lockDowngrade(c *call) {
 	s.changeHold(c, &hold, func(now lockmgr.Time) {
 		switch err := s.locks.Downgrade(now, hold.Name, hold.Token); {
 		case errors.Is(err, lockmgr.ErrShares):
-			c.fail(ipc.CodeLimit, "%q: %v", hold.Name, err)
+			c.fail(wire.CodeLimit, "%q: %v", hold.Name, err)
 		case err != nil:
-			c.fail(ipc.CodeInternal, "%q: %v", hold.Name, err)
+			c.fail(wire.CodeInternal, "%q: %v", hold.Name, err)
 		default:
 			c.ok()
 		}
@@ -222,7 +222,7 @@ func (s *Server) lockTold(c *call) {
 	}
 	s.changeHold(c, &hold, func(lockmgr.Time) {
 		if err := s.locks.Told(hold.Name, hold.Token); err != nil {
-			c.fail(ipc.CodeInternal, "%q: %v", hold.Name, err)
+			c.fail(wire.CodeInternal, "%q: %v", hold.Name, err)
 			return
 		}
 		c.ok()
@@ -240,7 +240,7 @@ func (s *Server) lockCheck(c *call) {
 func (s *Server) lockCancel(c *call) {
 	ticket, ok := number(c.args[0])
 	if !ok || ticket <= 0 {
-		c.fail(ipc.CodeErr, "a ticket is a positive number, not %q", clip(string(c.args[0])))
+		c.fail(wire.CodeErr, "a ticket is a positive number, not %q", clip(string(c.args[0])))
 		return
 	}
 	id := lockmgr.RequestID(ticket)

@@ -5,14 +5,14 @@ import (
 	"strings"
 
 	"github.com/ipcd/ipcd/internal/record"
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // per reads PER boot|day|ever, of which PER is word i.
 func (c *call) per(i int) (string, bool) {
 	per := strings.ToLower(string(c.args[i+1]))
 	if c.arg(i) != "PER" || !slices.Contains(record.Periods, per) {
-		c.fail(ipc.CodeErr, "PER wants boot, day or ever, not %q", clip(string(c.args[i+1])))
+		c.fail(wire.CodeErr, "PER wants boot, day or ever, not %q", clip(string(c.args[i+1])))
 		return "", false
 	}
 	return per, true
@@ -56,7 +56,7 @@ func (s *Server) lockDone(c *call) {
 	m := record.Done{Key: hold.Name, Per: per, At: now.UnixMicro(), UID: who.UID, PID: who.PID}
 	if _, done := s.once.find(m.Key, per, now); !done {
 		if err := s.once.room(m.UID, now); err != nil {
-			c.fail(ipc.CodeQuota, "%v", err)
+			c.fail(wire.CodeQuota, "%v", err)
 			return
 		}
 		m.Period = s.once.period(per, now)

@@ -9,7 +9,7 @@ import (
 
 	"github.com/ipcd/ipcd/internal/peer"
 	"github.com/ipcd/ipcd/internal/record"
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 	"github.com/ipcd/ipcd/lockmgr"
 )
 
@@ -26,7 +26,7 @@ func (s *Server) prove(c *call) {
 	sess := c.sess
 	fd := sess.takeFD()
 	if fd < 0 {
-		c.fail(ipc.CodeDenied, "%s", notSent(sess))
+		c.fail(wire.CodeDenied, "%s", notSent(sess))
 		return
 	}
 	same, err := peer.Connected(sess.fd, sess.peer, fd)
@@ -35,7 +35,7 @@ func (s *Server) prove(c *call) {
 	case err != nil:
 		c.fail(processCode(err), "cannot compare the caller with %s, which connected: %v", processName(&sess.peer), err)
 	case !same:
-		c.fail(ipc.CodeDenied, "%s connected, not the caller, %s", processName(&sess.peer), relayed)
+		c.fail(wire.CodeDenied, "%s connected, not the caller, %s", processName(&sess.peer), relayed)
 	default:
 		sess.state |= stateProven
 		c.ok()
@@ -44,12 +44,12 @@ func (s *Server) prove(c *call) {
 
 // processCode is the code for an error of looking at a process: that the daemon has nothing left to look with says nothing of
 // the process.
-func processCode(err error) ipc.Code {
+func processCode(err error) wire.Code {
 	switch {
 	case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE), errors.Is(err, unix.ENOMEM), errors.Is(err, unix.ENOSPC):
-		return ipc.CodeQuota
+		return wire.CodeQuota
 	}
-	return ipc.CodeNotFound
+	return wire.CodeNotFound
 }
 
 // notSent says why a descriptor may be missing.
@@ -62,7 +62,7 @@ func notSent(sess *session) string {
 func (c *call) mayBindToSelf(a *acquisition) bool {
 	switch sess := c.sess; {
 	case a.pid != 0 && a.pid != sess.peer.PID:
-		c.fail(ipc.CodeDenied, "%s connected, not process %d: it may be a relay (socat, ssh -L, systemd-socket-proxyd), %s",
+		c.fail(wire.CodeDenied, "%s connected, not process %d: it may be a relay (socat, ssh -L, systemd-socket-proxyd), %s",
 			processName(&sess.peer), a.pid, relayed)
 	case a.Bind == lockmgr.ToProcess && !a.forPID && a.pid == 0:
 		return c.proven("FOR self")
@@ -75,7 +75,7 @@ func (c *call) mayBindToSelf(a *acquisition) bool {
 // proven checks that the caller is the peer.
 func (c *call) proven(what string) bool {
 	if !c.sess.is(stateProven) {
-		c.fail(ipc.CodeDenied, "%s wants a proof that the caller is %s, which connected: IPCD.PROVE. If that is a relay there is none: it is not the caller, %s",
+		c.fail(wire.CodeDenied, "%s wants a proof that the caller is %s, which connected: IPCD.PROVE. If that is a relay there is none: it is not the caller, %s",
 			what, processName(&c.sess.peer), relayed)
 		return false
 	}
@@ -122,7 +122,7 @@ func (c *call) releaseFor(i int, r *release) bool {
 		r.of = forSentPID
 		return true
 	default:
-		c.fail(ipc.CodeErr, "FOR wants self, ancestor or pid, not %q", clip(string(c.args[i])))
+		c.fail(wire.CodeErr, "FOR wants self, ancestor or pid, not %q", clip(string(c.args[i])))
 		return false
 	}
 	return c.proven("FOR " + strings.ToLower(c.arg(i)))
@@ -146,7 +146,7 @@ func (c *call) holdFor(s *Server, name string, r *release) (hold lockmgr.Claim, 
 		hold, _ = s.locks.Claim(name, record.Operator(c.sess.peer.UID))
 	}
 	if hold.Token == 0 {
-		c.fail(ipc.CodeNoLock, "%q is not held by %s", name, who)
+		c.fail(wire.CodeNoLock, "%q is not held by %s", name, who)
 		return hold, false
 	}
 	r.leave, r.member = true, hold.Owner.Process
@@ -168,7 +168,7 @@ func (c *call) processesFor(s *Server, of releaseFor) (all []lockmgr.Process, wh
 	}
 	fd := c.sess.takeFD()
 	if fd < 0 {
-		c.fail(ipc.CodeDenied, "%s", notSent(c.sess))
+		c.fail(wire.CodeDenied, "%s", notSent(c.sess))
 		return nil, "", false
 	}
 	sent, err := peer.FromPIDFD(fd)

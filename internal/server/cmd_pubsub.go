@@ -5,7 +5,7 @@ import (
 
 	"github.com/ipcd/ipcd/bus"
 	"github.com/ipcd/ipcd/internal/account"
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 var pubsubCommands = map[string]func(*Server, *call){
@@ -30,7 +30,7 @@ var busCommands = map[string]func(*Server, *call){
 func (c *call) publish(s *Server, answer func(receipt) outcome) (r receipt, ok bool) {
 	r, rest, err := s.publish(c.args[0], c.args[1], c.sess.stamp(), c.pays)
 	if err != nil {
-		c.fail(ipc.CodeBadName, "%v", err)
+		c.fail(wire.CodeBadName, "%v", err)
 		return r, false
 	}
 	if rest != nil {
@@ -47,7 +47,7 @@ func (s *Server) publishRedis(c *call) {
 }
 
 // delivered is what PUBLISH answers.
-func delivered(r receipt) outcome { return plain(ipc.AppendInt(nil, int64(r.delivered))) }
+func delivered(r receipt) outcome { return plain(wire.AppendInt(nil, int64(r.delivered))) }
 
 func (s *Server) busPub(c *call) {
 	r, ok := c.publish(s, func(r receipt) outcome { return r })
@@ -63,14 +63,14 @@ type receipt struct {
 	delivered, dropped int
 }
 
-func (r receipt) append(b []byte, p ipc.Proto) []byte {
+func (r receipt) append(b []byte, p wire.Proto) []byte {
 	b = p.AppendMap(b, 3)
-	b = ipc.AppendBulk(b, "seq")
-	b = ipc.AppendInt(b, int64(r.seq))
-	b = ipc.AppendBulk(b, "delivered")
-	b = ipc.AppendInt(b, int64(r.delivered))
-	b = ipc.AppendBulk(b, "dropped")
-	return ipc.AppendInt(b, int64(r.dropped))
+	b = wire.AppendBulk(b, "seq")
+	b = wire.AppendInt(b, int64(r.seq))
+	b = wire.AppendBulk(b, "delivered")
+	b = wire.AppendInt(b, int64(r.delivered))
+	b = wire.AppendBulk(b, "dropped")
+	return wire.AppendInt(b, int64(r.dropped))
 }
 
 // maxPattern is the length of the longest glob, in bytes: the bus has no limit of its own for them, and each name that
@@ -80,7 +80,7 @@ const maxPattern = bus.MaxTopic
 // subscribe adds a subscription, within the limits, and reports whether it is there now.
 func (s *Server) subscribe(c *call, k bus.Kind, text string) bool {
 	if k == bus.Pattern && len(text) > maxPattern {
-		c.fail(ipc.CodeBadName, "a pattern of %d bytes is longer than %d", len(text), maxPattern)
+		c.fail(wire.CodeBadName, "a pattern of %d bytes is longer than %d", len(text), maxPattern)
 		return false
 	}
 	if !c.room(subscriptionColumn(k), 1) {
@@ -88,7 +88,7 @@ func (s *Server) subscribe(c *call, k bus.Kind, text string) bool {
 	}
 	r, added, err := s.bus.Subscribe(c.sess, k, text)
 	if err != nil {
-		c.fail(ipc.CodeBadName, "%v", err)
+		c.fail(wire.CodeBadName, "%v", err)
 		return false
 	}
 	if added {
@@ -234,20 +234,20 @@ func (s *Server) redisCount(sess *session) int64 {
 func (s *Server) pubsubChannels(c *call) {
 	pattern := "*"
 	if len(c.args) > 1 {
-		c.fail(ipc.CodeErr, "unknown subcommand or wrong number of arguments for 'CHANNELS'. Try PUBSUB HELP.")
+		c.fail(wire.CodeErr, "unknown subcommand or wrong number of arguments for 'CHANNELS'. Try PUBSUB HELP.")
 		return
 	}
 	if len(c.args) > 0 {
 		pattern = string(c.args[0])
 	}
 	if len(pattern) > maxPattern {
-		c.fail(ipc.CodeBadName, "a pattern of %d bytes is longer than %d", len(pattern), maxPattern)
+		c.fail(wire.CodeBadName, "a pattern of %d bytes is longer than %d", len(pattern), maxPattern)
 		return
 	}
 	glob := bus.CompileGlob(pattern)
 	slot, n := 0, 0
 	names := newHeap(func(a, b string) bool { return a < b })
-	t := &task{head: func(b []byte) []byte { return ipc.AppendArray(b, n) }}
+	t := &task{head: func(b []byte) []byte { return wire.AppendArray(b, n) }}
 	t.step = func(b []byte) ([]byte, bool) {
 		if slot < s.bus.Slots() {
 			for end := min(slot+globsPerStep, s.bus.Slots()); slot < end; slot++ {
@@ -263,7 +263,7 @@ func (s *Server) pubsubChannels(c *call) {
 			return b, false
 		}
 		if name, ok := names.next(); ok {
-			b = ipc.AppendBulk(b, name)
+			b = wire.AppendBulk(b, name)
 		}
 		return b, true
 	}
@@ -276,7 +276,7 @@ const globsPerStep = 8
 func (s *Server) pubsubNumSub(c *call) {
 	c.array(2 * len(c.args))
 	for _, a := range c.args {
-		c.out = ipc.AppendBulk(c.out, a)
+		c.out = wire.AppendBulk(c.out, a)
 		c.integer(int64(s.bus.NumSub(string(a))))
 	}
 }
@@ -297,7 +297,7 @@ func (s *Server) busUnsub(c *call) {
 					texts = texts[1:]
 					return b, true
 				}
-				return ipc.AppendInt(b, int64(s.bus.Count(sess, bus.Filter))), false
+				return wire.AppendInt(b, int64(s.bus.Count(sess, bus.Filter))), false
 			},
 			head: noHead,
 			held: len(texts) * int(unsafe.Sizeof("")),
@@ -305,7 +305,7 @@ func (s *Server) busUnsub(c *call) {
 		return
 	}
 	if !s.unsubscribe(c.sess, bus.Filter, string(c.args[0])) {
-		c.fail(ipc.CodeNotFound, "this connection is not subscribed to %q", clip(string(c.args[0])))
+		c.fail(wire.CodeNotFound, "this connection is not subscribed to %q", clip(string(c.args[0])))
 		return
 	}
 	c.integer(int64(s.bus.Count(c.sess, bus.Filter)))

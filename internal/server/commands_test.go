@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // TestCommandTable fails, by name, for a row that nothing executes, a function that no row leads to, and a row that a
@@ -15,8 +15,8 @@ import (
 func TestCommandTable(t *testing.T) {
 	rows := map[string]bool{}
 	run := handlers()
-	for i := range ipc.Commands {
-		row := &ipc.Commands[i]
+	for i := range wire.Commands {
+		row := &wire.Commands[i]
 		rows[row.Name] = true
 		if run[row.Name] == nil {
 			t.Errorf("%s has no handler", row.Name)
@@ -57,20 +57,20 @@ func TestCommandDocs(t *testing.T) {
 			found[subs[j].Str] = true
 			checkDoc(t, subs[j].Str, subs[j+1])
 		}
-		if row, ok := ipc.FindCommand(name); ok {
+		if row, ok := wire.FindCommand(name); ok {
 			found[name] = true
 			checkDoc(t, name, doc)
 		} else if len(subs) == 0 {
 			t.Errorf("%s is documented and is no command: %v", name, row)
 		}
 	}
-	for i := range ipc.Commands {
-		if name := lowerBar(ipc.Commands[i].Name); !found[name] {
+	for i := range wire.Commands {
+		if name := lowerBar(wire.Commands[i].Name); !found[name] {
 			t.Errorf("%s is not documented", name)
 		}
 	}
-	if len(found) != len(ipc.Commands) {
-		t.Errorf("%d commands documented, of %d", len(found), len(ipc.Commands))
+	if len(found) != len(wire.Commands) {
+		t.Errorf("%d commands documented, of %d", len(found), len(wire.Commands))
 	}
 	names := c.do("COMMAND", "LIST").Elems
 	if count := c.do("COMMAND", "COUNT").Int; int(count) != len(names) || len(names)*2 != len(docs.Elems) {
@@ -83,9 +83,9 @@ func TestCommandDocs(t *testing.T) {
 	}
 }
 
-func checkDoc(t *testing.T, name string, doc ipc.Value) {
+func checkDoc(t *testing.T, name string, doc wire.Value) {
 	t.Helper()
-	row, ok := ipc.FindCommand(strings.ReplaceAll(name, "|", " "))
+	row, ok := wire.FindCommand(strings.ReplaceAll(name, "|", " "))
 	if !ok {
 		t.Errorf("%s is documented and is no command", name)
 		return
@@ -102,8 +102,8 @@ func checkDoc(t *testing.T, name string, doc ipc.Value) {
 // TestArity sends every command with too few and too many words.
 func TestArity(t *testing.T) {
 	h := start(t)
-	for i := range ipc.Commands {
-		row := &ipc.Commands[i]
+	for i := range wire.Commands {
+		row := &wire.Commands[i]
 		name := strings.Fields(row.Name)
 		tooMany := row.Max + 1
 		if row.Max == 0 {
@@ -115,7 +115,7 @@ func TestArity(t *testing.T) {
 			}
 			c := h.dial()
 			c.cmd(append(slices.Clone(name), slices.Repeat([]string{"x"}, words-len(name))...)...)
-			c.fails(ipc.CodeErr, fmt.Sprintf("wrong number of arguments for '%s' command", lowerBar(row.Name)))
+			c.fails(wire.CodeErr, fmt.Sprintf("wrong number of arguments for '%s' command", lowerBar(row.Name)))
 			c.sync()
 			c.close()
 		}
@@ -136,7 +136,7 @@ func TestUnknownCommands(t *testing.T) {
 		strings.Repeat("x", 2000) + " " + strings.Repeat("y ", 900): "unknown command '" + strings.Repeat("x", 128) + "'",
 	} {
 		c.send(command + "\r\n")
-		c.fails(ipc.CodeErr, want)
+		c.fails(wire.CodeErr, want)
 	}
 	c.sync()
 }
@@ -144,16 +144,16 @@ func TestUnknownCommands(t *testing.T) {
 // TestSubscribedRESP2 checks which commands a client that cannot tell pushes from replies may send.
 func TestSubscribedRESP2(t *testing.T) {
 	h := start(t)
-	for i := range ipc.Commands {
-		row := &ipc.Commands[i]
-		if row.Flags&ipc.FlagSubscribed != 0 {
+	for i := range wire.Commands {
+		row := &wire.Commands[i]
+		if row.Flags&wire.FlagSubscribed != 0 {
 			continue
 		}
 		c := h.dial()
 		c.do("BUS.SUB", "a")
 		name := strings.Fields(row.Name)
 		c.cmd(append(name, slices.Repeat([]string{"1"}, row.Min-len(name))...)...)
-		c.fails(ipc.CodeErr, fmt.Sprintf("Can't execute '%s': only", lowerBar(row.Name)))
+		c.fails(wire.CodeErr, fmt.Sprintf("Can't execute '%s': only", lowerBar(row.Name)))
 		c.send("PING\r\nBUS.UNSUB\r\nPING\r\n")
 		c.want("*2\r\n$4\r\npong\r\n$0\r\n\r\n:0\r\n+PONG\r\n")
 		c.close()
@@ -174,7 +174,7 @@ func TestClientReply(t *testing.T) {
 
 	// The ticket is a reply, the outcome a push.
 	c.send("CLIENT REPLY OFF\r\nLOCK.ACQUIRE b ASYNC\r\nCLIENT REPLY ON\r\n")
-	if v := c.value(); v.Kind != ipc.KindPush || v.Elems[0].Str != "done" {
+	if v := c.value(); v.Kind != wire.KindPush || v.Elems[0].Str != "done" {
 		t.Errorf("got %+v, want the push done", v)
 	}
 	c.want("+OK\r\n")
@@ -206,17 +206,17 @@ func TestClientReplyReload(t *testing.T) {
 func TestHello(t *testing.T) {
 	h := start(t)
 	c := h.dial()
-	c.refused(ipc.CodeNoProto, "", "HELLO", "4")
-	c.refused(ipc.CodeErr, "not an integer", "HELLO", "x")
-	c.refused(ipc.CodeErr, "known from the kernel (uid", "HELLO", "3", "AUTH", "a", "b")
-	c.refused(ipc.CodeErr, "Syntax error in HELLO option 'NOPE'", "HELLO", "3", "NOPE")
-	c.refused(ipc.CodeErr, "Syntax error", "HELLO", "3", "SETNAME")
-	c.refused(ipc.CodeErr, "cannot contain", "HELLO", "3", "SETNAME", "a b")
+	c.refused(wire.CodeNoProto, "", "HELLO", "4")
+	c.refused(wire.CodeErr, "not an integer", "HELLO", "x")
+	c.refused(wire.CodeErr, "known from the kernel (uid", "HELLO", "3", "AUTH", "a", "b")
+	c.refused(wire.CodeErr, "Syntax error in HELLO option 'NOPE'", "HELLO", "3", "NOPE")
+	c.refused(wire.CodeErr, "Syntax error", "HELLO", "3", "SETNAME")
+	c.refused(wire.CodeErr, "cannot contain", "HELLO", "3", "SETNAME", "a b")
 	// What failed has changed nothing.
-	if v := c.do("HELLO"); v.Kind != ipc.KindArray || v.Get("proto").Int != 2 || v.Get("server").Str != "ipcd" {
+	if v := c.do("HELLO"); v.Kind != wire.KindArray || v.Get("proto").Int != 2 || v.Get("server").Str != "ipcd" {
 		t.Errorf("%+v", v)
 	}
-	if v := c.do("HELLO", "3", "SETNAME", "me"); v.Kind != ipc.KindMap || v.Get("proto").Int != 3 || v.Get("version").Str != "1.2.3" {
+	if v := c.do("HELLO", "3", "SETNAME", "me"); v.Kind != wire.KindMap || v.Get("proto").Int != 3 || v.Get("version").Str != "1.2.3" {
 		t.Errorf("%+v", v)
 	}
 	if v := c.do("CLIENT", "GETNAME"); v.Str != "me" {
@@ -231,10 +231,10 @@ func TestClientNames(t *testing.T) {
 	h := start(t)
 	c := h.dial()
 	long := strings.Repeat("n", 64<<10)
-	c.refused(ipc.CodeErr, "", "CLIENT", "SETNAME", long)
-	c.refused(ipc.CodeErr, "", "HELLO", "2", "SETNAME", long)
-	c.refused(ipc.CodeErr, "", "CLIENT", "SETINFO", "LIB-NAME", long)
-	c.refused(ipc.CodeErr, "", "CLIENT", "SETINFO", "LIB-VER", long)
+	c.refused(wire.CodeErr, "", "CLIENT", "SETNAME", long)
+	c.refused(wire.CodeErr, "", "HELLO", "2", "SETNAME", long)
+	c.refused(wire.CodeErr, "", "CLIENT", "SETINFO", "LIB-NAME", long)
+	c.refused(wire.CodeErr, "", "CLIENT", "SETINFO", "LIB-VER", long)
 	c.do("CLIENT", "SETNAME", strings.Repeat("n", 64))
 }
 
@@ -243,9 +243,9 @@ func TestLongGlobs(t *testing.T) {
 	h := start(t)
 	c := h.dial()
 	long := "[" + strings.Repeat("a", 64<<10)
-	c.refused(ipc.CodeBadName, "", "PSUBSCRIBE", long)
-	c.refused(ipc.CodeBadName, "", "PUBSUB", "CHANNELS", long)
-	c.refused(ipc.CodeBadName, "", "COMMAND", "LIST", "FILTERBY", "PATTERN", long)
+	c.refused(wire.CodeBadName, "", "PSUBSCRIBE", long)
+	c.refused(wire.CodeBadName, "", "PUBSUB", "CHANNELS", long)
+	c.refused(wire.CodeBadName, "", "COMMAND", "LIST", "FILTERBY", "PATTERN", long)
 }
 
 func TestClientKill(t *testing.T) {
@@ -427,15 +427,15 @@ func TestReload(t *testing.T) {
 func TestReloadDenied(t *testing.T) {
 	h := start(t)
 	c := h.dial()
-	c.refused(ipc.CodeErr, "no configuration", "IPCD.RELOAD")
+	c.refused(wire.CodeErr, "no configuration", "IPCD.RELOAD")
 }
 
 // TestErrorsAreShort: an error quotes the beginning of what is wrong, not all of it.
 func TestErrorsAreShort(t *testing.T) {
 	h := start(t)
 	long := strings.Repeat("\x01", 10_000)
-	for i := range ipc.Commands {
-		row := &ipc.Commands[i]
+	for i := range wire.Commands {
+		row := &wire.Commands[i]
 		words := strings.Fields(row.Name)
 		if row.Name == "CLIENT REPLY" {
 			continue
@@ -443,7 +443,7 @@ func TestErrorsAreShort(t *testing.T) {
 		for n := max(row.Min-len(words), 1); n <= 4 && (row.Max == 0 || n+len(words) <= row.Max); n++ {
 			c := h.dial()
 			c.cmd(append(slices.Clone(words), slices.Repeat([]string{long}, n)...)...)
-			if v := c.value(); len(v.Str) > 1000 && v.Kind == ipc.KindError {
+			if v := c.value(); len(v.Str) > 1000 && v.Kind == wire.KindError {
 				t.Errorf("%s: an error of %d bytes: %.100q", row.Name, len(v.Str), v.Str)
 			}
 			c.close()

@@ -7,7 +7,7 @@ import (
 
 	"github.com/ipcd/ipcd/bus"
 	"github.com/ipcd/ipcd/internal/account"
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // A message may take tens of thousands of routes. What a turn has no time for stands in line: it is delivered bit by bit, in the
@@ -171,7 +171,7 @@ func (s *Server) leaveLine() {
 
 // waitsForLine reports whether a call must not publish before another publisher of its user has left the line.
 func (s *Server) waitsForLine(c *call) bool {
-	if c.cmd.Flags&ipc.FlagFanOut == 0 || s.stopping {
+	if c.cmd.Flags&wire.FlagFanOut == 0 || s.stopping {
 		return false
 	}
 	user := c.sess.user()

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/ipcd/ipcd/internal/account"
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 	"github.com/ipcd/ipcd/lockmgr"
 )
 
@@ -110,7 +110,7 @@ func (s *Server) attach(c *call, r *request) bool {
 	if r.async {
 		a.push = r.id
 	}
-	s.give(a, plain(ipc.AppendError(nil, ipc.CodeCancelled, "the request was repeated, and goes on, on another connection (REQID)")))
+	s.give(a, plain(wire.AppendError(nil, wire.CodeCancelled, "the request was repeated, and goes on, on another connection (REQID)")))
 	return true
 }
 

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/ipcd/ipcd/internal/record"
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // hangUp closes a connection and returns when the server knows. The others are those that stay.
@@ -187,7 +187,7 @@ func TestHoldMoves(t *testing.T) {
 			waiter.close()
 			h.quiesce(third)
 			h.dial().do("LOCK.BREAK", "a")
-			if v := third.value(); v.Kind != ipc.KindPush || v.Elems[0].Str != "lock.lost" {
+			if v := third.value(); v.Kind != wire.KindPush || v.Elems[0].Str != "lock.lost" {
 				t.Errorf("got %+v", v)
 			}
 			break
@@ -199,7 +199,7 @@ func TestHoldMoves(t *testing.T) {
 		if g := waiter.granted(); g.previous != "disconnected" || !strings.HasSuffix(g.abandoned, " disconnected") {
 			t.Errorf("got %+v", g)
 		}
-		waiter.refused(ipc.CodeStale, g.token+", and that hold has ended: disconnected", append([]string{"LOCK.ACQUIRE"}, c...)...)
+		waiter.refused(wire.CodeStale, g.token+", and that hold has ended: disconnected", append([]string{"LOCK.ACQUIRE"}, c...)...)
 		waiter.do("LOCK.RELEASE", "a", waiter.info("a").Get("holders").Elems[0].Get("token").Text())
 		h.pass(keepOutcome + time.Second)
 	}
@@ -214,7 +214,7 @@ func TestTakenOver(t *testing.T) {
 	h.queue(first, words[1:]...)
 	first.send("PING\r\n")
 	second.cmd(words...)
-	first.fails(ipc.CodeCancelled, "goes on, on another connection")
+	first.fails(wire.CodeCancelled, "goes on, on another connection")
 	first.want("+PONG\r\n")
 	h.hangUp(first, holder, second)
 	h.pass(grace)
@@ -223,10 +223,10 @@ func TestTakenOver(t *testing.T) {
 	third := h.dial()
 	third.cmd(words...)
 	third.halfClose()
-	second.fails(ipc.CodeCancelled, "goes on, on another connection")
+	second.fails(wire.CodeCancelled, "goes on, on another connection")
 	third.want("-CANCELLED the wait was cancelled\r\n")
 	third.eof()
-	second.refused(ipc.CodeCancelled, "the wait was cancelled", words...)
+	second.refused(wire.CodeCancelled, "the wait was cancelled", words...)
 	h.claims(1)
 	h.nothingKept()
 }
@@ -239,7 +239,7 @@ func TestLateDuplicate(t *testing.T) {
 		holder, gone, c := m.connect(false), m.connect(false), m.connect(false)
 		holder.cmd("LOCK.ACQUIRE", "a")
 		m.settle()
-		request := string(ipc.AppendCommand(nil, "LOCK.ACQUIRE", "a", "OWNER", "w", "REQID", "1"))
+		request := string(wire.AppendCommand(nil, "LOCK.ACQUIRE", "a", "OWNER", "w", "REQID", "1"))
 		gone.send([]byte(request + "PUBLISH x y\r\n")...)
 		gone.close()
 		if first { // it is read before the client is there again
@@ -343,7 +343,7 @@ func TestSuperseded(t *testing.T) {
 	h.claims(2)
 	h.hangUp(c, holder)
 	c = h.dial()
-	c.refused(ipc.CodeBusy, "", "LOCK.ACQUIRE", "b", "AND", "a", "WAIT", "0", "OWNER", "w") // by the holder
+	c.refused(wire.CodeBusy, "", "LOCK.ACQUIRE", "b", "AND", "a", "WAIT", "0", "OWNER", "w") // by the holder
 	h.claims(1)
 	h.queue(c, "a", "OWNER", "w", "REQID", "3")
 	h.hangUp(c, holder)
@@ -356,7 +356,7 @@ func TestSuperseded(t *testing.T) {
 	}
 	h.hangUp(c, holder)
 	c = h.dial()
-	c.refused(ipc.CodeDeadlock, "holds \"a\" already", "LOCK.ACQUIRE", "a", "OWNER", "w", "REQID", "5") // it is the process's
+	c.refused(wire.CodeDeadlock, "holds \"a\" already", "LOCK.ACQUIRE", "a", "OWNER", "w", "REQID", "5") // it is the process's
 	c.do("LOCK.RELEASE", "a", g.token)
 	c.acquire("a", "OWNER", "w", "REQID", "6")
 	h.hangUp(c, holder)
@@ -382,7 +382,7 @@ func TestDetachedEnds(t *testing.T) {
 		t.Errorf("%d are detached", n)
 	}
 	c = h.dial()
-	c.refused(ipc.CodeTimeout, "timed out after 2s", timeout...)
+	c.refused(wire.CodeTimeout, "timed out after 2s", timeout...)
 	// The time goes on while nobody is there.
 	broken := []string{"LOCK.ACQUIRE", "a", "OWNER", "2", "REQID", "2"}
 	h.queue(c, broken[1:]...)
@@ -393,7 +393,7 @@ func TestDetachedEnds(t *testing.T) {
 		t.Errorf("%d are detached", n)
 	}
 	c = h.dial()
-	c.refused(ipc.CodeStale, "that hold has ended: broken", broken...)
+	c.refused(wire.CodeStale, "that hold has ended: broken", broken...)
 	h.claims(0)
 }
 
@@ -417,7 +417,7 @@ func TestDetachedReset(t *testing.T) {
 	cancelled := func() int64 {
 		t.Helper()
 		v := c.value()
-		if v.Kind != ipc.KindPush || !strings.HasPrefix(v.Elems[2].Str, "CANCELLED") {
+		if v.Kind != wire.KindPush || !strings.HasPrefix(v.Elems[2].Str, "CANCELLED") {
 			t.Errorf("got %+v", v)
 		}
 		return v.Elems[1].Int
@@ -459,7 +459,7 @@ func TestDetachedOnDisk(t *testing.T) {
 		h.until("it waits", func() bool { return h.requests.detached.Len() == 0 })
 		if fails {
 			w.done(os.ErrPermission)
-			c.fails(ipc.CodeIO, "")
+			c.fails(wire.CodeIO, "")
 			disk.next(t, 0).done(nil)
 			h.claims(0)
 			break
@@ -480,7 +480,7 @@ func TestDetachedOnDisk(t *testing.T) {
 		c.send("PING\r\n")
 		d := h.dial()
 		d.cmd(release...)
-		c.fails(ipc.CodeCancelled, "goes on, on another connection")
+		c.fails(wire.CodeCancelled, "goes on, on another connection")
 		c.want("+PONG\r\n")
 		w.done(nil)
 		d.want("+OK\r\n")

@@ -7,12 +7,12 @@ import (
 	"time"
 
 	"github.com/ipcd/ipcd/internal/account"
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // A command is a row of the command table with what executes it.
 type command struct {
-	*ipc.Command
+	*wire.Command
 	word string // the first of its name
 	run  func(*Server, *call)
 	subs map[string]*command // of a command with subcommands; Command is then nil unless the bare word is a command too
@@ -105,8 +105,8 @@ func newCommandIndex() *commandIndex {
 	index := new(commandIndex)
 	table := map[string]*command{}
 	run := handlers()
-	for i := range ipc.Commands {
-		row := &ipc.Commands[i]
+	for i := range wire.Commands {
+		row := &wire.Commands[i]
 		first, second, sub := strings.Cut(row.Name, " ")
 		c := table[first]
 		if c == nil {
@@ -157,7 +157,7 @@ func (s *Server) dispatch(sess *session, words [][]byte) bool {
 		sess.active = s.age()
 		switch {
 		case !c.permitted(s):
-			if c.cmd.Flags&ipc.FlagDescriptors != 0 {
+			if c.cmd.Flags&wire.FlagDescriptors != 0 {
 				s.closeFDs(sess) // one may have come with this command: the next command must not take it for its own
 			}
 		case long:
@@ -193,7 +193,7 @@ func (s *Server) subcommand(c *call, words [][]byte) *command {
 	sub := c.cmd.subs[string(upperCase(&buf, words[1]))]
 	if sub == nil {
 		name := strings.ToUpper(string(words[0]))
-		c.fail(ipc.CodeErr, "unknown subcommand '%.128s'.%s", words[1], didYouMean(name+" "+string(words[1])))
+		c.fail(wire.CodeErr, "unknown subcommand '%.128s'.%s", words[1], didYouMean(name+" "+string(words[1])))
 		return nil
 	}
 	c.args = words[2:]
@@ -207,8 +207,8 @@ func (c *call) fits(s *Server, words int) bool {
 	case words < row.Min || row.Max > 0 && words > row.Max:
 		c.wrongArity(strings.ReplaceAll(row.Name, " ", "|"))
 		return false
-	case c.sess.proto == ipc.RESP2 && row.Flags&ipc.FlagSubscribed == 0 && c.sess.is(stateSubscribed) && s.bus.Count(c.sess) > 0:
-		c.fail(ipc.CodeErr, "Can't execute '%s': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / BUS.SUB / BUS.UNSUB / PING / QUIT / RESET are allowed in this context",
+	case c.sess.proto == wire.RESP2 && row.Flags&wire.FlagSubscribed == 0 && c.sess.is(stateSubscribed) && s.bus.Count(c.sess) > 0:
+		c.fail(wire.CodeErr, "Can't execute '%s': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / BUS.SUB / BUS.UNSUB / PING / QUIT / RESET are allowed in this context",
 			strings.ReplaceAll(strings.ToLower(row.Name), " ", "|"))
 		return false
 	}
@@ -217,31 +217,31 @@ func (c *call) fits(s *Server, words int) bool {
 
 // slow reports whether the command may have taken long.
 func (c *call) slow() bool {
-	return c.cmd != nil && c.cmd.Command != nil && c.cmd.Flags&ipc.FlagSlow != 0
+	return c.cmd != nil && c.cmd.Command != nil && c.cmd.Flags&wire.FlagSlow != 0
 }
 
 // room reports whether the caller's user may have so much more of something, and has the reply ready if not.
 func (c *call) room(what account.Column, more int) bool {
 	err := c.sess.user().Room(what, more)
 	if err != nil {
-		c.fail(ipc.CodeQuota, "%v", err)
+		c.fail(wire.CodeQuota, "%v", err)
 	}
 	return err == nil
 }
 
 // fail makes an error the reply.
-func (c *call) fail(code ipc.Code, format string, args ...any) {
-	c.out = ipc.AppendError(c.out[:0], code, fmt.Sprintf(format, args...))
+func (c *call) fail(code wire.Code, format string, args ...any) {
+	c.out = wire.AppendError(c.out[:0], code, fmt.Sprintf(format, args...))
 }
 
 // failed reports whether the reply so far is an error.
 func (c *call) failed() bool { return len(c.out) > 0 && c.out[0] == '-' }
 
 func (c *call) wrongArity(name string) {
-	c.fail(ipc.CodeErr, "wrong number of arguments for '%s' command", strings.ToLower(name))
+	c.fail(wire.CodeErr, "wrong number of arguments for '%s' command", strings.ToLower(name))
 }
 
-func (c *call) syntax() { c.fail(ipc.CodeErr, "syntax error") }
+func (c *call) syntax() { c.fail(wire.CodeErr, "syntax error") }
 
 // unknown answers a command that is none, as Redis does, and names the nearest.
 func (c *call) unknown(words [][]byte) {
@@ -253,12 +253,12 @@ func (c *call) unknown(words [][]byte) {
 		}
 		fmt.Fprintf(&b, "'%.128s' ", w)
 	}
-	c.fail(ipc.CodeErr, "%s%s", strings.TrimRight(b.String(), " "), didYouMean(string(words[0])))
+	c.fail(wire.CodeErr, "%s%s", strings.TrimRight(b.String(), " "), didYouMean(string(words[0])))
 }
 
 func didYouMean(name string) string {
 	if len(name) <= 32 {
-		if near := ipc.NearestCommand(name); near != "" {
+		if near := wire.NearestCommand(name); near != "" {
 			return " Did you mean " + near + "?"
 		}
 	}
@@ -266,9 +266,9 @@ func didYouMean(name string) string {
 }
 
 func (c *call) ok()               { c.out = append(c.out, "+OK\r\n"...) }
-func (c *call) integer(n int64)   { c.out = ipc.AppendInt(c.out, n) }
-func (c *call) bulk(text string)  { c.out = ipc.AppendBulk(c.out, text) }
-func (c *call) array(n int)       { c.out = ipc.AppendArray(c.out, n) }
+func (c *call) integer(n int64)   { c.out = wire.AppendInt(c.out, n) }
+func (c *call) bulk(text string)  { c.out = wire.AppendBulk(c.out, text) }
+func (c *call) array(n int)       { c.out = wire.AppendArray(c.out, n) }
 func (c *call) mapping(pairs int) { c.out = c.sess.proto.AppendMap(c.out, pairs) }
 func (c *call) null()             { c.out = c.sess.proto.AppendNull(c.out) }
 

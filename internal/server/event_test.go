@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // event reads the next event of a lock.
@@ -46,7 +46,7 @@ func TestEvents(t *testing.T) {
 	expect("acquired", "mode", "exclusive", "pid", os.Getpid(), "uid", os.Getuid(), "why", `"quotes" \ and ü`, "previous", "", "abandoned", "")
 	h.queue(b, "x/y", "SHARED", "OWNER", "b")
 	expect("waiting", "mode", "shared", "place", 1)
-	c.refused(ipc.CodeTimeout, "", "LOCK.ACQUIRE", "x/y", "OWNER", "c", "WAIT", "1")
+	c.refused(wire.CodeTimeout, "", "LOCK.ACQUIRE", "x/y", "OWNER", "c", "WAIT", "1")
 	expect("waiting", "place", 2)
 	expect("timedout")
 	ticket := c.do("LOCK.ACQUIRE", "x/y", "OWNER", "c", "ASYNC").Text()
@@ -63,8 +63,8 @@ func TestEvents(t *testing.T) {
 	expect("abandoned", "how", "disconnected")
 	a.acquire("x/y")
 	expect("acquired", "previous", "disconnected", "abandoned", fmt.Sprintf("%s disconnected", describeSelf(h)))
-	a.refused(ipc.CodeBusy, "", "LOCK.ACQUIRE", "x/y", "OWNER", "z", "WAIT", "0")
-	a.refused(ipc.CodeDeadlock, "", "LOCK.ACQUIRE", "x/y")
+	a.refused(wire.CodeBusy, "", "LOCK.ACQUIRE", "x/y", "OWNER", "z", "WAIT", "0")
+	a.refused(wire.CodeDeadlock, "", "LOCK.ACQUIRE", "x/y")
 	watcher.sync() // what is refused is no event
 }
 
@@ -86,11 +86,11 @@ func TestEventsOnOwnConnection(t *testing.T) {
 		var got []string
 		for range want {
 			switch v := c.value(); {
-			case v.Kind == ipc.KindPush && v.Elems[0].Str == "bus.message":
+			case v.Kind == wire.KindPush && v.Elems[0].Str == "bus.message":
 				got = append(got, strings.Split(v.Elems[2].Str, "/")[2])
-			case v.Kind == ipc.KindPush:
+			case v.Kind == wire.KindPush:
 				got = append(got, v.Elems[0].Str)
-			case v.Kind == ipc.KindMap:
+			case v.Kind == wire.KindMap:
 				got = append(got, "grant")
 			default:
 				got = append(got, v.Text())

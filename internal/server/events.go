@@ -6,7 +6,7 @@ import (
 
 	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/internal/printable"
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 	"github.com/ipcd/ipcd/lockmgr"
 )
 
@@ -42,11 +42,11 @@ func (s *Server) tellOwner(e *lockmgr.Effect) {
 			"token", uint64(e.Token), "pid", e.Owner.Process.PID, "unit", e.Unit)
 	case e.End != nil && e.End.Lost():
 		s.push(e, 5, "lock.lost", func(b []byte) []byte {
-			b = ipc.AppendBulk(b, e.End.String())
-			return ipc.AppendBulk(b, describeParty(e.End.By))
+			b = wire.AppendBulk(b, e.End.String())
+			return wire.AppendBulk(b, describeParty(e.End.By))
 		})
 	case e.Kind == lockmgr.Expiring:
-		s.push(e, 4, "lock.expiring", func(b []byte) []byte { return ipc.AppendInt(b, (e.Expires - s.now()).Milliseconds()) })
+		s.push(e, 4, "lock.expiring", func(b []byte) []byte { return wire.AppendInt(b, (e.Expires - s.now()).Milliseconds()) })
 	}
 }
 
@@ -54,13 +54,13 @@ func (s *Server) tellOwner(e *lockmgr.Effect) {
 // name and the token, and what more appends.
 func (s *Server) push(e *lockmgr.Effect, n int, kind string, more func([]byte) []byte) {
 	sess := s.connection(&e.Claim)
-	if sess == nil || sess.proto != ipc.RESP3 {
+	if sess == nil || sess.proto != wire.RESP3 {
 		return
 	}
 	b := sess.proto.AppendPush(s.scratch[:0], n)
-	b = ipc.AppendBulk(b, kind)
-	b = ipc.AppendBulk(b, e.Name)
-	b = ipc.AppendInt(b, int64(e.Token))
+	b = wire.AppendBulk(b, kind)
+	b = wire.AppendBulk(b, e.Name)
+	b = wire.AppendInt(b, int64(e.Token))
 	b = more(b)
 	s.scratch = b[:0]
 	s.send(sess, b)

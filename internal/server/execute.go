@@ -3,7 +3,7 @@ package server
 import (
 	"time"
 
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 const (
@@ -69,11 +69,11 @@ func (s *Server) slice(sess *session) {
 // publishes more when they have what was published before.
 func (s *Server) mayTakeLong(c *call) bool {
 	switch flags := c.cmd.Flags; {
-	case flags&ipc.FlagSlow != 0:
+	case flags&wire.FlagSlow != 0:
 		return true
-	case flags&ipc.FlagFanOut != 0:
+	case flags&wire.FlagFanOut != 0:
 		return s.bus.NumPat() > fewPatterns || s.users.AnySpent() || s.late > 0
-	case flags&ipc.FlagQueues != 0:
+	case flags&wire.FlagQueues != 0:
 		return s.held+s.queued > fewClaims
 	}
 	return false

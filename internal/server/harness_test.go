@@ -22,7 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ipcd/ipcd/internal/account"
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // patience bounds every wait of a test. It is there to fail a test that hangs, not to measure.
@@ -190,7 +190,7 @@ type conn struct {
 	sock *net.UnixConn // nil if another process has the socket
 	w    io.Writer
 	r    *bufio.Reader
-	dec  *ipc.Decoder
+	dec  *wire.Decoder
 	set  func(time.Time) error // the deadline of reading
 
 	proven bool // the server knows that this process, or the other, is the one that connected
@@ -207,7 +207,7 @@ func (c *conn) prove() {
 	defer func() { _ = unix.Close(fd) }()
 	c.cmdFDs([]int{fd}, "IPCD.PROVE")
 	v := c.value()
-	for v.Kind == ipc.KindPush { // of what it has asked for before
+	for v.Kind == wire.KindPush { // of what it has asked for before
 		v = c.value()
 	}
 	if v.Str != "OK" {
@@ -243,7 +243,7 @@ func newConn(t testing.TB, sock *net.UnixConn) *conn {
 func (c *conn) read(r io.Reader) {
 	c.r = bufio.NewReaderSize(r, 64<<10)
 	// The decoder takes a large enough buffer for its own, so exact bytes and values can be read in turn.
-	c.dec = ipc.NewDecoder(c.r, ipc.Limits{Frame: 16 << 20, Words: 1 << 16, Depth: 16})
+	c.dec = wire.NewDecoder(c.r, wire.Limits{Frame: 16 << 20, Words: 1 << 16, Depth: 16})
 }
 
 // send sends bytes as they are.
@@ -263,13 +263,13 @@ func (c *conn) cmd(words ...string) {
 	if !c.proven && strings.Contains(strings.ToLower(strings.Join(words, " ")), " for self") {
 		c.prove()
 	}
-	c.send(string(ipc.AppendCommand(nil, words...)))
+	c.send(string(wire.AppendCommand(nil, words...)))
 }
 
 // cmdFDs sends a command with descriptors beside it.
 func (c *conn) cmdFDs(fds []int, words ...string) {
 	c.t.Helper()
-	if _, _, err := c.sock.WriteMsgUnix(ipc.AppendCommand(nil, words...), unix.UnixRights(fds...), nil); err != nil {
+	if _, _, err := c.sock.WriteMsgUnix(wire.AppendCommand(nil, words...), unix.UnixRights(fds...), nil); err != nil {
 		c.t.Fatal(err)
 	}
 }
@@ -287,7 +287,7 @@ func (c *conn) want(raw string) {
 }
 
 // value reads one value.
-func (c *conn) value() ipc.Value {
+func (c *conn) value() wire.Value {
 	c.t.Helper()
 	_ = c.set(time.Now().Add(patience))
 	v, err := c.dec.Decode()
@@ -298,7 +298,7 @@ func (c *conn) value() ipc.Value {
 }
 
 // do sends a command and reads the value that answers, which must be no error.
-func (c *conn) do(words ...string) ipc.Value {
+func (c *conn) do(words ...string) wire.Value {
 	c.t.Helper()
 	c.cmd(words...)
 	v := c.value()
@@ -309,15 +309,15 @@ func (c *conn) do(words ...string) ipc.Value {
 }
 
 // fails reads an error.
-func (c *conn) fails(code ipc.Code, text string) {
+func (c *conn) fails(code wire.Code, text string) {
 	c.t.Helper()
-	if v := c.value(); v.Kind != ipc.KindError || !strings.HasPrefix(v.Str, string(code)+" ") || !strings.Contains(v.Str, text) {
+	if v := c.value(); v.Kind != wire.KindError || !strings.HasPrefix(v.Str, string(code)+" ") || !strings.Contains(v.Str, text) {
 		c.t.Fatalf("got %c %q %v, want %s …%s…", v.Kind, v.Str, v.Elems, code, text)
 	}
 }
 
 // refused sends a command and reads the error that answers it.
-func (c *conn) refused(code ipc.Code, text string, words ...string) {
+func (c *conn) refused(code wire.Code, text string, words ...string) {
 	c.t.Helper()
 	c.cmd(words...)
 	c.fails(code, text)
@@ -414,7 +414,7 @@ type grant struct {
 	previous, abandoned string
 }
 
-func asGrant(t testing.TB, v ipc.Value) grant {
+func asGrant(t testing.TB, v wire.Value) grant {
 	t.Helper()
 	if v.Err() != nil || v.Get("token").Int == 0 {
 		t.Fatalf("got %+v, want a grant", v)

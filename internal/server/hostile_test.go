@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // TestLockWords: what cannot be meant is refused, and nothing has come of it.
@@ -38,45 +39,45 @@ func TestLockWords(t *testing.T) {
 	}
 	for _, test := range []struct {
 		words []string
-		code  ipc.Code
+		code  wire.Code
 		text  string
 	}{
-		{append(names(32), "AND", "x"), ipc.CodeErr, "at most 32 locks are acquired at once"},
-		{long(12), ipc.CodeErr, "at most 2048 bytes together"},
-		{append(names(31), "AND", "n0"), ipc.CodeErr, `"n0" is asked for twice`},
-		{append(names(3), "AND", "n2"), ipc.CodeErr, `"n2" is asked for twice`},
-		{append(names(3), "AND"), ipc.CodeErr, "wants a value"},
-		{append(names(3), "AND", "a\x00b"), ipc.CodeBadName, ""},
-		{append(names(3), "AND", "\xff"), ipc.CodeBadName, ""},
-		{append(names(3), "AND", "ipcd/x"), ipc.CodeDenied, ""},
-		{append(names(3), "JOIN", "1"), ipc.CodeErr, "JOIN does not go with AND"},
-		{shown(65), ipc.CodeErr, "at most 64 holds"},
-		{[]string{"LOCK.ACQUIRE", "a", "WITH", "1"}, ipc.CodeErr, "WITH wants a token and a name"},
-		{[]string{"LOCK.ACQUIRE", "a", "WITH", "x", "a"}, ipc.CodeErr, "a token is a positive number"},
-		{[]string{"LOCK.ACQUIRE", "a", "WITH", "1", "a/+"}, ipc.CodeBadName, ""},
-		{[]string{"LOCK.ACQUIRE", "a", "SHARED", "EXCLUSIVE"}, ipc.CodeErr, "EXCLUSIVE does not go with SHARED"},
-		{[]string{"LOCK.ACQUIRE", "a", "UNITS", "2", "SHARED"}, ipc.CodeErr, "SHARED does not go with UNITS"},
-		{[]string{"LOCK.ACQUIRE", "a", "UNITS", "2", "UNITS", "3"}, ipc.CodeErr, "UNITS does not go with UNITS"},
-		{[]string{"LOCK.ACQUIRE", "a", "UNITS", "0"}, ipc.CodeErr, "UNITS wants a number from 1 to 1000000"},
-		{[]string{"LOCK.ACQUIRE", "a", "UNITS", "-9223372036854775808"}, ipc.CodeErr, "UNITS wants"},
-		{[]string{"LOCK.ACQUIRE", "a", "LIMIT", "1000001"}, ipc.CodeErr, "LIMIT wants"},
-		{[]string{"LOCK.ACQUIRE", "a", "LIMIT", "18446744073709551617"}, ipc.CodeErr, "LIMIT wants"},
-		{[]string{"LOCK.ACQUIRE", "a", "LEASE", "0"}, ipc.CodeErr, "LEASE wants"},
-		{[]string{"LOCK.ACQUIRE", "a", "LEASE", "9223372036854775807"}, ipc.CodeErr, "LEASE wants"},
-		{[]string{"LOCK.ACQUIRE", "a", "LEASE", "3153600000001", "FOR", "nobody"}, ipc.CodeErr, "LEASE wants"},
-		{[]string{"LOCK.ACQUIRE", "a", "JOIN", "0"}, ipc.CodeErr, "a token is"},
-		{[]string{"LOCK.ACQUIRE", "a", "JOIN", "9007199254740992"}, ipc.CodeErr, "a token is"},
-		{[]string{"LOCK.ACQUIRE", "a", "FOR", "pid", "FOR", "nobody", "JOIN", "1"}, ipc.CodeErr, "neither"},
-		{[]string{"LOCK.RELEASE", "a", "1", "2"}, ipc.CodeErr, "unknown option"},
-		{[]string{"LOCK.RELEASE", "a", "PID", "9223372036854775807"}, ipc.CodeErr, "PID wants"},
-		{[]string{"LOCK.RELEASE", "a\x00", "1"}, ipc.CodeBadName, ""},
-		{[]string{"LOCK.RENEW", "a", "0", "LEASE", "1"}, ipc.CodeErr, "a token is"},
-		{[]string{"LOCK.CHECK", "#", "1"}, ipc.CodeBadName, ""},
-		{[]string{"LOCK.BREAK", "ipcd/x"}, ipc.CodeDenied, ""},
-		{[]string{"LOCK.BREAK", "a", "TOKEN", "x"}, ipc.CodeErr, "a token is"},
-		{[]string{"LOCK.ISDONE", "\xff", "PER", "day"}, ipc.CodeBadName, ""},
-		{[]string{"LOCK.DONE", "a", "1", "PER", strings.Repeat("x", 1000)}, ipc.CodeErr, "PER wants"},
-		{[]string{"LOCK.FORGET", ""}, ipc.CodeBadName, ""},
+		{append(names(32), "AND", "x"), wire.CodeErr, "at most 32 locks are acquired at once"},
+		{long(12), wire.CodeErr, "at most 2048 bytes together"},
+		{append(names(31), "AND", "n0"), wire.CodeErr, `"n0" is asked for twice`},
+		{append(names(3), "AND", "n2"), wire.CodeErr, `"n2" is asked for twice`},
+		{append(names(3), "AND"), wire.CodeErr, "wants a value"},
+		{append(names(3), "AND", "a\x00b"), wire.CodeBadName, ""},
+		{append(names(3), "AND", "\xff"), wire.CodeBadName, ""},
+		{append(names(3), "AND", "ipcd/x"), wire.CodeDenied, ""},
+		{append(names(3), "JOIN", "1"), wire.CodeErr, "JOIN does not go with AND"},
+		{shown(65), wire.CodeErr, "at most 64 holds"},
+		{[]string{"LOCK.ACQUIRE", "a", "WITH", "1"}, wire.CodeErr, "WITH wants a token and a name"},
+		{[]string{"LOCK.ACQUIRE", "a", "WITH", "x", "a"}, wire.CodeErr, "a token is a positive number"},
+		{[]string{"LOCK.ACQUIRE", "a", "WITH", "1", "a/+"}, wire.CodeBadName, ""},
+		{[]string{"LOCK.ACQUIRE", "a", "SHARED", "EXCLUSIVE"}, wire.CodeErr, "EXCLUSIVE does not go with SHARED"},
+		{[]string{"LOCK.ACQUIRE", "a", "UNITS", "2", "SHARED"}, wire.CodeErr, "SHARED does not go with UNITS"},
+		{[]string{"LOCK.ACQUIRE", "a", "UNITS", "2", "UNITS", "3"}, wire.CodeErr, "UNITS does not go with UNITS"},
+		{[]string{"LOCK.ACQUIRE", "a", "UNITS", "0"}, wire.CodeErr, "UNITS wants a number from 1 to 1000000"},
+		{[]string{"LOCK.ACQUIRE", "a", "UNITS", "-9223372036854775808"}, wire.CodeErr, "UNITS wants"},
+		{[]string{"LOCK.ACQUIRE", "a", "LIMIT", "1000001"}, wire.CodeErr, "LIMIT wants"},
+		{[]string{"LOCK.ACQUIRE", "a", "LIMIT", "18446744073709551617"}, wire.CodeErr, "LIMIT wants"},
+		{[]string{"LOCK.ACQUIRE", "a", "LEASE", "0"}, wire.CodeErr, "LEASE wants"},
+		{[]string{"LOCK.ACQUIRE", "a", "LEASE", "9223372036854775807"}, wire.CodeErr, "LEASE wants"},
+		{[]string{"LOCK.ACQUIRE", "a", "LEASE", "3153600000001", "FOR", "nobody"}, wire.CodeErr, "LEASE wants"},
+		{[]string{"LOCK.ACQUIRE", "a", "JOIN", "0"}, wire.CodeErr, "a token is"},
+		{[]string{"LOCK.ACQUIRE", "a", "JOIN", "9007199254740992"}, wire.CodeErr, "a token is"},
+		{[]string{"LOCK.ACQUIRE", "a", "FOR", "pid", "FOR", "nobody", "JOIN", "1"}, wire.CodeErr, "neither"},
+		{[]string{"LOCK.RELEASE", "a", "1", "2"}, wire.CodeErr, "unknown option"},
+		{[]string{"LOCK.RELEASE", "a", "PID", "9223372036854775807"}, wire.CodeErr, "PID wants"},
+		{[]string{"LOCK.RELEASE", "a\x00", "1"}, wire.CodeBadName, ""},
+		{[]string{"LOCK.RENEW", "a", "0", "LEASE", "1"}, wire.CodeErr, "a token is"},
+		{[]string{"LOCK.CHECK", "#", "1"}, wire.CodeBadName, ""},
+		{[]string{"LOCK.BREAK", "ipcd/x"}, wire.CodeDenied, ""},
+		{[]string{"LOCK.BREAK", "a", "TOKEN", "x"}, wire.CodeErr, "a token is"},
+		{[]string{"LOCK.ISDONE", "\xff", "PER", "day"}, wire.CodeBadName, ""},
+		{[]string{"LOCK.DONE", "a", "1", "PER", strings.Repeat("x", 1000)}, wire.CodeErr, "PER wants"},
+		{[]string{"LOCK.FORGET", ""}, wire.CodeBadName, ""},
 	} {
 		if test.words[0] == "LOCK.DONE" {
 			c.acquire("a")
@@ -92,8 +93,8 @@ func TestLockWords(t *testing.T) {
 }
 
 // endsByTime reports whether all holders of a lock have leases, which may be over before the next command.
-func endsByTime(lock ipc.Value) bool {
-	return !slices.ContainsFunc(lock.Get("holders").Elems, func(h ipc.Value) bool { return h.Get("left").Int < 0 })
+func endsByTime(lock wire.Value) bool {
+	return !slices.ContainsFunc(lock.Get("holders").Elems, func(h wire.Value) bool { return h.Get("left").Int < 0 })
 }
 
 // TestLockNonsense: whatever words come in whatever order, from several connections that come and go, the accounts are right after
@@ -173,7 +174,7 @@ func TestLockNonsense(t *testing.T) {
 			}
 			clients[i].cmd(words...)
 			clients[i].send("ECHO over\r\n")
-			for v := clients[i].value(); v.Kind != ipc.KindBulk || v.Str != "over"; {
+			for v := clients[i].value(); v.Kind != wire.KindBulk || v.Str != "over"; {
 				v = clients[i].value()
 			}
 		}

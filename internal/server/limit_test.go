@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // TestInputLimit: a frame up to the limit is executed, a larger one ends the connection, in whatever pieces it arrives,
@@ -75,7 +75,7 @@ func TestLimitsChange(t *testing.T) {
 	})
 	large := strings.Repeat("e", 20_000)
 	c.cmd("ECHO", large)
-	c.fails(ipc.CodeProto, "larger than the limit")
+	c.fails(wire.CodeProto, "larger than the limit")
 	c.rest()
 	c = h.dial()
 	c.sync()
@@ -95,7 +95,7 @@ func TestLimitsChange(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.send("e")
-	c.fails(ipc.CodeProto, "larger than the limit")
+	c.fails(wire.CodeProto, "larger than the limit")
 	c.eof()
 }
 
@@ -177,7 +177,7 @@ func TestConnectionLimit(t *testing.T) {
 	a.sync()
 	b.sync()
 	c := h.dial()
-	c.fails(ipc.CodeQuota, "too many connections (limits.connections)")
+	c.fails(wire.CodeQuota, "too many connections (limits.connections)")
 	c.eof()
 	a.close()
 	h.quiesce(b)
@@ -222,7 +222,7 @@ func TestConnectionLimitPerUser(t *testing.T) {
 	}
 	connect().sync()
 	connect().sync()
-	connect().fails(ipc.CodeQuota, "too many connections of this user (limits.connections_per_user)")
+	connect().fails(wire.CodeQuota, "too many connections of this user (limits.connections_per_user)")
 }
 
 // TestNoDescriptorLeft: a peer is told so, instead of being left to wait while the loop turns and turns.
@@ -291,7 +291,7 @@ func TestNoDescriptorForDescriptors(t *testing.T) {
 		c.cmd("PING")
 	})
 	defer func() { _ = unix.Setrlimit(unix.RLIMIT_NOFILE, &before) }()
-	c.fails(ipc.CodeQuota, "the daemon has no file descriptor left for those that were sent")
+	c.fails(wire.CodeQuota, "the daemon has no file descriptor left for those that were sent")
 	c.eof()
 }
 
@@ -318,7 +318,7 @@ func TestPassedDescriptors(t *testing.T) {
 	for _, n := range []int{maxPassedFDs + 1, 28, 29, 253} { // more than the server has room for in one read
 		c = h.dial()
 		c.cmdFDs(slices.Repeat([]int{fd}, n), "PING")
-		c.fails(ipc.CodeProto, "too many file descriptors")
+		c.fails(wire.CodeProto, "too many file descriptors")
 		c.eof()
 	}
 	c = h.dial()

@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // In these tests all clients are one process, so each has an OWNER of its own where they compete.
@@ -21,7 +21,7 @@ func TestLockReply(t *testing.T) {
 	two.want("+OK\r\n")
 	three.cmd("lock.acquire", "a", "shared", "wait", "0", "owner", "me", "why", "because", "for", "self")
 	v := three.value()
-	if v.Kind != ipc.KindMap || v.Get("name").Str != "a" || v.Get("mode").Str != "shared" || v.Get("previous").Str != "released" ||
+	if v.Kind != wire.KindMap || v.Get("name").Str != "a" || v.Get("mode").Str != "shared" || v.Get("previous").Str != "released" ||
 		v.Get("abandoned").Str != "" || v.Get("token").Text() <= a.token || len(v.Elems) != 10 {
 		t.Errorf("got %+v after %+v", v, a)
 	}
@@ -76,7 +76,7 @@ func TestLockRefused(t *testing.T) {
 		"LOCK.ACQUIRE held WAIT 1 OWNER other":           "TIMEOUT timed out after 1ms; \"held\" is held by pid ",
 	} {
 		c.send(command + "\r\n")
-		if v := c.value(); v.Kind != ipc.KindError || !strings.HasPrefix(v.Str, want) {
+		if v := c.value(); v.Kind != wire.KindError || !strings.HasPrefix(v.Str, want) {
 			t.Errorf("%s: got %c %q, want %q", command, v.Kind, v.Str, want)
 		}
 	}
@@ -99,7 +99,7 @@ func TestLockQueue(t *testing.T) {
 	if waiters := other.do("LOCK.INFO", "a").Get("waiters").Elems; len(waiters) != 4 || waiters[2].Get("owner").Str != "2" {
 		t.Errorf("got %+v", waiters)
 	}
-	other.refused(ipc.CodeBusy, "is held by", "LOCK.ACQUIRE", "a", "WAIT", "0", "OWNER", "x")
+	other.refused(wire.CodeBusy, "is held by", "LOCK.ACQUIRE", "a", "WAIT", "0", "OWNER", "x")
 	holder.do("LOCK.RELEASE", "a")
 	last := ""
 	for i, c := range queue {
@@ -128,23 +128,23 @@ func TestLockCounts(t *testing.T) {
 	h.queue(d, "a", "OWNER", "d")
 	h.claims(3)
 	const full = "holds or waits for 3 locks already (limits.locks_per_user)"
-	c.refused(ipc.CodeQuota, full, "LOCK.ACQUIRE", "c")
-	c.refused(ipc.CodeQuota, full, "LOCK.ACQUIRE", "a", "WAIT", "0", "OWNER", "x")
+	c.refused(wire.CodeQuota, full, "LOCK.ACQUIRE", "c")
+	c.refused(wire.CodeQuota, full, "LOCK.ACQUIRE", "a", "WAIT", "0", "OWNER", "x")
 	d.close() // its wait ends
 	h.quiesce(c)
 	h.claims(2)
-	c.refused(ipc.CodeTimeout, "", "LOCK.ACQUIRE", "a", "WAIT", "1", "OWNER", "x")
+	c.refused(wire.CodeTimeout, "", "LOCK.ACQUIRE", "a", "WAIT", "1", "OWNER", "x")
 	h.claims(2)
 	ticket := c.do("LOCK.ACQUIRE", "a", "ASYNC", "OWNER", "x").Text()
 	h.claims(3)
 	c.cmd("LOCK.CANCEL", ticket)
-	if v := c.value(); v.Kind != ipc.KindPush || v.Elems[2].Str[:9] != "CANCELLED" {
+	if v := c.value(); v.Kind != wire.KindPush || v.Elems[2].Str[:9] != "CANCELLED" {
 		t.Errorf("got %+v", v)
 	}
 	c.want(":1\r\n")
 	h.claims(2)
-	c.refused(ipc.CodeBusy, "", "LOCK.ACQUIRE", "a", "WAIT", "0", "OWNER", "x")
-	c.refused(ipc.CodeDeadlock, "", "LOCK.ACQUIRE", "a")
+	c.refused(wire.CodeBusy, "", "LOCK.ACQUIRE", "a", "WAIT", "0", "OWNER", "x")
+	c.refused(wire.CodeDeadlock, "", "LOCK.ACQUIRE", "a")
 	h.claims(2)
 	c.do("LOCK.RELEASE", "a", a.token)
 	h.claims(1)
@@ -173,7 +173,7 @@ func TestLockAsync(t *testing.T) {
 	c.cmd("LOCK.ACQUIRE", "a", "ASYNC")
 	ticket := c.value().Int
 	v := c.value()
-	if v.Kind != ipc.KindPush || v.Elems[0].Str != "done" || v.Elems[1].Int != ticket || v.Elems[2].Get("name").Str != "a" {
+	if v.Kind != wire.KindPush || v.Elems[0].Str != "done" || v.Elems[1].Int != ticket || v.Elems[2].Get("name").Str != "a" {
 		t.Errorf("got %+v for %d", v, ticket)
 	}
 	// Later: in between, the connection is served.
@@ -190,7 +190,7 @@ func TestLockAsync(t *testing.T) {
 	other.cmd("LOCK.CANCEL", fmt.Sprint(first))
 	other.want(":0\r\n")
 	// Those who wait refuse at once, too.
-	c.refused(ipc.CodeDeadlock, "waits", "LOCK.ACQUIRE", "a", "ASYNC", "OWNER", "1")
+	c.refused(wire.CodeDeadlock, "waits", "LOCK.ACQUIRE", "a", "ASYNC", "OWNER", "1")
 	c.do("LOCK.RELEASE", "a")
 	if v := c.value(); v.Elems[1].Int != first || v.Elems[2].Get("previous").Str != "released" {
 		t.Errorf("got %+v", v)
@@ -213,7 +213,7 @@ func TestReset(t *testing.T) {
 	c.do("BUS.SUB", "x")
 	c.cmd("RESET")
 	for range tickets {
-		if v := c.value(); v.Kind != ipc.KindPush || !strings.HasPrefix(v.Elems[2].Str, "CANCELLED") {
+		if v := c.value(); v.Kind != wire.KindPush || !strings.HasPrefix(v.Elems[2].Str, "CANCELLED") {
 			t.Errorf("got %+v", v)
 		}
 	}
@@ -360,14 +360,14 @@ func TestPidfdRefused(t *testing.T) {
 	defer func() { _ = unix.Close(null) }()
 	c := h.dial()
 	c.cmdFDs([]int{null}, "LOCK.ACQUIRE", "a", "FOR", "pid")
-	c.fails(ipc.CodeNotFound, "not a pidfd")
+	c.fails(wire.CodeNotFound, "not a pidfd")
 	c.cmdFDs([]int{other}, "LOCK.ACQUIRE", "a", "FOR", "pid", "NICE")
-	c.fails(ipc.CodeErr, "")
+	c.fails(wire.CodeErr, "")
 	c.acquire("full")
 	c.cmdFDs([]int{other}, "LOCK.ACQUIRE", "a", "FOR", "pid")
-	c.fails(ipc.CodeQuota, "")
+	c.fails(wire.CodeQuota, "")
 	c.do("LOCK.RELEASE", "full")
-	c.refused(ipc.CodeDenied, "wants the pidfd", "LOCK.ACQUIRE", "a", "FOR", "pid")
+	c.refused(wire.CodeDenied, "wants the pidfd", "LOCK.ACQUIRE", "a", "FOR", "pid")
 	c.cmdFDs([]int{self}, "LOCK.ACQUIRE", "a", "FOR", "pid")
 	c.granted()
 	if pid := c.do("LOCK.INFO", "a").Get("holders").Elems[0].Get("pid").Int; pid != int64(os.Getpid()) {
@@ -377,6 +377,6 @@ func TestPidfdRefused(t *testing.T) {
 	idle.end()
 	_ = idle.cmd.Wait()
 	c.cmdFDs([]int{other}, "LOCK.ACQUIRE", "a", "FOR", "pid")
-	c.fails(ipc.CodeNotFound, "")
+	c.fails(wire.CodeNotFound, "")
 	h.claims(0)
 }

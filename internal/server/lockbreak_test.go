@@ -13,7 +13,7 @@ import (
 
 	"github.com/ipcd/ipcd/internal/printable"
 	"github.com/ipcd/ipcd/internal/testenv"
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // What the daemon says in words of its own (an error, who broke a lock, the log) has nothing in it that is not printable,
@@ -24,9 +24,9 @@ func TestTextOfOthersIsEscaped(t *testing.T) {
 	const name, why, shown = "b\u202ekcab", "wh\u2066y\u200b", `wh\u2066y\u200b`
 	watcher.do("BUS.SUB", "ipcd/lock/broken/#")
 	holder.acquire(name, "WHY", why)
-	c.refused(ipc.CodeBusy, `"b\u202ekcab" is held by `+describeSelf(h)+": "+shown, "LOCK.ACQUIRE", name, "WAIT", "0")
-	c.refused(ipc.CodeBadName, `bad topic "\u202e\x1b\xff": `, "BUS.PUB", "\u202e\x1b\xff", "")
-	c.refused(ipc.CodeErr, `unknown command 'x\n\u202e\xff'`, "x\n\u202e\xff")
+	c.refused(wire.CodeBusy, `"b\u202ekcab" is held by `+describeSelf(h)+": "+shown, "LOCK.ACQUIRE", name, "WAIT", "0")
+	c.refused(wire.CodeBadName, `bad topic "\u202e\x1b\xff": `, "BUS.PUB", "\u202e\x1b\xff", "")
+	c.refused(wire.CodeErr, `unknown command 'x\n\u202e\xff'`, "x\n\u202e\xff")
 	c.do("LOCK.BREAK", name, "WHY", why)
 	if v := holder.value(); len(v.Elems) != 5 || v.Elems[4].Str != describeSelf(h)+": "+shown {
 		t.Errorf("got %+v", v)
@@ -48,26 +48,26 @@ func TestBreak(t *testing.T) {
 	h := start(t)
 	holder, two, c, waiter, watcher := h.dial3(), h.dial(), h.dial3(), h.dial3(), h.dial3()
 	watcher.do("BUS.SUB", "ipcd/lock/broken/#")
-	c.refused(ipc.CodeNoLock, "", "LOCK.BREAK", "a")
+	c.refused(wire.CodeNoLock, "", "LOCK.BREAK", "a")
 	g := holder.acquire("a", "SHARED", "WHY", "slow work")
 	two.acquire("a", "SHARED", "OWNER", "two")
 	h.queue(waiter, "a", "OWNER", "w")
-	c.refused(ipc.CodeStale, "", "LOCK.BREAK", "a", "TOKEN", "1")
-	c.refused(ipc.CodeErr, "is not an option", "LOCK.BREAK", "a", "TOKEN")
-	c.refused(ipc.CodeErr, "WHY wants", "LOCK.BREAK", "a", "WHY", "\x01")
+	c.refused(wire.CodeStale, "", "LOCK.BREAK", "a", "TOKEN", "1")
+	c.refused(wire.CodeErr, "is not an option", "LOCK.BREAK", "a", "TOKEN")
+	c.refused(wire.CodeErr, "WHY wants", "LOCK.BREAK", "a", "WHY", "\x01")
 	if v := c.do("LOCK.BREAK", "a", "WHY", "no\"w", "TOKEN", g.token); len(v.Elems) != 1 || v.Elems[0].Get("token").Text() != g.token ||
-		v.Elems[0].Get("why").Str != "slow work" || v.Elems[0].Get("pidfd").Kind == ipc.KindInt {
+		v.Elems[0].Get("why").Str != "slow work" || v.Elems[0].Get("pidfd").Kind == wire.KindInt {
 		t.Errorf("got %+v", v)
 	}
 	by := describeSelf(h) + `: no"w`
-	if v := holder.value(); len(v.Elems) != 5 || v.Kind != ipc.KindPush || v.Elems[0].Str != "lock.lost" || v.Elems[1].Str != "a" ||
+	if v := holder.value(); len(v.Elems) != 5 || v.Kind != wire.KindPush || v.Elems[0].Str != "lock.lost" || v.Elems[1].Str != "a" ||
 		v.Elems[2].Text() != g.token || v.Elems[3].Str != "broken" || v.Elems[4].Str != by {
 		t.Errorf("got %+v", v)
 	}
 	if topic, payload := watcher.event(); topic != "ipcd/lock/broken/a" || payload["by"] != by || fmt.Sprintf("%.0f", payload["token"]) != g.token {
 		t.Errorf("got %s %v", topic, payload)
 	}
-	holder.refused(ipc.CodeStale, "", "LOCK.RELEASE", "a", g.token)
+	holder.refused(wire.CodeStale, "", "LOCK.RELEASE", "a", g.token)
 	if v := c.do("LOCK.BREAK", "a"); len(v.Elems) != 1 || v.Elems[0].Get("owner").Str != "two" {
 		t.Errorf("got %+v", v)
 	}
@@ -88,7 +88,7 @@ func TestBreak(t *testing.T) {
 }
 
 // rights sends a command and reads the bytes and the descriptors of its reply.
-func (c *conn) rights(words ...string) (ipc.Value, []int) {
+func (c *conn) rights(words ...string) (wire.Value, []int) {
 	c.t.Helper()
 	c.cmd(words...)
 	_ = c.set(time.Now().Add(patience))
@@ -97,7 +97,7 @@ func (c *conn) rights(words ...string) (ipc.Value, []int) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	v, err := ipc.NewDecoder(strings.NewReader(string(b[:n])), ipc.Limits{Frame: 1 << 20, Words: 1 << 12, Depth: 8}).Decode()
+	v, err := wire.NewDecoder(strings.NewReader(string(b[:n])), wire.Limits{Frame: 1 << 20, Words: 1 << 12, Depth: 8}).Decode()
 	if err != nil {
 		c.t.Fatalf("%v: %q", err, b[:n])
 	}
@@ -212,7 +212,7 @@ func TestBreakPidfdBehindReplies(t *testing.T) {
 	h.until("it is broken", func() bool { return h.held == 0 })
 	for {
 		v := deaf.value()
-		if v.Kind == ipc.KindArray {
+		if v.Kind == wire.KindArray {
 			if len(v.Elems) != 1 || v.Elems[0].Get("pidfd").Int != 0 {
 				t.Errorf("got %+v", v)
 			}
@@ -278,7 +278,7 @@ func TestBreakBetweenMessages(t *testing.T) {
 func (c *conn) message() (topic, payload string) {
 	c.t.Helper()
 	v := c.value()
-	if v.Kind != ipc.KindPush || len(v.Elems) < 4 || v.Elems[0].Str != "bus.message" {
+	if v.Kind != wire.KindPush || len(v.Elems) < 4 || v.Elems[0].Str != "bus.message" {
 		c.t.Fatalf("got %+v, want a message", v)
 	}
 	return v.Elems[2].Str, v.Elems[3].Str
@@ -292,13 +292,13 @@ func TestBreakForeign(t *testing.T) {
 	root := h.dial3()
 	mine, other := h.client(0, as(uid)), h.client(0, as(uid+1))
 	g := mine.acquire("a")
-	other.refused(ipc.CodeDenied, `"a" is held by user 4321`, "LOCK.BREAK", "a")
-	other.refused(ipc.CodeDenied, "", "LOCK.ACQUIRE", "a", "JOIN", g.token)
-	other.refused(ipc.CodeDenied, "", "LOCK.DOWNGRADE", "a", g.token)
-	other.refused(ipc.CodeDenied, "", "LOCK.RENEW", "a", g.token, "LEASE", "1")
-	other.refused(ipc.CodeDenied, "", "LOCK.RELEASE", "a", g.token, "PID", fmt.Sprint(mine.pid))
-	other.refused(ipc.CodeDenied, "", "LOCK.DONE", "a", g.token, "PER", "ever")
-	other.refused(ipc.CodeBusy, "", "LOCK.ACQUIRE", "a", "WITH", g.token, "a", "WAIT", "0")
+	other.refused(wire.CodeDenied, `"a" is held by user 4321`, "LOCK.BREAK", "a")
+	other.refused(wire.CodeDenied, "", "LOCK.ACQUIRE", "a", "JOIN", g.token)
+	other.refused(wire.CodeDenied, "", "LOCK.DOWNGRADE", "a", g.token)
+	other.refused(wire.CodeDenied, "", "LOCK.RENEW", "a", g.token, "LEASE", "1")
+	other.refused(wire.CodeDenied, "", "LOCK.RELEASE", "a", g.token, "PID", fmt.Sprint(mine.pid))
+	other.refused(wire.CodeDenied, "", "LOCK.DONE", "a", g.token, "PER", "ever")
+	other.refused(wire.CodeBusy, "", "LOCK.ACQUIRE", "a", "WITH", g.token, "a", "WAIT", "0")
 	other.do("LOCK.CHECK", "a", g.token)
 	mine.do("LOCK.DONE", "a", g.token, "PER", "ever")
 	if n := other.do("LOCK.FORGET", "a").Int; n != 0 {
@@ -329,9 +329,9 @@ func TestDeadlock(t *testing.T) {
 		return fmt.Sprintf("pid %d (uid %d)", c.pid, os.Getuid())
 	}
 	want := fmt.Sprintf(`%s would wait for "a", which %s holds; pid %d waits for "b", which pid %d holds`, who(b), who(a), a.pid, b.pid)
-	b.refused(ipc.CodeDeadlock, want, "LOCK.ACQUIRE", "a")
-	b.refused(ipc.CodeBusy, "", "LOCK.ACQUIRE", "a", "WAIT", "0")
-	b.refused(ipc.CodeTimeout, "", "LOCK.ACQUIRE", "a", "WAIT", "1")
+	b.refused(wire.CodeDeadlock, want, "LOCK.ACQUIRE", "a")
+	b.refused(wire.CodeBusy, "", "LOCK.ACQUIRE", "a", "WAIT", "0")
+	b.refused(wire.CodeTimeout, "", "LOCK.ACQUIRE", "a", "WAIT", "1")
 	b.do("LOCK.RELEASE", "b")
 	a.granted()
 	h.claims(2)
@@ -341,7 +341,7 @@ func TestDeadlock(t *testing.T) {
 	c.acquire("c")
 	h.queue(&b.conn, "a")
 	h.queue(&c.conn, "a")
-	a.refused(ipc.CodeDeadlock, "which "+who(c)+" holds; pid "+fmt.Sprint(c.pid)+` waits for "a", which pid `+fmt.Sprint(a.pid)+" holds",
+	a.refused(wire.CodeDeadlock, "which "+who(c)+" holds; pid "+fmt.Sprint(c.pid)+` waits for "a", which pid `+fmt.Sprint(a.pid)+" holds",
 		"LOCK.ACQUIRE", "c", "AND", "free")
 }
 
@@ -351,20 +351,20 @@ func TestAncestor(t *testing.T) {
 	parent, child := h.dial3(), h.client(0) // this process, and its child
 	g := parent.acquire("a")
 	for range 2 { // the second time they are known
-		child.refused(ipc.CodeDeadlock, fmt.Sprintf(`would wait for "a", which %s holds`, describeSelf(h)), "LOCK.ACQUIRE", "b", "AND", "a")
+		child.refused(wire.CodeDeadlock, fmt.Sprintf(`would wait for "a", which %s holds`, describeSelf(h)), "LOCK.ACQUIRE", "b", "AND", "a")
 	}
 	id := child.id()
 	for range 2 { // no process is watched for it, and yet they are known the second time
-		child.refused(ipc.CodeDeadlock, "", "LOCK.ACQUIRE", "a", "LEASE", "1000")
+		child.refused(wire.CodeDeadlock, "", "LOCK.ACQUIRE", "a", "LEASE", "1000")
 		h.on(func() {
 			if a := h.session(id).more.ancestors; len(a) == 0 || a[0] != processID(&h.self) {
 				t.Errorf("got %v", a)
 			}
 		})
 	}
-	child.refused(ipc.CodeDeadlock, "", "LOCK.ACQUIRE", "a", "FOR", "nobody")
-	child.refused(ipc.CodeBusy, "", "LOCK.ACQUIRE", "a", "WAIT", "0")
-	child.refused(ipc.CodeTimeout, "", "LOCK.ACQUIRE", "a", "WAIT", "1")
+	child.refused(wire.CodeDeadlock, "", "LOCK.ACQUIRE", "a", "FOR", "nobody")
+	child.refused(wire.CodeBusy, "", "LOCK.ACQUIRE", "a", "WAIT", "0")
+	child.refused(wire.CodeTimeout, "", "LOCK.ACQUIRE", "a", "WAIT", "1")
 	parent.do("LOCK.RELEASE", "a", g.token)
 	parent.acquire("a", "LEASE", "60000") // ends by itself
 	h.queue(&child.conn, "a")

@@ -10,11 +10,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ipcd/ipcd/internal/testenv"
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // info is what LOCK.INFO says about a lock.
-func (c *conn) info(name string) ipc.Value {
+func (c *conn) info(name string) wire.Value {
 	c.t.Helper()
 	return c.do("LOCK.INFO", name)
 }
@@ -42,11 +42,11 @@ func TestUnits(t *testing.T) {
 	if holder := c.info("s").Get("holders").Elems[0]; holder.Get("units").Int != 2 || holder.Get("mode").Str != "units" {
 		t.Errorf("got %+v", holder)
 	}
-	c.refused(ipc.CodeBusy, "is held by", "LOCK.ACQUIRE", "s", "OWNER", "3", "WAIT", "0")
+	c.refused(wire.CodeBusy, "is held by", "LOCK.ACQUIRE", "s", "OWNER", "3", "WAIT", "0")
 	all := c.do("LOCK.ACQUIRE", "s", "OWNER", "all", "EXCLUSIVE", "ASYNC").Int
 	readers := c.do("LOCK.ACQUIRE", "s", "OWNER", "readers", "SHARED", "ASYNC").Int
 	c.do("LOCK.RELEASE", "s", v.Get("token").Text())
-	c.refused(ipc.CodeBusy, "", "LOCK.ACQUIRE", "s", "OWNER", "3", "WAIT", "0") // there is room, and a queue
+	c.refused(wire.CodeBusy, "", "LOCK.ACQUIRE", "s", "OWNER", "3", "WAIT", "0") // there is room, and a queue
 	c.holders("s", "units", 1, 1, 2)
 	c.do("LOCK.RELEASE", "s", c.info("s").Get("holders").Elems[0].Get("token").Text())
 	if v := c.value(); v.Elems[1].Int != all || v.Elems[2].Get("mode").Str != "exclusive" {
@@ -58,19 +58,19 @@ func TestUnits(t *testing.T) {
 		t.Errorf("got %+v", v)
 	}
 	c.holders("s", "shared", 3, 1, 0)
-	c.refused(ipc.CodeLimit, `"s" has a limit of 3 units, as those who use it now asked for, not 2`, "LOCK.ACQUIRE", "s", "OWNER", "3", "LIMIT", "2")
-	c.refused(ipc.CodeLimit, `, and 4 are asked for`, "LOCK.ACQUIRE", "s", "OWNER", "3", "UNITS", "4")
-	c.refused(ipc.CodeLimit, `"n" has a limit of 1 units, and 2 are asked for`, "LOCK.ACQUIRE", "n", "UNITS", "2")
+	c.refused(wire.CodeLimit, `"s" has a limit of 3 units, as those who use it now asked for, not 2`, "LOCK.ACQUIRE", "s", "OWNER", "3", "LIMIT", "2")
+	c.refused(wire.CodeLimit, `, and 4 are asked for`, "LOCK.ACQUIRE", "s", "OWNER", "3", "UNITS", "4")
+	c.refused(wire.CodeLimit, `"n" has a limit of 1 units, and 2 are asked for`, "LOCK.ACQUIRE", "n", "UNITS", "2")
 
 	// The configuration goes before what is asked for, as soon as the lock is free.
-	c.refused(ipc.CodeLimit, `"gpu" has a limit of 2 units in the configuration (semaphores), not 3`, "LOCK.ACQUIRE", "gpu", "LIMIT", "3")
+	c.refused(wire.CodeLimit, `"gpu" has a limit of 2 units in the configuration (semaphores), not 3`, "LOCK.ACQUIRE", "gpu", "LIMIT", "3")
 	c.acquire("gpu", "OWNER", "1")
 	c.acquire("gpu", "OWNER", "2", "LIMIT", "2")
 	opts := Options{Limits: testLimits, Semaphores: map[string]int{"gpu": 5}}
 	if err := h.SetOptions(opts); err != nil {
 		t.Fatal(err)
 	}
-	c.refused(ipc.CodeBusy, "", "LOCK.ACQUIRE", "gpu", "OWNER", "3", "WAIT", "0")
+	c.refused(wire.CodeBusy, "", "LOCK.ACQUIRE", "gpu", "OWNER", "3", "WAIT", "0")
 	for _, holder := range c.info("gpu").Get("holders").Elems {
 		c.do("LOCK.RELEASE", "gpu", holder.Get("token").Text())
 	}
@@ -86,12 +86,12 @@ func TestSet(t *testing.T) {
 	h := start(t, func(_ *Setup, o *Options) { o.Limits.LocksPerUser = 7 })
 	c, two, other := h.dial3(), h.dial(), h.dial3()
 	b := other.acquire("b", "OWNER", "other", "WHY", "mine")
-	c.refused(ipc.CodeBusy, `"b" is held by `, "LOCK.ACQUIRE", "a", "AND", "b", "AND", "c", "WAIT", "0")
-	c.refused(ipc.CodeTimeout, `"b" is held by `, "LOCK.ACQUIRE", "a", "AND", "b", "AND", "c", "WAIT", "1")
+	c.refused(wire.CodeBusy, `"b" is held by `, "LOCK.ACQUIRE", "a", "AND", "b", "AND", "c", "WAIT", "0")
+	c.refused(wire.CodeTimeout, `"b" is held by `, "LOCK.ACQUIRE", "a", "AND", "b", "AND", "c", "WAIT", "1")
 	h.claims(1)
 	h.queue(c, "c", "AND", "b", "AND", "a", "OWNER", "set")
 	h.claims(4)
-	other.refused(ipc.CodeBusy, `"a" is waited for by `, "LOCK.ACQUIRE", "a", "WAIT", "0")
+	other.refused(wire.CodeBusy, `"a" is waited for by `, "LOCK.ACQUIRE", "a", "WAIT", "0")
 	if waiter := other.info("a").Get("waiters").Elems[0]; fmt.Sprint(texts(waiter.Get("set"))) != "[c b a]" {
 		t.Errorf("got %+v", waiter)
 	}
@@ -116,7 +116,7 @@ func TestSet(t *testing.T) {
 		t.Errorf("got %+v", v)
 	}
 	h.claims(4)
-	c.refused(ipc.CodeQuota, "4 locks already", "LOCK.ACQUIRE", "1", "AND", "2", "AND", "3", "AND", "4")
+	c.refused(wire.CodeQuota, "4 locks already", "LOCK.ACQUIRE", "1", "AND", "2", "AND", "3", "AND", "4")
 	two.send("LOCK.ACQUIRE 1 AND 2 OWNER two\r\n")
 	if v := two.value(); len(v.Elems) != 12 || len(v.Elems[11].Elems) != 2 || len(v.Elems[11].Elems[0].Elems) != 10 {
 		t.Errorf("in RESP2: %+v", v)
@@ -137,7 +137,7 @@ func TestSet(t *testing.T) {
 }
 
 // texts are the elements of an array.
-func texts(v ipc.Value) (all []string) {
+func texts(v wire.Value) (all []string) {
 	for _, e := range v.Elems {
 		all = append(all, e.Text())
 	}
@@ -149,7 +149,7 @@ func TestShown(t *testing.T) {
 	h := start(t)
 	c, d := h.dial3(), h.dial3()
 	g := c.acquire("a")
-	c.refused(ipc.CodeDeadlock, "", "LOCK.ACQUIRE", "a")
+	c.refused(wire.CodeDeadlock, "", "LOCK.ACQUIRE", "a")
 	if again := c.acquire("a", "WITH", g.token, "a"); again.token != g.token {
 		t.Errorf("got %+v", again)
 	}
@@ -172,8 +172,8 @@ func TestShown(t *testing.T) {
 	// For no more than the hold has.
 	g = c.acquire("a", "SHARED")
 	const less = `"a" is held already, for less than is asked for`
-	c.refused(ipc.CodeDeadlock, less, "LOCK.ACQUIRE", "a", "OWNER", "x", "WITH", g.token, "a")
-	c.refused(ipc.CodeBusy, less, "LOCK.ACQUIRE", "a", "OWNER", "x", "WITH", g.token, "a", "WAIT", "0")
+	c.refused(wire.CodeDeadlock, less, "LOCK.ACQUIRE", "a", "OWNER", "x", "WITH", g.token, "a")
+	c.refused(wire.CodeBusy, less, "LOCK.ACQUIRE", "a", "OWNER", "x", "WITH", g.token, "a", "WAIT", "0")
 	c.acquire("a", "SHARED", "OWNER", "x", "WITH", g.token, "a")
 	h.claims(2)
 }
@@ -182,9 +182,9 @@ func TestShown(t *testing.T) {
 func TestJoin(t *testing.T) {
 	h := start(t)
 	c, d, waiter := h.dial3(), h.dial3(), h.dial3()
-	c.refused(ipc.CodeNoLock, "", "LOCK.ACQUIRE", "a", "JOIN", "1")
+	c.refused(wire.CodeNoLock, "", "LOCK.ACQUIRE", "a", "JOIN", "1")
 	g := c.acquire("a", "SHARED")
-	d.refused(ipc.CodeStale, "", "LOCK.ACQUIRE", "a", "JOIN", "1", "OWNER", "d")
+	d.refused(wire.CodeStale, "", "LOCK.ACQUIRE", "a", "JOIN", "1", "OWNER", "d")
 	if v := d.do("LOCK.ACQUIRE", "a", "JOIN", g.token, "OWNER", "d", "WHY", "too"); v.Get("mode").Str != "shared" || v.Get("token").Text() != g.token {
 		t.Errorf("got %+v", v)
 	}
@@ -204,7 +204,7 @@ func TestLease(t *testing.T) {
 	h := start(t)
 	c, watcher := h.dial3(), h.dial3()
 	watcher.do("BUS.SUB", "ipcd/lock/+/a")
-	c.refused(ipc.CodeErr, "a LEASE may have at most 3600000 milliseconds here (limits.lease)", "LOCK.ACQUIRE", "a", "LEASE", "3600001")
+	c.refused(wire.CodeErr, "a LEASE may have at most 3600000 milliseconds here (limits.lease)", "LOCK.ACQUIRE", "a", "LEASE", "3600001")
 	g := c.acquire("a", "LEASE", "3600000")
 	holder := c.info("a").Get("holders").Elems[0]
 	if left := holder.Get("left").Int; holder.Get("bound").Str != "lease" || left <= 3599e6 || left > 3600e6 || holder.Get("pid").Int != int64(os.Getpid()) {
@@ -216,11 +216,11 @@ func TestLease(t *testing.T) {
 		}
 	})
 	const longest = "a LEASE may have"
-	c.refused(ipc.CodeErr, longest, "LOCK.RENEW", "a", g.token, "LEASE", "3600001")
-	c.refused(ipc.CodeErr, "LEASE wants milliseconds", "LOCK.RENEW", "a", g.token, "LEASE", "0")
-	c.refused(ipc.CodeErr, "syntax error", "LOCK.RENEW", "a", g.token, "FOR", "5")
-	c.refused(ipc.CodeStale, "", "LOCK.RENEW", "a", "1", "LEASE", "5")
-	c.refused(ipc.CodeNoLock, "", "LOCK.RENEW", "b", "1", "LEASE", "5")
+	c.refused(wire.CodeErr, longest, "LOCK.RENEW", "a", g.token, "LEASE", "3600001")
+	c.refused(wire.CodeErr, "LEASE wants milliseconds", "LOCK.RENEW", "a", g.token, "LEASE", "0")
+	c.refused(wire.CodeErr, "syntax error", "LOCK.RENEW", "a", g.token, "FOR", "5")
+	c.refused(wire.CodeStale, "", "LOCK.RENEW", "a", "1", "LEASE", "5")
+	c.refused(wire.CodeNoLock, "", "LOCK.RENEW", "b", "1", "LEASE", "5")
 	if ms := watcher.do2("LOCK.RENEW", "a", g.token, "LEASE", "20"); ms.Int != 20 {
 		t.Errorf("got %+v", ms)
 	}
@@ -247,7 +247,7 @@ func TestLease(t *testing.T) {
 	if g := c.acquire("a", "FOR", "self"); g.previous != "expired" || g.abandoned != "" {
 		t.Errorf("got %+v", g)
 	} else {
-		c.refused(ipc.CodeNoLock, "has no lease", "LOCK.RENEW", "a", g.token, "LEASE", "5")
+		c.refused(wire.CodeNoLock, "has no lease", "LOCK.RENEW", "a", g.token, "LEASE", "5")
 	}
 	// It outlives the connection; with FOR self it also ends with the process.
 	c.acquire("b", "LEASE", "60000")
@@ -264,7 +264,7 @@ func TestLease(t *testing.T) {
 }
 
 // do2 is do on a connection that is sent events meanwhile, which it keeps for later.
-func (c *conn) do2(words ...string) ipc.Value {
+func (c *conn) do2(words ...string) wire.Value {
 	c.t.Helper()
 	other := newConn(c.t, must(net.Dial("unix", c.sock.RemoteAddr().String())).(*net.UnixConn))
 	defer other.close()
@@ -279,7 +279,7 @@ func TestDowngrade(t *testing.T) {
 	g := c.acquire("a")
 	h.queue(reader, "a", "SHARED", "OWNER", "r")
 	h.queue(writer, "a", "OWNER", "w")
-	c.refused(ipc.CodeStale, "", "LOCK.DOWNGRADE", "a", "1")
+	c.refused(wire.CodeStale, "", "LOCK.DOWNGRADE", "a", "1")
 	for range 2 { // the second time changes nothing
 		c.do("LOCK.DOWNGRADE", "a", g.token)
 	}
@@ -287,20 +287,20 @@ func TestDowngrade(t *testing.T) {
 	c.holders("a", "shared", 1, 2, 1)
 	h.claims(3)
 	g = c.acquire("s", "LIMIT", "2")
-	c.refused(ipc.CodeLimit, "not all of the lock's units", "LOCK.DOWNGRADE", "s", g.token)
+	c.refused(wire.CodeLimit, "not all of the lock's units", "LOCK.DOWNGRADE", "s", g.token)
 }
 
 // TestCheck: a token is that of a present hold or not, whoever asks.
 func TestCheck(t *testing.T) {
 	h := start(t)
 	c := h.dial()
-	c.refused(ipc.CodeNoLock, "", "LOCK.CHECK", "a", "1")
+	c.refused(wire.CodeNoLock, "", "LOCK.CHECK", "a", "1")
 	g := c.acquire("a")
 	c.do("LOCK.CHECK", "a", g.token)
-	c.refused(ipc.CodeStale, "is held by", "LOCK.CHECK", "a", "1")
-	c.refused(ipc.CodeErr, "a token is a positive number", "LOCK.CHECK", "a", "9007199254740993")
+	c.refused(wire.CodeStale, "is held by", "LOCK.CHECK", "a", "1")
+	c.refused(wire.CodeErr, "a token is a positive number", "LOCK.CHECK", "a", "9007199254740993")
 	c.do("LOCK.RELEASE", "a")
-	c.refused(ipc.CodeNoLock, "", "LOCK.CHECK", "a", g.token)
+	c.refused(wire.CodeNoLock, "", "LOCK.CHECK", "a", g.token)
 }
 
 // TestReleaseOf: whose part of a hold is given back.
@@ -311,10 +311,10 @@ func TestReleaseOf(t *testing.T) {
 	g := c.acquire("a", "FOR", "self")
 	child.acquire("a", "FOR", "self", "JOIN", g.token)
 	pid := fmt.Sprint(child.pid)
-	c.refused(ipc.CodeNoLock, `"a" is not held by process 1`, "LOCK.RELEASE", "a", "PID", "1")
-	c.refused(ipc.CodeStale, "", "LOCK.RELEASE", "a", "1", "PID", pid)
-	c.refused(ipc.CodeErr, "PID wants the number of a process", "LOCK.RELEASE", "a", "PID", "-1")
-	c.refused(ipc.CodeErr, "unknown option", "LOCK.RELEASE", "a", g.token, "PID")
+	c.refused(wire.CodeNoLock, `"a" is not held by process 1`, "LOCK.RELEASE", "a", "PID", "1")
+	c.refused(wire.CodeStale, "", "LOCK.RELEASE", "a", "1", "PID", pid)
+	c.refused(wire.CodeErr, "PID wants the number of a process", "LOCK.RELEASE", "a", "PID", "-1")
+	c.refused(wire.CodeErr, "unknown option", "LOCK.RELEASE", "a", g.token, "PID")
 	c.do("LOCK.RELEASE", "a", g.token, "PID", pid)
 	c.holders("a", "exclusive", 1, 1, 0)
 	child.acquire("a", "FOR", "self", "JOIN", g.token)
@@ -358,7 +358,7 @@ func TestToldLater(t *testing.T) {
 	if g.abandoned != "" {
 		t.Errorf("abandoned: %q", g.abandoned)
 	}
-	c.refused(ipc.CodeStale, "is held by", "LOCK.TOLD", "a", "1")
+	c.refused(wire.CodeStale, "is held by", "LOCK.TOLD", "a", "1")
 	c.do("LOCK.TOLD", "a", g.token)
 }
 
@@ -396,11 +396,11 @@ func TestReleaseForeign(t *testing.T) {
 	defer unix.Close(pidfd)
 	root.cmdFDs([]int{pidfd}, "LOCK.ACQUIRE", "a", "FOR", "pid", "JOIN", g.token)
 	root.granted()
-	mine.refused(ipc.CodeDenied, "", "LOCK.RELEASE", "a", "UNTOLD")
-	mine.refused(ipc.CodeDenied, "", "LOCK.RELEASE", "a", "PID", fmt.Sprint(mine.pid), "UNTOLD")
+	mine.refused(wire.CodeDenied, "", "LOCK.RELEASE", "a", "UNTOLD")
+	mine.refused(wire.CodeDenied, "", "LOCK.RELEASE", "a", "PID", fmt.Sprint(mine.pid), "UNTOLD")
 	mine.do("LOCK.RELEASE", "a")
-	mine.refused(ipc.CodeDenied, "", "LOCK.RELEASE", "a", g.token)
-	mine.refused(ipc.CodeDenied, "", "LOCK.TOLD", "a", g.token)
+	mine.refused(wire.CodeDenied, "", "LOCK.RELEASE", "a", g.token)
+	mine.refused(wire.CodeDenied, "", "LOCK.TOLD", "a", g.token)
 	root.do("LOCK.RELEASE", "a")
 	h.claims(0)
 }

@@ -5,7 +5,7 @@ import (
 	"strings"
 
 	"github.com/ipcd/ipcd/internal/printable"
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 	"github.com/ipcd/ipcd/lockmgr"
 )
 
@@ -117,14 +117,14 @@ func named(c *lockmgr.Claim) string {
 
 // appendGrant is the reply to a request that was granted, and appendGrants that for several locks, of which those of the
 // first one stand on top.
-func appendGrant(b []byte, p ipc.Proto, e *lockmgr.Effect) []byte {
+func appendGrant(b []byte, p wire.Proto, e *lockmgr.Effect) []byte {
 	return appendGranted(p.AppendMap(b, 5), e)
 }
 
-func appendGrants(b []byte, p ipc.Proto, all []lockmgr.Effect) []byte {
+func appendGrants(b []byte, p wire.Proto, all []lockmgr.Effect) []byte {
 	b = appendGranted(p.AppendMap(b, 6), &all[0])
-	b = ipc.AppendBulk(b, "locks")
-	b = ipc.AppendArray(b, len(all))
+	b = wire.AppendBulk(b, "locks")
+	b = wire.AppendArray(b, len(all))
 	for i := range all {
 		b = appendGrant(b, p, &all[i])
 	}
@@ -132,16 +132,16 @@ func appendGrants(b []byte, p ipc.Proto, all []lockmgr.Effect) []byte {
 }
 
 func appendGranted(b []byte, e *lockmgr.Effect) []byte {
-	b = ipc.AppendBulk(b, "name")
-	b = ipc.AppendBulk(b, e.Name)
-	b = ipc.AppendBulk(b, "token")
-	b = ipc.AppendInt(b, int64(e.Token))
-	b = ipc.AppendBulk(b, "mode")
-	b = ipc.AppendBulk(b, modeOf(&e.Claim, e.Limit))
-	b = ipc.AppendBulk(b, "previous")
-	b = ipc.AppendBulk(b, e.Previous.String())
-	b = ipc.AppendBulk(b, "abandoned")
-	return ipc.AppendBulk(b, describeEnd(e.Abandoned))
+	b = wire.AppendBulk(b, "name")
+	b = wire.AppendBulk(b, e.Name)
+	b = wire.AppendBulk(b, "token")
+	b = wire.AppendInt(b, int64(e.Token))
+	b = wire.AppendBulk(b, "mode")
+	b = wire.AppendBulk(b, modeOf(&e.Claim, e.Limit))
+	b = wire.AppendBulk(b, "previous")
+	b = wire.AppendBulk(b, e.Previous.String())
+	b = wire.AppendBulk(b, "abandoned")
+	return wire.AppendBulk(b, describeEnd(e.Abandoned))
 }
 
 // modeOf is how a claim shares its lock.
@@ -156,12 +156,12 @@ func modeOf(c *lockmgr.Claim, limit int) string {
 }
 
 func (s *Server) appendTimeout(b []byte, c *lockmgr.Claim) []byte {
-	return ipc.AppendError(b, ipc.CodeTimeout, fmt.Sprintf("timed out after %v; %s", c.Wait, s.inTheWay(s.taken(&c.Request))))
+	return wire.AppendError(b, wire.CodeTimeout, fmt.Sprintf("timed out after %v; %s", c.Wait, s.inTheWay(s.taken(&c.Request))))
 }
 
 func (s *Server) appendCancelled(b []byte) []byte {
 	if s.stopping {
-		return ipc.AppendError(b, ipc.CodeShutdown, "the daemon is stopping")
+		return wire.AppendError(b, wire.CodeShutdown, "the daemon is stopping")
 	}
-	return ipc.AppendError(b, ipc.CodeCancelled, "the wait was cancelled")
+	return wire.AppendError(b, wire.CodeCancelled, "the wait was cancelled")
 }

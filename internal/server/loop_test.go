@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // TestIdle: a loop with connections, and polling before it blocks, uses no processor time while nothing happens.
@@ -23,7 +23,7 @@ func TestIdle(t *testing.T) {
 	c.want(strings.Repeat("+PONG\r\n", 1000))
 	h.queue(c, "a", "OWNER", "c", "WAIT", "300")
 	before := h.cpu()
-	c.fails(ipc.CodeTimeout, "timed out after 300ms")
+	c.fails(wire.CodeTimeout, "timed out after 300ms")
 	if used := h.cpu() - before; used > 30*time.Millisecond {
 		t.Errorf("the loop used %v in 300ms of nothing", used)
 	}

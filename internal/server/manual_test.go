@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // A manual is a server without a loop: the test makes each turn, says in which order it sees its events, and at what
@@ -115,7 +115,7 @@ func (c *end) send(raw ...byte) {
 }
 
 // cmd sends a command.
-func (c *end) cmd(words ...string) { c.send(ipc.AppendCommand(nil, words...)...) }
+func (c *end) cmd(words ...string) { c.send(wire.AppendCommand(nil, words...)...) }
 
 // read takes at most so many bytes of what has arrived, and reports whether there were any.
 func (c *end) read(most int) bool {

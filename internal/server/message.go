@@ -4,7 +4,7 @@ import (
 	"github.com/ipcd/ipcd/bus"
 	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/internal/peer"
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // A message is what is published, and who published it.
@@ -17,7 +17,7 @@ type message struct {
 }
 
 // append encodes the message as subscribers of a route get it.
-func (m *message) append(b []byte, p ipc.Proto, k bus.Kind, text string) []byte {
+func (m *message) append(b []byte, p wire.Proto, k bus.Kind, text string) []byte {
 	switch k {
 	case bus.Channel:
 		b = p.AppendPush(b, 3)
@@ -25,17 +25,17 @@ func (m *message) append(b []byte, p ipc.Proto, k bus.Kind, text string) []byte 
 	case bus.Pattern:
 		b = p.AppendPush(b, 4)
 		b = append(b, "$8\r\npmessage\r\n"...)
-		b = ipc.AppendBulk(b, text)
+		b = wire.AppendBulk(b, text)
 	default:
 		b = p.AppendPush(b, 9)
 		b = append(b, "$11\r\nbus.message\r\n"...)
-		b = ipc.AppendBulk(b, text)
+		b = wire.AppendBulk(b, text)
 	}
-	b = ipc.AppendBulk(b, m.topic)
-	b = ipc.AppendBulk(b, m.payload)
+	b = wire.AppendBulk(b, m.topic)
+	b = wire.AppendBulk(b, m.payload)
 	if k == bus.Filter {
-		b = ipc.AppendInt(b, int64(m.seq))
-		b = ipc.AppendInt(b, m.time)
+		b = wire.AppendInt(b, int64(m.seq))
+		b = wire.AppendInt(b, m.time)
 		b = append(b, m.stamp...)
 	}
 	return b
@@ -43,9 +43,9 @@ func (m *message) append(b []byte, p ipc.Proto, k bus.Kind, text string) []byte 
 
 // appendStamp encodes the sender's part of a message: pid, uid, unit.
 func appendStamp(b []byte, p *peer.Peer) []byte {
-	b = ipc.AppendInt(b, int64(p.PID))
-	b = ipc.AppendInt(b, int64(p.UID))
-	return ipc.AppendBulk(b, p.Unit)
+	b = wire.AppendInt(b, int64(p.PID))
+	b = wire.AppendInt(b, int64(p.UID))
+	return wire.AppendBulk(b, p.Unit)
 }
 
 // stamp is the sender's part of this session's messages.

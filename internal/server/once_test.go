@@ -10,7 +10,7 @@ import (
 
 	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/internal/record"
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // TestPeriods: what was done counts for this boot, for the machine's day, or for ever.
@@ -145,12 +145,12 @@ func TestDone(t *testing.T) {
 			t.Errorf("%s: %+v", per, v)
 		}
 	}
-	c.refused(ipc.CodeErr, "PER wants", "LOCK.ISDONE", "old", "PER", "week")
-	c.refused(ipc.CodeErr, "PER wants", "LOCK.ISDONE", "old", "FOR", "day")
-	c.refused(ipc.CodeNoLock, "", "LOCK.DONE", "k", "1", "PER", "day")
+	c.refused(wire.CodeErr, "PER wants", "LOCK.ISDONE", "old", "PER", "week")
+	c.refused(wire.CodeErr, "PER wants", "LOCK.ISDONE", "old", "FOR", "day")
+	c.refused(wire.CodeNoLock, "", "LOCK.DONE", "k", "1", "PER", "day")
 	g := c.acquire("k")
-	c.refused(ipc.CodeStale, "", "LOCK.DONE", "k", "1", "PER", "day")
-	c.refused(ipc.CodeErr, "PER wants", "LOCK.DONE", "k", g.token, "PER", "1")
+	c.refused(wire.CodeStale, "", "LOCK.DONE", "k", "1", "PER", "day")
+	c.refused(wire.CodeErr, "PER wants", "LOCK.DONE", "k", g.token, "PER", "1")
 
 	c.cmd("LOCK.DONE", "k", g.token, "PER", "day")
 	c.cmd("PING")
@@ -175,8 +175,8 @@ func TestDone(t *testing.T) {
 	w = disk.next(t, 5)
 	other.quiet()
 	w.done(errors.New("the disk is full"))
-	other.fails(ipc.CodeIO, "the disk is full")
-	third.fails(ipc.CodeIO, "the disk is full")
+	other.fails(wire.CodeIO, "the disk is full")
+	third.fails(wire.CodeIO, "the disk is full")
 	if v := other.do("LOCK.ISDONE", "k", "PER", "boot"); !v.IsNull() {
 		t.Errorf("got %+v", v)
 	}

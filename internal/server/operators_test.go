@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/ipcd/ipcd/internal/record"
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // keeping has a server keep the holds of operators on a disk.
@@ -22,7 +22,7 @@ func TestStanding(t *testing.T) {
 	disk := newDisk[record.OperatorHold]()
 	h := start(t, keeping(disk))
 	c, other := h.dial3(), h.dial3()
-	c.refused(ipc.CodeErr, "neither OWNER nor JOIN", "LOCK.ACQUIRE", "a", "FOR", "nobody", "OWNER", "x")
+	c.refused(wire.CodeErr, "neither OWNER nor JOIN", "LOCK.ACQUIRE", "a", "FOR", "nobody", "OWNER", "x")
 	c.cmd("LOCK.ACQUIRE", "a", "FOR", "nobody", "WHY", "new disk", "LEASE", "3600000000")
 	c.cmd("PING")
 	w := disk.next(t, 1)
@@ -31,7 +31,7 @@ func TestStanding(t *testing.T) {
 		t.Errorf("got %+v", hold)
 	}
 	c.quiet()
-	other.refused(ipc.CodeBusy, fmt.Sprintf(`"a" is held by uid %d: new disk`, os.Getuid()), "LOCK.ACQUIRE", "a", "WAIT", "0")
+	other.refused(wire.CodeBusy, fmt.Sprintf(`"a" is held by uid %d: new disk`, os.Getuid()), "LOCK.ACQUIRE", "a", "WAIT", "0")
 	w.done(nil)
 	g := c.granted()
 	c.want("+PONG\r\n")
@@ -42,7 +42,7 @@ func TestStanding(t *testing.T) {
 	if holder.Get("bound").Str != "nobody" || holder.Get("pid").Int != 0 || holder.Get("owner").Str != fmt.Sprintf("uid %d", os.Getuid()) {
 		t.Errorf("got %+v", holder)
 	}
-	c.refused(ipc.CodeDeadlock, fmt.Sprintf("uid %d holds \"a\" already, with token %s", os.Getuid(), g.token), "LOCK.ACQUIRE", "a", "FOR", "nobody")
+	c.refused(wire.CodeDeadlock, fmt.Sprintf("uid %d holds \"a\" already, with token %s", os.Getuid(), g.token), "LOCK.ACQUIRE", "a", "FOR", "nobody")
 	c.close() // it is nobody's
 	h.quiesce(other)
 	h.claims(1)
@@ -67,7 +67,7 @@ func TestStanding(t *testing.T) {
 	other.quiet()
 	w.done(nil)
 	other.want("+OK\r\n")
-	other.refused(ipc.CodeNoLock, "", "LOCK.RELEASE", "a")
+	other.refused(wire.CodeNoLock, "", "LOCK.RELEASE", "a")
 
 	// It ends with the last who is in it.
 	other.cmd("LOCK.ACQUIRE", "a", "FOR", "nobody")
@@ -95,7 +95,7 @@ func TestStanding(t *testing.T) {
 	other.quiet()
 	w.done(nil)
 	if v := other.value(); len(v.Elems) != 1 || v.Elems[0].Get("pidfd").Int != 0 {
-		if v.Kind != ipc.KindPush || v.Elems[0].Str != "lock.lost" {
+		if v.Kind != wire.KindPush || v.Elems[0].Str != "lock.lost" {
 			t.Errorf("got %+v", v)
 		} else if v = other.value(); len(v.Elems) != 1 {
 			t.Errorf("got %+v", v)
@@ -114,7 +114,7 @@ func TestStandingFails(t *testing.T) {
 	w := disk.next(t, 2)
 	h.queue(waiter, "b")
 	w.done(errors.New("the disk is full"))
-	c.fails(ipc.CodeIO, "the disk is full")
+	c.fails(wire.CodeIO, "the disk is full")
 	waiter.granted()
 	disk.next(t, 0).done(errors.New("the disk is full"))
 	h.claims(1)
@@ -124,7 +124,7 @@ func TestStandingFails(t *testing.T) {
 	c.granted()
 	c.cmd("LOCK.RELEASE", "a")
 	disk.next(t, 0).done(errors.New("the disk is full"))
-	c.fails(ipc.CodeNotKept, "it is done and in force, but not on disk, and will not be so after a reboot: the disk is full")
+	c.fails(wire.CodeNotKept, "it is done and in force, but not on disk, and will not be so after a reboot: the disk is full")
 	h.claims(1)
 	if !strings.Contains(h.log.String(), "cannot keep the holds of operators") {
 		t.Error("it is not logged")
@@ -191,12 +191,12 @@ func TestStandingQuota(t *testing.T) {
 		c.do(words...)
 	}
 	const text = "locks FOR nobody already"
-	c.refused(ipc.CodeQuota, text, "LOCK.ACQUIRE", "more", "FOR", "nobody")
+	c.refused(wire.CodeQuota, text, "LOCK.ACQUIRE", "more", "FOR", "nobody")
 	c.do("LOCK.ACQUIRE", "more")
 	c.do("LOCK.RELEASE", last)
 	h.queue(c, "more", "FOR", "nobody", "WAIT", "60000")
 	other := h.dial3()
-	other.refused(ipc.CodeQuota, text, "LOCK.ACQUIRE", last, "FOR", "nobody")
+	other.refused(wire.CodeQuota, text, "LOCK.ACQUIRE", last, "FOR", "nobody")
 	c.close()
 	h.until("the wait is over", func() bool { return h.waiting() == 0 })
 	other.do("LOCK.ACQUIRE", last, "FOR", "nobody")

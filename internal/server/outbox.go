@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ipcd/ipcd/bus"
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // An outbox is what a session is to be sent. During a turn it is a sequence of pieces: bytes of its own (replies), and
@@ -125,7 +125,7 @@ type routeTurn struct {
 	slot   int  // of the route
 }
 
-func (t *routeTurn) buffer(p ipc.Proto) *turnBuffer { return &t.buffers[p-ipc.RESP2] }
+func (t *routeTurn) buffer(p wire.Proto) *turnBuffer { return &t.buffers[p-wire.RESP2] }
 
 // routeTurn is the turn state of a route.
 func (s *Server) routeTurn(slot int) *routeTurn {
@@ -174,7 +174,7 @@ func (s *Server) deliver(routes []*bus.Route[*session], m *message, many bool) (
 			b := &t.buffers[i]
 			start[i] = len(b.b)
 			if t.steady && start[i] > 0 {
-				s.encode(b, r, ipc.RESP2+ipc.Proto(i), m)
+				s.encode(b, r, wire.RESP2+wire.Proto(i), m)
 			}
 		}
 		if t.steady {
@@ -196,7 +196,7 @@ func (s *Server) deliver(routes []*bus.Route[*session], m *message, many bool) (
 				continue
 			}
 			b := t.buffer(sess.proto)
-			from := start[sess.proto-ipc.RESP2]
+			from := start[sess.proto-wire.RESP2]
 			if len(b.b) == from {
 				s.encode(b, r, sess.proto, m)
 			}
@@ -224,7 +224,7 @@ func (s *Server) deliver(routes []*bus.Route[*session], m *message, many bool) (
 }
 
 // encode appends m to a turn buffer.
-func (s *Server) encode(t *turnBuffer, r *bus.Route[*session], p ipc.Proto, m *message) {
+func (s *Server) encode(t *turnBuffer, r *bus.Route[*session], p wire.Proto, m *message) {
 	if t.b == nil {
 		t.b = s.pool.get()
 	}

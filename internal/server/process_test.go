@@ -13,7 +13,7 @@ import (
 
 	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/internal/testenv"
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 const needsStatus = "the exit status of a process that is not one's child"
@@ -93,7 +93,7 @@ func TestDisconnected(t *testing.T) {
 	if g := waiter.granted(); g.previous != "disconnected" || !strings.HasSuffix(g.abandoned, " disconnected") {
 		t.Errorf("got %+v", g)
 	}
-	waiter.refused(ipc.CodeBusy, "", "LOCK.ACQUIRE", "self", "WAIT", "0", "OWNER", "w")
+	waiter.refused(wire.CodeBusy, "", "LOCK.ACQUIRE", "self", "WAIT", "0", "OWNER", "w")
 	h.claims(2)
 }
 
@@ -199,7 +199,7 @@ func TestForeignProcess(t *testing.T) {
 		t.Errorf("got %+v", holder)
 	}
 	// It is not the client's: not released without its token, not gone with the connection.
-	c.refused(ipc.CodeNoLock, "", "LOCK.RELEASE", "a")
+	c.refused(wire.CodeNoLock, "", "LOCK.RELEASE", "a")
 	waiter := h.dial()
 	h.queue(waiter, "a")
 	c.close()
@@ -231,15 +231,15 @@ func TestForeignUser(t *testing.T) {
 
 	const request = "LOCK.ACQUIRE b FOR pid\r\n"
 	denied := spawn(t, []func(*exec.Cmd){as(stranger)}, "send", h.address, fmt.Sprint(mine.pid), request)
-	denied.fails(ipc.CodeDenied, fmt.Sprintf("process %d is user %d's, not yours", mine.pid, uid))
+	denied.fails(wire.CodeDenied, fmt.Sprintf("process %d is user %d's, not yours", mine.pid, uid))
 	granted := spawn(t, []func(*exec.Cmd){as(uid)}, "send", h.address, fmt.Sprint(mine.pid), request)
 	granted.granted()
 
 	other := h.client(0, as(stranger))
-	other.refused(ipc.CodeDenied, fmt.Sprintf("is held by user %d", uid), "LOCK.RELEASE", "a", g.token)
-	other.refused(ipc.CodeDenied, "names under ipcd/ are the daemon's own", "LOCK.RELEASE", "ipcd/x")
-	other.refused(ipc.CodeDenied, "is for root", "IPCD.RELOAD")
-	other.refused(ipc.CodeDenied, "only root", "CLIENT", "KILL", "ID", "1")
+	other.refused(wire.CodeDenied, fmt.Sprintf("is held by user %d", uid), "LOCK.RELEASE", "a", g.token)
+	other.refused(wire.CodeDenied, "names under ipcd/ are the daemon's own", "LOCK.RELEASE", "ipcd/x")
+	other.refused(wire.CodeDenied, "is for root", "IPCD.RELOAD")
+	other.refused(wire.CodeDenied, "only root", "CLIENT", "KILL", "ID", "1")
 	own := h.client(0, as(uid))
 	own.do("LOCK.RELEASE", "a", g.token)
 	root := h.dial()

@@ -9,7 +9,7 @@ import (
 
 	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/internal/loop"
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // A receiver is what recvmsg needs, allocated once.
@@ -185,7 +185,7 @@ func (s *Server) mayHold(sess *session, more int) bool {
 	if err == nil {
 		return true
 	}
-	s.send(sess, ipc.AppendError(nil, ipc.CodeQuota, err.Error()))
+	s.send(sess, wire.AppendError(nil, wire.CodeQuota, err.Error()))
 	s.finish(sess)
 	return false
 }
@@ -231,14 +231,14 @@ func (s *Server) paused(sess *session) bool {
 
 // badInput ends a connection on which there is no next command to be found.
 func (s *Server) badInput(sess *session, err error) {
-	code := ipc.CodeProto
-	var proto *ipc.ProtoError
+	code := wire.CodeProto
+	var proto *wire.ProtoError
 	if !errors.As(err, &proto) {
-		code = ipc.CodeInternal
+		code = wire.CodeInternal
 	}
 	s.log.Debug("a peer does not speak RESP", "event", "protocol-error", "client", sess.id, "pid", sess.peer.PID,
 		"uid", sess.peer.UID, "unit", sess.peer.Unit, "error", err)
-	s.send(sess, ipc.AppendError(nil, code, err.Error()))
+	s.send(sess, wire.AppendError(nil, code, err.Error()))
 	s.finish(sess)
 }
 
@@ -310,18 +310,18 @@ func (s *Server) takeRights(sess *session) {
 				continue
 			}
 			s.discard(sess, fd)
-			s.endFor(sess, ipc.CodeProto, "too many file descriptors that no command took")
+			s.endFor(sess, wire.CodeProto, "too many file descriptors that no command took")
 		}
 	}
 	if s.recv.msg.Flags&unix.MSG_CTRUNC != 0 { // which of them are missing, and of which command, cannot be told
-		s.endFor(sess, ipc.CodeQuota, "the daemon has no file descriptor left for those that were sent")
+		s.endFor(sess, wire.CodeQuota, "the daemon has no file descriptor left for those that were sent")
 	}
 }
 
 // endFor ends a session after an error.
-func (s *Server) endFor(sess *session, code ipc.Code, why string) {
+func (s *Server) endFor(sess *session, code wire.Code, why string) {
 	if !sess.is(stateClosing) {
-		s.send(sess, ipc.AppendError(nil, code, why))
+		s.send(sess, wire.AppendError(nil, code, why))
 		s.finish(sess)
 	}
 }

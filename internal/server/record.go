@@ -7,7 +7,7 @@ import (
 
 	"github.com/ipcd/ipcd/internal/loop"
 	"github.com/ipcd/ipcd/internal/record"
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 	"github.com/ipcd/ipcd/lockmgr"
 )
 
@@ -75,7 +75,7 @@ func (c *call) mayOutlive(s *Server, bind lockmgr.Binding) bool {
 	}
 	err := s.recorder.journal.Room()
 	if err != nil {
-		c.fail(ipc.CodeIO, "the lock would be lost with the daemon, as it cannot be written down: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
+		c.fail(wire.CodeIO, "the lock would be lost with the daemon, as it cannot be written down: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
 	return err == nil
 }

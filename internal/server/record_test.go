@@ -16,7 +16,7 @@ import (
 
 	"github.com/ipcd/ipcd/internal/peer"
 	"github.com/ipcd/ipcd/internal/record"
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 	"github.com/ipcd/ipcd/lockmgr"
 )
 
@@ -117,13 +117,13 @@ func TestKept(t *testing.T) {
 				t.Errorf("%s was held by\n%s and is by\n%s", name, was, is)
 			}
 		}
-		c.refused(ipc.CodeBusy, "nightly <job>", "LOCK.ACQUIRE", "self", "WAIT", "0")
+		c.refused(wire.CodeBusy, "nightly <job>", "LOCK.ACQUIRE", "self", "WAIT", "0")
 	}
 	for _, name := range []string{"conn", "ended"} {
 		c.acquire(name)
 	}
 	c.do("LOCK.ACQUIRE", "units", "UNITS", "3", "WAIT", "0", "OWNER", "y")
-	c.refused(ipc.CodeBusy, "", "LOCK.ACQUIRE", "units", "WAIT", "0", "OWNER", "z")
+	c.refused(wire.CodeBusy, "", "LOCK.ACQUIRE", "units", "WAIT", "0", "OWNER", "z")
 
 	p.kill(syscall.SIGKILL)
 	_ = p.cmd.Wait()
@@ -331,12 +331,12 @@ func TestNoRoomToKeep(t *testing.T) {
 	kept := h.setup.Journal.(*memory)
 	h.on(func() { kept.tight = errors.New("the disk is full") })
 	for _, words := range [][]string{{"FOR", "self"}, {"LEASE", "60000"}, {"FOR", "nobody"}, {"AND", "c", "FOR", "self"}} {
-		c.refused(ipc.CodeIO, "the lock would be lost with the daemon, as it cannot be written down: the disk is full", append([]string{"LOCK.ACQUIRE", "b"}, words...)...)
+		c.refused(wire.CodeIO, "the lock would be lost with the daemon, as it cannot be written down: the disk is full", append([]string{"LOCK.ACQUIRE", "b"}, words...)...)
 	}
 	c.acquire("b")
 	c.do("LOCK.RELEASE", "a")
 	waiter.granted()
-	c.refused(ipc.CodeIO, "", "LOCK.ACQUIRE", "c", "FOR", "self", "REQID", "1")
+	c.refused(wire.CodeIO, "", "LOCK.ACQUIRE", "c", "FOR", "self", "REQID", "1")
 	h.on(func() { kept.tight = nil })
 	c.acquire("c", "FOR", "self", "REQID", "1")
 }
@@ -393,8 +393,8 @@ func TestKeptUnseen(t *testing.T) {
 		p.kill(syscall.SIGKILL)
 		_ = p.cmd.Wait()
 		c := h.dial3()
-		c.refused(ipc.CodeBusy, "", "LOCK.ACQUIRE", "a", "WAIT", "0")
-		c.refused(ipc.CodeBusy, "", "LOCK.ACQUIRE", "b", "WAIT", "0")
+		c.refused(wire.CodeBusy, "", "LOCK.ACQUIRE", "a", "WAIT", "0")
+		c.refused(wire.CodeBusy, "", "LOCK.ACQUIRE", "b", "WAIT", "0")
 		fail.Store(false)
 		if g := c.acquire("a"); g.previous != "unknown" {
 			t.Errorf("%v: got %+v", failure, g)
@@ -435,9 +435,9 @@ func TestGrantBeforeAnswer(t *testing.T) {
 			if fmt.Sprint(first) != fmt.Sprint(again) {
 				t.Errorf("%v: got %v, and then %v", words, first, again)
 			}
-			c.refused(ipc.CodeErr, "another command", append(append([]string{"LOCK.ACQUIRE"}, words...), "WHY", "x")...)
+			c.refused(wire.CodeErr, "another command", append(append([]string{"LOCK.ACQUIRE"}, words...), "WHY", "x")...)
 		}
 		c.do("LOCK.RELEASE", "a", first.Get("token").Text())
-		c.refused(ipc.CodeStale, "", append([]string{"LOCK.ACQUIRE"}, words...)...)
+		c.refused(wire.CodeStale, "", append([]string{"LOCK.ACQUIRE"}, words...)...)
 	}
 }

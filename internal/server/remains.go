@@ -2,7 +2,7 @@ package server
 
 import (
 	"github.com/ipcd/ipcd/internal/peer"
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 	"github.com/ipcd/ipcd/lockmgr"
 )
 
@@ -81,7 +81,7 @@ func (s *Server) endStep(e *ending) (more bool) {
 // mustWait reports whether a command has to wait until what its process held on connections that have ended is ended: it may
 // ask for just that, or for what somebody has who waits for it.
 func (s *Server) mustWait(c *call) bool {
-	if c.cmd.Family != ipc.FamilyLock || s.stopping {
+	if c.cmd.Family != wire.FamilyLock || s.stopping {
 		return false
 	}
 	p := s.processes[processID(&c.sess.peer)]

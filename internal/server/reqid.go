@@ -10,7 +10,7 @@ import (
 
 	"github.com/ipcd/ipcd/internal/loop"
 	"github.com/ipcd/ipcd/internal/record"
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 	"github.com/ipcd/ipcd/lockmgr"
 )
 
@@ -95,7 +95,7 @@ func newRequests() requests {
 // requestID reads the value of REQID.
 func (c *call) requestID(value []byte) bool {
 	if len(value) == 0 || len(value) > maxReqID {
-		c.fail(ipc.CodeErr, "REQID wants 1 to %d bytes, not %d", maxReqID, len(value))
+		c.fail(wire.CodeErr, "REQID wants 1 to %d bytes, not %d", maxReqID, len(value))
 		return false
 	}
 	c.reqid = value
@@ -132,7 +132,7 @@ func gated(words func(*Server, *call) bool, run func(*Server, *call)) func(*Serv
 func (s *Server) repeated(c *call) bool {
 	who := &c.sess.peer
 	if who.Start == 0 {
-		c.fail(ipc.CodeNotFound, "REQID: %s", notIdentified(who))
+		c.fail(wire.CodeNotFound, "REQID: %s", notIdentified(who))
 		return true
 	}
 	key := requestKey{who.UID, processID(who), string(c.reqid)}
@@ -143,7 +143,7 @@ func (s *Server) repeated(c *call) bool {
 		s.requests.byKey[key] = c.request
 		return false
 	case r.command != command:
-		c.fail(ipc.CodeErr, "REQID %q is that of another command, which this process sent before", clip(key.id))
+		c.fail(wire.CodeErr, "REQID %q is that of another command, which this process sent before", clip(key.id))
 	case c.sess.is(stateHungUp): // a late duplicate: the one who sent it goes on elsewhere
 	case r.outcome == nil:
 		s.rejoin(c, r)
@@ -249,8 +249,8 @@ func (s *Server) settle(r *request, o outcome, size int) {
 }
 
 var (
-	quotaError = []byte("-" + ipc.CodeQuota + " ")
-	ioError    = []byte("-" + ipc.CodeIO + " ")
+	quotaError = []byte("-" + wire.CodeQuota + " ")
+	ioError    = []byte("-" + wire.CodeIO + " ")
 )
 
 // rest notes that nothing is left of a request but its outcome, if that is so.
@@ -311,7 +311,7 @@ func (s *Server) tellAgain(c *call, r *request) {
 			if r.ended != nil && r.ended.Token == lost.Token {
 				how = ": " + r.ended.String()
 			}
-			c.fail(ipc.CodeStale, "%q was granted with token %d, and that hold has ended%s", lost.Name, lost.Token, how)
+			c.fail(wire.CodeStale, "%q was granted with token %d, and that hold has ended%s", lost.Name, lost.Token, how)
 			return
 		}
 		r.told = true

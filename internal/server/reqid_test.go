@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/ipcd/ipcd/internal/testenv"
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // pass has so much time pass.
@@ -58,7 +58,7 @@ func TestReqIDPublish(t *testing.T) {
 	sub, two, three := h.dial3(), h.dial(), h.dial3()
 	sub.do("BUS.SUB", "#")
 	first := two.do("BUS.PUB", "a/b", "hi", "REQID", "1")
-	if first.Kind != ipc.KindArray || first.Get("delivered").Int != 1 {
+	if first.Kind != wire.KindArray || first.Get("delivered").Int != 1 {
 		t.Errorf("got %+v", first)
 	}
 	two.close()
@@ -66,7 +66,7 @@ func TestReqIDPublish(t *testing.T) {
 	for _, c := range []*conn{three, h.dial(), three} {
 		again := c.do("bus.pub", "a/b", "hi", "REQID", "1")
 		if again.Get("seq").Int != seq || again.Get("delivered").Int != 1 || again.Get("dropped").Int != 0 || len(again.Elems) != 6 ||
-			(again.Kind == ipc.KindMap) != (c == three) {
+			(again.Kind == wire.KindMap) != (c == three) {
 			t.Errorf("got %+v after %d", again, seq)
 		}
 	}
@@ -107,7 +107,7 @@ func TestReqIDRefused(t *testing.T) {
 		"LOCK.ACQUIRE a REQID 1 LEASE 9999999999": "ERR a LEASE may have",
 	} {
 		c.send(command + "\r\n")
-		if v := c.value(); v.Kind != ipc.KindError || !strings.HasPrefix(v.Str, want) {
+		if v := c.value(); v.Kind != wire.KindError || !strings.HasPrefix(v.Str, want) {
 			t.Errorf("%s: got %c %q, want %q", command, v.Kind, v.Str, want)
 		}
 	}
@@ -121,7 +121,7 @@ func TestReqIDRefused(t *testing.T) {
 	for _, words := range [][]string{
 		{"BUS.PUB", "a", "c", "REQID", "1"}, {"BUS.PUB", "ab", "", "REQID", "1"}, {"BUS.PUB", "a", "b ", "REQID", "1"}, {"LOCK.ACQUIRE", "a", "REQID", "1"},
 	} {
-		c.refused(ipc.CodeErr, `REQID "1" is that of another command`, words...)
+		c.refused(wire.CodeErr, `REQID "1" is that of another command`, words...)
 	}
 	c.close()
 	h.nothingKept()
@@ -154,18 +154,18 @@ func TestReqIDOutcomes(t *testing.T) {
 	// Who is refused stays refused with this id.
 	twice("LOCK.RELEASE", "free")
 	c.cmd("LOCK.ACQUIRE", "a", "OWNER", "x", "WAIT", "0", "REQID", "busy")
-	c.fails(ipc.CodeBusy, "")
+	c.fails(wire.CodeBusy, "")
 	c.cmd("LOCK.ACQUIRE", "a", "OWNER", "x", "WAIT", "1", "REQID", "timeout")
-	c.fails(ipc.CodeTimeout, "timed out after 1ms")
-	c.refused(ipc.CodeDeadlock, "", "LOCK.ACQUIRE", "a", "REQID", "deadlock")
+	c.fails(wire.CodeTimeout, "timed out after 1ms")
+	c.refused(wire.CodeDeadlock, "", "LOCK.ACQUIRE", "a", "REQID", "deadlock")
 	c.do("LOCK.RELEASE", "a", g.token)
-	c.refused(ipc.CodeBusy, "", "LOCK.ACQUIRE", "a", "OWNER", "x", "WAIT", "0", "REQID", "busy")
-	c.refused(ipc.CodeTimeout, "timed out after 1ms", "LOCK.ACQUIRE", "a", "OWNER", "x", "WAIT", "1", "REQID", "timeout")
-	c.refused(ipc.CodeDeadlock, "", "LOCK.ACQUIRE", "a", "REQID", "deadlock")
+	c.refused(wire.CodeBusy, "", "LOCK.ACQUIRE", "a", "OWNER", "x", "WAIT", "0", "REQID", "busy")
+	c.refused(wire.CodeTimeout, "timed out after 1ms", "LOCK.ACQUIRE", "a", "OWNER", "x", "WAIT", "1", "REQID", "timeout")
+	c.refused(wire.CodeDeadlock, "", "LOCK.ACQUIRE", "a", "REQID", "deadlock")
 	// The next holder's lock is not broken by a repeat.
 	other.acquire("b", "FOR", "self", "OWNER", "1")
 	twice("LOCK.BREAK", "b", "WHY", "why")
-	if v := other.value(); v.Kind != ipc.KindPush || v.Elems[0].Str != "lock.lost" {
+	if v := other.value(); v.Kind != wire.KindPush || v.Elems[0].Str != "lock.lost" {
 		t.Errorf("got %+v", v)
 	}
 	other.acquire("b", "FOR", "self", "OWNER", "2")
@@ -189,7 +189,7 @@ func TestReqIDOutcomes(t *testing.T) {
 	// Who had no room may try again.
 	c.acquire("c")
 	c.acquire("d")
-	c.refused(ipc.CodeQuota, "", "LOCK.ACQUIRE", "e", "REQID", "quota")
+	c.refused(wire.CodeQuota, "", "LOCK.ACQUIRE", "e", "REQID", "quota")
 	c.do("LOCK.RELEASE", "d")
 	if g := c.acquire("e", "REQID", "quota"); c.acquire("e", "REQID", "quota") != g {
 		t.Error("granted twice")
@@ -214,7 +214,7 @@ func TestReqIDStale(t *testing.T) {
 		if end.how == "broken" {
 			c.value() // lock.lost
 		}
-		c.refused(ipc.CodeStale, fmt.Sprintf("%q was granted with token %s, and that hold has ended: %s", "a", g.token, end.how),
+		c.refused(wire.CodeStale, fmt.Sprintf("%q was granted with token %s, and that hold has ended: %s", "a", g.token, end.how),
 			append([]string{"LOCK.ACQUIRE"}, words...)...)
 	}
 	// One of several; and one that others are in still.
@@ -228,7 +228,7 @@ func TestReqIDStale(t *testing.T) {
 	child.acquire("y", "JOIN", token)
 	c.do("LOCK.RELEASE", "y", token)
 	c.do("LOCK.CHECK", "y", token)
-	c.refused(ipc.CodeStale, fmt.Sprintf(`"y" was granted with token %s, and that hold has ended: released`, token), set...)
+	c.refused(wire.CodeStale, fmt.Sprintf(`"y" was granted with token %s, and that hold has ended: released`, token), set...)
 	// A hold that was entered once more.
 	first := other.acquire("z")
 	enter := []string{"z", "WITH", first.token, "z", "REQID", "z"}
@@ -238,8 +238,8 @@ func TestReqIDStale(t *testing.T) {
 		t.Errorf("entered %d times", entries)
 	}
 	other.do("LOCK.BREAK", "z")
-	other.refused(ipc.CodeStale, fmt.Sprintf(`"z" was granted with token %s, and that hold has ended`, first.token), append([]string{"LOCK.ACQUIRE"}, enter...)...)
-	other.refused(ipc.CodeErr, "another command", "LOCK.ACQUIRE", "z", "REQID", "z")
+	other.refused(wire.CodeStale, fmt.Sprintf(`"z" was granted with token %s, and that hold has ended`, first.token), append([]string{"LOCK.ACQUIRE"}, enter...)...)
+	other.refused(wire.CodeErr, "another command", "LOCK.ACQUIRE", "z", "REQID", "z")
 }
 
 // TestReqIDAsync: a repeat has the ticket of the first, and the outcome once more.
@@ -252,10 +252,10 @@ func TestReqIDAsync(t *testing.T) {
 	if again := c.do(words...).Int; again != ticket {
 		t.Errorf("ticket %d after %d", again, ticket)
 	}
-	done := func(c *conn) ipc.Value {
+	done := func(c *conn) wire.Value {
 		t.Helper()
 		v := c.value()
-		if v.Kind != ipc.KindPush || v.Elems[0].Str != "done" || v.Elems[1].Int != ticket {
+		if v.Kind != wire.KindPush || v.Elems[0].Str != "done" || v.Elems[1].Int != ticket {
 			t.Fatalf("got %+v, want the outcome of %d", v, ticket)
 		}
 		return v.Elems[2]
@@ -282,7 +282,7 @@ func TestReqIDAsync(t *testing.T) {
 	// What is refused has no ticket, then as now; what was cancelled has.
 	words = []string{"LOCK.ACQUIRE", "a", "ASYNC", "OWNER", "1", "REQID", "2"}
 	for range 2 {
-		d.refused(ipc.CodeDeadlock, "", words...)
+		d.refused(wire.CodeDeadlock, "", words...)
 	}
 	words = []string{"LOCK.ACQUIRE", "a", "ASYNC", "OWNER", "2", "REQID", "3"}
 	ticket = d.do(words...).Int
@@ -321,7 +321,7 @@ func TestReqIDOthers(t *testing.T) {
 		t.Errorf("got %+v after %d", v, seq)
 	}
 	child.acquire("a", "FOR", "self", "REQID", "2")
-	mine.refused(ipc.CodeBusy, "", "LOCK.ACQUIRE", "a", "FOR", "self", "WAIT", "0", "REQID", "2")
+	mine.refused(wire.CodeBusy, "", "LOCK.ACQUIRE", "a", "FOR", "self", "WAIT", "0", "REQID", "2")
 	// The same number, of another process and of another user.
 	session := h.session
 	id := mine.id()
@@ -330,7 +330,7 @@ func TestReqIDOthers(t *testing.T) {
 		t.Errorf("got %+v after %d", v, seq)
 	}
 	h.on(func() { session(id).peer.Start = 0 })
-	mine.refused(ipc.CodeNotFound, "cannot be seen from here", "BUS.PUB", "a", "b", "REQID", "1")
+	mine.refused(wire.CodeNotFound, "cannot be seen from here", "BUS.PUB", "a", "b", "REQID", "1")
 	mine.do("BUS.PUB", "a", "b")
 }
 
@@ -373,7 +373,7 @@ func TestReqIDExpires(t *testing.T) {
 	}
 	c.do("LOCK.RELEASE", "a")
 	h.pass(keepOutcome - 2*time.Second)
-	c.refused(ipc.CodeStale, "", "LOCK.ACQUIRE", "a", "REQID", "2")
+	c.refused(wire.CodeStale, "", "LOCK.ACQUIRE", "a", "REQID", "2")
 	h.pass(3 * time.Second)
 	if again := c.acquire("a", "REQID", "2"); again.token <= g.token {
 		t.Errorf("got %+v after %+v", again, g)

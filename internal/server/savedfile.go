@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"fmt"
 
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // A savedFile is the loop's side of a small file that outlives the daemon. What changes it is in force at once, and answered
@@ -71,10 +71,10 @@ func (s *Server) answerSaved(c *call, d *savedFile) {
 
 // notKept answers a change that is in force, and could not be made durable.
 func notKept(err error) plain {
-	return ipc.AppendError(nil, ipc.CodeNotKept, fmt.Sprintf("it is done and in force, but not on disk, and will not be so after a reboot: %v", err))
+	return wire.AppendError(nil, wire.CodeNotKept, fmt.Sprintf("it is done and in force, but not on disk, and will not be so after a reboot: %v", err))
 }
 
 // takenBack answers a change that is no more in force, as it could not be made durable.
 func takenBack(err error) plain {
-	return ipc.AppendError(nil, ipc.CodeIO, fmt.Sprintf("nothing was changed, as it cannot be put on disk: %v", err))
+	return wire.AppendError(nil, wire.CodeIO, fmt.Sprintf("nothing was changed, as it cannot be put on disk: %v", err))
 }

@@ -3,7 +3,7 @@ package server
 import (
 	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/internal/peer"
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 	"github.com/ipcd/ipcd/lockmgr"
 )
 
@@ -13,13 +13,13 @@ type session struct {
 	id     uint64
 	fd     int
 	peer   peer.Peer
-	proto  ipc.Proto
+	proto  wire.Proto
 	state  sessionState
 	ready  uint16 // what epoll said and nobody has looked at: its flags are small numbers
 	events uint32 // what epoll watches for
 
 	// Input.
-	parser ipc.RequestParser
+	parser wire.RequestParser
 	in     []byte // bytes read and not executed, from the pool; nil if none
 
 	// Output. See outbox.go.

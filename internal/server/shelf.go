@@ -3,7 +3,7 @@ package server
 import (
 	"slices"
 
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // A shelf is what of a long backlog is before the session's own bytes, in parts of some ten kilobytes, so that nothing which is
@@ -173,9 +173,9 @@ func (g *gap) add(filter []byte, n int64, head byte) {
 
 // tell appends a push for every subscription that misses something, and ends the gap.
 func (g *gap) tell(b []byte) []byte {
-	p := ipc.RESP2
+	p := wire.RESP2
 	if g.head == '>' {
-		p = ipc.RESP3
+		p = wire.RESP3
 	}
 	for filter, n := range g.lost {
 		b = appendLost(b, p, filter, n)

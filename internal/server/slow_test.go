@@ -10,7 +10,7 @@ import (
 
 	"github.com/ipcd/ipcd/bus"
 	"github.com/ipcd/ipcd/internal/account"
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // A diary is what one client's subscriptions should have brought it.
@@ -102,9 +102,9 @@ func TestLosses(t *testing.T) {
 }
 
 // values decodes what a client received.
-func values(t *testing.T, b []byte) func(func(ipc.Value) bool) {
-	return func(yield func(ipc.Value) bool) {
-		d := ipc.NewDecoder(bytes.NewReader(b), ipc.DefaultLimits)
+func values(t *testing.T, b []byte) func(func(wire.Value) bool) {
+	return func(yield func(wire.Value) bool) {
+		d := wire.NewDecoder(bytes.NewReader(b), wire.DefaultLimits)
 		for {
 			v, err := d.Decode()
 			if errors.Is(err, io.EOF) {

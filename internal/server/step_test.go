@@ -18,7 +18,7 @@ import (
 
 	"github.com/ipcd/ipcd/internal/record"
 	"github.com/ipcd/ipcd/internal/testenv"
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 	"github.com/ipcd/ipcd/lockmgr"
 )
 
@@ -50,9 +50,9 @@ func TestRecordedThenTold(t *testing.T) {
 			t.Errorf("nothing was done by which a lock is %s", name)
 		}
 	}
-	for i := range ipc.Commands {
-		row := &ipc.Commands[i]
-		changes := row.Family == ipc.FamilyLock && !slices.Contains([]string{"LOCK.CHECK", "LOCK.ISDONE", "LOCK.INFO", "LOCK.LIST"}, row.Name)
+	for i := range wire.Commands {
+		row := &wire.Commands[i]
+		changes := row.Family == wire.FamilyLock && !slices.Contains([]string{"LOCK.CHECK", "LOCK.ISDONE", "LOCK.INFO", "LOCK.LIST"}, row.Name)
 		if changes && !slices.ContainsFunc(deeds, func(d deed) bool { return slices.Contains(d.words, row.Name) }) {
 			t.Errorf("%s is not tried", row.Name)
 		}
@@ -346,7 +346,7 @@ func dieAt(t *testing.T, d *deed, point int, events map[string]bool) bool {
 }
 
 // say sends a command to the daemon, which may have died.
-func (w *world) say(i int, words ...string) { _, _ = w.c[i].w.Write(ipc.AppendCommand(nil, words...)) }
+func (w *world) say(i int, words ...string) { _, _ = w.c[i].w.Write(wire.AppendCommand(nil, words...)) }
 
 // process is another process that is connected.
 func (w *world) process() *child {
@@ -379,7 +379,7 @@ func (w *world) abandon(name string) {
 func (w *world) listen(d *deed) (died bool) {
 	type words struct {
 		from int
-		v    ipc.Value
+		v    wire.Value
 		err  error
 	}
 	heard := make(chan words)
@@ -416,9 +416,9 @@ func (w *world) listen(d *deed) (died bool) {
 }
 
 // hears takes note of what one of the connections was told.
-func (w *world) hears(from int, v ipc.Value, d *deed) {
+func (w *world) hears(from int, v wire.Value, d *deed) {
 	kind := "answer"
-	if v.Kind == ipc.KindPush {
+	if v.Kind == wire.KindPush {
 		kind = v.Elems[0].Str
 	}
 	switch kind {
@@ -440,7 +440,7 @@ func (w *world) hears(from int, v ipc.Value, d *deed) {
 		w.answered(v.Elems[2], d)
 	case "answer":
 		w.heard[fmt.Sprint("answer ", from)] = true
-		if !w.answered(v, d) && from == 0 && d.means != nil && v.Kind != ipc.KindError {
+		if !w.answered(v, d) && from == 0 && d.means != nil && v.Kind != wire.KindError {
 			d.means(w)
 		}
 	}
@@ -483,14 +483,14 @@ func (w *world) happened(e *event) {
 }
 
 // answered takes note of an answer that shows holds, and reports whether it does: they are granted, or were broken.
-func (w *world) answered(v ipc.Value, d *deed) bool {
-	if v.Kind == ipc.KindArray {
+func (w *world) answered(v wire.Value, d *deed) bool {
+	if v.Kind == wire.KindArray {
 		for _, one := range v.Elems {
 			w.answered(one, d)
 		}
 		return true
 	}
-	if v.Kind != ipc.KindMap {
+	if v.Kind != wire.KindMap {
 		return false
 	}
 	token := v.Get("token").Text()

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ipcd/ipcd/internal/peer"
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 	"github.com/ipcd/ipcd/lockmgr"
 )
 
@@ -36,10 +36,10 @@ func (s *Server) stop() {
 		if sess == nil || sess.is(stateDead|stateClosing) {
 			continue
 		}
-		if sess.proto == ipc.RESP3 {
+		if sess.proto == wire.RESP3 {
 			b := sess.proto.AppendPush(s.scratch[:0], 2)
-			b = ipc.AppendBulk(b, "ipcd.goodbye")
-			b = ipc.AppendBulk(b, "the daemon is stopping")
+			b = wire.AppendBulk(b, "ipcd.goodbye")
+			b = wire.AppendBulk(b, "the daemon is stopping")
 			s.send(sess, b)
 		}
 		if !sess.is(stateSaving) { // else it is answered first: see goOnAfter

@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 const goodbye = ">2\r\n$12\r\nipcd.goodbye\r\n$22\r\nthe daemon is stopping\r\n"
@@ -40,7 +40,7 @@ func TestStop(t *testing.T) {
 	sync.want(shutdown + "+PONG\r\n" + shutdown)
 	sync.granted()
 	sync.eof()
-	if v := async.value(); v.Kind != ipc.KindPush || v.Elems[0].Str != "done" || !strings.HasPrefix(v.Elems[2].Str, "SHUTDOWN ") {
+	if v := async.value(); v.Kind != wire.KindPush || v.Elems[0].Str != "done" || !strings.HasPrefix(v.Elems[2].Str, "SHUTDOWN ") {
 		t.Errorf("got %+v", v)
 	}
 	async.want(goodbye)

@@ -5,7 +5,7 @@ import (
 	"unsafe"
 
 	"github.com/ipcd/ipcd/internal/account"
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // A task is a command that has more to do than a turn has time for: a listing of all locks, the end of 100,000 subscriptions. It
@@ -105,7 +105,7 @@ func (s *Server) goOnWith(sess *session) {
 			t.unmap()
 			t.out = nil
 		}
-		t.out = ipc.AppendError(t.out[:0], ipc.CodeQuota, err.Error())
+		t.out = wire.AppendError(t.out[:0], wire.CodeQuota, err.Error())
 	} else if s.heldUp(sess, t) {
 		s.account(sess)
 		return

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ipcd/ipcd/internal/account"
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // spinning has LOCK.LIST be a task of steps that take as long as a session may go on, and say "x" each.
@@ -19,13 +19,13 @@ func spinning(m *manual, steps int) (done *int) {
 	done = new(int)
 	m.commands.find([]byte("LOCK.LIST")).run = func(s *Server, c *call) {
 		t := &task{slow: true}
-		t.head = func(b []byte) []byte { return ipc.AppendArray(b, *done) }
+		t.head = func(b []byte) []byte { return wire.AppendArray(b, *done) }
 		t.step = func(b []byte) ([]byte, bool) {
 			for begun := time.Now(); time.Since(begun) <= timeSlice; {
 				continue
 			}
 			*done++
-			return ipc.AppendBulk(b, "x"), *done < steps
+			return wire.AppendBulk(b, "x"), *done < steps
 		}
 		s.perform(c, t)
 	}
@@ -37,8 +37,8 @@ func listing(m *manual, lines int, text string) {
 	m.commands.find([]byte("LOCK.LIST")).run = func(s *Server, c *call) {
 		n := 0
 		s.perform(c, &task{
-			head: func(b []byte) []byte { return ipc.AppendArray(b, n) },
-			step: func(b []byte) ([]byte, bool) { n++; return ipc.AppendBulk(b, text), n < lines },
+			head: func(b []byte) []byte { return wire.AppendArray(b, n) },
+			step: func(b []byte) ([]byte, bool) { n++; return wire.AppendBulk(b, text), n < lines },
 		})
 	}
 }
@@ -133,7 +133,7 @@ func TestLargeListings(t *testing.T) {
 	})
 	m.bus.Verify = false
 	c := m.connect(false)
-	ask := func(words ...string) ipc.Value {
+	ask := func(words ...string) wire.Value {
 		t.Helper()
 		c.got = nil
 		c.cmd(words...)
@@ -142,7 +142,7 @@ func TestLargeListings(t *testing.T) {
 			return v
 		}
 		t.Fatalf("%q is not answered", words)
-		return ipc.Value{}
+		return wire.Value{}
 	}
 	ask("HELLO", "3")
 	var names []string
@@ -177,7 +177,7 @@ func TestLargeListings(t *testing.T) {
 		}
 	}
 	info := ask("LOCK.INFO", "queue")
-	if h, w := len(info.Get("holders").Elems), len(info.Get("waiters").Elems); h != 1 || w != n-1 || info.Get("previous").Kind != ipc.KindNull {
+	if h, w := len(info.Get("holders").Elems), len(info.Get("waiters").Elems); h != 1 || w != n-1 || info.Get("previous").Kind != wire.KindNull {
 		t.Errorf("%d hold it and %d wait", h, w)
 	}
 	for i := range 300 {
@@ -240,7 +240,7 @@ func TestLongReply(t *testing.T) {
 		var got []string
 		for v := range values(t, c.got) {
 			switch {
-			case v.Kind == ipc.KindArray && len(v.Elems) == lines:
+			case v.Kind == wire.KindArray && len(v.Elems) == lines:
 				got = append(got, "list")
 			case len(v.Elems) > 2:
 				got = append(got, v.Elems[0].Str)
@@ -301,7 +301,7 @@ func TestLongReplyHeldUp(t *testing.T) {
 		c.got = nil
 		before := 0
 		for ; !sess.blocked; before++ {
-			m.send(sess, ipc.AppendBulk(nil, strings.Repeat("y", 4<<10)))
+			m.send(sess, wire.AppendBulk(nil, strings.Repeat("y", 4<<10)))
 			m.flushAll()
 		}
 		c.send([]byte("LOCK.LIST\r\nPING\r\n")...)

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 	"github.com/ipcd/ipcd/lockmgr"
 )
 
@@ -60,7 +60,7 @@ func TestMarkExhausted(t *testing.T) {
 	h := start(t, setup)
 	first := <-asked
 	c, waiter := h.dial(), h.dial3()
-	c.refused(ipc.CodeIO, "no lock token can be reserved", "LOCK.ACQUIRE", "a", "WAIT", "0")
+	c.refused(wire.CodeIO, "no lock token can be reserved", "LOCK.ACQUIRE", "a", "WAIT", "0")
 	h.MarkRaised(0, errors.New("the disk is full"))
 	waiter.cmd("LOCK.ACQUIRE", "a")
 	second := <-asked
@@ -80,7 +80,7 @@ func TestMarkExhausted(t *testing.T) {
 		t.Errorf("asked for %d", third)
 	}
 	c.acquire("b")
-	c.refused(ipc.CodeIO, "", "LOCK.ACQUIRE", "c", "WAIT", "0")
+	c.refused(wire.CodeIO, "", "LOCK.ACQUIRE", "c", "WAIT", "0")
 	h.claims(2)
 }
 
@@ -92,7 +92,7 @@ func TestMarkMax(t *testing.T) {
 	if g := c.acquire("a"); g.token != fmt.Sprint(uint64(lockmgr.MaxToken)) {
 		t.Errorf("got %+v", g)
 	}
-	c.refused(ipc.CodeIO, "", "LOCK.ACQUIRE", "b", "WAIT", "0")
+	c.refused(wire.CodeIO, "", "LOCK.ACQUIRE", "b", "WAIT", "0")
 	if len(asked) != 0 {
 		t.Errorf("asked for %d", <-asked)
 	}

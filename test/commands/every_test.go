@@ -19,7 +19,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 	"github.com/ipcd/ipcd/test/testdaemon"
 )
 
@@ -111,8 +111,8 @@ locks_per_user = 5000
 			free(t, observer)
 		}
 	}
-	for i := range ipc.Commands {
-		if c := &ipc.Commands[i]; done[c.Name] == 0 && !strings.HasPrefix(c.Reply, "always an error") {
+	for i := range wire.Commands {
+		if c := &wire.Commands[i]; done[c.Name] == 0 && !strings.HasPrefix(c.Reply, "always an error") {
 			t.Errorf("%s was never executed", c.Name)
 		}
 	}
@@ -238,7 +238,7 @@ func (c *client) connection() report {
 		fmt.Fprintf(&input, "PING mark-%d.\r\n", i)
 		text := fmt.Sprintf("%q", words)
 		said = append(said, text[:min(len(text), 300)])
-		if ipc.Commands[rows[i]].Name == "CLIENT REPLY" {
+		if wire.Commands[rows[i]].Name == "CLIENT REPLY" {
 			input.WriteString("CLIENT REPLY ON\r\n")
 		}
 	}
@@ -304,12 +304,12 @@ func (c *client) connection() report {
 
 // row picks a row: any, or one that this client has not had executed yet.
 func (c *client) row() int {
-	row := c.rng.IntN(len(ipc.Commands))
+	row := c.rng.IntN(len(wire.Commands))
 	for range c.rng.IntN(40) {
 		if !c.done[row] {
 			break
 		}
-		row = c.rng.IntN(len(ipc.Commands))
+		row = c.rng.IntN(len(wire.Commands))
 	}
 	return row
 }
@@ -347,7 +347,7 @@ var numbers = regexp.MustCompile(`:(\d+)\r`)
 
 // judge looks at what a command was answered with, and pushes that came meanwhile.
 func (c *client) judge(r *report, row int, answers []string, said string) {
-	cmd := &ipc.Commands[row]
+	cmd := &wire.Commands[row]
 	for _, answer := range answers {
 		for _, number := range numbers.FindAllStringSubmatch(answer, 4) {
 			c.learn(number[1])
@@ -361,11 +361,11 @@ func (c *client) judge(r *report, row int, answers []string, said string) {
 			continue
 		}
 		code, _, _ := strings.Cut(strings.TrimSpace(answer[1:]), " ")
-		known := slices.ContainsFunc(ipc.Codes, func(i ipc.CodeInfo) bool { return string(i.Code) == code })
+		known := slices.ContainsFunc(wire.Codes, func(i wire.CodeInfo) bool { return string(i.Code) == code })
 		switch {
-		case code == string(ipc.CodeInternal), !known:
+		case code == string(wire.CodeInternal), !known:
 			r.Wrong = append(r.Wrong, fmt.Sprintf("%s: %q", said, answer))
-		case code == string(ipc.CodeErr), code == string(ipc.CodeQuota), code == string(ipc.CodeProto), slices.Contains(cmd.Errors, ipc.Code(code)):
+		case code == string(wire.CodeErr), code == string(wire.CodeQuota), code == string(wire.CodeProto), slices.Contains(cmd.Errors, wire.Code(code)):
 		default:
 			if strings.HasPrefix(said, `["`+strings.ReplaceAll(cmd.Name, " ", `" "`)) { // it was not changed
 				r.Wrong = append(r.Wrong, fmt.Sprintf("%s: %q, which is not documented for %s", said, answer, cmd.Name))

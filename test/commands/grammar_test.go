@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // A node is a part of a row's Args: "name [token] [PID pid | UNTOLD] [AND name …]".
@@ -118,11 +118,11 @@ func (n *node) keywords(add func(string)) {
 }
 
 func TestParse(t *testing.T) {
-	var acquire *ipc.Command
-	for i := range ipc.Commands {
-		parse(ipc.Commands[i].Args) // all of them can be
-		if ipc.Commands[i].Name == "LOCK.ACQUIRE" {
-			acquire = &ipc.Commands[i]
+	var acquire *wire.Command
+	for i := range wire.Commands {
+		parse(wire.Commands[i].Args) // all of them can be
+		if wire.Commands[i].Name == "LOCK.ACQUIRE" {
+			acquire = &wire.Commands[i]
 		}
 	}
 	n := parse(acquire.Args)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 	"github.com/ipcd/ipcd/test/testdaemon"
 )
 
@@ -392,7 +393,7 @@ func (x *trial) compare(later bool) {
 }
 
 // listed brings LOCK.LIST into the form of the oracle.
-func (x *trial) listed(list ipc.Value) (string, map[string]int64) {
+func (x *trial) listed(list wire.Value) (string, map[string]int64) {
 	var b strings.Builder
 	tokens := map[string]int64{}
 	for _, l := range list.Elems {

@@ -7,13 +7,13 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // A maker makes commands.
 type maker struct {
 	rng      *rand.Rand
-	rows     []node // of ipc.Commands
+	rows     []node // of wire.Commands
 	learned  []string
 	grants   []grant
 	meant    grant // what the command that is being made is about
@@ -25,8 +25,8 @@ type grant struct{ name, token string }
 
 func newMaker(rng *rand.Rand) *maker {
 	m := &maker{rng: rng}
-	for i := range ipc.Commands {
-		m.rows = append(m.rows, parse(ipc.Commands[i].Args))
+	for i := range wire.Commands {
+		m.rows = append(m.rows, parse(wire.Commands[i].Args))
 	}
 	return m
 }
@@ -47,7 +47,7 @@ func (m *maker) learnGrant(g grant) {
 
 // command makes one of a row: its words, and whether it may keep the connection from going on.
 func (m *maker) command(row int) (words []string, blocks bool) {
-	c := &ipc.Commands[row]
+	c := &wire.Commands[row]
 	words = append(strings.Fields(c.Name), m.rows[row].words(m.rng, m.value)...)
 	switch m.rng.IntN(60) {
 	case 0: // a word too many

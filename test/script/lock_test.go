@@ -14,6 +14,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // quietly runs a command that leaves a process in the background: testscript would wait for that, too, if it had the
@@ -39,7 +40,7 @@ func freeLock(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // info calls done with what LOCK.INFO says of a lock, and again after each message of filter, until it is satisfied.
-func info(ts *testscript.TestScript, name, filter string, done func(ipc.Value) bool) {
+func info(ts *testscript.TestScript, name, filter string, done func(wire.Value) bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	conn, err := ipc.DialConn(ctx, ts.Getenv("IPCD_SOCKET"))
@@ -70,7 +71,7 @@ func abandonLock(ts *testscript.TestScript, neg bool, args []string) {
 	_, err = conn.Do("LOCK.ACQUIRE", args[0], "WAIT", "0")
 	conn.Close()
 	ts.Check(err)
-	info(ts, args[0], "ipcd/lock/released/"+args[0], func(v ipc.Value) bool { return len(v.Get("holders").Elems) == 0 })
+	info(ts, args[0], "ipcd/lock/released/"+args[0], func(v wire.Value) bool { return len(v.Get("holders").Elems) == 0 })
 }
 
 // checkDocumented looks up the keys of all objects on stdout in a document of this repository.
@@ -113,12 +114,12 @@ func waitQueued(ts *testscript.TestScript, neg bool, args []string) {
 	want(ts, !neg && len(args) == 2, "queued NAME N")
 	n, err := strconv.Atoi(args[1])
 	ts.Check(err)
-	info(ts, args[0], "ipcd/lock/+/"+args[0], func(v ipc.Value) bool { return len(v.Get("waiters").Elems) == n })
+	info(ts, args[0], "ipcd/lock/+/"+args[0], func(v wire.Value) bool { return len(v.Get("waiters").Elems) == n })
 }
 
 func setHolder(ts *testscript.TestScript, neg bool, args []string) {
 	want(ts, !neg && len(args) == 2, "holder VAR NAME")
-	info(ts, args[1], "ipcd/lock/acquired/"+args[1], func(v ipc.Value) bool {
+	info(ts, args[1], "ipcd/lock/acquired/"+args[1], func(v wire.Value) bool {
 		holders := v.Get("holders").Elems
 		if len(holders) == 0 {
 			return false

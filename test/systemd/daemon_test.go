@@ -14,7 +14,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 const (
@@ -253,8 +253,8 @@ func subscribes(t *testing.T) int {
 	}()
 	for n := range 4 {
 		_, err := conn.Do("BUS.SUB", "filter/"+strconv.Itoa(n))
-		var refused *ipc.Error
-		if errors.As(err, &refused) && refused.Code == ipc.CodeQuota {
+		var refused *wire.Error
+		if errors.As(err, &refused) && refused.Code == wire.CodeQuota {
 			return n
 		}
 		if err != nil {

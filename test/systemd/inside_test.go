@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // result is what a command said.
@@ -138,7 +139,7 @@ func dial(t *testing.T) *ipc.Client {
 	return c
 }
 
-func do(t *testing.T, c *ipc.Client, words ...string) ipc.Value {
+func do(t *testing.T, c *ipc.Client, words ...string) wire.Value {
 	t.Helper()
 	v, err := c.Do(t.Context(), words...)
 	if err != nil {

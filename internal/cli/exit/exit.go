@@ -10,6 +10,7 @@ import (
 
 	"github.com/ipcd/ipcd/internal/printable"
 	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // A Status is an exit status of ipcctl. Scripts decide by it, so a number keeps its meaning for ever.
@@ -19,7 +20,7 @@ type Status struct {
 	Meaning string
 }
 
-// Statuses is the table of exit statuses. Those for what the daemon answers are in ipc.Codes too, which picks them.
+// Statuses is the table of exit statuses. Those for what the daemon answers are in wire.Codes too, which picks them.
 var Statuses = []Status{
 	{0, "", "done"},
 	{Usage, "USAGE", "the command line, or a command to the daemon, cannot be parsed"},
@@ -115,14 +116,14 @@ func Cannot(what string, err error) *Failure {
 		known *Failure
 		reply *ipc.Error
 		dial  *ipc.DialError
-		proto *ipc.ProtoError
+		proto *wire.ProtoError
 	)
 	text := "cannot " + what + ": "
 	switch {
 	case errors.As(err, &known):
 		return known
 	case errors.As(err, &reply):
-		if reply.Code == ipc.CodeNotKept {
+		if reply.Code == wire.CodeNotKept {
 			text = what + ": " // it could
 		}
 		f := Fail(reply.Code.Info().Exit, text+toldOf(what, reply.Text))

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // An error has the exit status of its kind, however deeply it is wrapped.
@@ -19,14 +20,14 @@ func TestCannot(t *testing.T) {
 		name string
 	}{
 		{unix.EMFILE, "cannot try: too many open files", OS, "OSERR"},
-		{&ipc.Error{Code: ipc.CodeBusy, Text: "held"}, "cannot try: held", Busy, "BUSY"},
-		{&ipc.Error{Code: ipc.CodeStale, Text: "gone"}, "cannot try: gone", NoLock, "STALE"},
-		{&ipc.Error{Code: ipc.CodeNotKept, Text: "it is done, and not on disk"}, "try: it is done, and not on disk", IO, "NOTKEPT"},
+		{&ipc.Error{Code: wire.CodeBusy, Text: "held"}, "cannot try: held", Busy, "BUSY"},
+		{&ipc.Error{Code: wire.CodeStale, Text: "gone"}, "cannot try: gone", NoLock, "STALE"},
+		{&ipc.Error{Code: wire.CodeNotKept, Text: "it is done, and not on disk"}, "try: it is done, and not on disk", IO, "NOTKEPT"},
 		{&ipc.Error{Code: "NEWCODE", Text: "what"}, "cannot try: what", Usage, "NEWCODE"},
 		{&ipc.DialError{Path: "/s", Err: unix.ECONNREFUSED}, "cannot reach ipcd: /s: connection refused", exitUnreachable, "UNREACHABLE"},
 		{&ipc.DialError{Path: "/s", Err: unix.EMFILE}, "cannot reach ipcd: /s: too many open files", OS, "OSERR"},
 		{fmt.Errorf("%w: %w", ipc.ErrClosed, io.EOF), "cannot try: connection to ipcd ended: EOF", exitUnreachable, "UNREACHABLE"},
-		{&ipc.ProtoError{Reason: "malformed value"}, "cannot try: protocol error: malformed value", Proto, "PROTO"},
+		{&wire.ProtoError{Reason: "malformed value"}, "cannot try: protocol error: malformed value", Proto, "PROTO"},
 		{Fail(Short, "as it is"), "as it is", Short, "SHORT"},
 	} {
 		f := Cannot("try", fmt.Errorf("%w", c.err))
@@ -64,8 +65,8 @@ func TestStatusesCoverTheDaemonsCodes(t *testing.T) {
 		}
 		last = s.Code
 	}
-	for _, c := range ipc.Codes {
-		if c.Code == ipc.CodeCancelled {
+	for _, c := range wire.Codes {
+		if c.Code == wire.CodeCancelled {
 			continue // only ipcctl itself cancels its waits, and then it dies by a signal
 		}
 		if Find(c.Exit) == nil {

@@ -6,7 +6,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/ipcd/ipcd/internal/printable"
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // An Object is a JSON object that is being written. It is not encoding/json that does it, because that would be initialised
@@ -41,9 +41,9 @@ func (o *Object) Number(key string, n int64) {
 }
 
 // Value adds a reply of the daemon, or a part of one.
-func (o *Object) Value(key string, v ipc.Value) {
+func (o *Object) Value(key string, v wire.Value) {
 	switch v.Kind {
-	case ipc.KindSimple, ipc.KindBulk, ipc.KindVerbatim, ipc.KindError:
+	case wire.KindSimple, wire.KindBulk, wire.KindVerbatim, wire.KindError:
 		o.Text(key, v.Str)
 	default:
 		o.key(key)
@@ -94,9 +94,9 @@ func (o *Output) Object(obj *Object) { o.JSON(obj.end()) }
 func (o *Output) JSON(value []byte) { o.Text(Literal(value)).Text("\n") }
 
 // AppendValue appends any value. In an array, a string that is not UTF-8 becomes {"base64": …}.
-func AppendValue(b []byte, v ipc.Value) []byte {
+func AppendValue(b []byte, v wire.Value) []byte {
 	switch v.Kind {
-	case ipc.KindArray, ipc.KindSet, ipc.KindPush:
+	case wire.KindArray, wire.KindSet, wire.KindPush:
 		b = append(b, '[')
 		for i, e := range v.Elems {
 			if i > 0 {
@@ -105,17 +105,17 @@ func AppendValue(b []byte, v ipc.Value) []byte {
 			b = AppendValue(b, e)
 		}
 		return append(b, ']')
-	case ipc.KindMap:
+	case wire.KindMap:
 		var o Object
 		for i := 0; i+1 < len(v.Elems); i += 2 {
 			o.Value(v.Elems[i].Text(), v.Elems[i+1])
 		}
 		return append(b, o.end()...)
-	case ipc.KindInt, ipc.KindBool, ipc.KindBigInt:
+	case wire.KindInt, wire.KindBool, wire.KindBigInt:
 		return append(b, v.Text()...)
-	case ipc.KindDouble:
+	case wire.KindDouble:
 		return appendDouble(b, v)
-	case ipc.KindSimple, ipc.KindBulk, ipc.KindVerbatim, ipc.KindError:
+	case wire.KindSimple, wire.KindBulk, wire.KindVerbatim, wire.KindError:
 		if utf8.ValidString(v.Str) {
 			return printable.AppendJSON(b, v.Str)
 		}
@@ -127,7 +127,7 @@ func AppendValue(b []byte, v ipc.Value) []byte {
 }
 
 // appendDouble appends a number; JSON has none that is infinite or not a number.
-func appendDouble(b []byte, v ipc.Value) []byte {
+func appendDouble(b []byte, v wire.Value) []byte {
 	if f := v.Float; f-f != 0 {
 		return printable.AppendJSON(b, v.Text())
 	}

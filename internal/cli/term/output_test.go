@@ -6,7 +6,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 func printed(tty bool, write func(*Output)) string {
@@ -36,21 +36,21 @@ func TestTable(t *testing.T) {
 }
 
 func TestJSONValue(t *testing.T) {
-	text := func(s string) ipc.Value { return ipc.Value{Kind: ipc.KindBulk, Str: s} }
-	list := func(v ...ipc.Value) ipc.Value { return ipc.Value{Kind: ipc.KindArray, Elems: v} }
+	text := func(s string) wire.Value { return wire.Value{Kind: wire.KindBulk, Str: s} }
+	list := func(v ...wire.Value) wire.Value { return wire.Value{Kind: wire.KindArray, Elems: v} }
 	for _, c := range []struct {
-		v    ipc.Value
+		v    wire.Value
 		want string
 	}{
-		{ipc.Value{}, "null"},
-		{ipc.Value{Kind: ipc.KindInt, Int: -3}, "-3"},
-		{ipc.Value{Kind: ipc.KindBool, Int: 1}, "true"},
-		{ipc.Value{Kind: ipc.KindDouble, Float: 1.5}, "1.5"},
-		{ipc.Value{Kind: ipc.KindDouble, Float: inf()}, `"+Inf"`},
+		{wire.Value{}, "null"},
+		{wire.Value{Kind: wire.KindInt, Int: -3}, "-3"},
+		{wire.Value{Kind: wire.KindBool, Int: 1}, "true"},
+		{wire.Value{Kind: wire.KindDouble, Float: 1.5}, "1.5"},
+		{wire.Value{Kind: wire.KindDouble, Float: inf()}, `"+Inf"`},
 		{list(), "[]"},
 		{list(text("a"), text("\xff")), `["a",{"base64":"/w=="}]`},
-		{ipc.Value{Kind: ipc.KindMap, Elems: []ipc.Value{text("k"), text("\xff"), text("n"), list()}}, `{"k64":"/w==","n":[]}`},
-		{ipc.Value{Kind: ipc.KindMap}, "{}"},
+		{wire.Value{Kind: wire.KindMap, Elems: []wire.Value{text("k"), text("\xff"), text("n"), list()}}, `{"k64":"/w==","n":[]}`},
+		{wire.Value{Kind: wire.KindMap}, "{}"},
 	} {
 		if got := string(AppendValue(nil, c.v)); got != c.want {
 			t.Errorf("%+v: %s, want %s", c.v, got, c.want)

@@ -1,4 +1,4 @@
-package ipc_test
+package wire_test
 
 import (
 	"errors"
@@ -7,12 +7,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // parse takes all commands out of what arrives in pieces, as a reader with one buffer does.
-func parse(limits ipc.Limits, pieces ...string) (commands [][]string, err error) {
-	p := ipc.RequestParser{Limits: limits}
+func parse(limits wire.Limits, pieces ...string) (commands [][]string, err error) {
+	p := wire.RequestParser{Limits: limits}
 	var buf []byte
 	var words [][]byte
 	for _, piece := range pieces {
@@ -57,7 +57,7 @@ func singles(stream string) []string {
 }
 
 func TestRequest(t *testing.T) {
-	small := ipc.Limits{Frame: 64, Words: 4}
+	small := wire.Limits{Frame: 64, Words: 4}
 	for _, c := range []struct {
 		in   string
 		want [][]string
@@ -111,7 +111,7 @@ func TestRequest(t *testing.T) {
 
 func checkProtoError(t *testing.T, what string, err error, want string) {
 	t.Helper()
-	var proto *ipc.ProtoError
+	var proto *wire.ProtoError
 	switch {
 	case want == "" && err != nil:
 		t.Errorf("%s: %v", what, err)
@@ -123,11 +123,11 @@ func checkProtoError(t *testing.T, what string, err error, want string) {
 // A frame cut anywhere is neither a command nor an error, and nothing of it is taken.
 func TestRequestTruncated(t *testing.T) {
 	for _, frame := range []string{
-		string(ipc.AppendCommand(nil, "BUS.PUB", "a/b", "\r\n*1\r\n$4\r\nPING\r\n")),
+		string(wire.AppendCommand(nil, "BUS.PUB", "a/b", "\r\n*1\r\n$4\r\nPING\r\n")),
 		"BUS.PUB a/b \"c\\x20d\"\r\n",
 	} {
 		for cut := range len(frame) {
-			p := ipc.RequestParser{Limits: ipc.DefaultLimits}
+			p := wire.RequestParser{Limits: wire.DefaultLimits}
 			words, n, err := p.Next([]byte(frame[:cut]), nil)
 			if n != 0 || len(words) != 0 || err != nil {
 				t.Errorf("%q: %q, %d, %v", frame[:cut], words, n, err)
@@ -138,9 +138,9 @@ func TestRequestTruncated(t *testing.T) {
 
 // What is missing of a large word is known as soon as its length is.
 func TestRequestNeeds(t *testing.T) {
-	frame := string(ipc.AppendCommand(nil, "ECHO", strings.Repeat("x", 1000)))
+	frame := string(wire.AppendCommand(nil, "ECHO", strings.Repeat("x", 1000)))
 	for cut := range len(frame) {
-		p := ipc.RequestParser{Limits: ipc.DefaultLimits}
+		p := wire.RequestParser{Limits: wire.DefaultLimits}
 		if _, n, err := p.Next([]byte(frame[:cut]), nil); n != 0 || err != nil {
 			t.Fatal(n, err)
 		}
@@ -160,7 +160,7 @@ func TestRequestNeeds(t *testing.T) {
 // The words of a command end where they end: to append to one must not write over the next.
 func TestRequestWordsAreCapped(t *testing.T) {
 	for _, frame := range []string{"*2\r\n$1\r\na\r\n$1\r\nb\r\n", "a b\n"} {
-		p := ipc.RequestParser{Limits: ipc.DefaultLimits}
+		p := wire.RequestParser{Limits: wire.DefaultLimits}
 		words, _, err := p.Next([]byte(frame), nil)
 		if err != nil || len(words) != 2 {
 			t.Fatal(words, err)
@@ -175,8 +175,8 @@ func TestRequestWordsAreCapped(t *testing.T) {
 // Frames are parsed in place: neither reading a command nor writing a reply allocates.
 func TestCodecDoesNotAllocate(t *testing.T) {
 	payload := strings.Repeat("x", 64)
-	pipeline := []byte(strings.Repeat(string(ipc.AppendCommand(nil, "BUS.PUB", "a/b", payload)), 16) + "PING now\r\n")
-	p := ipc.RequestParser{Limits: ipc.DefaultLimits}
+	pipeline := []byte(strings.Repeat(string(wire.AppendCommand(nil, "BUS.PUB", "a/b", payload)), 16) + "PING now\r\n")
+	p := wire.RequestParser{Limits: wire.DefaultLimits}
 	words := make([][]byte, 0, 8)
 	if n := testing.AllocsPerRun(100, func() {
 		for buf := pipeline; len(buf) > 0; {
@@ -194,37 +194,37 @@ func TestCodecDoesNotAllocate(t *testing.T) {
 	if n := testing.AllocsPerRun(100, func() { out = appendMessage(out[:0], "a/#", "a/b", payload) }); n != 0 {
 		t.Errorf("appending a message: %v allocations", n)
 	}
-	if n := testing.AllocsPerRun(100, func() { out = ipc.AppendCommand(out[:0], "BUS.PUB", "a/b", payload) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { out = wire.AppendCommand(out[:0], "BUS.PUB", "a/b", payload) }); n != 0 {
 		t.Errorf("appending a command: %v allocations", n)
 	}
-	if n := testing.AllocsPerRun(100, func() { out = ipc.AppendError(out[:0], ipc.CodeBusy, payload) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { out = wire.AppendError(out[:0], wire.CodeBusy, payload) }); n != 0 {
 		t.Errorf("appending an error: %v allocations", n)
 	}
 }
 
 // appendMessage appends a message as the daemon pushes it.
 func appendMessage(b []byte, filter, topic, payload string) []byte {
-	b = ipc.RESP3.AppendPush(b, 9)
-	b = ipc.AppendBulk(b, "bus.message")
-	b = ipc.AppendBulk(b, filter)
-	b = ipc.AppendBulk(b, topic)
-	b = ipc.AppendBulk(b, payload)
-	b = ipc.AppendInt(b, 123456)
-	b = ipc.AppendInt(b, 1795401234567890)
-	b = ipc.AppendInt(b, 4121)
-	b = ipc.AppendInt(b, 1000)
-	return ipc.AppendBulk(b, "backup.service")
+	b = wire.RESP3.AppendPush(b, 9)
+	b = wire.AppendBulk(b, "bus.message")
+	b = wire.AppendBulk(b, filter)
+	b = wire.AppendBulk(b, topic)
+	b = wire.AppendBulk(b, payload)
+	b = wire.AppendInt(b, 123456)
+	b = wire.AppendInt(b, 1795401234567890)
+	b = wire.AppendInt(b, 4121)
+	b = wire.AppendInt(b, 1000)
+	return wire.AppendBulk(b, "backup.service")
 }
 
 func BenchmarkRequest(b *testing.B) {
 	for name, frame := range map[string]string{
-		"ping":        string(ipc.AppendCommand(nil, "PING")),
-		"publish64":   string(ipc.AppendCommand(nil, "PUBLISH", "a/b", strings.Repeat("x", 64))),
-		"pipeline16":  strings.Repeat(string(ipc.AppendCommand(nil, "PUBLISH", "a/b", strings.Repeat("x", 64))), 16),
+		"ping":        string(wire.AppendCommand(nil, "PING")),
+		"publish64":   string(wire.AppendCommand(nil, "PUBLISH", "a/b", strings.Repeat("x", 64))),
+		"pipeline16":  strings.Repeat(string(wire.AppendCommand(nil, "PUBLISH", "a/b", strings.Repeat("x", 64))), 16),
 		"inline-ping": "PING\r\n",
 	} {
 		b.Run(name, func(b *testing.B) {
-			p := ipc.RequestParser{Limits: ipc.DefaultLimits}
+			p := wire.RequestParser{Limits: wire.DefaultLimits}
 			words := make([][]byte, 0, 8)
 			stream := []byte(frame)
 			b.ReportAllocs()

@@ -1,11 +1,11 @@
-package ipc_test
+package wire_test
 
 import (
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // sdssplitargs is what Redis documents about its inline commands, written down without a thought to speed: white space
@@ -127,7 +127,7 @@ func TestInline(t *testing.T) {
 		{`"a\"`, nil},
 		{`a"`, nil},
 	} {
-		got, err := parse(ipc.DefaultLimits, c.line+"\r\n")
+		got, err := parse(wire.DefaultLimits, c.line+"\r\n")
 		switch {
 		case c.want == nil && err == nil:
 			t.Errorf("%q: %q, want an error", c.line, got)
@@ -143,7 +143,7 @@ func TestInline(t *testing.T) {
 // A line of quoted words costs no more memory than a few times its length.
 func TestInlineMemory(t *testing.T) {
 	line := []byte(strings.Repeat(`"" `, 1000) + strings.Repeat(" ", 1<<19) + "\n")
-	p := ipc.RequestParser{Limits: ipc.DefaultLimits}
+	p := wire.RequestParser{Limits: wire.DefaultLimits}
 	words := make([][]byte, 0, 1024)
 	size := allocated(func() {
 		var n int
@@ -166,10 +166,10 @@ func FuzzInline(f *testing.F) {
 			return // another line, the end of a C string, no inline command
 		}
 		want, ok := sdssplitargs(line)
-		if len(line) >= ipc.DefaultLimits.Frame || len(want) > ipc.DefaultLimits.Words {
+		if len(line) >= wire.DefaultLimits.Frame || len(want) > wire.DefaultLimits.Words {
 			return
 		}
-		got, err := parse(ipc.DefaultLimits, line+"\n")
+		got, err := parse(wire.DefaultLimits, line+"\n")
 		switch {
 		case ok && (err != nil || len(want) > 0 && (len(got) != 1 || !slices.Equal(got[0], want))):
 			t.Errorf("%q: %q, %v, want %q", line, got, err, want)

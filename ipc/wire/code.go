@@ -1,4 +1,4 @@
-package ipc
+package wire
 
 import "strings"
 
@@ -92,21 +92,6 @@ func (e *Error) Is(target error) bool {
 	t, ok := target.(*Error)
 	return ok && t.Code == e.Code && t.Text == ""
 }
-
-// For errors.Is.
-var (
-	ErrBusy     = &Error{Code: CodeBusy}
-	ErrTimeout  = &Error{Code: CodeTimeout}
-	ErrDeadlock = &Error{Code: CodeDeadlock}
-	ErrDenied   = &Error{Code: CodeDenied}
-	ErrNoLock   = &Error{Code: CodeNoLock}
-	ErrStale    = &Error{Code: CodeStale}
-	ErrQuota    = &Error{Code: CodeQuota}
-	ErrBadName  = &Error{Code: CodeBadName}
-	ErrNotFound = &Error{Code: CodeNotFound}
-	ErrShutdown = &Error{Code: CodeShutdown}
-	ErrLimit    = &Error{Code: CodeLimit}
-)
 
 // parseError splits the line of an error reply. A first word that is no code (lower case) belongs to the text.
 func parseError(line string) *Error {

@@ -1,4 +1,4 @@
-package ipc_test
+package wire_test
 
 import (
 	"bytes"
@@ -8,10 +8,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
-var fuzzLimits = ipc.Limits{Frame: 1 << 12, Words: 32, Depth: 6}
+var fuzzLimits = wire.Limits{Frame: 1 << 12, Words: 32, Depth: 6}
 
 // However a stream is cut, the commands are the same, within the limits, and what AppendCommand makes of them is parsed
 // as the same again.
@@ -27,7 +27,7 @@ func FuzzRequest(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, stream string, first, second uint16) {
 		commands, err := parse(fuzzLimits, stream)
-		var proto *ipc.ProtoError
+		var proto *wire.ProtoError
 		if err != nil && !errors.As(err, &proto) {
 			t.Fatal(err)
 		}
@@ -48,10 +48,10 @@ func FuzzRequest(f *testing.F) {
 			if len(words) > fuzzLimits.Words || size > fuzzLimits.Frame {
 				t.Errorf("a command of %d words and %d bytes", len(words), size)
 			}
-			again = ipc.AppendCommand(again, words...)
+			again = wire.AppendCommand(again, words...)
 		}
 		// Headers take room that an inline command did not need.
-		reparsed, err := parse(ipc.Limits{Frame: 8 * fuzzLimits.Frame, Words: fuzzLimits.Words}, string(again))
+		reparsed, err := parse(wire.Limits{Frame: 8 * fuzzLimits.Frame, Words: fuzzLimits.Words}, string(again))
 		if err != nil || !slices.EqualFunc(reparsed, commands, slices.Equal) {
 			t.Errorf("%q became %q, %v", commands, reparsed, err)
 		}
@@ -77,13 +77,13 @@ func FuzzDecode(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, stream string) {
-		d := ipc.NewDecoder(strings.NewReader(stream), fuzzLimits)
-		var values []ipc.Value
+		d := wire.NewDecoder(strings.NewReader(stream), fuzzLimits)
+		var values []wire.Value
 		var encoded bytes.Buffer
 		for {
 			v, err := d.Decode()
 			if err != nil {
-				var proto *ipc.ProtoError
+				var proto *wire.ProtoError
 				if !errors.As(err, &proto) && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 					t.Fatal(err)
 				}
@@ -99,7 +99,7 @@ func FuzzDecode(f *testing.F) {
 			_ = v.Get("seq")
 		}
 		// Short forms became longer ones, an attribute may have counted as a level.
-		again := ipc.NewDecoder(&encoded, ipc.Limits{Frame: 8 * fuzzLimits.Frame, Words: fuzzLimits.Words, Depth: fuzzLimits.Depth})
+		again := wire.NewDecoder(&encoded, wire.Limits{Frame: 8 * fuzzLimits.Frame, Words: fuzzLimits.Words, Depth: fuzzLimits.Depth})
 		for _, v := range values {
 			if w, err := again.Decode(); err != nil || !equal(v, w) {
 				t.Errorf("%+v became %+v, %v", v, w, err)
@@ -109,7 +109,7 @@ func FuzzDecode(f *testing.F) {
 }
 
 // held is roughly the memory that a value keeps.
-func held(v ipc.Value) int {
+func held(v wire.Value) int {
 	n := len(v.Str) + 64*cap(v.Elems)
 	for _, e := range v.Elems {
 		n += held(e)

@@ -1,16 +1,16 @@
-package ipc_test
+package wire_test
 
 import (
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 func TestCommands(t *testing.T) {
-	for i := range ipc.Commands {
-		c := &ipc.Commands[i]
+	for i := range wire.Commands {
+		c := &wire.Commands[i]
 		words := strings.Fields(c.Name)
 		switch {
 		case c.Name != strings.ToUpper(strings.Join(words, " ")) || len(words) < 1 || len(words) > 2:
@@ -27,14 +27,14 @@ func TestCommands(t *testing.T) {
 				t.Errorf("%s: %s is no code", c.Name, code)
 			}
 		}
-		if found, ok := ipc.FindCommand(strings.ToLower(c.Name)); !ok || found != c {
+		if found, ok := wire.FindCommand(strings.ToLower(c.Name)); !ok || found != c {
 			t.Errorf("%s is listed twice", c.Name)
 		}
 		if c.Family.String() == "" || c.Access.String() == "" {
 			t.Errorf("%s: %v, %v", c.Name, c.Family, c.Access)
 		}
 	}
-	if _, ok := ipc.FindCommand("CLIENT"); ok {
+	if _, ok := wire.FindCommand("CLIENT"); ok {
 		t.Error("CLIENT alone is found")
 	}
 }
@@ -43,13 +43,13 @@ func TestCommands(t *testing.T) {
 // words belong to each of its options.
 func TestNames(t *testing.T) {
 	names := []string{"topic", "channel", "filter", "pattern", "name", "key"}
-	for i := range ipc.Commands {
-		c := &ipc.Commands[i]
-		if c.Access == ipc.AccessNone || c.Access == ipc.AccessAdmin {
+	for i := range wire.Commands {
+		c := &wire.Commands[i]
+		if c.Access == wire.AccessNone || c.Access == wire.AccessAdmin {
 			if c.Names.First || c.Names.Rest || c.Names.Options != nil {
 				t.Errorf("%s asks for no access to what it names", c.Name)
 			}
-			if first, _, _ := strings.Cut(c.Args, " "); c.Family != ipc.FamilyRedis && slices.Contains(names, first) {
+			if first, _, _ := strings.Cut(c.Args, " "); c.Family != wire.FamilyRedis && slices.Contains(names, first) {
 				t.Errorf("%s names something, and asks for no access to it", c.Name)
 			}
 			continue
@@ -63,7 +63,7 @@ func TestNames(t *testing.T) {
 		} else if more {
 			continue
 		}
-		special := map[string]ipc.Option{}
+		special := map[string]wire.Option{}
 		for _, o := range c.Names.Options {
 			special[o.Word] = o
 		}
@@ -73,7 +73,7 @@ func TestNames(t *testing.T) {
 				if len(words) == 0 || words[0] != strings.ToUpper(words[0]) { // a value behind the name
 					continue
 				}
-				o := ipc.Option{Word: words[0], Values: len(words) - 1, Name: 1 + slices.IndexFunc(words[1:], func(w string) bool { return slices.Contains(names, w) })}
+				o := wire.Option{Word: words[0], Values: len(words) - 1, Name: 1 + slices.IndexFunc(words[1:], func(w string) bool { return slices.Contains(names, w) })}
 				known, isSpecial := special[o.Word]
 				delete(special, o.Word)
 				switch {
@@ -91,7 +91,7 @@ func TestNames(t *testing.T) {
 
 func TestArity(t *testing.T) {
 	for name, want := range map[string]int{"PING": -1, "PUBLISH": 3, "SUBSCRIBE": -2, "CLIENT ID": 2, "LOCK.ACQUIRE": -2} {
-		if c, ok := ipc.FindCommand(name); !ok || c.Arity() != want {
+		if c, ok := wire.FindCommand(name); !ok || c.Arity() != want {
 			t.Errorf("%s: %v, want %d", name, c, want)
 		}
 	}
@@ -109,7 +109,7 @@ func TestNearestCommand(t *testing.T) {
 		"":             "",
 		"HGETALL":      "",
 	} {
-		if got := ipc.NearestCommand(name); got != want {
+		if got := wire.NearestCommand(name); got != want {
 			t.Errorf("%s: %q, want %q", name, got, want)
 		}
 	}

@@ -1,4 +1,4 @@
-package ipc
+package wire
 
 // What the commands about locks may say at most. Programs need not check it: the daemon does, and its error names the limit.
 const (
