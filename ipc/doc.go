@@ -1,4 +1,4 @@
-// Package ipc is the wire of ipcd and its Go client.
+// Package ipc is the Go client of ipcd.
 //
 // ipcd lets the processes of one machine send each other messages and take turns. A program talks to it by
 //
@@ -7,11 +7,9 @@
 //     goroutine and is quick to open;
 //   - any Redis client, of any language: what is on the wire is RESP.
 //
-// The rest of the package is what both ends of the wire share: the tables of codes ([wire.Codes]) and commands ([wire.Commands]),
-// [wire.RequestParser] and the Append functions for the daemon's end, [wire.Decoder] and [wire.Value] for the client's. The codec knows
-// only bytes, and parses commands in place, without allocation unless there are quotes to take out. Who sends commands about
-// locks without a Client makes the words of LOCK.ACQUIRE by a [LockRequest], and understands replies by [Holds] and
-// [DecodeLockInfo].
+// What both ends of the wire share, the tables of commands and codes and how values are written, is package
+// [github.com/ipcd/ipcd/ipc/wire]. A program that sends commands about locks without a Client makes the words of LOCK.ACQUIRE
+// by a [LockRequest], and understands replies by [Holds] and [DecodeLockInfo].
 //
 // # Addresses
 //

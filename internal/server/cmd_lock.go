@@ -30,7 +30,7 @@ var lockCommands = map[string]func(*Server, *call){
 }
 
 const (
-	// What clients have to know, too, is in package ipc. A name of a lock leaves room for lockTopic and an event in a topic.
+	// What clients have to know, too, is in package wire. A name of a lock leaves room for lockTopic and an event in a topic.
 	maxLockName, maxLockText, maxUnits, maxSet, maxShown = wire.MaxLockName, wire.MaxLockText, wire.MaxUnits, wire.MaxSet, wire.MaxShown
 	// maxWait is the longest wait and lease that can be asked for, in milliseconds: a hundred years.
 	maxWait = 100 * 365 * 24 * 3600 * 1000
