@@ -10,6 +10,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/ipcd/ipcd/internal/timespan"
 	"github.com/ipcd/ipcd/ipc/wire"
 )
 
@@ -122,9 +123,6 @@ func (d duration) String() string {
 	return strconv.Quote(text)
 }
 
-// systemd's longer names of units that Go knows by a shorter one.
-var longUnits = strings.NewReplacer("usec", "us", "msec", "ms", "sec", "s", "min", "m")
-
 func (d duration) set(v any) error {
 	want := `a time with its unit such as "50us", "2s" or "24h"`
 	if d.min == 0 {
@@ -141,8 +139,8 @@ func (d duration) set(v any) error {
 			*d.p = 0
 			return nil
 		}
-		t, err := time.ParseDuration(longUnits.Replace(v))
-		if err != nil {
+		t, ok := timespan.Parse(v, 0)
+		if !ok {
 			return mustBe(want, v)
 		}
 		if t < d.min || t > d.max {

@@ -118,7 +118,7 @@ func manPage() string {
 		"text or cannot be seen as in \\u202e. A program that wants it as it is asks for `--json`. Messages, which `sub` and `wait` print, and " +
 		"the replies of `raw` are data: they are printed byte for byte, and escaped only for a terminal.")
 	p.line(paragraph)
-	p.text("Durations are written as 300ms, 2m or 1h30m; a plain number, also a decimal one, is seconds.")
+	p.text("Durations are written as 300ms, 5min, 2h30m or 1d; a plain number, also a decimal one, is seconds.")
 	p.line(paragraph)
 	p.text("With every verb:")
 	p.options(verb.GlobalOptions())

@@ -1,37 +1,9 @@
 package term
 
 import (
-	"math"
 	"strconv"
-	"strings"
 	"time"
 )
-
-// ParseDuration understands what Go does (300ms, 1h30m), days (2d), and plain or decimal numbers as seconds.
-func ParseDuration(s string) (time.Duration, bool) {
-	if s == "" || strings.ContainsAny(s, "+-") {
-		return 0, false
-	}
-	if last := s[len(s)-1]; '0' <= last && last <= '9' || last == '.' {
-		s += "s"
-	}
-	var days time.Duration
-	if n, rest, ok := strings.Cut(s, "d"); ok {
-		count, err := strconv.ParseUint(n, 10, 16) // 2^16 days overflow nothing
-		if err != nil {
-			return 0, false
-		}
-		days, s = time.Duration(count)*24*time.Hour, rest
-		if s == "" {
-			return days, true
-		}
-	}
-	d, err := time.ParseDuration(s)
-	if err != nil || d > math.MaxInt64-days {
-		return 0, false
-	}
-	return days + d, true
-}
 
 // Spoken gives a duration as one would say it: the exact one that a user typed, 1m or 300ms.
 func Spoken(d time.Duration) string {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/ipcd/ipcd/internal/cli/exit"
 	"github.com/ipcd/ipcd/internal/cli/term"
+	"github.com/ipcd/ipcd/internal/timespan"
 )
 
 // An Option is one that a verb understands.
@@ -118,9 +119,9 @@ type Span struct {
 // Duration is an option whose value is a time.
 func Duration(short byte, long string, to *Span, help string) Option {
 	return Option{Short: short, Long: long, Value: "D", Help: help, Set: func(s string) error {
-		d, ok := term.ParseDuration(s)
+		d, ok := timespan.Parse(s, time.Second)
 		if !ok {
-			return Expectation{"a duration", "300ms, 5 or 0.5 (seconds), 2m, 1h30m"}
+			return Expectation{"a duration", "300ms, 5 or 0.5 (seconds), 5min, 2h30m, 1d"}
 		}
 		*to = Span{true, d}
 		return nil
