@@ -45,7 +45,10 @@ func (k *clientsVerb) run(c *verb.Call) error {
 	if err != nil {
 		return exit.Cannot("list clients", err)
 	}
-	t := term.Table{Header: []string{"ID", "PID", "COMMAND", "USER", "UNIT", "AGE", "IDLE", "SUBS", "LOCKS", "LAST", "NAME"}}
+	t := term.Table{
+		Header: []string{"ID", "PID", "COMMAND", "USER", "UNIT", "AGE", "IDLE", "SUBS", "LOCKS", "LAST", "NAME"},
+		Names:  []string{"COMMAND", "USER", "UNIT", "LAST"},
+	}
 	for line := range strings.Lines(v.Str) {
 		client := parseClient(line)
 		if c.JSON {

@@ -24,6 +24,8 @@ func locks() *verb.Verb {
 				"(alone), S (shared) or U (some of the units). USED is how many units the hold has of how many there are, or how many a request wants. " +
 				"COMMAND is what runs in the process now, or, while ipcctl waits in it, what will; `hold` is one that somebody keeps for maintenance. A line of MODE + is " +
 				"one more owner of the hold above: it entered the lock that it runs under. Without NAME: all locks that are held or waited for.",
+			"A terminal is shown what fits into a line: long names are cut in the middle, WHY at its end, and TOKEN is shown with `-v` only. " +
+				"Elsewhere the columns are separated by tabs, and all is there.",
 			"With `--watch`, a terminal shows them as they are, until Ctrl-C. Elsewhere, the lines of a lock are printed anew " +
 				"whenever something happens to it; one that became free is a line without a MODE.",
 			"With `--json`: an object for each lock, with the arrays `holders` and `waiters`, and `previous`, how it was " +
@@ -61,7 +63,7 @@ func (l *locksVerb) run(c *verb.Call) error {
 
 func printLocks(c *verb.Call, views []*lockView) {
 	if !c.JSON {
-		lockTable(c.Out.TTY, views).Print(c.Out)
+		lockTable(c, views).Print(c.Out)
 		return
 	}
 	for _, v := range views {
@@ -69,9 +71,17 @@ func printLocks(c *verb.Call, views []*lockView) {
 	}
 }
 
-// lockTable has the rows of locks. On a terminal, a lock is named once.
-func lockTable(tty bool, views []*lockView) *term.Table {
-	t := &term.Table{Header: []string{"LOCK", "MODE", "USED", "PID", "COMMAND", "USER", "UNIT", "AGE", "TOKEN", "WHY"}}
+// lockTable has the rows of locks. On a terminal, a lock is named once, and tokens, which only programs need, are left out unless
+// they are asked for.
+func lockTable(c *verb.Call, views []*lockView) *term.Table {
+	t := &term.Table{
+		Header: []string{"LOCK", "MODE", "USED", "PID", "COMMAND", "USER", "UNIT", "AGE", "TOKEN", "WHY"},
+		Names:  []string{"LOCK", "COMMAND", "USER", "UNIT"},
+	}
+	if !c.Verbose {
+		t.Hidden = []string{"TOKEN"}
+	}
+	tty := c.Out.TTY
 	for _, v := range views {
 		name, of := v.Name, "/"+strconv.Itoa(v.Limit)
 		for i := range v.holders {

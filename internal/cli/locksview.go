@@ -90,7 +90,7 @@ func (w *lockWatch) line(v *lockView) {
 		printLocks(w.call, []*lockView{v})
 		return
 	}
-	t := lockTable(false, nil)
+	t := lockTable(w.call, nil)
 	cells := make([]string, len(t.Header))
 	cells[0] = v.Name
 	t.Add(cells...)
@@ -162,8 +162,8 @@ func (w *lockWatch) draw() error {
 		return err
 	}
 	var page strings.Builder
-	paper := term.Onto(&page, true)
-	lockTable(true, views).Print(paper)
+	paper := w.call.Out.Paper(&page)
+	lockTable(w.call, views).Print(paper)
 	_ = paper.Flush() // into memory
 	lines := strings.Split(strings.TrimSuffix(page.String(), "\n"), "\n")
 	if page.Len() == 0 {

@@ -46,6 +46,11 @@ func newOutput(f *os.File, fd int) *Output {
 // Onto is an output that is no descriptor: of the size that a terminal has when it does not say.
 func Onto(w io.Writer, tty bool) *Output { return &Output{w: bufio.NewWriter(w), fd: -1, TTY: tty} }
 
+// Paper is an output into memory that is as large as this one.
+func (o *Output) Paper(w io.Writer) *Output {
+	return &Output{w: bufio.NewWriter(w), fd: o.fd, TTY: o.TTY}
+}
+
 // Columns is how wide a terminal is.
 func (o *Output) Columns() int {
 	_, columns := o.Size()

@@ -35,6 +35,41 @@ func TestTable(t *testing.T) {
 	}
 }
 
+// A terminal of 80 columns shows a line for each row: names are cut in the middle, and the last column has what is left.
+func TestTableOnANarrowTerminal(t *testing.T) {
+	tab := &Table{Header: []string{"LOCK", "PID", "UNIT", "TOKEN", "WHY"}, Names: []string{"LOCK", "UNIT"}, Hidden: []string{"TOKEN"}}
+	tab.Add("/var/lib/some/where/very/deep/below/backup.lock", "4194304", "user@1000.service/app.slice/app-org.example.slice", "1795401234567890",
+		"the weekly prune of all that nobody needs")
+	tab.Add("b\x1b", "1", "", "1795401234567891", "")
+	want := "LOCK                     PID      UNIT                      WHY\n" +
+		"/var/lib/so…backup.lock  4194304  user@1000.s…xample.slice  the weekly prune of…\n" +
+		"b\\x1b                    1        -                         -\n"
+	if got := printed(true, tab.Print); got != want {
+		t.Errorf("%s, want\n%s", got, want)
+	}
+	for line := range strings.Lines(want) {
+		if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > 80 {
+			t.Errorf("%d columns: %s", n, line)
+		}
+	}
+	if got, want := printed(false, tab.Print), "\t1795401234567890\tthe weekly prune of all that nobody needs\nb\\x1b\t1\t-\t1795401234567891\t-\n"; !strings.HasSuffix(got, want) {
+		t.Errorf("elsewhere: %q, want it to end with %q", got, want)
+	}
+}
+
+// Where even short names have no room, lines are longer than the terminal rather than empty.
+func TestTableWithoutRoom(t *testing.T) {
+	header, row := []string{}, []string{}
+	for range 10 {
+		header, row = append(header, "COLUMN"), append(row, "0123456789")
+	}
+	tab := &Table{Header: header}
+	tab.Add(row...)
+	if got := printed(true, tab.Print); !strings.HasSuffix(got, "0123456789  01234…\n") {
+		t.Errorf("%s", got)
+	}
+}
+
 func TestJSONValue(t *testing.T) {
 	text := func(s string) wire.Value { return wire.Value{Kind: wire.KindBulk, Str: s} }
 	list := func(v ...wire.Value) wire.Value { return wire.Value{Kind: wire.KindArray, Elems: v} }

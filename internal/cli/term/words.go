@@ -34,3 +34,13 @@ func Cut(s string, n int) string {
 	}
 	return string(runes[:max(n-1, 0)]) + "…"
 }
+
+// CutMiddle shortens a name to so many characters, whose beginning and end say most.
+func CutMiddle(s string, n int) string {
+	runes := []rune(s)
+	if len(runes) <= n {
+		return s
+	}
+	left := max(n-1, 0) / 2
+	return string(runes[:left]) + "…" + string(runes[len(runes)-max(n-1-left, 0):])
+}
