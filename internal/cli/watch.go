@@ -33,7 +33,7 @@ type watcher struct {
 	client  asker // the connection that waits
 	info    *ipc.Conn
 	tell    *term.Output
-	line    bool // an unfinished line is on the terminal
+	line    string // on the terminal, unfinished; "": none
 	signals chan os.Signal
 	stop    chan struct{}
 	stopped chan struct{}
@@ -64,7 +64,7 @@ func (w *watcher) end(err error) (shown bool) {
 	if w.info != nil {
 		w.info.Close()
 	}
-	shown = w.line
+	shown = w.line != ""
 	w.clear(err != nil)
 	return shown
 }
@@ -137,25 +137,28 @@ func (w *watcher) report() {
 	switch {
 	case text == "":
 	case w.tell.TTY:
-		text = term.Cut(printable.Escape("ipcctl: "+text), w.tell.Columns()-1)
-		w.tell.Text("\r").Clean(text).Text("\x1b[K")
-		w.line = true
+		w.line = term.Cut(printable.Escape("ipcctl: "+text), w.tell.Columns()-len("^C ")) // what is echoed stays in the line
+		w.put()
 	default:
 		w.tell.Text("ipcctl: ").Clean(text).Text("\n")
 	}
 	_ = w.tell.Flush() // nobody to tell
 }
 
-// clear ends the line that updates in place: what it said last stays if the wait failed.
+// put shows the line in the place of what it was before, and of what the terminal has echoed behind it.
+func (w *watcher) put() { w.tell.Text("\r").Clean(w.line).Text("\x1b[K") }
+
+// clear ends the line that updates in place: what it said last stays if the wait failed. The keys by which it was ended do not.
 func (w *watcher) clear(keep bool) {
 	switch {
-	case w.line && keep:
+	case w.line != "" && keep:
+		w.put()
 		w.tell.Text("\n")
-	case w.line:
+	case w.line != "":
 		w.tell.Text("\r\x1b[K")
 	}
 	_ = w.tell.Flush()
-	w.line = false
+	w.line = ""
 }
 
 // leave gives up the wait and dies of the signal. After the connection was ended nothing can be granted any more, so
