@@ -139,6 +139,14 @@ func shortName(c *claim) string {
 	return pidText(c.PID)
 }
 
+// lasting is how long a claim has been there: "4m12s", or of an operator's hold, which may be there for days, "since 18:00".
+func lasting(c *claim) string {
+	if isOperators(c) {
+		return "since " + term.Clock(time.Now().Add(-c.Age))
+	}
+	return term.Age(c.Age)
+}
+
 // because is a reason behind a colon, or "".
 func because(why string) string {
 	if why != "" {
@@ -183,7 +191,8 @@ func (v *lockView) holds() []claim {
 	return first
 }
 
-// describeHolders says since when a lock is held and by whom: "held 4m12s by restic (…): weekly prune". It is "" for a
+// describeHolders says since when a lock is held and by whom: "held 4m12s by restic (…): weekly prune", "held since 18:00 by root for
+// maintenance: new disk". It is "" for a
 // lock that nobody holds.
 func describeHolders(v *lockView) string {
 	holds := v.holds()
@@ -191,7 +200,7 @@ func describeHolders(v *lockView) string {
 		return ""
 	}
 	first := &holds[0]
-	text := "held " + term.Age(first.Age) + " by " + describeClaim(first)
+	text := "held " + lasting(first) + " by " + describeClaim(first)
 	if len(holds) > 1 {
 		text += " and " + strconv.Itoa(len(holds)-1) + " more"
 	}

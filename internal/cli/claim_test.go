@@ -97,7 +97,7 @@ func TestDescribeWait(t *testing.T) {
 			"waiting 9s for a and backup, 2nd of 2 for backup; held 4m12s by pid 1073741824 (root, backup.service): weekly prune"},
 		// An operator's hold, and a wait for one.
 		{[]string{"backup"}, []wire.Value{reply("limit", 1, "holders", array(disk), "waiters", queue)}, 11,
-			"waiting 38s for backup, 1st of 2; held 5s by root for maintenance until " + term.Clock(time.Now().Add(year)) + ": new disk"},
+			"waiting 38s for backup, 1st of 2; held since " + term.Clock(time.Now().Add(-5*time.Second)) + " by root for maintenance until " + term.Clock(time.Now().Add(year)) + ": new disk"},
 		{[]string{"backup"}, []wire.Value{reply("limit", 1, "holders", array(prune), "waiters", array(reply("bound", "nobody", "pid", 0, "owner", "uid 5", "age", 1_000_000, "units", 1, "client", 13)))},
 			13, "waiting 1s for backup, 1st of 1; held 4m12s by pid 1073741824 (root, backup.service): weekly prune"},
 		// Units, and several holders; one that has entered a hold is none of its own.

@@ -11,7 +11,8 @@ import (
 
 type holdVerb struct {
 	request
-	until time.Time
+	until  time.Time
+	period verb.Span
 }
 
 func hold() *verb.Verb {
@@ -20,20 +21,22 @@ func hold() *verb.Verb {
 		Name:     "hold",
 		Group:    "Locks",
 		Summary:  "Keep a lock for yourself, for maintenance",
-		Synopsis: []string{"[-w D] -m TEXT [--until=TIME] NAME"},
+		Synopsis: []string{"[-w D] -m TEXT [--until=TIME|--for=D] NAME"},
 		About: []string{
 			"Waits for its turn, takes the lock NAME, and returns: the hold is bound to no process. It lasts until you say " +
-				"`ipcctl release NAME`, or until TIME, and survives your logout, a restart of the daemon and a reboot.",
+				"`ipcctl release NAME`, until TIME, or for the time D from when it begins, and survives your logout, a restart of the daemon and a reboot.",
 			"Whoever waits for the lock, or looks at it, is told who holds it and why.",
 			"TIME is 18:00, today or else tomorrow, or as in 2026-08-01T18:00:00+02:00.",
 		},
 		Options: []verb.Option{
 			verb.Text('m', "why", "TEXT", &h.why, "What it is for; those who wait will read it"),
 			{Long: "until", Value: "TIME", Set: h.setUntil, Help: "Give it back by itself at this time"},
+			verb.Duration(0, "for", &h.period, "Give it back by itself after this time; `ipcctl renew` has it last longer"),
 			verb.Duration('w', "timeout", &h.timeout, "Fail with 124 after waiting this long; with `-w 0`, fail with 75 rather than wait").Or("wait"),
 		},
 		Examples: []verb.Example{
 			{Line: "ipcctl hold backup --why 'new disk' --until 18:00 && { ./swap-disk; ipcctl release backup; }", Help: "No backup meanwhile, whatever happens to this shell."},
+			{Line: "ipcctl hold backup -m 'new disk' --for 2h", Help: "It ends by itself if nobody thinks of it."},
 			{Line: "ipcctl hold deploy -m freeze", Help: "Nobody deploys until it is released."},
 		},
 		Exits: append([]int{}, requestExits...),
@@ -49,7 +52,14 @@ func (h *holdVerb) run(c *verb.Call) error {
 	if h.why == "" {
 		return exit.Unparsed("hold", "--why is missing: those who wait will want to know").With(c.Verb.Usage())
 	}
-	if !h.until.IsZero() {
+	switch {
+	case h.period.Set && !h.until.IsZero():
+		return exit.Unparsed("hold", "--until and --for exclude each other").With(c.Verb.Usage())
+	case h.period.Set && h.period.D <= 0:
+		return exit.Unparsed("--for", "a hold lasts some time").With(c.Verb.Usage())
+	case h.period.Set:
+		h.lease = h.period
+	case !h.until.IsZero():
 		h.lease = verb.Span{Set: true, D: max(time.Until(h.until), 1)}
 	}
 	grants, err := h.take(c, []string{name}, holder{bound: "nobody", pidfd: -1, label: operator()})

@@ -18,7 +18,7 @@ func locks() *verb.Verb {
 		Name:     "locks",
 		Group:    "Locks",
 		Summary:  "Show who holds which lock, and who waits",
-		Synopsis: []string{"[--watch] [NAME…]"},
+		Synopsis: []string{"[--watch] [NAME…]", "-q [NAME…]"},
 		About: []string{
 			"A line for each hold, then a numbered line for each request that waits, in the order of the queue. MODE is X " +
 				"(alone), S (shared) or U (some of the units). USED is how many units the hold has of how many there are, or how many a request wants. " +
@@ -28,6 +28,8 @@ func locks() *verb.Verb {
 				"Elsewhere the columns are separated by tabs, and all is there.",
 			"With `--watch`, a terminal shows them as they are, until Ctrl-C. Elsewhere, the lines of a lock are printed anew " +
 				"whenever something happens to it; one that became free is a line without a MODE.",
+			"With `-q`, prints nothing, and answers by its exit status: 0 if somebody holds the lock NAME, one of several, or any at all " +
+				"without NAME; 1 if nobody does.",
 			"With `--json`: an object for each lock, with the arrays `holders` and `waiters`, and `previous`, how it was " +
 				"last given back. locks-json.md among the documents (/usr/share/doc/ipcd) describes them all.",
 		},
@@ -35,9 +37,10 @@ func locks() *verb.Verb {
 		Examples: []verb.Example{
 			{Line: "ipcctl locks", Help: "Everything that is locked."},
 			{Line: "ipcctl locks --watch", Help: "Look on."},
+			{Line: "if ipcctl locks -q backup; then echo 'not now'; fi", Help: "A question, for a script. The answer may be old by then: who wants the lock asks for that, with `ipcctl lock -n`."},
 			{Line: "ipcctl locks --json backup | jq .holders[0].pid", Help: "One fact, for a program."},
 		},
-		Exits: []int{exit.Data},
+		Exits: []int{exit.No, exit.Data},
 		Words: []string{"NAME"},
 		Most:  verb.Many,
 		Run:   l.run,
@@ -45,6 +48,9 @@ func locks() *verb.Verb {
 }
 
 func (l *locksVerb) run(c *verb.Call) error {
+	if l.watch && c.Quiet {
+		return exit.Unparsed("--watch", "with -q, nothing is printed").With(c.Verb.Usage())
+	}
 	conn, err := c.Dial3()
 	if err != nil {
 		return err
@@ -57,8 +63,21 @@ func (l *locksVerb) run(c *verb.Call) error {
 	if err != nil {
 		return err
 	}
+	if c.Quiet {
+		return held(views)
+	}
 	printLocks(c, views)
 	return nil
+}
+
+// held answers whether one of these locks is held.
+func held(views []*lockView) error {
+	for _, v := range views {
+		if len(v.holders) > 0 {
+			return nil
+		}
+	}
+	return exit.CommandStatus(exit.No)
 }
 
 func printLocks(c *verb.Call, views []*lockView) {

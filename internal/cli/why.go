@@ -106,18 +106,24 @@ func (e *explanation) explain(v *lockView) {
 }
 
 func holderSentence(v *lockView, h *claim, first bool) string {
-	who, since := describeClaim(h), term.Age(h.Age)
+	who, since := describeClaim(h), "for "+lasting(h)
+	if isOperators(h) {
+		since = lasting(h)
+	}
 	if h.Joined {
-		return who + " has entered that hold " + since + " ago" + because(h.Why) + "."
+		return who + " has entered that hold " + term.Age(h.Age) + " ago" + because(h.Why) + "."
 	}
 	part := ""
 	if s := share(h, v.Limit); s != "exclusive" {
 		part = ", " + s + ","
 	}
-	if first {
-		return printable.Name(v.Name) + " is held by " + who + part + " for " + since + because(h.Why) + "."
+	if first && isOperators(h) {
+		return printable.Name(v.Name) + " is held " + since + " by " + who + part + because(h.Why) + "."
 	}
-	return who + " holds it too" + part + " for " + since + because(h.Why) + "."
+	if first {
+		return printable.Name(v.Name) + " is held by " + who + part + " " + since + because(h.Why) + "."
+	}
+	return who + " holds it too" + part + " " + since + because(h.Why) + "."
 }
 
 // follow tells what a holder waits for, and what those wait for who hold that.

@@ -23,6 +23,7 @@ type Status struct {
 // Statuses is the table of exit statuses. Those for what the daemon answers are in wire.Codes too, which picks them.
 var Statuses = []Status{
 	{0, "", "done"},
+	{No, "NO", "the answer is no"},
 	{Usage, "USAGE", "the command line, or a command to the daemon, cannot be parsed"},
 	{Data, "BADNAME", "a name or other data is not valid, or the request does not fit the lock's limit"},
 	{NotFound, "NOTFOUND", "there is no such client, process or file"},
@@ -53,6 +54,7 @@ var (
 
 // The statuses by what they are called in the table.
 const (
+	No               = 1
 	Usage            = 64
 	Data             = 65
 	NotFound         = 66
