@@ -3,7 +3,9 @@ package script
 import (
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"syscall"
@@ -33,6 +35,13 @@ func TestMain(m *testing.M) {
 }
 
 func TestScripts(t *testing.T) {
+	// Under nohup, and in the background of some shells, signals are ignored on entry, and a shell cannot trap those: scripts begin
+	// with the defaults.
+	for _, s := range []os.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGQUIT} {
+		if signal.Ignored(s) {
+			signal.Notify(make(chan os.Signal, 1), s)
+		}
+	}
 	testenv.Need(t, "bash", "flock", "dash", "busybox", "mksh", "zsh", "fish", "socat", "unshare")
 	testscript.Run(t, testscript.Params{
 		Dir:                 ".",
