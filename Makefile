@@ -14,6 +14,9 @@ BASHDIR    ?= $(PREFIX)/share/bash-completion/completions
 ZSHDIR     ?= $(PREFIX)/share/zsh/$(if $(and $(filter /usr,$(PREFIX)),$(wildcard /etc/debian_version)),vendor-completions,site-functions)
 FISHDIR    ?= $(PREFIX)/share/fish/vendor_completions.d
 
+# Where build puts the programs, and install takes them from.
+BIN ?= bin
+
 # In a tarball there is no git: say make VERSION=v1.2.3 there.
 VERSION ?= $(if $(wildcard .git),$(shell git describe --tags --always --dirty 2>/dev/null))
 
@@ -45,14 +48,14 @@ MODULES := . $(patsubst %/go.mod,%,$(wildcard test/*/go.mod))
 
 .DEFAULT_GOAL := build
 .NOTPARALLEL:
-.PHONY: help build demo test fuzz fuzz-commands crash search seeded-bugs check fmt fmt-check vet lint shellcheck generate generated tidy bench cover install clean
+.PHONY: help build demo test fuzz fuzz-commands crash search seeded-bugs check fmt fmt-check vet lint shellcheck generate generated tidy bench cover install uninstall clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
 build: ## bin/ipcd and bin/ipcctl, static
-	@mkdir -p bin
-	$(BUILD) -o bin/ ./cmd/ipcd ./cmd/ipcctl
+	@mkdir -p $(BIN)
+	$(BUILD) -o $(BIN)/ ./cmd/ipcd ./cmd/ipcctl
 
 demo: build ## a story on this repository's own files, checked at its end
 	@$(GO) build -C test/conformance -trimpath -o $(CURDIR)/bin/redis-publish ./redis-publish
@@ -119,7 +122,7 @@ cover: ## coverage of the Go tests; look at it by go tool cover -html=cover.out
 	@$(GO) tool cover -func=cover.out | tail -1
 
 install: build ## honours DESTDIR, PREFIX, SYSCONFDIR, UNITDIR, …; keeps an ipcd.toml that is there
-	install -D -t $(DESTDIR)$(BINDIR) bin/ipcd bin/ipcctl
+	install -D -t $(DESTDIR)$(BINDIR) $(BIN)/ipcd $(BIN)/ipcctl
 	install -Dm644 -t $(DESTDIR)$(UNITDIR) packaging/systemd/*.socket packaging/systemd/*.service
 	install -Dm644 -t $(DESTDIR)$(USERUNITDIR) packaging/systemd/user/*.socket packaging/systemd/user/*.service
 	sed -i 's|/usr/bin/|$(BINDIR)/|g' $(addprefix $(DESTDIR)$(UNITDIR)/,$(UNITS)) $(addprefix $(DESTDIR)$(USERUNITDIR)/,$(USERUNITS))
@@ -131,6 +134,14 @@ install: build ## honours DESTDIR, PREFIX, SYSCONFDIR, UNITDIR, …; keeps an ip
 	install -Dm644 packaging/completions/ipcctl.bash $(DESTDIR)$(BASHDIR)/ipcctl
 	install -Dm644 -t $(DESTDIR)$(ZSHDIR) packaging/completions/_ipcctl
 	install -Dm644 -t $(DESTDIR)$(FISHDIR) packaging/completions/ipcctl.fish
+
+uninstall: ## remove what install has put there, with the same variables; ipcd.toml and what the daemon keeps stay
+	rm -f $(addprefix $(DESTDIR)$(BINDIR)/,ipcd ipcctl)
+	rm -f $(addprefix $(DESTDIR)$(UNITDIR)/,$(UNITS)) $(addprefix $(DESTDIR)$(USERUNITDIR)/,$(USERUNITS))
+	rm -f $(DESTDIR)$(SYSUSERSDIR)/ipcd.conf
+	for m in $(notdir $(wildcard packaging/man/*.[1-8])); do rm -f $(DESTDIR)$(MANDIR)/man$${m##*.}/$$m || exit; done
+	rm -rf $(DESTDIR)$(DOCDIR)
+	rm -f $(DESTDIR)$(BASHDIR)/ipcctl $(DESTDIR)$(ZSHDIR)/_ipcctl $(DESTDIR)$(FISHDIR)/ipcctl.fish
 
 clean: ## remove what was built
 	rm -rf bin cover.out
