@@ -169,12 +169,17 @@ func (s *Server) lockRenew(c *call) {
 	if !ok || !c.owns(&hold) {
 		return
 	}
-	if c.arg(2) != "LEASE" {
-		c.syntax()
-		return
+	lease := s.leaseOf(&hold)
+	if len(c.args) > 2 {
+		if len(c.args) != 4 || c.arg(2) != "LEASE" {
+			c.syntax()
+			return
+		}
+		if lease, ok = c.milliseconds("LEASE", c.args[3], 1); !ok {
+			return
+		}
 	}
-	lease, ok := c.milliseconds("LEASE", c.args[3], 1)
-	if !ok || !c.mayLease(s, lease, hold.Bind) {
+	if !c.mayLease(s, lease, hold.Bind) {
 		return
 	}
 	s.changeHold(c, &hold, func(now lockmgr.Time) {
@@ -184,6 +189,16 @@ func (s *Server) lockRenew(c *call) {
 		}
 		c.integer(lease.Milliseconds())
 	})
+}
+
+// leaseOf is how long the lease of a hold is: the first of its owners who has one says it. It is 0 if none has.
+func (s *Server) leaseOf(hold *lockmgr.Claim) time.Duration {
+	for h := range s.locks.Holders(hold.Name) {
+		if h.Token == hold.Token && h.Lease > 0 {
+			return h.Lease
+		}
+	}
+	return 0
 }
 
 // mayLease checks a lease against the configuration. An operator's hold may last.

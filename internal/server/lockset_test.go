@@ -221,6 +221,13 @@ func TestLease(t *testing.T) {
 	c.refused(wire.CodeErr, "syntax error", "LOCK.RENEW", "a", g.token, "FOR", "5")
 	c.refused(wire.CodeStale, "", "LOCK.RENEW", "a", "1", "LEASE", "5")
 	c.refused(wire.CodeNoLock, "", "LOCK.RENEW", "b", "1", "LEASE", "5")
+	c.refused(wire.CodeErr, "syntax error", "LOCK.RENEW", "a", g.token, "LEASE")
+	for _, words := range [][]string{{"LOCK.RENEW", "a", g.token, "LEASE", "1800000"}, {"LOCK.RENEW", "a", g.token}} {
+		ms, left := watcher.do2(words...), c.info("a").Get("holders").Elems[0].Get("left").Int
+		if ms.Int != 1800000 || left <= 1799e6 || left > 1800e6 {
+			t.Errorf("%q: %v, and %d are left", words, ms, left)
+		}
+	}
 	if ms := watcher.do2("LOCK.RENEW", "a", g.token, "LEASE", "20"); ms.Int != 20 {
 		t.Errorf("got %+v", ms)
 	}
@@ -231,7 +238,7 @@ func TestLease(t *testing.T) {
 		t.Errorf("got %+v", v)
 	}
 	var events []string
-	for range 5 {
+	for range 7 {
 		topic, payload := watcher.event()
 		events = append(events, strings.Split(topic, "/")[2])
 		if payload["token"] == nil || fmt.Sprintf("%.0f", payload["token"]) != g.token {
@@ -241,13 +248,14 @@ func TestLease(t *testing.T) {
 			t.Errorf("%s: %v", topic, payload)
 		}
 	}
-	if got := strings.Join(events, " "); got != "acquired renewed expiring released expired" {
+	if got := strings.Join(events, " "); got != "acquired renewed renewed renewed expiring released expired" {
 		t.Errorf("got %s", got)
 	}
 	if g := c.acquire("a", "FOR", "self"); g.previous != "expired" || g.abandoned != "" {
 		t.Errorf("got %+v", g)
 	} else {
 		c.refused(wire.CodeNoLock, "has no lease", "LOCK.RENEW", "a", g.token, "LEASE", "5")
+		c.refused(wire.CodeNoLock, "has no lease", "LOCK.RENEW", "a", g.token)
 	}
 	// It outlives the connection; with FOR self it also ends with the process.
 	c.acquire("b", "LEASE", "60000")

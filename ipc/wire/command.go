@@ -171,7 +171,7 @@ var Commands = []Command{
 		Errors: []Code{CodeBadName, CodeNotFound, CodeBusy, CodeTimeout, CodeDeadlock, CodeLimit, CodeDenied, CodeNoLock, CodeStale, CodeCancelled, CodeIO, CodeShutdown}},
 	{Name: "LOCK.RELEASE", Args: "name [token] [PID number | FOR self|ancestor|pid] [UNTOLD] [REQID id]", Min: 2, Max: 8, Family: FamilyLock, Access: AccessLock, Names: Names{First: true}, Flags: FlagQueues | FlagDescriptors, Summary: "Give a lock back, or leave a hold that others are in, too",
 		Reply: "OK; with FOR an integer, the token of the hold", Note: "with UNTOLD the next holder is told of the abandoned hold that this one was told of", Errors: []Code{CodeBadName, CodeNotFound, CodeNoLock, CodeStale, CodeDenied, CodeNotKept}},
-	{Name: "LOCK.RENEW", Args: "name token LEASE ms", Min: 5, Max: 5, Family: FamilyLock, Access: AccessLock, Names: Names{First: true}, Flags: FlagQueues, Summary: "Have a lease end so long after now",
+	{Name: "LOCK.RENEW", Args: "name token [LEASE ms]", Min: 3, Max: 5, Family: FamilyLock, Access: AccessLock, Names: Names{First: true}, Flags: FlagQueues, Summary: "Have a lease end so long after now, or as long as it was given last",
 		Reply: "integer: the milliseconds it lasts now", Errors: []Code{CodeBadName, CodeNoLock, CodeStale, CodeDenied, CodeNotKept}},
 	{Name: "LOCK.DOWNGRADE", Args: "name token", Min: 3, Max: 3, Family: FamilyLock, Access: AccessLock, Names: Names{First: true}, Flags: FlagQueues, Summary: "Make an exclusive hold shared, with no other holder in between",
 		Reply: "OK", Errors: []Code{CodeBadName, CodeNoLock, CodeStale, CodeDenied, CodeLimit, CodeNotKept}},
