@@ -40,8 +40,7 @@ func acquire() *verb.Verb {
 			"With `-p`, the same for the process PID. `$$` is the script in all of its subshells, which therefore do not exclude each other by it. " +
 				"Only your own processes; root: any.",
 			"With `-L`, the lock is bound to no process but to time: for work that is done on another machine, or handed from one process to the next. " +
-				"It ends with `ipcctl release -t TOKEN NAME`, or after D. There is no verb to renew it: `ipcctl raw LOCK.RENEW NAME TOKEN LEASE MS`, " +
-				"where MS is milliseconds from now.",
+				"It ends with `ipcctl release -t TOKEN NAME`, or after D. `ipcctl renew -t TOKEN NAME` has it last longer.",
 			"A process cannot change the environment of the shell that started it. If what the script starts is to enter the lock as well, instead of " +
 				"waiting for it or failing with 80, let the script export the token itself: see the examples.",
 		},

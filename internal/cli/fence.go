@@ -78,7 +78,7 @@ func (f *fenceVerb) run(c *verb.Call) error {
 	}
 	conn.Close()
 	grants := ipc.Holds(grant)
-	f.status.run(grants)
+	f.status.tokens(runWord, grants)
 	who := holder{bound: "self", pid: os.Getpid(), pidfd: -1, shows: grants}
 	return giveBack(c, grants, who, process.Become(file, c.Command, lockEnvironment(os.Environ(), grants)))
 }

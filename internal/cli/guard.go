@@ -1,8 +1,8 @@
 package cli
 
 import (
+	"bufio"
 	"errors"
-	"io"
 	"os"
 	"slices"
 	"strings"
@@ -17,21 +17,35 @@ import (
 	"github.com/ipcd/ipcd/ipc"
 )
 
-// A guard looks after the locks of a child for lock --on-lost.
+// A guard looks after the locks of a child: for lock --on-lost, and for lock --lease, which it renews.
 type guard struct {
 	call   *verb.Call
 	names  []string
-	tokens []string      // of the holds, by name; "" for one that ended in good order
+	tokens []string // of the holds, by name; "" for one that ended in good order
+	lease  verb.Span
+	due    time.Time     // when the lease is to be renewed; zero: there is none
 	told   chan struct{} // closed when all that the child said of itself was passed on
 	lost   chan string
 }
 
-// guard runs the same command line again as a child, without --on-lost, and sends it a signal if a lock is lost. The
-// hold is the child's, so it outlives this process.
+// guarded is the verb that a guard runs: lock, which becomes CMD.
+func guarded() *verb.Verb {
+	l := newLock()
+	l.child = true
+	v := l.verb()
+	v.Group = "" // it is not for people
+	return v
+}
+
+// heldWord begins what the child of a guard tells it alone: the tokens of the holds, which it has from then on.
+const heldWord = "held "
+
+// guard runs the same command line again as a child, by the verb that becomes CMD whatever the options say, and sends it a signal if
+// a lock is lost. The hold is the child's, so it outlives this process.
 func (l *lockVerb) guard(c *verb.Call) error {
-	argv := []string{process.Program(), "lock", "--status-fd=3"}
+	argv := []string{process.Program(), "__lock", "--status-fd=3"}
 	for _, option := range c.Typed {
-		if !strings.HasPrefix(option, "--on-lost=") && !strings.HasPrefix(option, "--status-fd=") {
+		if !strings.HasPrefix(option, "--status-fd=") {
 			argv = append(argv, option)
 		}
 	}
@@ -46,17 +60,22 @@ func (l *lockVerb) guard(c *verb.Call) error {
 	if err != nil {
 		return err
 	}
-	g := guard{call: c, names: append([]string{c.Words[0]}, l.and...), told: make(chan struct{}), lost: make(chan string, 1)}
+	g := guard{call: c, names: append([]string{c.Words[0]}, l.and...), lease: l.lease, told: make(chan struct{}), lost: make(chan string, 1)}
 	go g.run(said, l.status)
 	for {
 		select {
 		case s := <-k.Signals:
 			k.Pass(s)
 		case how := <-g.lost:
-			if !c.Quiet {
-				c.Say(how + "; sending " + process.SignalName(l.lost))
+			if l.lost != 0 {
+				how += "; sending " + process.SignalName(l.lost)
 			}
-			k.Signal(l.lost)
+			if !c.Quiet {
+				c.Say(how)
+			}
+			if l.lost != 0 {
+				k.Signal(l.lost)
+			}
 		case <-k.Ended:
 			<-g.told
 			return k.Outcome()
@@ -64,28 +83,42 @@ func (l *lockVerb) guard(c *verb.Call) error {
 	}
 }
 
-// run passes on what the child tells of itself, and watches its locks from the moment when it has them.
+// run passes on what the child tells of itself, and has its locks watched from the moment when it has them.
 func (g *guard) run(said *os.File, status statusFile) {
-	text, err := io.ReadAll(said) // the child closes its end when it begins to run CMD
-	said.Close()
-	for line := range strings.Lines(string(text)) {
-		status.write(strings.TrimSuffix(line, "\n"))
-		if tokens, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "run "); ok {
-			g.tokens = strings.Fields(tokens)
+	for lines := bufio.NewScanner(said); lines.Scan(); { // the child closes its end when it begins to run CMD
+		tokens, held := strings.CutPrefix(lines.Text(), heldWord)
+		if !held {
+			status.write(lines.Text())
+			continue
+		}
+		if g.tokens = strings.Fields(tokens); len(g.tokens) == len(g.names) {
+			go g.keep()
 		}
 	}
+	said.Close()
 	close(g.told)
-	if err != nil || len(g.tokens) != len(g.names) {
-		return // CMD does not run
+}
+
+// keep watches the locks until one is lost. A daemon that is gone may come back and know of them.
+func (g *guard) keep() {
+	if g.lease.Set {
+		g.due = time.Now().Add(g.pause())
 	}
 	for {
-		// A daemon that is gone may come back and know of the locks.
 		if how := g.watch(); how != "" {
 			g.lost <- how
 			return
 		}
-		time.Sleep(tick)
+		time.Sleep(g.pause())
 	}
+}
+
+// pause is how long to wait between two renewals, and before a daemon that is gone is looked for again.
+func (g *guard) pause() time.Duration {
+	if !g.lease.Set {
+		return tick
+	}
+	return min(g.lease.D/3, time.Hour)
 }
 
 // watch returns what was lost, or "" if the connection ended.
@@ -109,7 +142,11 @@ func (g *guard) watch() string {
 				return how
 			}
 		}
-		m, err := in.next(time.Time{})
+		m, err := in.next(g.due)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			unsure = !g.renew(in.conn)
+			continue
+		}
 		if err != nil {
 			return ""
 		}
@@ -118,6 +155,19 @@ func (g *guard) watch() string {
 			return how
 		}
 	}
+}
+
+// renew has all leases begin anew, and reports whether it could.
+func (g *guard) renew(conn *ipc.Conn) bool {
+	g.due = time.Now().Add(g.pause())
+	done := true
+	for i, name := range g.names {
+		if g.tokens[i] != "" {
+			_, err := renewLease(conn, name, g.tokens[i], g.lease)
+			done = done && err == nil
+		}
+	}
+	return done
 }
 
 // ended returns what was lost by the end of a hold. One that CMD gave back is not.

@@ -22,12 +22,16 @@ type lockVerb struct {
 	abandoned string         // what to do if the hold before was: "" is run
 	unreaped  string         // what to do if it may have been, and that is not known yet: "" is what abandoned says
 	lost      syscall.Signal // 0: CMD is not told
+	child     bool           // that of a guard
 }
 
-func lock() *verb.Verb {
-	l := lockVerb{request: request{conflict: unset}}
+func newLock() *lockVerb { return &lockVerb{request: request{conflict: unset}} }
+
+func lock() *verb.Verb { return newLock().verb() }
+
+func (l *lockVerb) verb() *verb.Verb {
 	options := append(l.options(),
-		verb.Duration('L', "lease", &l.lease, "Hold the lock no longer than this; with `--on-lost`, CMD is told when time is over"),
+		verb.Duration('L', "lease", &l.lease, "Hold the lock by a lease of this length, which ipcctl renews while CMD runs: it ends as soon as that cannot go on"),
 		verb.Text(0, "on-abandoned", "run|fail|CMD", &l.abandoned, "If the holder before was cut off: `run` CMD all the same, which is the "+
 			"default; `fail` with 81; or run this command first, by `sh -c`, and fail with 81 if it does"),
 		verb.Text(0, "on-unreaped", "run|fail|CMD", &l.unreaped, "If the process of the holder before has ended, and how is not known yet: likewise. "+
@@ -76,6 +80,9 @@ func lock() *verb.Verb {
 				"later how it was. To go on without waiting for that: `--on-unreaped=run`.",
 			"With `--on-lost`, ipcctl stays as CMD's parent. It passes signals on to CMD and ends as CMD does; if it is killed itself, " +
 				"CMD goes on to hold the lock.",
+			"With `-L`, ipcctl stays as CMD's parent, too, and renews the lease three times in its length. If ipcctl is killed or stopped, " +
+				"if the machine is suspended, or if the daemon is away for longer than that, the lock goes on to the next one, and ipcctl says so: " +
+				"to CMD by what `--on-lost` says.",
 			"It reads what is written for flock(1), with these differences. NAME is not a file, even if it looks like one: " +
 				"nothing is created, and who uses flock(2) is not kept out. There is no form for a descriptor; in the middle of a " +
 				"script or of a subshell, use `ipcctl acquire --parent NAME`. A lock that is busy gives 75 and a time-out 124, not 1: " +
@@ -92,7 +99,7 @@ func lock() *verb.Verb {
 			{Line: "ipcctl lock site -a database -- ./migrate", Help: "Two locks at once, without a deadlock."},
 			{Line: "ipcctl lock -l 4 encode -- ffmpeg -i in.mov out.mp4", Help: "Up to four at a time; the others wait in line."},
 			{Line: "ipcctl lock --on-abandoned='./repair' ledger -- ./book", Help: "If the one before was cut off, repair first."},
-			{Line: "ipcctl lock --on-lost=TERM -L 1h report -- ./report", Help: "An hour at most, and no longer than nobody breaks the lock."},
+			{Line: "ipcctl lock --on-lost=TERM -L 1min report -- ./report", Help: "Nobody waits for longer than a minute for a job that is suspended, which is ended if it lost the lock."},
 			{Line: "ExecStart=ipcctl lock web -- /usr/bin/server", Help: "A service that is its only instance: systemd sees only the server."},
 		},
 		Exits:   append(append([]int{}, requestExits...), exit.Abandoned, exit.NoLock, exit.NoExec, exit.NoCmd),
@@ -129,7 +136,7 @@ func (l *lockVerb) run(c *verb.Call) error {
 	if err != nil {
 		return err
 	}
-	if l.lost != 0 {
+	if (l.lost != 0 || l.lease.Set) && !l.child {
 		return l.guard(c)
 	}
 	names := append([]string{c.Words[0]}, l.and...)
@@ -147,11 +154,14 @@ func (l *lockVerb) run(c *verb.Call) error {
 			c.Say(describeGrant(g))
 		}
 	}
+	if l.child {
+		l.status.tokens(heldWord, grants)
+	}
 	env := lockEnvironment(os.Environ(), grants)
 	if err := l.repair(c, grants, env); err != nil {
 		return giveBack(c, grants, who, err)
 	}
-	l.status.run(grants)
+	l.status.tokens(runWord, grants)
 	return giveBack(c, grants, who, process.Become(file, command, env))
 }
 

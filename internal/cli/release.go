@@ -32,7 +32,7 @@ func release() *verb.Verb {
 		},
 		Options: []verb.Option{
 			verb.Number('p', "pid", "PID", &r.pid, 1, verb.Many, "Give back what this process holds"),
-			{Short: 't', Long: "token", Value: "TOKEN", Set: r.setToken, Help: "Give back the hold that has this token"},
+			tokenOption(&r.token, "Give back the hold that has this token"),
 		},
 		Examples: []verb.Example{
 			{Line: "ipcctl release deploy", Help: "At the end of the part of a script that must not run twice."},
@@ -43,14 +43,6 @@ func release() *verb.Verb {
 		Most:  1,
 		Run:   r.run,
 	}
-}
-
-func (r *releaseVerb) setToken(s string) error {
-	if _, ok := parseToken(s); !ok {
-		return verb.Expectation{What: "a number from 1"}
-	}
-	r.token = s
-	return nil
 }
 
 func (r *releaseVerb) run(c *verb.Call) error {

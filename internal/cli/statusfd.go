@@ -3,6 +3,7 @@ package cli
 import (
 	"os"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -37,16 +38,16 @@ func (f *statusFile) option() verb.Option {
 		Help: "Write `run TOKEN` to descriptor N before CMD starts, a token for each lock, or `CODE STATUS` if ipcctl fails"}
 }
 
-// run says that CMD is about to start under these locks.
-func (f statusFile) run(grants []ipc.Hold) {
-	if f == 0 {
-		return
-	}
-	line := "run"
+// runWord begins the line which says that CMD is about to start.
+const runWord = "run "
+
+// tokens says a word of these locks.
+func (f statusFile) tokens(word string, grants []ipc.Hold) {
+	var all []string
 	for _, g := range grants {
-		line += " " + tokenText(g.Token)
+		all = append(all, tokenText(g.Token))
 	}
-	f.write(line)
+	f.write(word + strings.Join(all, " "))
 }
 
 // file is the descriptor for a child: the copy that it gets is open when it executes its program.

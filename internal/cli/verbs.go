@@ -9,12 +9,12 @@ var groups = []string{"Messages", "Locks", "The daemon", "ipcctl itself"}
 func verbs() *verb.Table {
 	return &verb.Table{Elsewhere: elsewhere, Rows: []verb.Row{
 		{Name: "pub", Make: pub}, {Name: "sub", Make: sub}, {Name: "wait", Make: wait},
-		{Name: "lock", Make: lock}, {Name: "acquire", Make: acquire}, {Name: "release", Make: release},
+		{Name: "lock", Make: lock}, {Name: "acquire", Make: acquire}, {Name: "renew", Make: renew}, {Name: "release", Make: release},
 		{Name: "locks", Make: locks}, {Name: "why", Make: why}, {Name: "break", Make: breakLock}, {Name: "hold", Make: hold},
 		{Name: "fence", Make: fence}, {Name: "once", Make: once},
 		{Name: "status", Make: status}, {Name: "clients", Make: clients}, {Name: "raw", Make: raw},
 		{Name: "help", Make: help}, {Name: "completion", Make: completion}, {Name: "version", Make: versionVerb},
-		{Name: "__complete", Make: complete},
+		{Name: "__complete", Make: complete}, {Name: "__lock", Make: guarded},
 	}}
 }
 

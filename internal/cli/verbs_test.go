@@ -16,7 +16,7 @@ func TestVerbTable(t *testing.T) {
 	for _, e := range verbs().Rows {
 		v := e.Make()
 		t.Run(e.Name, func(t *testing.T) {
-			if v.Name != e.Name {
+			if v.Name != e.Name && v.Group != "" { // what is hidden may be another form of one that is not
 				t.Errorf("the row of %s is called %s", e.Name, v.Name)
 			}
 			if v.Run == nil || v.Summary == "" || len(v.Synopsis) == 0 {

@@ -1,0 +1,121 @@
+package cli
+
+import (
+	"os"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/ipcd/ipcd/internal/cli/exit"
+	"github.com/ipcd/ipcd/internal/cli/term"
+	"github.com/ipcd/ipcd/internal/cli/verb"
+	"github.com/ipcd/ipcd/internal/printable"
+	"github.com/ipcd/ipcd/ipc"
+)
+
+type renewVerb struct {
+	lease verb.Span
+	token string
+}
+
+func renew() *verb.Verb {
+	var r renewVerb
+	return &verb.Verb{
+		Name:     "renew",
+		Group:    "Locks",
+		Summary:  "Have a lease last longer",
+		Synopsis: []string{"[-L D] [-t TOKEN] NAME"},
+		About: []string{
+			"Has the lease of a hold on the lock NAME end D after now, or without `-L` as long after now as it was given last. " +
+				"So somebody who works under `ipcctl acquire -L` or `ipcctl hold --for` says that he is still at it.",
+			"Without `-t`, it is the hold that this command runs under ($IPC_LOCKS), or else your own user's, if there is one only that has a lease.",
+			"What `ipcctl lock -L` runs need not do that: ipcctl does it meanwhile.",
+		},
+		Options: []verb.Option{
+			verb.Duration('L', "lease", &r.lease, "Have it end this long after now"),
+			tokenOption(&r.token, "The hold that has this token"),
+		},
+		Examples: []verb.Example{
+			{Line: "ipcctl renew -t $token tape", Help: "Between two steps of what was begun with `token=$(ipcctl acquire -t -L 30m tape)`."},
+			{Line: "ipcctl renew -L 4h backup", Help: "The new disk takes longer."},
+		},
+		Exits: []int{exit.Data, exit.NoLock},
+		Words: []string{"NAME"},
+		Least: 1,
+		Most:  1,
+		Run:   r.run,
+	}
+}
+
+// tokenOption is -t, for a verb that says which hold is meant.
+func tokenOption(to *string, help string) verb.Option {
+	return verb.Option{Short: 't', Long: "token", Value: "TOKEN", Help: help, Set: func(s string) error {
+		if _, ok := parseToken(s); !ok {
+			return verb.Expectation{What: "a number from 1"}
+		}
+		*to = s
+		return nil
+	}}
+}
+
+func (r *renewVerb) run(c *verb.Call) error {
+	name := c.Words[0]
+	conn, err := c.Dial()
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if r.token == "" {
+		if r.token, err = leasedToken(conn, name); err != nil {
+			return err
+		}
+	}
+	lasts, err := renewLease(conn, name, r.token, r.lease)
+	if err != nil {
+		return exit.Cannot("renew "+printable.Name(name), err)
+	}
+	if c.Verbose {
+		c.Say("renewed " + printable.Name(name) + ", token " + r.token + ", for " + term.Spoken(lasts))
+	}
+	return nil
+}
+
+// renewLease has a lease end so long after now, or as long as it had, and gives how long that is.
+func renewLease(conn *ipc.Conn, name, token string, lease verb.Span) (time.Duration, error) {
+	words := []string{"LOCK.RENEW", name, token}
+	if lease.Set {
+		words = append(words, "LEASE", strconv.FormatInt(int64((lease.D+time.Millisecond-1)/time.Millisecond), 10))
+	}
+	v, err := conn.Do(words...)
+	return time.Duration(v.Int) * time.Millisecond, err
+}
+
+// leasedToken is the token of the hold that is meant by who gives none.
+func leasedToken(conn *ipc.Conn, name string) (string, error) {
+	inherited := ipc.InheritedHolds()
+	for _, h := range slices.Backward(inherited) {
+		if h.Name == name {
+			return tokenText(h.Token), nil
+		}
+	}
+	v, err := viewLock(conn, name)
+	if err != nil {
+		return "", exit.Cannot("renew "+printable.Name(name), err)
+	}
+	var mine []*claim
+	for i := range v.holders {
+		if h := &v.holders[i]; h.UID == os.Geteuid() && h.Left >= 0 && !h.Joined {
+			mine = append(mine, h)
+		}
+	}
+	f := exit.Fail(exit.NoLock, "cannot renew "+printable.Name(name)+": you have no lease of it")
+	switch {
+	case len(mine) == 1:
+		return tokenText(mine[0].Token), nil
+	case len(mine) > 1:
+		f = exit.Fail(exit.Usage, "cannot renew "+printable.Name(name)+": you have several leases of it: say which by its token").With("ipcctl locks -v " + printable.Name(name))
+	case len(v.holders) > 0:
+		f.Hint = describeHolders(v)
+	}
+	return "", f
+}
