@@ -141,7 +141,7 @@ func (s *Server) reset(c *call) {
 			texts = s.bus.Texts(sess, kind)
 			return b, true
 		}
-		if !s.cancelSome(sess) {
+		if !s.dropFollows(sess) || !s.cancelSome(sess) {
 			return b, true
 		}
 		s.cancelRequests(sess)

@@ -19,6 +19,7 @@ var lockCommands = map[string]func(*Server, *call){
 	"LOCK.RENEW":     (*Server).lockRenew,
 	"LOCK.DOWNGRADE": (*Server).lockDowngrade,
 	"LOCK.CHECK":     (*Server).lockCheck,
+	"LOCK.FOLLOW":    (*Server).lockFollow,
 	"LOCK.TOLD":      (*Server).lockTold,
 	"LOCK.BREAK":     gated((*Server).breakWords, (*Server).lockBreak),
 	"LOCK.CANCEL":    (*Server).lockCancel,

@@ -41,19 +41,28 @@ func (s *Server) tellOwner(e *lockmgr.Effect) {
 		s.tell(slog.LevelWarn, e.UID, "abandoned", "a lock was abandoned", "lock", e.Name, "how", e.End.String(),
 			"token", uint64(e.Token), "pid", e.Owner.Process.PID, "unit", e.Unit)
 	case e.End != nil && e.End.Lost():
-		s.push(e, 5, "lock.lost", func(b []byte) []byte {
-			b = wire.AppendBulk(b, e.End.String())
-			return wire.AppendBulk(b, describeParty(e.End.By))
-		})
+		s.pushLost(s.connection(&e.Claim), e)
 	case e.Kind == lockmgr.Expiring:
-		s.push(e, 4, "lock.expiring", func(b []byte) []byte { return wire.AppendInt(b, (e.Expires - s.now()).Milliseconds()) })
+		s.pushExpiring(s.connection(&e.Claim), e)
 	}
 }
 
-// push sends n elements to the connection that acquired a hold, if it is still there and can be told: the kind, the lock's
-// name and the token, and what more appends.
-func (s *Server) push(e *lockmgr.Effect, n int, kind string, more func([]byte) []byte) {
-	sess := s.connection(&e.Claim)
+// pushLost tells a connection how a hold has ended.
+func (s *Server) pushLost(sess *session, e *lockmgr.Effect) {
+	s.push(sess, e, 5, "lock.lost", func(b []byte) []byte {
+		b = wire.AppendBulk(b, e.End.String())
+		return wire.AppendBulk(b, describeParty(e.End.By))
+	})
+}
+
+// pushExpiring tells a connection that the lease of a hold will end soon.
+func (s *Server) pushExpiring(sess *session, e *lockmgr.Effect) {
+	s.push(sess, e, 4, "lock.expiring", func(b []byte) []byte { return wire.AppendInt(b, (e.Expires - s.now()).Milliseconds()) })
+}
+
+// push sends n elements about a hold to a connection, if it is still there and can be told: the kind, the lock's name and the
+// token, and what more appends.
+func (s *Server) push(sess *session, e *lockmgr.Effect, n int, kind string, more func([]byte) []byte) {
 	if sess == nil || sess.proto != wire.RESP3 {
 		return
 	}

@@ -29,6 +29,7 @@ type lockState struct {
 	once      once
 	recorder  recorder
 	holders   holders
+	followers followers
 	raising   bool // RaiseMark is under way
 	scratch   []byte
 	stepping  bool   // see step
@@ -57,6 +58,7 @@ func (s *Server) startLocks() {
 		conns:     map[lockmgr.ConnID]*session{},
 		processes: map[lockmgr.Process]*process{},
 		pidfds:    map[int]*process{},
+		followers: followers{},
 	}
 	s.expiry.Init(&s.loop.Timers, s.expire)
 	s.recorder.retry.Init(&s.loop.Timers, s.writeDue)
@@ -145,6 +147,7 @@ func (s *Server) follow(e *lockmgr.Effect, pays *account.User) {
 		s.decided(e)
 	}
 	s.tellOwner(e)
+	s.tellFollowers(e)
 	s.announce(e, pays)
 	if r := s.requests.byID[e.ID]; r != nil {
 		s.rest(r)

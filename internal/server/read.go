@@ -353,7 +353,7 @@ func (s *Server) bury() {
 		switch {
 		case sess.fd < 0:
 			continue // it is buried, and was in a queue still
-		case i >= mostBuried || !s.dropSubscriptions(sess) || !s.dropWaits(sess):
+		case i >= mostBuried || !s.dropSubscriptions(sess) || !s.dropFollows(sess) || !s.dropWaits(sess):
 			s.queue(sess)
 			continue
 		}

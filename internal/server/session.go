@@ -1,6 +1,8 @@
 package server
 
 import (
+	"container/list"
+
 	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/internal/peer"
 	"github.com/ipcd/ipcd/ipc/wire"
@@ -38,15 +40,16 @@ type session struct {
 type extras struct {
 	input, output         account.Charge // for bytes of input, and of own
 	name, libName, libVer string
-	fds                   []int                 // received and not yet claimed by a command
-	stamp                 []byte                // the sender's part of its messages, encoded
-	held                  int                   // locks that end with this connection and have no REQID
-	wait                  lockmgr.RequestID     // what holds up the execution of later commands; 0: nothing, or a reload
-	task                  *task                 // what it waits for, if that is its own work
-	long                  *longReply            // what is written before the outbox
-	untold                []lockmgr.Effect      // what it was granted when it had ended
-	ancestors             []lockmgr.Process     // as process.ancestors, for requests that no process is watched for
-	requests              map[*request]struct{} // those with a REQID that wait on this connection, or were granted here
+	fds                   []int                           // received and not yet claimed by a command
+	stamp                 []byte                          // the sender's part of its messages, encoded
+	held                  int                             // locks that end with this connection and have no REQID
+	wait                  lockmgr.RequestID               // what holds up the execution of later commands; 0: nothing, or a reload
+	task                  *task                           // what it waits for, if that is its own work
+	long                  *longReply                      // what is written before the outbox
+	untold                []lockmgr.Effect                // what it was granted when it had ended
+	ancestors             []lockmgr.Process               // as process.ancestors, for requests that no process is watched for
+	requests              map[*request]struct{}           // those with a REQID that wait on this connection, or were granted here
+	follows               map[lockmgr.Token]*list.Element // itself, in what stands under the token in followers
 }
 
 // locks is how many locks end with the connection.

@@ -45,6 +45,7 @@ func (s *Server) verify() {
 	if s.recorder.journal != nil && s.recorder.journal.Room() == nil && !s.recorder.behind() && s.held < 100 { // it costs much
 		s.verifyJournal()
 	}
+	s.verifyFollowers()
 	s.verifyRequests()
 	s.verifyTimers()
 }
@@ -56,6 +57,7 @@ func (s *Server) countSession(sess *session, found account.Count) {
 	if x := sess.more; x != nil {
 		found.Add(uid, account.Input, x.input.Amount())
 		found.Add(uid, account.Output, x.output.Amount())
+		found.Add(uid, account.Subscriptions, len(x.follows))
 	}
 	if sess.is(stateSubscribed) {
 		found.Add(uid, account.Patterns, s.bus.Count(sess, bus.Pattern))
@@ -127,6 +129,26 @@ func (s *Server) verifyClaims(found account.Count) {
 		}
 		if p.claims == 0 && p.sessions == 0 && !s.locks.Unreaped(id) {
 			panic(fmt.Sprintf("process %d is watched for nothing", id.PID))
+		}
+	}
+}
+
+// verifyFollowers checks that what is followed is there, and known to who follows it.
+func (s *Server) verifyFollowers() {
+	held := map[lockmgr.Token]bool{}
+	for v := range s.locks.All() {
+		for _, c := range v.Holders {
+			held[c.Token] = true
+		}
+	}
+	for t, all := range s.followers {
+		if !held[t] || all.Len() == 0 {
+			panic(fmt.Sprintf("%d connections follow token %d, which is held: %v", all.Len(), t, held[t]))
+		}
+		for f := all.Front(); f != nil; f = f.Next() {
+			if sess := f.Value.(*session); sess.fd < 0 || sess.more.follows[t] != f {
+				panic(fmt.Sprintf("session %d follows token %d without knowing it", sess.id, t))
+			}
 		}
 	}
 }

@@ -1,0 +1,108 @@
+package server
+
+import (
+	"container/list"
+
+	"github.com/ipcd/ipcd/internal/account"
+	"github.com/ipcd/ipcd/ipc/wire"
+	"github.com/ipcd/ipcd/lockmgr"
+)
+
+// A hold may outlive the connection that acquired it, and then nobody would be told when it is lost. So any connection may follow
+// it, by its token: that of a process which has connected anew, of one that the token was given to, of a resource that lets its
+// holder in. It is told what the one that acquired is told, and also of an end that is no loss, as that is not its own doing.
+//
+// To follow is charged as a subscription, which it is: to one hold, and for no longer than that or the connection lasts.
+
+// followers are the connections that follow holds, by the token, which no other hold of any lock has.
+type followers map[lockmgr.Token]*list.List // of *session
+
+// lockFollow has a connection told of what happens to a hold.
+func (s *Server) lockFollow(c *call) {
+	hold, ok := c.namedHold(s)
+	if !ok {
+		return
+	}
+	sess, p := c.sess, c.sess.proto
+	if p != wire.RESP3 {
+		c.fail(wire.CodeErr, "LOCK.FOLLOW tells by pushes: say HELLO 3 first")
+		return
+	}
+	if x := sess.extra(); x.follows[hold.Token] == nil {
+		if !c.room(account.Subscriptions, 1) {
+			return
+		}
+		all := s.followers[hold.Token]
+		if all == nil {
+			all = list.New()
+			s.followers[hold.Token] = all
+		}
+		if x.follows == nil {
+			x.follows = map[lockmgr.Token]*list.Element{}
+		}
+		x.follows[hold.Token] = all.PushBack(sess)
+		sess.user().Count(account.Subscriptions, 1)
+	}
+	c.mapping(5)
+	c.bulk("name")
+	c.bulk(hold.Name)
+	c.bulk("token")
+	c.integer(int64(hold.Token))
+	c.bulk("mode")
+	c.bulk(modeOf(&hold, s.locks.Limit(hold.Name)))
+	c.bulk("bound")
+	c.bulk(hold.Bind.String())
+	c.bulk("left")
+	c.integer(left(&hold, s.now()))
+}
+
+// tellFollowers tells those who follow a hold what happened to it, unless they were told already as the one that acquired it.
+func (s *Server) tellFollowers(e *lockmgr.Effect) {
+	if len(s.followers) == 0 || e.Kind != lockmgr.Ended && e.Kind != lockmgr.Expiring {
+		return
+	}
+	all := s.followers[e.Token]
+	if all == nil {
+		return
+	}
+	owner := s.connection(&e.Claim)
+	for f := all.Front(); f != nil; {
+		sess := f.Value.(*session)
+		f = f.Next()
+		switch {
+		case e.Kind == lockmgr.Ended:
+			s.unfollow(sess, e.Token)
+			if sess != owner || !e.End.Lost() {
+				s.pushLost(sess, e)
+			}
+		case sess != owner:
+			s.pushExpiring(sess, e)
+		}
+	}
+}
+
+// unfollow has a session not be told of a hold any more.
+func (s *Server) unfollow(sess *session, t lockmgr.Token) {
+	all := s.followers[t]
+	all.Remove(sess.more.follows[t])
+	if all.Len() == 0 {
+		delete(s.followers, t)
+	}
+	delete(sess.more.follows, t)
+	sess.user().Count(account.Subscriptions, -1)
+}
+
+// dropFollows ends what a session follows that is gone, or as much as may be ended at once. It reports whether nothing is left.
+func (s *Server) dropFollows(sess *session) bool {
+	if sess.more == nil {
+		return true
+	}
+	n := 0
+	for t := range sess.more.follows {
+		if n++; n > mostDropped {
+			return false
+		}
+		s.unfollow(sess, t)
+	}
+	return true
+}
