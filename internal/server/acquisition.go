@@ -33,6 +33,9 @@ func (s *Server) acquireWords(c *call) bool {
 	if a.Lease > 0 && a.Bind == lockmgr.ToConnection {
 		a.Bind = lockmgr.ToLease
 	}
+	if c.sess.is(stateExec) && !a.async {
+		a.Wait = lockmgr.Try
+	}
 	switch {
 	case a.Bind == lockmgr.ToNobody && (a.Owner.Label != "" || a.Join != 0):
 		c.fail(wire.CodeErr, "FOR nobody goes with neither OWNER nor JOIN")

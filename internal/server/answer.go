@@ -60,8 +60,8 @@ func (s *Server) reply(c *call) {
 		s.settle(c.request, plain(bytes.Clone(c.out)), len(c.out))
 		c.request = nil
 	}
-	if len(c.out) > 0 && !c.sess.is(stateReplyOff|stateReplySkip) {
-		s.send(c.sess, c.out)
+	if len(c.out) > 0 {
+		s.say(c.sess, c.out)
 	}
 	c.out = c.out[:0]
 }
@@ -98,11 +98,12 @@ func (s *Server) give(a answer, o outcome) {
 	}
 	switch {
 	case a.push == 0:
-		if !sess.is(stateReplyOff | stateReplySkip) {
-			s.send(sess, b)
-		}
+		s.say(sess, b)
 		s.goOnAfter(sess)
-	case sess.proto == wire.RESP3: // else it would be taken for a reply, after RESET
+	case sess.proto != wire.RESP3: // it would be taken for a reply, after RESET
+	case sess.is(stateExec):
+		sess.more.transaction.gatherPush(b)
+	default:
 		s.send(sess, b)
 	}
 	if a.req != nil {
@@ -111,10 +112,10 @@ func (s *Server) give(a answer, o outcome) {
 }
 
 // giveRights delivers an outcome with descriptors beside it. It reports false if the socket does not take them now, or the reply
-// is left out: then nothing is delivered.
+// is left out, or one of many in that to EXEC: then nothing is delivered.
 func (s *Server) giveRights(a answer, o outcome, fds []int) bool {
 	sess := a.to()
-	if sess.is(stateReplyOff|stateReplySkip) || !s.sendRights(sess, o.append(nil, sess.proto), fds) {
+	if sess.is(stateReplyOff|stateReplySkip|stateExec) || !s.sendRights(sess, o.append(nil, sess.proto), fds) {
 		return false
 	}
 	s.goOnAfter(sess)
@@ -153,7 +154,10 @@ func (s *Server) goOnAfter(sess *session) {
 			}
 		})
 	}
-	sess.state &^= stateWaiting | stateSaving | stateReplySkip
+	sess.state &^= stateWaiting | stateSaving
+	if !sess.is(stateExec) {
+		sess.state &^= stateReplySkip
+	}
 	if sess.more != nil {
 		sess.more.wait = 0
 	}

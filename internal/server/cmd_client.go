@@ -40,6 +40,9 @@ func (s *Server) describe(sess *session) string {
 	if sess.is(stateWaiting) {
 		flags.WriteByte('b')
 	}
+	if sess.is(stateMulti | stateExec) {
+		flags.WriteByte('x')
+	}
 	if flags.Len() == 0 {
 		flags.WriteByte('N')
 	}
@@ -48,10 +51,10 @@ func (s *Server) describe(sess *session) string {
 		last = strings.ReplaceAll(strings.ToLower(sess.last.Name), " ", "|")
 	}
 	p := &sess.peer
-	return fmt.Sprintf("id=%d addr=unix:%d fd=%d name=%s age=%d idle=%d flags=%s db=0 sub=%d psub=%d bsub=%d multi=-1 qbuf=%d omem=%d cmd=%s user=default resp=%d lib-name=%s lib-ver=%s pid=%d uid=%d gid=%d unit=%s start=%d locks=%d",
+	return fmt.Sprintf("id=%d addr=unix:%d fd=%d name=%s age=%d idle=%d flags=%s db=0 sub=%d psub=%d bsub=%d multi=%d qbuf=%d omem=%d cmd=%s user=default resp=%d lib-name=%s lib-ver=%s pid=%d uid=%d gid=%d unit=%s start=%d locks=%d",
 		sess.id, sess.id, sess.fd, x.name, now-sess.born, now-sess.active, flags.String(),
 		s.bus.Count(sess, bus.Channel), s.bus.Count(sess, bus.Pattern), s.bus.Count(sess, bus.Filter),
-		len(sess.in), sess.unread(), last, sess.proto, x.libName, x.libVer, p.PID, p.UID, p.GID, oneWord(p.Unit), p.Start, x.locks())
+		sess.queued(), len(sess.in), sess.unread(), last, sess.proto, x.libName, x.libVer, p.PID, p.UID, p.GID, oneWord(p.Unit), p.Start, x.locks())
 }
 
 // oneWord keeps the name of a unit, which a user may have chosen, from looking like more words of the line.

@@ -99,6 +99,9 @@ func (c *call) info(name string, row *wire.Command, subs []*wire.Command) {
 	if row.Flags&wire.FlagBlocks != 0 {
 		flags = append(flags, "blocking")
 	}
+	if row.Flags&wire.FlagNoMulti != 0 {
+		flags = append(flags, "no_multi")
+	}
 	if row.Access == wire.AccessAdmin {
 		flags = append(flags, "admin")
 	}

@@ -129,6 +129,7 @@ func (s *Server) ping(c *call) {
 // REPLY SKIP was just before, the reply to RESET is what is left out, as by Redis.
 func (s *Server) reset(c *call) {
 	sess := c.sess
+	s.dropTransaction(sess)
 	kind, texts := bus.Channel, s.bus.Texts(sess, bus.Channel)
 	s.perform(c, &task{head: noHead, step: func(b []byte) ([]byte, bool) {
 		switch {

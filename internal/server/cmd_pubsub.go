@@ -148,7 +148,7 @@ func (s *Server) subscribeRedis(c *call, k bus.Kind, word string) {
 			return
 		}
 		s.confirm(c, word, text)
-		s.send(c.sess, c.out)
+		s.confirmTo(c.sess, c.out)
 		c.out = c.out[:0]
 	}
 	if len(c.args) <= fewNames {
@@ -201,7 +201,7 @@ func (s *Server) unsubscribeRedis(c *call, k bus.Kind, word string) {
 		c.push(3, word)
 		c.null()
 		c.integer(s.redisCount(c.sess))
-		s.send(c.sess, c.out)
+		s.confirmTo(c.sess, c.out)
 		c.out = c.out[:0]
 		return
 	}

@@ -35,7 +35,7 @@ func TestCommandTable(t *testing.T) {
 	}
 	areas := 0
 	for _, area := range []map[string]func(*Server, *call){
-		connectionCommands, clientCommands, commandCommands, pubsubCommands, busCommands, lockCommands, adminCommands,
+		connectionCommands, transactionCommands, clientCommands, commandCommands, pubsubCommands, busCommands, lockCommands, adminCommands,
 	} {
 		areas += len(area)
 	}
@@ -115,11 +115,19 @@ func TestArity(t *testing.T) {
 			}
 			c := h.dial()
 			c.cmd(append(slices.Clone(name), slices.Repeat([]string{"x"}, words-len(name))...)...)
-			c.fails(wire.CodeErr, fmt.Sprintf("wrong number of arguments for '%s' command", lowerBar(row.Name)))
+			c.fails(refusal(row), fmt.Sprintf("wrong number of arguments for '%s' command", lowerBar(row.Name)))
 			c.sync()
 			c.close()
 		}
 	}
+}
+
+// refusal is the code with which a command is refused that cannot be one: EXEC discards the transaction then.
+func refusal(row *wire.Command) wire.Code {
+	if row.Name == "EXEC" {
+		return wire.CodeExecAbort
+	}
+	return wire.CodeErr
 }
 
 func TestUnknownCommands(t *testing.T) {
@@ -153,7 +161,7 @@ func TestSubscribedRESP2(t *testing.T) {
 		c.do("BUS.SUB", "a")
 		name := strings.Fields(row.Name)
 		c.cmd(append(name, slices.Repeat([]string{"1"}, row.Min-len(name))...)...)
-		c.fails(wire.CodeErr, fmt.Sprintf("Can't execute '%s': only", lowerBar(row.Name)))
+		c.fails(refusal(row), fmt.Sprintf("Can't execute '%s': only", lowerBar(row.Name)))
 		c.send("PING\r\nBUS.UNSUB\r\nPING\r\n")
 		c.want("*2\r\n$4\r\npong\r\n$0\r\n\r\n:0\r\n+PONG\r\n")
 		c.close()

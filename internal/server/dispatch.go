@@ -42,7 +42,7 @@ type call struct {
 var handlers = func() map[string]func(*Server, *call) {
 	all := map[string]func(*Server, *call){}
 	for _, area := range []map[string]func(*Server, *call){
-		connectionCommands, clientCommands, commandCommands, pubsubCommands, busCommands, lockCommands, adminCommands,
+		connectionCommands, transactionCommands, clientCommands, commandCommands, pubsubCommands, busCommands, lockCommands, adminCommands,
 	} {
 		for name, run := range area {
 			all[name] = run
@@ -133,15 +133,12 @@ func newCommandIndex() *commandIndex {
 func (s *Server) dispatch(sess *session, words [][]byte) bool {
 	s.stats.commands++
 	c := &s.call
-	c.sess, c.args, c.out = sess, words[1:], c.out[:0]
-	c.reqid, c.request, c.patience, c.pays, c.takesFD = nil, nil, 0, nil, false
-	c.cmd = s.commands.find(words[0])
-	if c.cmd != nil && c.cmd.subs != nil && (len(words) > 1 || c.cmd.Command == nil) {
-		c.cmd = s.subcommand(c, words)
-	} else if c.cmd == nil {
-		c.unknown(words)
-	}
-	if c.cmd != nil && c.fits(s, len(words)) {
+	s.begin(c, sess, words)
+	switch fits := c.cmd != nil && c.fits(s, len(words)); {
+	case !fits:
+		s.refuseQueued(c)
+	case sess.is(stateMulti) && s.keepForExec(c, words):
+	default:
 		long := s.mayTakeLong(c)
 		switch {
 		case long && (sess.user().Overspent() || s.waitsInQueue(sess)) || s.gone > 0 && s.mustWait(c):
@@ -170,17 +167,79 @@ func (s *Server) dispatch(sess *session, words [][]byte) bool {
 		}
 	}
 	s.reply(c)
-	if sess.is(stateReplySkip|stateReplySkipNext) && !sess.is(stateWaiting) {
+	if sess.is(stateReplySkip|stateReplySkipNext) && !sess.is(stateWaiting|stateExec) {
 		skip := sess.is(stateReplySkipNext)
 		sess.state &^= stateReplySkip | stateReplySkipNext
 		if skip {
 			sess.state |= stateReplySkip
 		}
 	}
+	c.trim()
+	return true
+}
+
+// keepForExec deals with a command of a connection that has said MULTI, and reports whether it is answered with that: it is not if
+// it is one of those that end or refuse a transaction.
+func (s *Server) keepForExec(c *call, words [][]byte) bool {
+	t := c.sess.more.transaction
+	c.sess.last, c.sess.active = c.cmd, s.age()
+	switch {
+	case c.cmd.Flags&wire.FlagUnqueued != 0:
+		return false
+	case c.cmd.Flags&wire.FlagNoMulti != 0:
+		c.fail(wire.CodeErr, "Command not allowed inside a transaction")
+	case !c.permitted(s):
+	case t.refused || c.keep(s, t, words): // of what will not be executed nothing is kept
+		c.out = append(c.out, "+QUEUED\r\n"...)
+		return true
+	}
+	t.refuse()
+	return true
+}
+
+// dispatchQueued executes one command of a transaction. It reports false if that has to wait for a later turn.
+func (s *Server) dispatchQueued(sess *session, words [][]byte) bool {
+	c := &s.again.call
+	s.begin(c, sess, words)
+	switch {
+	case s.gone > 0 && s.mustWait(c):
+		s.slice(sess)
+		return false
+	case len(s.line) > 0 && s.waitsForLine(c):
+		s.park(sess)
+		return false
+	}
+	s.stats.commands++
+	switch {
+	case !c.hasWords(len(words)):
+	case !c.room(account.Buffers, 0): // for its reply
+	case c.permitted(s):
+		c.cmd.run(s, c)
+	case c.cmd.Flags&wire.FlagDescriptors != 0:
+		s.closeFDs(sess)
+	}
+	s.reply(c)
+	c.trim()
+	return true
+}
+
+// begin finds out which command the words are. If they are none, cmd is nil and the reply says so.
+func (s *Server) begin(c *call, sess *session, words [][]byte) {
+	c.sess, c.args, c.out = sess, words[1:], c.out[:0]
+	c.reqid, c.request, c.patience, c.pays, c.takesFD = nil, nil, 0, nil, false
+	c.cmd = s.commands.find(words[0])
+	if c.cmd != nil && c.cmd.subs != nil && (len(words) > 1 || c.cmd.Command == nil) {
+		c.cmd = s.subcommand(c, words)
+	} else if c.cmd == nil {
+		c.unknown(words)
+	}
+}
+
+// trim does not keep the room of a long reply.
+func (c *call) trim() {
 	if cap(c.out) > largestKept {
 		c.out = nil
 	}
-	return true
 }
 
 // subcommand finds the second word's command and takes it off the arguments.
@@ -204,12 +263,22 @@ func (s *Server) subcommand(c *call, words [][]byte) *command {
 func (c *call) fits(s *Server, words int) bool {
 	row := c.cmd.Command
 	switch {
-	case words < row.Min || row.Max > 0 && words > row.Max:
-		c.wrongArity(strings.ReplaceAll(row.Name, " ", "|"))
+	case !c.hasWords(words):
 		return false
 	case c.sess.proto == wire.RESP2 && row.Flags&wire.FlagSubscribed == 0 && c.sess.is(stateSubscribed) && s.bus.Count(c.sess) > 0:
 		c.fail(wire.CodeErr, "Can't execute '%s': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / BUS.SUB / BUS.UNSUB / PING / QUIT / RESET are allowed in this context",
 			strings.ReplaceAll(strings.ToLower(row.Name), " ", "|"))
+		return false
+	}
+	return true
+}
+
+// hasWords checks how many there are. Redis lets a command into a transaction by the arity that COMMAND tells, which knows no most
+// of what may be more.
+func (c *call) hasWords(n int) bool {
+	row := c.cmd.Command
+	if n < row.Min || row.Max > 0 && n > row.Max && (row.Max == row.Min || !c.sess.is(stateMulti) || row.Flags&wire.FlagUnqueued != 0) {
+		c.wrongArity(strings.ReplaceAll(row.Name, " ", "|"))
 		return false
 	}
 	return true

@@ -20,6 +20,9 @@ const (
 
 // execute executes the commands in b and returns how many bytes they were.
 func (s *Server) execute(sess *session, b []byte) (used int) {
+	if sess.is(stateExec) && !s.resumeExec(sess) {
+		return 0
+	}
 	var begun time.Duration // since the start
 	for i := 1; used < len(b) && !s.paused(sess); i++ {
 		words, n, err := sess.parser.Next(b[used:], s.words)

@@ -218,7 +218,7 @@ func (s *Server) executed(sess *session) {
 
 // runLater has the input that a session holds executed in this turn.
 func (s *Server) runLater(sess *session) {
-	if !sess.is(stateRunnable|stateDead) && (len(sess.in) > 0 || sess.is(stateEOF)) {
+	if !sess.is(stateRunnable|stateDead) && (len(sess.in) > 0 || sess.is(stateEOF|stateExec)) {
 		sess.state |= stateRunnable
 		s.runnable = append(s.runnable, sess)
 	}
@@ -360,6 +360,7 @@ func (s *Server) bury() {
 		s.notLate(sess)
 		s.dropLocks(sess)
 		s.dropTask(sess)
+		s.dropTransaction(sess)
 		s.closeFDs(sess)
 		s.sessions[sess.fd] = nil
 		s.count--

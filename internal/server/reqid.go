@@ -145,6 +145,8 @@ func (s *Server) repeated(c *call) bool {
 	case r.command != command:
 		c.fail(wire.CodeErr, "REQID %q is that of another command, which this process sent before", clip(key.id))
 	case c.sess.is(stateHungUp): // a late duplicate: the one who sent it goes on elsewhere
+	case r.outcome == nil && !r.async && c.sess.is(stateExec) && s.waitsForLock(r):
+		c.fail(wire.CodeBusy, "the request of REQID %q waits for %q, and nothing waits within EXEC", clip(key.id), r.names[0])
 	case r.outcome == nil:
 		s.rejoin(c, r)
 	default:

@@ -156,6 +156,7 @@ type Server struct {
 	vec   []unix.Iovec
 	words [][]byte
 	call  call
+	again replay // what was queued
 
 	lastRead  *session // see readEarly
 	readTwice bool
@@ -216,6 +217,7 @@ func New(setup Setup, opts Options) (*Server, error) {
 	s.stamp = appendStamp(nil, &s.self)
 	s.rules = policy.Rules{Daemon: s.self.UID, Reserved: []byte(bus.ReservedPrefix)}
 	s.recv.init()
+	s.again.init()
 	s.bus.Verify = setup.Verify
 	s.startLocks()
 	s.setOptions(opts)

@@ -46,6 +46,7 @@ type extras struct {
 	wait                  lockmgr.RequestID               // what holds up the execution of later commands; 0: nothing, or a reload
 	task                  *task                           // what it waits for, if that is its own work
 	long                  *longReply                      // what is written before the outbox
+	transaction           *transaction                    // what it has asked for since MULTI
 	untold                []lockmgr.Effect                // what it was granted when it had ended
 	ancestors             []lockmgr.Process               // as process.ancestors, for requests that no process is watched for
 	requests              map[*request]struct{}           // those with a REQID that wait on this connection, or were granted here
@@ -97,6 +98,8 @@ const (
 	stateQueued                                 // in the queue of its user
 	stateLate                                   // touched, and in the queue of its user: the turn had no time to write to it
 	stateParked                                 // waits for the line: see delivery.go
+	stateMulti                                  // has said MULTI: see transaction.go
+	stateExec                                   // its EXEC is being executed
 )
 
 func (s *session) is(f sessionState) bool { return s.state&f != 0 }

@@ -55,7 +55,7 @@ func (s *Server) perform(c *call, t *task) {
 // heldUp reports whether a long reply has to wait until the socket has taken what was said before it: to copy it behind that
 // would take some milliseconds.
 func (s *Server) heldUp(sess *session, t *task) bool {
-	if t.mapping == nil || sess.is(stateDead) || s.stopping {
+	if t.mapping == nil || sess.is(stateDead|stateExec) || s.stopping {
 		return false
 	}
 	sess.closeRange()
@@ -81,7 +81,7 @@ func (s *Server) advance(sess *session, t *task) (more bool) {
 			return false
 		}
 		if t.head == nil && len(t.out) > smallRange {
-			s.send(sess, t.out)
+			s.confirmTo(sess, t.out)
 			t.out = t.out[:0]
 		}
 		if (i == 1 && t.slow || i%stride == 0) && time.Since(s.started)-begun > timeSlice && !s.stopping {
@@ -126,6 +126,13 @@ func (s *Server) endTask(sess *session, t *task) {
 		if sess.is(stateReplyOff | stateReplySkip) {
 			b = b[:from]
 		}
+	}
+	if sess.is(stateExec) {
+		s.confirmTo(sess, b[from:])
+		if t.mapping != nil {
+			t.unmap()
+		}
+		return
 	}
 	sess.closeRange()
 	if t.mapping != nil && !sess.is(stateDead) {

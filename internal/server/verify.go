@@ -58,6 +58,13 @@ func (s *Server) countSession(sess *session, found account.Count) {
 		found.Add(uid, account.Input, x.input.Amount())
 		found.Add(uid, account.Output, x.output.Amount())
 		found.Add(uid, account.Subscriptions, len(x.follows))
+		if t := x.transaction; t != nil {
+			found.Add(uid, account.Input, t.input.Amount())
+			found.Add(uid, account.Output, t.output.Amount())
+		}
+	}
+	if in := sess.more != nil && sess.more.transaction != nil; in != sess.is(stateMulti|stateExec) || sess.is(stateMulti) && sess.is(stateExec) {
+		panic(fmt.Sprintf("session %d has a transaction: %v", sess.id, in))
 	}
 	if sess.is(stateSubscribed) {
 		found.Add(uid, account.Patterns, s.bus.Count(sess, bus.Pattern))

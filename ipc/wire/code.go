@@ -28,6 +28,7 @@ const (
 	CodeTimeout      Code = "TIMEOUT"
 	CodeLimit        Code = "LIMIT"
 	CodeNotKept      Code = "NOTKEPT"
+	CodeExecAbort    Code = "EXECABORT"
 )
 
 // CodeInfo is one row of the code table.
@@ -61,6 +62,7 @@ var Codes = []CodeInfo{
 	{CodeTimeout, "the time to wait is over", 124, false, true},
 	{CodeLimit, "the request does not fit the number of units that the lock has", 65, false, false},
 	{CodeNotKept, "it is done and in force, but the daemon cannot write its files: after a reboot it will be as it was before", 74, false, false},
+	{CodeExecAbort, "nothing of the transaction was executed, as one of its commands was refused before EXEC", 64, false, false},
 }
 
 // Info is the row of c; a code that this version does not know is treated as ERR.

@@ -40,7 +40,7 @@ var accessNames = [...]string{"none", "publish", "subscribe", "look", "lock", "b
 func (a Access) String() string { return accessNames[a] }
 
 // Flags say how a command meets the connection's state.
-type Flags uint8
+type Flags uint16
 
 // The flags.
 const (
@@ -51,6 +51,8 @@ const (
 	FlagFanOut                        // takes longer the more receive what it sends
 	FlagQueues                        // takes longer the more locks are held and waited for
 	FlagDescriptors                   // file descriptors may come with it
+	FlagUnqueued                      // executed at once, also between MULTI and EXEC
+	FlagNoMulti                       // refused between MULTI and EXEC
 )
 
 // Names say which words of a command name what it asks for access to: a topic, a filter, a lock.
@@ -98,8 +100,8 @@ var Commands = []Command{
 	{Name: "PING", Args: "[message]", Min: 1, Max: 2, Family: FamilyRedis, Flags: FlagSubscribed,
 		Summary: "Ask whether the daemon answers", Reply: "PONG, or the message"},
 	{Name: "ECHO", Args: "message", Min: 2, Max: 2, Family: FamilyRedis, Summary: "Get the message back", Reply: "the message"},
-	{Name: "QUIT", Min: 1, Family: FamilyRedis, Flags: FlagSubscribed, Summary: "End the connection after what was asked is answered", Reply: "OK"},
-	{Name: "RESET", Min: 1, Max: 1, Family: FamilyRedis, Flags: FlagSubscribed, Summary: "Make the connection as new: RESP2, no subscription, no name, no wait",
+	{Name: "QUIT", Min: 1, Family: FamilyRedis, Flags: FlagSubscribed | FlagUnqueued, Summary: "End the connection after what was asked is answered", Reply: "OK"},
+	{Name: "RESET", Min: 1, Max: 1, Family: FamilyRedis, Flags: FlagSubscribed | FlagUnqueued, Summary: "Make the connection as new: RESP2, no subscription, no name, no wait, no transaction",
 		Reply: "RESET", Note: "locks stay held"},
 	{Name: "AUTH", Args: "[username] password", Min: 2, Family: FamilyRedis, Summary: "Refused: who you are is known from the kernel", Reply: "always an error"},
 	{Name: "SELECT", Args: "index", Min: 2, Max: 2, Family: FamilyRedis, Summary: "Accepted for 0, the only index", Reply: "OK"},
@@ -107,6 +109,15 @@ var Commands = []Command{
 	{Name: "INFO", Args: "[section …]", Min: 1, Family: FamilyRedis, Flags: FlagSlow, Summary: "The daemon's state as text", Reply: "text, KEY:VALUE lines in sections"},
 	{Name: "CONFIG GET", Args: "pattern …", Min: 3, Family: FamilyRedis, Summary: "Always empty, for clients that ask", Reply: "empty map",
 		Note: "the configuration is a file: see ipcd.toml(5)"},
+
+	// Transactions.
+	{Name: "MULTI", Min: 1, Max: 1, Family: FamilyRedis, Flags: FlagUnqueued, Summary: "Queue the commands that follow, for EXEC", Reply: "OK; then QUEUED for each of them",
+		Note: "see Transactions"},
+	{Name: "EXEC", Min: 1, Max: 1, Family: FamilyRedis, Flags: FlagUnqueued | FlagSlow, Summary: "Execute the queued commands, one after the other", Reply: "array: their replies, in order",
+		Note: "see Transactions", Errors: []Code{CodeExecAbort}},
+	{Name: "DISCARD", Min: 1, Max: 1, Family: FamilyRedis, Flags: FlagUnqueued, Summary: "Forget the queued commands", Reply: "OK"},
+	{Name: "WATCH", Args: "key [key …]", Min: 2, Family: FamilyRedis, Flags: FlagUnqueued, Summary: "Accepted, without effect: there are no keys that could change", Reply: "OK"},
+	{Name: "UNWATCH", Min: 1, Max: 1, Family: FamilyRedis, Summary: "Accepted, without effect", Reply: "OK"},
 
 	// The command table itself.
 	{Name: "COMMAND", Min: 1, Max: 1, Family: FamilyRedis, Flags: FlagSlow, Summary: "Every command", Reply: "array, as COMMAND INFO"},
@@ -127,7 +138,8 @@ var Commands = []Command{
 	{Name: "CLIENT SETNAME", Args: "name", Min: 3, Max: 3, Family: FamilyRedis, Summary: "Name this connection in CLIENT LIST", Reply: "OK"},
 	{Name: "CLIENT GETNAME", Min: 2, Max: 2, Family: FamilyRedis, Summary: "This connection's name", Reply: "text or null"},
 	{Name: "CLIENT SETINFO", Args: "LIB-NAME|LIB-VER value", Min: 4, Max: 4, Family: FamilyRedis, Summary: "Tell which client library this is", Reply: "OK"},
-	{Name: "CLIENT REPLY", Args: "ON|OFF|SKIP", Min: 3, Max: 3, Family: FamilyRedis, Summary: "Have the replies left out", Reply: "OK for ON, else nothing"},
+	{Name: "CLIENT REPLY", Args: "ON|OFF|SKIP", Min: 3, Max: 3, Family: FamilyRedis, Flags: FlagNoMulti, Summary: "Have the replies left out", Reply: "OK for ON, else nothing",
+		Note: "refused between MULTI and EXEC: the reply to EXEC would have an element less than it says"},
 	{Name: "CLIENT NO-EVICT", Args: "ON|OFF", Min: 3, Max: 3, Family: FamilyRedis, Summary: "Accepted, without effect", Reply: "OK"},
 	{Name: "CLIENT NO-TOUCH", Args: "ON|OFF", Min: 3, Max: 3, Family: FamilyRedis, Summary: "Accepted, without effect", Reply: "OK"},
 	{Name: "CLIENT TRACKING", Args: "ON|OFF [option …]", Min: 3, Family: FamilyRedis, Summary: "Accepted, without effect: there are no keys to track", Reply: "OK"},
@@ -200,7 +212,7 @@ var Commands = []Command{
 	{Name: "IPCD.STATUS", Min: 1, Max: 1, Family: FamilyAdmin, Flags: FlagSlow, Summary: "How the daemon is", Reply: "map"},
 	{Name: "IPCD.RELOAD", Min: 1, Max: 1, Family: FamilyAdmin, Access: AccessAdmin, Flags: FlagBlocks, Summary: "Read the configuration again",
 		Reply: "OK, after it is in force", Errors: []Code{CodeConfig, CodeDenied}},
-	{Name: "IPCD.PROVE", Min: 1, Max: 1, Family: FamilyAdmin, Flags: FlagDescriptors, Summary: "Prove, by a pidfd of one's own that is sent along (SCM_RIGHTS), to be the process that connected",
+	{Name: "IPCD.PROVE", Min: 1, Max: 1, Family: FamilyAdmin, Flags: FlagDescriptors | FlagNoMulti, Summary: "Prove, by a pidfd of one's own that is sent along (SCM_RIGHTS), to be the process that connected",
 		Reply: "OK; from then on FOR self is allowed on this connection", Errors: []Code{CodeNotFound, CodeDenied}},
 }
 

@@ -232,11 +232,12 @@ func (c *client) connection() report {
 	blocks := false
 	for i := range rows {
 		rows[i] = c.row()
-		words, b := c.command(rows[i])
-		blocks = blocks || b
-		input.WriteString(testdaemon.Cmd(words...))
+		text := ""
+		for _, words := range c.around(rows[i], &blocks) {
+			input.WriteString(testdaemon.Cmd(words...))
+			text += fmt.Sprintf("%q", words)
+		}
 		fmt.Fprintf(&input, "PING mark-%d.\r\n", i)
-		text := fmt.Sprintf("%q", words)
 		said = append(said, text[:min(len(text), 300)])
 		if wire.Commands[rows[i]].Name == "CLIENT REPLY" {
 			input.WriteString("CLIENT REPLY ON\r\n")
@@ -302,6 +303,29 @@ func (c *client) connection() report {
 	return r
 }
 
+// around is a command of a row with what has to be around it: the mark that comes behind it must not be queued, and EXEC wants
+// something to execute. blocks is set if any may wait.
+func (c *client) around(row int, blocks *bool) (all [][]string) {
+	add := func(row int) {
+		words, b := c.command(row)
+		all, *blocks = append(all, words), *blocks || b
+	}
+	switch wire.Commands[row].Name {
+	case "MULTI":
+		add(row)
+		return append(all, []string{"DISCARD"})
+	case "EXEC", "DISCARD":
+		all = append(all, []string{"MULTI"})
+		for range c.rng.IntN(5) {
+			add(c.row())
+		}
+		add(row)
+		return append(all, []string{"DISCARD"}, []string{"CLIENT", "REPLY", "ON"}) // if it was not ended, or was earlier
+	}
+	add(row)
+	return all
+}
+
 // row picks a row: any, or one that this client has not had executed yet.
 func (c *client) row() int {
 	row := c.rng.IntN(len(wire.Commands))
@@ -354,6 +378,12 @@ func (c *client) judge(r *report, row int, answers []string, said string) {
 		}
 		if g := granted.FindStringSubmatch(answer); g != nil {
 			c.learnGrant(grant{g[1], g[2]})
+		}
+		if strings.Contains(answer, "\r\n-"+string(wire.CodeInternal)+" ") {
+			r.Wrong = append(r.Wrong, fmt.Sprintf("%s: %q", said, answer))
+		}
+		if cmd.Name == "EXEC" && answer[0] != '*' && answer[0] != '-' {
+			continue // to what is around it
 		}
 		if answer[0] != '-' {
 			r.Done[cmd.Name]++

@@ -131,6 +131,16 @@ func (g *generator) lines() []string {
 		return []string{conn + "> CLIENT REPLY " + g.pick("ON", "OFF")}
 	case 2:
 		return []string{conn + "+ CLIENT REPLY SKIP", conn + ">" + quote(g.command())}
+	case 8, 9, 10: // a transaction
+		lines := []string{conn + "+ MULTI"}
+		for range g.r.IntN(6) {
+			words := g.command()
+			if strings.EqualFold(words[0], "RESET") {
+				words[0] = g.pick("MULTI", "WATCH", "UNWATCH", "NOSUCH")
+			}
+			lines = append(lines, conn+"+"+quote(words))
+		}
+		return append(lines, conn+"> "+g.pick("EXEC", "EXEC", "EXEC", "exec", "DISCARD", "RESET", "EXEC x"))
 	case 3, 4, 5, 6, 7: // many at once
 		var b strings.Builder
 		for range 2 + g.r.IntN(6) {

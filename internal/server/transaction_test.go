@@ -1,0 +1,377 @@
+package server
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ipcd/ipcd/internal/account"
+	"github.com/ipcd/ipcd/internal/record"
+	"github.com/ipcd/ipcd/ipc/wire"
+)
+
+// multi sends MULTI, commands and EXEC, and reads all that is answered before the reply to EXEC.
+func (c *conn) multi(commands ...[]string) {
+	c.t.Helper()
+	c.cmd("MULTI")
+	for _, words := range commands {
+		c.cmd(words...)
+	}
+	c.cmd("EXEC")
+	c.want("+OK\r\n" + strings.Repeat("+QUEUED\r\n", len(commands)))
+}
+
+// input is how much of Input and Output all users are charged for.
+func (h *harness) buffers() (in, out int) {
+	h.t.Helper()
+	h.on(func() { in, out = h.users.Total(account.Input), h.users.Total(account.Output) })
+	return in, out
+}
+
+// TestExec: nothing is done before EXEC, and what is answered later has its place among the replies.
+func TestExec(t *testing.T) {
+	disk := newDisk[record.Done]()
+	h := start(t, func(s *Setup, _ *Options) { s.SaveDone = disk.save })
+	c, other := h.dial3(), h.dial3()
+	other.do("SUBSCRIBE", "a")
+	g := c.acquire("k")
+	c.cmd("MULTI")
+	c.cmd("PUBLISH", "a", "1")
+	c.cmd("LOCK.DONE", "k", g.token, "PER", "ever")
+	c.cmd("LOCK.RELEASE", "k")
+	c.cmd("PUBLISH", "a", "2")
+	c.want("+OK\r\n" + strings.Repeat("+QUEUED\r\n", 4))
+	other.sync()
+	if info := c.text("CLIENT", "LIST"); info != "" {
+		t.Errorf("CLIENT LIST is answered %q", info)
+	}
+	if !strings.Contains(other.do("CLIENT", "LIST").Str, " flags=x db=0 sub=0 psub=0 bsub=0 multi=5 ") {
+		t.Error("CLIENT LIST does not show the transaction")
+	}
+	c.cmd("EXEC")
+	c.cmd("PING")
+	w := disk.next(t, 1)
+	other.want(">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\n1\r\n")
+	other.sync() // nothing of what is behind the disk
+	c.quiet()
+	h.claims(1)
+	w.done(nil)
+	other.want(">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\n2\r\n")
+	h.claims(0)
+	if v := c.value(); len(v.Elems) != 5 || v.Elems[0].Int != 1 || v.Elems[1].Str != "OK" || v.Elems[2].Str != "OK" || v.Elems[3].Int != 1 ||
+		!strings.Contains(v.Elems[4].Str, "multi=5 ") {
+		t.Errorf("got %+v", v)
+	}
+	c.want("+PONG\r\n")
+	if !strings.Contains(c.do("CLIENT", "INFO").Str, "multi=-1 ") {
+		t.Error("the transaction is not over")
+	}
+}
+
+// text sends a command within MULTI, and returns what it was answered instead of being queued.
+func (c *conn) text(words ...string) string {
+	c.t.Helper()
+	c.cmd(words...)
+	if v := c.value(); v.Str != "QUEUED" {
+		return v.Str
+	}
+	return ""
+}
+
+// TestExecOfMany: what takes several turns (listings, many names) is gathered like all else.
+func TestExecOfMany(t *testing.T) {
+	h := start(t)
+	c := h.dial()
+	var channels []string
+	want := "*4\r\n"
+	for i := range 3 * fewNames {
+		name := fmt.Sprintf("c%03d", i)
+		channels = append(channels, name)
+		want += fmt.Sprintf("*3\r\n$9\r\nsubscribe\r\n$4\r\n%s\r\n:%d\r\n", name, i+1)
+	}
+	want += "*0\r\n"
+	for i, name := range channels {
+		want += fmt.Sprintf("*3\r\n$11\r\nunsubscribe\r\n$4\r\n%s\r\n:%d\r\n", name, len(channels)-i-1)
+	}
+	want += "+PONG\r\n"
+	c.multi(append([]string{"SUBSCRIBE"}, channels...), []string{"LOCK.LIST"}, append([]string{"UNSUBSCRIBE"}, channels...), []string{"PING"})
+	c.want(want)
+	if in, out := h.buffers(); in != 0 || out != 0 {
+		t.Errorf("%d and %d bytes are charged", in, out)
+	}
+}
+
+// TestExecDoesNotWait: LOCK.ACQUIRE in a transaction is decided at once. With ASYNC it holds nothing up, and its outcome comes
+// behind the reply that has its ticket.
+func TestExecDoesNotWait(t *testing.T) {
+	h := start(t)
+	c, other := h.dial3(), h.dial3()
+	taken := other.acquire("taken", "OWNER", "other")
+	c.multi([]string{"LOCK.ACQUIRE", "free"}, []string{"LOCK.ACQUIRE", "taken"}, []string{"LOCK.ACQUIRE", "taken", "WAIT", "60000"}, []string{"PING"})
+	v := c.value()
+	if len(v.Elems) != 4 {
+		t.Fatalf("got %+v", v)
+	}
+	free := asGrant(t, v.Elems[0])
+	for _, v := range v.Elems[1:3] {
+		if !strings.HasPrefix(v.Str, "BUSY ") {
+			t.Errorf("got %+v", v)
+		}
+	}
+	h.claims(2)
+	c.multi([]string{"LOCK.RELEASE", "free", free.token}, []string{"LOCK.ACQUIRE", "free", "ASYNC"}, []string{"LOCK.ACQUIRE", "taken", "OWNER", "late", "ASYNC"})
+	v = c.value()
+	if len(v.Elems) != 3 || v.Elems[1].Kind != wire.KindInt || v.Elems[2].Kind != wire.KindInt {
+		t.Fatalf("got %+v", v)
+	}
+	done := c.value()
+	if done.Kind != wire.KindPush || done.Elems[1].Int != v.Elems[1].Int {
+		t.Errorf("got %+v", done)
+	}
+	asGrant(t, done.Elems[2])
+	c.sync() // the other one waits, and the connection does not
+	other.do("LOCK.RELEASE", "taken", taken.token)
+	if done := c.value(); done.Kind != wire.KindPush || done.Elems[1].Int != v.Elems[2].Int {
+		t.Errorf("got %+v", done)
+	}
+}
+
+// TestExecRefused: what is refused before EXEC has nothing executed, be it for its words, for access, or for what may be queued.
+func TestExecRefused(t *testing.T) {
+	h := start(t, func(_ *Setup, o *Options) { o.Limits.Input = 4096 })
+	c := h.dial()
+	for _, c2 := range []struct {
+		code wire.Code
+		text string
+		bad  []string
+	}{
+		{wire.CodeErr, "unknown command", []string{"NOSUCH"}},
+		{wire.CodeErr, "wrong number", []string{"PUBLISH", "a"}},
+		{wire.CodeErr, "wrong number", []string{"CLIENT"}},
+		{wire.CodeDenied, "", []string{"PUBLISH", "ipcd/x", "x"}},
+		{wire.CodeBadName, "", []string{"LOCK.ACQUIRE", "a#/b\n"}},
+		{wire.CodeErr, "not allowed inside a transaction", []string{"CLIENT", "REPLY", "OFF"}},
+		{wire.CodeErr, "not allowed inside a transaction", []string{"IPCD.PROVE"}},
+		{wire.CodeQuota, "limits.input", []string{"ECHO", strings.Repeat("x", 3800)}},
+	} {
+		c.cmd("MULTI")
+		c.cmd("LOCK.ACQUIRE", "l")
+		c.want("+OK\r\n+QUEUED\r\n")
+		if c2.code == wire.CodeQuota {
+			c.cmd(c2.bad...)
+			c.want("+QUEUED\r\n")
+		}
+		c.refused(c2.code, c2.text, c2.bad...)
+		c.cmd("PING")
+		c.want("+QUEUED\r\n")
+		c.refused(wire.CodeExecAbort, "previous errors", "EXEC")
+		c.sync()
+		h.claims(0)
+	}
+	// A nested MULTI and WATCH are refused, and no more.
+	c.cmd("MULTI")
+	c.want("+OK\r\n")
+	c.refused(wire.CodeErr, "can not be nested", "MULTI")
+	c.refused(wire.CodeErr, "not allowed", "WATCH", "k")
+	c.cmd("EXEC")
+	c.want("*0\r\n")
+	if in, out := h.buffers(); in != 0 || out != 0 {
+		t.Errorf("%d and %d bytes are charged", in, out)
+	}
+}
+
+// TestQueuedIsCharged: what is queued is its user's input, and is given back with DISCARD, RESET and the end of the connection.
+func TestQueuedIsCharged(t *testing.T) {
+	h := start(t)
+	for _, end := range []func(*conn){
+		func(c *conn) { c.do("DISCARD") },
+		func(c *conn) { c.do("RESET") },
+		func(c *conn) { c.cmd("QUIT"); c.want("+OK\r\n"); c.eof(); h.quiesce() },
+		func(c *conn) { c.close(); h.quiesce() },
+	} {
+		c := h.dial()
+		c.do("MULTI")
+		c.do("ECHO", strings.Repeat("x", 50_000))
+		if in, _ := h.buffers(); in < 50_000 {
+			t.Errorf("%d bytes of input are charged", in)
+		}
+		end(c)
+		if in, out := h.buffers(); in != 0 || out != 0 {
+			t.Errorf("%d and %d bytes are charged", in, out)
+		}
+		c.close()
+		h.quiesce()
+	}
+	// The limit is the user's, of all connections.
+	h.on(func() {
+		h.opts.Limits.BuffersPerUser = 120_000
+		h.users.Limits = h.opts.Limits.perUser()
+	})
+	c, other := h.dial(), h.dial()
+	c.do("MULTI")
+	other.do("MULTI")
+	c.do("ECHO", strings.Repeat("x", 50_000))
+	n := 0
+	for ; n < 100 && other.text("ECHO", strings.Repeat("x", 1000)) == ""; n++ {
+	}
+	if n < 10 || n == 100 {
+		t.Errorf("%d commands of another connection are queued", n)
+	}
+	other.refused(wire.CodeExecAbort, "", "EXEC")
+}
+
+// TestRepliesAreCharged: a command for whose reply there is no room is not executed, and says so in its place.
+func TestRepliesAreCharged(t *testing.T) {
+	h := start(t, func(_ *Setup, o *Options) { o.Limits.BuffersPerUser = 100_000 })
+	c := h.dial()
+	commands := [][]string{{"ECHO", strings.Repeat("x", 20_000)}}
+	for range 10 {
+		commands = append(commands, []string{"COMMAND", "DOCS"})
+	}
+	c.multi(append(commands, []string{"LOCK.ACQUIRE", "l"})...)
+	v := c.value()
+	if len(v.Elems) != 12 || len(v.Elems[0].Str) != 20_000 {
+		t.Fatalf("%d elements", len(v.Elems))
+	}
+	if last := v.Elems[11]; !strings.HasPrefix(last.Str, "QUOTA ") {
+		t.Errorf("got %+v", last)
+	}
+	h.claims(0)
+}
+
+// TestExecIsWhole: nobody's command comes between those of a transaction, though its user has had his share of the turn. If it
+// takes very long, others have theirs, too.
+func TestExecIsWhole(t *testing.T) {
+	for _, long := range []bool{false, true} {
+		m := newManual(t, 1)
+		c, other := m.connect(false), m.connect(false)
+		m.hook(func(sess *session, name string, _ []string, _ string) {
+			if name == "INFO" {
+				sess.user().Spend(time.Hour)
+			}
+		})
+		if long {
+			m.slowShares() // each look at the clock
+		}
+		var order []string
+		m.hook(func(_ *session, name string, args []string, _ string) {
+			if name == "ECHO" {
+				order = append(order, args[0])
+			}
+		})
+		for _, words := range [][]string{{"MULTI"}, {"ECHO", "1"}, {"INFO"}, {"INFO"}, {"INFO"}, {"ECHO", "2"}, {"EXEC"}, {"ECHO", "3"}} {
+			c.cmd(words...)
+		}
+		other.cmd("ECHO", "other")
+		m.turn([]unix.EpollEvent{c.event(unix.EPOLLIN), other.event(unix.EPOLLIN)})
+		m.settle()
+		want := "1 2 3 other"
+		if long {
+			want = "1 other 2 3"
+		}
+		if got := strings.Join(order, " "); got != want {
+			t.Errorf("long %v: %s, want %s", long, got, want)
+		}
+		if got := c.take(); !strings.HasPrefix(got, "+OK\r\n"+strings.Repeat("+QUEUED\r\n", 5)+"*5\r\n$1\r\n1\r\n") || !strings.HasSuffix(got, "$1\r\n2\r\n$1\r\n3\r\n") {
+			t.Errorf("got %q", got)
+		}
+	}
+}
+
+// TestExecOfLargeMessage: a message to very many holds a transaction up, and is counted in its place.
+func TestExecOfLargeMessage(t *testing.T) {
+	m, _ := newMany(t, 1)
+	c := m.connect(false)
+	for _, words := range [][]string{{"MULTI"}, {"PUBLISH", manyLevels, "x"}, {"PUBLISH", manyLevels, "y"}, {"PING"}, {"EXEC"}, {"ECHO", "behind"}} {
+		c.cmd(words...)
+	}
+	m.settle()
+	if got, want := c.take(), fmt.Sprintf("+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n*3\r\n:%d\r\n:%d\r\n+PONG\r\n$6\r\nbehind\r\n", manyFilters, manyFilters); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// TestExecWithREQID: a transaction that is sent again has its effect once.
+func TestExecWithREQID(t *testing.T) {
+	h := start(t)
+	c, again := h.dial3(), h.dial3()
+	commands := [][]string{{"BUS.PUB", "a", "x", "REQID", "p"}, {"LOCK.ACQUIRE", "l", "FOR", fmt.Sprint(os.Getpid()), "REQID", "q"}}
+	c.multi(commands...)
+	first := c.value()
+	again.multi(commands...)
+	second := again.value()
+	if fmt.Sprint(first) != fmt.Sprint(second) || len(first.Elems) != 2 {
+		t.Errorf("got %+v, then %+v", first, second)
+	}
+	asGrant(t, second.Elems[1])
+	h.claims(1)
+	// One that waits on another connection is not waited for.
+	holder, waiter := h.dial3(), h.dial3()
+	held := holder.acquire("busy", "OWNER", "holder")
+	h.queue(waiter, "busy", "OWNER", "waiter", "REQID", "w")
+	again.multi([]string{"LOCK.ACQUIRE", "busy", "OWNER", "waiter", "REQID", "w"})
+	if v := again.value(); len(v.Elems) != 1 || !strings.HasPrefix(v.Elems[0].Str, "BUSY ") {
+		t.Errorf("got %+v", v)
+	}
+	holder.do("LOCK.RELEASE", "busy", held.token)
+	waiter.granted()
+}
+
+// TestExecReplies: CLIENT REPLY leaves out the reply to EXEC as a whole, but no confirmation of a subscription; within a transaction
+// it is refused.
+func TestExecReplies(t *testing.T) {
+	disk := newDisk[record.Done]()
+	h := start(t, func(s *Setup, _ *Options) { s.SaveDone = disk.save })
+	c := h.dial3()
+	g := c.acquire("k")
+	queue := func() {
+		c.cmd("MULTI")
+		c.cmd("PING")
+		c.cmd("LOCK.DONE", "k", g.token, "PER", "ever")
+		c.cmd("SUBSCRIBE", "c")
+	}
+	queued := "+OK\r\n" + strings.Repeat("+QUEUED\r\n", 3)
+	const confirmed = ">3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n"
+
+	queue()
+	c.want(queued)
+	c.refused(wire.CodeErr, "not allowed", "CLIENT", "REPLY", "SKIP")
+	c.do("DISCARD")
+
+	c.cmd("CLIENT", "REPLY", "SKIP")
+	queue()
+	c.want(strings.TrimPrefix(queued, "+OK\r\n"))
+	c.cmd("EXEC")
+	disk.next(t, 1).done(nil)
+	c.want("*3\r\n+PONG\r\n+OK\r\n" + confirmed)
+	c.sync()
+
+	c.cmd("CLIENT", "REPLY", "OFF")
+	queue()
+	c.cmd("EXEC")
+	disk.next(t, 1).done(nil)
+	c.want(confirmed)
+	c.cmd("CLIENT", "REPLY", "ON")
+	c.want("+OK\r\n")
+	c.sync()
+}
+
+// TestStopInExec: a stop waits for the disk, and for what is behind it.
+func TestStopInExec(t *testing.T) {
+	disk := newDisk[record.Done]()
+	h := start(t, func(s *Setup, _ *Options) { s.SaveDone = disk.save })
+	c := h.dial()
+	g := c.acquire("k")
+	c.multi([]string{"LOCK.DONE", "k", g.token, "PER", "ever"}, []string{"PING"})
+	w := disk.next(t, 1)
+	h.cancel()
+	h.until("it stops", func() bool { return h.stopping })
+	w.done(nil)
+	c.want("*2\r\n+OK\r\n+PONG\r\n")
+	c.eof()
+	h.wait()
+}
