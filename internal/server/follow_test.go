@@ -3,6 +3,7 @@ package server
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/ipc/wire"
@@ -57,12 +58,13 @@ func TestFollow(t *testing.T) {
 			holder.lost("a", token, "broken")
 		}},
 		{"expired", func(token string) {
-			holder.do("LOCK.RENEW", "a", token, "LEASE", "1")
+			h.pass(45 * time.Second)
 			for _, told := range []*conn{holder, c} {
 				if v := told.value(); v.Elems[0].Str != "lock.expiring" || v.Elems[2].Text() != token {
 					t.Errorf("got %+v", v)
 				}
 			}
+			h.pass(15 * time.Second)
 			holder.lost("a", token, "expired")
 		}},
 	} {
