@@ -129,6 +129,7 @@ func (d *daemon) setup() (server.Setup, error) {
 		Reload:  d.reloadFor,
 		Status:  d.status,
 		Verify:  os.Getenv("IPCD_VERIFY") == "1",
+		Turns:   os.Getenv("IPCD_TURNS") == "1",
 	}
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {

@@ -43,6 +43,7 @@ func (s *Server) status(c *call) {
 		{"watchdog", s.setup.WatchdogEvery.Microseconds()},
 		{"busy_poll", s.loop.BusyPoll.Microseconds()},
 	}
+	rows = append(rows, s.turns.rows()...)
 	if s.setup.Status != nil {
 		rows = append(rows, s.setup.Status()...)
 	}

@@ -97,6 +97,8 @@ type Setup struct {
 	ZombieStatus func(pid int, start uint64) (peer.End, bool)
 	// Verify has the engines check themselves after each turn, and the loop panic if they are wrong.
 	Verify bool
+	// Turns has the turns of the loop be counted by the time that they take, for IPCD.STATUS.
+	Turns bool
 }
 
 // A Field is one line of IPCD.STATUS. Value is a string or an int64; times and durations are microseconds.
@@ -167,6 +169,7 @@ type Server struct {
 	started  time.Time
 	watchdog loop.Timer
 	stats    stats
+	turns    *turnTimes // nil: they are not measured
 	commands *commandIndex
 
 	stopping bool
@@ -284,12 +287,16 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	s.endTurn()
 	s.Post(s.raiseMark) // in a turn, which has a time of its own
+	turn := s.turn
+	if s.setup.Turns {
+		turn = s.measureTurns(turn)
+	}
 	for !s.quit {
 		events, err := s.loop.Wait(s.idle())
 		if err != nil {
 			return err
 		}
-		s.turn(events)
+		turn(events)
 	}
 	return nil
 }

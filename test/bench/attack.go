@@ -1,16 +1,20 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ipcd/ipcd/ipc"
 )
 
 // An attack is what another user does to the server for as long as an innocent client is measured. It sets up, calls ready, and
@@ -46,9 +50,18 @@ func attackNames() []string {
 const attacker = 65534
 
 // runAttack is the attacking process. It runs when nobody else wants the CPU, so that what is measured is what it does to the
-// server, and not to the one who measures.
+// server, and not to the one who measures. With -realtime that is so in any case, and the machine is busy with others: it runs as
+// they do then.
 func runAttack(name, path string) error {
-	if err := unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_IDLE}, 0); err != nil {
+	attr, err := unix.SchedGetAttr(0, 0)
+	if err != nil {
+		return err
+	}
+	attr = &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: map[uint32]uint32{unix.SCHED_RR: unix.SCHED_BATCH}[attr.Policy]}
+	if attr.Policy == 0 {
+		attr.Policy = unix.SCHED_IDLE
+	}
+	if err := unix.SchedSetAttr(0, attr, 0); err != nil {
 		return err
 	}
 	attacks[name](path, func() { fmt.Println("ready") })
@@ -56,65 +69,195 @@ func runAttack(name, path string) error {
 }
 
 // pingEvery is far above what a ping may take, so that one which waits does not have the next wait as well.
-const pingEvery = 5 * time.Millisecond
+const pingEvery = 2 * time.Millisecond
+
+// A siege is a server that is attacked, and another one beside it.
+type siege struct {
+	own, other *server
+	cmd        *exec.Cmd
+	before     int // resident memory of own, before it was attacked
+}
+
+// besiege starts both, and an attack on the first.
+func (b *bench) besiege(name string, p place) (_ *siege, err error) {
+	g := new(siege)
+	defer func() {
+		if err != nil {
+			g.end()
+		}
+	}()
+	if g.own, err = b.startServer(ipcdServer, p, "IPCD_TURNS=1"); err != nil {
+		return nil, err
+	}
+	if g.other, err = b.startServer(ipcdServer, p); err != nil {
+		return nil, err
+	}
+	g.before = resident(g.own)
+	cmd := exec.Command("/proc/self/exe", "attack", name, g.own.path)
+	cmd.Stderr = os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Credential: &syscall.Credential{Uid: attacker, Gid: attacker}}
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		return nil, err
+	}
+	g.cmd = cmd
+	var line [6]byte
+	if _, err := out.Read(line[:]); err != nil {
+		return nil, fmt.Errorf("the attack did not begin: %w", err)
+	}
+	return g, nil
+}
+
+// endAttack ends the attack alone.
+func (g *siege) endAttack() {
+	if g.cmd != nil {
+		_ = g.cmd.Process.Kill()
+		_ = g.cmd.Wait()
+		g.cmd = nil
+	}
+}
+
+func (g *siege) end() {
+	g.endAttack()
+	for _, s := range []*server{g.own, g.other} {
+		if s != nil {
+			s.stop()
+		}
+	}
+}
 
 // underAttack pings again and again while the attack goes on. The value is what all but one in a hundred replies stay below,
-// counted from when the ping was due: one that the server keeps waiting keeps those behind it waiting, too.
-func (b *bench) underAttack(name string) contender {
-	return contender{name: "p99", open: func(p place) (*subject, error) {
-		s, err := b.startServer(ipcdServer, p)
-		if err != nil {
-			return nil, err
-		}
-		before := resident(s)
-		cmd := exec.Command("/proc/self/exe", "attack", name, s.path)
-		cmd.Stderr = os.Stderr
-		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Credential: &syscall.Credential{Uid: attacker, Gid: attacker}}
-		out, err := cmd.StdoutPipe()
-		if err == nil {
-			err = cmd.Start()
-		}
-		if err != nil {
-			s.stop()
-			return nil, err
-		}
-		stop := func() {
-			_ = cmd.Process.Kill()
-			_ = cmd.Wait()
-		}
-		var line [6]byte
-		if _, err := out.Read(line[:]); err != nil {
-			stop()
-			s.stop()
-			return nil, fmt.Errorf("the attack did not begin: %w", err)
-		}
-		c := dialAll(s.path, 1)[0]
-		ping := command("PING")
-		return &subject{
-			cpu: s.cpu,
-			close: func() {
-				peak := resident(s)
-				stop()
-				closeAll([]*conn{c})
-				time.Sleep(b.idle + 4*time.Second) // what was taken is given back in the first calm
-				fmt.Fprintf(os.Stderr, "%s: %d MB resident before, %d MB at the end of it, %d MB some seconds after it\n",
-					name, before>>20, peak>>20, resident(s)>>20)
-				s.stop()
-			},
-			cell: func(d time.Duration) sample {
-				var all []time.Duration
-				start := time.Now()
-				for due := start; due.Sub(start) < d; due = due.Add(pingEvery) {
-					time.Sleep(time.Until(due))
-					c.send(ping)
-					c.reply()
-					all = append(all, time.Since(due))
+// counted from when the ping was due: one that the server keeps waiting keeps those behind it waiting, too. The rival is a server
+// that nobody attacks, on the same CPUs at the same time: what it takes longer than without an attack is the machine's doing. Beside
+// it stands the longest turn of the loop that is attacked, in CPU time, which does not depend on what else the machine does.
+func (b *bench) underAttack(name string) []contender {
+	var g *siege
+	var before, after turns
+	of := func(which func() *server) func(place) (*subject, error) {
+		return func(p place) (*subject, error) {
+			if g == nil {
+				var err error
+				if g, err = b.besiege(name, p); err != nil {
+					return nil, err
 				}
-				slices.Sort(all)
-				return sample{value: all[(len(all)-1)*99/100].Seconds(), ops: len(all)}
-			},
-		}, nil
-	}}
+			}
+			s := which()
+			c := dialAll(s.path, 1)[0]
+			return &subject{
+				cpu:   s.cpu,
+				close: func() { closeAll([]*conn{c}) },
+				cell: func(d time.Duration) sample {
+					if s == g.own {
+						before = turnsOf(s)
+						defer func() { after = turnsOf(s) }()
+					}
+					return pingFor(c, d)
+				},
+			}, nil
+		}
+	}
+	return []contender{
+		{name: "p99", open: of(func() *server { return g.own })},
+		{name: "another daemon", open: of(func() *server { return g.other })},
+		{name: "longest turn", open: func(place) (*subject, error) {
+			return &subject{
+				close: func() {
+					g.end()
+					g = nil
+				},
+				cell: func(time.Duration) sample { return sample{value: after.longestSince(before).Seconds()} },
+			}, nil
+		}},
+	}
+}
+
+// pingFor pings for a while.
+func pingFor(c *conn, d time.Duration) sample {
+	var all []time.Duration
+	ping := command("PING")
+	start := time.Now()
+	for due := start; due.Sub(start) < d; due = due.Add(pingEvery) {
+		time.Sleep(time.Until(due))
+		c.send(ping)
+		c.reply()
+		all = append(all, time.Since(due))
+	}
+	slices.Sort(all)
+	return sample{value: all[(len(all)-1)*99/100].Seconds(), ops: len(all)}
+}
+
+// afterAttack is the resident memory of a server some seconds after an attack, beside that at its end and before it.
+func (b *bench) afterAttack(name string) []contender {
+	var g *siege
+	var atEnd int
+	const long = 2 * time.Second
+	look := func(value *int) func(place) (*subject, error) {
+		return func(place) (*subject, error) {
+			return &subject{
+				close: func() {},
+				cell:  func(time.Duration) sample { return sample{value: float64(*value)} },
+			}, nil
+		}
+	}
+	var before int
+	return []contender{
+		{name: "after", open: func(p place) (*subject, error) {
+			var err error
+			if g, err = b.besiege(name, p); err != nil {
+				return nil, err
+			}
+			before = g.before
+			return &subject{
+				close: func() { g.end() },
+				cell: func(time.Duration) sample {
+					time.Sleep(long)
+					atEnd = resident(g.own)
+					g.endAttack()
+					time.Sleep(b.idle + 4*time.Second) // what was taken is given back in the first calm
+					return sample{value: float64(resident(g.own))}
+				},
+			}, nil
+		}},
+		{name: "at its end", open: look(&atEnd)},
+		{name: "before", open: look(&before)},
+	}
+}
+
+// turns are how many turns a loop has made, by the time that they took at most.
+type turns map[time.Duration]int64
+
+// turnsKey is what a figure of turns is called by the daemon, and how long they were at most.
+const turnsKey = "turns_us_"
+
+// turnsOf asks a server for its turns.
+func turnsOf(s *server) turns {
+	c, err := ipc.DialConn(context.Background(), s.path)
+	must(err)
+	defer func() { _ = c.Close() }()
+	v, err := c.Do("IPCD.STATUS")
+	must(err)
+	all := turns{}
+	for i := 0; i+1 < len(v.Elems); i += 2 {
+		if us, ok := strings.CutPrefix(v.Elems[i].Text(), turnsKey); ok {
+			n, err := strconv.Atoi(us)
+			must(err)
+			all[time.Duration(n)*time.Microsecond] = v.Elems[i+1].Int
+		}
+	}
+	return all
+}
+
+// longestSince is how long the longest turn was, since there were those before.
+func (t turns) longestSince(before turns) (longest time.Duration) {
+	for d, n := range t {
+		if n > before[d] {
+			longest = max(longest, d)
+		}
+	}
+	return longest
 }
 
 // forEver repeats f as fast as it goes.

@@ -29,7 +29,7 @@ const (
 )
 
 // startServer starts a server in a directory of its own and waits until it answers.
-func (b *bench) startServer(kind string, p place) (*server, error) {
+func (b *bench) startServer(kind string, p place, env ...string) (*server, error) {
 	dir, err := os.MkdirTemp(b.dir, kind+"-")
 	if err == nil {
 		err = os.Chmod(dir, 0o711) // for those who attack
@@ -68,6 +68,7 @@ func (b *bench) startServer(kind string, p place) (*server, error) {
 	s.cmd = exec.Command(argv[0], argv[1:]...)
 	s.cmd.Stdout, s.cmd.Stderr = logFile, logFile
 	s.cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"}
+	s.cmd.Env = append(s.cmd.Env, env...)
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := b.cpus.server(p).pin(); err != nil {
 		return nil, err
