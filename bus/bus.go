@@ -146,22 +146,34 @@ func (b *Bus[S]) Publish(topic []byte) (seq uint64, routes []*Route[S], err erro
 	if routes, err = b.Routes(topic); err != nil {
 		return 0, nil, err
 	}
-	b.seq++
-	return b.seq, routes, nil
+	return b.Take(), routes, nil
 }
 
 // Routes returns what Publish would, and counts nothing.
 func (b *Bus[S]) Routes(topic []byte) ([]*Route[S], error) {
+	routes, _, err := b.Search(topic, math.MaxInt)
+	return routes, err
+}
+
+// Search is Routes for who must not stop for as long as it may take to find all of very many routes. In one step it tries one
+// pattern, or visits one node of the tree of filters. If so many steps are not enough, it returns no routes, and a search that goes
+// on: [Bus.Take] counts the message then, and Next finds its routes.
+func (b *Bus[S]) Search(topic []byte, most int) (routes []*Route[S], rest *Search[S], err error) {
 	if len(b.last) > 0 && string(topic) == string(b.last) { // as is usual
-		return b.out, nil
+		return b.out, nil, nil
 	}
 	if err := CheckTopic(topic); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	clear(b.out) // or a route that has gone since would be kept from the garbage collector
 	out := b.out[:0]
+	b.last = b.last[:0]
 
-	slots, patterns := b.wild.match(topic)
+	slots, patterns, w := b.wild.match(topic, most)
+	if w != nil {
+		b.out = out
+		return nil, newSearch(b, w), nil
+	}
 	if r := find(&b.texts[Channel], topic); r != nil {
 		out = append(out, r)
 	}
@@ -177,7 +189,13 @@ func (b *Bus[S]) Routes(topic []byte) ([]*Route[S], error) {
 	b.out = out
 	b.last = append(b.last[:0], topic...)
 	b.verify()
-	return out, nil
+	return out, nil, nil
+}
+
+// Take counts a message whose routes were searched for, and returns its number.
+func (b *Bus[S]) Take() uint64 {
+	b.seq++
+	return b.seq
 }
 
 // MayReceive reports whether a message under a topic may go to s. It looks at no more subscriptions than the budget has left, and
@@ -254,7 +272,7 @@ func (b *Bus[S]) addRoute(k Kind, text string) *Route[S] {
 		r.glob = CompileGlob(r.Text)
 	}
 	b.texts[k].set(r.Text, r)
-	b.wild.add(k, r.Text, r.glob, ref{born: r.born, slot: int32(r.Slot)})
+	b.wild.add(k, r.Text, r.glob, r.ref())
 	return r
 }
 
@@ -268,7 +286,7 @@ func (b *Bus[S]) remove(x *subscription[S]) {
 		b.texts[r.Kind].delete(r.Text)
 		b.slots[r.Slot] = nil
 		b.free = append(b.free, r.Slot)
-		b.wild.remove(r.Kind, r.Text, ref{born: r.born, slot: int32(r.Slot)})
+		b.wild.remove(r.Kind, r.Text, r.ref())
 	}
 	if o.first == nil {
 		b.owners.delete(o.who)

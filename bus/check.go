@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"reflect"
 	"slices"
 	"strings"
@@ -154,7 +155,7 @@ func (b *Bus[S]) checkOwners() error {
 func (b *Bus[S]) checkIndex() error {
 	want := index{}
 	for _, r := range b.sorted() {
-		want.add(r.Kind, r.Text, r.glob, ref{born: r.born, slot: int32(r.Slot)})
+		want.add(r.Kind, r.Text, r.glob, r.ref())
 	}
 	ix := &b.wild
 	if ix.n != want.n {
@@ -174,7 +175,7 @@ func (b *Bus[S]) checkIndex() error {
 			if a.gen != ix.gen {
 				continue
 			}
-			if slots, patterns := ix.find(a.topic); patterns != a.patterns || !slices.Equal(slots, a.slots) {
+			if slots, patterns, _ := ix.find(a.topic, math.MaxInt); patterns != a.patterns || !slices.Equal(slots, a.slots) {
 				return fmt.Errorf("%q is cached as %v (%d patterns), is %v (%d)", a.topic, a.slots, a.patterns, slots, patterns)
 			}
 		}

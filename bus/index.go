@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"bytes"
 	"cmp"
 	"slices"
 	"strings"
@@ -23,7 +24,7 @@ type index struct {
 	filters  node
 	cache    *cache // nil until it pays
 
-	refs  []ref   // scratch
+	walk  walk    // scratch
 	slots []int32 // scratch
 }
 
@@ -63,33 +64,40 @@ func (ix *index) remove(k Kind, text string, r ref) {
 }
 
 // match returns the slots of the routes that match a valid topic: first so many patterns, then filters, each in their
-// order of creation. The slice is good until the next call.
-func (ix *index) match(topic []byte) (slots []int32, patterns int) {
+// order of creation. The slice is good until the next call. If to find them takes more steps than most, rest is where it
+// has come to, and the rest is 0.
+func (ix *index) match(topic []byte, most int) (slots []int32, patterns int, rest *walk) {
 	if ix.n == 0 {
-		return nil, 0
+		return nil, 0, nil
 	}
 	if ix.cache == nil {
 		if ix.n < cacheFrom {
-			return ix.find(topic)
+			return ix.find(topic, most)
 		}
 		ix.cache = newCache()
 	}
 	hash, a := ix.cache.get(topic, ix.gen)
 	if a != nil {
-		return a.slots, a.patterns
+		return a.slots, a.patterns, nil
 	}
-	slots, patterns = ix.find(topic)
-	ix.cache.put(hash, topic, ix.gen, slots, patterns)
-	return slots, patterns
+	if slots, patterns, rest = ix.find(topic, most); rest == nil {
+		ix.cache.put(hash, topic, ix.gen, slots, patterns)
+	}
+	return slots, patterns, rest
 }
 
 // find is match without the cache.
-func (ix *index) find(topic []byte) (slots []int32, patterns int) {
-	refs := ix.patterns.match(ix.refs[:0], topic)
-	patterns = len(refs)
-	refs = ix.filters.match(refs, topic)
-	ix.refs = refs
-
+func (ix *index) find(topic []byte, most int) (slots []int32, patterns int, rest *walk) {
+	w := &ix.walk
+	w.begin(topic)
+	if most = w.step(ix, most); most == 0 {
+		rest = new(walk)
+		*rest, *w = *w, walk{}
+		rest.topic = bytes.Clone(topic)
+		return nil, 0, rest
+	}
+	refs, patterns := w.refs, w.patterns
+	w.topic = nil // which may be a small part of a large command
 	byAge := func(a, b ref) int { return cmp.Compare(a.born, b.born) }
 	slices.SortFunc(refs[:patterns], byAge)
 	slices.SortFunc(refs[patterns:], byAge)
@@ -99,5 +107,5 @@ func (ix *index) find(topic []byte) (slots []int32, patterns int) {
 		slots = append(slots, r.slot)
 	}
 	ix.slots = slots
-	return slots, patterns
+	return slots, patterns, nil
 }

@@ -1,7 +1,6 @@
 package bus
 
 import (
-	"bytes"
 	"cmp"
 	"slices"
 )
@@ -44,26 +43,4 @@ func (x *patternIndex) remove(pattern string, r ref) {
 	// They are in order of age, because each new one was put at the end.
 	i, _ := slices.BinarySearchFunc(tails, r.born, func(t tail, born uint64) int { return cmp.Compare(t.born, born) })
 	x.tails.set(head, shrink(slices.Delete(tails, i, i+1)))
-}
-
-// match appends the patterns that match a topic.
-func (x *patternIndex) match(refs []ref, topic []byte) []ref {
-	if x.tails.len() == 0 {
-		return refs
-	}
-	first := 0
-	if bytes.HasPrefix(topic, []byte(ReservedPrefix)) {
-		first = len(ReservedPrefix) // the prefix must be part of the head
-	}
-	for n := first; n <= len(topic); n++ {
-		if x.count[n] == 0 {
-			continue
-		}
-		for _, t := range find(&x.tails, topic[:n]) {
-			if t.glob.Match(topic) {
-				refs = append(refs, t.ref)
-			}
-		}
-	}
-	return refs
 }

@@ -64,6 +64,9 @@ func (r *Route[S]) matches(topic []byte) bool {
 	return Match(r.Text, topic)
 }
 
+// ref is the route as the indexes know it.
+func (r *Route[S]) ref() ref { return ref{born: r.born, slot: int32(r.Slot)} }
+
 // Len is the number of subscribers.
 func (r *Route[S]) Len() int {
 	return len(r.subs) - r.holes

@@ -7,8 +7,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unsafe"
 
 	"github.com/ipcd/ipcd/bus"
+	"github.com/ipcd/ipcd/internal/heap"
 	"github.com/ipcd/ipcd/ipc/wire"
 )
 
@@ -99,19 +101,19 @@ func (s *Server) clientList(c *call) {
 			return
 		}
 	}
-	p, oldest := c.sess.proto, newHeap(func(a, b *session) bool { return a.id < b.id })
+	p, oldest := c.sess.proto, heap.New(func(a, b *session) bool { return a.id < b.id })
 	for _, sess := range s.sessions {
 		if sess != nil {
-			oldest.add(sess)
+			oldest.Add(sess)
 		}
 	}
-	t := &task{held: oldest.memory()}
+	t := &task{held: oldest.Room() * int(unsafe.Sizeof(c.sess))}
 	t.head = func(b []byte) []byte { return p.AppendVerbatimHead(b, len(t.out)-headRoom-len("\r\n")) }
 	t.step = func(b []byte) ([]byte, bool) {
-		if oldest.n == 0 {
+		if oldest.Len() == 0 {
 			return append(b, "\r\n"...), false
 		}
-		sess, ok := oldest.next()
+		sess, ok := oldest.Next()
 		if ok && !sess.is(stateDead) && s.isType(sess, kind) && (ids == nil || ids[sess.id]) {
 			b = append(append(b, s.describe(sess)...), '\n')
 		}

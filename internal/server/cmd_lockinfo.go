@@ -5,6 +5,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/ipcd/ipcd/internal/heap"
 	"github.com/ipcd/ipcd/ipc/wire"
 	"github.com/ipcd/ipcd/lockmgr"
 )
@@ -27,17 +28,17 @@ func (s *Server) lockInfo(c *call) {
 
 func (s *Server) lockList(c *call) {
 	p, n := c.sess.proto, 0
-	var x *shownLock        // nil: the next is to be found
-	var names *heap[string] // nil: they are to be looked up
+	var x *shownLock             // nil: the next is to be found
+	var names *heap.Heap[string] // nil: they are to be looked up
 	memory := 0
 	t := &task{head: func(b []byte) []byte { return wire.AppendArray(b, n) }, slow: true}
 	t.step = func(b []byte) ([]byte, bool) {
 		if names == nil {
-			names = newHeap(func(a, b string) bool { return a < b })
+			names = heap.New(func(a, b string) bool { return a < b })
 			for name := range s.locks.Names() {
-				names.add(name)
+				names.Add(name)
 			}
-			memory = names.memory()
+			memory = names.Room() * int(unsafe.Sizeof(""))
 			t.held = memory
 			return b, true
 		}
@@ -49,10 +50,10 @@ func (s *Server) lockList(c *call) {
 			}
 			return b, true
 		}
-		if names.n == 0 {
+		if names.Len() == 0 {
 			return b, false
 		}
-		if name, ok := names.next(); ok {
+		if name, ok := names.Next(); ok {
 			if x = s.show(name); x.Free() {
 				shownLocks.Put(x)
 				x = nil

@@ -5,6 +5,7 @@ import (
 
 	"github.com/ipcd/ipcd/bus"
 	"github.com/ipcd/ipcd/internal/account"
+	"github.com/ipcd/ipcd/internal/heap"
 	"github.com/ipcd/ipcd/ipc/wire"
 )
 
@@ -246,23 +247,23 @@ func (s *Server) pubsubChannels(c *call) {
 	}
 	glob := bus.CompileGlob(pattern)
 	slot, n := 0, 0
-	names := newHeap(func(a, b string) bool { return a < b })
+	names := heap.New(func(a, b string) bool { return a < b })
 	t := &task{head: func(b []byte) []byte { return wire.AppendArray(b, n) }}
 	t.step = func(b []byte) ([]byte, bool) {
 		if slot < s.bus.Slots() {
 			for end := min(slot+globsPerStep, s.bus.Slots()); slot < end; slot++ {
 				if r := s.bus.RouteAt(slot); r != nil && r.Kind == bus.Channel && glob.MatchString(r.Text) {
-					names.add(r.Text)
+					names.Add(r.Text)
 					n++
 				}
 			}
-			t.held = names.memory()
+			t.held = names.Room() * int(unsafe.Sizeof(""))
 			return b, true
 		}
-		if names.n == 0 {
+		if names.Len() == 0 {
 			return b, false
 		}
-		if name, ok := names.next(); ok {
+		if name, ok := names.Next(); ok {
 			b = wire.AppendBulk(b, name)
 		}
 		return b, true

@@ -23,6 +23,7 @@ import (
 type delivery struct {
 	message
 	routes             []*bus.Route[*session] // those that it has not come to
+	rest               *bus.Search[*session]  // finds those behind them; nil: there are no more
 	delivered, dropped int
 	publisher          *account.User // whose connection is answered; it may have ended. nil: nobody's, it is an event
 	done               func(receipt) // answers; not nil if publisher is not
@@ -31,6 +32,9 @@ type delivery struct {
 const (
 	// routesPerStep is how many routes are gone on with before the clock is looked at.
 	routesPerStep = 16
+	// searchAtOnce is how many steps of a search for routes are made at once, in less than a hundred microseconds, unless very many
+	// globs are tried that all take long.
+	searchAtOnce = 128
 	// longestLine is how many may stand in line when an event comes. Events wait for nobody: the first in line is then delivered
 	// to all at once.
 	longestLine = 32
@@ -41,22 +45,21 @@ const (
 
 // distribute stamps a message with the time and delivers it. If rest is not nil, the message stands in line. pays is charged with
 // the time, if that is much; nil: nobody is.
-func (s *Server) distribute(routes []*bus.Route[*session], m *message, pays *account.User) (delivered, dropped int, rest *delivery) {
+func (s *Server) distribute(routes []*bus.Route[*session], search *bus.Search[*session], m *message, pays *account.User) (delivered, dropped int, rest *delivery) {
 	m.time = s.realTime().UnixMicro()
 	switch {
-	case len(s.line) > 0 && s.mustLineUp(routes):
-		return 0, 0, s.lineUp(routes, m)
-	case len(routes) <= fewPatterns:
+	case len(s.line) > 0 && s.mustLineUp(routes, search):
+		return 0, 0, s.lineUp(&delivery{message: *m, routes: routes, rest: search})
+	case search == nil && len(routes) <= fewPatterns:
 		delivered, dropped = s.deliver(routes, m, false)
 		s.stats.delivered += uint64(delivered)
 		s.stats.dropped += uint64(dropped)
 		return delivered, dropped, nil
 	}
 	begun := time.Now()
-	d := delivery{message: *m, routes: routes}
+	d := delivery{message: *m, routes: routes, rest: search}
 	if !s.advanceDelivery(&d, begun) {
-		rest = s.lineUp(d.routes, m)
-		rest.delivered, rest.dropped = d.delivered, d.dropped
+		rest = s.lineUp(&d)
 	}
 	if pays != nil {
 		pays.Spend(time.Since(begun))
@@ -66,8 +69,8 @@ func (s *Server) distribute(routes []*bus.Route[*session], m *message, pays *acc
 
 // mustLineUp reports whether a message has to stand in line: it takes very many routes, or may go to one who gets something
 // that stands there.
-func (s *Server) mustLineUp(routes []*bus.Route[*session]) bool {
-	if len(routes) > fewPatterns {
+func (s *Server) mustLineUp(routes []*bus.Route[*session], search *bus.Search[*session]) bool {
+	if search != nil || len(routes) > fewPatterns {
 		return true
 	}
 	budget := orderBudget
@@ -83,13 +86,15 @@ func (s *Server) mustLineUp(routes []*bus.Route[*session]) bool {
 	return false
 }
 
-// lineUp has a message stand in line.
-func (s *Server) lineUp(routes []*bus.Route[*session], m *message) *delivery {
+// lineUp has a message stand in line, with what is left to be done.
+func (s *Server) lineUp(left *delivery) *delivery {
 	for len(s.line) >= longestLine {
 		s.endDelivery()
 	}
-	d := &delivery{message: *m, routes: slices.Clone(routes)}
-	d.topic, d.payload, d.stamp = bytes.Clone(m.topic), bytes.Clone(m.payload), bytes.Clone(m.stamp)
+	d := new(delivery)
+	*d = *left
+	d.routes = slices.Clone(d.routes)
+	d.topic, d.payload, d.stamp = bytes.Clone(d.topic), bytes.Clone(d.payload), bytes.Clone(d.stamp)
 	d.age = s.bus.Age()
 	s.line = append(s.line, d)
 	return d
@@ -120,23 +125,34 @@ func (s *Server) endLine() {
 
 // endDelivery delivers the first in line to all.
 func (s *Server) endDelivery() {
-	s.goOnDelivering(s.line[0], len(s.line[0].routes))
+	for d := s.line[0]; !d.isDone(); {
+		s.goOnDelivering(d)
+	}
 	s.leaveLine()
 }
 
+func (d *delivery) isDone() bool { return len(d.routes) == 0 && d.rest == nil }
+
 // advanceDelivery goes on with a delivery until the time is over, and reports whether it is done.
 func (s *Server) advanceDelivery(d *delivery, begun time.Time) bool {
-	for len(d.routes) > 0 {
-		s.goOnDelivering(d, min(routesPerStep, len(d.routes)))
-		if len(d.routes) > 0 && time.Since(begun) > timeSlice && !s.stopping {
+	for !d.isDone() {
+		s.goOnDelivering(d)
+		if !d.isDone() && time.Since(begun) > timeSlice && !s.stopping {
 			return false
 		}
 	}
 	return true
 }
 
-// goOnDelivering delivers to the next n routes.
-func (s *Server) goOnDelivering(d *delivery, n int) {
+// goOnDelivering delivers to some routes more, or goes on to find them.
+func (s *Server) goOnDelivering(d *delivery) {
+	if len(d.routes) == 0 {
+		var more bool
+		if d.routes, more = d.rest.Next(searchAtOnce); !more {
+			d.rest = nil
+		}
+	}
+	n := min(routesPerStep, len(d.routes))
 	delivered, dropped := s.deliver(d.routes[:n], &d.message, true)
 	d.routes = d.routes[n:]
 	d.delivered += delivered
@@ -178,8 +194,8 @@ func (s *Server) waitsForLine(c *call) bool {
 	if !slices.ContainsFunc(s.line, func(d *delivery) bool { return d.publisher == user }) {
 		return false
 	}
-	routes, err := s.bus.Routes(c.args[0])
-	return err == nil && s.mustLineUp(routes)
+	routes, search, err := s.bus.Search(c.args[0], searchAtOnce)
+	return err == nil && s.mustLineUp(routes, search)
 }
 
 // park has a session wait with its commands until a publisher of its user has left the line.

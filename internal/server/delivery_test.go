@@ -140,6 +140,28 @@ func TestLargeMessage(t *testing.T) {
 	}
 }
 
+// TestRoutesAreFoundBitByBit: neither the routes of a message to very many are found in one step, nor is it delivered to many of them
+// in one.
+func TestRoutesAreFoundBitByBit(t *testing.T) {
+	m, _ := newMany(t, 1)
+	routes, search, err := m.bus.Search([]byte(manyLevels), searchAtOnce)
+	if err != nil || len(routes) > 0 || search == nil {
+		t.Fatalf("%d routes were found at once: %v", len(routes), err)
+	}
+	d := &delivery{message: message{topic: []byte(manyLevels), age: m.bus.Age()}, rest: search}
+	steps := 0
+	for ; !d.isDone(); steps++ {
+		before := d.delivered
+		if m.goOnDelivering(d); d.delivered-before > routesPerStep {
+			t.Fatalf("%d got it in one step", d.delivered-before)
+		}
+		m.flushAll()
+	}
+	if least := manyFilters/routesPerStep + manyFilters/searchAtOnce; d.delivered != manyFilters || steps < least {
+		t.Errorf("%d got it in %d steps, want %d in %d at least", d.delivered, steps, manyFilters, least)
+	}
+}
+
 // TestLineModel has clients publish to very many and to few, subscribe and unsubscribe at random. Each gets what it was subscribed
 // to when it was published, unless it left since, in one order; and the publishers are told the truth.
 func TestLineModel(t *testing.T) {

@@ -80,16 +80,17 @@ func (s *Server) publishEvent(event string, e *lockmgr.Effect, pays *account.Use
 	topic = append(topic, event...)
 	topic = append(topic, '/')
 	topic = append(topic, e.Name...)
-	seq, routes, err := s.bus.Publish(topic)
+	routes, search, err := s.bus.Search(topic, searchAtOnce)
 	if err != nil {
 		s.log.Error("cannot announce what happened to a lock", "event", "bug", "error", err) // a lock's name is checked
 		return
 	}
 	s.stats.published++
-	if len(routes) > 0 {
+	seq := s.bus.Take()
+	if len(routes) > 0 || search != nil {
 		n := len(topic)
 		s.scratch = s.appendEvent(topic, event, e)
-		s.distribute(routes, &message{topic: s.scratch[:n:n], payload: s.scratch[n:], seq: seq, stamp: s.stamp}, pays)
+		s.distribute(routes, search, &message{topic: s.scratch[:n:n], payload: s.scratch[n:], seq: seq, stamp: s.stamp}, pays)
 	}
 	s.scratch = topic[:0]
 }

@@ -60,14 +60,14 @@ func (s *session) stamp() []byte {
 // publish hands a message to the engine and delivers it. The topic of a peer's message must have been checked. If rest is not
 // nil, it is not delivered to all yet. pays is charged with the time, if that is much; nil: nobody is.
 func (s *Server) publish(topic, payload, stamp []byte, pays *account.User) (r receipt, rest *delivery, err error) {
-	seq, routes, err := s.bus.Publish(topic)
+	routes, search, err := s.bus.Search(topic, searchAtOnce)
 	if err != nil {
 		return receipt{}, nil, err
 	}
 	s.stats.published++
-	r.seq = seq
-	if len(routes) > 0 {
-		r.delivered, r.dropped, rest = s.distribute(routes, &message{topic: topic, payload: payload, seq: seq, stamp: stamp}, pays)
+	r.seq = s.bus.Take()
+	if len(routes) > 0 || search != nil {
+		r.delivered, r.dropped, rest = s.distribute(routes, search, &message{topic: topic, payload: payload, seq: r.seq, stamp: stamp}, pays)
 	}
 	return r, rest, nil
 }

@@ -2,7 +2,6 @@ package server
 
 import (
 	"time"
-	"unsafe"
 
 	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/ipc/wire"
@@ -175,68 +174,5 @@ func (s *Server) dropTask(sess *session) {
 		if x.long != nil {
 			s.dropLong(sess)
 		}
-	}
-}
-
-// A heap gives things in order, without a step in which all are sorted. They are added first. It keeps them in pieces: who asks for
-// much memory at once is made to do much work for the garbage collector at once.
-type heap[T any] struct {
-	pieces [][]T
-	n      int
-	less   func(a, b T) bool
-	made   int // so many of the first are in no order yet
-}
-
-// heapPiece is how many things there are in a piece.
-const heapPiece = 128
-
-func newHeap[T any](less func(a, b T) bool) *heap[T] { return &heap[T]{less: less} }
-
-func (h *heap[T]) add(x T) {
-	if h.n == heapPiece*len(h.pieces) {
-		h.pieces = append(h.pieces, make([]T, heapPiece))
-	}
-	*h.at(h.n) = x
-	h.n++
-	h.made = h.n / 2
-}
-
-func (h *heap[T]) at(i int) *T { return &h.pieces[i/heapPiece][i%heapPiece] }
-
-// memory is how much it takes.
-func (h *heap[T]) memory() int {
-	var x T
-	return len(h.pieces) * heapPiece * int(unsafe.Sizeof(x))
-}
-
-// next does a part of the work, and gives the next thing when it is known.
-func (h *heap[T]) next() (x T, ok bool) {
-	if h.made > 0 {
-		h.made--
-		h.down(h.made)
-		return x, false
-	}
-	var none T
-	h.n--
-	first, last := h.at(0), h.at(h.n)
-	x, *first, *last = *first, *last, none
-	h.down(0)
-	return x, true
-}
-
-func (h *heap[T]) down(i int) {
-	for {
-		child := 2*i + 1
-		if child >= h.n {
-			return
-		}
-		if child+1 < h.n && h.less(*h.at(child + 1), *h.at(child)) {
-			child++
-		}
-		if !h.less(*h.at(child), *h.at(i)) {
-			return
-		}
-		*h.at(i), *h.at(child) = *h.at(child), *h.at(i)
-		i = child
 	}
 }

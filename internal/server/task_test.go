@@ -255,30 +255,6 @@ func TestLongReply(t *testing.T) {
 	}
 }
 
-// TestHeap gives things in order, however many there are in its pieces.
-func TestHeap(t *testing.T) {
-	for _, n := range []int{0, 1, 2, heapPiece - 1, heapPiece, heapPiece + 1, 3*heapPiece + 7} {
-		h := newHeap(func(a, b int) bool { return a < b })
-		for _, x := range rand.New(rand.NewPCG(1, uint64(n))).Perm(n) {
-			h.add(x)
-		}
-		if pieces := (n + heapPiece - 1) / heapPiece; h.memory() != pieces*heapPiece*8 {
-			t.Errorf("%d take %d bytes", n, h.memory())
-		}
-		for want := 0; want < n; {
-			if x, ok := h.next(); ok {
-				if x != want {
-					t.Fatalf("of %d number %d is %d", n, want, x)
-				}
-				want++
-			}
-		}
-		if h.n != 0 {
-			t.Errorf("%d are left of %d", h.n, n)
-		}
-	}
-}
-
 // TestLongReplyHeldUp: a long reply that is ready when the socket is full comes behind what the socket has not taken yet, and before
 // what is said later, without its being copied.
 func TestLongReplyHeldUp(t *testing.T) {
