@@ -56,6 +56,8 @@ func (l *lockVerb) verb() *verb.Verb {
 			"Waits for its turn, takes the lock NAME, and becomes CMD: no other process stays in between. The lock is " +
 				"held by that process and by none that it starts, and is given back when it ends, however it ends: no file " +
 				"goes stale, no background job keeps it, no process that gets the same number later is taken for it.",
+			"CMD ignores and blocks the signals that ipcctl was started to ignore and block, as if there were no ipcctl: " +
+				"those of nohup(1), of a shell, of a unit.",
 			"The queue is strictly first come, first served, for readers (`-s`) and writers alike. On a terminal, who holds the lock, " +
 				"for how long and why is shown while waiting; `ipcctl why NAME` tells the rest. Elsewhere nothing is written while waiting " +
 				"unless `-v` asks for it, so that cron sends no mail; a time-out says who held the lock. " +

@@ -14,7 +14,10 @@ import (
 // Main runs ipcctl with the arguments of this process and returns its exit status.
 func Main() int {
 	c := &verb.Call{Table: verbs(), Out: term.Stdout()}
-	err := run(c, os.Args[1:])
+	err := process.Begin()
+	if err == nil {
+		err = run(c, os.Args[1:])
+	}
 	if e := c.Out.Flush(); err == nil {
 		err = e
 	}

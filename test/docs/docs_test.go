@@ -54,8 +54,9 @@ func TestGuideInEveryShell(t *testing.T) {
 func build(t *testing.T) string {
 	t.Helper()
 	bin := t.TempDir()
-	build := exec.Command("go", "build", "-o", bin, "./cmd/ipcd", "./cmd/ipcctl")
+	build := exec.Command("make", "--no-print-directory", "build", "BIN="+bin)
 	build.Dir = root
+	build.Env = append(os.Environ(), "MAKEFLAGS=", "MAKELEVEL=")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("cannot build: %v\n%s", err, out)
 	}

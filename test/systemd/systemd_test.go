@@ -53,6 +53,7 @@ func TestSystemd(t *testing.T) {
 		{"access", testAccess},
 		{"stamp", testStamp},
 		{"lock", testLock},
+		{"signals", testSignals},
 		{"relay", testRelay},
 		{"examples", testExamples},
 		{"reload", testReload},

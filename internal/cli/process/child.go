@@ -28,12 +28,13 @@ var passedOn = []os.Signal{
 // StartChild starts CMD. Whatever signal comes from then on is passed on, none is missed.
 func StartChild(file string, argv, env []string, files ...*os.File) (*Child, error) {
 	k := &Child{Signals: make(chan os.Signal, 16), Ended: make(chan struct{})}
-	Catch(k.Signals, passedOn) // CMD ignores the others, too
+	Catch(k.Signals, passedOn) // CMD begins without the others, too
 	var err error
 	if k.process, err = Spawn(file, argv, env, os.Stdin, files...); err != nil {
 		signal.Stop(k.Signals)
 		return nil, err
 	}
+	signal.Notify(k.Signals, passedOn...) // but it may have other plans
 	go func() {
 		k.state, k.err = k.process.Wait()
 		close(k.Ended)

@@ -68,8 +68,10 @@ func notRun(name string, err error) *exit.Failure {
 	return exit.Fail(status, "cannot run "+name+": "+exit.Reason(err))
 }
 
-// Become replaces this process by CMD. It returns only if that fails.
+// Become replaces this process by CMD, which gets the signals as this process got them. It returns only if that fails.
 func Become(file string, argv, env []string) error {
+	ignoreReceived()
+	defer blockReceived()()
 	err := unix.Exec(file, argv, env)
 	if errors.Is(err, unix.ENOEXEC) { // a script without #!, which shells have always run
 		err = unix.Exec("/bin/sh", append([]string{"sh", file}, argv[1:]...), env)
@@ -77,15 +79,18 @@ func Become(file string, argv, env []string) error {
 	return notRun(argv[0], err)
 }
 
-// Spawn starts CMD as a child. It gets files as its descriptors from 3.
+// Spawn starts CMD as a child, which gets the signals as this process got them, and files as its descriptors from 3.
 func Spawn(file string, argv, env []string, stdin *os.File, files ...*os.File) (*os.Process, error) {
+	name := argv[0]
+	file, argv = through(file, argv)
+	defer blockReceived()()
 	attr := &os.ProcAttr{Env: env, Files: append([]*os.File{stdin, os.Stdout, os.Stderr}, files...)}
 	p, err := os.StartProcess(file, argv, attr)
 	if errors.Is(err, unix.ENOEXEC) {
 		p, err = os.StartProcess("/bin/sh", append([]string{"sh", file}, argv[1:]...), attr)
 	}
 	if err != nil {
-		return nil, notRun(argv[0], err)
+		return nil, notRun(name, err)
 	}
 	return p, nil
 }

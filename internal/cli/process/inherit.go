@@ -1,0 +1,110 @@
+package process
+
+import (
+	"os"
+	"os/signal"
+	"runtime"
+	"strconv"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// received is what this process was started with: the signals that are ignored and those that are blocked. CMD is to have
+// them likewise, but the Go runtime installs its handlers before anything that is written in Go runs. So the Makefile has
+// the kernel enter ipcctl elsewhere, at ipcctl_entry, which asks for them and then goes on to the runtime. In a program that
+// is linked without that, as by "go install", nothing is known, and CMD gets what the runtime has made of it.
+var received struct {
+	known            uint64 // not 0 if the others are
+	ignored, blocked signalSet
+}
+
+// A signalSet has a bit for each signal, as the kernel has it: the lowest is that of signal 1.
+type signalSet uint64
+
+func (s signalSet) has(n syscall.Signal) bool { return s>>(n-1)&1 != 0 }
+
+func setOf(signals ...syscall.Signal) (s signalSet) {
+	for _, n := range signals {
+		s |= 1 << (n - 1)
+	}
+	return s
+}
+
+// signals are all that there are.
+const signals = 64
+
+var (
+	// needed are those that ipcctl cannot ignore itself: children could not be waited for, and the runtime interrupts itself.
+	needed = setOf(unix.SIGCHLD, unix.SIGURG)
+
+	// reset are those that os.StartProcess has no child ignore: what is needed, and what package os/signal leaves to the runtime.
+	reset = needed | setOf(unix.SIGILL, unix.SIGTRAP, unix.SIGBUS, unix.SIGFPE, unix.SIGSEGV, unix.SIGSTKFLT, unix.SIGPROF, unix.SIGSYS, 33)
+)
+
+// ignoring is the first word of a command line by which ipcctl runs itself: ipcctl --ignoring SET FILE CMD [ARG…].
+const ignoring = "--ignoring"
+
+// Begin has this process ignore what it was told to ignore when it was started, and so those that it starts. It comes before
+// all else.
+func Begin() error {
+	if len(os.Args) > 4 && os.Args[1] == ignoring {
+		set, _ := strconv.ParseUint(os.Args[2], 16, 64)
+		received.ignored |= signalSet(set)
+		return Become(os.Args[3], os.Args[4:], os.Environ())
+	}
+	if received.ignored == 0 {
+		return nil
+	}
+	for n := syscall.Signal(1); n <= signals; n++ {
+		if received.ignored.has(n) && !needed.has(n) {
+			signal.Ignore(n)
+		}
+	}
+	return nil
+}
+
+// through puts ipcctl in front of CMD if CMD is to ignore what os.StartProcess cannot have it ignore.
+func through(file string, argv []string) (string, []string) {
+	set := received.ignored & reset
+	if set == 0 {
+		return file, argv
+	}
+	self := Program()
+	return self, append([]string{self, ignoring, strconv.FormatUint(uint64(set), 16), file}, argv...)
+}
+
+// blockReceived has this thread block the signals that were blocked when this process was started, for a call of execve, or of
+// fork for a child. What it returns gives the thread its own mask again.
+func blockReceived() (undo func()) {
+	if received.known == 0 {
+		return func() {}
+	}
+	runtime.LockOSThread()
+	var own unix.Sigset_t
+	mask := unix.Sigset_t{Val: [len(own.Val)]uint64{uint64(received.blocked)}}
+	_ = unix.PthreadSigmask(unix.SIG_SETMASK, &mask, &own) // it cannot fail
+	return func() {
+		_ = unix.PthreadSigmask(unix.SIG_SETMASK, &own, nil)
+		runtime.UnlockOSThread()
+	}
+}
+
+// ignoreReceived has this process ignore all that it was told to ignore, for a call of execve, which ends handlers, too.
+func ignoreReceived() {
+	for n := syscall.Signal(1); n <= signals; n++ {
+		if received.ignored.has(n) {
+			ignore(n)
+		}
+	}
+}
+
+// ignore has the kernel drop a signal. Package os/signal does not do that for all of them.
+func ignore(n syscall.Signal) {
+	action := struct {
+		handler, flags, restorer uintptr
+		mask                     uint64
+	}{handler: 1} // SIG_IGN
+	_, _, _ = unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(n), uintptr(unsafe.Pointer(&action)), 0, 8, 0, 0) // likewise
+}

@@ -1,0 +1,160 @@
+package signals
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ipcd/ipcd/internal/testenv"
+)
+
+// signals are all that Linux has, and every has those that can be ignored and blocked.
+const signals = 64
+
+var every = ^setOf(unix.SIGKILL, unix.SIGSTOP)
+
+// show is a CMD that says of itself which signals it ignores, blocks and has pending. It fails, which ends "ipcctl wait".
+var show = []string{"cat", "/proc/self/status", "/nonexistent"}
+
+// ways are those by which ipcctl runs CMD.
+var ways = []struct {
+	name     string
+	ipcctl   []string
+	cmd      []string // what runs: show, unless it says otherwise
+	prepared func(*world)
+}{
+	{name: "lock", ipcctl: []string{"lock", "x", "--"}},
+	{name: "lock --on-lost", ipcctl: []string{"lock", "--on-lost=TERM", "x", "--"}},
+	{name: "once", ipcctl: []string{"once", "x", "--"}},
+	{name: "fence", ipcctl: []string{"fence", "leased", "TOKEN", "--"}},
+	{name: "wait", ipcctl: []string{"wait", "never", "--"}},
+	{name: "sub", ipcctl: []string{"sub", "-n1", "x", "--"}, prepared: func(w *world) {
+		publish := w.command("sh", "-c", "until ipcctl pub -q -e 1 x; do :; done")
+		if err := publish.Start(); err != nil {
+			w.Fatal(err)
+		}
+		w.Cleanup(func() { _ = publish.Wait() }) // that it has worked is seen by what it brings about
+	}},
+	{name: "--on-abandoned", ipcctl: []string{"lock", "--on-abandoned=exec cat /proc/self/status", "a", "true"},
+		cmd: []string{"sh", "-c", "exec cat /proc/self/status"}, prepared: func(w *world) { w.abandon("a") }},
+}
+
+// Each signal, ignored or blocked when ipcctl is started, is so for CMD, and no other is.
+func TestCMDIgnoresAndBlocksWhatIpcctlWasStartedWith(t *testing.T) {
+	w := newWorld(t)
+	sets := [][2]uint64{{0, 0}, {every, every}}
+	for bit := 1; bit < signals; bit *= 2 { // any two signals are told apart
+		var with uint64
+		for n := range signals {
+			if n&bit != 0 {
+				with |= 1 << n
+			}
+		}
+		sets = append(sets, [2]uint64{with & every, every &^ with}, [2]uint64{every &^ with, with & every})
+	}
+	token := strings.TrimSpace(output(t, w.command(bin+"/ipcctl", "acquire", "-t", "-L", "1h", "leased")))
+	for _, way := range ways {
+		t.Run(way.name, func(t *testing.T) {
+			w := &world{t, w.daemon}
+			cmd, end := show, show
+			if way.cmd != nil {
+				cmd, end = way.cmd, nil
+			}
+			for _, set := range sets {
+				start := beginWith(set[0], set[1])
+				want := states(output(t, w.command(slices.Concat(start, cmd)...)))
+				words := slices.Concat(start, []string{"ipcctl"}, way.ipcctl, end)
+				if i := slices.Index(words, "TOKEN"); i >= 0 {
+					words[i] = token
+				}
+				if way.prepared != nil {
+					way.prepared(w)
+				}
+				if got := states(output(t, w.command(words...))); got != want {
+					t.Errorf("ignored %x, blocked %x:\n%s\nwant\n%s", set[0], set[1], got, want)
+				}
+			}
+		})
+	}
+}
+
+// What people put in front of commands has the effect on CMD that it has without ipcctl.
+func TestCMDIsWhatOtherCommandsMadeOfIpcctl(t *testing.T) {
+	w := newWorld(t)
+	for _, before := range []string{
+		"nohup", "setsid --wait", "timeout 60", "timeout --foreground 60", `env -i "PATH=$PATH" "IPCD_SOCKET=$IPCD_SOCKET"`, "xargs -a /dev/null",
+		`sh -c 'trap "" PIPE HUP; "$@"' sh`, "nice",
+	} {
+		for _, way := range ways[:3] {
+			want := states(output(t, w.command("bash", "-c", before+` "$@"`, "bash", show[0], show[1])))
+			words := slices.Concat([]string{"bash", "-c", before + ` "$@"`, "bash", "ipcctl"}, way.ipcctl, show)
+			if got := states(output(t, w.command(words...))); got != want {
+				t.Errorf("%s ipcctl %s:\n%s\nwant\n%s", before, way.name, got, want)
+			}
+		}
+	}
+}
+
+// ipcctl itself ignores what it is to ignore, while it waits.
+func TestWaitingIpcctlIgnoresWhatItWasStartedWith(t *testing.T) {
+	w := newWorld(t)
+	script := `trap '' TERM QUIT USR1
+		ipcctl lock x -- ipcctl wait -q end & holder=$!
+		until [ "$(ipcctl locks x | wc -l)" = 1 ]; do :; done
+		ipcctl lock x -- echo granted & waiter=$!
+		until [ "$(ipcctl locks x | wc -l)" = 2 ]; do :; done
+		for s in TERM QUIT USR1; do kill -$s $waiter; done
+		until ipcctl pub -q -e 1 end; do :; done
+		wait $waiter`
+	if got := output(t, w.command("bash", "-c", script)); got != "granted\n" {
+		t.Errorf("%q", got)
+	}
+}
+
+// The other machine that has an entry of its own is emulated.
+func TestEntryOfArm64(t *testing.T) {
+	testenv.Need(t, "qemu-aarch64-static")
+	w := newWorld(t)
+	dir := w.TempDir()
+	w.build(dir, "GOARCH=arm64")
+	// The emulator keeps some signals for itself, so not all are tried. CMD runs without it.
+	set := setOf(unix.SIGPIPE, unix.SIGTERM, unix.SIGQUIT, unix.SIGCHLD, 40)
+	start := beginWith(set, 0)
+	want := states(output(t, w.command(slices.Concat(start, show)...)))
+	words := slices.Concat(start, []string{"qemu-aarch64-static", filepath.Join(dir, "ipcctl"), "lock", "x", "--"}, show)
+	if got := states(output(t, w.command(words...))); got != want {
+		t.Errorf("%s\nwant\n%s", got, want)
+	}
+}
+
+func setOf(signals ...unix.Signal) (set uint64) {
+	for _, n := range signals {
+		set |= 1 << (n - 1)
+	}
+	return set
+}
+
+// states are the lines of a status in /proc that tell of signals: pending, blocked and ignored ones.
+func states(status string) string {
+	var lines []string
+	for line := range strings.Lines(status) {
+		name, set, _ := strings.Cut(strings.TrimSpace(line), ":\t")
+		switch name {
+		case "SigPnd":
+			// The Go runtime may have interrupted itself in the very end. Nobody is troubled by a SIGURG.
+			n, err := strconv.ParseUint(set, 16, 64)
+			if err != nil {
+				return status
+			}
+			lines = append(lines, fmt.Sprintf("%s %016x", name, n&^setOf(unix.SIGURG)))
+		case "ShdPnd", "SigBlk", "SigIgn":
+			lines = append(lines, name+" "+set)
+		}
+	}
+	return strings.Join(lines, "\n")
+}
