@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -228,12 +229,14 @@ func TestLease(t *testing.T) {
 			t.Errorf("%q: %v, and %d are left", words, ms, left)
 		}
 	}
-	if ms := watcher.do2("LOCK.RENEW", "a", g.token, "LEASE", "20"); ms.Int != 20 {
+	if ms := watcher.do2("LOCK.RENEW", "a", g.token, "LEASE", "1200000"); ms.Int != 1200000 {
 		t.Errorf("got %+v", ms)
 	}
-	if v := c.value(); v.Elems[0].Str != "lock.expiring" || v.Elems[1].Str != "a" || v.Elems[2].Text() != g.token || v.Elems[3].Int > 20 || v.Elems[3].Int < 0 {
+	h.pass(20*time.Minute - 20*time.Second)
+	if v := c.value(); v.Elems[0].Str != "lock.expiring" || v.Elems[1].Str != "a" || v.Elems[2].Text() != g.token || v.Elems[3].Int > 20000 || v.Elems[3].Int < 0 {
 		t.Errorf("got %+v", v)
 	}
+	h.pass(20 * time.Second)
 	if v := c.value(); len(v.Elems) != 5 || v.Elems[0].Str != "lock.lost" || v.Elems[2].Text() != g.token || v.Elems[3].Str != "expired" || v.Elems[4].Str != "" {
 		t.Errorf("got %+v", v)
 	}
