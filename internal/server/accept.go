@@ -2,6 +2,7 @@ package server
 
 import (
 	"errors"
+	"iter"
 
 	"golang.org/x/sys/unix"
 
@@ -16,17 +17,17 @@ const noDescriptor = "the daemon has no file descriptor left"
 // listenerEvent handles what epoll says of a listener.
 func (s *Server) listenerEvent(fd int, _ uint32) {
 	if _, ok := s.listeners[fd]; ok { // not closed in this turn
-		s.accept(fd, &s.eventTime)
+		s.accept(fd)
 	}
 }
 
 // accept takes the connections that wait at a listener, one at least. It takes no more when its part of the turn is over: a
 // flood of them must not hold up the others.
-func (s *Server) accept(listener int, t *turnTime) {
+func (s *Server) accept(listener int) {
 	if s.spare < 0 { // others may have one to give by now
 		s.spare, _ = unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	}
-	for first := true; first || !t.look(); first = false {
+	for first := true; first || !s.net.EventsAreOver(); first = false {
 		fd, _, err := unix.Accept4(listener, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 		switch {
 		case err == nil:
@@ -39,7 +40,7 @@ func (s *Server) accept(listener int, t *turnTime) {
 			fd, _, err := unix.Accept4(listener, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 			if err == nil {
 				s.sayNo(fd, noDescriptor)
-				loop.HangUpNow(fd, s.rbuf) // not by and by: its descriptor is needed for the next
+				loop.HangUpNow(fd, make([]byte, 4<<10)) // not by and by: its descriptor is needed for the next
 			}
 			s.spare, _ = unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0) // -1 if that fails
 			if err != nil || s.spare < 0 {
@@ -73,49 +74,45 @@ func (s *Server) sayNo(fd int, why string) {
 // admit makes a session of a new connection.
 func (s *Server) admit(fd int) {
 	p, err := peer.Of(fd)
-	if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) {
+	switch {
+	case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE):
 		s.refuse(fd, noDescriptor)
-		return
-	}
-	if err != nil {
+	case err != nil:
 		s.log.Error("cannot learn who a peer is", "event", "accept-failed", "error", err)
 		s.refuse(fd, "the daemon cannot learn who you are")
-		return
-	}
-	if s.loop.Closer.Full(p.UID) {
+	case s.loop.Closer.Full(p.UID):
 		s.refuse(fd, "what this user's connections sent cannot be closed")
-		return
+	default:
+		if _, err := s.join(fd, p); err != nil {
+			s.refuse(fd, err.Error())
+		}
 	}
-	if s.count >= s.opts.Limits.Connections {
-		s.refuse(fd, "too many connections (limits.connections)")
-		return
-	}
-	if err := s.users.Room(p.UID, account.Connections, 1); err != nil {
-		s.refuse(fd, err.Error())
-		return
-	}
-	sess := &session{
-		fd: fd, peer: p, proto: wire.RESP2, events: unix.EPOLLIN | unix.EPOLLRDHUP | loop.Edge,
-		outbox: outbox{shelf: noShelf},
-	}
-	if err := s.loop.Add(fd, s.sessionKind, sess.events); err != nil {
-		s.refuse(fd, "the daemon cannot watch another connection")
-		return
-	}
-	s.nextID++
-	sess.id = s.nextID
-	sess.born = s.age()
-	sess.active = sess.born
-	sess.parser.Limits = s.frameLimits()
-	for fd >= len(s.sessions) {
-		s.sessions = append(s.sessions, nil)
-	}
-	s.sessions[fd] = sess
-	s.count++
-	sess.charge = s.users.Of(p.UID).Charge(account.Connections, 1)
-	s.stats.accepted++
 }
 
-func (s *Server) frameLimits() wire.Limits {
-	return wire.Limits{Frame: s.opts.Limits.Input, Words: s.opts.Limits.Arguments}
+// join makes a session of a connection whose peer is known. The error is for the peer.
+func (s *Server) join(fd int, p peer.Peer) (*session, error) {
+	if s.net.Len() >= s.opts.Limits.Connections {
+		return nil, errors.New("too many connections (limits.connections)")
+	}
+	if err := s.users.Room(p.UID, account.Connections, 1); err != nil {
+		return nil, err
+	}
+	sess := &session{server: s, id: s.nextID + 1, peer: p, proto: wire.RESP2, born: s.age(), active: s.age()}
+	if err := s.net.Add(&sess.Conn, sess, fd, p.UID); err != nil {
+		return nil, errors.New("the daemon cannot watch another connection")
+	}
+	s.nextID++
+	s.stats.accepted++
+	return sess, nil
+}
+
+// sessions are those that there are, with those that have ended and are not buried.
+func (s *Server) sessions() iter.Seq[*session] {
+	return func(yield func(*session) bool) {
+		for c := range s.net.All() {
+			if !yield(c.Owner().(*session)) {
+				return
+			}
+		}
+	}
 }

@@ -80,7 +80,7 @@ func TestAccessIsAskedFirst(t *testing.T) {
 				words = append(words, []byte("1"))
 			}
 			m.dispatch(sess, words)
-			m.flushAll()
+			m.net.FlushAll()
 			return client.take()
 		}
 		if got := try(nil); row.Access == wire.AccessAdmin {

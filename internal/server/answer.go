@@ -3,8 +3,7 @@ package server
 import (
 	"bytes"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/ipcd/ipcd/internal/conn"
 	"github.com/ipcd/ipcd/ipc/wire"
 	"github.com/ipcd/ipcd/lockmgr"
 )
@@ -93,7 +92,7 @@ func (s *Server) give(a answer, o outcome) {
 		b = wire.AppendInt(b, int64(a.push))
 	}
 	b = o.append(b, sess.proto)
-	if s.said = b; cap(b) > largestKept {
+	if s.said = b; cap(b) > conn.LargestKept {
 		s.said = nil
 	}
 	switch {
@@ -104,7 +103,7 @@ func (s *Server) give(a answer, o outcome) {
 	case sess.is(stateExec):
 		sess.more.transaction.gatherPush(b)
 	default:
-		s.send(sess, b)
+		sess.Send(b)
 	}
 	if a.req != nil {
 		s.settle(a.req, o, len(b))
@@ -115,7 +114,7 @@ func (s *Server) give(a answer, o outcome) {
 // is left out, or one of many in that to EXEC: then nothing is delivered.
 func (s *Server) giveRights(a answer, o outcome, fds []int) bool {
 	sess := a.to()
-	if sess.is(stateReplyOff|stateReplySkip|stateExec) || !s.sendRights(sess, o.append(nil, sess.proto), fds) {
+	if sess.is(stateReplyOff|stateReplySkip|stateExec) || !sess.SendRights(o.append(nil, sess.proto), fds) {
 		return false
 	}
 	s.goOnAfter(sess)
@@ -136,7 +135,8 @@ func (a *answer) hold(more sessionState, id lockmgr.RequestID) {
 		return
 	}
 	sess := a.to()
-	sess.state |= stateWaiting | more
+	sess.Await()
+	sess.state |= more
 	if id != 0 || sess.more != nil {
 		sess.extra().wait = id
 	}
@@ -144,46 +144,22 @@ func (a *answer) hold(more sessionState, id lockmgr.RequestID) {
 
 // goOnAfter has the later commands of a session executed, when the one that it waited for is answered.
 func (s *Server) goOnAfter(sess *session) {
-	if !sess.is(stateWaiting) {
+	if !sess.Waiting() {
 		return
 	}
 	if s.stopping && sess.is(stateSaving) {
 		s.Post(func() { // after what it has sent since is executed, which may be more of that kind
 			if !sess.is(stateSaving) {
-				s.finish(sess)
+				sess.Finish()
 			}
 		})
 	}
-	sess.state &^= stateWaiting | stateSaving
+	sess.state &^= stateSaving
 	if !sess.is(stateExec) {
 		sess.state &^= stateReplySkip
 	}
 	if sess.more != nil {
 		sess.more.wait = 0
 	}
-	s.runLater(sess)
-}
-
-// sendRights sends bytes with descriptors beside them, behind all that the session was sent before. It reports false if the
-// socket does not take them now: then nothing is sent.
-func (s *Server) sendRights(sess *session, b []byte, fds []int) bool {
-	if sess.is(stateDead) { // while the disk was waited for
-		return false
-	}
-	sess.closeRange() // the turn goes on: its route must not take the session to have it open still
-	s.flush(sess)
-	if sess.blocked || sess.is(stateDead) {
-		return false
-	}
-	n, err := unix.SendmsgN(sess.fd, b, unix.UnixRights(fds...), nil, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
-	if err != nil {
-		return false // that the peer is gone is found out with the next write
-	}
-	if n < len(b) { // a backlog begins with a whole value
-		sess.own = append(s.pool.get(), b...)
-		sess.sent = n
-		s.block(sess)
-		s.settleBlocked(sess)
-	}
-	return true
+	sess.GoOn()
 }

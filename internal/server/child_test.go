@@ -15,7 +15,7 @@ import (
 
 // A child is another process.
 type child struct {
-	conn
+	client
 	cmd   *exec.Cmd
 	pid   int // of the client: the child itself, or the one that it looks after
 	stdin io.WriteCloser
@@ -72,7 +72,7 @@ func spawn(t testing.TB, options []func(*exec.Cmd), args ...string) *child {
 		t.Fatal(err)
 	}
 	c := &child{cmd: cmd, pid: cmd.Process.Pid, stdin: stdin}
-	c.conn = conn{t: t, w: stdin, set: stdout.SetReadDeadline, proven: true}
+	c.client = client{t: t, w: stdin, set: stdout.SetReadDeadline, proven: true}
 	c.read(stdout)
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()

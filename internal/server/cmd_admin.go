@@ -24,7 +24,7 @@ func (s *Server) status(c *call) {
 		{"unit", s.self.Unit},
 		{"started", s.started.UnixMicro()},
 		{"uptime", time.Since(s.started).Microseconds()},
-		{"connections", int64(s.count)},
+		{"connections", int64(s.net.Len())},
 		{"connections_limit", int64(limits.Connections)},
 		{"connections_accepted", int64(s.stats.accepted)},
 		{"connections_refused", int64(s.stats.refused)},

@@ -39,7 +39,7 @@ func (s *Server) describe(sess *session) string {
 	if s.isSubscriber(sess) {
 		flags.WriteByte('P')
 	}
-	if sess.is(stateWaiting) {
+	if sess.Waiting() {
 		flags.WriteByte('b')
 	}
 	if sess.is(stateMulti | stateExec) {
@@ -54,9 +54,9 @@ func (s *Server) describe(sess *session) string {
 	}
 	p := &sess.peer
 	return fmt.Sprintf("id=%d addr=unix:%d fd=%d name=%s age=%d idle=%d flags=%s db=0 sub=%d psub=%d bsub=%d multi=%d qbuf=%d omem=%d cmd=%s user=default resp=%d lib-name=%s lib-ver=%s pid=%d uid=%d gid=%d unit=%s start=%d locks=%d",
-		sess.id, sess.id, sess.fd, x.name, now-sess.born, now-sess.active, flags.String(),
+		sess.id, sess.id, sess.FD(), x.name, now-sess.born, now-sess.active, flags.String(),
 		s.bus.Count(sess, bus.Channel), s.bus.Count(sess, bus.Pattern), s.bus.Count(sess, bus.Filter),
-		sess.queued(), len(sess.in), sess.unread(), last, sess.proto, x.libName, x.libVer, p.PID, p.UID, p.GID, oneWord(p.Unit), p.Start, x.locks())
+		sess.queued(), sess.Unexecuted(), sess.Unread(), last, sess.proto, x.libName, x.libVer, p.PID, p.UID, p.GID, oneWord(p.Unit), p.Start, x.locks())
 }
 
 // oneWord keeps the name of a unit, which a user may have chosen, from looking like more words of the line.
@@ -102,10 +102,8 @@ func (s *Server) clientList(c *call) {
 		}
 	}
 	p, oldest := c.sess.proto, heap.New(func(a, b *session) bool { return a.id < b.id })
-	for _, sess := range s.sessions {
-		if sess != nil {
-			oldest.Add(sess)
-		}
+	for sess := range s.sessions() {
+		oldest.Add(sess)
 	}
 	t := &task{held: oldest.Room() * int(unsafe.Sizeof(c.sess))}
 	t.head = func(b []byte) []byte { return p.AppendVerbatimHead(b, len(t.out)-headRoom-len("\r\n")) }
@@ -114,7 +112,7 @@ func (s *Server) clientList(c *call) {
 			return append(b, "\r\n"...), false
 		}
 		sess, ok := oldest.Next()
-		if ok && !sess.is(stateDead) && s.isType(sess, kind) && (ids == nil || ids[sess.id]) {
+		if ok && !sess.Dead() && s.isType(sess, kind) && (ids == nil || ids[sess.id]) {
 			b = append(append(b, s.describe(sess)...), '\n')
 		}
 		return b, true
@@ -203,9 +201,9 @@ func (s *Server) clientKill(c *call) {
 		}
 	}
 	var killed, denied int64
-	for _, sess := range s.sessions {
+	for sess := range s.sessions() {
 		switch {
-		case sess == nil || sess.is(stateDead) || !match(sess) || skipMe && sess == c.sess:
+		case sess.Dead() || !match(sess) || skipMe && sess == c.sess:
 		case !c.mayAct(sess.peer.UID):
 			denied++
 		default:
@@ -215,9 +213,9 @@ func (s *Server) clientKill(c *call) {
 					"pid", sess.peer.PID, "by_pid", c.sess.peer.PID, "by_uid", c.sess.peer.UID)
 			}
 			if sess == c.sess {
-				s.finish(sess) // after its reply
+				sess.Finish() // after its reply
 			} else {
-				s.kill(sess, "")
+				sess.Kill(nil)
 			}
 		}
 	}

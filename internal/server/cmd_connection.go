@@ -16,7 +16,7 @@ var connectionCommands = map[string]func(*Server, *call){
 	"HELLO":      (*Server).hello,
 	"PING":       (*Server).ping,
 	"ECHO":       func(_ *Server, c *call) { c.out = wire.AppendBulk(c.out, c.args[0]) },
-	"QUIT":       func(s *Server, c *call) { c.ok(); s.finish(c.sess) },
+	"QUIT":       func(s *Server, c *call) { c.ok(); c.sess.Finish() },
 	"RESET":      (*Server).reset,
 	"AUTH":       (*Server).auth,
 	"SELECT":     (*Server).selectIndex,
@@ -89,7 +89,7 @@ func (s *Server) hello(c *call) {
 // setProto changes a session's protocol. Its open range is in the buffer of the protocol it had.
 func (s *Server) setProto(sess *session, p wire.Proto) {
 	if sess.proto != p {
-		sess.closeRange()
+		sess.Unfollow()
 		sess.proto = p
 	}
 }
@@ -187,7 +187,7 @@ func (s *Server) info(c *call) {
 			"executable", executable(),
 		}},
 		{"Clients", []string{
-			"connected_clients", strconv.Itoa(s.count),
+			"connected_clients", strconv.Itoa(s.net.Len()),
 			"maxclients", strconv.Itoa(s.opts.Limits.Connections),
 			"blocked_clients", strconv.Itoa(s.waiting()),
 		}},

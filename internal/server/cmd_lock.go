@@ -43,7 +43,7 @@ const (
 func (s *Server) lockAcquire(c *call) {
 	sess, a := c.sess, &c.acquisition
 	if !c.mayHave(max(len(a.Set), 1), a.Bind) || !c.mayOutlive(s, a.Bind) {
-		s.closeFDs(sess) // one may have come with this command: the next command must not take it for its own
+		sess.CloseFDs() // one may have come with this command: the next command must not take it for its own
 		return
 	}
 	p, ok := c.lockOwner(s, a)
@@ -182,14 +182,14 @@ func (c *call) lockOwner(s *Server, a *acquisition) (p *process, ok bool) {
 // speak for it.
 func (c *call) foreignProcess(s *Server) (*process, *peer.Peer) {
 	sess := c.sess
-	fd := sess.takeFD()
+	fd := sess.TakeFD()
 	if fd < 0 {
 		c.fail(wire.CodeDenied, "FOR pid wants the pidfd of a process sent along (SCM_RIGHTS): %s", notSent(sess))
 		return nil, nil
 	}
 	who, err := peer.FromPIDFD(fd)
 	if err != nil {
-		s.discard(sess, fd)
+		sess.Discard(fd)
 		c.fail(processCode(err), "%v", err)
 		return nil, nil
 	}

@@ -24,13 +24,13 @@ const relayed = "and would hold the lock in the caller's stead: connect to the d
 // prove has the peer be known for the one who asks on this connection.
 func (s *Server) prove(c *call) {
 	sess := c.sess
-	fd := sess.takeFD()
+	fd := sess.TakeFD()
 	if fd < 0 {
 		c.fail(wire.CodeDenied, "%s", notSent(sess))
 		return
 	}
-	same, err := peer.Connected(sess.fd, sess.peer, fd)
-	s.discard(sess, fd)
+	same, err := peer.Connected(sess.FD(), sess.peer, fd)
+	sess.Discard(fd)
 	switch {
 	case err != nil:
 		c.fail(processCode(err), "cannot compare the caller with %s, which connected: %v", processName(&sess.peer), err)
@@ -166,13 +166,13 @@ func (c *call) processesFor(s *Server, of releaseFor) (all []lockmgr.Process, wh
 		}
 		return all, fmt.Sprintf("%s, nor by one that it descends from, nor by user %d", processName(p), p.UID), true
 	}
-	fd := c.sess.takeFD()
+	fd := c.sess.TakeFD()
 	if fd < 0 {
 		c.fail(wire.CodeDenied, "%s", notSent(c.sess))
 		return nil, "", false
 	}
 	sent, err := peer.FromPIDFD(fd)
-	s.discard(c.sess, fd)
+	c.sess.Discard(fd)
 	switch {
 	case errors.Is(err, unix.ESRCH): // and what it held has ended, too
 		return nil, "a process that has ended", true

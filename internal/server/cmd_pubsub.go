@@ -93,7 +93,7 @@ func (s *Server) subscribe(c *call, k bus.Kind, text string) bool {
 		return false
 	}
 	if added {
-		s.unsettle(r.Slot)
+		s.net.Unsettle(r.Slot)
 		c.sess.state |= stateSubscribed
 		c.sess.user().Count(subscriptionColumn(k), 1)
 	}
@@ -105,9 +105,8 @@ func (s *Server) unsubscribe(sess *session, k bus.Kind, text string) bool {
 	if r == nil {
 		return false
 	}
-	sess.closeRange()
-	sess.tellLosses() // before the reply that ends the subscription: what follows is of another, or of none
-	s.unsettle(r.Slot)
+	sess.TellLosses() // before the reply that ends the subscription: what follows is of another, or of none
+	s.net.Unsettle(r.Slot)
 	removed := s.bus.Unsubscribe(sess, k, text)
 	if removed {
 		sess.user().Count(subscriptionColumn(k), -1)

@@ -260,7 +260,7 @@ func TestClientKill(t *testing.T) {
 	h := start(t)
 	c := h.dial()
 	me := fmt.Sprint(c.id())
-	victim := func() (*conn, string) {
+	victim := func() (*client, string) {
 		v := h.dial()
 		return v, fmt.Sprint(v.id())
 	}
@@ -417,7 +417,7 @@ func TestReload(t *testing.T) {
 	gone.send("IPCD.RELOAD\r\n")
 	<-called
 	gone.close()
-	h.until("the client is gone", func() bool { return h.count == 2 })
+	h.until("the client is gone", func() bool { return h.net.Len() == 2 })
 	done(nil)
 	c.sync()
 

@@ -174,13 +174,10 @@ func (s *Server) leaveLine() {
 	}
 	d.done(receipt{d.seq, d.delivered, d.dropped})
 	s.parked = slices.DeleteFunc(s.parked, func(sess *session) bool {
-		if !sess.is(stateDead) && sess.user() != d.publisher {
+		if !sess.Dead() && sess.user() != d.publisher {
 			return false
 		}
-		sess.state &^= stateParked
-		if !sess.is(stateDead) {
-			s.slice(sess)
-		}
+		sess.Unpark()
 		return true
 	})
 }
@@ -200,6 +197,6 @@ func (s *Server) waitsForLine(c *call) bool {
 
 // park has a session wait with its commands until a publisher of its user has left the line.
 func (s *Server) park(sess *session) {
-	sess.state |= stateParked
+	sess.Park()
 	s.parked = append(s.parked, sess)
 }

@@ -79,7 +79,7 @@ func TestLargeMessage(t *testing.T) {
 	for _, c := range []*end{both, none, leaves} {
 		c.take()
 	}
-	publisher, again, other := m.as(m.connect(false), 1001), m.as(m.connect(false), 1001), m.as(m.connect(false), 1002)
+	publisher, again, other := m.connectAs(1001, false), m.connectAs(1001, false), m.connectAs(1002, false)
 	publisher.cmd("BUS.PUB", manyLevels, "x")
 	m.step()
 	if len(m.line) != 1 || publisher.take() != "" {
@@ -90,24 +90,24 @@ func TestLargeMessage(t *testing.T) {
 	late.cmd("BUS.SUB", manyFilter(manyFilters-1))
 	leaves.cmd("BUS.UNSUB")
 	again.cmd("PUBLISH", manyLevels, "y")
-	m.read(m.of(late))
-	m.read(m.of(leaves))
-	m.read(m.of(again))
-	m.flushAll()
+	m.read(late)
+	m.read(leaves)
+	m.read(again)
+	m.net.FlushAll()
 	late.take()
 	leaves.take()
 	if m.bus.Seq() != 1 {
 		t.Error("a user published again before his message was delivered")
 	}
 	other.cmd("PUBLISH", "c", "x")
-	m.read(m.of(other))
-	m.flushAll()
+	m.read(other)
+	m.net.FlushAll()
 	if got := other.take(); got != ":1\r\n" || len(m.line) != 1 {
 		t.Errorf("a message that concerns nobody else is answered %q", got)
 	}
 	other.cmd("PUBLISH", "b", "x")
-	m.read(m.of(other))
-	m.flushAll()
+	m.read(other)
+	m.net.FlushAll()
 	if got := other.take(); got != "" || len(m.line) != 2 {
 		t.Errorf("a message to one who gets both is answered %q", got)
 	}
@@ -155,7 +155,7 @@ func TestRoutesAreFoundBitByBit(t *testing.T) {
 		if m.goOnDelivering(d); d.delivered-before > routesPerStep {
 			t.Fatalf("%d got it in one step", d.delivered-before)
 		}
-		m.flushAll()
+		m.net.FlushAll()
 	}
 	if least := manyFilters/routesPerStep + manyFilters/searchAtOnce; d.delivered != manyFilters || steps < least {
 		t.Errorf("%d got it in %d steps, want %d in %d at least", d.delivered, steps, manyFilters, least)
@@ -178,7 +178,7 @@ func TestLineModel(t *testing.T) {
 			byID, lined := map[uint64]*state{}, 0
 			var all []*state
 			for i := range 8 {
-				c := &state{end: m.as(m.connect(i == 0), 1001+uint32(i)), subs: map[string]bool{}, left: map[string]bool{}}
+				c := &state{end: m.connectAs(1001+uint32(i), i == 0), subs: map[string]bool{}, left: map[string]bool{}}
 				c.cmd("HELLO", "3")
 				byID[c.id] = c
 				all = append(all, c)

@@ -103,7 +103,7 @@ func (s *Server) attach(c *call, r *request) bool {
 		delete(old.more.requests, r)
 		sess.link(r)
 	}
-	if r.outcome != nil || old.is(stateDead) {
+	if r.outcome != nil || old.Dead() {
 		return true
 	}
 	a := answer{sess: old}

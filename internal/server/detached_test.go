@@ -13,7 +13,7 @@ import (
 )
 
 // hangUp closes a connection and returns when the server knows. The others are those that stay.
-func (h *harness) hangUp(c *conn, others ...*conn) {
+func (h *harness) hangUp(c *client, others ...*client) {
 	h.t.Helper()
 	c.close()
 	h.quiesce(others...)
@@ -103,12 +103,12 @@ func TestGrantedDetached(t *testing.T) {
 			if options != "FOR nobody" { // who is another than the process
 				words = append(words, "OWNER", "w")
 			}
-			wait := func() *conn {
+			wait := func() *client {
 				c := h.dial3()
 				h.queue(c, words[1:]...)
 				return c
 			}
-			outcome := func(c *conn) grant {
+			outcome := func(c *client) grant {
 				if options == "ASYNC" {
 					c.value()
 					return asGrant(t, c.value().Elems[2])
@@ -141,7 +141,7 @@ func TestGrantedDetached(t *testing.T) {
 			}
 			d.do("LOCK.RELEASE", "a", g.token)
 			next.granted()
-			for _, c := range []*conn{next, c, d, holder} {
+			for _, c := range []*client{next, c, d, holder} {
 				c.close()
 			}
 			h.quiesce()
@@ -300,15 +300,15 @@ func TestDetachedDies(t *testing.T) {
 				h := start(t)
 				holder, p := h.client(0), h.client(0) // not this process, of which they are children
 				holder.acquire("a")
-				h.queue(&p.conn, append([]string{"a", "REQID", "1"}, strings.Fields(options)...)...)
+				h.queue(&p.client, append([]string{"a", "REQID", "1"}, strings.Fields(options)...)...)
 				h.on(func() { // the connection alone
-					for _, s := range h.sessions {
-						if s != nil && s.peer.PID == p.pid {
-							h.kill(s, "")
+					for s := range h.sessions() {
+						if s.peer.PID == p.pid {
+							s.Kill(nil)
 						}
 					}
 				})
-				h.quiesce(&holder.conn)
+				h.quiesce(&holder.client)
 				if granted {
 					holder.do("LOCK.RELEASE", "a")
 				}

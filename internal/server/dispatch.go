@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/ipcd/ipcd/internal/account"
+	"github.com/ipcd/ipcd/internal/conn"
 	"github.com/ipcd/ipcd/ipc/wire"
 )
 
@@ -129,8 +130,8 @@ func newCommandIndex() *commandIndex {
 	return index
 }
 
-// dispatch executes one command. It reports false if that has to wait for a later turn.
-func (s *Server) dispatch(sess *session, words [][]byte) bool {
+// dispatch executes one command, or has it wait for a later turn.
+func (s *Server) dispatch(sess *session, words [][]byte) conn.Outcome {
 	s.stats.commands++
 	c := &s.call
 	s.begin(c, sess, words)
@@ -141,21 +142,21 @@ func (s *Server) dispatch(sess *session, words [][]byte) bool {
 	default:
 		long := s.mayTakeLong(c)
 		switch {
-		case long && (sess.user().Overspent() || s.waitsInQueue(sess)) || s.gone > 0 && s.mustWait(c):
-			s.slice(sess)
+		case long && (sess.user().Overspent() || s.net.Queued(&sess.Conn)) || s.gone > 0 && s.mustWait(c):
+			sess.Slice()
 			s.stats.commands--
-			return false
+			return conn.Later
 		case len(s.line) > 0 && s.waitsForLine(c):
 			s.park(sess)
 			s.stats.commands--
-			return false
+			return conn.Later
 		}
 		sess.last = c.cmd
 		sess.active = s.age()
 		switch {
 		case !c.permitted(s):
 			if c.cmd.Flags&wire.FlagDescriptors != 0 {
-				s.closeFDs(sess) // one may have come with this command: the next command must not take it for its own
+				sess.CloseFDs() // one may have come with this command: the next command must not take it for its own
 			}
 		case long:
 			begun := time.Now()
@@ -167,7 +168,7 @@ func (s *Server) dispatch(sess *session, words [][]byte) bool {
 		}
 	}
 	s.reply(c)
-	if sess.is(stateReplySkip|stateReplySkipNext) && !sess.is(stateWaiting|stateExec) {
+	if sess.is(stateReplySkip|stateReplySkipNext) && !sess.is(stateExec) && !sess.Waiting() {
 		skip := sess.is(stateReplySkipNext)
 		sess.state &^= stateReplySkip | stateReplySkipNext
 		if skip {
@@ -175,7 +176,10 @@ func (s *Server) dispatch(sess *session, words [][]byte) bool {
 		}
 	}
 	c.trim()
-	return true
+	if c.slow() || s.bus.NumPat() > fewPatterns {
+		return conn.Slow
+	}
+	return conn.Done
 }
 
 // keepForExec deals with a command of a connection that has said MULTI, and reports whether it is answered with that: it is not if
@@ -203,7 +207,7 @@ func (s *Server) dispatchQueued(sess *session, words [][]byte) bool {
 	s.begin(c, sess, words)
 	switch {
 	case s.gone > 0 && s.mustWait(c):
-		s.slice(sess)
+		sess.Slice()
 		return false
 	case len(s.line) > 0 && s.waitsForLine(c):
 		s.park(sess)
@@ -216,7 +220,7 @@ func (s *Server) dispatchQueued(sess *session, words [][]byte) bool {
 	case c.permitted(s):
 		c.cmd.run(s, c)
 	case c.cmd.Flags&wire.FlagDescriptors != 0:
-		s.closeFDs(sess)
+		sess.CloseFDs()
 	}
 	s.reply(c)
 	c.trim()
@@ -237,7 +241,7 @@ func (s *Server) begin(c *call, sess *session, words [][]byte) {
 
 // trim does not keep the room of a long reply.
 func (c *call) trim() {
-	if cap(c.out) > largestKept {
+	if cap(c.out) > conn.LargestKept {
 		c.out = nil
 	}
 }

@@ -2,11 +2,11 @@
 //
 // # A turn
 //
-// The loop waits for events (package loop), and then, in one turn, reads what peers have sent, cuts it into commands and
-// executes them (read.go, dispatch.go, cmd_*.go), each by at most one call of an engine. What the engines answer, that a
+// The loop waits for events (package loop), and then, in one turn, reads what peers have sent, cuts it into commands (package conn) and
+// executes them (dispatch.go, cmd_*.go), each by at most one call of an engine. What the engines answer, that a
 // lock is granted or a message has receivers, is carried out at once: appended to the outboxes of those whom it concerns
-// (outbox.go, locks.go). At the end of the turn every touched outbox is written with one system call (the
-// last of very many in a later turn: late.go), and what ended is buried. All of a turn happens at one time, on one clock.
+// (message.go, locks.go). At the end of the turn every touched outbox is written with one system call (the
+// last of very many in a later turn), and what ended is buried. All of a turn happens at one time, on one clock.
 //
 // # What follows from it
 //
@@ -29,6 +29,6 @@
 //
 // # Names
 //
-// A session is one connection. A process is one that is watched through its pidfd because it has a lock. A user is a uid's
+// A session is one connection, with what hangs on it here. A process is one that is watched through its pidfd because it has a lock. A user is a uid's
 // account. A route, of the bus, is what all subscriptions of one kind and text share.
 package server

@@ -12,7 +12,7 @@ import (
 )
 
 // event reads the next event of a lock.
-func (c *conn) event() (topic string, payload map[string]any) {
+func (c *client) event() (topic string, payload map[string]any) {
 	c.t.Helper()
 	v := c.value()
 	if len(v.Elems) != 9 || v.Elems[0].Str != "bus.message" || v.Elems[6].Int != int64(os.Getpid()) {

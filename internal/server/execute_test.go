@@ -23,7 +23,7 @@ func TestCostlyInTurn(t *testing.T) {
 	}
 	clients := map[string]*end{}
 	for _, name := range []string{"a1", "a2", "a3", "a4", "b1", "b2", "c1"} {
-		c := m.as(m.connect(false), 1000+uint32(name[0]))
+		c := m.connectAs(1000+uint32(name[0]), false)
 		clients[name], names[c.id] = c, name
 	}
 	turn := func(want []string, from ...string) {

@@ -10,7 +10,7 @@ import (
 )
 
 // follow has a connection follow a hold, and returns the reply.
-func (c *conn) follow(name, token string) wire.Value {
+func (c *client) follow(name, token string) wire.Value {
 	c.t.Helper()
 	v := c.do("LOCK.FOLLOW", name, token)
 	if v.Get("name").Str != name || v.Get("token").Text() != token {
@@ -20,7 +20,7 @@ func (c *conn) follow(name, token string) wire.Value {
 }
 
 // lost checks that a connection is told now of how a hold has ended.
-func (c *conn) lost(name, token, how string) {
+func (c *client) lost(name, token, how string) {
 	c.t.Helper()
 	v := c.value()
 	if v.Kind != wire.KindPush || len(v.Elems) != 5 || v.Elems[0].Str != "lock.lost" || v.Elems[1].Str != name || v.Elems[2].Text() != token ||
@@ -59,7 +59,7 @@ func TestFollow(t *testing.T) {
 		}},
 		{"expired", func(token string) {
 			h.pass(45 * time.Second)
-			for _, told := range []*conn{holder, c} {
+			for _, told := range []*client{holder, c} {
 				if v := told.value(); v.Elems[0].Str != "lock.expiring" || v.Elems[2].Text() != token {
 					t.Errorf("got %+v", v)
 				}
@@ -119,7 +119,7 @@ func TestFollowEnds(t *testing.T) {
 	c.lost("2", tokens[2], "released")
 	gone.follow("0", tokens[0])
 	gone.close()
-	h.until("it has gone", func() bool { return h.count == 2 })
+	h.until("it has gone", func() bool { return h.net.Len() == 2 })
 	h.following(2)
 	c.do("RESET")
 	h.following(0)

@@ -139,10 +139,8 @@ func (h *harness) until(what string, reached func() bool) {
 		}
 		if time.Now().After(limit) {
 			h.on(func() {
-				for _, s := range h.sessions {
-					if s != nil {
-						h.t.Logf("session %d: state %b, events %x, %d bytes in, %d out", s.id, s.state, s.events, len(s.in), s.backlog())
-					}
+				for s := range h.sessions() {
+					h.t.Logf("session %d: state %b, %v", s.id, s.state, &s.Conn)
 				}
 			})
 			h.t.Fatalf("waited in vain: %s", what)
@@ -151,9 +149,9 @@ func (h *harness) until(what string, reached func() bool) {
 }
 
 // quiesce waits until the connections of this process but those given are buried.
-func (h *harness) quiesce(left ...*conn) {
+func (h *harness) quiesce(left ...*client) {
 	h.t.Helper()
-	h.until("the other connections are gone", func() bool { return h.count == len(left) })
+	h.until("the other connections are gone", func() bool { return h.net.Len() == len(left) })
 }
 
 // checkDescriptors fails the test if it leaves more descriptors open than there are now.
@@ -184,8 +182,8 @@ func descriptors(t testing.TB) map[string]string {
 	return all
 }
 
-// A conn is a client that sees bytes.
-type conn struct {
+// A client sees bytes.
+type client struct {
 	t    testing.TB
 	sock *net.UnixConn // nil if another process has the socket
 	w    io.Writer
@@ -197,7 +195,7 @@ type conn struct {
 }
 
 // prove sends a pidfd of this process, which the server must accept. cmd does that when it matters for the first time.
-func (c *conn) prove() {
+func (c *client) prove() {
 	c.t.Helper()
 	c.proven = true
 	fd, err := unix.PidfdOpen(os.Getpid(), 0)
@@ -216,7 +214,7 @@ func (c *conn) prove() {
 }
 
 // dial connects.
-func (h *harness) dial() *conn {
+func (h *harness) dial() *client {
 	h.t.Helper()
 	c, err := net.Dial("unix", h.address)
 	if err != nil {
@@ -227,27 +225,27 @@ func (h *harness) dial() *conn {
 }
 
 // dial3 connects and says HELLO 3.
-func (h *harness) dial3() *conn {
+func (h *harness) dial3() *client {
 	h.t.Helper()
 	c := h.dial()
 	c.do("HELLO", "3")
 	return c
 }
 
-func newConn(t testing.TB, sock *net.UnixConn) *conn {
-	c := &conn{t: t, sock: sock, w: sock, set: sock.SetReadDeadline}
+func newConn(t testing.TB, sock *net.UnixConn) *client {
+	c := &client{t: t, sock: sock, w: sock, set: sock.SetReadDeadline}
 	c.read(sock)
 	return c
 }
 
-func (c *conn) read(r io.Reader) {
+func (c *client) read(r io.Reader) {
 	c.r = bufio.NewReaderSize(r, 64<<10)
 	// The decoder takes a large enough buffer for its own, so exact bytes and values can be read in turn.
 	c.dec = wire.NewDecoder(c.r, wire.Limits{Frame: 16 << 20, Words: 1 << 16, Depth: 16})
 }
 
 // send sends bytes as they are.
-func (c *conn) send(raw string) {
+func (c *client) send(raw string) {
 	c.t.Helper()
 	if c.sock != nil {
 		_ = c.sock.SetWriteDeadline(time.Now().Add(patience))
@@ -258,7 +256,7 @@ func (c *conn) send(raw string) {
 }
 
 // cmd sends a command.
-func (c *conn) cmd(words ...string) {
+func (c *client) cmd(words ...string) {
 	c.t.Helper()
 	if !c.proven && strings.Contains(strings.ToLower(strings.Join(words, " ")), " for self") {
 		c.prove()
@@ -267,7 +265,7 @@ func (c *conn) cmd(words ...string) {
 }
 
 // cmdFDs sends a command with descriptors beside it.
-func (c *conn) cmdFDs(fds []int, words ...string) {
+func (c *client) cmdFDs(fds []int, words ...string) {
 	c.t.Helper()
 	if _, _, err := c.sock.WriteMsgUnix(wire.AppendCommand(nil, words...), unix.UnixRights(fds...), nil); err != nil {
 		c.t.Fatal(err)
@@ -275,7 +273,7 @@ func (c *conn) cmdFDs(fds []int, words ...string) {
 }
 
 // want reads exactly these bytes.
-func (c *conn) want(raw string) {
+func (c *client) want(raw string) {
 	c.t.Helper()
 	_ = c.set(time.Now().Add(patience))
 	got := make([]byte, len(raw))
@@ -287,7 +285,7 @@ func (c *conn) want(raw string) {
 }
 
 // value reads one value.
-func (c *conn) value() wire.Value {
+func (c *client) value() wire.Value {
 	c.t.Helper()
 	_ = c.set(time.Now().Add(patience))
 	v, err := c.dec.Decode()
@@ -298,7 +296,7 @@ func (c *conn) value() wire.Value {
 }
 
 // do sends a command and reads the value that answers, which must be no error.
-func (c *conn) do(words ...string) wire.Value {
+func (c *client) do(words ...string) wire.Value {
 	c.t.Helper()
 	c.cmd(words...)
 	v := c.value()
@@ -309,7 +307,7 @@ func (c *conn) do(words ...string) wire.Value {
 }
 
 // fails reads an error.
-func (c *conn) fails(code wire.Code, text string) {
+func (c *client) fails(code wire.Code, text string) {
 	c.t.Helper()
 	if v := c.value(); v.Kind != wire.KindError || !strings.HasPrefix(v.Str, string(code)+" ") || !strings.Contains(v.Str, text) {
 		c.t.Fatalf("got %c %q %v, want %s …%s…", v.Kind, v.Str, v.Elems, code, text)
@@ -317,21 +315,21 @@ func (c *conn) fails(code wire.Code, text string) {
 }
 
 // refused sends a command and reads the error that answers it.
-func (c *conn) refused(code wire.Code, text string, words ...string) {
+func (c *client) refused(code wire.Code, text string, words ...string) {
 	c.t.Helper()
 	c.cmd(words...)
 	c.fails(code, text)
 }
 
 // sync returns when the server has executed all that was sent, and nothing else was answered.
-func (c *conn) sync() {
+func (c *client) sync() {
 	c.t.Helper()
 	c.send("ECHO sync\r\n")
 	c.want("$4\r\nsync\r\n")
 }
 
 // eof reads to the end of the connection, which must be all there is.
-func (c *conn) eof() {
+func (c *client) eof() {
 	c.t.Helper()
 	if rest := c.rest(); rest != "" {
 		c.t.Fatalf("got %.400q, want the end", rest)
@@ -339,7 +337,7 @@ func (c *conn) eof() {
 }
 
 // rest reads to the end of the connection.
-func (c *conn) rest() string {
+func (c *client) rest() string {
 	c.t.Helper()
 	_ = c.set(time.Now().Add(patience))
 	b, err := io.ReadAll(c.r)
@@ -350,7 +348,7 @@ func (c *conn) rest() string {
 }
 
 // quiet checks that nothing is there to be read.
-func (c *conn) quiet() {
+func (c *client) quiet() {
 	c.t.Helper()
 	_ = c.set(time.Now().Add(time.Nanosecond))
 	if b, err := c.r.Peek(1); !errors.Is(err, os.ErrDeadlineExceeded) {
@@ -359,16 +357,16 @@ func (c *conn) quiet() {
 	}
 }
 
-func (c *conn) close()     { _ = c.sock.Close() }
-func (c *conn) halfClose() { _ = c.sock.CloseWrite() }
+func (c *client) close()     { _ = c.sock.Close() }
+func (c *client) halfClose() { _ = c.sock.CloseWrite() }
 
 // id is the connection's number.
-func (c *conn) id() uint64 { return uint64(c.do("CLIENT", "ID").Int) }
+func (c *client) id() uint64 { return uint64(c.do("CLIENT", "ID").Int) }
 
 // session is the server's side. It is for the loop only.
 func (h *harness) session(id uint64) *session {
-	for _, s := range h.sessions {
-		if s != nil && s.id == id {
+	for s := range h.sessions() {
+		if s.id == id {
 			return s
 		}
 	}
@@ -423,19 +421,19 @@ func asGrant(t testing.TB, v wire.Value) grant {
 }
 
 // acquire takes a lock and returns what the server said.
-func (c *conn) acquire(words ...string) grant {
+func (c *client) acquire(words ...string) grant {
 	c.t.Helper()
 	c.cmd(append([]string{"LOCK.ACQUIRE"}, words...)...)
 	return c.granted()
 }
 
-func (c *conn) granted() grant {
+func (c *client) granted() grant {
 	c.t.Helper()
 	return asGrant(c.t, c.value())
 }
 
 // queue asks for a lock and returns when the request waits.
-func (h *harness) queue(c *conn, words ...string) {
+func (h *harness) queue(c *client, words ...string) {
 	h.t.Helper()
 	before := 0
 	h.on(func() { before = h.waiting() })

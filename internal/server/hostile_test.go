@@ -135,7 +135,7 @@ func TestLockNonsense(t *testing.T) {
 			}
 			return []string{"OWNER", pick("1", "2", "3", "4")}
 		}
-		clients := make([]*conn, 4)
+		clients := make([]*client, 4)
 		for range 1500 {
 			i := random.IntN(len(clients))
 			if clients[i] == nil {

@@ -50,7 +50,7 @@ func TestInputLimit(t *testing.T) {
 				case !c.ok && (got != fmt.Sprintf("-PROTO protocol error: a frame is larger than the limit of %d bytes\r\n", limit) || !client.eof):
 					t.Errorf("got %.100q, ended %v", got, client.eof)
 				}
-				if c.ok || m.count > 0 {
+				if c.ok || m.net.Len() > 0 {
 					m.charged(0)
 				}
 			})
@@ -90,7 +90,7 @@ func TestLimitsChange(t *testing.T) {
 	// In the middle of a frame that was allowed when it began.
 	c = h.dial()
 	c.send("*2\r\n$4\r\nECHO\r\n$20000\r\n" + large[:10_000])
-	h.until("that was read", func() bool { return len(h.session(3).in) > 10_000 })
+	h.until("that was read", func() bool { return h.session(3).Unexecuted() > 10_000 })
 	if err := h.SetOptions(Options{Limits: limits}); err != nil {
 		t.Fatal(err)
 	}
@@ -140,10 +140,9 @@ func TestBuffersPerUser(t *testing.T) {
 				c.each(m)
 				m.clients[0].read(1 << 20)
 				held := 0
-				for _, s := range m.sessions {
-					if s != nil {
-						held += cap(s.in) + cap(s.own) + s.room
-					}
+				for s := range m.sessions() {
+					in, out := s.Memory()
+					held += in + out
 				}
 				if held > limit+1<<20 {
 					t.Fatalf("%d bytes are held for this user, %d are allowed", held, limit)
@@ -218,7 +217,7 @@ func TestConnectionLimitPerUser(t *testing.T) {
 		for range 4 {
 			h.dial().sync()
 		}
-		connect = func() *conn { return &h.client(0, as(4321)).conn }
+		connect = func() *client { return &h.client(0, as(4321)).client }
 	}
 	connect().sync()
 	connect().sync()
@@ -310,12 +309,13 @@ func TestPassedDescriptors(t *testing.T) {
 	h := start(t)
 	fd := pidfd(t, os.Getpid())
 	c := h.dial()
-	c.cmdFDs(slices.Repeat([]int{fd}, maxPassedFDs), "PING")
+	const mostPassed = 8 // that no command has taken
+	c.cmdFDs(slices.Repeat([]int{fd}, mostPassed), "PING")
 	c.want("+PONG\r\n")
-	c.cmdFDs(slices.Repeat([]int{fd}, maxPassedFDs), "PING") // those before are closed
+	c.cmdFDs(slices.Repeat([]int{fd}, mostPassed), "PING") // those before are closed
 	c.want("+PONG\r\n")
 	c.close()
-	for _, n := range []int{maxPassedFDs + 1, 28, 29, 253} { // more than the server has room for in one read
+	for _, n := range []int{mostPassed + 1, 28, 29, 253} { // more than the server has room for in one read
 		c = h.dial()
 		c.cmdFDs(slices.Repeat([]int{fd}, n), "PING")
 		c.fails(wire.CodeProto, "too many file descriptors")

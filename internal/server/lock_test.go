@@ -89,7 +89,7 @@ func TestLockQueue(t *testing.T) {
 	h := start(t)
 	holder, other := h.dial(), h.dial()
 	holder.acquire("a")
-	var queue []*conn
+	var queue []*client
 	for i := range 4 {
 		c := h.dial()
 		h.queue(c, "a", "OWNER", fmt.Sprint(i))
@@ -183,7 +183,7 @@ func TestLockAsync(t *testing.T) {
 		t.Errorf("got %+v", v)
 	}
 	c.sync()
-	for _, x := range []*conn{c, other} { // what is decided, or another's, cannot be cancelled
+	for _, x := range []*client{c, other} { // what is decided, or another's, cannot be cancelled
 		x.cmd("LOCK.CANCEL", fmt.Sprint(second))
 		x.want(":0\r\n")
 	}

@@ -88,7 +88,7 @@ func TestBreak(t *testing.T) {
 }
 
 // rights sends a command and reads the bytes and the descriptors of its reply.
-func (c *conn) rights(words ...string) (wire.Value, []int) {
+func (c *client) rights(words ...string) (wire.Value, []int) {
 	c.t.Helper()
 	c.cmd(words...)
 	_ = c.set(time.Now().Add(patience))
@@ -203,7 +203,7 @@ func TestBreakPidfdBehindReplies(t *testing.T) {
 	deaf := h.dial3()
 	deaf.do("BUS.SUB", "x")
 	id := deaf.id()
-	blocked := func() bool { return h.session(id).blocked }
+	blocked := func() bool { return h.session(id).Blocked() }
 	other := h.dial()
 	for full := false; !full; h.on(func() { full = blocked() }) {
 		other.do("PUBLISH", "x", strings.Repeat("y", 30<<10))
@@ -236,7 +236,7 @@ func TestBreakLongReply(t *testing.T) {
 			c.granted()
 		}
 		c.cmd("LOCK.BREAK", "a", "PIDFD")
-		h.until("the socket is full", func() bool { return h.session(id).blocked })
+		h.until("the socket is full", func() bool { return h.session(id).Blocked() })
 		c.cmd("PING")
 		v := c.value()
 		if len(v.Elems) != holds+1 {
@@ -275,7 +275,7 @@ func TestBreakBetweenMessages(t *testing.T) {
 }
 
 // message reads one of BUS.SUB.
-func (c *conn) message() (topic, payload string) {
+func (c *client) message() (topic, payload string) {
 	c.t.Helper()
 	v := c.value()
 	if v.Kind != wire.KindPush || len(v.Elems) < 4 || v.Elems[0].Str != "bus.message" {
@@ -321,7 +321,7 @@ func TestDeadlock(t *testing.T) {
 	a, b := h.client(0), h.client(0)
 	a.acquire("a")
 	b.acquire("b")
-	h.queue(&a.conn, "b")
+	h.queue(&a.client, "b")
 	who := func(c *child) string {
 		if h.self.Unit != "" {
 			return fmt.Sprintf("pid %d (uid %d, %s)", c.pid, os.Getuid(), h.self.Unit)
@@ -339,8 +339,8 @@ func TestDeadlock(t *testing.T) {
 	// A third, behind one who waits.
 	c := h.client(0)
 	c.acquire("c")
-	h.queue(&b.conn, "a")
-	h.queue(&c.conn, "a")
+	h.queue(&b.client, "a")
+	h.queue(&c.client, "a")
 	a.refused(wire.CodeDeadlock, "which "+who(c)+" holds; pid "+fmt.Sprint(c.pid)+` waits for "a", which pid `+fmt.Sprint(a.pid)+" holds",
 		"LOCK.ACQUIRE", "c", "AND", "free")
 }
@@ -367,6 +367,6 @@ func TestAncestor(t *testing.T) {
 	child.refused(wire.CodeTimeout, "", "LOCK.ACQUIRE", "a", "WAIT", "1")
 	parent.do("LOCK.RELEASE", "a", g.token)
 	parent.acquire("a", "LEASE", "60000") // ends by itself
-	h.queue(&child.conn, "a")
+	h.queue(&child.client, "a")
 	h.claims(2)
 }

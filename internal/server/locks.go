@@ -235,7 +235,7 @@ func (s *Server) decided(e *lockmgr.Effect) {
 		slices.SortFunc(w.got, func(a, b lockmgr.Effect) int { return slices.Index(w.set, a.Name) - slices.Index(w.set, b.Name) })
 	}
 	delete(s.waits, e.Answers)
-	if !refused && w.req == nil && w.sess.is(stateDead) {
+	if !refused && w.req == nil && w.sess.Dead() {
 		w.tellNobody(e)
 		return
 	}
@@ -256,11 +256,11 @@ func (s *Server) decided(e *lockmgr.Effect) {
 // waitFor has a connection wait for a lock, unless it is too late for that.
 func (s *Server) waitFor(id lockmgr.RequestID, a answer, pays *account.User) {
 	sess := a.to()
-	if a.req != nil && sess.is(stateHungUp) && !s.stopping {
+	if a.req != nil && sess.HungUp() && !s.stopping {
 		return // its process may come back for it
 	}
 	a.awaitLock(id)
-	if s.stopping || sess.is(stateHalfClosed) {
+	if s.stopping || sess.SendsNoMore() {
 		s.stepFor(pays, func(now lockmgr.Time) { s.locks.Cancel(now, id) }, nil)
 	}
 }
@@ -269,9 +269,7 @@ func (s *Server) waitFor(id lockmgr.RequestID, a answer, pays *account.User) {
 func (s *Server) cancelWait(sess *session) {
 	if x := sess.more; x != nil && x.wait != 0 {
 		s.step(func(now lockmgr.Time) { s.locks.Cancel(now, x.wait) })
-	} else if sess.is(stateWaiting) {
-		s.watch(sess) // for a reload or the disk, which goes on
-	}
+	} // else what it waits for, a reload or the disk, goes on
 }
 
 // dropLocks gives back what a connection that is gone held, and that waits for nothing any more. If the connection was all that

@@ -15,13 +15,13 @@ import (
 )
 
 // info is what LOCK.INFO says about a lock.
-func (c *conn) info(name string) wire.Value {
+func (c *client) info(name string) wire.Value {
 	c.t.Helper()
 	return c.do("LOCK.INFO", name)
 }
 
 // holders checks how many hold a lock and wait for it, and in which mode.
-func (c *conn) holders(name, mode string, used, holders, waiters int64) {
+func (c *client) holders(name, mode string, used, holders, waiters int64) {
 	c.t.Helper()
 	v := c.info(name)
 	if v.Get("mode").Str != mode || v.Get("used").Int != used || len(v.Get("holders").Elems) != int(holders) || len(v.Get("waiters").Elems) != int(waiters) {
@@ -163,7 +163,7 @@ func TestShown(t *testing.T) {
 		t.Errorf("got %+v", holders)
 	}
 	h.claims(2)
-	for _, c := range []*conn{c, c} { // d is an owner of the same process: the latest leaves first
+	for _, c := range []*client{c, c} { // d is an owner of the same process: the latest leaves first
 		c.do("LOCK.RELEASE", "a", g.token)
 	}
 	c.holders("a", "exclusive", 1, 1, 0)
@@ -265,7 +265,7 @@ func TestLease(t *testing.T) {
 	both := h.client(0)
 	both.acquire("c", "LEASE", "60000", "FOR", "self")
 	c.close()
-	h.until("it has gone", func() bool { return h.count == 2 })
+	h.until("it has gone", func() bool { return h.net.Len() == 2 })
 	if holder := watcher.do2("LOCK.INFO", "c").Get("holders").Elems[0]; holder.Get("bound").Str != "process" || holder.Get("left").Int < 0 {
 		t.Errorf("got %+v", holder)
 	}
@@ -275,7 +275,7 @@ func TestLease(t *testing.T) {
 }
 
 // do2 is do on a connection that is sent events meanwhile, which it keeps for later.
-func (c *conn) do2(words ...string) wire.Value {
+func (c *client) do2(words ...string) wire.Value {
 	c.t.Helper()
 	other := newConn(c.t, must(net.Dial("unix", c.sock.RemoteAddr().String())).(*net.UnixConn))
 	defer other.close()

@@ -7,19 +7,14 @@ import (
 )
 
 // A reply may be as long as a user has locks. It is made in memory that is mapped for it: to grow it moves no byte, the garbage
-// collector has nothing to do for it (with the loop paying, as it is the loop that allocates), and all of it is given back as
-// soon as it is written. It is written before the rest of the outbox.
-type longReply struct {
-	mapping []byte
-	at, end int // what is to be written
-}
+// collector has nothing to do for it (with the loop paying, as it is the loop that allocates), and all of it is given back as soon as
+// it is written (conn.SendMapped).
 
 const (
 	// longFrom is the length from which on a reply is long.
 	longFrom = 64 << 10
 	// stepRoom is room for what one step of a task says.
 	stepRoom = 128 << 10
-	pageSize = 64 << 10 // a multiple of that of any machine
 )
 
 // makeRoom sees to it that there is room for the next step, if the reply is long. Where the kernel has no memory for that,
@@ -51,41 +46,4 @@ func (t *task) moved() {
 func (t *task) unmap() {
 	_ = unix.Munmap(t.mapping)
 	t.mapping = nil
-}
-
-// long is the long reply that is being written to a session.
-func (s *session) long() *longReply {
-	if s.more == nil {
-		return nil
-	}
-	return s.more.long
-}
-
-// unread is how much a session has to be sent before it has all that was said to it.
-func (s *session) unread() int {
-	if l := s.long(); l != nil {
-		return s.backlog() + l.end - l.at
-	}
-	return s.backlog()
-}
-
-// writeLong writes what the socket takes of a long reply, and reports whether that was all.
-func (s *Server) writeLong(sess *session) bool {
-	l := sess.more.long
-	page := l.at &^ (pageSize - 1)
-	l.at += s.write(sess, l.mapping[l.at:l.end])
-	if l.at == l.end {
-		s.dropLong(sess)
-		return true
-	}
-	if done := l.at &^ (pageSize - 1); done > page { // to give all back at once would take some milliseconds
-		_ = unix.Madvise(l.mapping[page:done], unix.MADV_DONTNEED)
-	}
-	return false
-}
-
-func (s *Server) dropLong(sess *session) {
-	_ = unix.Munmap(sess.more.long.mapping)
-	sess.more.long = nil
-	s.account(sess)
 }

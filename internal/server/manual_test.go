@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ipcd/ipcd/internal/peer"
 	"github.com/ipcd/ipcd/ipc/wire"
 )
 
@@ -76,6 +77,12 @@ func (m *manual) hook(f func(sess *session, name string, args []string, reply st
 // connect adds a client. With small buffers the server can write only some kilobytes to it before it reads.
 func (m *manual) connect(small bool) *end {
 	m.t.Helper()
+	return m.connectAs(m.self.UID, small)
+}
+
+// connectAs is connect for a client that is a user's.
+func (m *manual) connectAs(uid uint32, small bool) *end {
+	m.t.Helper()
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		m.t.Fatal(err)
@@ -85,8 +92,16 @@ func (m *manual) connect(small bool) *end {
 			m.t.Fatal(err)
 		}
 	}
-	m.admit(fds[1])
-	c := &end{fd: fds[0], of: m.Server, server: fds[1], id: m.nextID}
+	who, err := peer.Of(fds[1])
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	who.UID = uid
+	sess, err := m.join(fds[1], who)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	c := &end{fd: fds[0], of: m.Server, server: fds[1], id: sess.id}
 	m.clients = append(m.clients, c)
 	return c
 }
@@ -145,16 +160,16 @@ func (m *manual) events() []unix.EpollEvent {
 	return slices.Clone(events)
 }
 
-// slowShares has everybody who stands in a queue take more than the share of the user.
-func (m *manual) slowShares() {
+// slowTurns has all that is done between two looks at the clock take more than a user's share of a turn.
+func (m *manual) slowTurns() {
 	var now time.Duration
-	m.shares.Now = func() time.Duration { now += 2 * timeSlice; return now }
+	m.net.Now = func() time.Duration { now += 2 * timeSlice; return now }
 }
 
 // step makes one turn with what there is to do, events in any order, and reports whether there was anything.
 func (m *manual) step() bool {
 	m.t.Helper()
-	if m.random.IntN(3) == 0 && m.readEarly() {
+	if m.random.IntN(3) == 0 && m.net.ReadEarly() {
 		m.turn(nil)
 		if m.after != nil {
 			m.after()
@@ -208,15 +223,18 @@ func (m *manual) at(now time.Duration, events ...unix.EpollEvent) {
 
 // of is the session of a client, nil if it has ended.
 func (m *manual) of(c *end) *session {
-	if s := m.sessions[c.server]; s != nil && s.id == c.id {
-		return s
-	}
-	return nil
+	return m.session(c.id)
 }
 
-// event is what epoll would say of a session's descriptor.
+// event is what epoll would say of a session's descriptor. Connections are the kind before pidfds.
 func (c *end) event(events uint32) unix.EpollEvent {
-	return unix.EpollEvent{Events: events, Fd: int32(c.server), Pad: int32(c.of.sessionKind)}
+	return unix.EpollEvent{Events: events, Fd: int32(c.server), Pad: int32(c.of.pidfdKind - 1)}
+}
+
+// read has the server read from a client, and do nothing else.
+func (m *manual) read(c *end) {
+	m.net.BeginTurn()
+	m.loop.Dispatch([]unix.EpollEvent{c.event(unix.EPOLLIN)})
 }
 
 // take returns what has arrived, and forgets it.

@@ -72,32 +72,100 @@ func (s *Server) publish(topic, payload, stamp []byte, pays *account.User) (r re
 	return r, rest, nil
 }
 
-// inTurn reports whether a route has carried something in this turn.
-func (s *Server) inTurn(slot int) bool {
-	return slot < len(s.routeTurns) && s.routeTurns[slot] != nil && s.routeTurns[slot].used
+// deliver gives a message to the subscribers of its routes and counts them; many says that these are not all of its routes. What it
+// encodes is flushed between routes when it gets too much: a connection may have subscriptions without end that all match.
+func (s *Server) deliver(routes []*bus.Route[*session], m *message, many bool) (delivered, dropped int) {
+	for _, r := range routes {
+		var subs []*session
+		if m.age == 0 {
+			subs = r.Subs()
+		} else if subs = r.SubsAt(m.age); len(subs) == 0 {
+			continue // all have gone since, and the slot may be another's
+		}
+		if many && r.Len() == 1 && !s.net.InTurn(r.Slot) {
+			d, l := s.deliverAlone(r, subs[0], m)
+			delivered, dropped = delivered+d, dropped+l
+			continue
+		}
+		t := s.net.Stream(r.Slot)
+		t.Steady = t.Steady && len(subs) == r.Len()
+		var start [2]int // where m is in each buffer
+		for i := range start {
+			p := wire.RESP2 + wire.Proto(i)
+			b := t.Buffer(p)
+			start[i] = b.Len()
+			if t.Steady && start[i] > 0 {
+				b.Extend(m.append(b.Bytes(), p, r.Kind, r.Text))
+			}
+		}
+		if t.Steady {
+			delivered += r.Len()
+			continue
+		}
+		t.Steady = len(subs) == r.Len()
+		for _, sess := range subs {
+			if !sess.IsReceiving() {
+				t.Steady = false
+				if !sess.MayReceive() {
+					continue
+				}
+			}
+			if sess.Blocked() && sess.IsFull(len(m.payload), m.seq) { // not even encoded
+				t.Steady = false
+				sess.Lose(r.Text)
+				dropped++
+				continue
+			}
+			b := t.Buffer(sess.proto)
+			from := start[sess.proto-wire.RESP2]
+			if b.Len() == from {
+				b.Extend(m.append(b.Bytes(), sess.proto, r.Kind, r.Text))
+			}
+			if !sess.Blocked() {
+				sess.Follow(b, from)
+				delivered++
+				continue
+			}
+			t.Steady = false
+			taken, lost := enqueue(sess, r, b.From(from), m.seq)
+			delivered += taken
+			dropped += lost
+		}
+		s.net.Relieve()
+	}
+	return delivered, dropped
+}
+
+// enqueue puts a message behind the backlog of a session whose socket is full, if that is to be: of Redis's subscribers, who cannot be
+// told that they miss something, none is dropped. lost is how many the session loses for it.
+func enqueue(sess *session, r *bus.Route[*session], msg []byte, seq uint64) (taken, lost int) {
+	ok := false
+	if r.Kind == bus.Filter {
+		ok, lost = sess.Enqueue(msg, seq, r.Text)
+	} else if ok = sess.EnqueueStrict(msg, seq); !ok {
+		lost = 1
+	}
+	if ok {
+		taken = 1
+	}
+	return taken, lost
 }
 
 // deliverAlone gives a message to the one subscriber of a route that is one of very many: a buffer for each of them would be
 // more than all that they carry.
 func (s *Server) deliverAlone(r *bus.Route[*session], sess *session, m *message) (delivered, dropped int) {
 	switch {
-	case !s.mayReceive(sess):
+	case !sess.MayReceive():
 		return 0, 0
-	case sess.blocked && s.isFullOf(sess, m):
-		sess.lose(r.Text)
+	case sess.Blocked() && sess.IsFull(len(m.payload), m.seq):
+		sess.Lose(r.Text)
 		return 0, 1
 	}
 	s.alone = m.append(s.alone[:0], sess.proto, r.Kind, r.Text)
-	if sess.blocked {
-		taken, lost := s.enqueue(sess, r, s.alone, m.seq)
-		if taken {
-			delivered = 1
-		}
-		return delivered, lost
+	if sess.Blocked() {
+		return enqueue(sess, r, s.alone, m.seq)
 	}
-	s.send(sess, s.alone)
-	if s.turnBytes > maxTurnBytes {
-		s.flushAll()
-	}
+	sess.Send(s.alone)
+	s.net.Relieve()
 	return 1, 0
 }

@@ -2,7 +2,6 @@ package server
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 
@@ -87,10 +86,9 @@ func TestOutboxModelLate(t *testing.T) {
 	for seed := range uint64(10) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			late := 0
-			testOutbox(t, seed, 3*flushStride, func(m *manual) {
-				late = max(late, m.late)
-				m.flushed = 2 * timeSlice // all the time is over, and that of the queue
-				m.slowShares()
+			testOutbox(t, seed, 150, func(m *manual) {
+				late = max(late, m.net.Late())
+				m.slowTurns()
 			})
 			if late == 0 {
 				t.Error("no session was late")
@@ -167,11 +165,12 @@ func (c *end) append(words []string) []byte {
 
 // session is that of an id, nil if it has ended.
 func (m *manual) session(id uint64) *session {
-	i := slices.IndexFunc(m.sessions, func(s *session) bool { return s != nil && s.id == id })
-	if i < 0 {
-		return nil
+	for s := range m.sessions() {
+		if s.id == id {
+			return s
+		}
 	}
-	return m.sessions[i]
+	return nil
 }
 
 // compare tells where what a client received is not what it should be.

@@ -173,7 +173,7 @@ func TestReleaseForUser(t *testing.T) {
 }
 
 // releaseFor sends LOCK.RELEASE and checks which hold it is of.
-func (c *conn) releaseFor(token string, words ...string) {
+func (c *client) releaseFor(token string, words ...string) {
 	c.t.Helper()
 	if v := c.do(append([]string{"LOCK.RELEASE"}, words...)...); v.Kind != wire.KindInt || v.Text() != token {
 		c.t.Errorf("%q: got %+v, want %s", words, v, token)
@@ -184,7 +184,7 @@ func (c *conn) releaseFor(token string, words ...string) {
 func TestClientOfClaim(t *testing.T) {
 	h := start(t)
 	a, b, observer := h.dial(), h.dial(), h.dial()
-	client := func(list string, want *conn) {
+	client := func(list string, want *client) {
 		t.Helper()
 		if got := observer.do("LOCK.INFO", "a").Get(list).Elems[0].Get("client"); uint64(got.Int) != want.id() {
 			t.Errorf("%s: got %v, want %d", list, got, want.id())

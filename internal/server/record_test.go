@@ -143,7 +143,7 @@ func TestKept(t *testing.T) {
 }
 
 // holdersOf is what can be seen of those who hold a lock, but for their age.
-func holdersOf(c *conn, name string) string {
+func holdersOf(c *client, name string) string {
 	var b strings.Builder
 	for _, holder := range c.info(name).Get("holders").Elems {
 		for i := 0; i+1 < len(holder.Elems); i += 2 {
@@ -158,7 +158,7 @@ func holdersOf(c *conn, name string) string {
 	return b.String()
 }
 
-func token(c *conn, name string) string {
+func token(c *client, name string) string {
 	return c.info(name).Get("holders").Elems[0].Get("token").Text()
 }
 

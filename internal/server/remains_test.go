@@ -14,7 +14,7 @@ import (
 // holding is a client that holds so many locks, "many/0" and so on, with these options.
 func (m *manual) holding(uid uint32, n int, options ...string) *end {
 	m.t.Helper()
-	c := m.as(m.connect(false), uid)
+	c := m.connectAs(uid, false)
 	for i := range n {
 		c.cmd(append([]string{"LOCK.ACQUIRE", fmt.Sprint("many/", i), "WAIT", "0"}, options...)...)
 		m.settle()
@@ -54,7 +54,7 @@ func TestManyHoldsOfAConnection(t *testing.T) {
 		}
 		m.endStep(e)
 		if left == n {
-			m.flushAll()
+			m.net.FlushAll()
 			if got := next.take(); !strings.Contains(got, "disconnected") {
 				t.Fatalf("the next holder got %q", got)
 			}
@@ -66,8 +66,8 @@ func TestManyHoldsOfAConnection(t *testing.T) {
 	next.cmd("LOCK.RELEASE", "many/0")
 	next.close()
 	m.settle()
-	if m.gone+m.held+m.count+m.users.Len()+len(m.conns)+len(m.processes) != 0 {
-		t.Errorf("left: %d gone, %d holds, %d connections, %d users, %d, %d", m.gone, m.held, m.count, m.users.Len(), len(m.conns), len(m.processes))
+	if m.gone+m.held+m.net.Len()+m.users.Len()+len(m.conns)+len(m.processes) != 0 {
+		t.Errorf("left: %d gone, %d holds, %d connections, %d users, %d, %d", m.gone, m.held, m.net.Len(), m.users.Len(), len(m.conns), len(m.processes))
 	}
 }
 
@@ -102,12 +102,12 @@ func TestEndsByShares(t *testing.T) {
 	const n = 20 * mostEnded
 	m := newManual(t, 1, many)
 	c := m.holding(1001, n)
-	other := m.as(m.connect(false), 1002)
+	other := m.connectAs(1002, false)
 	other.cmd("LOCK.ACQUIRE", "other")
 	m.settle()
-	m.kill(m.of(c), "")
-	m.kill(m.of(other), "")
-	m.bury()
+	m.of(c).Kill(nil)
+	m.of(other).Kill(nil)
+	m.net.Bury()
 	for id := range m.conns {
 		for _, e := range m.conns[id].process.endings {
 			m.endLater(e)
@@ -127,7 +127,7 @@ func TestEndsByShares(t *testing.T) {
 func TestManyWaitsOfAConnection(t *testing.T) {
 	const n = 3*mostEnded + 1
 	m := newManual(t, 1, many)
-	c := m.as(m.connect(false), 1001)
+	c := m.connectAs(1001, false)
 	c.cmd("HELLO", "3")
 	c.cmd("LOCK.ACQUIRE", "queue")
 	for i := range n {
@@ -138,7 +138,7 @@ func TestManyWaitsOfAConnection(t *testing.T) {
 	next.cmd("LOCK.ACQUIRE", "queue", "OWNER", "next")
 	m.settle()
 	sess := m.of(c)
-	m.kill(sess, "")
+	sess.Kill(nil)
 	for left := n; left > 0; left = max(left-mostEnded, 0) {
 		if m.queued != left+1 {
 			t.Errorf("%d wait, want %d and the other", m.queued, left)
@@ -159,7 +159,7 @@ func TestManyWaitsOfAConnection(t *testing.T) {
 func TestResetWithManyWaits(t *testing.T) {
 	const n = 3*mostEnded + 1
 	m := newManual(t, 1, many)
-	c := m.as(m.connect(false), 1001)
+	c := m.connectAs(1001, false)
 	c.cmd("HELLO", "3")
 	c.cmd("LOCK.ACQUIRE", "queue")
 	for i := range n {
@@ -196,7 +196,7 @@ func TestGrantedAfterTheEnd(t *testing.T) {
 			next.cmd("LOCK.ACQUIRE", "a", "OWNER", "next")
 			m.settle()
 			h := m.of(holder)
-			m.kill(m.of(waiter), "") // in the same turn as what follows, or when there are very many others to be buried
+			m.of(waiter).Kill(nil) // in the same turn as what follows, or when there are very many others to be buried
 			m.Server.step(func(now lockmgr.Time) {
 				m.locks.EndConn(now, lockmgr.ConnID(h.id), lockmgr.Disconnected, 0, lockmgr.All)
 			})
@@ -216,7 +216,7 @@ func TestAsksAgainForMuch(t *testing.T) {
 	const n = 3*mostEnded + 1
 	m := newManual(t, 1, many, func(s *Setup, _ *Options) { s.EndingTime = time.Hour })
 	c := m.holding(m.self.UID, n)
-	m.kill(m.of(c), "")
+	m.of(c).Kill(nil)
 	m.turn(nil)
 	if m.held != n {
 		t.Fatalf("%d are held", m.held)
@@ -236,7 +236,7 @@ func TestAsksAgainForMuch(t *testing.T) {
 // TestStopWithMuchToEnd: a stop waits for no turn.
 func TestStopWithMuchToEnd(t *testing.T) {
 	m := newManual(t, 1, many, func(s *Setup, _ *Options) { s.EndingTime = time.Hour })
-	m.kill(m.of(m.holding(1001, 3*mostEnded+1)), "")
+	m.of(m.holding(1001, 3*mostEnded+1)).Kill(nil)
 	m.turn(nil)
 	m.stop()
 	if m.held != 0 {

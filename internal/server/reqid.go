@@ -122,7 +122,7 @@ func gated(words func(*Server, *call) bool, run func(*Server, *call)) func(*Serv
 		if words(s, c) && (c.reqid == nil || !s.repeated(c)) {
 			run(s, c)
 		} else if c.takesFD {
-			s.closeFDs(c.sess)
+			c.sess.CloseFDs()
 		}
 	}
 }
@@ -144,7 +144,7 @@ func (s *Server) repeated(c *call) bool {
 		return false
 	case r.command != command:
 		c.fail(wire.CodeErr, "REQID %q is that of another command, which this process sent before", clip(key.id))
-	case c.sess.is(stateHungUp): // a late duplicate: the one who sent it goes on elsewhere
+	case c.sess.HungUp(): // a late duplicate: the one who sent it goes on elsewhere
 	case r.outcome == nil && !r.async && c.sess.is(stateExec) && s.waitsForLock(r):
 		c.fail(wire.CodeBusy, "the request of REQID %q waits for %q, and nothing waits within EXEC", clip(key.id), r.names[0])
 	case r.outcome == nil:
@@ -221,7 +221,7 @@ func (s *Server) restoreRequests(holds []*record.Hold) {
 		}
 		slices.SortFunc(f.grants, func(a, b lockmgr.Effect) int { return slices.Index(f.Names, a.Name) - slices.Index(f.Names, b.Name) })
 		r := &request{
-			key: key, command: f.Hash, sess: &session{fd: -1, state: stateDead, more: new(extras), outbox: outbox{shelf: noShelf}}, outcome: f.grants,
+			key: key, command: f.Hash, sess: noSession(), outcome: f.grants,
 			id: f.id, owner: f.grants[0].Owner, names: f.Names, told: true, held: len(f.grants),
 		}
 		for i := range f.grants {
@@ -246,7 +246,7 @@ func (s *Server) settle(r *request, o outcome, size int) {
 		o = grants{lockmgr.Effect(*g)}
 	}
 	r.outcome, r.size = o, size+len(r.key.id)
-	r.told = !r.sess.is(stateDead | stateHungUp)
+	r.told = !r.sess.Dead() && !r.sess.HungUp()
 	s.rest(r)
 }
 

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ipcd/ipcd/internal/conn"
 )
 
 // A resender is a client that hangs up whenever it likes, and then sends again what it has no answer to, and the command by
@@ -92,7 +94,7 @@ func (q *queueModel) executed(sess *session, name string, args []string, reply s
 		r = &queued{id: id, owner: args[2], lock: args[0], sess: sess}
 		q.known[id] = r
 		q.queues[r.lock] = append(q.queues[r.lock], r)
-	case name == "LOCK.ACQUIRE" && !sess.is(stateHungUp):
+	case name == "LOCK.ACQUIRE" && !sess.HungUp():
 		r.sess = sess
 	case name == "LOCK.RELEASE" && r == nil:
 		q.known[id] = &queued{over: true}
@@ -108,7 +110,7 @@ func (q *queueModel) executed(sess *session, name string, args []string, reply s
 // tell notes who knows that he holds a lock.
 func (q *queueModel) tell() {
 	for _, queue := range q.queues {
-		if len(queue) > 0 && !queue[0].sess.is(stateDead|stateHungUp) {
+		if len(queue) > 0 && !queue[0].sess.Dead() && !queue[0].sess.HungUp() {
 			queue[0].told = true
 		}
 	}
@@ -118,7 +120,7 @@ func (q *queueModel) tell() {
 func (q *queueModel) graceOver() {
 	for name, queue := range q.queues {
 		q.queues[name] = slices.DeleteFunc(queue, func(r *queued) bool {
-			gone := r.sess.is(stateDead)
+			gone := r.sess.Dead()
 			if r.over = gone; gone && !r.told {
 				delete(q.known, r.id)
 			}
@@ -194,7 +196,7 @@ func testReqIDModel(t *testing.T, seed uint64) {
 		for c.end != nil && c.end.read(64<<10) {
 		}
 		for c.end != nil && len(c.end.got) > 0 {
-			n := valueLen(c.end.got)
+			n := conn.ValueLen(c.end.got)
 			text := string(c.end.got[:n])
 			c.end.got = c.end.got[n:]
 			words := c.sent[0]

@@ -63,7 +63,7 @@ func TestReqIDPublish(t *testing.T) {
 	}
 	two.close()
 	seq := first.Get("seq").Int
-	for _, c := range []*conn{three, h.dial(), three} {
+	for _, c := range []*client{three, h.dial(), three} {
 		again := c.do("bus.pub", "a/b", "hi", "REQID", "1")
 		if again.Get("seq").Int != seq || again.Get("delivered").Int != 1 || again.Get("dropped").Int != 0 || len(again.Elems) != 6 ||
 			(again.Kind == wire.KindMap) != (c == three) {
@@ -252,7 +252,7 @@ func TestReqIDAsync(t *testing.T) {
 	if again := c.do(words...).Int; again != ticket {
 		t.Errorf("ticket %d after %d", again, ticket)
 	}
-	done := func(c *conn) wire.Value {
+	done := func(c *client) wire.Value {
 		t.Helper()
 		v := c.value()
 		if v.Kind != wire.KindPush || v.Elems[0].Str != "done" || v.Elems[1].Int != ticket {

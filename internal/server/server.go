@@ -13,6 +13,7 @@ import (
 
 	"github.com/ipcd/ipcd/bus"
 	"github.com/ipcd/ipcd/internal/account"
+	"github.com/ipcd/ipcd/internal/conn"
 	"github.com/ipcd/ipcd/internal/loop"
 	"github.com/ipcd/ipcd/internal/peer"
 	"github.com/ipcd/ipcd/internal/policy"
@@ -114,18 +115,16 @@ type Server struct {
 	opts  Options
 	log   *slog.Logger
 
-	loop                   *loop.Loop
-	sessionKind, pidfdKind loop.Kind
+	loop      *loop.Loop
+	pidfdKind loop.Kind
 
 	listeners map[int]string // descriptor → address, for people
 	logLimit  account.LogLimit
 	logPeriod loop.Timer // set when there is more than is logged
 	spare     int        // a descriptor to close when there are no more: see accept
-	sessions  []*session // by descriptor
-	count     int        // of sessions
+	net       *conn.Set  // the connections: each is that of a session
 	users     account.Book
-	shares    account.Shares[*session] // who waits for his user's share of a turn: see share.go
-	ends      account.Shares[*ending]  // likewise what is left to be ended: see remains.go
+	ends      account.Shares[*ending] // what waits for its user's share of a turn to be ended: see remains.go
 	nextID    uint64
 
 	bus *bus.Bus[*session]
@@ -133,35 +132,16 @@ type Server struct {
 	requests requests
 
 	// Of this turn.
-	seconds   uint32    // since the start, 0 until somebody asked
-	real      time.Time // likewise
-	eventTime turnTime
-	touched   []*session
-	late      int           // sessions that were touched in an earlier turn, and are not written to yet
-	flushed   time.Duration // what writing has taken
-	runnable  []*session
-	serving   *session // the one of a queue that is looked after
-	dead      []*session
-
-	routeTurns []*routeTurn // by route slot
-	usedTurns  []*routeTurn
-	turnBytes  int
-	alone      []byte // see deliverAlone
+	seconds uint32    // since the start, 0 until somebody asked
+	real    time.Time // likewise
 
 	line   []*delivery // what is not delivered to all yet: see delivery.go
 	parked []*session
 
 	// Reused.
-	pool  bufferPool
-	rbuf  []byte
-	recv  receiver
-	vec   []unix.Iovec
-	words [][]byte
+	alone []byte // see deliverAlone
 	call  call
 	again replay // what was queued
-
-	lastRead  *session // see readEarly
-	readTwice bool
 
 	self     peer.Peer    // the daemon itself, the sender of its events
 	rules    policy.Rules // who may do what: see access.go
@@ -206,20 +186,18 @@ func New(setup Setup, opts Options) (*Server, error) {
 		loop: l, spare: spare,
 		listeners: map[int]string{}, users: account.Book{Slice: timeSlice, Verify: setup.Verify},
 		bus: bus.New[*session](), requests: newRequests(),
-		rbuf: make([]byte, 64<<10),
 		self: peer.Self(), started: time.Now(), commands: newCommandIndex(),
 	}
-	s.sessionKind = l.Handle(s.sessionEvent)
+	s.net = conn.New(conn.Sockets(l), &s.users, pushes)
 	s.pidfdKind = l.Handle(s.processReady)
-	l.Early = s.readEarly
+	l.Early = s.net.ReadEarly
 	s.watchdog.Init(&l.Timers, s.feedWatchdog)
 	s.stopTime.Init(&l.Timers, func() {}) // see stopWhenDone
 	s.requests.graces.Init(&l.Timers, s.graceDue)
 	s.logPeriod.Init(&l.Timers, s.logLimitDue)
-	s.startShares()
+	s.ends = account.Shares[*ending]{Book: &s.users, Serve: s.endSome, Now: s.net.Now, Round: s.net.FlushAll}
 	s.stamp = appendStamp(nil, &s.self)
 	s.rules = policy.Rules{Daemon: s.self.UID, Reserved: []byte(bus.ReservedPrefix)}
-	s.recv.init()
 	s.again.init()
 	s.bus.Verify = setup.Verify
 	s.startLocks()
@@ -256,11 +234,7 @@ func (s *Server) SetOptions(o Options) error {
 func (s *Server) setOptions(o Options) {
 	s.opts = o
 	s.users.Limits = o.Limits.perUser()
-	for _, sess := range s.sessions {
-		if sess != nil {
-			sess.parser.Limits = s.frameLimits()
-		}
-	}
+	s.net.SetLimits(conn.Limits{Input: o.Limits.Input, Output: o.Limits.Output, Words: o.Limits.Arguments})
 	s.locks.SetLimits(o.Semaphores)
 	s.loop.BusyPoll = o.BusyPoll
 }
@@ -304,21 +278,21 @@ func (s *Server) Run(ctx context.Context) error {
 // turn is one turn of the loop: see the package documentation.
 func (s *Server) turn(events []unix.EpollEvent) {
 	// All that epoll says is taken: who comes last must not wait for what the others want.
-	s.eventTime = turnTime{}
+	s.net.BeginTurn()
 	s.loop.Dispatch(events)
 	s.loop.RunTimers(timeSlice)
-	s.wrapUp()
-	if s.shares.Waiting() {
-		s.shares.Turn()
-		s.wrapUp()
+	s.net.WrapUp()
+	if s.net.Waiting() {
+		s.net.Serve()
+		s.net.WrapUp()
 	}
 	if s.ends.Waiting() {
 		s.ends.Turn()
-		s.wrapUp()
+		s.net.WrapUp()
 	}
 	if len(s.line) > 0 {
 		s.moveLine()
-		s.wrapUp()
+		s.net.WrapUp()
 	}
 	if s.stopping {
 		s.stopWhenDone()
@@ -330,32 +304,14 @@ func (s *Server) turn(events []unix.EpollEvent) {
 }
 
 // idle reports whether there is nothing to do before something happens.
-func (s *Server) idle() bool { return !s.shares.Waiting() && !s.ends.Waiting() && len(s.line) == 0 }
+func (s *Server) idle() bool { return !s.net.Waiting() && !s.ends.Waiting() && len(s.line) == 0 }
 
 // endTurn forgets the turn's time.
 func (s *Server) endTurn() {
 	s.loop.Clock.EndTurn()
-	s.real, s.seconds, s.flushed = time.Time{}, 0, 0
+	s.real, s.seconds = time.Time{}, 0
+	s.net.EndTurn()
 	s.users.EndTurn()
-}
-
-// wrapUp has done what follows from what was done: commands that waited for it are executed, all is written, and who has ended
-// is buried.
-func (s *Server) wrapUp() {
-	for {
-		for i := 0; i < len(s.runnable); i++ {
-			sess := s.runnable[i]
-			sess.state &^= stateRunnable
-			s.runnable[i] = nil
-			s.run(sess)
-		}
-		s.runnable = s.runnable[:0]
-		s.flushAll()
-		if len(s.dead) == 0 && len(s.runnable) == 0 {
-			return
-		}
-		s.bury() // ends holds, so there may be grants to write
-	}
 }
 
 // age is how long the server has run, in seconds and one: for CLIENT LIST. It costs no system call.

@@ -2,50 +2,42 @@ package server
 
 import (
 	"container/list"
+	"errors"
+	"log/slog"
 
+	"github.com/ipcd/ipcd/bus"
 	"github.com/ipcd/ipcd/internal/account"
+	"github.com/ipcd/ipcd/internal/conn"
 	"github.com/ipcd/ipcd/internal/peer"
 	"github.com/ipcd/ipcd/ipc/wire"
 	"github.com/ipcd/ipcd/lockmgr"
 )
 
-// A session is one connection. There may be very many, nearly all of them idle: what an idle one need not have hangs
-// on a pointer, and buffers exist only while they hold something.
+// A session is a connection with what hangs on it: who the peer is, what it waits for and holds. There may be very many, nearly all of
+// them idle: what an idle one need not have hangs on a pointer.
 type session struct {
+	conn.Conn
+	server *Server
+
 	id     uint64
-	fd     int
 	peer   peer.Peer
 	proto  wire.Proto
 	state  sessionState
-	ready  uint16 // what epoll said and nobody has looked at: its flags are small numbers
-	events uint32 // what epoll watches for
+	active uint32 // Server.age at the last command
+	born   uint32 // likewise, of the connection
 
-	// Input.
-	parser wire.RequestParser
-	in     []byte // bytes read and not executed, from the pool; nil if none
-
-	// Output. See outbox.go.
-	outbox
-
-	charge  account.Charge // for the connection
-	next    *session       // in the queue of its user
-	active  uint32         // Server.age at the last command
-	born    uint32         // likewise, of the connection
-	last    *command       // the last command, for CLIENT LIST
-	more    *extras        // what most sessions never need
-	process *process       // the watched process of the peer, after its first lock
+	last    *command // the last command, for CLIENT LIST
+	more    *extras  // what most sessions never need
+	process *process // the watched process of the peer, after its first lock
 }
 
 // extras is the part of a session that an idle one does without.
 type extras struct {
-	input, output         account.Charge // for bytes of input, and of own
 	name, libName, libVer string
-	fds                   []int                           // received and not yet claimed by a command
 	stamp                 []byte                          // the sender's part of its messages, encoded
 	held                  int                             // locks that end with this connection and have no REQID
 	wait                  lockmgr.RequestID               // what holds up the execution of later commands; 0: nothing, or a reload
 	task                  *task                           // what it waits for, if that is its own work
-	long                  *longReply                      // what is written before the outbox
 	transaction           *transaction                    // what it has asked for since MULTI
 	untold                []lockmgr.Effect                // what it was granted when it had ended
 	ancestors             []lockmgr.Process               // as process.ancestors, for requests that no process is watched for
@@ -62,57 +54,90 @@ func (x *extras) locks() int {
 	return n
 }
 
-// user is the account of the peer's user.
-func (s *session) user() *account.User { return s.charge.User() }
+// noSession stands for one that has ended before the daemon started.
+func noSession() *session { return &session{more: new(extras)} }
 
-// Next is where a session keeps who stands behind it in the queue of their user.
-func (s *session) Next() **session { return &s.next }
+// user is the account of the peer's user.
+func (s *session) user() *account.User { return s.User() }
 
 func (s *session) extra() *extras {
 	if s.more == nil {
-		s.more = &extras{input: s.user().Charge(account.Input, 0), output: s.user().Charge(account.Output, 0)}
+		s.more = new(extras)
 	}
 	return s.more
 }
 
-// sessionState is a set of flags.
-type sessionState uint32
+// sessionState is a set of flags: what services know of a connection. What it knows itself is asked of it (package conn).
+type sessionState uint8
 
 const (
-	stateTouched       sessionState = 1 << iota // in the list of those to flush at the turn's end
-	stateWaiting                                // a command waits: later ones are not executed
-	stateHalfClosed                             // the peer sends no more; there may be something left to read
-	stateEOF                                    // and all of it is read
-	stateClosing                                // ends when its outbox is empty
-	stateDead                                   // ended; the descriptor is closed at the turn's end
-	stateReplyOff                               // CLIENT REPLY OFF
+	stateReplyOff      sessionState = 1 << iota // CLIENT REPLY OFF
 	stateReplySkipNext                          // CLIENT REPLY SKIP is being executed
 	stateReplySkip                              // the reply to the command after it is left out
-	stateRunnable                               // in the list of those with input to execute though nothing is to be read
 	stateSubscribed                             // has (or had) subscriptions
-	stateSliced                                 // used up its time in this turn: goes on in a later one
 	stateSaving                                 // what a command waits for is the disk
-	stateSlow                                   // its commands took long when they were last measured
-	stateHungUp                                 // the peer is gone: it reads no more either
 	stateProven                                 // the one who asks has proven to be the peer: see IPCD.PROVE
-	stateQueued                                 // in the queue of its user
-	stateLate                                   // touched, and in the queue of its user: the turn had no time to write to it
-	stateParked                                 // waits for the line: see delivery.go
 	stateMulti                                  // has said MULTI: see transaction.go
 	stateExec                                   // its EXEC is being executed
 )
 
 func (s *session) is(f sessionState) bool { return s.state&f != 0 }
 
-// maxPassedFDs is how many descriptors a peer may have sent with commands that are not executed yet.
-const maxPassedFDs = 8
+// The following is what the connection calls: see conn.Owner.
 
-// takeFD is the oldest descriptor that came with this connection's bytes, or -1. The caller owns it.
-func (s *session) takeFD() int {
-	if s.more == nil || len(s.more.fds) == 0 {
-		return -1
+// Execute executes a command.
+func (s *session) Execute(words [][]byte) conn.Outcome { return s.server.dispatch(s, words) }
+
+// Continue goes on with EXEC.
+func (s *session) Continue() bool { return s.server.resumeExec(s) }
+
+// HalfClosed ends what waits for a lock, as nobody will take it.
+func (s *session) HalfClosed() { s.server.cancelWait(s) }
+
+// Resume goes on with the task of a session.
+func (s *session) Resume() {
+	if s.more != nil && s.more.task != nil {
+		s.server.goOnWith(s)
 	}
-	fd := s.more.fds[0]
-	s.more.fds = s.more.fds[1:]
-	return fd
 }
+
+// Closed ends the subscriptions, follows, waits and holds that end with the connection.
+func (s *session) Closed() bool {
+	if !s.server.dropSubscriptions(s) || !s.server.dropFollows(s) || !s.server.dropWaits(s) {
+		return false
+	}
+	s.server.dropLocks(s)
+	s.dropTask()
+	s.server.dropTransaction(s)
+	return true
+}
+
+// Failed logs why a connection is ended.
+func (s *session) Failed(why error) {
+	var proto *wire.ProtoError
+	switch {
+	case errors.As(why, &proto):
+		s.server.log.Debug("a peer does not speak RESP", "event", "protocol-error", "client", s.id, "pid", s.peer.PID,
+			"uid", s.peer.UID, "unit", s.peer.Unit, "error", why)
+	case errors.Is(why, conn.ErrClogged):
+		s.server.tell(slog.LevelWarn, s.peer.UID, "disconnect", "a user's connections were ended: what they sent cannot be closed",
+			"pid", s.peer.PID)
+	default:
+		s.server.tell(slog.LevelWarn, s.peer.UID, "disconnect", "a connection was ended", "reason", why.Error(), "client", s.id,
+			"pid", s.peer.PID, "unit", s.peer.Unit)
+	}
+}
+
+// Proto is the protocol that HELLO has asked for.
+func (s *session) Proto() wire.Proto { return s.proto }
+
+// Receives tells the subscriptions of BUS.SUB, which lose messages and are told, from those of Redis's commands.
+func (s *session) Receives() (lossy, strict bool) {
+	if !s.is(stateSubscribed) {
+		return false, false
+	}
+	return s.server.bus.Count(s, bus.Filter) > 0, s.server.redisCount(s) > 0
+}
+
+// Dropped counts messages for IPCD.STATUS.
+func (s *session) Dropped(n int) { s.server.stats.dropped += uint64(n) }

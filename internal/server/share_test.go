@@ -13,15 +13,6 @@ import (
 	"github.com/ipcd/ipcd/internal/loop"
 )
 
-// as makes a client another user's.
-func (m *manual) as(c *end, uid uint32) *end {
-	sess := m.of(c)
-	sess.charge.Release()
-	sess.peer.UID = uid
-	sess.charge = m.users.Of(uid).Charge(account.Connections, 1)
-	return c
-}
-
 // TestManyReady: a user whose connections all want something at once has his share of the turn, and who comes behind them is
 // looked after in it all the same. The rest follows in later turns, in the order in which it came.
 func TestManyReady(t *testing.T) {
@@ -39,12 +30,12 @@ func TestManyReady(t *testing.T) {
 	var events []unix.EpollEvent
 	var want []uint64
 	for range 20 {
-		c := m.as(m.connect(false), 1001)
+		c := m.connectAs(1001, false)
 		c.cmd("PING")
 		events = append(events, c.event(unix.EPOLLIN))
 		want = append(want, c.id)
 	}
-	other := m.as(m.connect(false), 1002)
+	other := m.connectAs(1002, false)
 	other.cmd("PING")
 	m.turn(append(events, other.event(unix.EPOLLIN)))
 	if got := other.take(); got != "+PONG\r\n" {
@@ -54,7 +45,7 @@ func TestManyReady(t *testing.T) {
 	if first := append(slices.Clone(want[:4]), other.id); !slices.Equal(done, first) {
 		t.Errorf("%v are looked after in one turn, want %v", done, first)
 	}
-	for turns := 0; m.shares.Queued(m.users.Of(1001)); turns++ {
+	for turns := 0; m.net.Waiting(); turns++ {
 		other.cmd("PING")
 		m.turn([]unix.EpollEvent{other.event(unix.EPOLLIN)})
 		if got := other.take(); got != "+PONG\r\n" {
@@ -74,8 +65,8 @@ func TestManyReady(t *testing.T) {
 func TestManyReceivers(t *testing.T) {
 	m := newManual(t, 1)
 	var all []*end
-	for range 5 * flushStride {
-		c := m.as(m.connect(false), 1001)
+	for range 40 {
+		c := m.connectAs(1001, false)
 		c.cmd("SUBSCRIBE", "a")
 		all = append(all, c)
 	}
@@ -83,22 +74,20 @@ func TestManyReceivers(t *testing.T) {
 	for _, c := range all {
 		c.take()
 	}
-	publisher, stranger, other := m.as(m.connect(false), 1001), m.as(m.connect(false), 1003), m.as(m.connect(false), 1002)
+	publisher, stranger, other := m.connectAs(1001, false), m.connectAs(1003, false), m.connectAs(1002, false)
 	publisher.cmd("PUBLISH", "a", "x")
 	publisher.cmd("PUBLISH", "a", "y")
 	other.cmd("PING")
-	m.flushed = 2 * timeSlice // all the time is over, and that of the queue
-	m.slowShares()
+	m.slowTurns()
 	m.turn([]unix.EpollEvent{publisher.event(unix.EPOLLIN), other.event(unix.EPOLLIN)})
 	if got := other.take(); got != "+PONG\r\n" {
 		t.Errorf("the other user got %q", got)
 	}
-	if m.late < flushStride || publisher.take() != "" {
-		t.Errorf("%d sessions are late", m.late)
+	if m.net.Late() < 8 || publisher.take() != "" {
+		t.Errorf("%d sessions are late", m.net.Late())
 	}
 	publisher.cmd("PUBLISH", "a", "z")
 	stranger.cmd("PUBLISH", "a", "s") // who does not wait for them; what he sends them is charged to them
-	m.flushed = 2 * timeSlice
 	m.turn([]unix.EpollEvent{publisher.event(unix.EPOLLIN), stranger.event(unix.EPOLLIN)})
 	if got, want := stranger.take(), fmt.Sprintf(":%d\r\n", len(all)); got != want {
 		t.Errorf("the stranger got %q", got)
@@ -114,8 +103,8 @@ func TestManyReceivers(t *testing.T) {
 			t.Errorf("subscriber %d got %q", i, got)
 		}
 	}
-	if n := m.users.Total(account.Buffers); m.late != 0 || n != 0 {
-		t.Errorf("%d are late, %d bytes charged", m.late, n)
+	if n := m.users.Total(account.Buffers); m.net.Late() != 0 || n != 0 {
+		t.Errorf("%d are late, %d bytes charged", m.net.Late(), n)
 	}
 }
 
@@ -123,9 +112,9 @@ func TestManyReceivers(t *testing.T) {
 func TestMoreReadyThanEpollTells(t *testing.T) {
 	m := newManual(t, 1)
 	for range loop.MostEvents + 10 {
-		m.as(m.connect(false), 1001).cmd("PING")
+		m.connectAs(1001, false).cmd("PING")
 	}
-	other := m.as(m.connect(false), 1002)
+	other := m.connectAs(1002, false)
 	other.cmd("PING")
 	m.turn(m.events())
 	if got := other.take(); got != "+PONG\r\n" {
@@ -161,13 +150,17 @@ func TestAcceptWhenTurnIsOver(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	m.accept(fd, &turnTime{over: true})
-	if m.count != 1 {
-		t.Errorf("%d are accepted", m.count)
+	m.slowTurns()
+	for !m.net.EventsAreOver() {
+		continue
+	}
+	m.accept(fd)
+	if m.net.Len() != 1 {
+		t.Errorf("%d are accepted", m.net.Len())
 	}
 	m.settle()
-	if m.count != 5 {
-		t.Errorf("%d are accepted in the end", m.count)
+	if m.net.Len() != 5 {
+		t.Errorf("%d are accepted in the end", m.net.Len())
 	}
 }
 
@@ -204,7 +197,7 @@ func TestTimersShareATurn(t *testing.T) {
 func TestLargeBurial(t *testing.T) {
 	m := newManual(t, 1)
 	publisher := m.connect(false)
-	c := m.as(m.connect(false), 1001)
+	c := m.connectAs(1001, false)
 	const n = 3*mostDropped + 1
 	for i := range n - 1 {
 		c.cmd("BUS.SUB", fmt.Sprint("a/", i))
@@ -213,14 +206,14 @@ func TestLargeBurial(t *testing.T) {
 	c.cmd("PSUBSCRIBE", "a*")
 	m.settle()
 	sess := m.of(c)
-	m.kill(sess, "")
+	sess.Kill(nil)
 	for left := n; left > 0; left = max(left-mostDropped, 0) {
 		if u := m.users.Of(1001); u.Used(account.Subscriptions) != left || u.Used(account.Patterns) != 1 {
 			t.Errorf("%d subscriptions are charged, %d patterns; want %d and 1", u.Used(account.Subscriptions), u.Used(account.Patterns), left)
 		}
 		publisher.cmd("PUBLISH", fmt.Sprint("a/", n-2), "x")
-		m.read(m.of(publisher))
-		m.flushAll()
+		m.read(publisher)
+		m.net.FlushAll()
 		if got := publisher.take(); got != ":0\r\n" {
 			t.Errorf("a message to one that is gone: %q", got)
 		}
@@ -229,8 +222,8 @@ func TestLargeBurial(t *testing.T) {
 		}
 	}
 	m.turn(nil)
-	if u := m.users.Find(1001); m.count != 1 || u != nil {
-		t.Errorf("%d connections, %+v", m.count, u)
+	if u := m.users.Find(1001); m.net.Len() != 1 || u != nil {
+		t.Errorf("%d connections, %+v", m.net.Len(), u)
 	}
 	m.settle()
 }
@@ -238,15 +231,15 @@ func TestLargeBurial(t *testing.T) {
 // TestManyBurials: of very many connections that end at once none is forgotten, also if there was something to be done for it.
 func TestManyBurials(t *testing.T) {
 	m := newManual(t, 1)
-	for range 2*mostBuried + 1 {
+	for range 100 {
 		m.connect(false)
 	}
 	for _, c := range m.clients {
-		m.later(m.of(c), unix.EPOLLIN)
-		m.kill(m.of(c), "")
+		m.of(c).Queue()
+		m.of(c).Kill(nil)
 	}
 	m.settle()
-	if m.count != 0 || m.users.Len() != 0 {
-		t.Errorf("%d connections are left, %d users", m.count, m.users.Len())
+	if m.net.Len() != 0 || m.users.Len() != 0 {
+		t.Errorf("%d connections are left, %d users", m.net.Len(), m.users.Len())
 	}
 }

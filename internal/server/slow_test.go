@@ -219,10 +219,11 @@ func TestRepliesPause(t *testing.T) {
 			m := newManual(t, 1)
 			client := m.connect(true)
 			client.send(bytes.Repeat([]byte(c.command), c.n)...)
+			const pauseAt, maxTurnBytes = 64 << 10, 512 << 10
 			most := 0
 			for m.step() || len(client.pending) > 0 && client.write() {
 				if s := m.of(client); s != nil {
-					most = max(most, s.backlog(), len(s.in))
+					most = max(most, s.Backlog(), s.Unexecuted())
 				}
 			}
 			if len(client.pending) == 0 {
@@ -262,7 +263,7 @@ func TestLargeRepliesPause(t *testing.T) {
 	client.send(bytes.Repeat([]byte("COMMAND DOCS\n"), 5000)...)
 	turns := 0
 	for m.step() {
-		if held := cap(m.of(client).own); held > 4*maxTurnBytes {
+		if _, held := m.of(client).Memory(); held > 2<<20 {
 			t.Fatalf("%d bytes are held for one who asked 5000 times for documentation", held)
 		}
 		if turns++; turns > 100 {

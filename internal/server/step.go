@@ -23,14 +23,14 @@ func (s *Server) stepFor(pays *account.User, change func(now lockmgr.Time), firs
 		panic("a step is made within another one, whose effects would be lost")
 	}
 	s.stepping = true
-	told := s.turnBytes
+	told := s.net.TurnBytes()
 	change(s.lockTime())
 	effects := s.locks.Effects()
 	for i := range effects {
 		s.tally(&effects[i])
 	}
 	s.record(effects)
-	if check && s.turnBytes != told {
+	if check && s.net.TurnBytes() != told {
 		panic("a step was told before it was recorded")
 	}
 	if first != nil {

@@ -278,9 +278,9 @@ var deeds = []deed{
 type world struct {
 	*harness
 	keeper  *mortal
-	c       []*conn
+	c       []*client
 	p       *child // see process
-	watcher *conn
+	watcher *client
 	tokens  map[string]string // of what is held, by lock
 	heard   map[string]bool
 	truth   map[string]func(*restored) bool // what was heard must be true of what is restored, by what it is about
@@ -607,7 +607,7 @@ func (m *mortal) pass() {
 // die ends the daemon there and then. What it was about to write to sockets is written.
 func (m *mortal) die() {
 	m.dead = true
-	m.server.flushAll()
-	m.server.stepping, m.server.dead = false, nil // what else was under way has ended, too
+	m.server.net.FlushAll()
+	m.server.stepping = false // what else was under way has ended, too
 	runtime.Goexit()
 }

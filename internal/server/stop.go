@@ -19,6 +19,7 @@ func (s *Server) stop() {
 	}
 	s.stopping = true
 	s.users.Unbound()
+	s.net.Last(s.stopLate)
 	s.stopBy = s.now() + longestStop
 	s.stopTime.Set(s.stopBy)
 	s.endLine()
@@ -27,23 +28,23 @@ func (s *Server) stop() {
 	for _, p := range slices.Collect(maps.Values(s.processes)) {
 		s.settleEndings(p) // with nobody to grant the locks to: how they ended is for the daemon after this one
 	}
-	for _, sess := range s.sessions {
-		if sess != nil && !s.stopLate() {
-			s.executeRest(sess)
+	for sess := range s.sessions() {
+		if !s.stopLate() {
+			sess.ExecuteRest() // no lock is waited for any more
 		}
 	}
-	for _, sess := range s.sessions {
-		if sess == nil || sess.is(stateDead|stateClosing) {
+	for sess := range s.sessions() {
+		if sess.Ending() {
 			continue
 		}
 		if sess.proto == wire.RESP3 {
 			b := sess.proto.AppendPush(s.scratch[:0], 2)
 			b = wire.AppendBulk(b, "ipcd.goodbye")
 			b = wire.AppendBulk(b, "the daemon is stopping")
-			s.send(sess, b)
+			sess.Send(b)
 		}
 		if !sess.is(stateSaving) { // else it is answered first: see goOnAfter
-			s.finish(sess)
+			sess.Finish()
 		}
 	}
 }
@@ -61,20 +62,6 @@ func (s *Server) cancelWaits() {
 // stopLate reports whether the time is over in which a stop executes what was read; the rest of it is for the answers.
 func (s *Server) stopLate() bool { return s.loop.Clock.Read() > s.stopBy-longestStop/2 }
 
-// executeRest executes what a peer had sent before the stop. No lock is waited for any more.
-func (s *Server) executeRest(sess *session) {
-	if !sess.is(stateDead | stateEOF) {
-		s.read(sess)
-	}
-	if !sess.is(stateDead) {
-		if sess.more != nil && sess.more.task != nil {
-			s.goOnWith(sess)
-		}
-		sess.state &^= stateSliced
-		s.run(sess)
-	}
-}
-
 func (s *Server) closeListeners() {
 	for fd := range s.listeners {
 		s.loop.Remove(fd) // the service manager may keep the socket
@@ -86,12 +73,12 @@ func (s *Server) closeListeners() {
 // stopWhenDone ends the loop when nobody is left, or the time is over.
 func (s *Server) stopWhenDone() {
 	switch {
-	case s.count == 0:
+	case s.net.Len() == 0:
 	case s.stopTime.IsSet():
 		return
 	default:
-		s.log.Warn("some connections did not take what they were sent", "event", "stop", "connections", s.count)
-		s.endAll()
+		s.log.Warn("some connections did not take what they were sent", "event", "stop", "connections", s.net.Len())
+		s.net.EndAll()
 	}
 	s.stopTime.Stop()
 	s.buryProcesses()
@@ -110,25 +97,11 @@ func (s *Server) buryProcesses() {
 	}
 }
 
-// endAll ends all sessions at once.
-func (s *Server) endAll() {
-	for s.count > 0 {
-		for _, sess := range s.sessions {
-			if sess != nil && sess.is(stateDead) {
-				s.dead = append(s.dead, sess)
-			} else if sess != nil {
-				s.kill(sess, "")
-			}
-		}
-		s.bury()
-	}
-}
-
 // close releases what the server has, after the loop.
 func (s *Server) close() {
 	s.loop.End()
 	s.closeListeners()
-	s.endAll()
+	s.net.EndAll()
 	s.closeLocks()
 	s.loop.Closer.Wait(time.Second)
 	s.closeFiles()

@@ -2,7 +2,6 @@ package server
 
 import (
 	"net"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -74,12 +73,14 @@ func TestStopWhileReloading(t *testing.T) {
 }
 
 // stuff has the server write more to a client than its socket takes.
-func (h *harness) stuff(c *conn) {
+func (h *harness) stuff(c *client) {
 	h.t.Helper()
 	for full := false; !full; {
 		c.send(strings.Repeat("PING "+strings.Repeat("x", 1000)+"\r\n", 10))
 		h.on(func() {
-			full = slices.ContainsFunc(h.sessions, func(s *session) bool { return s != nil && s.blocked })
+			for s := range h.sessions() {
+				full = full || s.Blocked()
+			}
 		})
 	}
 }

@@ -30,8 +30,14 @@ type task struct {
 // noHead is the head of a reply that is made from its beginning, and sent as a whole.
 func noHead(b []byte) []byte { return b }
 
-// headRoom is for what task.head appends.
-const headRoom = 32
+const (
+	// headRoom is for what task.head appends.
+	headRoom = 32
+	// fewBytes is how much of whole values is said before it is sent.
+	fewBytes = 1 << 10
+	// stride is after how many steps the clock is looked at, unless they are slow.
+	stride = 16
+)
 
 // perform executes a command by steps: as many as fit into this turn, and the others later.
 func (s *Server) perform(c *call, t *task) {
@@ -44,29 +50,18 @@ func (s *Server) perform(c *call, t *task) {
 		return
 	}
 	c.sess.extra().task = t
+	c.sess.Keep(t.memory())
 	a := c.later()
 	a.await()
 	if !t.done {
-		s.queue(c.sess)
+		c.sess.Queue()
 	}
 }
 
 // heldUp reports whether a long reply has to wait until the socket has taken what was said before it: to copy it behind that
 // would take some milliseconds.
 func (s *Server) heldUp(sess *session, t *task) bool {
-	if t.mapping == nil || sess.is(stateDead|stateExec) || s.stopping {
-		return false
-	}
-	sess.closeRange()
-	s.flush(sess)
-	return sess.blocked
-}
-
-// goOnUnblocked has a task end that was held up.
-func (s *Server) goOnUnblocked(sess *session) {
-	if x := sess.more; x != nil && x.task != nil && x.task.done {
-		s.queue(sess)
-	}
+	return t.mapping != nil && !sess.is(stateExec) && !s.stopping && sess.HeldUp()
 }
 
 // advance does steps of a task for as long as a session may, and reports whether there are more.
@@ -79,7 +74,7 @@ func (s *Server) advance(sess *session, t *task) (more bool) {
 		if !more {
 			return false
 		}
-		if t.head == nil && len(t.out) > smallRange {
+		if t.head == nil && len(t.out) > fewBytes {
 			s.confirmTo(sess, t.out)
 			t.out = t.out[:0]
 		}
@@ -93,10 +88,10 @@ func (s *Server) advance(sess *session, t *task) (more bool) {
 func (s *Server) goOnWith(sess *session) {
 	t := sess.more.task
 	if t.done = t.done || !s.advance(sess, t); !t.done {
-		s.account(sess)
+		sess.Keep(t.memory())
 		err := sess.user().Room(account.Buffers, 0)
 		if err == nil {
-			s.queue(sess)
+			sess.Queue()
 			return
 		}
 		t.head = nil
@@ -106,10 +101,11 @@ func (s *Server) goOnWith(sess *session) {
 		}
 		t.out = wire.AppendError(t.out[:0], wire.CodeQuota, err.Error())
 	} else if s.heldUp(sess, t) {
-		s.account(sess)
+		sess.Keep(t.memory())
 		return
 	}
 	sess.more.task = nil
+	sess.Keep(0)
 	s.endTask(sess, t)
 	s.goOnAfter(sess)
 }
@@ -133,46 +129,25 @@ func (s *Server) endTask(sess *session, t *task) {
 		}
 		return
 	}
-	sess.closeRange()
-	if t.mapping != nil && !sess.is(stateDead) {
-		s.flush(sess) // so that it is first
-	}
-	if from < len(b) && t.mapping != nil && !sess.is(stateDead) && !sess.blocked && len(sess.own)+len(sess.pieces) == 0 && sess.long() == nil {
-		sess.extra().long = &longReply{t.mapping, from, len(b)}
+	if t.mapping != nil && sess.SendMapped(t.mapping, from, len(b)) {
 		t.mapping = nil
-		s.touch(sess)
-		s.turnBytes += len(b)
 		return
 	}
-	s.send(sess, b[from:])
+	sess.Send(b[from:])
 	if t.mapping != nil {
 		t.unmap()
 	}
 }
 
-// memory is what a session's task keeps, and its long reply.
-func (x *extras) memory() (n int) {
-	if x == nil {
-		return 0
-	}
-	if x.task != nil {
-		n = cap(x.task.out) + x.task.held
-	}
-	if x.long != nil {
-		n += len(x.long.mapping)
-	}
-	return n
-}
+// memory is what a task keeps.
+func (t *task) memory() int { return cap(t.out) + t.held }
 
-// dropTask frees what the task of a session keeps that has ended, and its long reply.
-func (s *Server) dropTask(sess *session) {
-	if x := sess.more; x != nil {
+// dropTask frees what the task of a session keeps that has ended.
+func (s *session) dropTask() {
+	if x := s.more; x != nil {
 		if x.task != nil && x.task.mapping != nil {
 			x.task.unmap()
 		}
 		x.task = nil
-		if x.long != nil {
-			s.dropLong(sess)
-		}
 	}
 }

@@ -48,7 +48,7 @@ func listing(m *manual, lines int, text string) {
 func TestTaskInTurns(t *testing.T) {
 	m := newManual(t, 1)
 	done := spinning(m, 3*stride)
-	c, other, stranger := m.connect(false), m.connect(false), m.as(m.connect(false), 1001)
+	c, other, stranger := m.connect(false), m.connect(false), m.connectAs(1001, false)
 	c.send([]byte("LOCK.LIST\r\nPING\r\n")...)
 	m.turn([]unix.EpollEvent{c.event(unix.EPOLLIN)})
 	if *done != 1 {
@@ -81,8 +81,8 @@ func TestTaskEndsEarly(t *testing.T) {
 	m.turn(m.events())
 	c.close()
 	m.settle()
-	if m.count != 0 || m.users.Len() != 0 {
-		t.Errorf("%d connections, %d users", m.count, m.users.Len())
+	if m.net.Len() != 0 || m.users.Len() != 0 {
+		t.Errorf("%d connections, %d users", m.net.Len(), m.users.Len())
 	}
 
 	done := spinning(m, 3*stride)
@@ -183,12 +183,12 @@ func TestLargeListings(t *testing.T) {
 	for i := range 300 {
 		m.connect(false)
 		if i%2 == 1 {
-			m.kill(m.of(m.clients[len(m.clients)-2]), "")
+			m.of(m.clients[len(m.clients)-2]).Kill(nil)
 		}
 	}
 	clients := strings.Split(strings.TrimSuffix(ask("CLIENT", "LIST").Str, "\n"), "\n")
-	if len(clients) != m.count {
-		t.Errorf("%d clients of %d", len(clients), m.count)
+	if len(clients) != m.net.Len() {
+		t.Errorf("%d clients of %d", len(clients), m.net.Len())
 	}
 	last := 0
 	for _, line := range clients {
@@ -218,11 +218,11 @@ func TestLongReply(t *testing.T) {
 		c, publisher := m.connect(false), m.connect(false)
 		c.send([]byte("HELLO 3\r\nSUBSCRIBE a\r\nBUS.SUB a\r\nLOCK.LIST\r\n")...)
 		m.turn(m.events())
-		for m.of(c).long() == nil {
+		for m.of(c).Unread() == m.of(c).Backlog() {
 			m.turn(nil)
 		}
 		publisher.send([]byte("PUBLISH a 0\r\n")...) // with a piece, and behind a full socket
-		publisher.send([]byte("PUBLISH a " + strings.Repeat("y", 2*smallRange) + "\r\n")...)
+		publisher.send([]byte("PUBLISH a " + strings.Repeat("y", 2*fewBytes) + "\r\n")...)
 		for range 20 {
 			m.step()
 		}
@@ -264,8 +264,8 @@ func TestLongReplyHeldUp(t *testing.T) {
 	listing(m, lines, text)
 	m.after = func() {
 		for _, c := range m.clients {
-			if s := m.of(c); s != nil && cap(s.own) > lines*len(text)/2 {
-				t.Fatalf("%d bytes are copied", cap(s.own))
+			if s := m.of(c); s != nil && s.Backlog() > lines*len(text)/2 {
+				t.Fatalf("%d bytes are copied", s.Backlog())
 			}
 		}
 	}
@@ -276,18 +276,18 @@ func TestLongReplyHeldUp(t *testing.T) {
 		m.settle()
 		c.got = nil
 		before := 0
-		for ; !sess.blocked; before++ {
-			m.send(sess, wire.AppendBulk(nil, strings.Repeat("y", 4<<10)))
-			m.flushAll()
+		for ; !sess.Blocked(); before++ {
+			sess.Send(wire.AppendBulk(nil, strings.Repeat("y", 4<<10)))
+			m.net.FlushAll()
 		}
 		c.send([]byte("LOCK.LIST\r\nPING\r\n")...)
 		for sess.more == nil || sess.more.task == nil || !sess.more.task.done {
 			m.step()
 		}
-		if m.shares.Waiting() {
+		if m.net.Waiting() {
 			m.step()
 		}
-		if !sess.is(stateWaiting) || m.shares.Waiting() {
+		if !sess.Waiting() || m.net.Waiting() {
 			t.Fatal("it does not wait for the socket")
 		}
 		switch end {

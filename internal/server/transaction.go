@@ -97,6 +97,7 @@ func (s *Server) exec(c *call) {
 		c.fail(wire.CodeExecAbort, "Transaction discarded because of previous errors.")
 	default:
 		sess.state = sess.state&^stateMulti | stateExec
+		sess.SetUnfinished(true)
 		s.goOnExec(sess)
 	}
 }
@@ -144,8 +145,8 @@ func (c *call) keep(s *Server, t *transaction, words [][]byte) bool {
 
 // goOnExec executes what is left of a transaction, as far as it can be now.
 func (s *Server) goOnExec(sess *session) {
-	t, begun := sess.more.transaction, s.shares.Now()
-	for i := 1; !sess.is(stateDead | stateWaiting | stateSliced | stateParked); i++ {
+	t, begun := sess.more.transaction, s.net.Now()
+	for i := 1; !sess.OnHold(); i++ {
 		if t.at == len(t.queue) {
 			s.endExec(sess)
 			return
@@ -164,8 +165,8 @@ func (s *Server) goOnExec(sess *session) {
 			if i%stride == 0 && s.stopLate() {
 				return
 			}
-		case (i%wholeCommands == 0 || s.again.call.slow()) && t.at < len(t.queue) && s.shares.Now()-begun > longestExec:
-			s.slice(sess)
+		case (i%wholeCommands == 0 || s.again.call.slow()) && t.at < len(t.queue) && s.net.Now()-begun > longestExec:
+			sess.Slice()
 		}
 	}
 }
@@ -184,12 +185,12 @@ func (s *Server) endExec(sess *session) {
 	sess.state &^= stateExec
 	if !sess.is(stateReplyOff | stateReplySkip) {
 		var head [32]byte
-		s.send(sess, wire.AppendArray(head[:0], t.n))
-		s.send(sess, t.replies)
+		sess.Send(wire.AppendArray(head[:0], t.n))
+		sess.Send(t.replies)
 	}
 	sess.state &^= stateReplySkip
 	if len(t.pushes) > 0 {
-		s.send(sess, t.pushes)
+		sess.Send(t.pushes)
 	}
 	s.dropTransaction(sess)
 }
@@ -201,6 +202,7 @@ func (s *Server) dropTransaction(sess *session) {
 		x.transaction.output.Release()
 		x.transaction = nil
 		sess.state &^= stateMulti | stateExec
+		sess.SetUnfinished(false)
 	}
 }
 
@@ -220,7 +222,7 @@ func (t *transaction) gatherPush(b []byte) {
 func (s *Server) say(sess *session, b []byte) {
 	switch sess.state & (stateReplyOff | stateReplySkip | stateExec) {
 	case 0:
-		s.send(sess, b)
+		sess.Send(b)
 	case stateExec:
 		sess.more.transaction.gather(b)
 	}
@@ -231,7 +233,7 @@ func (s *Server) confirmTo(sess *session, b []byte) {
 	if sess.state&(stateReplyOff|stateReplySkip|stateExec) == stateExec {
 		sess.more.transaction.gather(b)
 	} else {
-		s.send(sess, b)
+		sess.Send(b)
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 )
 
 // multi sends MULTI, commands and EXEC, and reads all that is answered before the reply to EXEC.
-func (c *conn) multi(commands ...[]string) {
+func (c *client) multi(commands ...[]string) {
 	c.t.Helper()
 	c.cmd("MULTI")
 	for _, words := range commands {
@@ -73,7 +73,7 @@ func TestExec(t *testing.T) {
 }
 
 // text sends a command within MULTI, and returns what it was answered instead of being queued.
-func (c *conn) text(words ...string) string {
+func (c *client) text(words ...string) string {
 	c.t.Helper()
 	c.cmd(words...)
 	if v := c.value(); v.Str != "QUEUED" {
@@ -187,11 +187,11 @@ func TestExecRefused(t *testing.T) {
 // TestQueuedIsCharged: what is queued is its user's input, and is given back with DISCARD, RESET and the end of the connection.
 func TestQueuedIsCharged(t *testing.T) {
 	h := start(t)
-	for _, end := range []func(*conn){
-		func(c *conn) { c.do("DISCARD") },
-		func(c *conn) { c.do("RESET") },
-		func(c *conn) { c.cmd("QUIT"); c.want("+OK\r\n"); c.eof(); h.quiesce() },
-		func(c *conn) { c.close(); h.quiesce() },
+	for _, end := range []func(*client){
+		func(c *client) { c.do("DISCARD") },
+		func(c *client) { c.do("RESET") },
+		func(c *client) { c.cmd("QUIT"); c.want("+OK\r\n"); c.eof(); h.quiesce() },
+		func(c *client) { c.close(); h.quiesce() },
 	} {
 		c := h.dial()
 		c.do("MULTI")
@@ -254,18 +254,21 @@ func TestExecIsWhole(t *testing.T) {
 				sess.user().Spend(time.Hour)
 			}
 		})
-		if long {
-			m.slowShares() // each look at the clock
-		}
 		var order []string
 		m.hook(func(_ *session, name string, args []string, _ string) {
 			if name == "ECHO" {
 				order = append(order, args[0])
 			}
 		})
-		for _, words := range [][]string{{"MULTI"}, {"ECHO", "1"}, {"INFO"}, {"INFO"}, {"INFO"}, {"ECHO", "2"}, {"EXEC"}, {"ECHO", "3"}} {
+		for _, words := range [][]string{{"MULTI"}, {"ECHO", "1"}, {"INFO"}, {"INFO"}, {"INFO"}, {"ECHO", "2"}} {
 			c.cmd(words...)
 		}
+		m.settle()
+		if long {
+			m.slowTurns() // each look at the clock
+		}
+		c.cmd("EXEC")
+		c.cmd("ECHO", "3")
 		other.cmd("ECHO", "other")
 		m.turn([]unix.EpollEvent{c.event(unix.EPOLLIN), other.event(unix.EPOLLIN)})
 		m.settle()

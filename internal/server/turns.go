@@ -51,7 +51,7 @@ func (s *Server) measureTurns(turn func([]unix.EpollEvent)) func([]unix.EpollEve
 	s.turns = t
 	s.loop.Early = func() bool {
 		begun := threadTime()
-		read := s.readEarly()
+		read := s.net.ReadEarly()
 		if read {
 			t.early += threadTime() - begun
 		}

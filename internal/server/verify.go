@@ -20,20 +20,9 @@ func (s *Server) verify() {
 		panic(fmt.Sprintf("lockmgr: %v", err))
 	}
 	found := account.Count{}
-	count := 0
-	for fd, sess := range s.sessions {
-		if sess == nil {
-			continue
-		}
-		count++
-		s.countSession(sess, found)
-		verifyBacklog(sess)
-		if sess.fd != fd {
-			panic(fmt.Sprintf("session of descriptor %d stands at %d", sess.fd, fd))
-		}
-	}
-	if count != s.count {
-		panic(fmt.Sprintf("%d sessions, counted %d", count, s.count))
+	s.net.Check(found)
+	for sess := range s.sessions() {
+		s.countServices(sess, found)
 	}
 	for _, m := range s.once.done {
 		found.Add(m.UID, account.Marks, 1)
@@ -50,13 +39,10 @@ func (s *Server) verify() {
 	s.verifyTimers()
 }
 
-// countSession counts what a session costs its user.
-func (s *Server) countSession(sess *session, found account.Count) {
+// countServices counts what hangs on a session and costs its user something.
+func (s *Server) countServices(sess *session, found account.Count) {
 	uid := sess.user().UID()
-	found.Add(uid, account.Connections, 1)
 	if x := sess.more; x != nil {
-		found.Add(uid, account.Input, x.input.Amount())
-		found.Add(uid, account.Output, x.output.Amount())
 		found.Add(uid, account.Subscriptions, len(x.follows))
 		if t := x.transaction; t != nil {
 			found.Add(uid, account.Input, t.input.Amount())
@@ -69,25 +55,6 @@ func (s *Server) countSession(sess *session, found account.Count) {
 	if sess.is(stateSubscribed) {
 		found.Add(uid, account.Patterns, s.bus.Count(sess, bus.Pattern))
 		found.Add(uid, account.Subscriptions, s.bus.Count(sess, bus.Filter, bus.Channel))
-	}
-}
-
-// verifyBacklog checks that the parts of a backlog are whole values, and that they are counted.
-func verifyBacklog(sess *session) {
-	length, room := 0, 0
-	if sess.blocked == (sess.shelf == noShelf) || noShelf.parts != nil || noShelf.gap.lost != nil || noShelf.ownSeq != 0 {
-		panic(fmt.Sprintf("session %d is blocked: %v, and keeps its backlog elsewhere", sess.id, sess.blocked))
-	}
-	for _, p := range sess.parts {
-		length, room = length+len(p.b), room+cap(p.b)
-	}
-	if length != sess.shelved || room != sess.room || sess.kept > len(sess.parts) || len(sess.parts) > 0 && !sess.blocked {
-		panic(fmt.Sprintf("the backlog of session %d has %d bytes in %d, counted %d in %d", sess.id, length, room, sess.shelved, sess.room))
-	}
-	for _, p := range append(slices.Clone(sess.parts), part{b: sess.own}) {
-		if at, _ := valueAt(p.b, len(p.b)); at != len(p.b) {
-			panic(fmt.Sprintf("the backlog of session %d ends within a value", sess.id))
-		}
 	}
 }
 
@@ -153,7 +120,7 @@ func (s *Server) verifyFollowers() {
 			panic(fmt.Sprintf("%d connections follow token %d, which is held: %v", all.Len(), t, held[t]))
 		}
 		for f := all.Front(); f != nil; f = f.Next() {
-			if sess := f.Value.(*session); sess.fd < 0 || sess.more.follows[t] != f {
+			if sess := f.Value.(*session); sess.FD() < 0 || sess.more.follows[t] != f {
 				panic(fmt.Sprintf("session %d follows token %d without knowing it", sess.id, t))
 			}
 		}

@@ -1,0 +1,188 @@
+package conn
+
+import (
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/ipcd/ipcd/internal/account"
+	"github.com/ipcd/ipcd/ipc/wire"
+)
+
+// The backlog of a blocked connection is bounded by the limit of output, and what all connections of a user hold together by
+// those of his account, of which queued messages have one of their own: a user's own slow subscribers must not use up what his
+// other connections need for their commands and replies. Over a bound, a connection loses the oldest of the messages that wait for it
+// and that it can be told to have missed, and is told how many where they would have been. They are found by reading the backlog,
+// which is nothing but RESP values, so that nothing need be noted for each message as long as all is well. One who cannot be told is
+// disconnected.
+
+// Pushes says what messages look like.
+type Pushes struct {
+	// Loss is what a subscriber misses who does not get a value: how many messages of what; 0 of nothing, if it misses nothing that it
+	// can be told of. told says that the value is the word of what was missing already.
+	Loss func(value []byte) (of []byte, n int64, told bool)
+	// AppendLoss appends the push that says so.
+	AppendLoss func(b []byte, p wire.Proto, of string, n int64) []byte
+}
+
+// Enqueue puts a message behind the backlog of a blocked connection, if the limits let it: one that can be told to be missing, as one
+// of the subscription that is called of. lost is how many messages the connection loses for it: this one, or older ones. seq is the
+// message's number, by which it is known as one that the connection gets by several of its subscriptions.
+func (c *Conn) Enqueue(msg []byte, seq uint64, of string) (taken bool, lost int) {
+	defer c.account()
+	x := c.more
+	over := c.tooMuch(len(msg))
+	for over && c.hasBefore(seq) {
+		lost += c.dropPart()
+		c.account()
+		over = c.tooMuch(len(msg))
+	}
+	if over || lost == 0 && x.dropping && c.Backlog() > c.set.limits.Output/2 {
+		// What is there is not messages, or must not be touched.
+		x.dropping = true
+		c.Lose(of)
+		return false, lost + 1
+	}
+	x.dropping = false
+	c.TellLosses()
+	c.appendMessage(msg, seq)
+	return true, lost
+}
+
+// EnqueueStrict is Enqueue for a message that must not be missing: if there is no room for it, the connection ends.
+func (c *Conn) EnqueueStrict(msg []byte, seq uint64) (taken bool) {
+	defer c.account()
+	if c.tooMuch(len(msg)) {
+		c.endBehind()
+		return false
+	}
+	c.appendMessage(msg, seq)
+	return true
+}
+
+// tooMuch reports whether a message of so many bytes is too much for a connection's backlog, or for its user.
+func (c *Conn) tooMuch(size int) bool {
+	grows := len(c.own) + size - cap(c.own)
+	return c.Backlog()+size > c.set.limits.Output || grows > 0 && (c.overMessages(grows) || c.overBuffers(grows))
+}
+
+// IsFull reports whether a blocked connection has no room left for a message of a size but that of other copies of it: to drop
+// one of them for the next helps nobody, and takes time for each of the subscriptions.
+func (c *Conn) IsFull(size int, seq uint64) bool { return c.tooMuch(size) && !c.hasBefore(seq) }
+
+// overMessages reports whether more bytes of messages would be too much for a connection's user.
+func (c *Conn) overMessages(more int) bool { return c.User().Exceeds(account.Output, more) }
+
+// settleBlocked has a connection keep to the limits whose socket has just become full.
+func (c *Conn) settleBlocked() {
+	c.account()
+	if c.overMessages(0) {
+		lossy, strict := c.owner.Receives()
+		for lossy && c.hasBefore(math.MaxUint64) {
+			c.owner.Dropped(c.dropPart())
+		}
+		c.account()
+		if c.overMessages(0) && (strict || c.holdsMessage()) {
+			c.endBehind()
+			return
+		}
+	}
+	if c.overBuffers(0) {
+		c.Kill(ErrDoesNotRead)
+	}
+}
+
+// endBehind ends a connection that is too far behind, with its backlog at once: the others of its user have its room.
+func (c *Conn) endBehind() {
+	c.releaseOwn()
+	c.Kill(ErrTooFarBehind)
+}
+
+// holdsMessage reports whether there is a message in a backlog that cannot be dropped, as it is written in part.
+func (c *Conn) holdsMessage() bool {
+	if c.Backlog() == 0 {
+		return false
+	}
+	_, lost, _ := c.set.Pushes.Loss(c.oldest())
+	return lost > 0
+}
+
+// keepPieces makes the backlog of what is left of the pieces when n bytes of them are written, and returns how much of it those are.
+func (c *Conn) keepPieces(n int) (sent int) {
+	if len(c.pieces) == 0 {
+		return 0
+	}
+	c.cutOwn()
+	rest := c.set.pool.get()
+	for _, p := range c.pieces {
+		b := c.bytes(p)
+		if n >= len(b) {
+			n -= len(b)
+			continue
+		}
+		start := 0
+		switch {
+		case n == 0:
+		case p.buf != nil:
+			start = p.buf.messageAt(p.start+n) - p.start
+		default:
+			start, _ = valueAt(b, n)
+		}
+		rest = append(rest, b[start:]...)
+		sent += n - start
+		n = 0
+	}
+	c.set.pool.put(c.own)
+	c.own, c.cut = rest, 0
+	c.dropPieces()
+	return sent
+}
+
+// Lose has a blocked connection miss a message of a subscription: it is told when there is room.
+func (c *Conn) Lose(of string) {
+	x := c.more
+	if x.losses == nil {
+		x.losses = map[string]int64{}
+	}
+	x.losses[of]++
+}
+
+// TellLosses has what comes next be behind all that the connection was sent so far, and appends a push for every subscription that
+// missed messages here.
+func (c *Conn) TellLosses() {
+	c.closeRange()
+	if x := c.more; x != nil && x.losses != nil {
+		c.own = c.appendLosses(c.own, x.losses)
+		x.losses = nil
+	}
+}
+
+func (c *Conn) appendLosses(b []byte, losses map[string]int64) []byte {
+	for of, n := range losses {
+		b = c.set.Pushes.AppendLoss(b, c.owner.Proto(), of, n)
+	}
+	return b
+}
+
+// check panics if the parts of a backlog are not whole values, or are not counted.
+func (c *Conn) check() {
+	x := c.more
+	if x == nil {
+		x = new(extras)
+	}
+	if c.is(isBlocked) && c.more == nil || !c.is(isBlocked) && (x.sent > 0 || x.dropping || x.losses != nil || x.gap.lost != nil || x.ownSeq != 0) {
+		panic(fmt.Sprintf("%v keeps a backlog, and is blocked: %v", c, c.is(isBlocked)))
+	}
+	length, room := 0, 0
+	for _, p := range x.parts {
+		length, room = length+len(p.b), room+cap(p.b)
+	}
+	if length != x.shelved || room != x.room || x.kept > len(x.parts) || len(x.parts) > 0 && !c.is(isBlocked) {
+		panic(fmt.Sprintf("the backlog of %v has %d bytes in %d, counted %d in %d", c, length, room, x.shelved, x.room))
+	}
+	for _, p := range append(slices.Clone(x.parts), part{b: c.own}) {
+		if at, _ := valueAt(p.b, len(p.b)); at != len(p.b) {
+			panic(fmt.Sprintf("the backlog of %v ends within a value", c))
+		}
+	}
+}

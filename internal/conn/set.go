@@ -1,0 +1,382 @@
+package conn
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ipcd/ipcd/internal/account"
+	"github.com/ipcd/ipcd/internal/loop"
+	"github.com/ipcd/ipcd/ipc/wire"
+)
+
+// Limits bound what each connection may have.
+type Limits struct {
+	Input  int // bytes that are read and not executed; also the largest command
+	Output int // bytes that wait to be written
+	Words  int // of one command
+}
+
+// A Set is all connections of a loop, and what they share. It belongs to the loop's thread.
+type Set struct {
+	Users  *account.Book
+	Pushes Pushes
+	// Now is the clock by which time is shared, from any beginning.
+	Now func() time.Duration
+
+	kernel Kernel
+	limits Limits
+	conns  []*Conn // by descriptor
+	count  int
+	shares account.Shares[*Conn] // who waits for his user's share of a turn
+	over   func() bool           // see Last
+
+	// Of this turn.
+	events    turnTime
+	touched   []*Conn
+	late      int           // connections that were touched in an earlier turn, and are not written to yet
+	flushed   time.Duration // what writing has taken
+	runnable  []*Conn
+	serving   *Conn // the one of a queue that is looked after
+	dead      []*Conn
+	streams   []*Stream // by number
+	used      []*Stream
+	turnBytes int
+
+	// Reused.
+	pool  pool
+	rbuf  []byte
+	vec   []unix.Iovec
+	words [][]byte
+
+	lastRead  *Conn // see ReadEarly
+	readTwice bool
+}
+
+// New makes a set without connections. Users' Slice is how long the commands of one connection are executed in a turn, if there are
+// more, and how long all that waits for its user's share of a turn is looked after: those who ask for much wait for each other and
+// not the others for them.
+func New(k Kernel, users *account.Book, pushes Pushes) *Set {
+	begun := time.Now()
+	s := &Set{
+		Users: users, Pushes: pushes, Now: func() time.Duration { return time.Since(begun) },
+		kernel: k, rbuf: make([]byte, 64<<10),
+	}
+	s.shares = account.Shares[*Conn]{
+		Book: users, Serve: s.serve,
+		Now:   func() time.Duration { return s.Now() },
+		Round: s.FlushAll, // who wants little has waited long enough
+	}
+	k.Handle(s.event)
+	return s
+}
+
+// SetLimits changes the limits.
+func (s *Set) SetLimits(l Limits) {
+	s.limits = l
+	for c := range s.All() {
+		c.parser.Limits = s.frameLimits()
+	}
+}
+
+func (s *Set) frameLimits() wire.Limits {
+	return wire.Limits{Frame: s.limits.Input, Words: s.limits.Words}
+}
+
+// Add adds a connection, which is zero, of a user. It is given the descriptor, unless there is an error.
+func (s *Set) Add(c *Conn, owner Owner, fd int, uid uint32) error {
+	const first = unix.EPOLLIN | unix.EPOLLRDHUP
+	if err := s.kernel.Add(fd, first|loop.Edge); err != nil {
+		return err
+	}
+	c.set, c.owner, c.fd, c.watched, c.flags = s, owner, int32(fd), first, isAlive
+	c.parser.Limits = s.frameLimits()
+	for fd >= len(s.conns) {
+		s.conns = append(s.conns, nil)
+	}
+	s.conns[fd] = c
+	s.count++
+	c.charge = s.Users.Of(uid).Charge(account.Connections, 1)
+	return nil
+}
+
+// Len is how many connections there are, with those that have ended and are not buried.
+func (s *Set) Len() int { return s.count }
+
+// At is the connection of a descriptor, nil if there is none.
+func (s *Set) At(fd int) *Conn {
+	if fd < 0 || fd >= len(s.conns) {
+		return nil
+	}
+	return s.conns[fd]
+}
+
+// All are the connections that there are, with those that have ended and are not buried.
+func (s *Set) All() iter.Seq[*Conn] {
+	return func(yield func(*Conn) bool) {
+		for _, c := range s.conns {
+			if c != nil && !yield(c) {
+				return
+			}
+		}
+	}
+}
+
+// BeginTurn begins a turn: what comes first in it, events that are handled as they are found, has its part of the time.
+func (s *Set) BeginTurn() { s.events = turnTime{} }
+
+// EndTurn ends a turn.
+func (s *Set) EndTurn() { s.flushed = 0 }
+
+// Waiting reports whether somebody stands in the queue of his user.
+func (s *Set) Waiting() bool { return s.shares.Waiting() }
+
+// Serve looks after those who stand in the queues of their users.
+func (s *Set) Serve() { s.shares.Turn() }
+
+// Queued reports whether others of its user have waited longer than a connection for their share.
+func (s *Set) Queued(c *Conn) bool { return c != s.serving && s.shares.Queued(c.User()) }
+
+// Last says that there may be no later turn: from now on nothing is put off, but commands are executed only until over reports true.
+func (s *Set) Last(over func() bool) { s.over = over }
+
+// WrapUp has done what follows from what was done: commands that waited for it are executed, all is written, and who has ended is
+// buried.
+func (s *Set) WrapUp() {
+	for {
+		for i := 0; i < len(s.runnable); i++ {
+			c := s.runnable[i]
+			c.flags &^= isRunnable
+			s.runnable[i] = nil
+			c.run()
+		}
+		s.runnable = s.runnable[:0]
+		s.FlushAll()
+		if len(s.dead) == 0 && len(s.runnable) == 0 {
+			return
+		}
+		s.Bury() // which may give others something to be told
+	}
+}
+
+// A turnTime tells when events have taken long enough.
+type turnTime struct {
+	n     int
+	begun time.Duration
+	timed bool // begun is known
+	over  bool
+}
+
+// eventStride is after how many events the clock is looked at, and a few times before: they take some ten microseconds together,
+// unless one of them is large. If there is only one event, it is not looked at at all.
+const eventStride = 8
+
+// eventsAreOver is EventsAreOver for one more event.
+func (s *Set) eventsAreOver() bool {
+	t := &s.events
+	if t.n++; t.n%eventStride == 0 || t.n == 2 || t.n == 4 {
+		return s.EventsAreOver()
+	}
+	return t.over
+}
+
+// EventsAreOver looks at the clock, and reports whether events have had their part of the turn.
+func (s *Set) EventsAreOver() bool {
+	t := &s.events
+	switch {
+	case t.over:
+	case !t.timed:
+		t.begun, t.timed = s.Now(), true
+	default:
+		t.over = s.Now()-t.begun > s.Users.Slice
+	}
+	return t.over
+}
+
+// event takes note of what the kernel says of a descriptor. When events have taken their part of the turn, or the connection has
+// something left to do, it is only noted.
+func (s *Set) event(fd int, events uint32) {
+	switch c := s.At(fd); {
+	case c == nil:
+	case s.eventsAreOver() || c.is(isQueued):
+		c.later(events)
+	default:
+		c.handle(events)
+	}
+}
+
+// handle handles what the kernel says of a connection.
+func (c *Conn) handle(events uint32) {
+	if c.Dead() {
+		return
+	}
+	if events&(unix.EPOLLHUP|unix.EPOLLERR) != 0 {
+		if c.is(isWaiting | isEOF | isBlocked) {
+			c.Kill(nil) // nobody is there to be answered
+			return
+		}
+		c.flags |= isHungUp
+	}
+	if c.is(isBlocked) && events&unix.EPOLLOUT != 0 {
+		c.drain()
+	}
+	if events&unix.EPOLLRDHUP != 0 && !c.is(isHalf) {
+		c.flags |= isHalf
+		c.owner.HalfClosed()
+		if c.is(isBlocked | isWaiting) {
+			c.watch() // for what goes on all the same
+		}
+	}
+	if events&(unix.EPOLLIN|unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 && !c.Dead() && !c.is(isEOF) {
+		c.read()
+	}
+}
+
+// serve does what a connection stood in the queue for.
+func (s *Set) serve(c *Conn) {
+	s.serving = c
+	c.flags &^= isQueued
+	if c.Dead() {
+		s.dead = append(s.dead, c) // its burial goes on
+	} else {
+		if c.is(isLate) {
+			c.flushLate()
+		}
+		c.owner.Resume()
+		c.goOnSliced()
+		events := c.ready
+		c.ready = 0
+		c.handle(uint32(events))
+	}
+	s.serving = nil
+	if len(s.dead) > 0 {
+		s.Bury() // to do away with a dead connection is served, and counted, like a command
+	}
+}
+
+func (c *Conn) goOnSliced() {
+	if c.is(isSliced) {
+		c.flags &^= isSliced
+		c.run()
+	}
+}
+
+// ExecuteRest executes what the peer has sent by now, before the last turn is over.
+func (c *Conn) ExecuteRest() {
+	if !c.Dead() && !c.is(isEOF) {
+		c.read()
+	}
+	if !c.Dead() {
+		c.owner.Resume()
+		c.flags &^= isSliced
+		c.run()
+	}
+}
+
+// watch has the kernel tell of what can be acted on.
+func (c *Conn) watch() {
+	want := uint16(0)
+	if !c.is(isEOF | isClosing) {
+		if !c.inputFull() && (!c.is(isBlocked) || c.Unread() <= pauseAt) {
+			want |= unix.EPOLLIN
+		}
+		if !c.is(isHalf) {
+			want |= unix.EPOLLRDHUP
+		}
+	}
+	if c.is(isBlocked) {
+		want |= unix.EPOLLOUT
+	}
+	c.account()
+	if want != c.watched && !c.Dead() {
+		c.watched = want
+		c.lookAgain()
+	}
+}
+
+// lookAgain has the kernel tell what there is now, also if it has told of it before.
+func (c *Conn) lookAgain() { c.set.kernel.Watch(int(c.fd), uint32(c.watched)|loop.Edge) }
+
+// mostBuried is how many connections are buried at once, in some hundred microseconds.
+const mostBuried = 16
+
+// Bury gives back what dead connections had. It happens when all events of a turn are handled and none can mean their descriptors
+// any more. For very many, and for one that has very much, it takes several turns.
+func (s *Set) Bury() {
+	for i := 0; i < len(s.dead); i++ { // ending a connection may end others
+		c := s.dead[i]
+		switch {
+		case c.fd < 0:
+			continue // it is buried, and was in a queue still
+		case i >= mostBuried || !c.owner.Closed():
+			c.Queue()
+			continue
+		}
+		c.notLate()
+		c.dropLong()
+		c.CloseFDs()
+		s.conns[c.fd] = nil
+		s.count--
+		s.kernel.Close(int(c.fd), c.User().UID(), c.is(isEOF))
+		s.pool.put(c.in)
+		c.freeOwn()
+		c.in, c.pieces = nil, nil
+		c.fd = -1
+		if x := c.more; x != nil {
+			x.input.Release()
+			x.output.Release()
+		}
+		c.charge.Release()
+	}
+	clear(s.dead)
+	s.dead = s.dead[:0]
+}
+
+// EndAll ends all connections at once.
+func (s *Set) EndAll() {
+	for s.count > 0 {
+		for c := range s.All() {
+			if c.Dead() {
+				s.dead = append(s.dead, c)
+			} else {
+				c.Kill(nil)
+			}
+		}
+		s.Bury()
+	}
+}
+
+// Why a connection is ended: see [Owner].
+var (
+	ErrTooFarBehind = errors.New("too far behind its subscriptions")
+	ErrDoesNotRead  = errors.New("its user's connections do not read what they are sent (limits.buffers_per_user)")
+	// ErrClogged is told once for all connections of a user.
+	ErrClogged = errors.New("what its user's connections sent cannot be closed")
+)
+
+// Check panics if the connections contradict themselves, and counts what they cost their users.
+func (s *Set) Check(found account.Count) {
+	count := 0
+	for fd, c := range s.conns {
+		if c == nil {
+			continue
+		}
+		count++
+		uid := c.User().UID()
+		found.Add(uid, account.Connections, 1)
+		if x := c.more; x != nil {
+			found.Add(uid, account.Input, x.input.Amount())
+			found.Add(uid, account.Output, x.output.Amount())
+		}
+		c.check()
+		if c.FD() != fd {
+			panic(fmt.Sprintf("%v stands at %d", c, fd))
+		}
+	}
+	if count != s.count {
+		panic(fmt.Sprintf("%d connections, counted %d", count, s.count))
+	}
+}

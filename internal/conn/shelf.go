@@ -1,0 +1,197 @@
+package conn
+
+import (
+	"slices"
+
+	"github.com/ipcd/ipcd/ipc/wire"
+)
+
+// A shelf is what there is of a blocked connection beside its own bytes. What of a long backlog is before these is kept in parts of
+// some ten kilobytes, so that nothing which is done with a backlog takes time by its length: the oldest messages are dropped by
+// looking through one part, and what is added moves nothing. What is missing is told where it was: before the first part that is left,
+// but behind what must stay.
+type shelf struct {
+	parts         []part
+	shelved, room int              // bytes in all parts, and for how many there is room
+	kept          int              // so many parts at the beginning have nothing to be dropped
+	gap           gap              // what is missing behind them
+	ownSeq        uint64           // as part.seq, of the connection's own bytes
+	sent          int              // bytes of the backlog's first part that are written already
+	losses        map[string]int64 // by subscription: messages dropped since the last that was queued
+	dropping      bool             // what comes is lost, until the backlog is down to half of the limit
+}
+
+// setBlocked has what comes from now on be the backlog.
+func (c *Conn) setBlocked() {
+	c.extra()
+	c.flags |= isBlocked
+}
+
+// Backlog is the number of the connection's own bytes that are not written.
+func (c *Conn) Backlog() int {
+	if !c.is(isBlocked) {
+		return len(c.own)
+	}
+	return c.more.shelved + len(c.own) - c.more.sent
+}
+
+// A part is some of a backlog. Invariant: whole RESP values.
+type part struct {
+	b   []byte
+	seq uint64 // of the message by which the part was begun; 0: not known
+}
+
+// largestPart is how much is added to one part, unless the limit of output is so small that it has fewer than some parts.
+const largestPart = 64 << 10
+
+func (h *shelf) insert(i int, p part) {
+	h.parts = slices.Insert(h.parts, i, p)
+	h.shelved += len(p.b)
+	h.room += cap(p.b)
+}
+
+func (h *shelf) remove(i int) (b []byte) {
+	b = h.parts[i].b
+	h.parts = slices.Delete(h.parts, i, i+1)
+	h.shelved -= len(b)
+	h.room -= cap(b)
+	return b
+}
+
+// stay has a value stay, behind what else does and what is missing there.
+func (c *Conn) stay(v []byte) {
+	h := &c.more.shelf
+	var b []byte
+	if h.kept > 0 {
+		h.kept--
+		b = h.remove(h.kept)
+	}
+	h.insert(h.kept, part{b: append(c.tellGap(b), v...)})
+	h.kept++
+}
+
+// appendMessage appends a message to the backlog of a connection.
+func (c *Conn) appendMessage(msg []byte, seq uint64) {
+	if len(c.own) >= min(largestPart, c.set.limits.Output/8) {
+		c.shelve()
+	}
+	if len(c.own) == 0 {
+		c.more.ownSeq = seq
+		if c.own == nil {
+			c.own = c.set.pool.get()
+		}
+	}
+	c.own = append(c.own, msg...)
+}
+
+// shelve makes a part of the connection's own bytes.
+func (c *Conn) shelve() {
+	h := &c.more.shelf
+	h.insert(len(h.parts), part{c.own, h.ownSeq})
+	c.own, h.ownSeq = nil, 0
+}
+
+// oldest is the first part of a backlog, which is empty if nothing is left.
+func (c *Conn) oldest() []byte {
+	h := &c.more.shelf
+	if h.kept == 0 && len(h.gap.lost) > 0 {
+		h.insert(0, part{b: c.tellGap(nil)})
+		h.kept = 1
+	}
+	if len(h.parts) > 0 {
+		return h.parts[0].b
+	}
+	return c.own
+}
+
+// passOn goes on to the next part of a backlog, as the first is written.
+func (c *Conn) passOn() {
+	h := &c.more.shelf
+	h.sent = 0
+	if len(h.parts) == 0 {
+		c.set.pool.put(c.own)
+		c.own = nil
+		return
+	}
+	c.set.pool.put(h.remove(0))
+	h.kept = max(h.kept-1, 0)
+}
+
+// hasBefore reports whether there may be messages to be dropped in a backlog that are older than one.
+func (c *Conn) hasBefore(seq uint64) bool {
+	if h := &c.more.shelf; h.kept < len(h.parts) {
+		return h.parts[h.kept].seq < seq
+	}
+	return len(c.own) > 0 && c.more.ownSeq < seq
+}
+
+// dropPart drops the messages that can be told to be missing of the oldest part that may have some, and returns how many.
+func (c *Conn) dropPart() (dropped int) {
+	h := &c.more.shelf
+	if h.kept == len(h.parts) {
+		c.shelve()
+	}
+	whole := h.remove(h.kept)
+	b := whole
+	if h.kept == 0 && h.sent > 0 { // written in part: that stays
+		at, n := valueAt(b, h.sent)
+		c.stay(b[at : at+n])
+		h.sent -= at
+		b = b[at+n:]
+	}
+	for len(b) > 0 {
+		v := b[:ValueLen(b)]
+		b = b[len(v):]
+		of, lost, told := c.set.Pushes.Loss(v)
+		if lost == 0 {
+			c.stay(v)
+			continue
+		}
+		h.gap.add(of, lost, v[0])
+		if !told {
+			dropped++
+		}
+	}
+	c.set.pool.put(whole)
+	return dropped
+}
+
+// freeOwn frees a connection's own bytes.
+func (c *Conn) freeOwn() {
+	if x := c.more; x != nil {
+		for _, p := range x.parts {
+			c.set.pool.put(p.b)
+		}
+		x.shelf = shelf{}
+	}
+	c.set.pool.put(c.own)
+	c.own, c.cut = nil, 0
+}
+
+// A gap is what is missing at one place.
+type gap struct {
+	lost map[string]int64 // by subscription
+	head byte             // of the pushes, in the protocol that was spoken then
+}
+
+func (g *gap) add(of []byte, n int64, head byte) {
+	if g.lost == nil {
+		g.lost = map[string]int64{}
+	}
+	g.lost[string(of)] += n
+	g.head = head
+}
+
+// tellGap appends a push for every subscription that misses something in the gap, and ends it.
+func (c *Conn) tellGap(b []byte) []byte {
+	g := &c.more.gap
+	p := wire.RESP2
+	if g.head == '>' {
+		p = wire.RESP3
+	}
+	for of, n := range g.lost {
+		b = c.set.Pushes.AppendLoss(b, p, of, n)
+	}
+	g.lost = nil
+	return b
+}

@@ -1,0 +1,156 @@
+package conn
+
+import (
+	"slices"
+
+	"github.com/ipcd/ipcd/ipc/wire"
+)
+
+// A Stream is what all who have subscribed to one thing are sent in this turn: the owner numbers them. A message is encoded into its
+// buffer once, in each protocol that somebody speaks, and whoever gets it has a range of the buffer among his pieces.
+type Stream struct {
+	// Steady says that every subscriber has its open range in one of the buffers. Then a message is delivered to all of them by
+	// encoding it. Whoever sees to it that a range is opened for all sets it; it ends when a range does.
+	Steady bool
+
+	set     *Set
+	buffers [2]Buffer // RESP2, RESP3
+	used    bool      // in Set.used
+	number  int
+}
+
+// A Buffer holds the messages of one stream in one protocol, of this turn.
+type Buffer struct {
+	b      []byte
+	starts []int // where messages begin: as far as somebody had to know
+	stream *Stream
+}
+
+// Stream is the stream of a number, in this turn.
+func (s *Set) Stream(number int) *Stream {
+	for number >= len(s.streams) {
+		s.streams = append(s.streams, nil)
+	}
+	t := s.streams[number]
+	if t == nil {
+		t = &Stream{set: s, number: number}
+		t.buffers[0].stream, t.buffers[1].stream = t, t
+		s.streams[number] = t
+	}
+	if !t.used {
+		t.used = true
+		s.used = append(s.used, t)
+	}
+	return t
+}
+
+// InTurn reports whether a stream has carried something in this turn.
+func (s *Set) InTurn(number int) bool {
+	return number < len(s.streams) && s.streams[number] != nil && s.streams[number].used
+}
+
+// Unsettle is to be called where a stream's subscribers have changed.
+func (s *Set) Unsettle(number int) {
+	if number < len(s.streams) && s.streams[number] != nil {
+		s.streams[number].Steady = false
+	}
+}
+
+// endStreams ends what streams have carried together. If some receivers are late, the buffers are theirs.
+func (s *Set) endStreams(late bool) {
+	for _, t := range s.used {
+		if late {
+			s.streams[t.number] = nil
+			continue
+		}
+		t.used, t.Steady = false, false
+		for i := range t.buffers {
+			s.pool.put(t.buffers[i].b)
+			t.buffers[i].b, t.buffers[i].starts = nil, nil
+		}
+	}
+	clear(s.used)
+	s.used = s.used[:0]
+}
+
+// Buffer is that for who speaks a protocol.
+func (t *Stream) Buffer(p wire.Proto) *Buffer { return &t.buffers[p-wire.RESP2] }
+
+// Len is how long a buffer is.
+func (t *Buffer) Len() int { return len(t.b) }
+
+// From is what is in a buffer from an offset on. It is valid until the next is encoded.
+func (t *Buffer) From(offset int) []byte { return t.b[offset:] }
+
+// Bytes is all that is in a buffer, to be appended to and given to Extend.
+func (t *Buffer) Bytes() []byte {
+	if t.b == nil {
+		t.b = t.stream.set.pool.get()
+	}
+	return t.b
+}
+
+// Extend has a buffer be what Bytes was, with a message behind it: a whole RESP value.
+func (t *Buffer) Extend(longer []byte) {
+	t.stream.set.turnBytes += len(longer) - len(t.b)
+	t.b = longer
+}
+
+// messageAt is where the message begins to which the byte at an offset belongs. Many connections may ask in one turn, about
+// many messages.
+func (t *Buffer) messageAt(offset int) int {
+	if len(t.starts) == 0 {
+		t.starts = append(t.starts, 0)
+	}
+	for last := t.starts[len(t.starts)-1]; last < offset; last = t.starts[len(t.starts)-1] {
+		t.starts = append(t.starts, last+ValueLen(t.b[last:]))
+	}
+	i, found := slices.BinarySearch(t.starts, offset)
+	if !found {
+		i--
+	}
+	return t.starts[i]
+}
+
+// Follow has a connection be sent all that comes into a buffer, from an offset on, until it is sent something else. It must not be
+// blocked.
+func (c *Conn) Follow(t *Buffer, from int) {
+	if c.open != t {
+		c.openRange(t, from)
+	}
+}
+
+// openRange begins a range at an offset of a buffer.
+func (c *Conn) openRange(t *Buffer, from int) {
+	c.touch()
+	c.closeRange()
+	c.open, c.from = t, uint32(from)
+}
+
+// Unfollow ends Follow: what comes into the buffer from now on is not for the connection.
+func (c *Conn) Unfollow() { c.closeRange() }
+
+// closeRange ends the open range, so that something else can follow it.
+func (c *Conn) closeRange() {
+	t := c.open
+	if t == nil {
+		return
+	}
+	c.open = nil
+	t.stream.Steady = false
+	from := int(c.from)
+	if len(t.b)-from <= smallRange || len(c.pieces) >= maxPieces {
+		c.own = append(c.own, t.b[from:]...)
+		return
+	}
+	c.cutOwn()
+	c.pieces = append(c.pieces, piece{t, from, len(t.b)})
+}
+
+// dropRange gives up the open range of a connection that has ended.
+func (c *Conn) dropRange() {
+	if c.open != nil {
+		c.open.stream.Steady = false
+		c.open = nil
+	}
+}

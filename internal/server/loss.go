@@ -1,0 +1,50 @@
+package server
+
+import (
+	"bytes"
+
+	"github.com/ipcd/ipcd/internal/conn"
+	"github.com/ipcd/ipcd/ipc/wire"
+)
+
+// What a connection knows of messages is that of some it can tell the peer that they are missing, and how: this.
+var pushes = conn.Pushes{Loss: lossOf, AppendLoss: appendLost}
+
+// appendLost appends the push that says that n messages of a filter are missing.
+func appendLost(b []byte, p wire.Proto, filter string, n int64) []byte {
+	b = p.AppendPush(b, 3)
+	b = append(b, "$8\r\nbus.lost\r\n"...)
+	b = wire.AppendBulk(b, filter)
+	return wire.AppendInt(b, n)
+}
+
+// lossOf is what a subscriber misses who does not get a value: a message of a filter, or what was missing already (told); 0 of
+// nothing, if the value is something else. The forms are those of [message.append] and appendLost; of replies, which may
+// hold whatever somebody called his channels, none has numbers in these places.
+func lossOf(v []byte) (filter []byte, n int64, told bool) {
+	if v[0] != '>' && v[0] != '*' {
+		return nil, 0, false
+	}
+	if rest, ok := bytes.CutPrefix(v[1:], []byte("9\r\n$11\r\nbus.message\r\n")); ok {
+		filter, rest = cutBulk(rest)
+		_, rest = cutBulk(rest)
+		if _, rest = cutBulk(rest); len(rest) > 0 && rest[0] == ':' {
+			return filter, 1, false
+		}
+	} else if rest, ok := bytes.CutPrefix(v[1:], []byte("3\r\n$8\r\nbus.lost\r\n")); ok {
+		if filter, rest = cutBulk(rest); len(rest) > 0 && rest[0] == ':' {
+			n, _ := conn.Head(rest)
+			return filter, int64(n), true
+		}
+	}
+	return nil, 0, false
+}
+
+// cutBulk takes a bulk string off; nil if there is none.
+func cutBulk(b []byte) (text, rest []byte) {
+	if len(b) == 0 || b[0] != '$' {
+		return nil, nil
+	}
+	n, line := conn.Head(b)
+	return b[line : line+n], b[line+n+2:]
+}

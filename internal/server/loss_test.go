@@ -1,0 +1,32 @@
+package server
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/ipcd/ipcd/ipc/wire"
+)
+
+// TestLossOf: a message is one, and nothing that a peer can have for a reply looks like one.
+func TestLossOf(t *testing.T) {
+	m := message{topic: []byte("a"), payload: []byte("x"), seq: 1, stamp: []byte(":1\r\n:2\r\n$0\r\n\r\n")}
+	for _, p := range []wire.Proto{wire.RESP2, wire.RESP3} {
+		if filter, n, told := lossOf(m.append(nil, p, 2, "a/#")); string(filter) != "a/#" || n != 1 || told {
+			t.Errorf("a message: %q, %d, %v", filter, n, told)
+		}
+		if filter, n, told := lossOf(appendLost(nil, p, "a/#", 12)); string(filter) != "a/#" || n != 12 || !told {
+			t.Errorf("a loss: %q, %d, %v", filter, n, told)
+		}
+	}
+	channels := slices.Concat([]string{"bus.message"}, slices.Repeat([]string{"a"}, 8))
+	for _, reply := range []string{
+		string(wire.AppendCommand(nil, channels...)),
+		string(wire.AppendCommand(nil, "bus.lost", "a", "1")),
+		"*2\r\n$8\r\nbus.lost\r\n:1\r\n", "$3\r\n*9\r\n\r\n", "+OK\r\n", "*0\r\n",
+		string(m.append(nil, wire.RESP3, 0, "a")), string(m.append(nil, wire.RESP3, 1, "a*")),
+	} {
+		if filter, n, _ := lossOf([]byte(reply)); n != 0 {
+			t.Errorf("%q: %q, %d", reply, filter, n)
+		}
+	}
+}
