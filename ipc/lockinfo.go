@@ -39,6 +39,10 @@ type ClaimInfo struct {
 	Left   time.Duration // of its lease, or of its wait; negative: no end
 	Set    []string      // the names that were asked for together
 	Why    string
+
+	// Stopped is what keeps its process from running: "signal" (SIGSTOP, Ctrl-Z), "debugger" or "freezer" (its cgroup is frozen); ""
+	// if nothing does, or the daemon cannot tell. Without names, Locks tells it of those who hold a lock and who is next.
+	Stopped string
 }
 
 // An EndInfo says how a hold ended.
@@ -103,6 +107,7 @@ func DecodeClaims(v wire.Value) []ClaimInfo {
 			PID: int(c.Get("pid").Int), Start: uint64(c.Get("start").Int), Client: uint64(c.Get("client").Int), UID: int(c.Get("uid").Int), Unit: c.Get("unit").Str,
 			Owner: c.Get("owner").Str, Bound: c.Get("bound").Str, Joined: c.Get("joined").Int == 1,
 			Since: time.UnixMicro(c.Get("since").Int), Age: micros(c.Get("age")), Left: left(c.Get("left")), Why: c.Get("why").Str,
+			Stopped: c.Get("stopped").Str,
 		}
 		for _, name := range c.Get("set").Elems {
 			claims[i].Set = append(claims[i].Set, name.Str)

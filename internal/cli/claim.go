@@ -85,6 +85,9 @@ func describeClaim(c *claim) string {
 	if end != "" {
 		who += ", " + end
 	}
+	if is := halt(c); is != "" {
+		who = is + ", " + who
+	}
 	pid := pidText(c.PID)
 	if c.PID == 0 { // the daemon's namespace has no number for it
 		pid = "a process of another PID namespace"
@@ -93,6 +96,19 @@ func describeClaim(c *claim) string {
 		return command + " (" + pid + ", " + who + ")"
 	}
 	return pid + " (" + who + ")"
+}
+
+// halt says that the process of a claim is kept from running; "" if it is not.
+func halt(c *claim) string {
+	switch c.Stopped {
+	case "":
+		return ""
+	case "freezer":
+		return "frozen"
+	case "debugger":
+		return "stopped by a debugger"
+	}
+	return "stopped"
 }
 
 // claimCommand is the name of the command that a claim is for: what runs in its process, or, of an ipcctl that waits, what

@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/ipcd/ipcd/internal/cli/exit"
 	"github.com/ipcd/ipcd/internal/cli/term"
@@ -22,7 +24,7 @@ func locks() *verb.Verb {
 		About: []string{
 			"A line for each hold, then a numbered line for each request that waits, in the order of the queue. MODE is X " +
 				"(alone), S (shared) or U (some of the units). USED is how many units the hold has of how many there are, or how many a request wants. " +
-				"COMMAND is what runs in the process now, or, while ipcctl waits in it, what will; `hold` is one that somebody keeps for maintenance. A line of MODE + is " +
+				"COMMAND is what runs in the process now, or, while ipcctl waits in it, what will; `hold` is one that somebody keeps for maintenance. WHY begins with `stopped` or `frozen` if that process is kept from running. A line of MODE + is " +
 				"one more owner of the hold above: it entered the lock that it runs under. Without NAME: all locks that are held or waited for.",
 			"A terminal is shown what fits into a line: long names are cut in the middle, WHY at its end, and TOKEN is shown with `-v` only. " +
 				"Elsewhere the columns are separated by tabs, and all is there.",
@@ -191,12 +193,14 @@ func units(c *claim, limit int) string {
 
 // claimCells are the cells of a claim behind those of the lock.
 func claimCells(c *claim) []string {
-	token, pid, command, why := "", "", "hold", c.Why
+	token, pid, command := "", "", "hold"
 	if c.Token > 0 {
 		token = tokenText(c.Token)
-		if end := ending(c); end != "" {
-			why = end + because(c.Why)
-		}
+	}
+	state := slices.DeleteFunc([]string{halt(c), ending(c)}, func(s string) bool { return s == "" })
+	why := c.Why
+	if len(state) > 0 {
+		why = strings.Join(state, ", ") + because(c.Why)
 	}
 	if !isOperators(c) {
 		pid, command = strconv.Itoa(c.PID), claimCommand(c)

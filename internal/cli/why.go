@@ -2,6 +2,7 @@ package cli
 
 import (
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/ipcd/ipcd/internal/cli/exit"
@@ -79,6 +80,9 @@ func (e *explanation) say(sentence string) { e.sentences = append(e.sentences, s
 func (e *explanation) explain(v *lockView) {
 	for i := range v.holders {
 		e.say(holderSentence(v, &v.holders[i], i == 0))
+		if s := stopSentence(&v.holders[i]); s != "" {
+			e.say(s)
+		}
 	}
 	if len(v.holders) == 0 {
 		e.say(printable.Name(v.Name) + " is free.")
@@ -124,6 +128,21 @@ func holderSentence(v *lockView, h *claim, first bool) string {
 		return printable.Name(v.Name) + " is held by " + who + part + " " + since + because(h.Why) + "."
 	}
 	return who + " holds it too" + part + " " + since + because(h.Why) + "."
+}
+
+// stopSentence is how a holder who is kept from running goes on; "" if none is.
+func stopSentence(h *claim) string {
+	switch h.Stopped {
+	case "signal":
+		return shortName(h) + " is stopped, and goes on with SIGCONT: kill -CONT " + strconv.Itoa(h.PID) + "."
+	case "freezer":
+		how := "."
+		if h.Unit != "" {
+			how = ": systemctl thaw " + printable.Name(h.Unit) + "."
+		}
+		return shortName(h) + " is frozen, and goes on when its cgroup is thawed" + how
+	}
+	return ""
 }
 
 // follow tells what a holder waits for, and what those wait for who hold that.

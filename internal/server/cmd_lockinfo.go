@@ -6,6 +6,7 @@ import (
 	"unsafe"
 
 	"github.com/ipcd/ipcd/internal/heap"
+	"github.com/ipcd/ipcd/internal/peer"
 	"github.com/ipcd/ipcd/ipc/wire"
 	"github.com/ipcd/ipcd/lockmgr"
 )
@@ -15,7 +16,7 @@ func (s *Server) lockInfo(c *call) {
 	p, name, t := c.sess.proto, string(c.args[0]), &task{head: noHead, slow: true}
 	t.step = func(b []byte) (_ []byte, more bool) {
 		if x == nil { // for a long queue that takes a while
-			x = s.show(name)
+			x = s.show(name, false)
 			t.held = x.memory()
 		}
 		if b, more = x.appendPart(b, s, p); !more {
@@ -54,7 +55,7 @@ func (s *Server) lockList(c *call) {
 			return b, false
 		}
 		if name, ok := names.Next(); ok {
-			if x = s.show(name); x.Free() {
+			if x = s.show(name, true); x.Free() {
 				shownLocks.Put(x)
 				x = nil
 				return b, true
@@ -72,17 +73,18 @@ type shownLock struct {
 	lockmgr.View
 	limit int
 	at    time.Duration
-	done  int // so many of its claims
+	done  int  // so many of its claims
+	brief bool // of those who wait it is only looked at the first, whether it is stopped: that takes as long as all the rest
 }
 
 // shownLocks are used again: to have fresh memory for a long queue, again and again, takes longer than all the rest. What is not
 // used for a while the garbage collector takes.
 var shownLocks = sync.Pool{New: func() any { return new(shownLock) }}
 
-func (s *Server) show(name string) *shownLock {
+func (s *Server) show(name string, brief bool) *shownLock {
 	x := shownLocks.Get().(*shownLock)
 	s.locks.Look(name, &x.View)
-	x.at, x.done = s.now(), 0
+	x.at, x.done, x.brief = s.now(), 0, brief
 	x.limit = x.Limit
 	if x.limit == 0 {
 		x.limit = max(s.opts.Semaphores[name], 1)
@@ -120,7 +122,13 @@ func (x *shownLock) appendPart(b []byte, s *Server, p wire.Proto) (_ []byte, mor
 			b = wire.AppendBulk(b, "abandoned")
 			return appendEnd(b, p, x.Abandoned), false
 		}
-		b = appendClaim(p.AppendMap(b, claimPairs+1), claim, x.limit, x.at)
+		b = appendClaim(p.AppendMap(b, claimPairs+2), claim, x.limit, x.at)
+		b = wire.AppendBulk(b, "stopped")
+		stop := peer.Runs
+		if !x.brief || x.done <= holders {
+			stop = s.stopOf(claim)
+		}
+		b = wire.AppendBulk(b, stop.String())
 		b = wire.AppendBulk(b, "client")
 		b = wire.AppendInt(b, int64(s.clientOf(claim)))
 	}

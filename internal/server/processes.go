@@ -20,6 +20,8 @@ type process struct {
 	pidfd     int // -1: not yet, see holders
 	claims    int // holds and waits that end with it
 	dead      bool
+	stop      peer.Stop             // as it was at
+	stopAt    time.Duration         // a turn of the loop; see Server.stopOf
 	sessions  int                   // connections and detached requests that point here
 	ancestors []lockmgr.Process     // from the parent up, once somebody asked; see Server.ancestors
 	detached  map[*request]struct{} // those in their grace that came on its connections
@@ -262,6 +264,23 @@ func (s *Server) reconnected(p *process) (left bool) {
 		}
 	}
 	return left
+}
+
+// stopOf is what keeps the process of a claim from running: a lock that is held by one may be held for ever. A lease, and what a
+// person holds, need no process. A listing may show one process ten thousand times, so it is looked at once in a turn.
+func (s *Server) stopOf(c *lockmgr.Claim) peer.Stop {
+	if c.Token != 0 && !watched(c) {
+		return peer.Runs
+	}
+	id, now := c.Owner.Process, s.now()
+	p := s.processes[id]
+	if p == nil {
+		return peer.StopOf(id.PID, id.Start)
+	}
+	if p.stopAt != now {
+		p.stop, p.stopAt = peer.StopOf(id.PID, id.Start), now
+	}
+	return p.stop
 }
 
 // unpin undoes the watching that a command needed.

@@ -205,8 +205,8 @@ var Commands = []Command{
 	{Name: "LOCK.FORGET", Args: "key [REQID id]", Min: 2, Max: 4, Family: FamilyLock, Access: AccessLock, Names: Names{First: true}, Flags: FlagQueues, Summary: "Remove one's own user's marks of something done; root: anybody's",
 		Reply: "integer: how many", Errors: []Code{CodeBadName, CodeNotFound, CodeDenied, CodeNotKept}},
 	{Name: "LOCK.INFO", Args: "name", Min: 2, Max: 2, Family: FamilyLock, Access: AccessLook, Names: Names{First: true}, Flags: FlagSlow, Summary: "Who holds a lock, who waits for it, how it was last given back",
-		Reply: "map: name, mode, limit, used, holders, waiters, previous, abandoned", Errors: []Code{CodeBadName, CodeDenied}},
-	{Name: "LOCK.LIST", Min: 1, Max: 1, Family: FamilyLock, Flags: FlagSlow, Summary: "Every lock that is held or waited for", Reply: "array of maps as LOCK.INFO, by name"},
+		Reply: "map: name, mode, limit, used, holders, waiters, previous, abandoned; of each holder and waiter also client, the connection, and stopped, what keeps its process from running (signal, debugger, freezer, or empty)", Errors: []Code{CodeBadName, CodeDenied}},
+	{Name: "LOCK.LIST", Min: 1, Max: 1, Family: FamilyLock, Flags: FlagSlow, Summary: "Every lock that is held or waited for", Reply: "array of maps as LOCK.INFO, by name; of those who wait only the first is looked at, whether it is stopped"},
 
 	// The daemon.
 	{Name: "IPCD.STATUS", Min: 1, Max: 1, Family: FamilyAdmin, Flags: FlagSlow, Summary: "How the daemon is", Reply: "map"},

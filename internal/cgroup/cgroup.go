@@ -1,0 +1,48 @@
+// Package cgroup looks at control groups: the one hierarchy of version 2, in which systemd keeps the processes of each unit
+// together. A group is named by its path in that hierarchy, as the 0:: line of /proc/PID/cgroup has it.
+//
+// Every call is a few short system calls, fit for an event loop.
+package cgroup
+
+import (
+	"bytes"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// Root is where the hierarchy is mounted; "" if it is not.
+var Root = sync.OnceValue(func() string {
+	for _, dir := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"} { // beside version 1
+		var fs unix.Statfs_t
+		if err := unix.Statfs(dir, &fs); err == nil && fs.Type == unix.CGROUP2_SUPER_MAGIC {
+			return dir
+		}
+	}
+	return ""
+})
+
+// IsFrozen reports whether the processes of a group are kept from running, as by systemctl freeze of its unit or of a slice that it
+// is in.
+func IsFrozen(path []byte) bool {
+	root := Root()
+	if root == "" || len(path) < len("/x") { // the root is never frozen
+		return false
+	}
+	var buf [256]byte
+	return bytes.Contains(read(buf[:], root+string(path)+"/cgroup.events"), []byte("frozen 1\n"))
+}
+
+// read reads the beginning of a file, nothing if there is none.
+func read(buf []byte, name string) []byte {
+	fd, err := unix.Open(name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil
+	}
+	n, err := unix.Read(fd, buf)
+	_ = unix.Close(fd)
+	if err != nil {
+		return nil
+	}
+	return buf[:n]
+}
