@@ -35,13 +35,13 @@ func (e *NameError) Error() string {
 
 // CheckTopic reports, as a *NameError, why name cannot be a topic, or nil.
 func CheckTopic[T ~string | ~[]byte](name T) error {
-	return CheckName("topic", name, MaxTopic)
+	return checkBytes("topic", name, MaxTopic, false)
 }
 
-// CheckName is CheckTopic for other names that follow the rules of topics, such as those of locks: what is the word
-// for them in the error, limit the length in bytes of the longest.
+// CheckName is CheckTopic for other names, which no filter is for, so that "+" and "#" mean nothing in them: those of locks. What is
+// the word for them in the error, limit the length in bytes of the longest.
 func CheckName[T ~string | ~[]byte](what string, name T, limit int) error {
-	return checkBytes(what, name, limit, false)
+	return checkBytes(what, name, limit, true)
 }
 
 // CheckFilter reports, as a *NameError, why filter cannot be a filter, or nil. Every topic is a filter, too.

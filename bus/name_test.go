@@ -78,6 +78,7 @@ func TestNameError(t *testing.T) {
 	}{
 		{CheckTopic("a/+"), `bad topic "a/+": wildcard "+" at byte 2 stands only in a filter`, 2},
 		{CheckFilter("a/\x1b"), `bad filter "a/\x1b": control character U+001B at byte 2`, 2},
+		{CheckName("lock name", "a+\x1b", 200), `bad lock name "a+\x1b": control character U+001B at byte 2`, 2},
 		{CheckName("lock name", strings.Repeat("n", 201), 200),
 			`bad lock name "` + strings.Repeat("n", 64) + `"…: 201 bytes, at most 200`, 200},
 	} {

@@ -172,7 +172,7 @@ func TestDaemonLockOptions(t *testing.T) {
 	if _, err := c.Lock(ctx, "options", ipc.Wait(time.Millisecond)); !errors.Is(err, ipc.ErrTimeout) {
 		t.Error(err)
 	}
-	if _, err := c.Lock(ctx, "op+ions"); !errors.Is(err, ipc.ErrBadName) {
+	if _, err := c.Lock(ctx, "op\x1bions"); !errors.Is(err, ipc.ErrBadName) {
 		t.Error(err)
 	}
 	if err := first.Unlock(ctx); err != nil {

@@ -77,6 +77,7 @@ func (a *acquireVerb) run(c *verb.Call) error {
 	if err != nil {
 		return err
 	}
+	sayGranted(c, grants)
 	for _, g := range grants {
 		a.tell(c, g)
 	}
@@ -125,9 +126,6 @@ func (a *acquireVerb) holder(c *verb.Call) (holder, error) {
 
 // tell says what was granted.
 func (a *acquireVerb) tell(c *verb.Call, grant ipc.Hold) {
-	if c.Verbose {
-		c.Say(describeGrant(grant))
-	}
 	switch {
 	case c.JSON:
 		var o term.Object

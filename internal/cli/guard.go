@@ -15,6 +15,7 @@ import (
 	"github.com/ipcd/ipcd/internal/cli/verb"
 	"github.com/ipcd/ipcd/internal/printable"
 	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // A guard looks after the locks of a child: for lock --on-lost, and for lock --lease, which it renews.
@@ -125,7 +126,7 @@ func (g *guard) pause() time.Duration {
 func (g *guard) watch() string {
 	filters := make([]string, len(g.names))
 	for i, name := range g.names {
-		filters[i] = "ipcd/lock/released/" + name
+		filters[i] = wire.LockTopic("released", name)
 	}
 	in, err := receive(g.call, filters)
 	if err != nil {
@@ -150,7 +151,7 @@ func (g *guard) watch() string {
 		if err != nil {
 			return ""
 		}
-		name := strings.TrimPrefix(m.Topic, "ipcd/lock/released/")
+		_, name, _ := wire.ParseLockTopic(m.Topic)
 		if how := g.ended(name, jsonField(string(m.Payload), "token"), jsonField(string(m.Payload), "how")); how != "" {
 			return how
 		}

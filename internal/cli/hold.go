@@ -66,9 +66,7 @@ func (h *holdVerb) run(c *verb.Call) error {
 	if err != nil {
 		return err
 	}
-	if c.Verbose {
-		c.Say(describeGrant(grants[0]))
-	}
+	sayGranted(c, grants)
 	return nil
 }
 

@@ -151,11 +151,7 @@ func (l *lockVerb) run(c *verb.Call) error {
 	if err != nil {
 		return err
 	}
-	if c.Verbose {
-		for _, g := range grants {
-			c.Say(describeGrant(g))
-		}
-	}
+	sayGranted(c, grants)
 	if l.child {
 		l.status.tokens(heldWord, grants)
 	}

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/ipcd/ipcd/internal/cli/verb"
 	"github.com/ipcd/ipcd/internal/printable"
 	"github.com/ipcd/ipcd/ipc"
 )
@@ -68,7 +69,18 @@ func namesOf(grants []ipc.Hold) []string {
 // inheritance is a hold as a line of IPC_LOCKS.
 func inheritance(h ipc.Hold) string { return tokenText(h.Token) + " " + h.Name }
 
-// describeGrant is what -v tells.
+// sayGranted tells what was granted, with -v.
+func sayGranted(c *verb.Call, grants []ipc.Hold) {
+	if !c.Verbose {
+		return
+	}
+	for _, g := range grants {
+		c.Say(describeGrant(g))
+	}
+	sayMistakable(c, namesOf(grants))
+}
+
+// describeGrant is what sayGranted tells.
 func describeGrant(grant ipc.Hold) string {
 	text := "locked " + printable.Name(grant.Name) + ", token " + tokenText(grant.Token)
 	if grant.Previous != "" {

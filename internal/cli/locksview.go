@@ -13,6 +13,7 @@ import (
 	"github.com/ipcd/ipcd/internal/cli/term"
 	"github.com/ipcd/ipcd/internal/cli/verb"
 	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // What a terminal needs to show a view in the place of what it showed before, and to get that back.
@@ -27,8 +28,6 @@ const (
 // frame is the least time between two views of a terminal: what happens within it is shown together.
 const frame = 50 * time.Millisecond
 
-const lockEvents = "ipcd/lock/"
-
 // A lockWatch is locks --watch.
 type lockWatch struct {
 	call  *verb.Call
@@ -39,11 +38,11 @@ type lockWatch struct {
 }
 
 func watchLocks(c *verb.Call, conn *ipc.Conn) error {
-	filters := []string{lockEvents + "#"}
+	filters := []string{wire.LockTopics + "#"}
 	if len(c.Words) > 0 {
 		filters = nil
 		for _, name := range c.Words {
-			filters = append(filters, lockEvents+"+/"+name)
+			filters = append(filters, wire.LockTopic("+", name))
 		}
 	}
 	in, err := receive(c, filters)
@@ -107,7 +106,7 @@ func (w *lockWatch) next(deadline time.Time) error {
 		if err != nil {
 			return err
 		}
-		if _, name, ok := strings.Cut(strings.TrimPrefix(m.Topic, lockEvents), "/"); ok {
+		if _, name, ok := wire.ParseLockTopic(m.Topic); ok {
 			w.dirty[name] = true
 		}
 		deadline = longAgo

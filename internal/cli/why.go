@@ -63,6 +63,9 @@ func explainLock(c *verb.Call) error {
 	}
 	e := explanation{all: all, seen: map[string]bool{c.Words[0]: true}, parents: map[int64][]process.Process{}}
 	e.explain(views[0])
+	if text := mistakable(c.Words[0], all); text != "" {
+		e.say(text + ".")
+	}
 	if !c.JSON {
 		for _, s := range e.sentences {
 			c.Out.Clean(s).Text("\n")

@@ -11,6 +11,7 @@ import (
 	"github.com/BurntSushi/toml"
 
 	"github.com/ipcd/ipcd/bus"
+	"github.com/ipcd/ipcd/internal/lockname"
 	"github.com/ipcd/ipcd/ipc/wire"
 )
 
@@ -178,7 +179,7 @@ func (d *decoder) set(key toml.Key, field value, value any, at origin) {
 
 // checkLockName says why nobody could lock a name.
 func checkLockName(name string) error {
-	switch err := bus.CheckName("lock name", name, wire.MaxLockName); {
+	switch err := lockname.Check(name); {
 	case strings.HasPrefix(name, bus.ReservedPrefix):
 		return errors.New("names under " + bus.ReservedPrefix + " are the daemon's own")
 	case err == nil:
@@ -186,7 +187,7 @@ func checkLockName(name string) error {
 	case name == "" || len(name) > wire.MaxLockName:
 		return fmt.Errorf("a name has 1 to %d bytes", wire.MaxLockName)
 	}
-	return errors.New("a name has no +, # and control characters")
+	return errors.New("a name is UTF-8 without control characters, and %, + and # count three times in its length")
 }
 
 // isSocketName tells whether systemd could pass a descriptor of that name.

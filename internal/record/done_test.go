@@ -10,7 +10,7 @@ func TestCheckDone(t *testing.T) {
 	if err := CheckDone([]Done{good, {Key: "a/b", Per: "ever"}}); err != nil {
 		t.Error(err)
 	}
-	for _, bad := range []Done{{Key: "k", Per: "week"}, {Key: "", Per: "day"}, {Key: "a/#", Per: "day"}, {Key: strings.Repeat("k", 201), Per: "ever"}} {
+	for _, bad := range []Done{{Key: "k", Per: "week"}, {Key: "", Per: "day"}, {Key: "a/\x1b", Per: "day"}, {Key: strings.Repeat("k", 201), Per: "ever"}} {
 		if err := CheckDone([]Done{good, bad}); err == nil {
 			t.Errorf("%+v passes", bad)
 		}

@@ -4,8 +4,7 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/ipcd/ipcd/bus"
-	"github.com/ipcd/ipcd/ipc/wire"
+	"github.com/ipcd/ipcd/internal/lockname"
 	"github.com/ipcd/ipcd/lockmgr"
 )
 
@@ -33,4 +32,4 @@ func (e *End) check() error {
 	return checkLock(e.Lock)
 }
 
-func checkLock(name string) error { return bus.CheckName("lock name", name, wire.MaxLockName) }
+func checkLock(name string) error { return lockname.Check(name) }

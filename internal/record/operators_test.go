@@ -33,7 +33,7 @@ func TestCheckOperatorHolds(t *testing.T) {
 		"shared":            change(func(h *OperatorHold) { h.Shared, h.Units = true, 0 }),
 		"shared with units": change(func(h *OperatorHold) { h.Name, h.Shared = "b", true }),
 		"no name":           change(func(h *OperatorHold) { h.Name = "" }),
-		"a filter":          change(func(h *OperatorHold) { h.Name = "b/#" }),
+		"a bad name":        change(func(h *OperatorHold) { h.Name = "b/\x1b" }),
 		"a bad reason":      change(func(h *OperatorHold) { h.Why = "\x1b[2J" }),
 		"a lease alone":     change(func(h *OperatorHold) { h.Lease = 5 }),
 		"an end alone":      change(func(h *OperatorHold) { h.Expires = 5 }),

@@ -62,7 +62,7 @@ func TestReadBad(t *testing.T) {
 	}
 	for name, bad := range map[string]Body{
 		"no name":              holds(func(h *Hold) { h.Claim.Name = "" }),
-		"a filter":             holds(func(h *Hold) { h.Claim.Name = "b/#" }),
+		"a bad name":           holds(func(h *Hold) { h.Claim.Name = "b/\x1b" }),
 		"no number":            holds(func(h *Hold) { h.Claim.ID = 0 }),
 		"no token":             holds(func(h *Hold) { h.Claim.Token = 0 }),
 		"a token too high":     holds(func(h *Hold) { h.Claim.Token = 1 << 53 }),

@@ -3,7 +3,7 @@ package server
 import (
 	"bytes"
 
-	"github.com/ipcd/ipcd/bus"
+	"github.com/ipcd/ipcd/internal/lockname"
 	"github.com/ipcd/ipcd/internal/policy"
 	"github.com/ipcd/ipcd/ipc/wire"
 	"github.com/ipcd/ipcd/lockmgr"
@@ -38,7 +38,7 @@ func (c *call) permitted(s *Server) bool {
 func (c *call) permittedTo(s *Server, name []byte) bool {
 	switch c.cmd.Access {
 	case wire.AccessLook, wire.AccessLock, wire.AccessBreak:
-		if err := bus.CheckName("lock name", name, maxLockName); err != nil {
+		if err := lockname.Check(name); err != nil {
 			c.fail(wire.CodeBadName, "%v", err)
 			return false
 		}

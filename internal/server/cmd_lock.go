@@ -31,8 +31,8 @@ var lockCommands = map[string]func(*Server, *call){
 }
 
 const (
-	// What clients have to know, too, is in package wire. A name of a lock leaves room for lockTopic and an event in a topic.
-	maxLockName, maxLockText, maxUnits, maxSet, maxShown = wire.MaxLockName, wire.MaxLockText, wire.MaxUnits, wire.MaxSet, wire.MaxShown
+	// What clients have to know, too, is in package wire. A name of a lock leaves room for its event in a topic.
+	maxLockText, maxUnits, maxSet, maxShown = wire.MaxLockText, wire.MaxUnits, wire.MaxSet, wire.MaxShown
 	// maxWait is the longest wait and lease that can be asked for, in milliseconds: a hundred years.
 	maxWait = 100 * 365 * 24 * 3600 * 1000
 	// maxSetBytes bounds the names of a set, which are shown with each of its claims.

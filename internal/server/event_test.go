@@ -108,6 +108,19 @@ func TestEventsOnOwnConnection(t *testing.T) {
 	order("OK", "released", "done", "acquired")
 }
 
+// A lock may be called by what is a wildcard in filters: in the topics of its events it stands escaped, and in them as it is.
+func TestEventsOfAnyName(t *testing.T) {
+	h := start(t)
+	c, watcher := h.dial3(), h.dial3()
+	watcher.do("BUS.SUB", "ipcd/lock/#")
+	for name, escaped := range map[string]string{"/var/lock/libstdc++.lock": "/var/lock/libstdc%2B%2B.lock", "#": "%23", "100%": "100%25"} {
+		c.acquire(name)
+		if topic, payload := watcher.event(); topic != "ipcd/lock/acquired/"+escaped || payload["name"] != name {
+			t.Errorf("%q: %s, %v", name, topic, payload)
+		}
+	}
+}
+
 func TestJSONText(t *testing.T) {
 	for _, text := range []string{"", "plain", `"\/`, "a\x00b\x1f\x7f\n\t", "ü€𝄞", "\u2028", "bad \xff\xc3 utf-8", strings.Repeat("x", 300)} {
 		b := jsonText([]byte("{"), "k", text)

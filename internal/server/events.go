@@ -10,9 +10,6 @@ import (
 	"github.com/ipcd/ipcd/lockmgr"
 )
 
-// lockTopic begins the topics of what happens to locks: ipcd/lock/EVENT/NAME.
-const lockTopic = "ipcd/lock/"
-
 // announce publishes what happened to a lock. A hold that was cut off or taken away is announced twice: as released, or as
 // left if others are in it, for those who wait for that, and as abandoned, expired or broken for those who look after it.
 // So is what was learned of an end, if it was such a one.
@@ -76,10 +73,10 @@ func (s *Server) push(sess *session, e *lockmgr.Effect, n int, kind string, more
 }
 
 func (s *Server) publishEvent(event string, e *lockmgr.Effect, pays *account.User) {
-	topic := append(s.scratch[:0], lockTopic...)
+	topic := append(s.scratch[:0], wire.LockTopics...)
 	topic = append(topic, event...)
 	topic = append(topic, '/')
-	topic = append(topic, e.Name...)
+	topic = wire.AppendLockName(topic, e.Name)
 	routes, search, err := s.bus.Search(topic, searchAtOnce)
 	if err != nil {
 		s.log.Error("cannot announce what happened to a lock", "event", "bug", "error", err) // a lock's name is checked

@@ -54,7 +54,7 @@ func TestLockWords(t *testing.T) {
 		{shown(65), wire.CodeErr, "at most 64 holds"},
 		{[]string{"LOCK.ACQUIRE", "a", "WITH", "1"}, wire.CodeErr, "WITH wants a token and a name"},
 		{[]string{"LOCK.ACQUIRE", "a", "WITH", "x", "a"}, wire.CodeErr, "a token is a positive number"},
-		{[]string{"LOCK.ACQUIRE", "a", "WITH", "1", "a/+"}, wire.CodeBadName, ""},
+		{[]string{"LOCK.ACQUIRE", "a", "WITH", "1", "a/\x1b"}, wire.CodeBadName, ""},
 		{[]string{"LOCK.ACQUIRE", "a", "SHARED", "EXCLUSIVE"}, wire.CodeErr, "EXCLUSIVE does not go with SHARED"},
 		{[]string{"LOCK.ACQUIRE", "a", "UNITS", "2", "SHARED"}, wire.CodeErr, "SHARED does not go with UNITS"},
 		{[]string{"LOCK.ACQUIRE", "a", "UNITS", "2", "UNITS", "3"}, wire.CodeErr, "UNITS does not go with UNITS"},
@@ -72,7 +72,7 @@ func TestLockWords(t *testing.T) {
 		{[]string{"LOCK.RELEASE", "a", "PID", "9223372036854775807"}, wire.CodeErr, "PID wants"},
 		{[]string{"LOCK.RELEASE", "a\x00", "1"}, wire.CodeBadName, ""},
 		{[]string{"LOCK.RENEW", "a", "0", "LEASE", "1"}, wire.CodeErr, "a token is"},
-		{[]string{"LOCK.CHECK", "#", "1"}, wire.CodeBadName, ""},
+		{[]string{"LOCK.CHECK", "\x7f", "1"}, wire.CodeBadName, ""},
 		{[]string{"LOCK.BREAK", "ipcd/x"}, wire.CodeDenied, ""},
 		{[]string{"LOCK.BREAK", "a", "TOKEN", "x"}, wire.CodeErr, "a token is"},
 		{[]string{"LOCK.ISDONE", "\xff", "PER", "day"}, wire.CodeBadName, ""},
@@ -104,7 +104,7 @@ func TestLockNonsense(t *testing.T) {
 		random := rand.New(rand.NewPCG(seed, 3))
 		h := start(t, func(_ *Setup, o *Options) { o.Limits.LocksPerUser = 40 })
 		pick := func(from ...string) string { return from[random.IntN(len(from))] }
-		name := func() string { return pick("a", "b", "c", "d", "e", "a/+", "ipcd/x") }
+		name := func() string { return pick("a", "b", "c", "d", "e", "a/+", "a\x1b", "ipcd/x") }
 		observer := h.dial3()
 		token := func() string {
 			if holders := observer.info(pick("a", "b", "c", "d", "e")).Get("holders").Elems; len(holders) > 0 {

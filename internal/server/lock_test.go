@@ -49,9 +49,10 @@ func TestLockRefused(t *testing.T) {
 	c, c3 := h.dial(), h.dial3()
 	c3.acquire("held")
 	for command, want := range map[string]string{
-		"LOCK.ACQUIRE a/+":                               "BADNAME",
+		"LOCK.ACQUIRE \"a\\x1b\"":                        "BADNAME",
 		"LOCK.ACQUIRE \"\"":                              "BADNAME",
 		"LOCK.ACQUIRE " + strings.Repeat("n", 201):       "BADNAME",
+		"LOCK.ACQUIRE " + strings.Repeat("+", 67):        "BADNAME",
 		"LOCK.ACQUIRE ipcd/x":                            "DENIED",
 		"LOCK.ACQUIRE a ASYNC":                           "ERR ASYNC needs RESP3",
 		"LOCK.ACQUIRE a WAIT":                            "ERR \"WAIT\" is not an option, or wants a value",
@@ -70,7 +71,7 @@ func TestLockRefused(t *testing.T) {
 		"LOCK.RELEASE held x":                            "ERR a token is a positive number",
 		"LOCK.RELEASE held -1":                           "ERR a token is a positive number",
 		"LOCK.CANCEL 0":                                  "ERR a ticket is a positive number",
-		"LOCK.INFO #":                                    "BADNAME",
+		"LOCK.INFO \"\\x1b\"":                            "BADNAME",
 		"LOCK.ACQUIRE held":                              fmt.Sprintf("DEADLOCK pid %d holds \"held\" already, with token ", os.Getpid()),
 		"LOCK.ACQUIRE held WAIT 0":                       "BUSY \"held\" is held by pid ",
 		"LOCK.ACQUIRE held WAIT 1 OWNER other":           "TIMEOUT timed out after 1ms; \"held\" is held by pid ",
