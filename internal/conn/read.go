@@ -1,6 +1,7 @@
 package conn
 
 import (
+	"errors"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -216,6 +217,10 @@ func (c *Conn) paused() bool {
 // badInput ends a connection on which there is no next command to be found.
 func (c *Conn) badInput(err error) {
 	c.owner.Failed(err)
-	c.Send(wire.AppendError(nil, wire.CodeProto, err.Error()))
+	said := wire.AppendError(nil, wire.CodeInternal, err.Error())
+	if proto, ok := errors.AsType[*wire.ProtoError](err); ok {
+		said = wire.AppendError(nil, wire.CodeErr, "Protocol error: "+proto.Reason)
+	}
+	c.Send(said)
 	c.Finish()
 }

@@ -1,5 +1,5 @@
-// Command gen writes what is made from the tables of verbs and commands: ipcctl's man page and completions, and the
-// tables in docs/protocol.md. "make generate" runs it. The same tables give the same bytes, on any machine, at any time.
+// Command gen writes what is made from the tables of verbs and commands: ipcctl's man page and completions, the
+// tables in docs/protocol.md, and docs/redis.md. "make generate" runs it. The same tables give the same bytes, on any machine, at any time.
 package main
 
 import (
@@ -51,6 +51,7 @@ func generate(root string) error {
 		"packaging/completions/_ipcctl":     cli.CompletionScript("zsh"),
 		"packaging/completions/ipcctl.fish": cli.CompletionScript("fish"),
 		"docs/protocol.md":                  protocol,
+		"docs/redis.md":                     redisTable(),
 	} {
 		if err := write(filepath.Join(root, name), text); err != nil {
 			return err

@@ -28,7 +28,7 @@ var clientCommands = map[string]func(*Server, *call){
 	"CLIENT TRACKING": (*Server).clientTracking,
 }
 
-// describe is a session's line of CLIENT LIST: Redis's words that mean something here, and our own.
+// describe is a session's line of CLIENT LIST: Redis's words, in its order, with 0 for what there is none of here, and our own.
 func (s *Server) describe(sess *session) string {
 	x := sess.more
 	if x == nil {
@@ -39,24 +39,35 @@ func (s *Server) describe(sess *session) string {
 	if s.isSubscriber(sess) {
 		flags.WriteByte('P')
 	}
-	if sess.Waiting() {
-		flags.WriteByte('b')
-	}
 	if sess.is(stateMulti | stateExec) {
 		flags.WriteByte('x')
 	}
-	if flags.Len() == 0 {
-		flags.WriteByte('N')
+	if sess.Waiting() {
+		flags.WriteByte('b')
+	}
+	flags.WriteByte('U') // a Unix socket
+	queued, queue := -1, 0
+	if t := x.transaction; t != nil {
+		queued, queue = t.n, cap(t.queue)
+	}
+	events := "r"
+	if sess.Blocked() {
+		events = "rw"
 	}
 	last := "NULL"
 	if sess.last != nil {
-		last = strings.ReplaceAll(strings.ToLower(sess.last.Name), " ", "|")
+		last = lowerBar(sess.last.Name)
 	}
+	in, out := sess.Memory()
 	p := &sess.peer
-	return fmt.Sprintf("id=%d addr=unix:%d fd=%d name=%s age=%d idle=%d flags=%s db=0 sub=%d psub=%d bsub=%d multi=%d qbuf=%d omem=%d cmd=%s user=default resp=%d lib-name=%s lib-ver=%s pid=%d uid=%d gid=%d unit=%s start=%d locks=%d",
-		sess.id, sess.id, sess.FD(), x.name, now-sess.born, now-sess.active, flags.String(),
-		s.bus.Count(sess, bus.Channel), s.bus.Count(sess, bus.Pattern), s.bus.Count(sess, bus.Filter),
-		sess.queued(), sess.Unexecuted(), sess.Unread(), last, sess.proto, x.libName, x.libVer, p.PID, p.UID, p.GID, oneWord(p.Unit), p.Start, x.locks())
+	return fmt.Sprintf("id=%d addr=%s laddr=%s fd=%d name=%s age=%d idle=%d flags=%s db=0 sub=%d psub=%d ssub=0 multi=%d watch=0 "+
+		"qbuf=%d qbuf-free=%d argv-mem=0 multi-mem=%d rbs=%d rbp=0 obl=%d oll=0 omem=%d tot-mem=%d events=%s cmd=%s user=default redir=-1 resp=%d lib-name=%s lib-ver=%s "+
+		"bsub=%d pid=%d uid=%d gid=%d unit=%s start=%d locks=%d",
+		sess.id, address(sess), localAddress, sess.FD(), x.name, now-sess.born, now-sess.active, flags.String(),
+		s.bus.Count(sess, bus.Channel), s.bus.Count(sess, bus.Pattern), queued,
+		sess.Unexecuted(), max(in-sess.Unexecuted(), 0), queue, out, sess.Backlog(), sess.Unread(), in+out+queue, events, last,
+		sess.proto, x.libName, x.libVer,
+		s.bus.Count(sess, bus.Filter), p.PID, p.UID, p.GID, oneWord(p.Unit), p.Start, x.locks())
 }
 
 // oneWord keeps the name of a unit, which a user may have chosen, from looking like more words of the line.
@@ -172,7 +183,7 @@ func (s *Server) clientKill(c *call) {
 		case "ADDR":
 			also(func(sess *session) bool { return address(sess) == value })
 		case "LADDR":
-			also(func(*session) bool { return false }) // nobody has one
+			also(func(*session) bool { return value == localAddress })
 		case "USER":
 			if value != "default" {
 				c.fail(wire.CodeErr, "No such user '%.128s'", value)
@@ -230,6 +241,9 @@ func (s *Server) clientKill(c *call) {
 		c.integer(killed)
 	}
 }
+
+// localAddress stands for the daemon's sockets, of which a connection does not know by which it came.
+const localAddress = "unix:0"
 
 // address is what a session is called in CLIENT LIST and KILL; peers of a Unix socket have no address of their own.
 func address(sess *session) string { return "unix:" + strconv.FormatUint(sess.id, 10) }

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/ipcd/ipcd/bus"
@@ -8,11 +9,17 @@ import (
 )
 
 var commandCommands = map[string]func(*Server, *call){
-	"COMMAND":       (*Server).commandAll,
-	"COMMAND COUNT": func(_ *Server, c *call) { c.integer(int64(len(topCommands))) },
-	"COMMAND LIST":  (*Server).commandList,
-	"COMMAND INFO":  (*Server).commandInfo,
-	"COMMAND DOCS":  (*Server).commandDocs,
+	"COMMAND":                 (*Server).commandAll,
+	"COMMAND COUNT":           func(_ *Server, c *call) { c.integer(int64(len(topCommands))) },
+	"COMMAND LIST":            (*Server).commandList,
+	"COMMAND INFO":            (*Server).commandInfo,
+	"COMMAND DOCS":            (*Server).commandDocs,
+	"COMMAND GETKEYS":         (*Server).commandGetKeys,
+	"COMMAND GETKEYSANDFLAGS": (*Server).commandGetKeys,
+	"COMMAND HELP":            (*Server).help,
+	"CLIENT HELP":             (*Server).help,
+	"CONFIG HELP":             (*Server).help,
+	"PUBSUB HELP":             (*Server).help,
 }
 
 // A topCommand is a command as COMMAND counts them: with its subcommands.
@@ -215,5 +222,27 @@ func (c *call) docs(row *wire.Command, subs []*wire.Command) {
 	for _, sub := range subs {
 		c.bulk(lowerBar(sub.Name))
 		c.docs(sub, nil)
+	}
+}
+
+// commandGetKeys says of every command what Redis says of one without keys.
+func (s *Server) commandGetKeys(c *call) {
+	t := findTop(c.args[0])
+	if t == nil || t.row == nil && !slices.ContainsFunc(t.subs, func(sub *wire.Command) bool { return strings.EqualFold(sub.Name, t.name+" "+string(c.args[1])) }) {
+		c.fail(wire.CodeErr, "Invalid command specified")
+		return
+	}
+	c.fail(wire.CodeErr, "The command has no key arguments")
+}
+
+// help shows the subcommands of a command, in the form that Redis gives it.
+func (s *Server) help(c *call) {
+	name, _, _ := strings.Cut(c.cmd.Name, " ")
+	subs := findTop([]byte(name)).subs
+	c.array(1 + 2*len(subs))
+	c.out = wire.AppendSimple(c.out, name+" <subcommand> [<arg> [value] [opt] ...]. Subcommands are:")
+	for _, sub := range subs {
+		c.out = wire.AppendSimple(c.out, strings.TrimSpace(strings.TrimPrefix(sub.Name, name+" ")+" "+sub.Args))
+		c.out = wire.AppendSimple(c.out, "    "+sub.Summary+".")
 	}
 }

@@ -1,12 +1,8 @@
 package server
 
 import (
-	"bytes"
-	"fmt"
-	"os"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/ipcd/ipcd/bus"
 	"github.com/ipcd/ipcd/ipc/wire"
@@ -23,6 +19,14 @@ var connectionCommands = map[string]func(*Server, *call){
 	"TIME":       (*Server).time,
 	"INFO":       (*Server).info,
 	"CONFIG GET": func(_ *Server, c *call) { c.mapping(0) },
+	"DBSIZE":     func(_ *Server, c *call) { c.integer(0) },
+	"FLUSHALL":   (*Server).flushKeys,
+	"FLUSHDB":    (*Server).flushKeys,
+	"ROLE":       (*Server).role,
+	"ASKING":     (*Server).noCluster,
+	"CLUSTER":    (*Server).noCluster,
+	"READONLY":   (*Server).noCluster,
+	"READWRITE":  (*Server).noCluster,
 }
 
 // hello chooses the protocol and says who answers.
@@ -173,72 +177,24 @@ func (s *Server) time(c *call) {
 	c.bulk(strconv.Itoa(now.Nanosecond() / 1000))
 }
 
-// info is INFO: what Redis's clients look for is under Redis's names.
-func (s *Server) info(c *call) {
-	sections := []struct {
-		name string
-		kv   []string
-	}{
-		{"Server", []string{
-			"server_name", "ipcd",
-			"ipcd_version", s.setup.Version,
-			"process_id", strconv.Itoa(s.self.PID),
-			"uptime_in_seconds", strconv.Itoa(int(time.Since(s.started).Seconds())),
-			"executable", executable(),
-		}},
-		{"Clients", []string{
-			"connected_clients", strconv.Itoa(s.net.Len()),
-			"maxclients", strconv.Itoa(s.opts.Limits.Connections),
-			"blocked_clients", strconv.Itoa(s.waiting()),
-		}},
-		{"Persistence", []string{"loading", "0"}},
-		{"Stats", []string{
-			"total_connections_received", strconv.FormatUint(s.stats.accepted, 10),
-			"total_commands_processed", strconv.FormatUint(s.stats.commands, 10),
-			"rejected_connections", strconv.FormatUint(s.stats.refused, 10),
-			"pubsub_patterns", strconv.Itoa(s.bus.NumPat()),
-			"messages_published", strconv.FormatUint(s.stats.published, 10),
-			"messages_delivered", strconv.FormatUint(s.stats.delivered, 10),
-			"messages_dropped", strconv.FormatUint(s.stats.dropped, 10),
-			"locks_granted", strconv.FormatUint(s.stats.granted, 10),
-		}},
-		{"Replication", []string{"role", "master", "connected_slaves", "0"}},
+// flushKeys removes all keys: none.
+func (s *Server) flushKeys(c *call) {
+	if len(c.args) > 1 || len(c.args) == 1 && c.arg(0) != "ASYNC" && c.arg(0) != "SYNC" {
+		c.syntax()
+		return
 	}
-	var b strings.Builder
-	for _, section := range sections {
-		if !wanted(section.name, c.args) {
-			continue
-		}
-		if b.Len() > 0 {
-			b.WriteString("\r\n")
-		}
-		fmt.Fprintf(&b, "# %s\r\n", section.name)
-		for i := 0; i < len(section.kv); i += 2 {
-			fmt.Fprintf(&b, "%s:%s\r\n", section.kv[i], section.kv[i+1])
-		}
-	}
-	c.out = c.sess.proto.AppendVerbatim(c.out, b.String())
+	c.ok()
 }
 
-// wanted reports whether INFO was asked for a section.
-func wanted(section string, args [][]byte) bool {
-	if len(args) == 0 {
-		return true
-	}
-	for _, a := range args {
-		for _, all := range []string{section, "all", "default", "everything"} {
-			if bytes.EqualFold(a, []byte(all)) {
-				return true
-			}
-		}
-	}
-	return false
+// role tells those who look for a master among replicas that this is one, without any.
+func (s *Server) role(c *call) {
+	c.array(3)
+	c.bulk("master")
+	c.integer(0)
+	c.array(0)
 }
 
-func executable() string {
-	path, err := os.Executable()
-	if err != nil {
-		return ""
-	}
-	return path
+// noCluster answers what is only said to the nodes of a cluster, as a Redis does that is none. Clients take that for an answer.
+func (s *Server) noCluster(c *call) {
+	c.fail(wire.CodeErr, "This instance has cluster support disabled")
 }

@@ -342,8 +342,8 @@ func TestClientList(t *testing.T) {
 		t.Fatalf("%q", list)
 	}
 	for i, words := range [][]string{
-		{"id=1 ", " name=one ", " flags=N ", " sub=0 ", " cmd=client|list ", " resp=2 ", " lib-name=lib ", " lib-ver=2.0 ", " locks=0", fmt.Sprintf(" pid=%d ", h.self.PID)},
-		{"id=2 ", " name= ", " flags=P ", " sub=1 psub=0 bsub=1 ", " cmd=lock.acquire ", " resp=3 ", " locks=1", fmt.Sprintf(" start=%d ", h.self.Start)},
+		{"id=1 ", " name=one ", " flags=U ", " sub=0 ", " cmd=client|list ", " resp=2 ", " lib-name=lib ", " lib-ver=2.0 ", " locks=0", fmt.Sprintf(" pid=%d ", h.self.PID)},
+		{"id=2 ", " name= ", " flags=PU ", " sub=1 psub=0 ssub=0 ", " bsub=1 ", " cmd=lock.acquire ", " resp=3 ", " locks=1", fmt.Sprintf(" start=%d ", h.self.Start)},
 	} {
 		for _, w := range words {
 			if !strings.Contains(list[i], w) {

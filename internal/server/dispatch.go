@@ -331,6 +331,9 @@ func (c *call) unknown(words [][]byte) {
 
 func didYouMean(name string) string {
 	if len(name) <= 32 {
+		if why := wire.WhyNotHere(name); why != "" {
+			return " ipcd has no such command: " + why
+		}
 		if near := wire.NearestCommand(name); near != "" {
 			return " Did you mean " + near + "?"
 		}

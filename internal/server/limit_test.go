@@ -47,7 +47,7 @@ func TestInputLimit(t *testing.T) {
 				switch got := string(client.got); {
 				case c.ok && !strings.HasPrefix(got, "$"):
 					t.Errorf("got %.100q", got)
-				case !c.ok && (got != fmt.Sprintf("-PROTO protocol error: a frame is larger than the limit of %d bytes\r\n", limit) || !client.eof):
+				case !c.ok && (got != fmt.Sprintf("-ERR Protocol error: a frame is larger than the limit of %d bytes\r\n", limit) || !client.eof):
 					t.Errorf("got %.100q, ended %v", got, client.eof)
 				}
 				if c.ok || m.net.Len() > 0 {
@@ -75,7 +75,7 @@ func TestLimitsChange(t *testing.T) {
 	})
 	large := strings.Repeat("e", 20_000)
 	c.cmd("ECHO", large)
-	c.fails(wire.CodeProto, "larger than the limit")
+	c.fails(wire.CodeErr, "larger than the limit")
 	c.rest()
 	c = h.dial()
 	c.sync()
@@ -95,7 +95,7 @@ func TestLimitsChange(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.send("e")
-	c.fails(wire.CodeProto, "larger than the limit")
+	c.fails(wire.CodeErr, "larger than the limit")
 	c.eof()
 }
 

@@ -236,11 +236,3 @@ func (s *Server) confirmTo(sess *session, b []byte) {
 		sess.Send(b)
 	}
 }
-
-// queued is how many commands a connection has queued, as CLIENT LIST shows it.
-func (s *session) queued() int {
-	if s.is(stateMulti | stateExec) {
-		return s.more.transaction.n
-	}
-	return -1
-}

@@ -49,7 +49,7 @@ func TestExec(t *testing.T) {
 	if info := c.text("CLIENT", "LIST"); info != "" {
 		t.Errorf("CLIENT LIST is answered %q", info)
 	}
-	if !strings.Contains(other.do("CLIENT", "LIST").Str, " flags=x db=0 sub=0 psub=0 bsub=0 multi=5 ") {
+	if !strings.Contains(other.do("CLIENT", "LIST").Str, " flags=xU db=0 sub=0 psub=0 ssub=0 multi=5 watch=0 ") {
 		t.Error("CLIENT LIST does not show the transaction")
 	}
 	c.cmd("EXEC")

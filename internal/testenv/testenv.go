@@ -25,12 +25,17 @@ import (
 // Strict is the environment variable that turns a missing program into a failure when it is "1".
 const Strict = "IPCD_TEST_STRICT"
 
-// Need skips the test unless every program is in PATH; in a strict run it fails the test.
+// Need skips the test unless every program is in PATH; in a strict run it fails the test. What is no program, as a library, is
+// named by a path where its package has a file.
 func Need(t testing.TB, programs ...string) {
 	t.Helper()
 	var missing []string
 	for _, p := range programs {
-		if _, err := exec.LookPath(p); err != nil {
+		_, err := exec.LookPath(p)
+		if strings.HasPrefix(p, "/") {
+			_, err = os.Stat(p)
+		}
+		if err != nil {
 			missing = append(missing, p)
 		}
 	}

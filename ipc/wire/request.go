@@ -22,11 +22,21 @@ type ProtoError struct{ Reason string }
 func (e *ProtoError) Error() string { return "protocol error: " + e.Reason }
 
 var (
-	errBadLength = &ProtoError{"expected a length after '*' or '$'"}
-	errNoBulk    = &ProtoError{"expected '$', got something else"}
+	errBadCount  = &ProtoError{"invalid multibulk length"} // what Redis refuses, too, is said in its words
+	errBadLength = &ProtoError{"invalid bulk length"}
+	errQuotes    = &ProtoError{"unbalanced quotes in request"}
 	errNoCRLF    = &ProtoError{"expected CR LF after a bulk string"}
-	errQuotes    = &ProtoError{"unbalanced quotes in an inline command"}
 )
+
+func errNoBulk(got byte) error { return &ProtoError{"expected '$', got '" + string(rune(got)) + "'"} }
+
+// errBadHeader is the error for a count, or a length, that is none.
+func errBadHeader(kind byte) error {
+	if kind == '*' {
+		return errBadCount
+	}
+	return errBadLength
+}
 
 // ErrTooLarge is the error for a frame of more bytes.
 func (l Limits) ErrTooLarge() error {
@@ -84,7 +94,7 @@ func (p *RequestParser) Next(buf []byte, words [][]byte) (w [][]byte, n int, err
 			return words, 0, p.incomplete(buf)
 		}
 		if buf[p.pos] != '$' {
-			return words, 0, errNoBulk
+			return words, 0, errNoBulk(buf[p.pos])
 		}
 		size, start, err := p.header(buf, p.pos)
 		if err != nil {
@@ -172,7 +182,7 @@ func (p *RequestParser) header(buf []byte, at int) (n, end int, err error) {
 			break
 		}
 		if !isDigit(c) || i-first == 9 {
-			return 0, 0, errBadLength
+			return 0, 0, errBadHeader(buf[at])
 		}
 		n = n*10 + int(c-'0')
 	}
@@ -180,7 +190,7 @@ func (p *RequestParser) header(buf []byte, at int) (n, end int, err error) {
 		return 0, 0, nil
 	}
 	if i == first || buf[i+1] != '\n' {
-		return 0, 0, errBadLength
+		return 0, 0, errBadHeader(buf[at])
 	}
 	if negative {
 		n = -n

@@ -4,10 +4,14 @@ import (
 	"bufio"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
+	goredis "github.com/redis/go-redis/v9"
+
 	"github.com/ipcd/ipcd/internal/testenv"
+	"github.com/ipcd/ipcd/ipc/wire"
 	"github.com/ipcd/ipcd/test/testdaemon"
 )
 
@@ -139,5 +143,80 @@ func TestRedisBenchmark(t *testing.T) {
 	}
 	if got := testdaemon.Dial(t, socket).Do("PING"); got != "+PONG\r\n" {
 		t.Errorf("got %q", got)
+	}
+}
+
+// redis-cli --stat prints a line a time until it is ended.
+func TestRedisCLIStat(t *testing.T) {
+	testenv.Need(t, "redis-cli")
+	cmd := exec.Command("redis-cli", "-s", startIpcd(t), "--stat", "-i", "0.01")
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	}()
+	line := regexp.MustCompile(`^0 +\d+\.\d+M +1 +0 +\d+ \(\+\d+\) +1 +\n$`) // keys, memory, clients, blocked, requests, connections
+	out := bufio.NewReader(stdout)
+	for range 5 {
+		got, err := out.ReadString('\n')
+		if err != nil || got[0] >= '0' && got[0] <= '9' && !line.MatchString(got) {
+			t.Errorf("got %q, %v", got, err)
+		}
+	}
+}
+
+// What programs read in INFO that watch servers of Redis, and in CLIENT LIST the fields that clients look up by name.
+func TestMonitors(t *testing.T) {
+	redis, ipcd := newGoRedis(t, startRedis(t), 3), newGoRedis(t, startIpcd(t), 3)
+	ctx := patient(t)
+	fields := func(c *goredis.Client) []string {
+		list, err := c.ClientList(ctx).Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var names []string
+		for _, word := range strings.Fields(list) {
+			name, _, _ := strings.Cut(word, "=")
+			names = append(names, name)
+		}
+		return names
+	}
+	have := fields(ipcd)
+	for _, name := range fields(redis) {
+		if !slices.Contains(have, name) {
+			t.Errorf("CLIENT LIST has no %s", name)
+		}
+	}
+	info, err := ipcd.Info(ctx, "everything").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := redis.Info(ctx, "everything").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// redis-cli --stat, the test of hiredis, redis_exporter's own names, and what redis-py and ioredis look at.
+	for _, key := range []string{
+		"redis_version", "redis_mode", "os", "process_id", "uptime_in_seconds", "tcp_port", "executable",
+		"connected_clients", "blocked_clients", "maxclients", "tracking_clients",
+		"used_memory", "used_memory_human", "used_memory_rss", "used_memory_peak", "used_memory_lua", "maxmemory", "maxmemory_policy", "mem_fragmentation_ratio",
+		"loading", "rdb_changes_since_last_save", "rdb_bgsave_in_progress", "rdb_last_bgsave_status", "aof_enabled", "aof_rewrite_in_progress",
+		"total_connections_received", "total_commands_processed", "rejected_connections", "expired_keys", "evicted_keys", "keyspace_hits", "keyspace_misses",
+		"pubsub_patterns", "latest_fork_usec", "role", "connected_slaves", "used_cpu_sys", "used_cpu_user", "cluster_enabled",
+	} {
+		for server, text := range map[string]string{"Redis": want, "ipcd": info} {
+			if !strings.Contains(text, "\r\n"+key+":") {
+				t.Errorf("INFO of %s has no %s", server, key)
+			}
+		}
+	}
+	if !strings.Contains(info, "\r\nredis_version:"+wire.RedisVersion+"\r\n") || !strings.Contains(info, "\r\nserver_name:ipcd\r\n") {
+		t.Errorf("got %s", info)
 	}
 }

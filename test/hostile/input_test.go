@@ -14,7 +14,7 @@ import (
 
 const limits = "[limits]\ninput = \"64KiB\"\noutput = \"256KiB\"\narguments = 100\n"
 
-// What is no RESP, or too much of it, is answered with PROTO and the end.
+// What is no RESP, or too much of it, is answered with a protocol error and the end.
 func TestNoSense(t *testing.T) {
 	d := testdaemon.Start(t, testdaemon.Config{TOML: limits})
 	b := watch(t, d)
@@ -48,7 +48,7 @@ func TestNoSense(t *testing.T) {
 			p.Send(testdaemon.Cmd("PING", "before"))
 			_, _ = io.WriteString(p.UnixConn, input) // what is behind the error may be left unread
 			p.Want("$6\r\nbefore\r\n")
-			if got := p.Frame(); !strings.HasPrefix(got, "-PROTO protocol error: ") {
+			if got := p.Frame(); !strings.HasPrefix(got, "-ERR Protocol error: ") {
 				t.Errorf("got %q", got)
 			}
 			if got, err := p.Next(); !isEnd(err) {
