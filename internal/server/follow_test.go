@@ -128,7 +128,7 @@ func TestFollowEnds(t *testing.T) {
 	c.refused(wire.CodeStale, "is held by", "LOCK.FOLLOW", "0", "1")
 	c.refused(wire.CodeNoLock, "", "LOCK.FOLLOW", "2", tokens[2])
 	c.refused(wire.CodeErr, "a token is", "LOCK.FOLLOW", "0", "x")
-	c.refused(wire.CodeBadName, "", "LOCK.FOLLOW", "#", "1")
+	c.refused(wire.CodeBadName, "", "LOCK.FOLLOW", "a\nb", "1")
 	holder.do("LOCK.RELEASE", "0")
 	c.quiet()
 }
