@@ -92,7 +92,7 @@ func (m *Manager) checkLock(l *lock, n *tally) error {
 	}
 	grantable := l.queue.len > 0 && m.grantable(l.queue.first)
 	switch {
-	case grantable && m.tokensFor(l.queue.first):
+	case grantable && m.tokensFor(l.queue.first) && !m.pending:
 		return fmt.Errorf("request %d could be granted, and waits", l.queue.first.ID)
 	case grantable != l.starving:
 		return fmt.Errorf("starving is %v", l.starving)

@@ -69,10 +69,11 @@
 // The queue of a lock is first come, first served, whatever is asked for. A request is granted at once only if nobody
 // waits, so none overtakes another: not a shared request the exclusive one before it although it fits the holders, not
 // one unit the five before it, and not one that would not wait at all. So nobody starves, as long as holders let go.
-// Those that stand together at the head and are compatible are granted together.
+// Those that stand together at the head and are compatible are granted together, very many of them in several steps, so that
+// others have theirs in between ([Manager.GrantMore]): who asks meanwhile waits behind them.
 //
 // Nobody waits for nothing: when a step is over, no request that heads its queues is compatible with the holders,
-// unless tokens have run out.
+// unless tokens have run out, or the step has granted as much as one may.
 //
 // A claim ends with what it is bound to. A wait ends with the connection that asked and with the owner's process. A
 // step that ends several claims ends all of them before it grants anything, so nothing is granted to one that is about

@@ -84,6 +84,7 @@ func (m *Manager) emitOf(kind Kind, l *lock, i Info) *Effect {
 // used before the next step, which reuses the memory.
 func (m *Manager) Effects() []Effect {
 	taken := m.effects
+	m.granted = 0
 	if cap(taken) > keepBuffer {
 		m.effects = nil
 	} else {

@@ -10,6 +10,10 @@ import (
 // for the longest is forgotten first, of which [Forgotten] tells.
 const MaxRemembered = 1024
 
+// MostGranted is how many claims a step grants, or a few more if the last of them are a set's. Others are left for
+// [Manager.GrantMore].
+const MostGranted = 32
+
 // keepHolds is how much room for holds a lock keeps when it becomes free.
 const keepHolds = 4
 
@@ -74,7 +78,7 @@ type lock struct {
 	abandoned *End // the latest abandoned one, until a holder is told
 
 	touched  bool // in Manager.touched, and not seen to yet
-	starving bool // in Manager.starving: all that the head of the queue lacks is a token
+	starving bool // in Manager.starving: all that the head of the queue lacks is a token, or a step that grants it
 	idle     bool // free, and remembered or forgotten
 
 	// Invariant: a lock is in at most one such list: Manager.starving if starving is set, the list of previous.UID in
@@ -211,8 +215,13 @@ func (m *Manager) forgetOldest(uid uint32) {
 // there by what the step gave back that its owner had entered for a set.
 func (m *Manager) grantNext(now Time, l *lock) {
 	for l.queue.len > 0 && m.grantable(l.queue.first) && m.tokensFor(l.queue.first) {
+		if m.granted >= MostGranted {
+			m.pending = true
+			break
+		}
 		if head := l.queue.first; m.ending != nil && m.ending(head) {
 			m.giveUp(now, m.leader(head), Cancelled)
+			m.granted++
 		} else {
 			m.grantHead(now, head)
 		}
@@ -290,6 +299,7 @@ func (m *Manager) grantHead(now Time, head *claim) {
 // grant makes the claim a hold. more is how many further claims of the same request are granted after it in this step: each
 // of them needs a token, too, which has to be higher than this one's and no higher than the mark.
 func (m *Manager) grant(now Time, c *claim, more Token) {
+	m.granted++
 	c.Since = now
 	if c.Lease > 0 {
 		c.Expires = leaseEnds(now, c.Lease)

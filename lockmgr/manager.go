@@ -31,8 +31,10 @@ type Manager struct {
 	unknown  index[Process, unreaped]
 	nowKnown []Process // that have left unknown since Known was called; some may be in it again
 
-	// Invariant: empty unless tokens have run out. In the order in which they ran out of tokens.
+	// Invariant: empty unless tokens have run out, or pending is set. In the order in which they came to that.
 	starving list[lock]
+	pending  bool // a step has granted as much as one may, and left some: see GrantMore
+	granted  int  // how many claims, or given up where they might have been, since Effects was called
 
 	// Invariant: empty between steps.
 	touched []*lock
@@ -412,11 +414,19 @@ func (m *Manager) Deadline() (time.Duration, bool) {
 // is below the present one changes nothing.
 func (m *Manager) Reserve(now Time, mark Token) {
 	m.mark = max(m.mark, min(mark, MaxToken))
+	m.pending = false
 	for l := m.starving.first; l != nil; l = l.link.next {
 		m.touch(l)
 	}
 	m.settle(now)
 }
+
+// GrantMore grants what a step before had to leave, as it had granted [MostGranted]: as many again, in the order in which they came
+// to wait for that. It is to be called for as long as Pending reports that there are more.
+func (m *Manager) GrantMore(now Time) { m.Reserve(now, 0) }
+
+// Pending reports whether something is left for GrantMore.
+func (m *Manager) Pending() bool { return m.pending }
 
 // Tokens tells the last token that was given, and the mark up to which they may be.
 func (m *Manager) Tokens() (last, mark Token) { return m.last, m.mark }

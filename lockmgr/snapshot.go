@@ -65,6 +65,7 @@ func Restore(s Snapshot, last, mark Token) *Manager {
 		l.touched = false
 		m.findStarving(l) // what was short of tokens is, until Reserve
 	}
+	m.pending = m.starving.len > 0 // or of a step that grants it
 	m.touched, m.effects = nil, nil
 	m.last = max(last, s.Last)
 	return m
@@ -81,6 +82,7 @@ func (m *Manager) Replay(effects []Effect) {
 	for _, l := range m.touched {
 		m.findStarving(l)
 	}
+	m.pending = m.starving.len > 0
 	m.closeFree()
 	m.touched = emptied(m.touched)
 	for i := range effects {

@@ -21,6 +21,7 @@ type lockState struct {
 	processes map[lockmgr.Process]*process
 	pidfds    map[int]*process
 	expiry    loop.Timer // of waits and leases: see armExpiry
+	grants    loop.Timer // of what the engine has left to be granted: see grantMore
 	gone      int        // connections that have ended, and hold something still
 	held      int        // claims that hold a lock
 	holdsLost int        // holds that were written down and could not be restored
@@ -61,6 +62,7 @@ func (s *Server) startLocks() {
 		followers: followers{},
 	}
 	s.expiry.Init(&s.loop.Timers, s.expire)
+	s.grants.Init(&s.loop.Timers, s.grantMore)
 	s.recorder.retry.Init(&s.loop.Timers, s.writeDue)
 	s.holders.retry.Init(&s.loop.Timers, s.verifyHolders)
 	mark := lockmgr.Token(s.setup.Mark)
@@ -167,6 +169,9 @@ func (s *Server) armExpiry() {
 func (s *Server) expire() {
 	s.step(func(now lockmgr.Time) { s.locks.Expire(now, mostEnded) })
 }
+
+// grantMore has the next of very many be granted what all of them may hold together.
+func (s *Server) grantMore() { s.step(s.locks.GrantMore) }
 
 // tally keeps the accounts of claims.
 func (s *Server) tally(e *lockmgr.Effect) {

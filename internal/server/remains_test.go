@@ -71,6 +71,36 @@ func TestManyHoldsOfAConnection(t *testing.T) {
 	}
 }
 
+// TestManyAreGrantedInSteps: what very many may hold together they are granted some in a step, and in between others are served.
+func TestManyAreGrantedInSteps(t *testing.T) {
+	const n = 4*lockmgr.MostGranted + 1
+	m := newManual(t, 1, many)
+	holder, waiter := m.holding(1001, 1), m.connectAs(1002, false)
+	waiter.cmd("HELLO", "3")
+	for i := range n {
+		waiter.cmd("LOCK.ACQUIRE", "many/0", "SHARED", "ASYNC", "OWNER", fmt.Sprint(i))
+		m.settle()
+	}
+	waiter.got = nil
+	holder.cmd("LOCK.RELEASE", "many/0")
+	m.read(holder)
+	for held := lockmgr.MostGranted; held < n; held = min(held+lockmgr.MostGranted, n) {
+		if m.held != held || m.queued != n-held || !m.grants.IsSet() {
+			t.Fatalf("%d hold it and %d wait, want %d and %d", m.held, m.queued, held, n-held)
+		}
+		m.grants.Stop()
+		m.grantMore()
+	}
+	if m.grants.IsSet() || m.queued != 0 {
+		t.Errorf("%d wait still", m.queued)
+	}
+	m.net.FlushAll()
+	m.settle()
+	if got := strings.Count(string(waiter.got), "$4\r\ndone"); got != n {
+		t.Errorf("%d are told, not %d", got, n)
+	}
+}
+
 // TestManyHoldsOfAProcess: likewise of a process. If it is learned meanwhile how it ended, that is said of all.
 func TestManyHoldsOfAProcess(t *testing.T) {
 	const n = 3*mostEnded + 1

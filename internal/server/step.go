@@ -48,5 +48,8 @@ func (s *Server) stepFor(pays *account.User, change func(now lockmgr.Time), firs
 		s.raiseMark()
 	}
 	s.armExpiry()
+	if s.locks.Pending() {
+		s.grants.Set(s.now())
+	}
 	s.stepping = false
 }
