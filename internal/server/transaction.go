@@ -32,7 +32,7 @@ type transaction struct {
 
 const (
 	// wholeCommands is how many commands of a transaction are executed with nobody else's in between, unless one of them is
-	// answered later or lists something. A transaction that has more is not interrupted before longestExec either.
+	// answered later, or is one of those that may take long: see isLong. No transaction is interrupted before longestExec.
 	wholeCommands = 128
 	longestExec   = 2 * time.Millisecond
 )
@@ -122,14 +122,9 @@ func (t *transaction) refuse() {
 
 // keep adds a command to a transaction, within the limits.
 func (c *call) keep(s *Server, t *transaction, words [][]byte) bool {
-	const header = len("$1048576\r\n\r\n") // of a word, or of all
-	size := header
+	size := 0
 	for _, w := range words {
-		size += header + len(w)
-	}
-	if most := s.opts.Limits.Input; len(t.queue)+size > most {
-		c.fail(wire.CodeQuota, "the commands of a transaction have more than %d bytes together (limits.input)", most)
-		return false
+		size += len(w)
 	}
 	if !c.room(account.Input, size) {
 		return false
@@ -137,6 +132,10 @@ func (c *call) keep(s *Server, t *transaction, words [][]byte) bool {
 	t.queue = wire.AppendArray(t.queue, len(words))
 	for _, w := range words {
 		t.queue = wire.AppendBulk(t.queue, w)
+	}
+	if most := s.opts.Limits.Input; len(t.queue) > most {
+		c.fail(wire.CodeQuota, "the commands of a transaction have more than %d bytes together (limits.input)", most)
+		return false
 	}
 	t.n++
 	t.input.Set(cap(t.queue))
@@ -165,10 +164,23 @@ func (s *Server) goOnExec(sess *session) {
 			if i%stride == 0 && s.stopLate() {
 				return
 			}
-		case (i%wholeCommands == 0 || s.again.call.slow()) && t.at < len(t.queue) && s.net.Now()-begun > longestExec:
+		case (i%wholeCommands == 0 || s.isLong(&s.again.call)) && t.at < len(t.queue) && s.net.Now()-begun > longestExec:
 			sess.Slice()
 		}
 	}
+}
+
+// isLong reports whether a command of a transaction is one that may take long by itself, as there is so much to look at.
+func (s *Server) isLong(c *call) bool {
+	switch flags := c.cmd.Flags; {
+	case flags&wire.FlagSlow != 0:
+		return true
+	case flags&wire.FlagFanOut != 0:
+		return s.bus.NumPat() > fewPatterns
+	case flags&wire.FlagQueues != 0:
+		return s.held+s.queued > fewClaims
+	}
+	return false
 }
 
 // resumeExec goes on with a transaction in a later turn, and reports whether it is done.

@@ -243,44 +243,54 @@ func TestRepliesAreCharged(t *testing.T) {
 	h.claims(0)
 }
 
-// TestExecIsWhole: nobody's command comes between those of a transaction, though its user has had his share of the turn. If it
-// takes very long, others have theirs, too.
+// TestExecIsWhole: nobody's command comes between those of a transaction, though its user has had his share of the turn, and however
+// long they take. Only behind one that has much to look at may others have theirs.
 func TestExecIsWhole(t *testing.T) {
-	for _, long := range []bool{false, true} {
+	const whole, split = "1 2 other", "1 other 2"
+	for _, c2 := range []struct {
+		command        string
+		slow, patterns bool
+		want           string
+	}{
+		{"INFO", false, false, whole},
+		{"INFO", true, false, split},
+		{"PING", true, false, whole},
+		{"PUBLISH a x", true, false, whole},
+		{"PUBLISH a x", true, true, split},
+	} {
 		m := newManual(t, 1)
-		c, other := m.connect(false), m.connect(false)
-		m.hook(func(sess *session, name string, _ []string, _ string) {
-			if name == "INFO" {
-				sess.user().Spend(time.Hour)
-			}
-		})
+		c, other, many := m.connect(false), m.connect(false), m.connect(false)
+		for i := 0; c2.patterns && i <= fewPatterns; i++ {
+			many.cmd("PSUBSCRIBE", fmt.Sprint("p", i))
+		}
+		words := strings.Fields(c2.command)
 		var order []string
-		m.hook(func(_ *session, name string, args []string, _ string) {
-			if name == "ECHO" {
+		m.hook(func(sess *session, name string, args []string, _ string) {
+			switch name {
+			case words[0]:
+				sess.user().Spend(time.Hour)
+			case "ECHO":
 				order = append(order, args[0])
 			}
 		})
-		for _, words := range [][]string{{"MULTI"}, {"ECHO", "1"}, {"INFO"}, {"INFO"}, {"INFO"}, {"ECHO", "2"}} {
+		for _, words := range [][]string{{"MULTI"}, {"ECHO", "1"}, words, words, words, {"ECHO", "2"}} {
 			c.cmd(words...)
 		}
 		m.settle()
-		if long {
+		c.take()
+		if c2.slow {
 			m.slowTurns() // each look at the clock
 		}
 		c.cmd("EXEC")
-		c.cmd("ECHO", "3")
+		c.cmd("PING", "behind")
 		other.cmd("ECHO", "other")
 		m.turn([]unix.EpollEvent{c.event(unix.EPOLLIN), other.event(unix.EPOLLIN)})
 		m.settle()
-		want := "1 2 3 other"
-		if long {
-			want = "1 other 2 3"
+		if got := strings.Join(order, " "); got != c2.want {
+			t.Errorf("%+v: %s", c2, got)
 		}
-		if got := strings.Join(order, " "); got != want {
-			t.Errorf("long %v: %s, want %s", long, got, want)
-		}
-		if got := c.take(); !strings.HasPrefix(got, "+OK\r\n"+strings.Repeat("+QUEUED\r\n", 5)+"*5\r\n$1\r\n1\r\n") || !strings.HasSuffix(got, "$1\r\n2\r\n$1\r\n3\r\n") {
-			t.Errorf("got %q", got)
+		if got := c.take(); !strings.HasPrefix(got, "*5\r\n$1\r\n1\r\n") || !strings.HasSuffix(got, "$1\r\n2\r\n$6\r\nbehind\r\n") {
+			t.Errorf("%+v: got %q", c2, got)
 		}
 	}
 }
