@@ -50,7 +50,8 @@
 // whatever is asked for. Several names can be asked for at once ([And]). Each call of [Client.Lock] is an owner of its own,
 // so two goroutines exclude each other as two programs do; one that acts for a holder says so ([Within], [Inherited]) and
 // joins the hold. A hold ends with [Lock.Unlock], with the process, or with the connection, whichever is first;
-// [ForProcess], [Lease] and [ForNobody] bind it otherwise, and somebody with the right to may break it: [Lock.Lost] tells.
+// [ForProcess], [Lease] and [ForNobody] bind it otherwise, and somebody with the right to may break it: [Lock.Lost] tells,
+// and [Lock.Context] ends.
 // The next holder is told how the hold before ended. A request that would wait for ever, because those it would wait for
 // wait for what its owner holds, fails with [ErrDeadlock] and says who; one with a bounded [Wait] times out instead.
 // Lock.Token only ever rises, and lets a resource refuse whoever was overtaken ([Client.CheckToken]).
@@ -79,6 +80,10 @@
 // A Client does not reconnect. It could not do so unnoticed: locks and messages are lost with a connection, and the
 // program has to decide what that means to it. A program that wants to go on dials again, subscribes again and locks
 // again.
+//
+// What is not bound to the connection is held on, over a restart of the daemon, too, but nobody tells any more what becomes of it:
+// [Lock.Attach] has the lock go on with another client, and [Client.Adopt] has a hold of which no more is known than its token. A
+// lease goes on to run down: [Lock.KeepAlive] renews it, and if it cannot in time, Lost tells.
 //
 // # Goroutines
 //

@@ -77,7 +77,35 @@ func ExampleClient_Lock() {
 	// busy
 }
 
-// Work that must not go on without the lock watches Lost.
+// Work that must not go on without the lock is given its context.
+func ExampleLock_Context() {
+	ctx := context.Background()
+	client, err := ipc.Dial(ctx, "")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer client.Close()
+	lock, err := client.Lock(ctx, "report")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	work := lock.Context(ctx)
+
+	if _, err := client.Break(ctx, "report", "in the way"); err != nil { // as an operator might
+		fmt.Println(err)
+		return
+	}
+	<-work.Done()
+	var lost *ipc.LostError
+	if errors.As(context.Cause(work), &lost) {
+		fmt.Println("the work is cancelled: lock", lost.How)
+	}
+	// Output: the work is cancelled: lock broken
+}
+
+// A loop that works in steps looks at Lost before each.
 func ExampleLock_Lost() {
 	ctx := context.Background()
 	client, err := ipc.Dial(ctx, "")
@@ -90,18 +118,69 @@ func ExampleLock_Lost() {
 		fmt.Println(err)
 		return
 	}
-
-	work, cancel := context.WithCancel(ctx)
-	defer cancel()
-	go func() {
-		<-lock.Lost()
-		cancel()
-	}()
-
 	client.Close() // or the daemon stops
-	<-work.Done()
-	fmt.Println("the work is cancelled")
-	// Output: the work is cancelled
+
+	select {
+	case <-lock.Lost():
+		fmt.Println("lost:", lock.Err())
+	default:
+		fmt.Println("at work")
+	}
+	// Output: lost: connection to ipcd ended
+}
+
+// A lease ends with a program that hangs. One that does not hang renews it.
+func ExampleLock_KeepAlive() {
+	ctx := context.Background()
+	client, err := ipc.Dial(ctx, "")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer client.Close()
+	lock, err := client.Lock(ctx, "disk", ipc.Lease(time.Minute))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	ended := make(chan error)
+	go func() { ended <- lock.KeepAlive(ctx) }()
+
+	if err := lock.Unlock(ctx); err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(<-ended)
+	// Output: <nil>
+}
+
+// A hold that is bound to the process goes on when the connection has ended.
+func ExampleLock_Attach() {
+	ctx := context.Background()
+	first, err := ipc.Dial(ctx, "")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	lock, err := first.Lock(ctx, "spool", ipc.ForProcess())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	first.Close() // or the daemon is restarted
+
+	second, err := ipc.Dial(ctx, "")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer second.Close()
+	if err := lock.Attach(ctx, second); err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(lock.Unlock(ctx))
+	// Output: <nil>
 }
 
 func ExampleSubscription_Messages() {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/ipcd/ipcd/ipc/wire"
@@ -32,19 +33,29 @@ type Lock struct {
 	Hold
 	Others []Hold // those of [And], in its order
 
-	client *Client
-	bound  bool // to the client's connection
-
-	// Guarded by client.mu.
-	lost     chan struct{} // closed when cause is set
-	cause    error
+	lost     chan struct{}      // closed when cause is set
+	over     chan struct{}      // closed when it is lost or given back
 	expiring chan time.Duration // has room for the latest warning
+
+	mu       sync.Mutex                                  // is taken after that of a client
+	client   *Client                                     // whose connection is told what happens to it
+	bound    bool                                        // to that connection
+	cause    error                                       // how it was lost
+	ended    bool                                        // lost or given back
+	contexts map[context.Context]context.CancelCauseFunc // see Context
+}
+
+func newLock(holds ...Hold) *Lock {
+	return &Lock{
+		Hold: holds[0], Others: holds[1:],
+		lost: make(chan struct{}), over: make(chan struct{}), expiring: make(chan time.Duration, 1),
+	}
 }
 
 // A LostError says how a hold ended without its owner's doing.
 type LostError struct {
 	Name string
-	How  string // "expired" or "broken"
+	How  string // "expired" or "broken"; of a lock that was adopted, or attached anew, also as [Hold.Previous]
 	By   string // who broke it, and why
 }
 
@@ -77,13 +88,12 @@ func (c *Client) TryLock(ctx context.Context, name string, options ...LockOption
 func (c *Client) acquire(ctx context.Context, o *lockOptions) (*Lock, error) {
 	name := o.Names[0]
 	cl := newCall()
-	cl.lock = &Lock{
-		Hold: Hold{Name: name}, client: c, bound: o.For == "" && !o.Leased,
-		lost: make(chan struct{}), expiring: make(chan time.Duration, 1),
+	holds := make([]Hold, len(o.Names))
+	for i := range holds {
+		holds[i].Name = o.Names[i]
 	}
-	for _, other := range o.Names[1:] {
-		cl.lock.Others = append(cl.lock.Others, Hold{Name: other})
-	}
+	cl.lock = newLock(holds...)
+	cl.lock.client, cl.lock.bound = c, o.For == "" && !o.Leased
 	words := o.words()
 	err := c.mayBind(o)
 	if err == nil {
@@ -119,9 +129,14 @@ func (l *Lock) heldLocked(grant wire.Value) {
 	for i := range min(len(l.Others), len(grants)-1) {
 		l.Others[i].granted(grants[i+1])
 	}
+	l.client.registerLocked(l)
+}
+
+// registerLocked has a lock be told what the connection is told of its holds.
+func (c *Client) registerLocked(l *Lock) {
 	for _, h := range l.holds() {
 		key := heldKey{h.Name, h.Token}
-		l.client.held[key] = append(l.client.held[key], l)
+		c.held[key] = append(c.held[key], l)
 	}
 }
 
@@ -135,24 +150,57 @@ func (h *Hold) granted(v wire.Value) {
 // holds are all that was taken.
 func (l *Lock) holds() []Hold { return append([]Hold{l.Hold}, l.Others...) }
 
-// forgetLocked is for a lock that is given back, and so cannot be lost any more.
-func (l *Lock) forgetLocked() {
+// forgetLocked is for a lock that is given back, and so cannot be lost any more, or that another connection is told of.
+func (c *Client) forgetLocked(l *Lock) {
 	for _, h := range l.holds() {
 		key := heldKey{h.Name, h.Token}
-		locks := slices.DeleteFunc(l.client.held[key], func(other *Lock) bool { return other == l })
+		locks := slices.DeleteFunc(c.held[key], func(other *Lock) bool { return other == l })
 		if len(locks) == 0 {
-			delete(l.client.held, key)
+			delete(c.held, key)
 		} else {
-			l.client.held[key] = locks
+			c.held[key] = locks
 		}
 	}
 }
 
-func (l *Lock) loseLocked(cause error) {
+// conn is the client whose connection is told what happens to the lock.
+func (l *Lock) conn() *Client {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.client
+}
+
+// lose notes that the lock is lost.
+func (l *Lock) lose(cause error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.cause == nil {
 		l.cause = cause
 		close(l.lost)
+		l.endLocked(cause)
 	}
+}
+
+// hangUp notes that a connection has ended, and the lock with it if it was bound to that.
+func (l *Lock) hangUp(c *Client, cause error) {
+	l.mu.Lock()
+	ends := l.bound && l.client == c
+	l.mu.Unlock()
+	if ends {
+		l.lose(cause)
+	}
+}
+
+// endLocked ends what lasts as long as the lock is held.
+func (l *Lock) endLocked(cause error) {
+	if !l.ended {
+		l.ended = true
+		close(l.over)
+	}
+	for _, cancel := range l.contexts {
+		cancel(cause)
+	}
+	l.contexts = nil
 }
 
 // giveUp leaves the queue for a lock. It waits until the daemon has said what became of the request, so that the
@@ -182,7 +230,7 @@ func (c *Client) giveUp(cl *call) {
 
 // giveBackLocked gives back what nobody waits for any more.
 func (c *Client) giveBackLocked(l *Lock) {
-	l.forgetLocked()
+	c.forgetLocked(l)
 	for _, h := range l.holds() {
 		c.postLocked(newCall(), "LOCK.RELEASE", h.Name, token(h.Token))
 	}
@@ -190,7 +238,7 @@ func (c *Client) giveBackLocked(l *Lock) {
 
 // Unlock gives the lock back. It does so even if ctx has ended: ctx only bounds the wait for the daemon's answer. If the
 // lock is not held any more, the error is [ErrStale] or [ErrNoLock]; if the connection ended, [ErrClosed], and so did
-// the hold if it was bound to it.
+// the hold if it was bound to it. If not, it is held still: see [Lock.Attach].
 func (l *Lock) Unlock(ctx context.Context) error { return l.release(ctx) }
 
 // GiveBack is Unlock by somebody who was told that the lock was abandoned and has not dealt with it: the next holder is
@@ -200,7 +248,7 @@ func (l *Lock) GiveBack(ctx context.Context) error { return l.release(ctx, "UNTO
 // Told says that what Abandoned tells of has been dealt with: see [Untold].
 func (l *Lock) Told(ctx context.Context) error {
 	for _, h := range l.holds() {
-		if _, err := l.client.command(ctx, "LOCK.TOLD", h.Name, token(h.Token)); err != nil {
+		if _, err := l.conn().command(ctx, "LOCK.TOLD", h.Name, token(h.Token)); err != nil {
 			return fmt.Errorf("cannot say that %q is dealt with: %w", h.Name, err)
 		}
 	}
@@ -208,10 +256,13 @@ func (l *Lock) Told(ctx context.Context) error {
 }
 
 func (l *Lock) release(ctx context.Context, options ...string) error {
+	l.mu.Lock()
 	c := l.client
+	l.endLocked(ErrUnlocked)
+	l.mu.Unlock()
 	var calls []*call
 	c.mu.Lock()
-	l.forgetLocked()
+	c.forgetLocked(l)
 	for _, h := range l.holds() {
 		cl := newCall()
 		c.postLocked(cl, append([]string{"LOCK.RELEASE", h.Name, token(h.Token)}, options...)...)
@@ -227,10 +278,10 @@ func (l *Lock) release(ctx context.Context, options ...string) error {
 	return failed
 }
 
-// Renew has the lease of the lock end after d from now on: see [Lease].
+// Renew has the lease of the lock end after d from now on: see [Lease]. [Lock.KeepAlive] does so again and again.
 func (l *Lock) Renew(ctx context.Context, d time.Duration) error {
 	for _, h := range l.holds() {
-		if _, err := l.client.command(ctx, "LOCK.RENEW", h.Name, token(h.Token), "LEASE", milliseconds(d)); err != nil {
+		if _, err := l.conn().command(ctx, "LOCK.RENEW", h.Name, token(h.Token), "LEASE", milliseconds(d)); err != nil {
 			return fmt.Errorf("cannot renew the lease of %q: %w", h.Name, err)
 		}
 	}
@@ -241,7 +292,7 @@ func (l *Lock) Renew(ctx context.Context, d time.Duration) error {
 // token stays the same.
 func (l *Lock) Downgrade(ctx context.Context) error {
 	for _, h := range l.holds() {
-		if _, err := l.client.command(ctx, "LOCK.DOWNGRADE", h.Name, token(h.Token)); err != nil {
+		if _, err := l.conn().command(ctx, "LOCK.DOWNGRADE", h.Name, token(h.Token)); err != nil {
 			return fmt.Errorf("cannot downgrade %q: %w", h.Name, err)
 		}
 	}
@@ -249,14 +300,14 @@ func (l *Lock) Downgrade(ctx context.Context) error {
 }
 
 // Lost returns a channel that is closed when a hold has ended without Unlock: its lease is over, somebody broke it, or it
-// was bound to the connection, which ended. What the lock guards may be another's now. [Lock.Err] says which. After
-// the connection has ended nobody tells of a hold that is not bound to it any more.
+// was bound to the connection, which ended. What the lock guards may be another's now. [Lock.Err] says which. Of a hold
+// that is not bound to the connection nobody tells after that has ended, until there is another: see [Lock.Attach].
 func (l *Lock) Lost() <-chan struct{} { return l.lost }
 
 // Err says how the lock was lost: a [*LostError], or an error that wraps [ErrClosed]. It is nil before that.
 func (l *Lock) Err() error {
-	l.client.mu.Lock()
-	defer l.client.mu.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	return l.cause
 }
 
@@ -272,7 +323,7 @@ func (c *Client) lockLost(args []wire.Value) error {
 	defer c.mu.Unlock()
 	key := heldKey{args[0].Str, uint64(args[1].Int)}
 	for _, l := range c.held[key] {
-		l.loseLocked(&LostError{Name: key.name, How: args[2].Str, By: args[3].Str})
+		l.lose(&LostError{Name: key.name, How: args[2].Str, By: args[3].Str})
 	}
 	delete(c.held, key)
 	return nil
@@ -285,11 +336,17 @@ func (c *Client) lockExpiring(args []wire.Value) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, l := range c.held[heldKey{args[0].Str, uint64(args[1].Int)}] {
-		select {
-		case <-l.expiring: // an older warning that nobody read
-		default:
-		}
-		l.expiring <- time.Duration(args[2].Int) * time.Millisecond
+		l.warn(time.Duration(args[2].Int) * time.Millisecond)
 	}
 	return nil
+}
+
+func (l *Lock) warn(left time.Duration) {
+	l.mu.Lock() // two connections may be told
+	defer l.mu.Unlock()
+	select {
+	case <-l.expiring: // an older warning that nobody read
+	default:
+	}
+	l.expiring <- left
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/ipcd/ipcd/internal/printable"
 	"github.com/ipcd/ipcd/ipc/wire"
 )
 
@@ -36,7 +37,7 @@ type ClaimInfo struct {
 	Joined bool   // it is one more owner of the hold of the same token before it
 	Since  time.Time
 	Age    time.Duration
-	Left   time.Duration // of its lease, or of its wait; negative: no end
+	Left   time.Duration // of its lease, or of its wait; NoEnd if it has none
 	Set    []string      // the names that were asked for together
 	Why    string
 
@@ -44,6 +45,9 @@ type ClaimInfo struct {
 	// if nothing does, or the daemon cannot tell. Without names, Locks tells it of those who hold a lock and who is next.
 	Stopped string
 }
+
+// NoEnd is how much time is left of what does not end by time.
+const NoEnd time.Duration = -1
 
 // An EndInfo says how a hold ended.
 type EndInfo struct {
@@ -63,6 +67,23 @@ type PartyInfo struct {
 	UID  int
 	Unit string
 	Why  string
+}
+
+// String names a party as the daemon does: "pid 3977 (uid 0, backup.service): why".
+func (p *PartyInfo) String() string {
+	var text string
+	switch {
+	case p.PID == 0:
+		text = fmt.Sprintf("uid %d", p.UID)
+	case p.Unit != "":
+		text = fmt.Sprintf("pid %d (uid %d, %s)", p.PID, p.UID, printable.Escape(p.Unit))
+	default:
+		text = fmt.Sprintf("pid %d (uid %d)", p.PID, p.UID)
+	}
+	if p.Why != "" {
+		text += ": " + printable.Escape(p.Why)
+	}
+	return text
 }
 
 // Locks shows the locks of these names, or all that are held or waited for.
@@ -132,8 +153,8 @@ func endInfo(v wire.Value) *EndInfo {
 
 // left is how much time there is until an end that may not come.
 func left(v wire.Value) time.Duration {
-	if v.IsNull() {
-		return -1
+	if v.IsNull() || v.Int < 0 {
+		return NoEnd
 	}
 	return micros(v)
 }

@@ -198,9 +198,7 @@ func (c *Client) end(err error) {
 	}
 	for _, locks := range c.held {
 		for _, l := range locks {
-			if l.bound {
-				l.loseLocked(c.err)
-			}
+			l.hangUp(c, c.err)
 		}
 	}
 	c.tickets, c.feeds, c.held = nil, nil, nil

@@ -59,7 +59,7 @@ var layers = []layer{
 
 	{path: "ipc/wire", may: []string{"internal/printable", "internal/nearest"}, never: impure,
 		why: "the language of the wire is bytes and tables, for both of its ends; who sends them is known above"},
-	{path: "ipc", may: []string{xsys},
+	{path: "ipc", may: []string{"internal/printable", xsys},
 		why: "the client stands alone, with the wire below it: other programs import it"},
 	{path: "internal/cli", may: []string{"ipc", "internal/printable", "internal/version", xsys},
 		why: "ipcctl is a client like any other: what it needs is on the wire"},
