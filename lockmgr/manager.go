@@ -304,22 +304,39 @@ func (m *Manager) Leave(now Time, name string, t Token, p Process) error {
 // Break takes a lock away from whoever holds it, or with a token that is not 0 from the owners of that hold. The errors are
 // [ErrNotHeld] and [ErrStale].
 func (m *Manager) Break(now Time, name string, t Token, by Party) error {
-	l := m.locks[name]
-	if l == nil || len(l.holds) == 0 {
-		return ErrNotHeld
+	_, err := m.BreakSome(now, name, t, MaxToken, by, All)
+	return err
+}
+
+// BreakSome is Break of so many claims, and reports whether there are more. With no token it breaks holds with tokens up to last
+// only: who calls it until there are no more takes the lock from those who held it when that was the last token, and not from
+// those who are granted it meanwhile.
+func (m *Manager) BreakSome(now Time, name string, t, last Token, by Party, most int) (more bool, err error) {
+	if l := m.locks[name]; l == nil || len(l.holds) == 0 {
+		return false, ErrNotHeld
 	}
-	holds := slices.Clone(l.holds)
 	if t != 0 {
-		h, err := m.held(name, t)
-		if err != nil {
-			return err
+		if _, err := m.held(name, t); err != nil {
+			return false, err
 		}
-		holds = []*hold{h}
 	}
-	for _, h := range holds {
-		m.endHold(now, h, Broken, &by)
+	for h := m.toBreak(name, t, last); h != nil && most > 0; h = m.toBreak(name, t, last) {
+		m.lose(now, h.members.last, Broken, 0, &by)
+		most--
 	}
 	m.settle(now)
+	return m.toBreak(name, t, last) != nil, nil
+}
+
+// toBreak is the next hold that BreakSome takes a claim from, nil if there is none.
+func (m *Manager) toBreak(name string, t, last Token) *hold {
+	if t != 0 {
+		h, _ := m.held(name, t)
+		return h
+	}
+	if l := m.locks[name]; l != nil && len(l.holds) > 0 && l.holds[0].token <= last {
+		return l.holds[0]
+	}
 	return nil
 }
 

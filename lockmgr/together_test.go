@@ -149,3 +149,51 @@ func TestPendingThatEnds(t *testing.T) {
 		t.Errorf("%d wait, %d hold it", len(view.Waiters), len(view.Holders))
 	}
 }
+
+// TestManyAreBrokenBitByBit: a lock is taken away from very many some in a step, and who is granted it meanwhile keeps it. That some
+// share a hold makes no difference.
+func TestManyAreBrokenBitByBit(t *testing.T) {
+	const n, most = 40, 16
+	m := lockmgr.New(0, lockmgr.MaxToken)
+	hold := func(pid int, join lockmgr.Token) lockmgr.Token {
+		t.Helper()
+		r := lockmgr.Request{Name: "crowd", Mode: lockmgr.Shared, Join: join, Owner: lockmgr.Owner{Process: lockmgr.Process{PID: pid}}}
+		if _, err := m.Acquire(lockmgr.Time{}, r); err != nil {
+			t.Fatal(err)
+		}
+		return m.Effects()[0].Token
+	}
+	for i := range n {
+		if token := hold(1+i, 0); i == 0 {
+			for j := range n {
+				hold(1000+j, token)
+			}
+		}
+	}
+	last, _ := m.Tokens()
+	var by lockmgr.Party
+	broken := 0
+	for more := true; more; {
+		var err error
+		if more, err = m.BreakSome(lockmgr.Time{}, "crowd", 0, last, by, most); err != nil {
+			t.Fatal(err)
+		}
+		effects := m.Effects()
+		if len(effects) > most {
+			t.Fatalf("one step has broken %d", len(effects))
+		}
+		for _, e := range effects {
+			if e.End == nil || e.End.How != lockmgr.Broken {
+				t.Fatalf("a step has led to %v", e)
+			}
+		}
+		broken += len(effects)
+		if err := m.Check(); err != nil {
+			t.Fatal(err)
+		}
+		hold(2000+broken, 0)
+	}
+	if view := m.View("crowd"); broken != 2*n || len(view.Holders) != (2*n+most-1)/most {
+		t.Errorf("%d are broken, and %d hold it", broken, len(view.Holders))
+	}
+}

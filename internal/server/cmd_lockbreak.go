@@ -7,13 +7,16 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/ipc/wire"
 	"github.com/ipcd/ipcd/lockmgr"
 )
 
 // A breaking is what the words of LOCK.BREAK ask for, and what came of it.
 type breaking struct {
+	name  string
 	token lockmgr.Token // 0: whoever holds it
+	last  lockmgr.Token // above no token that was given when the command came: who has a later one keeps it
 	pidfd bool
 	by    lockmgr.Party
 
@@ -23,15 +26,17 @@ type breaking struct {
 	rights   []int         // duplicates of the pidfds of those who have one
 	of       []int         // for each of rights whose it is, by the place in broken
 	standing bool          // one was an operator's
+	answer   answer
 }
 
 // lockBreak takes a lock away from its holders. The daemon has no right to signal them; with PIDFD it hands the descriptors
 // of their processes to the caller, who may have it.
 func (s *Server) lockBreak(c *call) {
 	b, name := c.breaking, string(c.args[0])
-	v := s.locks.View(name)
-	b.limit, b.at = v.Limit, s.now()
-	for _, h := range v.Holders {
+	b.name, b.at = name, s.now()
+	b.last, _ = s.locks.Tokens()
+	b.limit = s.locks.Limit(name)
+	for h := range s.locks.Holders(name) {
 		if b.token != 0 && h.Token != b.token {
 			continue
 		}
@@ -48,36 +53,62 @@ func (s *Server) lockBreak(c *call) {
 	if b.pidfd {
 		s.takePidfds(b)
 	}
-	var a answer
-	var err error
-	s.stepFor(c.pays, func(now lockmgr.Time) {
-		err = s.locks.Break(now, name, b.token, b.by)
-	}, func() {
-		if err != nil {
-			return
-		}
+	more, err := s.breakStep(b, c.pays, func(more bool) {
 		s.logBroken(name, b)
-		a = c.later()
-		if !b.standing {
-			s.answerBreak(a, b)
+		b.answer = c.later()
+		if !more && !b.standing {
+			s.answerBreak(b)
 		}
 	})
-	if err != nil {
+	switch {
+	case err != nil:
 		b.close()
 		c.fail(wire.CodeInternal, "%q: %v", name, err)
-		return
+	case more:
+		b.answer.awaitDisk() // at a stop, the connection is not ended before
+		s.ends.Join(c.sess.user(), &ending{breaking: b, queued: true})
+	case b.standing:
+		b.answer.awaitDisk()
+		s.saveBreak(b)
 	}
-	if !b.standing {
-		return
+}
+
+// breakStep takes the lock away from some of those who are to lose it, and reports whether there are more. first, if not nil, tells
+// before all others whom it concerns.
+func (s *Server) breakStep(b *breaking, pays *account.User, first func(more bool)) (more bool, err error) {
+	s.stepFor(pays, func(now lockmgr.Time) {
+		more, err = s.locks.BreakSome(now, b.name, b.token, b.last, b.by, mostEnded)
+	}, func() {
+		if err == nil && first != nil {
+			first(more)
+		}
+	})
+	return more, err
+}
+
+// breakSome goes on with what is left of a LOCK.BREAK, when it is the turn of the user who sent it.
+func (s *Server) breakSome(e *ending) {
+	b := e.breaking
+	more, err := s.breakStep(b, nil, nil)
+	switch {
+	case more && err == nil:
+		s.ends.Join(s.users.Of(b.by.UID), e)
+	case b.standing:
+		s.saveBreak(b)
+	default:
+		s.answerBreak(b) // if there is an error, the others have given it back themselves
 	}
-	a.awaitDisk()
+}
+
+// saveBreak answers when it is on the disk that what an operator held is broken.
+func (s *Server) saveBreak(b *breaking) {
 	s.change(&s.operators.savedFile, func(err error) {
 		if err != nil {
 			b.close()
-			s.give(a, notKept(err))
+			s.give(b.answer, notKept(err))
 			return
 		}
-		s.answerBreak(a, b)
+		s.answerBreak(b)
 	})
 }
 
@@ -150,11 +181,11 @@ func (b *breaking) close() {
 
 // answerBreak says who lost the lock. If there is no room in the socket the descriptors cannot go with the reply, which then
 // says so; who waits for each reply before the next command always has room.
-func (s *Server) answerBreak(a answer, b *breaking) {
-	sent := len(b.rights) > 0 && s.giveRights(a, b, b.rights)
+func (s *Server) answerBreak(b *breaking) {
+	sent := len(b.rights) > 0 && s.giveRights(b.answer, b, b.rights)
 	b.close()
 	if !sent {
-		s.give(a, b)
+		s.give(b.answer, b)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -369,4 +370,43 @@ func TestAncestor(t *testing.T) {
 	parent.acquire("a", "LEASE", "60000") // ends by itself
 	h.queue(&child.client, "a")
 	h.claims(2)
+}
+
+// TestManyHoldsBroken: a lock is taken away from very many some in a step. In between others are served, who is granted the lock
+// keeps it, and who broke it is told in the end of all who had it.
+func TestManyHoldsBroken(t *testing.T) {
+	const n = 3*mostEnded + 1
+	m := newManual(t, 1, many)
+	var now time.Duration
+	m.ends.Now = func() time.Duration { now += 2 * timeSlice; return now } // one step in each turn
+	holder, next, breaker := m.connectAs(1001, false), m.connectAs(1001, false), m.connectAs(1001, false)
+	for i := range n {
+		holder.cmd("LOCK.ACQUIRE", "a", "SHARED", "OWNER", strconv.Itoa(i))
+		m.settle()
+	}
+	holder.take()
+	breaker.cmd("LOCK.BREAK", "a", "WHY", "too many", "REQID", "1")
+	m.read(breaker)
+	next.cmd("LOCK.ACQUIRE", "a", "SHARED", "OWNER", "next", "WAIT", "0")
+	m.read(next)
+	for left := n - mostEnded; ; left -= mostEnded {
+		m.net.FlushAll()
+		if m.held != left+1 || !m.ends.Waiting() || breaker.take() != "" {
+			t.Fatalf("%d are held, want %d", m.held, left+1)
+		}
+		m.turn(nil)
+		if left <= mostEnded {
+			break
+		}
+	}
+	m.settle()
+	if got := strings.Count(string(breaker.got), "$5\r\ntoken"); got != n || m.held != 1 || m.ends.Waiting() {
+		t.Errorf("the breaker is told of %d of %d, and %d are held: %q", got, n, m.held, breaker.got)
+	}
+	again := m.connectAs(1001, false)
+	again.cmd("LOCK.BREAK", "a", "WHY", "too many", "REQID", "1")
+	m.settle()
+	if string(again.got) != string(breaker.got) || m.held != 1 {
+		t.Errorf("a repeat is told %q, want %q; %d are held", again.got, breaker.got, m.held)
+	}
 }

@@ -37,9 +37,11 @@ type ending struct {
 	tries   int // how often it was given another moment, as the process is exiting
 
 	// When the time is over: see remains.go.
-	known  bool // that the kernel tells no more; of a process also how it ended
-	how    lockmgr.How
-	status int
+	known    bool // that the kernel tells no more; of a process also how it ended
+	how      lockmgr.How
+	status   int
+	breaking *breaking // that is what is left of a LOCK.BREAK; nil: it is not
+
 	queued bool    // for its user's share of a turn
 	next   *ending // in that queue
 }

@@ -7,7 +7,7 @@ import (
 )
 
 // What a connection or a process held that is gone is ended in steps of so many claims, by the share of its user: each is
-// recorded and told, and may have a lock granted to others.
+// recorded and told, and may have a lock granted to others. So is what LOCK.BREAK takes away, by the share of the one who sent it.
 
 // mostEnded is how many claims end in one step, in less than a hundred microseconds.
 const mostEnded = 16
@@ -37,6 +37,10 @@ func (s *Server) endLater(e *ending) {
 // endSome ends some of what is left, when it is its user's turn. A process that is exiting is given another moment.
 func (s *Server) endSome(e *ending) {
 	e.queued = false
+	if e.breaking != nil {
+		s.breakSome(e)
+		return
+	}
 	if !e.known && e.conn != nil && e.isOpen() && e.tries < mostEndings && peer.Exiting(e.process.id.PID, e.process.id.Start) {
 		e.tries++
 		e.over.Set(s.now() + s.setup.EndingTime)
