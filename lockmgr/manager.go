@@ -304,28 +304,29 @@ func (m *Manager) Leave(now Time, name string, t Token, p Process) error {
 // Break takes a lock away from whoever holds it, or with a token that is not 0 from the owners of that hold. The errors are
 // [ErrNotHeld] and [ErrStale].
 func (m *Manager) Break(now Time, name string, t Token, by Party) error {
-	_, err := m.BreakSome(now, name, t, MaxToken, by, All)
+	_, _, err := m.BreakSome(now, name, t, MaxToken, by, All)
 	return err
 }
 
-// BreakSome is Break of so many claims, and reports whether there are more. With no token it breaks holds with tokens up to last
+// BreakSome is Break of so many claims. It returns them as they were, and reports whether there are more. With no token it breaks holds with tokens up to last
 // only: who calls it until there are no more takes the lock from those who held it when that was the last token, and not from
 // those who are granted it meanwhile.
-func (m *Manager) BreakSome(now Time, name string, t, last Token, by Party, most int) (more bool, err error) {
+func (m *Manager) BreakSome(now Time, name string, t, last Token, by Party, most int) (broken []Claim, more bool, err error) {
 	if l := m.locks[name]; l == nil || len(l.holds) == 0 {
-		return false, ErrNotHeld
+		return nil, false, ErrNotHeld
 	}
 	if t != 0 {
 		if _, err := m.held(name, t); err != nil {
-			return false, err
+			return nil, false, err
 		}
 	}
 	for h := m.toBreak(name, t, last); h != nil && most > 0; h = m.toBreak(name, t, last) {
+		broken = append(broken, h.members.last.Claim)
 		m.lose(now, h.members.last, Broken, 0, &by)
 		most--
 	}
 	m.settle(now)
-	return m.toBreak(name, t, last) != nil, nil
+	return broken, m.toBreak(name, t, last) != nil, nil
 }
 
 // toBreak is the next hold that BreakSome takes a claim from, nil if there is none.

@@ -174,13 +174,14 @@ func TestManyAreBrokenBitByBit(t *testing.T) {
 	var by lockmgr.Party
 	broken := 0
 	for more := true; more; {
+		var some []lockmgr.Claim
 		var err error
-		if more, err = m.BreakSome(lockmgr.Time{}, "crowd", 0, last, by, most); err != nil {
+		if some, more, err = m.BreakSome(lockmgr.Time{}, "crowd", 0, last, by, most); err != nil {
 			t.Fatal(err)
 		}
 		effects := m.Effects()
-		if len(effects) > most {
-			t.Fatalf("one step has broken %d", len(effects))
+		if len(effects) > most || len(some) != len(effects) {
+			t.Fatalf("one step has broken %d, and tells of %d", len(effects), len(some))
 		}
 		for _, e := range effects {
 			if e.End == nil || e.End.How != lockmgr.Broken {

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"strings"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -20,12 +21,14 @@ type breaking struct {
 	pidfd bool
 	by    lockmgr.Party
 
-	broken   []lockmgr.Claim
-	limit    int           // of the lock
-	at       time.Duration // when
-	rights   []int         // duplicates of the pidfds of those who have one
-	of       []int         // for each of rights whose it is, by the place in broken
-	standing bool          // one was an operator's
+	broken   [][]lockmgr.Claim // as they were, by steps
+	count    int               // how many they are
+	limit    int               // of the lock
+	at       time.Duration     // when
+	rights   []int             // duplicates of the pidfds of those who have one
+	of       []int             // for each of rights whose it is, by the place in broken
+	had      map[*process]bool // those who are among them
+	standing bool              // one was an operator's
 	answer   answer
 }
 
@@ -36,6 +39,7 @@ func (s *Server) lockBreak(c *call) {
 	b.name, b.at = name, s.now()
 	b.last, _ = s.locks.Tokens()
 	b.limit = s.locks.Limit(name)
+	any := false
 	for h := range s.locks.Holders(name) {
 		if b.token != 0 && h.Token != b.token {
 			continue
@@ -43,19 +47,18 @@ func (s *Server) lockBreak(c *call) {
 		if !c.owns(&h) {
 			return
 		}
-		b.broken = append(b.broken, h)
+		any = true
 		b.standing = b.standing || h.Bind == lockmgr.ToNobody
 	}
-	if len(b.broken) == 0 {
+	if !any {
 		_, _ = c.hold(s, name, b.token) // says why
 		return
 	}
-	if b.pidfd {
-		s.takePidfds(b)
-	}
 	more, err := s.breakStep(b, c.pays, func(more bool) {
-		s.logBroken(name, b)
 		b.answer = c.later()
+		if !more {
+			s.logBroken(b)
+		}
 		if !more && !b.standing {
 			s.answerBreak(b)
 		}
@@ -77,7 +80,12 @@ func (s *Server) lockBreak(c *call) {
 // before all others whom it concerns.
 func (s *Server) breakStep(b *breaking, pays *account.User, first func(more bool)) (more bool, err error) {
 	s.stepFor(pays, func(now lockmgr.Time) {
-		more, err = s.locks.BreakSome(now, b.name, b.token, b.last, b.by, mostEnded)
+		var broken []lockmgr.Claim
+		if broken, more, err = s.locks.BreakSome(now, b.name, b.token, b.last, b.by, mostEnded); b.pidfd {
+			s.takePidfds(b, broken)
+		}
+		b.broken = append(b.broken, broken)
+		b.count += len(broken)
 	}, func() {
 		if err == nil && first != nil {
 			first(more)
@@ -90,12 +98,14 @@ func (s *Server) breakStep(b *breaking, pays *account.User, first func(more bool
 func (s *Server) breakSome(e *ending) {
 	b := e.breaking
 	more, err := s.breakStep(b, nil, nil)
-	switch {
-	case more && err == nil:
+	if more && err == nil {
 		s.ends.Join(s.users.Of(b.by.UID), e)
-	case b.standing:
+		return
+	}
+	s.logBroken(b)
+	if b.standing {
 		s.saveBreak(b)
-	default:
+	} else {
 		s.answerBreak(b) // if there is an error, the others have given it back themselves
 	}
 }
@@ -156,18 +166,20 @@ func (c *call) readBreak() (*breaking, bool) {
 // maxRights is how many descriptors go with one reply: the kernel takes no more with one message (SCM_MAX_FD).
 const maxRights = 253
 
-// takePidfds duplicates the pidfds of those who are about to lose their holds, which are closed when nobody needs them. Of
-// a process that has several there is one.
-func (s *Server) takePidfds(b *breaking) {
-	had := map[*process]bool{}
-	for i := range b.broken {
-		p := s.processes[b.broken[i].Owner.Process]
-		if p == nil || !watched(&b.broken[i]) || had[p] || len(b.rights) == maxRights {
+// takePidfds duplicates the pidfds of those who lose their holds, which are closed when nobody needs them. Of a process that has
+// several there is one.
+func (s *Server) takePidfds(b *breaking, broken []lockmgr.Claim) {
+	for i := range broken {
+		p := s.processes[broken[i].Owner.Process]
+		if p == nil || !watched(&broken[i]) || b.had[p] || len(b.rights) == maxRights {
 			continue
 		}
-		had[p] = true
+		if b.had == nil {
+			b.had = map[*process]bool{}
+		}
+		b.had[p] = true
 		if fd, err := unix.FcntlInt(uintptr(p.pidfd), unix.F_DUPFD_CLOEXEC, 0); err == nil {
-			b.rights, b.of = append(b.rights, fd), append(b.of, i)
+			b.rights, b.of = append(b.rights, fd), append(b.of, b.count+i)
 		}
 	}
 }
@@ -179,9 +191,16 @@ func (b *breaking) close() {
 	b.rights, b.of = nil, nil
 }
 
+// mostShown is how many of those who lost a lock are shown in one step, unless descriptors come with the reply.
+const mostShown = 64
+
 // answerBreak says who lost the lock. If there is no room in the socket the descriptors cannot go with the reply, which then
 // says so; who waits for each reply before the next command always has room.
 func (s *Server) answerBreak(b *breaking) {
+	if b.count > mostShown && len(b.rights) == 0 {
+		s.showBroken(b)
+		return
+	}
 	sent := len(b.rights) > 0 && s.giveRights(b.answer, b, b.rights)
 	b.close()
 	if !sent {
@@ -189,36 +208,69 @@ func (s *Server) answerBreak(b *breaking) {
 	}
 }
 
+// showBroken is answerBreak of very many: it is a task of the connection that waits for it. Of the outcome that a repeat is told, how
+// long it is, is known roughly.
+func (s *Server) showBroken(b *breaking) {
+	sess := b.answer.to()
+	if r := b.answer.req; r != nil {
+		s.settle(r, b, b.count*len(appendClaim(nil, &b.broken[0][0], b.limit, b.at)))
+	}
+	if sess.Dead() {
+		return
+	}
+	p, next := sess.proto, 0
+	t := &task{head: noHead, out: make([]byte, headRoom), held: b.count * int(unsafe.Sizeof(lockmgr.Claim{}))}
+	t.step = func(out []byte) ([]byte, bool) {
+		if next == 0 {
+			out = wire.AppendArray(out, b.count)
+		}
+		for i := range b.broken[next] {
+			out, _ = b.appendOne(out, p, &b.broken[next][i], 0, nil)
+		}
+		next++
+		return out, next < len(b.broken)
+	}
+	s.keepTask(sess, t)
+	sess.Queue()
+}
+
 // append makes it an outcome.
 func (b *breaking) append(reply []byte, p wire.Proto) []byte {
-	reply = wire.AppendArray(reply, len(b.broken))
-	of := b.of
-	for i := range b.broken {
-		if !b.pidfd {
-			reply = appendClaim(p.AppendMap(reply, claimPairs), &b.broken[i], b.limit, b.at)
-			continue
+	reply = wire.AppendArray(reply, b.count)
+	of, place := b.of, 0
+	for _, some := range b.broken {
+		for i := range some {
+			reply, of = b.appendOne(reply, p, &some[i], place, of)
+			place++
 		}
-		reply = appendClaim(p.AppendMap(reply, claimPairs+1), &b.broken[i], b.limit, b.at)
-		reply = wire.AppendBulk(reply, "pidfd")
-		has := int64(0)
-		if len(of) > 0 && of[0] == i {
-			has, of = 1, of[1:]
-		}
-		reply = wire.AppendInt(reply, has)
 	}
 	return reply
 }
 
+// appendOne appends the one who had a place among all. of are the places of those from there on whose descriptors come along.
+func (b *breaking) appendOne(reply []byte, p wire.Proto, c *lockmgr.Claim, place int, of []int) (_ []byte, rest []int) {
+	if !b.pidfd {
+		return appendClaim(p.AppendMap(reply, claimPairs), c, b.limit, b.at), of
+	}
+	reply = appendClaim(p.AppendMap(reply, claimPairs+1), c, b.limit, b.at)
+	reply = wire.AppendBulk(reply, "pidfd")
+	has := int64(0)
+	if len(of) > 0 && of[0] == place {
+		has, of = 1, of[1:]
+	}
+	return wire.AppendInt(reply, has), of
+}
+
 // logBroken is the audit record.
-func (s *Server) logBroken(name string, b *breaking) {
+func (s *Server) logBroken(b *breaking) {
 	var whom []string
-	for i := range b.broken {
+	for i := range b.broken[0] {
 		if i == 8 {
 			whom = append(whom, "…")
 			break
 		}
-		whom = append(whom, describeClaim(&b.broken[i]))
+		whom = append(whom, describeClaim(&b.broken[0][i]))
 	}
-	s.tell(slog.LevelWarn, b.by.UID, "lock-broken", "a lock was broken", "lock", name, "pid", b.by.Process.PID, "unit", b.by.Unit,
-		"why", b.by.Why, "holders", len(b.broken), "whom", strings.Join(whom, ", "), "token", uint64(b.broken[0].Token))
+	s.tell(slog.LevelWarn, b.by.UID, "lock-broken", "a lock was broken", "lock", b.name, "pid", b.by.Process.PID, "unit", b.by.Unit,
+		"why", b.by.Why, "holders", b.count, "whom", strings.Join(whom, ", "), "token", uint64(b.broken[0][0].Token))
 }

@@ -375,7 +375,7 @@ func TestAncestor(t *testing.T) {
 // TestManyHoldsBroken: a lock is taken away from very many some in a step. In between others are served, who is granted the lock
 // keeps it, and who broke it is told in the end of all who had it.
 func TestManyHoldsBroken(t *testing.T) {
-	const n = 3*mostEnded + 1
+	const n = mostShown + 3*mostEnded + 1
 	m := newManual(t, 1, many)
 	var now time.Duration
 	m.ends.Now = func() time.Duration { now += 2 * timeSlice; return now } // one step in each turn

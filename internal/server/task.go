@@ -49,13 +49,18 @@ func (s *Server) perform(c *call, t *task) {
 		s.endTask(c.sess, t)
 		return
 	}
-	c.sess.extra().task = t
-	c.sess.Keep(t.memory())
+	s.keepTask(c.sess, t)
 	a := c.later()
 	a.await()
 	if !t.done {
 		c.sess.Queue()
 	}
+}
+
+// keepTask has a session be about a task.
+func (s *Server) keepTask(sess *session, t *task) {
+	sess.extra().task = t
+	sess.Keep(t.memory())
 }
 
 // heldUp reports whether a long reply has to wait until the socket has taken what was said before it: to copy it behind that
