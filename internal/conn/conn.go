@@ -36,9 +36,12 @@ type Owner interface {
 type Outcome uint8
 
 const (
-	Done  Outcome = iota
-	Slow          // done, and it may have taken long: the clock is looked at
-	Later         // not done: it is executed again when its connection goes on (Slice, Park)
+	// Done is that it is executed.
+	Done Outcome = iota
+	// Slow is that it is executed, and may have taken long: the clock is looked at.
+	Slow
+	// Later is that it is not executed: it is when its connection goes on (Slice, Park).
+	Later
 )
 
 // A Conn is one connection. There may be very many, nearly all of them idle: what an idle one need not have hangs on a pointer, and

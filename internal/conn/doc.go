@@ -26,5 +26,6 @@
 // A [Set] has the connections of one loop and what they share: the buffer that all read into, the buffers of streams, who is to be
 // written to, who stands in the queue of his user. The loop calls it in a turn: BeginTurn, then what there is of events, then WrapUp
 // after whatever was done, Serve for those who wait for their user's share of a turn. A connection calls its [Owner], which has it
-// embedded. What carries the bytes is a [Kernel]: sockets in the daemon.
+// embedded. What carries the bytes is a [Kernel]: sockets in the daemon; in tests package conntest, so that an owner can be driven, and
+// everything here, without any.
 package conn

@@ -12,7 +12,7 @@ var connectionCommands = map[string]func(*Server, *call){
 	"HELLO":      (*Server).hello,
 	"PING":       (*Server).ping,
 	"ECHO":       func(_ *Server, c *call) { c.out = wire.AppendBulk(c.out, c.args[0]) },
-	"QUIT":       func(s *Server, c *call) { c.ok(); c.sess.Finish() },
+	"QUIT":       func(_ *Server, c *call) { c.ok(); c.sess.Finish() },
 	"RESET":      (*Server).reset,
 	"AUTH":       (*Server).auth,
 	"SELECT":     (*Server).selectIndex,

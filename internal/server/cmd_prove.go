@@ -154,7 +154,7 @@ func (c *call) holdFor(s *Server, name string, r *release) (hold lockmgr.Claim, 
 }
 
 // processesFor are the processes that are meant, the nearest first, and what they are in words.
-func (c *call) processesFor(s *Server, of releaseFor) (all []lockmgr.Process, who string, ok bool) {
+func (c *call) processesFor(_ *Server, of releaseFor) (all []lockmgr.Process, who string, ok bool) {
 	p := &c.sess.peer
 	switch of {
 	case forSelf:

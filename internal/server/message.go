@@ -139,7 +139,7 @@ func (s *Server) deliver(routes []*bus.Route[*session], m *message, many bool) (
 // enqueue puts a message behind the backlog of a session whose socket is full, if that is to be: of Redis's subscribers, who cannot be
 // told that they miss something, none is dropped. lost is how many the session loses for it.
 func enqueue(sess *session, r *bus.Route[*session], msg []byte, seq uint64) (taken, lost int) {
-	ok := false
+	var ok bool
 	if r.Kind == bus.Filter {
 		ok, lost = sess.Enqueue(msg, seq, r.Text)
 	} else if ok = sess.EnqueueStrict(msg, seq); !ok {

@@ -55,7 +55,7 @@ const endingTime = 5 * time.Millisecond
 // processOf is the watched process that a session's locks are held by.
 func (s *Server) processOf(sess *session) (*process, error) {
 	if sess.process == nil {
-		fd, err := peer.PIDFD(sess.FD(), sess.peer)
+		fd, err := s.setup.OpenPeer(sess.FD(), sess.peer)
 		if err != nil {
 			return nil, err
 		}

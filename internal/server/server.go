@@ -92,6 +92,10 @@ type Setup struct {
 	Status func() []Field
 	// EndingTime is how long the kernel is given to tell how a process ended before its locks are granted to others: 0 is 5 ms.
 	EndingTime time.Duration
+	// Kernel carries the bytes of connections: nil is sockets. What is given is for one server.
+	Kernel conn.Kernel
+	// OpenPeer opens a pidfd of the process that connected: nil is [peer.PIDFD].
+	OpenPeer func(fd int, who peer.Peer) (int, error)
 	// OpenProcess opens a pidfd of a process that was known to a daemon before this one: nil is [peer.Open].
 	OpenProcess func(peer.Peer) (int, error)
 	// ZombieStatus tells how a process ended that its parent has not reaped yet, if it can: nil is peer.ZombieStatus.
@@ -166,6 +170,9 @@ type stats struct {
 // New makes a server that listens nowhere yet.
 func New(setup Setup, opts Options) (*Server, error) {
 	setup.EndingTime = cmp.Or(setup.EndingTime, endingTime)
+	if setup.OpenPeer == nil {
+		setup.OpenPeer = peer.PIDFD
+	}
 	if setup.OpenProcess == nil {
 		setup.OpenProcess = peer.Open
 	}
@@ -188,7 +195,10 @@ func New(setup Setup, opts Options) (*Server, error) {
 		bus: bus.New[*session](), requests: newRequests(),
 		self: peer.Self(), started: time.Now(), commands: newCommandIndex(),
 	}
-	s.net = conn.New(conn.Sockets(l), &s.users, pushes)
+	if s.setup.Kernel == nil {
+		s.setup.Kernel = conn.Sockets(l)
+	}
+	s.net = conn.New(s.setup.Kernel, &s.users, pushes)
 	s.pidfdKind = l.Handle(s.processReady)
 	l.Early = s.net.ReadEarly
 	s.watchdog.Init(&l.Timers, s.feedWatchdog)
