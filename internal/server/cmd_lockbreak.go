@@ -69,7 +69,7 @@ func (s *Server) lockBreak(c *call) {
 		c.fail(wire.CodeInternal, "%q: %v", name, err)
 	case more:
 		b.answer.awaitDisk() // at a stop, the connection is not ended before
-		s.ends.Join(c.sess.user(), &ending{breaking: b, queued: true})
+		s.queueEnding(&ending{breaking: b})
 	case b.standing:
 		b.answer.awaitDisk()
 		s.saveBreak(b)
@@ -99,7 +99,7 @@ func (s *Server) breakSome(e *ending) {
 	b := e.breaking
 	more, err := s.breakStep(b, nil, nil)
 	if more && err == nil {
-		s.ends.Join(s.users.Of(b.by.UID), e)
+		s.queueEnding(e)
 		return
 	}
 	s.logBroken(b)

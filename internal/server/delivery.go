@@ -17,7 +17,8 @@ import (
 // All sessions see one order of messages, so a message that comes later must not overtake one in line on the way to a session that
 // gets both. It stands in line, too, unless it is certain that there is no such session: others' messages need not wait for those
 // that do not concern them. Of one user's publishers there is one in line. The others are parked: their messages are not published
-// before, so that who publishes much waits for himself, and the line is as long as there are users.
+// before, so that who publishes much waits for himself. Of events that very many get, a user's locks have a few there, and then what
+// would lead to more of them waits: see waitsForLine.
 
 // A delivery is a message in line. It has bytes of its own.
 type delivery struct {
@@ -25,8 +26,9 @@ type delivery struct {
 	routes             []*bus.Route[*session] // those that it has not come to
 	rest               *bus.Search[*session]  // finds those behind them; nil: there are no more
 	delivered, dropped int
-	publisher          *account.User // whose connection is answered; it may have ended. nil: nobody's, it is an event
-	done               func(receipt) // answers; not nil if publisher is not
+	user               uint32        // whose doing it is: who published it, or of an event whose lock it is of
+	heavy              bool          // an event with very many routes of its own
+	done               func(receipt) // answers who published it; nil: it is an event
 }
 
 const (
@@ -35,9 +37,10 @@ const (
 	// searchAtOnce is how many steps of a search for routes are made at once, in less than a hundred microseconds, unless very many
 	// globs are tried that all take long.
 	searchAtOnce = 128
-	// longestLine is how many may stand in line when an event comes. Events wait for nobody: the first in line is then delivered
-	// to all at once.
-	longestLine = 32
+	// mostEvents is how many events of one user's locks may stand in line, of those that take very many routes.
+	mostEvents = 8
+	// longestLine is how many may stand in line when one more comes that cannot wait: the first is then delivered to all at once.
+	longestLine = 4096
 	// orderBudget is how many subscriptions are looked at to find out whether a message may overtake those in line: some ten
 	// microseconds' worth.
 	orderBudget = 500
@@ -104,7 +107,7 @@ func (s *Server) lineUp(left *delivery) *delivery {
 func (s *Server) await(c *call, d *delivery, answer func(receipt) outcome) {
 	a := c.later()
 	a.await()
-	d.publisher = c.sess.user()
+	d.user = c.sess.user().UID()
 	d.done = func(r receipt) { s.give(a, answer(r)) }
 }
 
@@ -169,12 +172,11 @@ func (s *Server) leaveLine() {
 	if len(s.line) == 0 {
 		s.line = nil
 	}
-	if d.publisher == nil {
-		return
+	if d.done != nil {
+		d.done(receipt{d.seq, d.delivered, d.dropped})
 	}
-	d.done(receipt{d.seq, d.delivered, d.dropped})
 	s.parked = slices.DeleteFunc(s.parked, func(sess *session) bool {
-		if !sess.Dead() && sess.user() != d.publisher {
+		if !sess.Dead() && sess.user().UID() != d.user {
 			return false
 		}
 		sess.Unpark()
@@ -182,20 +184,35 @@ func (s *Server) leaveLine() {
 	})
 }
 
-// waitsForLine reports whether a call must not publish before another publisher of its user has left the line.
+// waitsForLine reports whether a call must not be executed before something of its user has left the line: a publisher's message, if
+// it would have to stand there itself; if it is about a lock, one of many events of its user's locks.
 func (s *Server) waitsForLine(c *call) bool {
-	if c.cmd.Flags&wire.FlagFanOut == 0 || s.stopping {
+	user := c.sess.user().UID()
+	switch {
+	case s.stopping:
 		return false
-	}
-	user := c.sess.user()
-	if !slices.ContainsFunc(s.line, func(d *delivery) bool { return d.publisher == user }) {
+	case c.cmd.Family == wire.FamilyLock:
+		return s.eventsInLine(user)
+	case c.cmd.Flags&wire.FlagFanOut == 0 || !slices.ContainsFunc(s.line, func(d *delivery) bool { return d.done != nil && d.user == user }):
 		return false
 	}
 	routes, search, err := s.bus.Search(c.args[0], searchAtOnce)
 	return err == nil && s.mustLineUp(routes, search)
 }
 
-// park has a session wait with its commands until a publisher of its user has left the line.
+// eventsInLine reports whether as many events of a user's locks stand in line as may before he has to wait. Events themselves wait for
+// nobody, so what leads to them does. Those that stand there only to keep the order do not count: it is others who take very many.
+func (s *Server) eventsInLine(user uint32) bool {
+	n := 0
+	for _, d := range s.line {
+		if d.heavy && d.user == user {
+			n++
+		}
+	}
+	return n >= mostEvents
+}
+
+// park has a session wait with its commands until something of its user has left the line.
 func (s *Server) park(sess *session) {
 	sess.Park()
 	s.parked = append(s.parked, sess)

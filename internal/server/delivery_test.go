@@ -162,6 +162,57 @@ func TestRoutesAreFoundBitByBit(t *testing.T) {
 	}
 }
 
+// TestEventsInLine: who has events of his locks go to very many waits for that with his next commands about locks, and nobody else
+// does: neither is any of these events delivered at once to all, nor does somebody whose events stand behind them wait.
+func TestEventsInLine(t *testing.T) {
+	m, c := newMany(t, 1)
+	const name, filters, pairs = "a/b/c/d/e/f", 1 << 6, mostEvents + 4
+	for i := range filters {
+		levels := strings.Split(name, "/")
+		for n := range levels {
+			if i>>n&1 == 1 {
+				levels[n] = "+"
+			}
+		}
+		c.cmd("BUS.SUB", "ipcd/lock/acquired/"+strings.Join(levels, "/"))
+		m.settle()
+	}
+	c.cmd("BUS.SUB", "ipcd/lock/acquired/other")
+	m.settle()
+	c.take()
+	publisher, locker, other := m.connectAs(1001, false), m.connectAs(1002, false), m.connectAs(1003, false)
+	publisher.cmd("BUS.PUB", manyLevels, "x")
+	m.step()
+	if len(m.line) != 1 {
+		t.Fatal("nothing stands in line")
+	}
+	for range pairs {
+		locker.cmd("LOCK.ACQUIRE", name)
+		locker.cmd("LOCK.RELEASE", name)
+	}
+	m.read(locker)
+	m.net.FlushAll()
+	if got := strings.Count(locker.take(), "+OK"); got != mostEvents-1 || len(m.line) != 1+mostEvents || len(m.parked) != 1 {
+		t.Errorf("%d pairs are done, %d stand in line, %d are parked", got, len(m.line), len(m.parked))
+	}
+	for range pairs {
+		other.cmd("LOCK.ACQUIRE", "other")
+		other.cmd("LOCK.RELEASE", "other")
+	}
+	m.read(other)
+	m.net.FlushAll()
+	if got := strings.Count(other.take(), "+OK"); got != pairs {
+		t.Errorf("another user has done %d pairs, not %d", got, pairs)
+	}
+	m.settle()
+	if got := c.delivered(t); len(got) != manyFilters+pairs*filters+pairs {
+		t.Errorf("%d messages were delivered, want %d", len(got), manyFilters+pairs*filters+pairs)
+	}
+	if len(m.line)+len(m.parked)+m.held != 0 {
+		t.Errorf("left: %d in line, %d parked, %d held", len(m.line), len(m.parked), m.held)
+	}
+}
+
 // TestLineModel has clients publish to very many and to few, subscribe and unsubscribe at random. Each gets what it was subscribed
 // to when it was published, unless it left since, in one order; and the publishers are told the truth.
 func TestLineModel(t *testing.T) {

@@ -87,7 +87,10 @@ func (s *Server) publishEvent(event string, e *lockmgr.Effect, pays *account.Use
 	if len(routes) > 0 || search != nil {
 		n := len(topic)
 		s.scratch = s.appendEvent(topic, event, e)
-		s.distribute(routes, search, &message{topic: s.scratch[:n:n], payload: s.scratch[n:], seq: seq, stamp: s.stamp}, pays)
+		heavy := search != nil || len(routes) > fewPatterns
+		if _, _, rest := s.distribute(routes, search, &message{topic: s.scratch[:n:n], payload: s.scratch[n:], seq: seq, stamp: s.stamp}, pays); rest != nil {
+			rest.user, rest.heavy = e.UID, heavy
+		}
 	}
 	s.scratch = topic[:0]
 }

@@ -15,28 +15,47 @@ const mostEnded = 16
 // Next is where an ending keeps which one stands behind it in the queue of their user.
 func (e *ending) Next() **ending { return &e.next }
 
+// userOf is whose holds an ending ends.
+func (s *Server) userOf(e *ending) uint32 {
+	switch {
+	case e.breaking != nil:
+		return e.breaking.broken[0][0].UID
+	case e.conn != nil:
+		return e.conn.peer.UID
+	}
+	for c := range s.locks.Claims(e.process.id) {
+		return c.UID
+	}
+	return 0
+}
+
 // endLater has an ending go on when it is its user's turn: of a process the one whose holds they are.
 func (s *Server) endLater(e *ending) {
 	e.over.Stop()
 	if e.queued {
 		return
 	}
-	uid := uint32(0)
-	if e.conn != nil {
-		uid = e.conn.peer.UID
-	} else {
-		for c := range s.locks.Claims(e.process.id) {
-			uid = c.UID
-			break
-		}
-	}
-	e.queued = true
-	s.ends.Join(s.users.Of(uid), e)
+	s.queueEnding(e)
 }
 
-// endSome ends some of what is left, when it is its user's turn. A process that is exiting is given another moment.
+// queueEnding has an ending stand in the queue of the user who pays for it.
+func (s *Server) queueEnding(e *ending) {
+	user := s.userOf(e)
+	if e.breaking != nil {
+		user = e.breaking.by.UID
+	}
+	e.queued = true
+	s.ends.Join(s.users.Of(user), e)
+}
+
+// endSome ends some of what is left, when it is its user's turn. A process that is exiting is given another moment. Where the events
+// of it would go to very many, it waits until those before are delivered.
 func (s *Server) endSome(e *ending) {
 	e.queued = false
+	if len(s.line) > 0 && s.eventsInLine(s.userOf(e)) && !s.stopping {
+		s.queueEnding(e)
+		return
+	}
 	if e.breaking != nil {
 		s.breakSome(e)
 		return

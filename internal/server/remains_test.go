@@ -273,3 +273,33 @@ func TestStopWithMuchToEnd(t *testing.T) {
 		t.Errorf("%d are held", m.held)
 	}
 }
+
+// TestEndsWaitForEvents: what a connection held is not ended while as many events of its user's locks stand in line as may.
+func TestEndsWaitForEvents(t *testing.T) {
+	m := newManual(t, 1, many)
+	c := m.holding(1001, 2*mostEnded)
+	c.close()
+	for m.of(c) != nil {
+		m.net.BeginTurn()
+		m.loop.Dispatch([]unix.EpollEvent{c.event(unix.EPOLLHUP)})
+		m.net.WrapUp()
+	}
+	var e *ending
+	for _, p := range m.processes {
+		e = p.endings[0]
+	}
+	e.noMore()
+	for range mostEvents {
+		m.line = append(m.line, &delivery{user: 1001, heavy: true})
+	}
+	m.endLater(e)
+	m.ends.Turn()
+	if m.held != 2*mostEnded || !e.queued {
+		t.Errorf("%d are held; queued: %v", m.held, e.queued)
+	}
+	m.line = nil
+	m.settle()
+	if m.held != 0 {
+		t.Errorf("%d are held still", m.held)
+	}
+}
