@@ -82,7 +82,7 @@ func BenchmarkFind(b *testing.B) {
 		b.Run(format, func(b *testing.B) {
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {
-				if slots, _, _ := bus.wild.find(topics[i%crowd], math.MaxInt); len(slots) != 1 {
+				if slots, _, _ := bus.wild.find(topics[i%crowd], true, math.MaxInt); len(slots) != 1 {
 					b.Fatal("no match")
 				}
 			}

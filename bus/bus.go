@@ -12,9 +12,11 @@ type Bus[S comparable] struct {
 	// hold. That takes time in proportion to the number of subscriptions.
 	Verify bool
 
-	last []byte // the topic whose routes are in out; empty if out is nobody's
-	seq  uint64 // of the last message
-	born uint64 // of the last route or subscription
+	last      []byte // the name whose routes are in out, if known
+	known     bool
+	lastTopic bool   // last is a topic
+	seq       uint64 // of the last message
+	born      uint64 // of the last route or subscription
 
 	texts  [numKinds]shrinkingMap[string, *Route[S]] // every route
 	slots  []*Route[S]                               // every route, by its slot; nil: free
@@ -37,21 +39,21 @@ func New[S comparable]() *Bus[S] {
 	return &Bus[S]{}
 }
 
-// Subscribe makes s receive what is published under the topics that the text means. If s does so already, nothing
+// Subscribe makes s receive what is published under the names that the text means. If s does so already, nothing
 // changes, and added is false. The route is new if s is its only subscriber afterwards. The error is a *NameError; a
-// pattern is always valid.
+// channel is always valid.
 func (b *Bus[S]) Subscribe(s S, k Kind, text string) (r *Route[S], added bool, err error) {
-	switch k {
-	case Channel:
-		err = CheckTopic(text)
-	case Filter:
-		err = CheckFilter(text)
-	}
-	if err != nil {
-		return nil, false, err
-	}
 	o := b.owners.get(s)
 	if r = b.texts[k].get(text); r == nil {
+		switch k {
+		case Pattern:
+			err = CheckPattern(text)
+		case Filter:
+			err = CheckFilter(text)
+		}
+		if err != nil {
+			return nil, false, err
+		}
 		r = b.addRoute(k, text)
 	} else if o != nil && b.subs.get(link[S]{o, r}) != nil {
 		return r, false, nil
@@ -118,6 +120,22 @@ func (b *Bus[S]) Count(s S, kinds ...Kind) int {
 	return n
 }
 
+// Weight is how much s has: globs, and all other subscriptions, each by the weight of its text.
+func (b *Bus[S]) Weight(s S) (globs, others int) {
+	if o := b.owners.get(s); o != nil {
+		return o.globs, o.others
+	}
+	return 0, 0
+}
+
+// Enveloped is how many of the patterns of s begin with EnvelopePattern.
+func (b *Bus[S]) Enveloped(s S) int {
+	if o := b.owners.get(s); o != nil {
+		return o.spelled[envelopeForm]
+	}
+	return 0
+}
+
 // Texts returns the texts of the subscriptions of one kind that s has, in the order in which they were made.
 func (b *Bus[S]) Texts(s S, k Kind) []string {
 	o := b.owners.get(s)
@@ -138,56 +156,74 @@ func (b *Bus[S]) Route(k Kind, text string) *Route[S] {
 	return b.texts[k].get(text)
 }
 
-// Publish counts a message under the topic and returns its number and the routes that it takes: the topic's channel, the
-// patterns, the filter that is the topic itself, the filters with wildcards; patterns and filters each in the order in
+// Publish counts a message under a name and returns its number and the routes that it takes: the name's channel, the
+// patterns, the filter that is the name itself, the filters with wildcards; patterns and filters each in the order in
 // which their routes were created. A subscriber with several subscriptions that match is in each of those routes. The
-// slice is to be read only, and until the next change or Publish. The error is a *NameError; then nothing was counted.
-func (b *Bus[S]) Publish(topic []byte) (seq uint64, routes []*Route[S], err error) {
-	if routes, err = b.Routes(topic); err != nil {
+// slice is to be read only, and until the next change or Publish. The error is ErrTooLong; then nothing was counted.
+func (b *Bus[S]) Publish(name []byte) (seq uint64, routes []*Route[S], err error) {
+	if routes, err = b.Routes(name); err != nil {
 		return 0, nil, err
 	}
 	return b.Take(), routes, nil
 }
 
 // Routes returns what Publish would, and counts nothing.
-func (b *Bus[S]) Routes(topic []byte) ([]*Route[S], error) {
-	routes, _, err := b.Search(topic, math.MaxInt)
+func (b *Bus[S]) Routes(name []byte) ([]*Route[S], error) {
+	routes, _, err := b.Search(name, math.MaxInt)
 	return routes, err
 }
 
 // Search is Routes for who must not stop for as long as it may take to find all of very many routes. In one step it tries one
-// pattern, or visits one node of the tree of filters. If so many steps are not enough, it returns no routes, and a search that goes
-// on: [Bus.Take] counts the message then, and Next finds its routes.
-func (b *Bus[S]) Search(topic []byte, most int) (routes []*Route[S], rest *Search[S], err error) {
-	if len(b.last) > 0 && string(topic) == string(b.last) { // as is usual
+// pattern, or a part of a long name with it, or visits one node of a tree of filters. If so many steps are not enough, it returns
+// no routes, and a search that goes on: [Bus.Take] counts the message then, and Next finds its routes.
+func (b *Bus[S]) Search(name []byte, most int) (routes []*Route[S], rest *Search[S], err error) {
+	return b.search(name, false, most)
+}
+
+// SearchTopic is Search for a name that has to be a topic. If it is none, the error is a *NameError.
+func (b *Bus[S]) SearchTopic(topic []byte, most int) (routes []*Route[S], rest *Search[S], err error) {
+	return b.search(topic, true, most)
+}
+
+func (b *Bus[S]) search(name []byte, topicOnly bool, most int) (routes []*Route[S], rest *Search[S], err error) {
+	if b.known && string(name) == string(b.last) && (b.lastTopic || !topicOnly) { // as is usual
 		return b.out, nil, nil
 	}
-	if err := CheckTopic(topic); err != nil {
-		return nil, nil, err
+	topic := IsTopic(name)
+	switch {
+	case topicOnly && !topic:
+		return nil, nil, CheckTopic(name)
+	case len(name) > MaxTopic && b.wild.patterns.tooMuch(name):
+		return nil, nil, ErrTooLong
 	}
 	clear(b.out) // or a route that has gone since would be kept from the garbage collector
 	out := b.out[:0]
-	b.last = b.last[:0]
+	b.known = false
 
-	slots, patterns, w := b.wild.match(topic, most)
+	slots, patterns, w := b.wild.match(name, topic, most)
 	if w != nil {
 		b.out = out
 		return nil, newSearch(b, w), nil
 	}
-	if r := find(&b.texts[Channel], topic); r != nil {
+	if r := find(&b.texts[Channel], name); r != nil {
 		out = append(out, r)
 	}
 	for _, slot := range slots[:patterns] {
 		out = append(out, b.slots[slot])
 	}
-	if r := find(&b.texts[Filter], topic); r != nil {
-		out = append(out, r)
+	if topic {
+		if r := find(&b.texts[Filter], name); r != nil {
+			out = append(out, r)
+		}
 	}
 	for _, slot := range slots[patterns:] {
 		out = append(out, b.slots[slot])
 	}
 	b.out = out
-	b.last = append(b.last[:0], topic...)
+	if len(name) <= MaxTopic { // what is kept is bounded
+		b.last = append(b.last[:0], name...)
+		b.known, b.lastTopic = true, topic
+	}
 	b.verify()
 	return out, nil, nil
 }
@@ -198,15 +234,16 @@ func (b *Bus[S]) Take() uint64 {
 	return b.seq
 }
 
-// MayReceive reports whether a message under a topic may go to s. It looks at no more subscriptions than the budget has left, and
+// MayReceive reports whether a message under a name may go to s. It looks at no more subscriptions than the budget has left, and
 // says yes if there are more.
-func (b *Bus[S]) MayReceive(s S, topic []byte, budget *int) bool {
+func (b *Bus[S]) MayReceive(s S, name []byte, budget *int) bool {
 	o := b.owners.get(s)
 	if o == nil {
 		return false
 	}
+	isTopic := IsTopic(name)
 	for x := o.first; x != nil; x = x.next {
-		if *budget--; *budget < 0 || x.route.matches(topic) {
+		if *budget--; *budget < 0 || x.route.mayTake(name, isTopic) {
 			return true
 		}
 	}
@@ -257,7 +294,7 @@ func (b *Bus[S]) NumPat() int {
 
 func (b *Bus[S]) addRoute(k Kind, text string) *Route[S] {
 	b.born++
-	b.last = nil
+	b.known = false
 	// Cloned, because the text may be a small part of a large command.
 	r := &Route[S]{Kind: k, Text: strings.Clone(text), born: b.born}
 	if n := len(b.free); n > 0 {
@@ -268,8 +305,13 @@ func (b *Bus[S]) addRoute(k Kind, text string) *Route[S] {
 		r.Slot = len(b.slots)
 		b.slots = append(b.slots, r)
 	}
-	if k == Pattern {
+	switch filter, _, ok := cutFilter(r.Text); {
+	case k == Pattern && ok:
+		r.filter = filter
+	case k == Pattern:
 		r.glob = CompileGlob(r.Text)
+	case k == Filter:
+		r.filter = r.Text
 	}
 	b.texts[k].set(r.Text, r)
 	b.wild.add(k, r.Text, r.glob, r.ref())
@@ -282,11 +324,11 @@ func (b *Bus[S]) remove(x *subscription[S]) {
 	o.remove(x)
 	r.remove(x)
 	if r.Len() == 0 {
-		b.last = nil
+		b.known = false
 		b.texts[r.Kind].delete(r.Text)
 		b.slots[r.Slot] = nil
 		b.free = append(b.free, r.Slot)
-		b.wild.remove(r.Kind, r.Text, r.ref())
+		b.wild.remove(r.Kind, r.Text, r.glob, r.ref())
 	}
 	if o.first == nil {
 		b.owners.delete(o.who)

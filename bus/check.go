@@ -131,18 +131,18 @@ func (r *Route[S]) check(all *shrinkingMap[link[S], *subscription[S]]) error {
 func (b *Bus[S]) checkOwners() error {
 	subs := 0
 	for s, o := range b.owners.all {
-		var count [numKinds]int
+		want := subscriber[S]{who: s, first: o.first, last: o.last}
 		var prev *subscription[S]
 		for x := o.first; x != nil; x = x.next {
 			if x.owner != o || x.prev != prev || b.subs.get(link[S]{o, x.route}) != x {
 				return fmt.Errorf("the subscriptions of %v are not in order", s)
 			}
-			count[x.route.Kind]++
+			want.weigh(x.route, 1)
 			subs++
 			prev = x
 		}
-		if o.who != s || o.first == nil || o.last != prev || o.count != count {
-			return fmt.Errorf("subscriber %v is not in order: counted %v, found %v", s, o.count, count)
+		if *o != want || o.first == nil || o.last != prev {
+			return fmt.Errorf("subscriber %v is not in order: counted %v, found %v", s, *o, want)
 		}
 	}
 	if subs != b.subs.len() {
@@ -164,6 +164,11 @@ func (b *Bus[S]) checkIndex() error {
 	if ix.patterns.count != want.patterns.count || !reflect.DeepEqual(ix.patterns.tails.whole(), want.patterns.tails.whole()) {
 		return fmt.Errorf("the index of patterns is %v, want %v", ix.patterns.tails.whole(), want.patterns.tails.whole())
 	}
+	for form := range ix.spelled {
+		if !ix.spelled[form].equal(&want.spelled[form]) {
+			return fmt.Errorf("the tree of the filters that begin with %s is not what adding each of them makes", filterForms[form])
+		}
+	}
 	if !ix.filters.equal(&want.filters) {
 		return errors.New("the tree of filters is not what adding each of them makes")
 	}
@@ -175,8 +180,8 @@ func (b *Bus[S]) checkIndex() error {
 			if a.gen != ix.gen {
 				continue
 			}
-			if slots, patterns, _ := ix.find(a.topic, math.MaxInt); patterns != a.patterns || !slices.Equal(slots, a.slots) {
-				return fmt.Errorf("%q is cached as %v (%d patterns), is %v (%d)", a.topic, a.slots, a.patterns, slots, patterns)
+			if slots, patterns, _ := ix.find(a.name, IsTopic(a.name), math.MaxInt); patterns != a.patterns || !slices.Equal(slots, a.slots) {
+				return fmt.Errorf("%q is cached as %v (%d patterns), is %v (%d)", a.name, a.slots, a.patterns, slots, patterns)
 			}
 		}
 	}

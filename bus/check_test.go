@@ -33,7 +33,7 @@ func TestCheck(t *testing.T) {
 		{"number of routes in the index", func(b *Bus[int], _ *Route[int]) { b.wild.n++ }},
 		{"wrong answer in the cache", func(b *Bus[int], _ *Route[int]) {
 			b.wild.cache = newCache()
-			b.wild.cache.answers[7][1] = answer{gen: b.wild.gen, topic: []byte("a/b")}
+			b.wild.cache.answers[7][1] = answer{gen: b.wild.gen, name: []byte("a/b")}
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -9,14 +9,17 @@
 //
 // # Names
 //
+// A message is published under a name, which is any bytes. If it is a topic, filters may match it, too.
+//
 // A topic is UTF-8, 1 to 255 bytes, without control characters (C0, DEL, C1). Slashes divide it into levels. Levels may be
 // empty and count: "/run/x" has three, and "a" and "a/" are two topics. Names are compared byte by byte, with no regard to
 // case or Unicode normalization. See [CheckTopic].
 //
 // There are three ways to subscribe:
 //
-//   - A [Channel] is one topic, literally.
-//   - A [Pattern] is a glob as Redis has it, over the bytes of the whole topic: "*" crosses levels. See [Glob].
+//   - A [Channel] is one name, literally.
+//   - A [Pattern] is a glob as Redis has it, over the bytes of the whole name: "*" crosses levels. See [Glob]. Or it is a filter in the
+//     guise of a pattern, for who cannot ask for anything else: see [FilterPattern].
 //   - A [Filter] follows MQTT 5, section 4.7: "+" stands for one level, "#" at the end for any number of further levels,
 //     also none, so that "a/#" includes "a". See [Match].
 //
@@ -34,7 +37,7 @@
 //     time: see [Route.SubsAt].
 //   - One subscription, one copy: a subscriber with several that match is in each of those routes, as in Redis.
 //     Subscribing twice with the same kind and text is one subscription.
-//   - The order of routes in one message is defined: the channel, the patterns, the filter that is the topic itself, the
+//   - The order of routes in one message is defined: the channel, the patterns, the filter that is the name itself, the
 //     filters with wildcards; patterns and filters by age. Within a route it is the order of subscribing. The same calls
 //     give the same results, slot numbers included.
 //   - A call that returns an error has changed nothing.
@@ -53,7 +56,7 @@
 // Nothing is bounded here but the length of topics and filters. Whoever lets strangers in bounds, by subscriber or by user:
 //
 //   - the number of subscriptions: each takes some 200 bytes, and as much again if nobody else has its text;
-//   - the length of patterns, which is the only text without a limit of its own;
+//   - the length of names and of patterns, of which only topics and filters have a limit: [Weight] counts a long one as several;
 //   - the number of patterns whose first byte is already special ("*x"), because a message that the cache does not know
 //     is tried with each. Any other pattern costs only the messages that begin as it does, and each filter only those
 //     whose levels lead to it.

@@ -14,8 +14,8 @@ func FuzzNames(f *testing.F) {
 		topic, filter := CheckTopic(name), CheckFilter(name)
 
 		sound := utf8.ValidString(name) && name != "" && len(name) <= 255 && !strings.ContainsFunc(name, unicode.IsControl)
-		if want := sound && !strings.ContainsAny(name, "+#"); want != (topic == nil) {
-			t.Errorf("topic %q: %v", name, topic)
+		if want := sound && !strings.ContainsAny(name, "+#"); want != (topic == nil) || want != IsTopic(name) || want != naiveTopic(name) {
+			t.Errorf("topic %q: %v, %v", name, topic, IsTopic(name))
 		}
 		levels := strings.Split(name, "/")
 		placed := true
@@ -51,19 +51,21 @@ func FuzzNames(f *testing.F) {
 
 // FuzzMatch: Match, and the index behind Publish, say what the rules say.
 func FuzzMatch(f *testing.F) {
-	f.Fuzz(func(t *testing.T, filter, topic string) {
-		if CheckFilter(filter) != nil || CheckTopic(topic) != nil {
+	f.Fuzz(func(t *testing.T, filter, name string) {
+		if CheckFilter(filter) != nil {
 			return // only slow
 		}
-		want := naiveMatch(filter, topic)
-		if got := Match(filter, []byte(topic)); got != want {
-			t.Errorf("Match(%q, %q) = %v", filter, topic, got)
+		want := naiveTopic(name) && naiveMatch(filter, name)
+		if naiveTopic(name) && Match(filter, []byte(name)) != want {
+			t.Errorf("Match(%q, %q) = %v", filter, name, !want)
 		}
 		b := New[int]()
 		b.Verify = true
 		subscribe(t, b, 1, Filter, filter)
-		if _, routes, err := b.Publish([]byte(topic)); err != nil || (len(routes) == 1) != want {
-			t.Errorf("filter %q: Publish(%q) = %v, %v", filter, topic, routes, err)
+		subscribe(t, b, 1, Pattern, FilterPattern+filter)
+		subscribe(t, b, 1, Pattern, EnvelopePattern+filter)
+		if _, routes, err := b.Publish([]byte(name)); err != nil || want && len(routes) != 3 || !want && len(routes) > 0 {
+			t.Errorf("filter %q: Publish(%q) = %v, %v", filter, name, routes, err)
 		}
 		b.Drop(1)
 		assertEmpty(t, b)
@@ -73,7 +75,7 @@ func FuzzMatch(f *testing.F) {
 // FuzzGlob: a Glob, and the index behind Publish, say what the rules say.
 func FuzzGlob(f *testing.F) {
 	f.Fuzz(func(t *testing.T, pattern, s string) {
-		if len(pattern) > 300 || len(s) > 300 {
+		if len(pattern) > 300 || len(s) > 3000 {
 			return // only slow
 		}
 		want := naiveGlob(pattern, s)
@@ -81,7 +83,15 @@ func FuzzGlob(f *testing.F) {
 		if got := g.Match([]byte(s)); got != want || g.MatchString(s) != want {
 			t.Errorf("%q, %q: Match = %v, MatchString = %v", pattern, s, got, g.MatchString(s))
 		}
-		if CheckTopic(s) != nil {
+		scan := g.Scan()
+		matches, done := scan.Next(s)
+		for !done {
+			matches, done = scan.Next(s)
+		}
+		if matches != want || want && !g.mayMatch([]byte(s)) {
+			t.Errorf("%q, %q: bit by bit %v, mayMatch %v", pattern, s, matches, g.mayMatch([]byte(s)))
+		}
+		if _, _, filter := cutFilter(pattern); filter || CheckPattern(pattern) != nil {
 			return
 		}
 		want = want && (!strings.HasPrefix(s, "ipcd/") || strings.HasPrefix(pattern, "ipcd/"))

@@ -23,8 +23,7 @@ import (
 // separate stars are in use, which takes a string of more than 1,000 bytes.
 //
 // A match takes one step for each byte of the string, and a step works on 64 elements of the pattern at once: nothing
-// that a pattern or a string holds makes it take longer. Nothing is allocated, unless the pattern and the string are
-// longer than any topic.
+// that a pattern or a string holds makes it take longer. Nothing is allocated, unless the pattern has more than MaxGlob elements.
 type Glob struct {
 	head, tail string // what stands for itself at the beginning, and at the end behind something that does not
 	least      int    // the length of the shortest string that matches; -1: none does, or only the empty one
@@ -85,31 +84,39 @@ type globElement struct {
 	set     byteSet // or one of these
 }
 
-// CompileGlob makes a pattern ready. For one of MaxTopic bytes that takes at most 40 µs or so, and 9 KB
-// of memory.
+// CompileGlob makes a pattern ready. For one of 255 elements that takes at most 40 µs or so, and 9 KB of memory.
 func CompileGlob(pattern string) *Glob {
 	g := new(Glob)
 	if pattern == "" {
 		g.least = -1
 		return g
 	}
-	all := parseGlob(pattern)
-	isSpecial := func(e globElement) bool { return !e.literal }
-	first := slices.IndexFunc(all, isSpecial)
-	if first < 0 {
-		first = len(all)
-	}
-	last := len(all)
-	for last > first && all[last-1].literal {
-		last--
-	}
-	g.head, g.tail = literals(all[:first]), literals(all[last:])
-	middle := all[first:last]
-	for _, e := range all {
+	n := globHead(pattern)
+	head, tail := []byte(pattern[:n]), []byte(nil)
+	var middle []globElement
+	g.least = n
+	for e := range globElements(pattern[n:]) {
 		if !e.star {
 			g.least++
 		}
+		switch {
+		case e.literal:
+			tail = append(tail, e.c)
+			continue
+		case middle == nil:
+			head = append(head, tail...)
+		default:
+			for _, c := range tail {
+				middle = append(middle, globElement{literal: true, c: c})
+			}
+		}
+		tail = tail[:0]
+		middle = append(middle, e)
 	}
+	if middle == nil {
+		head, tail = append(head, tail...), nil
+	}
+	g.head, g.tail = string(head), string(tail)
 	g.least = max(g.least, 1)
 	switch {
 	case len(middle) == 1 && middle[0].star:
@@ -120,40 +127,34 @@ func CompileGlob(pattern string) *Glob {
 	return g
 }
 
-func literals(elements []globElement) string {
-	b := make([]byte, len(elements))
-	for i, e := range elements {
-		b[i] = e.c
-	}
-	return string(b)
-}
-
-// parseGlob cuts a pattern into its elements. Of several stars in a row one is left.
-func parseGlob(pattern string) (all []globElement) {
-	for p := 0; p < len(pattern); p++ {
-		c := pattern[p]
-		switch {
-		case c == '*':
-			if n := len(all); n == 0 || !all[n-1].star {
-				all = append(all, globElement{star: true})
+// globElements are the elements of a pattern. Of several stars in a row there is one.
+func globElements(pattern string) iter.Seq[globElement] {
+	return func(yield func(globElement) bool) {
+		star := false // the last one was
+		for p := 0; p < len(pattern); p++ {
+			e := globElement{}
+			switch c := pattern[p]; {
+			case c == '*':
+				if star {
+					continue
+				}
+				e.star = true
+			case c == '?':
+				e.set.invert()
+			case c == '[':
+				p = parseClass(&e.set, pattern, p+1)
+			case c == '\\' && p+1 < len(pattern):
+				p++
+				e.literal, e.c = true, pattern[p]
+			default:
+				e.literal, e.c = true, c
 			}
-		case c == '?':
-			e := globElement{}
-			e.set.invert()
-			all = append(all, e)
-		case c == '[':
-			e := globElement{}
-			p = parseClass(&e.set, pattern, p+1)
-			all = append(all, e)
-		case c == '\\' && p+1 < len(pattern):
-			p++
-			c = pattern[p]
-			fallthrough
-		default:
-			all = append(all, globElement{literal: true, c: c})
+			star = e.star
+			if !yield(e) {
+				return
+			}
 		}
 	}
-	return all
 }
 
 // parseClass reads a class, whose bracket has been read, and returns where it ends.
@@ -247,22 +248,86 @@ func (g *Glob) Match(s []byte) bool { return matchGlob(g, s) }
 func (g *Glob) MatchString(s string) bool { return matchGlob(g, s) }
 
 func matchGlob[T ~string | ~[]byte](g *Glob, s T) bool {
-	if g.least < 0 {
-		return len(s) == 0
-	}
-	if len(s) < g.least || string(s[:len(g.head)]) != g.head || string(s[len(s)-len(g.tail):]) != g.tail {
-		return false
-	}
-	s = s[len(g.head) : len(s)-len(g.tail)]
+	s, is, decided := beginGlob(g, s)
 	switch {
-	case g.open:
-		return true
-	case g.middle == nil:
-		return len(s) == 0
+	case decided:
+		return is
 	case g.middle.end < 64:
 		return matchShort(g.middle, s)
 	}
 	return matchLong(g.middle, s)
+}
+
+// beginGlob compares what can be compared at once. If that does not decide it, rest is what the automaton has to be asked about.
+func beginGlob[T ~string | ~[]byte](g *Glob, s T) (rest T, is, decided bool) {
+	switch {
+	case g.least < 0:
+		return s, len(s) == 0, true
+	case len(s) < g.least || string(s[:len(g.head)]) != g.head || string(s[len(s)-len(g.tail):]) != g.tail:
+		return s, false, true
+	}
+	s = s[len(g.head) : len(s)-len(g.tail)]
+	switch {
+	case g.open:
+		return s, true, true
+	case g.middle == nil:
+		return s, len(s) == 0, true
+	}
+	return s, false, false
+}
+
+// mayMatch is Match, but that it may say yes in error, of what it would take long to find out.
+func (g *Glob) mayMatch(s []byte) bool {
+	if len(s) <= MaxTopic {
+		return g.Match(s)
+	}
+	_, is, decided := beginGlob(g, s)
+	return is || !decided
+}
+
+// work is how many steps a comparison takes, of one or two nanoseconds each.
+func (g *Glob) work(s []byte) int {
+	rest, _, decided := beginGlob(g, s)
+	if decided {
+		return 0
+	}
+	return len(rest) * len(g.middle.loops)
+}
+
+// A Scan is a comparison of a glob with one string that is made bit by bit, for who has no time to compare a long one at once.
+type Scan struct {
+	glob  *Glob
+	state []uint64
+	at    int // so much of what the automaton is asked about was compared
+}
+
+// Scan begins to compare.
+func (g *Glob) Scan() *Scan { return &Scan{glob: g} }
+
+// scanStep is how many steps of an automaton are made at once.
+const scanStep = 1024
+
+// Next compares something more of the string, in two microseconds at most, and reports whether the comparison is done, and how it
+// ended. It must be given the same string each time.
+func (x *Scan) Next(s string) (matches, done bool) { return scanGlob(x, s) }
+
+func scanGlob[T ~string | ~[]byte](x *Scan, s T) (matches, done bool) {
+	g := x.glob
+	if x.state == nil {
+		if _, is, decided := beginGlob(g, s); decided {
+			return is, true
+		}
+		x.state = make([]uint64, len(g.middle.loops))
+		x.state[0] = 1
+	}
+	rest := s[len(g.head)+x.at : len(s)-len(g.tail)]
+	n := min(max(scanStep/len(x.state), 1), len(rest))
+	over := advanceGlob(g.middle, x.state, rest[:n])
+	x.at += n
+	if !over && n < len(rest) {
+		return false, false
+	}
+	return g.middle.accepts(x.state), true
 }
 
 // matchShort is for an automaton whose state is one word.
@@ -283,13 +348,23 @@ func matchShort[T ~string | ~[]byte](a *automaton, s T) bool {
 // matchLong is matchShort for more words.
 func matchLong[T ~string | ~[]byte](a *automaton, s T) bool {
 	words := len(a.loops)
-	var buf [MaxTopic/64 + 1]uint64
+	var buf [MaxGlob/64 + 1]uint64
 	state := buf[:]
 	if words > len(buf) {
 		state = make([]uint64, words)
 	}
 	state = state[:words]
 	state[0] = 1
+	advanceGlob(a, state, s)
+	return a.accepts(state)
+}
+
+// accepts reports whether all elements fit what the automaton has seen.
+func (a *automaton) accepts(state []uint64) bool { return state[len(state)-1]>>(a.end%64)&1 != 0 }
+
+// advanceGlob shows an automaton more bytes, and reports that the rest makes no difference.
+func advanceGlob[T ~string | ~[]byte](a *automaton, state []uint64, s T) (over bool) {
+	words := len(a.loops)
 	last, end := words-1, uint64(1)<<(a.end%64)
 	sure := a.loops[last] & end
 	for i := range len(s) {
@@ -303,10 +378,10 @@ func matchLong[T ~string | ~[]byte](a *automaton, s T) bool {
 			alive |= state[w]
 		}
 		if alive == 0 || state[last]&sure != 0 {
-			break
+			return true
 		}
 	}
-	return state[last]&end != 0
+	return false
 }
 
 // globHead is how many bytes at the beginning of a pattern stand for themselves, as they are written.

@@ -18,9 +18,10 @@ const cacheFrom = 8
 
 // index finds the routes with wildcards that match a topic.
 type index struct {
-	n        int    // how many routes
-	gen      uint64 // rises when a route comes or goes
-	patterns patternIndex
+	n        int                    // how many routes
+	gen      uint64                 // rises when a route comes or goes
+	patterns patternIndex           // the globs
+	spelled  [len(filterForms)]node // the patterns that are filters, by their form
 	filters  node
 	cache    *cache // nil until it pays
 
@@ -33,71 +34,82 @@ func isWild(k Kind, text string) bool {
 	return k == Pattern || k == Filter && (strings.HasSuffix(text, "#") || strings.Contains(text, "+"))
 }
 
-// add takes a route in. The glob is that of a pattern.
+// add takes a route in. The glob is that of a pattern that is one.
 func (ix *index) add(k Kind, text string, glob *Glob, r ref) {
 	if !isWild(k, text) {
 		return
 	}
 	ix.n++
 	ix.gen++
-	if k == Pattern {
+	if glob != nil {
 		ix.patterns.add(text, glob, r)
-	} else {
-		ix.filters.add(text, r)
+		return
 	}
+	tree, filter := ix.tree(k, text)
+	tree.add(filter, r)
 }
 
-func (ix *index) remove(k Kind, text string, r ref) {
+// tree is where a filter is, and what of its text that is.
+func (ix *index) tree(k Kind, text string) (*node, string) {
+	if k == Pattern {
+		filter, form, _ := cutFilter(text)
+		return &ix.spelled[form], filter
+	}
+	return &ix.filters, text
+}
+
+func (ix *index) remove(k Kind, text string, glob *Glob, r ref) {
 	if !isWild(k, text) {
 		return
 	}
 	ix.n--
 	ix.gen++
-	if k == Pattern {
+	if glob != nil {
 		ix.patterns.remove(text, r)
 	} else {
-		ix.filters.remove(text)
+		tree, filter := ix.tree(k, text)
+		tree.remove(filter)
 	}
 	if ix.n == 0 {
 		*ix = index{} // with its memory
 	}
 }
 
-// match returns the slots of the routes that match a valid topic: first so many patterns, then filters, each in their
-// order of creation. The slice is good until the next call. If to find them takes more steps than most, rest is where it
-// has come to, and the rest is 0.
-func (ix *index) match(topic []byte, most int) (slots []int32, patterns int, rest *walk) {
+// match returns the slots of the routes that match a name: first so many patterns, then filters, each in their order of
+// creation. Filters match topics only. The slice is good until the next call. If to find them takes more steps than most, rest is
+// where it has come to, and the rest is 0.
+func (ix *index) match(name []byte, topic bool, most int) (slots []int32, patterns int, rest *walk) {
 	if ix.n == 0 {
 		return nil, 0, nil
 	}
-	if ix.cache == nil {
-		if ix.n < cacheFrom {
-			return ix.find(topic, most)
-		}
+	if ix.cache == nil && ix.n >= cacheFrom {
 		ix.cache = newCache()
 	}
-	hash, a := ix.cache.get(topic, ix.gen)
+	if ix.cache == nil || len(name) > MaxTopic { // what is kept is bounded
+		return ix.find(name, topic, most)
+	}
+	hash, a := ix.cache.get(name, ix.gen)
 	if a != nil {
 		return a.slots, a.patterns, nil
 	}
-	if slots, patterns, rest = ix.find(topic, most); rest == nil {
-		ix.cache.put(hash, topic, ix.gen, slots, patterns)
+	if slots, patterns, rest = ix.find(name, topic, most); rest == nil {
+		ix.cache.put(hash, name, ix.gen, slots, patterns)
 	}
 	return slots, patterns, rest
 }
 
 // find is match without the cache.
-func (ix *index) find(topic []byte, most int) (slots []int32, patterns int, rest *walk) {
+func (ix *index) find(name []byte, topic bool, most int) (slots []int32, patterns int, rest *walk) {
 	w := &ix.walk
-	w.begin(topic)
+	w.begin(name, topic)
 	if most = w.step(ix, most); most == 0 {
 		rest = new(walk)
 		*rest, *w = *w, walk{}
-		rest.topic = bytes.Clone(topic)
+		rest.name = bytes.Clone(name)
 		return nil, 0, rest
 	}
 	refs, patterns := w.refs, w.patterns
-	w.topic = nil // which may be a small part of a large command
+	w.name = nil // which may be a small part of a large command
 	byAge := func(a, b ref) int { return cmp.Compare(a.born, b.born) }
 	slices.SortFunc(refs[:patterns], byAge)
 	slices.SortFunc(refs[patterns:], byAge)

@@ -12,7 +12,7 @@ import (
 // assertEmpty fails unless the bus has nothing that a new one does not have, but its counters and the last topic.
 func assertEmpty[S comparable](t *testing.T, b *Bus[S]) {
 	t.Helper()
-	fresh := &Bus[S]{Verify: b.Verify, seq: b.seq, born: b.born, last: b.last}
+	fresh := &Bus[S]{Verify: b.Verify, seq: b.seq, born: b.born, last: b.last, known: b.known, lastTopic: b.lastTopic}
 	got, want := reflect.ValueOf(b).Elem(), reflect.ValueOf(fresh).Elem()
 	if reflect.DeepEqual(b, fresh) {
 		return
@@ -193,7 +193,7 @@ func TestCacheIsBounded(t *testing.T) {
 	for _, set := range b.wild.cache.answers {
 		for _, a := range set {
 			if len(a.slots) > cacheSlots {
-				t.Errorf("the cache keeps %d routes for %q", len(a.slots), a.topic)
+				t.Errorf("the cache keeps %d routes for %q", len(a.slots), a.name)
 			}
 		}
 	}

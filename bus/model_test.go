@@ -58,16 +58,25 @@ func (m *model) unsubscribe(s int, k Kind, text string) bool {
 // publish returns the routes that match, in the order that Publish promises.
 func (m *model) publish(topic string) []*modelRoute {
 	var classes [4][]*modelRoute
+	isTopic := naiveTopic(topic)
 	for _, r := range m.routes {
+		filter, is := strings.CutPrefix(r.text, "ipcd/filter/")
+		if !is {
+			filter, is = strings.CutPrefix(r.text, "ipcd/filter-json/")
+		}
 		switch {
+		case r.kind == Pattern && is:
+			if isTopic && naiveMatch(filter, topic) {
+				classes[1] = append(classes[1], r)
+			}
 		case r.kind == Channel && r.text == topic:
 			classes[0] = append(classes[0], r)
 		case r.kind == Pattern && naiveGlob(r.text, topic) &&
 			(!strings.HasPrefix(topic, "ipcd/") || strings.HasPrefix(r.text, "ipcd/")):
 			classes[1] = append(classes[1], r)
-		case r.kind == Filter && r.text == topic:
+		case r.kind == Filter && isTopic && r.text == topic:
 			classes[2] = append(classes[2], r)
-		case r.kind == Filter && naiveMatch(r.text, topic):
+		case r.kind == Filter && isTopic && naiveMatch(r.text, topic):
 			classes[3] = append(classes[3], r)
 		}
 	}
@@ -89,10 +98,31 @@ func (r texts) topic() string {
 	return "/"
 }
 
+// name is a topic mostly, or else any bytes.
+func (r texts) name() string {
+	name := r.topic()
+	switch r.IntN(8) {
+	case 0:
+		odd := []string{"", "#", "+", "a#b", "a/#", "a/+", "socket.io#/#", "\x00", "a\x7f/b", "\xff\xfe", "a\r\nb", "*", "ipcd/filter/#"}
+		name = odd[r.IntN(len(odd))]
+	case 1:
+		name += strings.Repeat([]string{"a", "/b", "\xff"}[r.IntN(3)], 240+r.IntN(40))
+	}
+	return name
+}
+
 func (r texts) text(k Kind) string {
 	topic := r.topic()
 	switch k {
+	case Channel:
+		return r.name()
 	case Pattern:
+		switch r.IntN(6) {
+		case 0:
+			return []string{FilterPattern, EnvelopePattern}[r.IntN(2)] + r.text(Filter)
+		case 1:
+			topic = r.name()
+		}
 		var p strings.Builder
 		for i := range len(topic) {
 			switch c := topic[i]; r.IntN(8) {
@@ -151,6 +181,9 @@ func TestModel(t *testing.T) {
 					text := r.text(k)
 					if tt.name == "crowd" {
 						text = pool[r.IntN(len(pool))]
+					}
+					if k == Pattern && CheckPattern(text) != nil { // "ipcd/filter/" and no filter
+						continue
 					}
 					stepModel(t, b, m, r, s, k, text, tt.grow)
 					compareModel(t, b, m, r, s)
@@ -221,7 +254,7 @@ func compareModel(t *testing.T, b *Bus[int], m *model, r texts, s int) {
 	if err := b.check(); err != nil {
 		t.Error(err)
 	}
-	topic := r.topic()
+	topic := r.name()
 	m.seq++
 	want := m.publish(topic)
 	seq, got, err := b.Publish([]byte(topic))
@@ -249,6 +282,27 @@ func compareModel(t *testing.T, b *Bus[int], m *model, r texts, s int) {
 	}
 	if got, want := b.Count(s), len(texts[0])+len(texts[1])+len(texts[2]); got != want {
 		t.Errorf("Count(%d) = %d, want %d", s, got, want)
+	}
+	var weights [2]int
+	for k, all := range texts {
+		for _, text := range all {
+			i := 1
+			if Kind(k) == Pattern && !strings.HasPrefix(text, "ipcd/filter/") && !strings.HasPrefix(text, "ipcd/filter-json/") {
+				i = 0
+			}
+			weights[i] += 1 + len(text)/256
+		}
+	}
+	if globs, others := b.Weight(s); globs != weights[0] || others != weights[1] {
+		t.Errorf("Weight(%d) = %d, %d, want %v", s, globs, others, weights)
+	}
+	if _, _, err := b.SearchTopic([]byte(topic), 1); (err == nil) != naiveTopic(topic) {
+		t.Errorf("SearchTopic(%q): %v", topic, err)
+	}
+	// A message may go to whoever it goes to.
+	takes, budget := slices.ContainsFunc(want, func(w *modelRoute) bool { return slices.Contains(w.subs, s) }), 1000
+	if may := b.MayReceive(s, []byte(topic), &budget); takes && !may {
+		t.Errorf("MayReceive(%d, %q) = false", s, topic)
 	}
 
 	var channels []string

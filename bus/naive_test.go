@@ -3,9 +3,15 @@ package bus
 import (
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // The matchers here say what Match and Glob must say, as plainly as possible, and share nothing with them.
+
+func naiveTopic(name string) bool {
+	return utf8.ValidString(name) && name != "" && len(name) <= 255 && !strings.ContainsFunc(name, unicode.IsControl) && !strings.ContainsAny(name, "+#")
+}
 
 func naiveMatch(filter, topic string) bool {
 	f, t := strings.Split(filter, "/"), strings.Split(topic, "/")

@@ -2,6 +2,7 @@ package bus
 
 import (
 	"fmt"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -13,9 +14,39 @@ const (
 	// them, nor does a glob that does not spell the prefix out.
 	ReservedPrefix = "ipcd/"
 
+	// FilterPattern and EnvelopePattern begin patterns that are no globs: the rest is a filter, which the pattern matches what it
+	// matches of. So who can say nothing but PSUBSCRIBE, and is told of his messages by the pattern, may have filters. The two
+	// differ for who delivers; to the bus they are two texts. The names that they would be globs for are never published.
+	FilterPattern   = ReservedPrefix + "filter/"
+	EnvelopePattern = ReservedPrefix + "filter-json/"
+
 	// reservedLevel is the first level of the reserved names.
 	reservedLevel = "ipcd"
 )
+
+// filterForms are what begins patterns that are filters.
+var filterForms = [...]string{plainForm: FilterPattern, envelopeForm: EnvelopePattern}
+
+const (
+	plainForm = iota
+	envelopeForm
+)
+
+// IsFilter reports whether a pattern is a filter.
+func IsFilter(pattern string) bool {
+	_, _, ok := cutFilter(pattern)
+	return ok
+}
+
+// cutFilter is the filter that a pattern is, and in which of the forms, if it is one.
+func cutFilter(pattern string) (filter string, form int, ok bool) {
+	for form, prefix := range filterForms {
+		if filter, ok = strings.CutPrefix(pattern, prefix); ok {
+			return filter, form, true
+		}
+	}
+	return "", 0, false
+}
 
 // NameError says what is wrong with a name.
 type NameError struct {
@@ -64,19 +95,91 @@ func CheckFilter[T ~string | ~[]byte](filter T) error {
 	return nil
 }
 
+// MaxGlob is how many elements a glob may have from the first that is not literal to the last: it takes time by them to be compared.
+// What is before and behind them is compared at once, and may be of any length.
+const MaxGlob = 255
+
+// CheckPattern reports, as a *NameError, why a pattern cannot be one, or nil: a glob may be too complex, and what is no glob must be
+// a filter.
+func CheckPattern(pattern string) error {
+	if filter, _, ok := cutFilter(pattern); ok {
+		return CheckFilter(filter)
+	}
+	return CheckGlob(pattern)
+}
+
+// CheckGlob is CheckPattern for what is a glob however it begins.
+func CheckGlob(pattern string) error {
+	elements, run := 0, 0
+	for e := range globElements(pattern) {
+		switch {
+		case !e.literal:
+			elements += 1 + run
+			run = 0
+		case elements > 0:
+			run++
+		}
+	}
+	if elements > MaxGlob {
+		return badName("pattern", pattern, 0, fmt.Sprintf("%d elements from the first wildcard to the last, at most %d", elements, MaxGlob))
+	}
+	return nil
+}
+
 // checkBytes checks the length, that the name is UTF-8 without control characters, and that there is no wildcard in it,
 // unless wild.
 func checkBytes[T ~string | ~[]byte](what string, name T, limit int, wild bool) error {
+	f, at, r := findFlaw(name, limit, wild)
+	if f == flawless {
+		return nil
+	}
+	return badName(what, name, at, f.describe(len(name), limit, at, r))
+}
+
+// IsTopic reports whether a name is a topic, and so whether filters may match it. It costs less than CheckTopic where it is none.
+func IsTopic[T ~string | ~[]byte](name T) bool {
+	f, _, _ := findFlaw(name, MaxTopic, false)
+	return f == flawless
+}
+
+// A flaw is what a name is no topic, or no filter, for.
+type flaw uint8
+
+const (
+	flawless flaw = iota
+	isEmpty
+	isLong
+	hasWildcard
+	hasNoUTF8
+	hasControl
+)
+
+func (f flaw) describe(length, limit, at int, r rune) string {
+	switch f {
+	case isEmpty:
+		return "it is empty"
+	case isLong:
+		return fmt.Sprintf("%d bytes, at most %d", length, limit)
+	case hasWildcard:
+		return fmt.Sprintf("wildcard %q at byte %d stands only in a filter", string(r), at)
+	case hasNoUTF8:
+		return fmt.Sprintf("invalid UTF-8 at byte %d", at)
+	}
+	return fmt.Sprintf("control character %U at byte %d", r, at)
+}
+
+// findFlaw is the first flaw of a name, where it is, and which character it is.
+func findFlaw[T ~string | ~[]byte](name T, limit int, wild bool) (f flaw, at int, r rune) {
 	switch {
 	case len(name) == 0:
-		return badName(what, name, 0, "it is empty")
+		return isEmpty, 0, 0
 	case len(name) > limit:
-		return badName(what, name, limit, fmt.Sprintf("%d bytes, at most %d", len(name), limit))
+		return isLong, limit, 0
 	}
 	for i := 0; i < len(name); {
 		c := name[i]
 		if !wild && (c == '+' || c == '#') {
-			return badName(what, name, i, fmt.Sprintf("wildcard %q at byte %d stands only in a filter", string(c), i))
+			return hasWildcard, i, rune(c)
 		}
 		if 0x20 <= c && c < 0x7f {
 			i++
@@ -87,13 +190,13 @@ func checkBytes[T ~string | ~[]byte](what string, name T, limit int, wild bool) 
 		r, size := utf8.DecodeRune(b[:copy(b[:], name[i:])])
 		switch {
 		case r == utf8.RuneError && size == 1:
-			return badName(what, name, i, fmt.Sprintf("invalid UTF-8 at byte %d", i))
+			return hasNoUTF8, i, 0
 		case r < 0x20 || 0x7f <= r && r < 0xa0:
-			return badName(what, name, i, fmt.Sprintf("control character %U at byte %d", r, i))
+			return hasControl, i, r
 		}
 		i += size
 	}
-	return nil
+	return flawless, 0, 0
 }
 
 func badName[T ~string | ~[]byte](what string, name T, at int, reason string) error {

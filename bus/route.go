@@ -7,8 +7,8 @@ type Kind uint8
 
 // The kinds of subscription, in the order in which a message goes to them.
 const (
-	Channel Kind = iota // one topic, literally (Redis's SUBSCRIBE)
-	Pattern             // a glob over whole topics, see Glob (Redis's PSUBSCRIBE)
+	Channel Kind = iota // one name, literally (Redis's SUBSCRIBE)
+	Pattern             // a glob over whole names, see Glob, or a filter in that guise, see FilterPattern (Redis's PSUBSCRIBE)
 	Filter              // an MQTT filter, see Match (BUS.SUB)
 
 	numKinds = 3
@@ -27,8 +27,9 @@ type Route[S comparable] struct {
 	// route's last subscription ends, and then to the next new route.
 	Slot int
 
-	born uint64 // rises with every new route: their order of creation
-	glob *Glob  // of a Pattern
+	born   uint64 // rises with every new route: their order of creation
+	glob   *Glob  // of a Pattern that is one
+	filter string // of a Filter, and of a Pattern that is one
 
 	// The subscriptions in the order in which they were made, and their subscribers.
 	// Invariant: subs[i].pos == i, list[i] == subs[i].owner.who; or subs[i] is nil and list[i] zero: a hole.
@@ -53,19 +54,22 @@ func (r *Route[S]) SubsAt(age uint64) []S {
 	return list[:n]
 }
 
-// matches reports whether a message under a topic takes the route. Of a pattern it may say so in error for the daemon's topics.
-func (r *Route[S]) matches(topic []byte) bool {
-	switch r.Kind {
-	case Channel:
-		return r.Text == string(topic)
-	case Pattern:
-		return r.glob.Match(topic)
+// mayTake reports whether a message under a name takes the route. It may say so in error for the daemon's topics, and for long names.
+func (r *Route[S]) mayTake(name []byte, topic bool) bool {
+	switch {
+	case r.Kind == Channel:
+		return r.Text == string(name)
+	case r.glob != nil:
+		return r.glob.mayMatch(name)
 	}
-	return Match(r.Text, topic)
+	return topic && Match(r.filter, name)
 }
 
 // ref is the route as the indexes know it.
 func (r *Route[S]) ref() ref { return ref{born: r.born, slot: int32(r.Slot)} }
+
+// Weight is what a subscription with such a text counts for whoever bounds them by number: one for each 256 bytes that it has begun.
+func Weight(text string) int { return 1 + len(text)/(MaxTopic+1) }
 
 // Len is the number of subscribers.
 func (r *Route[S]) Len() int {
@@ -121,6 +125,9 @@ type subscriber[S comparable] struct {
 	who         S
 	first, last *subscription[S] // in the order in which they were made
 	count       [numKinds]int
+	spelled     [len(filterForms)]int // of the patterns, those that are filters, by their form
+	globs       int                   // the weight of the patterns that are none
+	others      int                   // and of all else
 }
 
 func (o *subscriber[S]) add(x *subscription[S]) {
@@ -131,7 +138,20 @@ func (o *subscriber[S]) add(x *subscription[S]) {
 		o.last.next = x
 	}
 	o.last = x
-	o.count[x.route.Kind]++
+	o.weigh(x.route, 1)
+}
+
+// weigh counts one more or fewer subscription.
+func (o *subscriber[S]) weigh(r *Route[S], n int) {
+	o.count[r.Kind] += n
+	if r.glob != nil {
+		o.globs += n * Weight(r.Text)
+		return
+	}
+	o.others += n * Weight(r.Text)
+	if _, form, ok := cutFilter(r.Text); ok && r.Kind == Pattern {
+		o.spelled[form] += n
+	}
 }
 
 func (o *subscriber[S]) remove(x *subscription[S]) {
@@ -145,5 +165,5 @@ func (o *subscriber[S]) remove(x *subscription[S]) {
 	} else {
 		x.next.prev = x.prev
 	}
-	o.count[x.route.Kind]--
+	o.weigh(x.route, -1)
 }

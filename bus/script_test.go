@@ -3,6 +3,7 @@ package bus
 import (
 	"flag"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -20,13 +21,14 @@ var rewrite = flag.Bool("rewrite", false, "write what was found into testdata/*.
 //	----
 //	what the commands say, and then the whole state (Dump)
 //
-// The commands, where S is a subscriber (any word), K is channel, pattern or filter, and a TEXT or TOPIC that is not a
+// The commands, where S is a subscriber (any word), K is channel, pattern or filter, and a TEXT, NAME or TOPIC that is not a
 // plain word is quoted as in Go:
 //
 //	sub S K TEXT      Subscribe
 //	unsub S K TEXT    Unsubscribe
 //	drop S            Drop
-//	pub TOPIC         Publish: its routes and their subscribers, in order
+//	pub NAME          Publish: its routes and their subscribers, in order
+//	topic TOPIC       SearchTopic: likewise
 //	count S [K…]      Count
 //	texts S K         Texts
 //	channels GLOB     Channels
@@ -122,13 +124,17 @@ func runCommand(t *testing.T, b *Bus[string], line string, out *strings.Builder)
 		}
 	case "drop":
 		b.Drop(args[0])
-	case "pub":
-		seq, routes, err := b.Publish([]byte(args[0]))
+	case "pub", "topic":
+		search := b.Search
+		if name == "topic" {
+			search = b.SearchTopic
+		}
+		routes, _, err := search([]byte(args[0]), math.MaxInt)
 		if err != nil {
-			fmt.Fprintf(out, "pub: %v\n", err)
+			fmt.Fprintf(out, "%s: %v\n", name, err)
 			return
 		}
-		fmt.Fprintf(out, "pub %d:\n", seq)
+		fmt.Fprintf(out, "%s %d:\n", name, b.Take())
 		for _, r := range routes {
 			fmt.Fprintf(out, "  %s %q: %s\n", r.Kind, r.Text, strings.Join(r.Subs(), " "))
 		}

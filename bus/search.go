@@ -29,7 +29,7 @@ type rank int8
 const (
 	rankChannel rank = iota
 	rankPattern
-	rankSame // the filter that is the topic itself
+	rankSame // the filter that is the name itself
 	rankFilter
 )
 
@@ -37,13 +37,15 @@ func newSearch[S comparable](b *Bus[S], w *walk) *Search[S] {
 	x := &Search[S]{bus: b, age: b.born, walk: w, hits: heap.New(func(a, b hit) bool {
 		return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(a.born, b.born)) < 0
 	})}
-	x.add(find(&b.texts[Channel], w.topic), rankChannel)
-	x.add(find(&b.texts[Filter], w.topic), rankSame)
+	x.add(find(&b.texts[Channel], w.name), rankChannel)
+	if w.topic {
+		x.add(find(&b.texts[Filter], w.name), rankSame)
+	}
 	x.take()
 	return x
 }
 
-// add adds a route that is found by the topic itself, if there is one.
+// add adds a route that is found by the name itself, if there is one.
 func (x *Search[S]) add(r *Route[S], rank rank) {
 	if r != nil {
 		x.hits.Add(hit{r.ref(), rank})

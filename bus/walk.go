@@ -6,19 +6,30 @@ import (
 	"slices"
 )
 
-// A walk goes through the indexes and finds what matches a topic, a few steps at a time. Routes may come and go meanwhile: it
-// finds those that were there all the time, and of the others some. In the tree it holds on to nodes, of which those on the way
+// A walk goes through the indexes and finds what matches a name, a few steps at a time. Routes may come and go meanwhile: it
+// finds those that were there all the time, and of the others some. In a tree it holds on to nodes, of which those on the way
 // to a filter stay as long as the filter does, and one that is taken out of the tree is empty.
 type walk struct {
-	topic []byte
+	name  []byte
+	topic bool // the name is a topic, so filters may match it
+	stage stage
 	refs  []ref // what was found, and not taken yet
 
-	head     int    // of patterns: the length of the head that is looked up next
-	tried    uint64 // and the age up to which those with that head were tried
-	patterns int    // how many of refs are patterns, once all of these were tried
+	head  int    // of globs: the length of the head that is looked up next
+	tried uint64 // and the age up to which those with that head were tried
+	scan  *Scan  // of the next, if the name is long and it was compared in part
 
-	ways []way // into the tree, that are still to be gone; nil: it was not entered
+	patterns int   // how many of refs are patterns, once all of these were tried
+	ways     []way // into the tree of the stage, that are still to be gone
 }
+
+// A stage is where a walk is: it tries globs, then the trees of patterns that are filters, by their form, and then that of filters.
+type stage int8
+
+const (
+	stageGlobs   stage = -1
+	stageFilters       = stage(len(filterForms))
+)
 
 // A way is from a node, with what is left of the topic from an offset on. An offset behind the topic's end says that no level is
 // left; at its end there is one more, which is empty.
@@ -27,46 +38,62 @@ type way struct {
 	at   int
 }
 
-// begin has a walk look for a valid topic.
-func (w *walk) begin(topic []byte) {
-	*w = walk{topic: topic, refs: w.refs[:0], ways: w.ways[:0]}
-	if bytes.HasPrefix(topic, []byte(ReservedPrefix)) {
-		w.head = len(ReservedPrefix) // the prefix must be part of the head
-	}
+// begin has a walk look for a name.
+func (w *walk) begin(name []byte, topic bool) {
+	*w = walk{name: name, topic: topic, stage: stageGlobs, refs: w.refs[:0], ways: w.ways[:0], head: firstHead(name)}
 }
 
 // step does at most so many steps, and returns how many it has not needed: 0 if there are more to do.
 func (w *walk) step(ix *index, most int) (left int) {
-	if w.triesPatterns() {
-		if most = w.tryPatterns(&ix.patterns, most); w.triesPatterns() {
+	if w.stage == stageGlobs {
+		if most = w.tryGlobs(&ix.patterns, most); w.head <= w.lastHead() {
 			return 0
 		}
-		w.patterns = len(w.refs)
-		w.enter(&ix.filters)
 	}
-	return w.goOn(most)
+	for {
+		if most = w.goOn(most); len(w.ways) > 0 || w.stage == stageFilters {
+			return most
+		}
+		w.stage++
+		tree := &ix.filters
+		if w.stage == stageFilters {
+			w.patterns = len(w.refs)
+		} else {
+			tree = &ix.spelled[w.stage]
+		}
+		if w.topic && !tree.empty() {
+			w.enter(tree)
+		}
+	}
 }
 
 // triesPatterns reports whether what is found are patterns still.
-func (w *walk) triesPatterns() bool { return w.head <= len(w.topic) }
+func (w *walk) triesPatterns() bool { return w.stage < stageFilters }
 
-// tryPatterns tries patterns, one in a step.
-func (w *walk) tryPatterns(x *patternIndex, most int) (left int) {
-	for ; w.head <= len(w.topic); w.head++ {
+// lastHead is the length of the longest head that is looked up.
+func (w *walk) lastHead() int { return min(len(w.name), MaxTopic) }
+
+// tryGlobs tries globs, one in a step, unless the name is long.
+func (w *walk) tryGlobs(x *patternIndex, most int) (left int) {
+	for ; w.head <= w.lastHead(); w.head++ {
 		if x.count[w.head] == 0 {
 			continue
 		}
-		tails := find(&x.tails, w.topic[:w.head])
+		tails := find(&x.tails, w.name[:w.head])
 		i := 0
 		if w.tried > 0 {
 			i, _ = slices.BinarySearchFunc(tails, w.tried+1, func(t tail, born uint64) int { return cmp.Compare(t.born, born) })
 		}
 		for _, t := range tails[i:] {
-			if most == 0 {
-				return 0
+			matches, done := false, false
+			for !done {
+				if most == 0 {
+					return 0
+				}
+				most--
+				matches, done = w.try(t.glob)
 			}
-			most--
-			if w.tried = t.born; t.glob.Match(w.topic) {
+			if w.tried = t.born; matches {
 				w.refs = append(w.refs, t.ref)
 			}
 		}
@@ -75,9 +102,23 @@ func (w *walk) tryPatterns(x *patternIndex, most int) (left int) {
 	return most
 }
 
-// enter begins at the root of the tree.
+// try compares the name with a glob: a part of it, if it is long.
+func (w *walk) try(g *Glob) (matches, done bool) {
+	if len(w.name) <= MaxTopic {
+		return g.Match(w.name), true
+	}
+	if w.scan == nil || w.scan.glob != g {
+		w.scan = g.Scan()
+	}
+	if matches, done = scanGlob(w.scan, w.name); done {
+		w.scan = nil
+	}
+	return matches, done
+}
+
+// enter begins at the root of a tree.
 func (w *walk) enter(root *node) {
-	if !isReserved(w.topic) {
+	if !isReserved(w.name) {
 		w.ways = append(w.ways, way{root, 0})
 		return
 	}
@@ -90,7 +131,7 @@ func (w *walk) enter(root *node) {
 
 // level is the topic's level that begins at an offset, and where the next one begins: see way.
 func (w *walk) level(at int) (level []byte, next int) {
-	level = w.topic[at:]
+	level = w.name[at:]
 	if i := bytes.IndexByte(level, '/'); i >= 0 {
 		level = level[:i]
 	}
@@ -111,7 +152,7 @@ func (w *walk) goOn(most int) (left int) {
 		if n.rest.born != 0 {
 			w.refs = append(w.refs, n.rest)
 		}
-		if at > len(w.topic) {
+		if at > len(w.name) {
 			if n.here.born != 0 {
 				w.refs = append(w.refs, n.here)
 			}

@@ -59,9 +59,11 @@ func (c *Config) fixedTables() []table {
 			{"buffers_per_user", size{&l.BuffersPerUser, minBuffer, maxTotal},
 				"Bytes of input and output held for all connections of one user (uid) together; at most half of them for messages that wait for slow subscribers. At least as much as output. Root is not exempt."},
 			{"subscriptions_per_user", count{&l.SubscriptionsPerUser, 1, 100 * maxCount},
-				"Subscriptions of one user (uid), all connections and kinds together. Root is not exempt."},
+				"Subscriptions of one user (uid), all connections and kinds together. One whose text has more than 255 bytes counts as several. " +
+					"Root is not exempt."},
 			{"patterns_per_user", count{&l.PatternsPerUser, 1, maxCount},
-				"Globs (PSUBSCRIBE) of one user (uid). Every one costs every publisher time, up to 2 µs. Root is not exempt."},
+				"Globs (PSUBSCRIBE) of one user (uid). Every one costs every publisher time, up to 2 µs. One of more than 255 bytes counts as " +
+					"several. Root is not exempt."},
 			{"locks_per_user", count{&l.LocksPerUser, 1, maxCount},
 				"Locks that one user (uid) holds or waits for, all connections and processes together. Root is not exempt."},
 			{"lease", duration{&l.Lease, time.Millisecond, 100 * 365 * 24 * time.Hour},

@@ -147,8 +147,8 @@ func (s *Server) commandList(c *call) {
 		case "ACLCAT":
 			keep = func(t *topCommand) bool { return t.family().String() == strings.TrimPrefix(value, "@") }
 		case "PATTERN":
-			if len(value) > maxPattern {
-				c.fail(wire.CodeBadName, "a pattern of %d bytes is longer than %d", len(value), maxPattern)
+			if err := bus.CheckGlob(value); err != nil {
+				c.fail(wire.CodeBadName, "%v", err)
 				return
 			}
 			glob := bus.CompileGlob(strings.ToLower(value))

@@ -28,9 +28,13 @@ var busCommands = map[string]func(*Server, *call){
 
 // publish hands the peer's message to the bus, and reports whether it was taken. If not, or if it is not delivered to all yet, the
 // call has its reply, or gets it later: made of the receipt by answer.
-func (c *call) publish(s *Server, answer func(receipt) outcome) (r receipt, ok bool) {
-	r, rest, err := s.publish(c.args[0], c.args[1], c.sess.stamp(), c.pays)
-	if err != nil {
+func (c *call) publish(s *Server, kind nameKind, answer func(receipt) outcome) (r receipt, ok bool) {
+	r, rest, err := s.publish(kind, c.args[0], c.args[1], c.sess.stamp(), c.pays)
+	switch {
+	case err == bus.ErrTooLong:
+		c.fail(wire.CodeQuota, "cannot publish to a channel of %d bytes: %v", len(c.args[0]), err)
+		return r, false
+	case err != nil:
 		c.fail(wire.CodeBadName, "%v", err)
 		return r, false
 	}
@@ -42,7 +46,7 @@ func (c *call) publish(s *Server, answer func(receipt) outcome) (r receipt, ok b
 }
 
 func (s *Server) publishRedis(c *call) {
-	if r, ok := c.publish(s, delivered); ok {
+	if r, ok := c.publish(s, anyName, delivered); ok {
 		c.integer(int64(r.delivered))
 	}
 }
@@ -51,7 +55,7 @@ func (s *Server) publishRedis(c *call) {
 func delivered(r receipt) outcome { return plain(wire.AppendInt(nil, int64(r.delivered))) }
 
 func (s *Server) busPub(c *call) {
-	r, ok := c.publish(s, func(r receipt) outcome { return r })
+	r, ok := c.publish(s, topicName, func(r receipt) outcome { return r })
 	if !ok {
 		return
 	}
@@ -74,17 +78,9 @@ func (r receipt) append(b []byte, p wire.Proto) []byte {
 	return wire.AppendInt(b, int64(r.dropped))
 }
 
-// maxPattern is the length of the longest glob, in bytes: the bus has no limit of its own for them, and each name that
-// is matched takes time by it.
-const maxPattern = bus.MaxTopic
-
 // subscribe adds a subscription, within the limits, and reports whether it is there now.
 func (s *Server) subscribe(c *call, k bus.Kind, text string) bool {
-	if k == bus.Pattern && len(text) > maxPattern {
-		c.fail(wire.CodeBadName, "a pattern of %d bytes is longer than %d", len(text), maxPattern)
-		return false
-	}
-	if !c.room(subscriptionColumn(k), 1) {
+	if !c.room(subscriptionColumn(k, text), bus.Weight(text)) {
 		return false
 	}
 	r, added, err := s.bus.Subscribe(c.sess, k, text)
@@ -95,7 +91,7 @@ func (s *Server) subscribe(c *call, k bus.Kind, text string) bool {
 	if added {
 		s.net.Unsettle(r.Slot)
 		c.sess.state |= stateSubscribed
-		c.sess.user().Count(subscriptionColumn(k), 1)
+		c.sess.user().Count(subscriptionColumn(k, text), bus.Weight(text))
 	}
 	return true
 }
@@ -109,7 +105,7 @@ func (s *Server) unsubscribe(sess *session, k bus.Kind, text string) bool {
 	s.net.Unsettle(r.Slot)
 	removed := s.bus.Unsubscribe(sess, k, text)
 	if removed {
-		sess.user().Count(subscriptionColumn(k), -1)
+		sess.user().Count(subscriptionColumn(k, text), -bus.Weight(text))
 	}
 	return removed
 }
@@ -120,25 +116,27 @@ func (s *Server) dropSubscriptions(sess *session) bool {
 		return true
 	}
 	u := sess.user()
-	patterns, others := s.bus.Count(sess, bus.Pattern), s.bus.Count(sess, bus.Filter, bus.Channel)
+	globs, others := s.bus.Weight(sess)
 	left := s.bus.DropSome(sess, mostDropped)
-	u.Count(account.Patterns, s.bus.Count(sess, bus.Pattern)-patterns)
-	u.Count(account.Subscriptions, s.bus.Count(sess, bus.Filter, bus.Channel)-others)
+	globsLeft, othersLeft := s.bus.Weight(sess)
+	u.Count(account.Patterns, globsLeft-globs)
+	u.Count(account.Subscriptions, othersLeft-others)
 	return left == 0
 }
 
 // mostDropped is how many subscriptions are ended at once, in some hundred microseconds.
 const mostDropped = 128
 
-// subscriptionColumn is what the user of a subscription is charged for.
-func subscriptionColumn(k bus.Kind) account.Column {
-	if k == bus.Pattern {
+// subscriptionColumn is what the user of a subscription is charged for, by the weight of its text: a long one counts as several. A
+// pattern that is a filter costs a publisher no more than any filter.
+func subscriptionColumn(k bus.Kind, text string) account.Column {
+	if k == bus.Pattern && !bus.IsFilter(text) {
 		return account.Patterns
 	}
 	return account.Subscriptions
 }
 
-// subscribeRedis confirms each name by a push, which CLIENT REPLY OFF does not suppress. A bad name among several is
+// subscribeRedis confirms each name by a push, which CLIENT REPLY OFF does not suppress. One among several that is refused is
 // answered with an error in its place, and the others are subscribed to.
 func (s *Server) subscribeRedis(c *call, k bus.Kind, word string) {
 	one := func(c *call, text string) {
@@ -232,34 +230,58 @@ func (s *Server) redisCount(sess *session) int64 {
 }
 
 func (s *Server) pubsubChannels(c *call) {
-	pattern := "*"
 	if len(c.args) > 1 {
 		c.fail(wire.CodeErr, "unknown subcommand or wrong number of arguments for 'CHANNELS'. Try PUBSUB HELP.")
 		return
 	}
+	var glob *bus.Glob // nil: all, which "*" is not: it does not match the empty name
 	if len(c.args) > 0 {
-		pattern = string(c.args[0])
+		pattern := string(c.args[0])
+		if err := bus.CheckGlob(pattern); err != nil {
+			c.fail(wire.CodeBadName, "%v", err)
+			return
+		}
+		glob = bus.CompileGlob(pattern)
 	}
-	if len(pattern) > maxPattern {
-		c.fail(wire.CodeBadName, "a pattern of %d bytes is longer than %d", len(pattern), maxPattern)
-		return
-	}
-	glob := bus.CompileGlob(pattern)
-	slot, n := 0, 0
+	slot, n, long := 0, 0, 0
 	names := heap.New(func(a, b string) bool { return a < b })
+	var text string    // that is compared at the moment, if it is long
+	var scan *bus.Scan // and how far
 	t := &task{head: func(b []byte) []byte { return wire.AppendArray(b, n) }}
+	add := func(name string) {
+		names.Add(name)
+		n++
+		if len(name) > bus.MaxTopic {
+			long += len(name)
+		}
+		t.held = names.Room()*int(unsafe.Sizeof("")) + long
+	}
 	t.step = func(b []byte) ([]byte, bool) {
-		if slot < s.bus.Slots() {
-			for end := min(slot+globsPerStep, s.bus.Slots()); slot < end; slot++ {
-				if r := s.bus.RouteAt(slot); r != nil && r.Kind == bus.Channel && glob.MatchString(r.Text) {
-					names.Add(r.Text)
-					n++
+		switch {
+		case scan != nil:
+			matches, done := scan.Next(text)
+			if done {
+				scan = nil
+			}
+			if matches {
+				add(text)
+			}
+			return b, true
+		case slot < s.bus.Slots():
+			for end := min(slot+globsPerStep, s.bus.Slots()); slot < end && scan == nil; slot++ {
+				r := s.bus.RouteAt(slot)
+				switch {
+				case r == nil || r.Kind != bus.Channel:
+				case glob == nil:
+					add(r.Text)
+				case len(r.Text) > bus.MaxTopic:
+					text, scan = r.Text, glob.Scan()
+				case glob.MatchString(r.Text):
+					add(r.Text)
 				}
 			}
-			t.held = names.Room() * int(unsafe.Sizeof(""))
 			return b, true
-		}
-		if names.Len() == 0 {
+		case names.Len() == 0:
 			return b, false
 		}
 		if name, ok := names.Next(); ok {
@@ -270,7 +292,7 @@ func (s *Server) pubsubChannels(c *call) {
 	s.perform(c, t)
 }
 
-// globsPerStep is how many names a step compares with a glob, which may take 2 µs each.
+// globsPerStep is how many names a step compares with a glob, which may take 2 µs each. A longer one takes several steps.
 const globsPerStep = 8
 
 func (s *Server) pubsubNumSub(c *call) {
@@ -281,7 +303,18 @@ func (s *Server) pubsubNumSub(c *call) {
 	}
 }
 
+// busSub answers what a client made for Redis does not expect: the messages that follow are pushes of a kind of their own, and on
+// RESP2 arrays, which a client takes for replies to what it asks, or for messages of Redis's kinds. So there it has to know.
 func (s *Server) busSub(c *call) {
+	switch {
+	case len(c.args) > 1 && c.arg(1) != "RAW":
+		c.syntax()
+		return
+	case len(c.args) == 1 && c.sess.proto == wire.RESP2:
+		c.fail(wire.CodeErr, "BUS.SUB on RESP2 sends arrays that clients take for replies: say RAW behind the filter if yours knows them, "+
+			"or HELLO 3, or PSUBSCRIBE %s and the filter", bus.FilterPattern)
+		return
+	}
 	if s.subscribe(c, bus.Filter, string(c.args[0])) {
 		c.integer(int64(s.bus.Count(c.sess, bus.Filter)))
 	}

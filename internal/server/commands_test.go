@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ipcd/ipcd/bus"
 	"github.com/ipcd/ipcd/ipc/wire"
 )
 
@@ -158,7 +159,7 @@ func TestSubscribedRESP2(t *testing.T) {
 			continue
 		}
 		c := h.dial()
-		c.do("BUS.SUB", "a")
+		c.do("BUS.SUB", "a", "RAW")
 		name := strings.Fields(row.Name)
 		c.cmd(append(name, slices.Repeat([]string{"1"}, row.Min-len(name))...)...)
 		c.fails(refusal(row), fmt.Sprintf("Can't execute '%s': only", lowerBar(row.Name)))
@@ -174,7 +175,7 @@ func TestClientReply(t *testing.T) {
 
 	// Every command's reply is left out, also of those that answer on their own. Pushes are not.
 	c := h.dial3()
-	c.send("CLIENT REPLY OFF\r\nPING\r\nLOCK.ACQUIRE a\r\nLOCK.RELEASE a\r\nLOCK.RELEASE a\r\nBUS.SUB a\r\nBUS.UNSUB a\r\nNOTHING\r\nSUBSCRIBE x/#\r\n")
+	c.send("CLIENT REPLY OFF\r\nPING\r\nLOCK.ACQUIRE a\r\nLOCK.RELEASE a\r\nLOCK.RELEASE a\r\nBUS.SUB a\r\nBUS.UNSUB a\r\nNOTHING\r\nPSUBSCRIBE ipcd/filter/#x\r\n")
 	c.send("CLIENT REPLY ON\r\n")
 	c.want("+OK\r\n")
 	c.send("CLIENT REPLY OFF\r\nSUBSCRIBE s\r\nUNSUBSCRIBE s\r\nCLIENT REPLY ON\r\n")
@@ -250,7 +251,7 @@ func TestClientNames(t *testing.T) {
 func TestLongGlobs(t *testing.T) {
 	h := start(t)
 	c := h.dial()
-	long := "[" + strings.Repeat("a", 64<<10)
+	long := "*" + strings.Repeat("a", bus.MaxGlob) + "?"
 	c.refused(wire.CodeBadName, "", "PSUBSCRIBE", long)
 	c.refused(wire.CodeBadName, "", "PUBSUB", "CHANNELS", long)
 	c.refused(wire.CodeBadName, "", "COMMAND", "LIST", "FILTERBY", "PATTERN", long)

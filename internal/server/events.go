@@ -77,7 +77,7 @@ func (s *Server) publishEvent(event string, e *lockmgr.Effect, pays *account.Use
 	topic = append(topic, event...)
 	topic = append(topic, '/')
 	topic = wire.AppendLockName(topic, e.Name)
-	routes, search, err := s.bus.Search(topic, searchAtOnce)
+	routes, search, err := s.bus.SearchTopic(topic, searchAtOnce)
 	if err != nil {
 		s.log.Error("cannot announce what happened to a lock", "event", "bug", "error", err) // a lock's name is checked
 		return

@@ -127,7 +127,7 @@ func TestBuffersPerUser(t *testing.T) {
 		}},
 		{"messages", func(m *manual) {
 			c := m.connect(true)
-			c.cmd("BUS.SUB", "a")
+			c.cmd("BUS.SUB", "a", "RAW")
 			m.step()
 			m.clients[0].cmd("BUS.PUB", "a", strings.Repeat("x", 60_000))
 			m.step()

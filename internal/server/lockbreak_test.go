@@ -21,7 +21,7 @@ import (
 // whatever others chose. An event is JSON, and means what they chose.
 func TestTextOfOthersIsEscaped(t *testing.T) {
 	h := start(t)
-	holder, c, watcher := h.dial3(), h.dial3(), h.dial()
+	holder, c, watcher := h.dial3(), h.dial3(), h.dial3()
 	const name, why, shown = "b\u202ekcab", "wh\u2066y\u200b", `wh\u2066y\u200b`
 	watcher.do("BUS.SUB", "ipcd/lock/broken/#")
 	holder.acquire(name, "WHY", why)

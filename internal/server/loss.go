@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 
+	"github.com/ipcd/ipcd/bus"
 	"github.com/ipcd/ipcd/internal/conn"
 	"github.com/ipcd/ipcd/ipc/wire"
 )
@@ -12,6 +13,9 @@ var pushes = conn.Pushes{Loss: lossOf, AppendLoss: appendLost}
 
 // appendLost appends the push that says that n messages of a filter are missing.
 func appendLost(b []byte, p wire.Proto, filter string, n int64) []byte {
+	if isEnvelope(bus.Pattern, filter) {
+		return appendEnvelopeLost(b, p, filter, n)
+	}
 	b = p.AppendPush(b, 3)
 	b = append(b, "$8\r\nbus.lost\r\n"...)
 	b = wire.AppendBulk(b, filter)
@@ -20,7 +24,8 @@ func appendLost(b []byte, p wire.Proto, filter string, n int64) []byte {
 
 // lossOf is what a subscriber misses who does not get a value: a message of a filter, or what was missing already (told); 0 of
 // nothing, if the value is something else. The forms are those of [message.append] and appendLost; of replies, which may
-// hold whatever somebody called his channels, none has numbers in these places.
+// hold whatever somebody called his channels, none has numbers in these places, or begins with pmessage and goes on with a name that
+// is before it in the alphabet.
 func lossOf(v []byte) (filter []byte, n int64, told bool) {
 	if v[0] != '>' && v[0] != '*' {
 		return nil, 0, false
@@ -36,6 +41,8 @@ func lossOf(v []byte) (filter []byte, n int64, told bool) {
 			n, _ := conn.Head(rest)
 			return filter, int64(n), true
 		}
+	} else if rest, ok := bytes.CutPrefix(v[1:], []byte("4\r\n$8\r\npmessage\r\n")); ok {
+		return envelopeLossOf(rest)
 	}
 	return nil, 0, false
 }

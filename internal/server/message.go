@@ -14,6 +14,7 @@ type message struct {
 	time           int64  // microseconds since 1970
 	stamp          []byte // of the sender: see appendStamp
 	age            uint64 // of the bus, if it was published in an earlier turn
+	envelope       []byte // see enveloped
 }
 
 // append encodes the message as subscribers of a route get it.
@@ -23,9 +24,11 @@ func (m *message) append(b []byte, p wire.Proto, k bus.Kind, text string) []byte
 		b = p.AppendPush(b, 3)
 		b = append(b, "$7\r\nmessage\r\n"...)
 	case bus.Pattern:
-		b = p.AppendPush(b, 4)
-		b = append(b, "$8\r\npmessage\r\n"...)
-		b = wire.AppendBulk(b, text)
+		b = appendPMessage(b, p, text)
+		if isEnvelope(k, text) {
+			b = wire.AppendBulk(b, m.topic)
+			return wire.AppendBulk(b, m.enveloped())
+		}
 	default:
 		b = p.AppendPush(b, 9)
 		b = append(b, "$11\r\nbus.message\r\n"...)
@@ -39,6 +42,13 @@ func (m *message) append(b []byte, p wire.Proto, k bus.Kind, text string) []byte
 		b = append(b, m.stamp...)
 	}
 	return b
+}
+
+// appendPMessage appends what a message begins with that came by a pattern.
+func appendPMessage(b []byte, p wire.Proto, pattern string) []byte {
+	b = p.AppendPush(b, 4)
+	b = append(b, "$8\r\npmessage\r\n"...)
+	return wire.AppendBulk(b, pattern)
 }
 
 // appendStamp encodes the sender's part of a message: pid, uid, unit.
@@ -57,17 +67,31 @@ func (s *session) stamp() []byte {
 	return x.stamp
 }
 
-// publish hands a message to the engine and delivers it. The topic of a peer's message must have been checked. If rest is not
+// A nameKind says what a message is published under.
+type nameKind bool
+
+const (
+	anyName   nameKind = false // a channel of Redis
+	topicName nameKind = true  // a topic, and nothing else
+)
+
+// publish hands a message to the engine and delivers it. Whether a peer may publish there must have been asked. If rest is not
 // nil, it is not delivered to all yet. pays is charged with the time, if that is much; nil: nobody is.
-func (s *Server) publish(topic, payload, stamp []byte, pays *account.User) (r receipt, rest *delivery, err error) {
-	routes, search, err := s.bus.Search(topic, searchAtOnce)
+func (s *Server) publish(kind nameKind, name, payload, stamp []byte, pays *account.User) (r receipt, rest *delivery, err error) {
+	var routes []*bus.Route[*session]
+	var search *bus.Search[*session]
+	if kind == topicName {
+		routes, search, err = s.bus.SearchTopic(name, searchAtOnce)
+	} else {
+		routes, search, err = s.bus.Search(name, searchAtOnce)
+	}
 	if err != nil {
 		return receipt{}, nil, err
 	}
 	s.stats.published++
 	r.seq = s.bus.Take()
 	if len(routes) > 0 || search != nil {
-		r.delivered, r.dropped, rest = s.distribute(routes, search, &message{topic: topic, payload: payload, seq: r.seq, stamp: stamp}, pays)
+		r.delivered, r.dropped, rest = s.distribute(routes, search, &message{topic: name, payload: payload, seq: r.seq, stamp: stamp}, pays)
 	}
 	return r, rest, nil
 }
@@ -110,7 +134,7 @@ func (s *Server) deliver(routes []*bus.Route[*session], m *message, many bool) (
 					continue
 				}
 			}
-			if sess.Blocked() && sess.IsFull(len(m.payload), m.seq) { // not even encoded
+			if sess.Blocked() && canLose(r.Kind, r.Text) && sess.IsFull(len(m.payload), m.seq) { // not even encoded
 				t.Steady = false
 				sess.Lose(r.Text)
 				dropped++
@@ -140,7 +164,7 @@ func (s *Server) deliver(routes []*bus.Route[*session], m *message, many bool) (
 // told that they miss something, none is dropped. lost is how many the session loses for it.
 func enqueue(sess *session, r *bus.Route[*session], msg []byte, seq uint64) (taken, lost int) {
 	var ok bool
-	if r.Kind == bus.Filter {
+	if canLose(r.Kind, r.Text) {
 		ok, lost = sess.Enqueue(msg, seq, r.Text)
 	} else if ok = sess.EnqueueStrict(msg, seq); !ok {
 		lost = 1
@@ -157,7 +181,7 @@ func (s *Server) deliverAlone(r *bus.Route[*session], sess *session, m *message)
 	switch {
 	case !sess.MayReceive():
 		return 0, 0
-	case sess.Blocked() && sess.IsFull(len(m.payload), m.seq):
+	case sess.Blocked() && canLose(r.Kind, r.Text) && sess.IsFull(len(m.payload), m.seq):
 		sess.Lose(r.Text)
 		return 0, 1
 	}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"slices"
@@ -157,6 +158,10 @@ func (mo *model) execute(s *modelSession, name string, args []string, said strin
 	case "PUBLISH":
 		reply = integer(mo.publish(s, args[0], args[1], now))
 	case "BUS.PUB":
+		if err := bus.CheckTopic(args[0]); err != nil {
+			reply = fmt.Sprintf("-BADNAME %v\r\n", err)
+			break
+		}
 		n := mo.publish(s, args[0], args[1], now)
 		reply = s.head("%", 3) + bulk("seq") + integer(mo.seq) + bulk("delivered") + integer(n) + bulk("dropped") + integer(0)
 	default:
@@ -245,6 +250,31 @@ func (mo *model) texts(s *modelSession, k bus.Kind) []string {
 	return texts
 }
 
+// modelFilter is the filter that a pattern is: all that this model is asked for that begin with ipcd/ are.
+func modelFilter(pattern string) string {
+	return strings.TrimPrefix(strings.TrimPrefix(pattern, "ipcd/filter/"), "ipcd/filter-json/")
+}
+
+func matches(filter, topic string) bool {
+	return bus.CheckTopic(topic) == nil && bus.Match(filter, topic)
+}
+
+func (mo *model) envelope(from *modelSession, topic, payload string, now time.Time) string {
+	b, err := json.Marshal(struct {
+		Topic   string `json:"topic"`
+		Seq     int    `json:"seq"`
+		Time    string `json:"time"`
+		PID     int    `json:"pid"`
+		UID     int    `json:"uid"`
+		Unit    string `json:"unit"`
+		Payload string `json:"payload"`
+	}{topic, mo.seq, now.UTC().Format("2006-01-02T15:04:05.000000Z"), os.Getpid(), os.Getuid(), from.unit, payload})
+	if err != nil {
+		panic(err)
+	}
+	return string(b)
+}
+
 func (mo *model) publish(from *modelSession, topic, payload string, now time.Time) (delivered int) {
 	mo.seq++
 	// The channel, the patterns, the filter that is the topic itself, other filters; each by age.
@@ -252,11 +282,15 @@ func (mo *model) publish(from *modelSession, topic, payload string, now time.Tim
 		switch {
 		case r.kind == bus.Channel && r.text == topic:
 			return 1
+		case r.kind == bus.Pattern && strings.HasPrefix(r.text, "ipcd/"):
+			if matches(modelFilter(r.text), topic) {
+				return 2
+			}
 		case r.kind == bus.Pattern && bus.CompileGlob(r.text).MatchString(topic):
 			return 2
-		case r.kind == bus.Filter && r.text == topic:
+		case r.kind == bus.Filter && r.text == topic && matches(topic, topic):
 			return 3
-		case r.kind == bus.Filter && bus.Match(r.text, topic):
+		case r.kind == bus.Filter && matches(r.text, topic):
 			return 4
 		}
 		return 0
@@ -275,6 +309,10 @@ func (mo *model) publish(from *modelSession, topic, payload string, now time.Tim
 				case bus.Channel:
 					s.push(bulk("message"), bulk(topic), bulk(payload))
 				case bus.Pattern:
+					if strings.HasPrefix(r.text, "ipcd/filter-json/") {
+						s.push(bulk("pmessage"), bulk(r.text), bulk(topic), bulk(mo.envelope(from, topic, payload, now)))
+						break
+					}
 					s.push(bulk("pmessage"), bulk(r.text), bulk(topic), bulk(payload))
 				case bus.Filter:
 					s.push(bulk("bus.message"), bulk(r.text), bulk(topic), bulk(payload), integer(mo.seq), integer(int(now.UnixMicro())),

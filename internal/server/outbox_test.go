@@ -10,10 +10,10 @@ import (
 )
 
 var (
-	randomTopics = []string{"a", "a/b", "a/c", "b", "b/b", "ab", "a/b/c"}
+	randomTopics = []string{"a", "a/b", "a/c", "b", "b/b", "ab", "a/b/c", "a#", "", "a/\xff", "a\r\n" + strings.Repeat("b", 300)}
 	randomTexts  = map[bus.Kind][]string{
 		bus.Channel: randomTopics,
-		bus.Pattern: {"*", "a*", "a/[bc]", "?", "a/b"},
+		bus.Pattern: {"*", "a*", "a/[bc]", "?", "a/b", "ipcd/filter/a/#", "ipcd/filter-json/#", "ipcd/filter-json/a/b", "ipcd/filter/+"},
 		bus.Filter:  {"a", "a/b", "a/#", "+", "+/b", "#", "a/+/c"},
 	}
 )
@@ -38,6 +38,9 @@ func (m *manual) chat(t *talker, all []*talker, size func() int) (command []stri
 		return []string{[]string{"PUBLISH", "BUS.PUB"}[m.random.IntN(2)], pick(randomTopics), strings.Repeat("x", size())}
 	case n < 65:
 		t.subs[modelSub{kind, text}] = true
+		if kind == bus.Filter && (t.proto == 2 || m.random.IntN(2) == 0) {
+			return []string{sub, text, "RAW"}
+		}
 		return []string{sub, text}
 	case n < 80:
 		delete(t.subs, modelSub{kind, text})

@@ -136,7 +136,8 @@ func (s *session) Receives() (lossy, strict bool) {
 	if !s.is(stateSubscribed) {
 		return false, false
 	}
-	return s.server.bus.Count(s, bus.Filter) > 0, s.server.redisCount(s) > 0
+	enveloped := s.server.bus.Enveloped(s)
+	return s.server.bus.Count(s, bus.Filter)+enveloped > 0, int(s.server.redisCount(s)) > enveloped
 }
 
 // Dropped counts messages for IPCD.STATUS.

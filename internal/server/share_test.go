@@ -200,7 +200,7 @@ func TestLargeBurial(t *testing.T) {
 	c := m.connectAs(1001, false)
 	const n = 3*mostDropped + 1
 	for i := range n - 1 {
-		c.cmd("BUS.SUB", fmt.Sprint("a/", i))
+		c.cmd("BUS.SUB", fmt.Sprint("a/", i), "RAW")
 		m.step()
 	}
 	c.cmd("PSUBSCRIBE", "a*")

@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -40,25 +41,26 @@ func TestLosses(t *testing.T) {
 				if i%2 == 0 {
 					c.cmd("HELLO", "3")
 				}
-				c.cmd("BUS.SUB", "a")
+				c.cmd("BUS.SUB", "a", "RAW")
+				c.cmd("PSUBSCRIBE", bus.EnvelopePattern+"+")
 			}
 			m.hook(func(sess *session, name string, args []string, _ string) {
 				d := diaries[sess.id]
 				switch name {
-				case "BUS.SUB":
+				case "BUS.SUB", "PSUBSCRIBE":
 					e := diaryEntry{name, args[0], nil}
 					if d.current[args[0]] == nil {
 						e.messages = new([]int64)
 						d.current[args[0]] = e.messages
 					}
 					d.commands = append(d.commands, e)
-				case "BUS.UNSUB":
+				case "BUS.UNSUB", "PUNSUBSCRIBE":
 					d.commands = append(d.commands, diaryEntry{name, args[0], d.current[args[0]]})
 					delete(d.current, args[0])
 				case "BUS.PUB":
 					for _, d := range diaries {
 						for filter, messages := range d.current {
-							if bus.Match(filter, args[0]) {
+							if bus.Match(strings.TrimPrefix(filter, bus.EnvelopePattern), args[0]) {
 								*messages = append(*messages, int64(m.bus.Seq()))
 							}
 						}
@@ -70,9 +72,11 @@ func TestLosses(t *testing.T) {
 				c := slow[m.random.IntN(len(slow))]
 				switch n := m.random.IntN(20); {
 				case n == 0:
-					c.cmd("BUS.SUB", pick("a", "#", "+", "a/b", "a/+"))
+					c.cmd("BUS.SUB", pick("a", "#", "+", "a/b", "a/+"), "RAW")
 				case n == 1:
 					c.cmd("BUS.UNSUB", pick("a", "#", "+", "a/b", "a/+"))
+				case n == 2:
+					c.cmd(pick("PSUBSCRIBE", "PUNSUBSCRIBE"), bus.EnvelopePattern+pick("a", "#", "+"))
 				case n < 12:
 					for range m.random.IntN(4) {
 						publisher.cmd("BUS.PUB", pick("a", "b", "a/b"), strings.Repeat("x", m.random.IntN(3000)))
@@ -131,21 +135,33 @@ func (d *diary) check(t *testing.T, got []byte) (lost int64) {
 		}
 		switch word {
 		case "server": // HELLO
-		case "bus.message", "bus.lost":
+		case "bus.message", "bus.lost", "pmessage":
 			filter := v.Elems[1].Str
 			due := left[filter]
-			n := int64(1)
-			if word == "bus.lost" {
+			n, seq := int64(1), int64(0)
+			switch word {
+			case "bus.lost":
 				n = v.Elems[2].Int
 				lost += n
+			case "bus.message":
+				seq = v.Elems[4].Int
+			case "pmessage":
+				var envelope struct{ Seq, Lost int64 }
+				if err := json.Unmarshal([]byte(v.Elems[3].Str), &envelope); err != nil {
+					t.Fatal(err)
+				}
+				if seq = envelope.Seq; v.Elems[2].Str == "ipcd/lost" {
+					n = envelope.Lost
+					lost += n
+				}
 			}
 			switch {
 			case due == nil:
 				t.Fatalf("%s of %q, which is not subscribed to", word, filter)
 			case int64(len(*due)) < n:
 				t.Fatalf("%s of %q: %d, and only %d were published", word, filter, n, len(*due))
-			case word == "bus.message" && v.Elems[4].Int != (*due)[0]:
-				t.Fatalf("%q: message %d, want %d", filter, v.Elems[4].Int, (*due)[0])
+			case seq != 0 && seq != (*due)[0]:
+				t.Fatalf("%q: message %d, want %d", filter, seq, (*due)[0])
 			}
 			*due = (*due)[n:]
 		default:
@@ -153,7 +169,7 @@ func (d *diary) check(t *testing.T, got []byte) (lost int64) {
 			d.commands = d.commands[1:]
 			switch {
 			case e.messages == nil:
-			case e.name == "BUS.SUB":
+			case e.name == "BUS.SUB", e.name == "PSUBSCRIBE":
 				left[e.filter] = e.messages
 			case len(*left[e.filter]) > 0:
 				t.Fatalf("the subscription to %q ended without %d messages", e.filter, len(*left[e.filter]))

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/ipcd/ipcd/bus"
 	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/internal/loop"
 	"github.com/ipcd/ipcd/internal/record"
@@ -53,8 +52,9 @@ func (s *Server) countServices(sess *session, found account.Count) {
 		panic(fmt.Sprintf("session %d has a transaction: %v", sess.id, in))
 	}
 	if sess.is(stateSubscribed) {
-		found.Add(uid, account.Patterns, s.bus.Count(sess, bus.Pattern))
-		found.Add(uid, account.Subscriptions, s.bus.Count(sess, bus.Filter, bus.Channel))
+		globs, others := s.bus.Weight(sess)
+		found.Add(uid, account.Patterns, globs)
+		found.Add(uid, account.Subscriptions, others)
 	}
 }
 

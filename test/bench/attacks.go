@@ -96,7 +96,7 @@ func longNames(path string, ready func()) {
 // subscribe makes filters that all match one topic.
 func subscribe(c *conn, n, of int) {
 	for i := range n {
-		c.send(command("BUS.SUB", fmt.Sprintf("a/%d/#", of*n+i)))
+		c.send(command("BUS.SUB", fmt.Sprintf("a/%d/#", of*n+i), "RAW"))
 		c.drain()
 	}
 }
@@ -115,7 +115,7 @@ func subscribeAll(all []*conn, prefix string) {
 			}
 		}
 		c := all[bits%len(all)]
-		c.send(command("BUS.SUB", prefix+strings.Join(words, "/")))
+		c.send(command("BUS.SUB", prefix+strings.Join(words, "/"), "RAW"))
 		c.drain()
 	}
 	for _, c := range all {
@@ -211,7 +211,7 @@ func channels(path string, ready func()) {
 func fanOutAttack(path string, ready func()) {
 	all := dialAll(path, 9000)
 	for _, c := range all {
-		c.ask("BUS.SUB", "bench/many")
+		c.ask("BUS.SUB", "bench/many", "RAW")
 	}
 	p := dialAll(path, 1)[0]
 	ready()
@@ -227,7 +227,7 @@ func fanOutAttack(path string, ready func()) {
 func deaf(path string, ready func()) {
 	all := dialAll(path, 64)
 	for _, c := range all {
-		c.ask("BUS.SUB", "bench/deaf")
+		c.ask("BUS.SUB", "bench/deaf", "RAW")
 	}
 	p := dialAll(path, 1)[0]
 	text := command("PUBLISH", "bench/deaf", strings.Repeat("x", 16<<10))
@@ -242,7 +242,7 @@ func deafMany(path string, ready func()) {
 	all := dialAll(path, 9000)
 	for _, c := range all {
 		must(unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 1))
-		c.ask("BUS.SUB", "bench/deaf")
+		c.ask("BUS.SUB", "bench/deaf", "RAW")
 	}
 	p := dialAll(path, 1)[0]
 	text := command("PUBLISH", "bench/deaf", strings.Repeat("x", 1<<10))

@@ -44,10 +44,6 @@ var deviations = []deviation{
 		`-(ERR|EXECABORT Transaction discarded because of:) Can't execute '[\w|]+': only \(P\|S\)SUBSCRIBE / \(P\|S\)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context\r\n`,
 		`-(ERR|EXECABORT Transaction discarded because of:) Can't execute '[\w|]+': only \(P\|S\)SUBSCRIBE / \(P\|S\)UNSUBSCRIBE / BUS\.SUB / BUS\.UNSUB / PING / QUIT / RESET are allowed in this context\r\n`},
 
-	{"a channel is a topic: nobody hears of one that is none",
-		`.> PUBLISH .*`, `:0\r\n`, `-BADNAME .*`},
-	{"and who asks for it is not subscribed, and has fewer than he would have",
-		`.> SUBSCRIBE .*`, `\*3\r\n\$\d+\r\n(un)?subscribe\r\n\$\d\r\n(\+|fence)\r\n:\d\r\n`, `-BADNAME .*|\*3\r\n\$11\r\nunsubscribe\r\n\$\d\r\nfence\r\n:0\r\n`},
 	{"what begins with ipcd/ is said by the daemon alone",
 		`.> PUBLISH ipcd/x x`, `:0\r\n`, `-DENIED .*`},
 }

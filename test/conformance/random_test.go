@@ -59,12 +59,13 @@ type generator struct {
 func (g *generator) pick(of ...string) string { return of[g.r.IntN(len(of))] }
 
 func (g *generator) channel() string {
-	return g.pick("a", "ab", "abc", "b", "x/y", "x/y/z", "[a]", "*", "é", "A")
+	return g.pick("a", "ab", "abc", "b", "x/y", "x/y/z", "[a]", "*", "é", "A", "", "#", "a#/#", "+", "a\x00", "\xff",
+		strings.Repeat("ab", 200))
 }
 
 func (g *generator) pattern() string {
 	if g.r.IntN(3) > 0 {
-		return g.pick("a*", "*", "?", "[ab]", "x/*", "*/z", "[^a]*", "a?c", "\\*", "\\[a\\]", "nothing", "a", "**", "", "[", "[a", "\\", "é", "?*?")
+		return g.pick("a*", "*", "?", "[ab]", "x/*", "*/z", "[^a]*", "a?c", "\\*", "\\[a\\]", "nothing", "a", "**", "", "[", "[a", "\\", "é", "?*?", "a#*", "#", "*\xff", "*[b\xff]", strings.Repeat("ab", 150)+"*")
 	}
 	b := make([]byte, 1+g.r.IntN(6))
 	for i := range b {

@@ -38,7 +38,11 @@ func subscribe(t testing.TB, p *testdaemon.Peer, command string, texts []string)
 		n := min(len(texts), 100)
 		var b strings.Builder
 		for _, text := range texts[:n] {
-			b.WriteString(testdaemon.Cmd(command, text))
+			words := []string{command, text}
+			if command == "BUS.SUB" {
+				words = append(words, "RAW") // on RESP2
+			}
+			b.WriteString(testdaemon.Cmd(words...))
 		}
 		p.Send(b.String())
 		for range n {

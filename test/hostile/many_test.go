@@ -74,7 +74,7 @@ func TestChurn(t *testing.T) {
 		"*1\r\n$4\r\nPI",
 		"no such\r\n",
 		"\"\r\n",
-		"SUBSCRIBE a b c\r\nPSUBSCRIBE a* b*\r\nBUS.SUB #\r\nPUBLISH a x\r\n",
+		"SUBSCRIBE a b c\r\nPSUBSCRIBE a* b*\r\nBUS.SUB # RAW\r\nPUBLISH a x\r\n",
 		"HELLO 3\r\nSUBSCRIBE a\r\nPUBLISH a x\r\n",
 		"LOCK.ACQUIRE churn WAIT 0 OWNER a\r\nLOCK.ACQUIRE other WAIT 0 OWNER b\r\n",
 		"LOCK.ACQUIRE churn OWNER c\r\n",

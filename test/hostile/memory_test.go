@@ -219,7 +219,7 @@ func TestManySubscriptions(t *testing.T) {
 		for j := range each / 1000 {
 			var batch strings.Builder
 			for k := range 1000 {
-				batch.WriteString(testdaemon.Cmd("BUS.SUB", fmt.Sprintf("%s/%d/%d/+", strings.Repeat("x", 200), i, j*1000+k)))
+				batch.WriteString(testdaemon.Cmd("BUS.SUB", fmt.Sprintf("%s/%d/%d/+", strings.Repeat("x", 200), i, j*1000+k), "RAW"))
 			}
 			p.Send(batch.String())
 			for range 1000 {

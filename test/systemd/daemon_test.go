@@ -252,7 +252,7 @@ func subscribes(t *testing.T) int {
 		}
 	}()
 	for n := range 4 {
-		_, err := conn.Do("BUS.SUB", "filter/"+strconv.Itoa(n))
+		_, err := conn.Do("BUS.SUB", "filter/"+strconv.Itoa(n), "RAW")
 		var refused *wire.Error
 		if errors.As(err, &refused) && refused.Code == wire.CodeQuota {
 			return n

@@ -1,0 +1,106 @@
+package server
+
+import (
+	"bytes"
+	"encoding/base64"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/ipcd/ipcd/bus"
+	"github.com/ipcd/ipcd/internal/conn"
+	"github.com/ipcd/ipcd/ipc/wire"
+)
+
+// Clients made for Redis hand on what comes by a pattern that they asked for, in the form of Redis, and nothing else. So a filter
+// may be asked for as a pattern (see [bus.FilterPattern]). In its other form, [bus.EnvelopePattern], the payload is an envelope:
+// a JSON object with all that BUS.SUB tells. Its subscriber can be told what it has missed, by an object on a channel of its own, and
+// so it is treated as one of BUS.SUB if it is slow, and not disconnected as Redis does.
+
+// lostChannel is where an enveloped subscription is told what it has missed. Nobody publishes there.
+const lostChannel = bus.ReservedPrefix + "lost"
+
+// isEnvelope reports whether a route's messages come in an envelope.
+func isEnvelope(k bus.Kind, text string) bool {
+	return k == bus.Pattern && strings.HasPrefix(text, bus.EnvelopePattern)
+}
+
+// canLose reports whether a route's messages may be dropped, as their subscribers can be told.
+func canLose(k bus.Kind, text string) bool { return k == bus.Filter || isEnvelope(k, text) }
+
+// enveloped is the message in its envelope: a JSON object as "ipcctl sub --json" prints it. It is made once for all subscribers.
+func (m *message) enveloped() []byte {
+	if m.envelope != nil {
+		return m.envelope
+	}
+	b := make([]byte, 0, len(m.topic)+len(m.payload)+len(m.payload)/2+256)
+	b = appendJSONText(append(b, `{"topic":`...), m.topic)
+	b = append(b, ',')
+	b = jsonInt(b, "seq", int64(m.seq))
+	b = append(b, `"time":"`...)
+	b = time.UnixMicro(m.time).UTC().AppendFormat(b, "2006-01-02T15:04:05.000000Z")
+	b = append(b, `",`...)
+	pid, rest := conn.Head(m.stamp)
+	uid, line := conn.Head(m.stamp[rest:])
+	unit, _ := cutBulk(m.stamp[rest+line:])
+	b = jsonInt(b, "pid", int64(pid))
+	b = jsonInt(b, "uid", int64(uid))
+	b = appendJSONText(append(b, `"unit":`...), unit)
+	if utf8.Valid(m.payload) {
+		b = appendJSONText(append(b, `,"payload":`...), m.payload)
+	} else {
+		b = append(b, `,"payload64":"`...)
+		b = base64.StdEncoding.AppendEncode(b, m.payload)
+		b = append(b, '"')
+	}
+	m.envelope = append(b, '}')
+	return m.envelope
+}
+
+// appendJSONText appends a string of JSON. It escapes what it must and nothing else: unlike what people are shown, this may be long.
+func appendJSONText(b, text []byte) []byte {
+	const hex = "0123456789abcdef"
+	b = append(b, '"')
+	from := 0
+	for i, c := range text {
+		if c >= ' ' && c != '"' && c != '\\' {
+			continue
+		}
+		b = append(b, text[from:i]...)
+		from = i + 1
+		if c >= ' ' {
+			b = append(b, '\\', c)
+		} else {
+			b = append(b, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
+		}
+	}
+	b = append(b, text[from:]...)
+	return append(b, '"')
+}
+
+// appendEnvelopeLost appends the push that says that n messages of a pattern are missing.
+func appendEnvelopeLost(b []byte, p wire.Proto, pattern string, n int64) []byte {
+	b = appendPMessage(b, p, pattern)
+	b = wire.AppendBulk(b, lostChannel)
+	var buf [32]byte
+	notice := append(buf[:0], `{"lost":`...)
+	notice = strconv.AppendInt(notice, n, 10)
+	return wire.AppendBulk(b, append(notice, '}'))
+}
+
+// envelopeLossOf is lossOf for what comes behind the word pmessage.
+func envelopeLossOf(rest []byte) (pattern []byte, n int64, told bool) {
+	pattern, rest = cutBulk(rest)
+	if !bytes.HasPrefix(pattern, []byte(bus.EnvelopePattern)) {
+		return nil, 0, false
+	}
+	topic, rest := cutBulk(rest)
+	if string(topic) != lostChannel {
+		return pattern, 1, false
+	}
+	notice, _ := cutBulk(rest)
+	notice = bytes.TrimSuffix(bytes.TrimPrefix(notice, []byte(`{"lost":`)), []byte("}"))
+	n, _ = strconv.ParseInt(string(notice), 10, 64) // what is no number counts nothing
+	return pattern, n, true
+}
