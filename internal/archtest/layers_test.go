@@ -63,7 +63,7 @@ var layers = []layer{
 		why: "the client stands alone, with the wire below it: other programs import it"},
 	{path: "internal/cli", may: []string{"ipc", "internal/printable", "internal/version", xsys},
 		why: "ipcctl is a client like any other: what it needs is on the wire"},
-	{path: "internal/cli/verb", may: []string{"internal/cli/term", "internal/cli/exit", "ipc", "internal/nearest", "internal/timespan"},
+	{path: "internal/cli/verb", may: []string{"internal/cli/term", "internal/cli/exit", "ipc", "internal/nearest", "internal/timespan", xsys},
 		why: "what a verb is knows no verb, and neither processes nor locks"},
 	{path: "internal/cli/term", may: []string{"internal/cli/exit", "ipc", "internal/printable", xsys},
 		why: "what is written to knows not who writes"},

@@ -37,7 +37,7 @@ func base(name string) string { return name[strings.LastIndexByte(name, '/')+1:]
 
 // sayMistakable warns of it with -v. If it cannot be found out, nothing is said.
 func sayMistakable(c *verb.Call, names []string) {
-	conn, err := c.Dial()
+	conn, err := c.DialNow()
 	if err != nil {
 		return
 	}

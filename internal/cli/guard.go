@@ -133,7 +133,8 @@ func (g *guard) watch() string {
 		return ""
 	}
 	defer in.conn.Close()
-	unsure := true // whether the holds still are: events may have been missed
+	unsure := true   // whether the holds still are: events may have been missed
+	in.resumed = nil // keep does that, and goes on for ever
 	in.idle = func() error { return nil }
 	in.lost = func(int64, string) { unsure = true }
 	for {

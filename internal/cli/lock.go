@@ -62,8 +62,8 @@ func (l *lockVerb) verb() *verb.Verb {
 				"for how long and why is shown while waiting; `ipcctl why NAME` tells the rest. Elsewhere nothing is written while waiting " +
 				"unless `-v` asks for it, so that cron sends no mail; a time-out says who held the lock. " +
 				"Ctrl-C leaves the queue. CMD is looked up before, so that none waits for hours to find that it is not there.",
-			"A restart of the daemon does not end the hold. Who waits then asks anew, and says so: `ipcctl` does that wherever it " +
-				"waits for a lock.",
+			"A restart of the daemon does not end the hold. Who waits then asks the next daemon, as all verbs do that wait: for as long as `-w` says, " +
+				"or else for ten seconds, or as long as `--wait-daemon` says. If none comes, it fails with 69, and CMD has not run.",
 			"The daemon sees the process that connected to it. If that is a relay (socat, systemd-socket-proxyd, `ssh -L`), which would " +
 				"hold the lock in ipcctl's stead, it fails with 77.",
 			"Options may follow NAME. The first other word, or `--` right after them, begins CMD; all that follows is CMD's.",
@@ -225,7 +225,7 @@ func dealt(c *verb.Call, grants []ipc.Hold) error {
 // giveBack gives locks back that were granted and that no use was made of, because of err: whoever comes next is told that
 // they were abandoned, if they were. It returns err.
 func giveBack(c *verb.Call, grants []ipc.Hold, who holder, err error) error {
-	conn, e := c.Dial()
+	conn, e := c.DialNow()
 	if e != nil {
 		return err // most end with their process
 	}

@@ -29,7 +29,7 @@ func locks() *verb.Verb {
 			"A terminal is shown what fits into a line: long names are cut in the middle, WHY at its end, and TOKEN is shown with `-v` only. " +
 				"Elsewhere the columns are separated by tabs, and all is there.",
 			"With `--watch`, a terminal shows them as they are, until Ctrl-C. Elsewhere, the lines of a lock are printed anew " +
-				"whenever something happens to it; one that became free is a line without a MODE.",
+				"whenever something happens to it; one that became free is a line without a MODE. When the daemon ends, ipcctl shows what the next one knows, and says that changes may be missing.",
 			"With `-q`, prints nothing, and answers by its exit status: 0 if somebody holds the lock NAME, one of several, or any at all " +
 				"without NAME; 1 if nobody does.",
 			"With `--json`: an object for each lock, with the arrays `holders` and `waiters`, and `previous`, how it was " +

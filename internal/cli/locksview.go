@@ -55,6 +55,10 @@ func watchLocks(c *verb.Call, conn *ipc.Conn) error {
 	if c.Out.TTY && !c.JSON {
 		return w.screen()
 	}
+	in.resumed = func() {
+		w.all = true
+		missing(c, "changes")
+	}
 	return w.lines()
 }
 
@@ -68,7 +72,7 @@ func (w *lockWatch) lines() error {
 		if w.all || len(names) > 0 {
 			w.all = false
 			clear(w.dirty)
-			views, err := askLocks(w.ask, names)
+			views, err := w.view(names)
 			if err != nil {
 				return err
 			}
@@ -80,6 +84,23 @@ func (w *lockWatch) lines() error {
 			return err
 		}
 	}
+}
+
+// view gets the locks that are meant. If the daemon has ended, it asks the next one.
+func (w *lockWatch) view(names []string) ([]*lockView, error) {
+	views, err := askLocks(w.ask, names)
+	for outage := (verb.Outage{}); verb.Stopped(err); {
+		ask, gone := outage.Redial(w.call, time.Time{}, err)
+		if gone != nil {
+			return nil, gone
+		}
+		w.ask.Close()
+		w.ask = ask
+		if _, err = ask.Do("HELLO", "3"); err == nil {
+			views, err = askLocks(ask, names)
+		}
+	}
+	return views, err
 }
 
 // line prints a lock as it is now.
@@ -119,6 +140,7 @@ func (w *lockWatch) screen() error {
 	process.Catch(signals, process.Leaving)
 	changed := make(chan error)
 	w.in.idle = func() error { return nil }
+	w.in.resumed = func() {} // what is shown is what is there
 	go func() {
 		for {
 			_, err := w.in.next(time.Time{})
@@ -154,10 +176,18 @@ func (w *lockWatch) screen() error {
 	}
 }
 
-// draw shows what fits.
+// draw shows what fits. While there is no daemon, it says so: how long that may last is for who listens to know.
 func (w *lockWatch) draw() error {
 	views, err := askLocks(w.ask, w.call.Words)
-	if err != nil {
+	if verb.Stopped(err) {
+		if ask, e := verb.Greeted(w.call.DialNow()); e == nil {
+			w.ask.Close()
+			w.ask = ask
+			views, err = askLocks(w.ask, w.call.Words)
+		}
+	}
+	gone := verb.Stopped(err)
+	if err != nil && !gone {
 		return err
 	}
 	var page strings.Builder
@@ -165,7 +195,10 @@ func (w *lockWatch) draw() error {
 	lockTable(w.call, views).Print(paper)
 	_ = paper.Flush() // into memory
 	lines := strings.Split(strings.TrimSuffix(page.String(), "\n"), "\n")
-	if page.Len() == 0 {
+	switch {
+	case gone:
+		lines[0] = "ipcd has ended: waiting for it to come back"
+	case page.Len() == 0:
 		lines[0] = "nothing is locked"
 	}
 	o := w.call.Out

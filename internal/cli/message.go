@@ -18,26 +18,44 @@ import (
 // A message is one that came from the bus.
 type message struct{ ipc.Message }
 
-// A receiver is a connection with subscriptions.
+// A receiver is a connection with subscriptions. When the daemon ends, it subscribes to the next one.
 type receiver struct {
-	conn *ipc.Conn
-	idle func() error
-	lost func(n int64, filter string)
-	last uint64 // number of the last message
+	call    *verb.Call
+	filters []string
+	conn    *ipc.Conn
+	idle    func() error
+	lost    func(n int64, filter string)
+	resumed func()    // messages may be missing: nobody knows how many; nil: it ends with the daemon
+	since   time.Time // when it was connected
+	outage  verb.Outage
+	last    uint64 // number of the last message
 }
 
 // receive subscribes to all filters in one write. What is published after it returns is received.
 func receive(c *verb.Call, filters []string) (*receiver, error) {
 	conn, err := c.Dial()
+	since := time.Now()
+	if err == nil {
+		err = subscribe(conn, filters)
+	}
 	if err != nil {
 		return nil, err
 	}
+	return &receiver{
+		call: c, filters: filters, conn: conn, since: since, idle: c.Out.Flush,
+		lost:    func(n int64, filter string) { lost(c, n, filter) },
+		resumed: func() { missing(c, "messages") },
+	}, nil
+}
+
+// subscribe makes a new connection one with subscriptions, or closes it.
+func subscribe(conn *ipc.Conn, filters []string) error {
 	last := len(filters) - 1
 	conn.Buffer("HELLO", "3") // RESP3: a message that comes before the last reply is no reply
 	for _, f := range filters[:last] {
 		conn.Buffer("BUS.SUB", f)
 	}
-	_, err = conn.Do("BUS.SUB", filters[last])
+	_, err := conn.Do("BUS.SUB", filters[last])
 	what := "greet ipcd" // the replies come in order
 	for i := 0; err == nil && i <= last; i++ {
 		what = "receive " + printable.Name(filters[i])
@@ -45,9 +63,9 @@ func receive(c *verb.Call, filters []string) (*receiver, error) {
 	}
 	if err != nil {
 		conn.Close()
-		return nil, exit.Cannot(what, err)
+		return exit.Cannot(what, err)
 	}
-	return &receiver{conn: conn, idle: c.Out.Flush, lost: func(n int64, filter string) { lost(c, n, filter) }}, nil
+	return nil
 }
 
 // lost tells that messages were dropped because they were not taken in time.
@@ -62,10 +80,26 @@ func lost(c *verb.Call, n int64, filter string) {
 	c.Say("lost " + term.Plural(n, "message") + " of " + filter + ": they came faster than they were taken")
 }
 
+// missing tells that some of what is followed may be missing, because the daemon was restarted. Nobody knows how much.
+func missing(c *verb.Call, what string) {
+	if c.JSON {
+		var o term.Object
+		o.Value("lost", wire.Value{})
+		c.Out.Object(&o)
+		return
+	}
+	c.Say("ipcd was restarted: " + what + " may be missing")
+}
+
 // next waits for a message; a zero deadline is none. The error is os.ErrDeadlineExceeded, or a failure.
 func (r *receiver) next(deadline time.Time) (message, error) {
 	for {
 		v, err := r.push(deadline)
+		if verb.Stopped(err) && r.resumed != nil {
+			if err = r.resume(deadline, err); err == nil {
+				continue
+			}
+		}
 		if err != nil {
 			return message{}, err
 		}
@@ -79,6 +113,34 @@ func (r *receiver) next(deadline time.Time) (message, error) {
 			r.lost(v.Elems[2].Int, v.Elems[1].Str)
 		}
 	}
+}
+
+// resume subscribes to the next daemon. Where that is the one of before, somebody has ended the connection (clients --kill), and it
+// stays so: err.
+func (r *receiver) resume(deadline time.Time, err error) error {
+	for ended := err; verb.Stopped(err); {
+		conn, gone := r.outage.Redial(r.call, deadline, err)
+		if gone != nil {
+			return gone
+		}
+		since := time.Now()
+		if err = subscribe(conn, r.filters); err != nil {
+			continue
+		}
+		var status wire.Value
+		if status, err = conn.Do("IPCD.STATUS"); err != nil {
+			conn.Close()
+			continue
+		}
+		if time.Duration(status.Get("uptime").Int)*time.Microsecond > time.Since(r.since) {
+			conn.Close()
+			return ended
+		}
+		r.conn.Close()
+		r.conn, r.since, r.last = conn, since, 0
+		r.resumed()
+	}
+	return err
 }
 
 func (r *receiver) push(deadline time.Time) (wire.Value, error) {

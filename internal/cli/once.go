@@ -75,12 +75,7 @@ func (o *onceVerb) run(c *verb.Call) error {
 	if _, err := process.LookPath(c.Command[0]); err != nil {
 		return err
 	}
-	conn, err := c.Dial3()
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	if done, err := o.done(c, conn, key); done || err != nil {
+	if done, err := o.done(c, key); done || err != nil {
 		return err
 	}
 	who := thisProcess()
@@ -91,12 +86,17 @@ func (o *onceVerb) run(c *verb.Call) error {
 	if err != nil {
 		return err
 	}
-	if done, err := o.done(c, conn, key); done || err != nil {
+	if done, err := o.done(c, key); done || err != nil {
 		return giveBack(c, grants, who, err)
 	}
 	if err := o.runCommand(c, grants); err != nil {
 		return err
 	}
+	conn, err := new(verb.Outage).Redial(c, time.Time{}, nil) // CMD may have taken long, and the daemon been restarted
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
 	if _, err := conn.Do("LOCK.DONE", key, tokenText(grants[0].Token), "PER", o.per); err != nil {
 		return exit.Cannot("mark "+printable.Name(key)+" as done", err)
 	}
@@ -104,7 +104,12 @@ func (o *onceVerb) run(c *verb.Call) error {
 }
 
 // done finds out whether there is a mark. The error is the status that -E gives then.
-func (o *onceVerb) done(c *verb.Call, conn *ipc.Conn, key string) (bool, error) {
+func (o *onceVerb) done(c *verb.Call, key string) (bool, error) {
+	conn, err := c.Dial3()
+	if err != nil {
+		return false, err
+	}
+	defer conn.Close()
 	mark, err := conn.Do("LOCK.ISDONE", key, "PER", o.per)
 	if err != nil {
 		return false, exit.Cannot("find out whether "+printable.Name(key)+" is done", err)

@@ -130,28 +130,27 @@ func (q *request) take(c *verb.Call, names []string, who holder) ([]ipc.Hold, er
 	// A daemon that ends may have granted the lock and not said so any more. The next one knows the request by this id. What this
 	// process has asked for before, and becomes perhaps to ask again, has another.
 	q.id = strconv.FormatInt(time.Now().UnixNano(), 36)
-	rest, begun := *q, time.Now()
+	rest, deadline := *q, q.timeout.Deadline()
+	if q.nonblock {
+		deadline = time.Now()
+	}
 	grant, err := rest.wait(c, conn, names, who)
-	for brief := 0; stopped(err); brief++ {
-		if time.Since(begun) > time.Second {
-			brief = 0
-		}
-		if brief == mostBrief {
-			break
-		}
-		next, gone := c.Dial()
+	var told time.Time
+	for outage := (verb.Outage{}); verb.Stopped(err); {
+		next, gone := outage.Redial(c, deadline, err)
 		if gone != nil { // for good
+			err = gone
 			break
 		}
 		conn.Close()
 		conn = next
-		if !q.tries() && speaks(c, term.Stderr()) {
+		if !told.Equal(outage.Began()) && !q.tries() && c.Speaks(term.Stderr()) {
+			told = outage.Began()
 			c.Say("ipcd was restarted: waiting for " + printable.Names(names) + " anew")
 		}
 		if q.timeout.Set && !q.tries() {
-			rest.timeout.D = max(rest.timeout.D-time.Since(begun), time.Millisecond)
+			rest.timeout.D = max(time.Until(deadline), time.Millisecond)
 		}
-		begun = time.Now()
 		grant, err = rest.wait(c, conn, names, who)
 	}
 	if err == nil {
@@ -190,15 +189,6 @@ func joined(a, b string) string {
 		return a
 	}
 	return a + "; " + b
-}
-
-// mostBrief is how often in succession a daemon that ended within a second of being asked is asked anew: it may be the request
-// that it cannot stand.
-const mostBrief = 2
-
-// stopped reports whether a request has failed because the daemon has ended. With systemd, the next one is on its way.
-func stopped(err error) bool {
-	return errors.Is(err, &ipc.Error{Code: wire.CodeShutdown}) || errors.Is(err, ipc.ErrClosed)
 }
 
 // inTheWay says which of several locks could not be had, and why: "held 4m12s by restic (…): weekly prune; 1 waits for it". The

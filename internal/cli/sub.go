@@ -34,6 +34,8 @@ func sub() *verb.Verb {
 			"With `--json`, a line is an object of topic, seq, time, pid, uid, unit and payload, or payload64, in base64, if the " +
 				"payload is not UTF-8. When messages were lost because they came faster than they were taken, an object with " +
 				"lost, their number, and filter is printed in their place; without `--json`, a line on standard error.",
+			"When the daemon ends, ipcctl subscribes to the next one, which it waits for: see `--wait-daemon`. What was published meanwhile " +
+				"is missing, and nobody knows how much that is: lost is null then.",
 			"With CMD, nothing is printed: CMD runs once for each message, the payload on its standard input. One CMD " +
 				"runs at a time unless `-j` allows more; meanwhile messages wait in the daemon. A CMD that fails stops nothing; " +
 				"in the end, its status is ipcctl's. A signal to ipcctl does not end a CMD that is running.",

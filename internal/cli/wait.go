@@ -22,6 +22,7 @@ func wait() *verb.Verb {
 		About: []string{
 			"Prints the next message that FILTER matches, as `sub` does, and ends; with `-q` it prints nothing. With CMD it first listens and then " +
 				"starts CMD, so that a message which CMD brings about cannot be missed.",
+			"When the daemon ends, ipcctl waits for the next one, and listens there: see `--wait-daemon`. It says that the message may be missing.",
 			"If CMD fails, the wait is over with CMD's status. If it succeeds, the wait goes on. When the message comes " +
 				"first, or time is over, CMD is left running.",
 		},
@@ -54,7 +55,8 @@ func (w *waitVerb) run(c *verb.Call) error {
 		return err
 	}
 	in.lost = func(int64, string) {} // one message is enough
-	outcome := make(chan error, 2)   // the first one counts: the message, or CMD's failure
+	in.resumed = func() { c.Say("ipcd was restarted: the message may be missing") }
+	outcome := make(chan error, 2) // the first one counts: the message, or CMD's failure
 	var m message
 	if c.Command != nil {
 		p, err := process.Spawn(file, c.Command, os.Environ(), os.Stdin)

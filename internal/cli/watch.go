@@ -69,10 +69,6 @@ func (w *watcher) end(err error) (shown bool) {
 	return shown
 }
 
-// speaks reports whether it is told what ipcctl waits for: to a terminal, and elsewhere only with -v. What cron starts would send
-// a mail for it.
-func speaks(c *verb.Call, to *term.Output) bool { return !c.Quiet && (to.TTY || c.Verbose) }
-
 func (w *watcher) run() {
 	defer close(w.stopped)
 	pause := time.Duration(0)
@@ -80,7 +76,7 @@ func (w *watcher) run() {
 		pause = logGrace - grace
 	}
 	var due <-chan struct{} // nil: never
-	if speaks(w.call, w.tell) {
+	if w.call.Speaks(w.tell) {
 		due = after(pause)
 	}
 	for {
@@ -122,7 +118,7 @@ func (w *watcher) pause(before time.Duration) time.Duration {
 func (w *watcher) report() {
 	if w.info == nil {
 		var err error
-		if w.info, err = w.call.Dial(); err != nil {
+		if w.info, err = w.call.DialNow(); err != nil {
 			return
 		}
 	}
@@ -165,7 +161,7 @@ func (w *watcher) clear(keep bool) {
 // what is held then was granted before, and is given back.
 func (w *watcher) leave(s os.Signal) {
 	w.clear(true)
-	if conn, err := w.call.Dial(); err == nil {
+	if conn, err := w.call.DialNow(); err == nil {
 		conn.SetDeadline(time.Now().Add(time.Second))
 		_, err = conn.Do("CLIENT", "KILL", "ID", strconv.FormatUint(uint64(w.client), 10))
 		for i := 0; err == nil && i < len(w.names); i++ {

@@ -30,7 +30,7 @@ func holdLock(ts *testscript.TestScript, neg bool, args []string) {
 	want(ts, !neg && len(args) >= 1, "hold [OPT…] NAME")
 	name := args[len(args)-1]
 	words := append([]string{"ipcctl", "wait", "-w30", "held/" + name, "--", "ipcctl", "lock"}, args...)
-	quietly(ts, append(words, "--", "ipcctl", "wait", "free/"+name, "--", "ipcctl", "pub", "held/"+name)...)
+	quietly(ts, append(words, "--", "ipcctl", "wait", "free/"+name, "--wait-daemon=0", "--", "ipcctl", "pub", "held/"+name)...)
 }
 
 func freeLock(ts *testscript.TestScript, neg bool, args []string) {

@@ -93,9 +93,14 @@ type Failure struct {
 	Hint string // what may help; "": nothing known
 	Exit int
 	Name string // of the failure, in capitals
+
+	cause error
 }
 
 func (f *Failure) Error() string { return f.Text }
+
+// Unwrap gives what it is made of, or nil.
+func (f *Failure) Unwrap() error { return f.cause }
 
 // Fail makes a failure with this exit status.
 func Fail(status int, text string) *Failure {
@@ -112,8 +117,16 @@ func (f *Failure) With(hint string) *Failure {
 	return f
 }
 
-// Cannot makes a failure of an error that came while doing what.
+// Cannot makes a failure of an error that came while doing what. One that is a failure already stays what it is.
 func Cannot(what string, err error) *Failure {
+	f := cannot(what, err)
+	if f != err {
+		f.cause = err
+	}
+	return f
+}
+
+func cannot(what string, err error) *Failure {
 	var (
 		known *Failure
 		reply *ipc.Error

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/ipcd/ipcd/internal/cli/exit"
 	"github.com/ipcd/ipcd/internal/cli/term"
 	"github.com/ipcd/ipcd/ipc"
@@ -43,8 +45,34 @@ func (c *Call) Say(text string) {
 // patience is how long a daemon may take to accept a connection.
 const patience = 10 * time.Second
 
-// Dial connects to the daemon that is meant.
+// Speaks reports whether it is told what ipcctl waits for: to a terminal, and elsewhere only with -v. What cron starts would send
+// a mail for it.
+func (c *Call) Speaks(to *term.Output) bool { return !c.Quiet && (to.TTY || c.Verbose) }
+
+// Dial connects to the daemon that is meant. If there is none, it waits as long as --wait-daemon says.
 func (c *Call) Dial() (*ipc.Conn, error) {
+	return c.dialUntil(c.waitDaemon.Deadline(), "ipcd is not there: waiting for it")
+}
+
+// dialUntil is DialNow, again and again while no daemon is there. It says so, once.
+func (c *Call) dialUntil(deadline time.Time, said string) (*ipc.Conn, error) {
+	conn, err := c.DialNow()
+	for pause := 10; absent(err) && time.Now().Before(deadline); pause = min(2*pause, 100) {
+		if said != "" && c.Speaks(term.Stderr()) {
+			c.Say(said)
+		}
+		said = ""
+		_, _ = unix.Poll(nil, pause) // as there: a timer needs descriptors
+		conn, err = c.DialNow()
+	}
+	return conn, err
+}
+
+// absent reports whether the reason why a daemon could not be reached is that none is there.
+func absent(err error) bool { return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ECONNREFUSED) }
+
+// DialNow connects to the daemon that is meant, if it is there.
+func (c *Call) DialNow() (*ipc.Conn, error) {
 	// The first timer has the runtime set up its poller. That takes time and two descriptors, and without these the process
 	// dies, so a timer is only for a daemon whose backlog is full.
 	ctx, cancel := context.WithTimeout(context.Background(), 0)
@@ -62,8 +90,10 @@ func (c *Call) Dial() (*ipc.Conn, error) {
 }
 
 // Dial3 is dial, and RESP3 from there on: a map is a map, and a push is no reply.
-func (c *Call) Dial3() (*ipc.Conn, error) {
-	conn, err := c.Dial()
+func (c *Call) Dial3() (*ipc.Conn, error) { return Greeted(c.Dial()) }
+
+// Greeted has a new connection speak RESP3.
+func Greeted(conn *ipc.Conn, err error) (*ipc.Conn, error) {
 	if err != nil {
 		return nil, err
 	}

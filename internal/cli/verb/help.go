@@ -54,7 +54,8 @@ func (v *Verb) Explain(o *term.Output) {
 	}
 	term.Columns(o, rows)
 	term.Wrap(o, "  ", "As any verb may: "+v.commonExits()+".")
-	o.Text("\nWith every verb: --socket --user --system --json -q -v -h; see ipcctl -h\n")
+	o.Text("\n")
+	term.Wrap(o, "", "With every verb: --socket --user --system --wait-daemon --json -q -v -h; see ipcctl -h")
 }
 
 // commonExits names the failures that this verb has in common with others.

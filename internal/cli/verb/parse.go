@@ -12,13 +12,14 @@ import (
 
 // globals are the options that every verb understands.
 type globals struct {
-	Address string // "": as the environment says
-	chosen  string // the option that says it
-	JSON    bool
-	Quiet   bool
-	Verbose bool
-	Help    bool
-	Typed   []string // all options of the command line, those of the verb too
+	Address    string // "": as the environment says
+	chosen     string // the option that says it
+	JSON       bool
+	Quiet      bool
+	Verbose    bool
+	Help       bool
+	waitDaemon Span
+	Typed      []string // all options of the command line, those of the verb too
 }
 
 func (g *globals) options() []Option {
@@ -26,6 +27,7 @@ func (g *globals) options() []Option {
 		g.daemon("socket", "PATH", "Talk to the daemon that listens at PATH"),
 		g.daemon("user", "", "Talk to your own daemon"),
 		g.daemon("system", "", "Talk to the system's daemon: the default, unless $IPCD_SOCKET names another"),
+		Duration(0, "wait-daemon", &g.waitDaemon, "Wait this long for a daemon that is not there, or that has ended: 0 and 10s, unless this says otherwise"),
 		Flag(0, "json", &g.JSON, "Print JSON, one object a line"),
 		Flag('q', "quiet", &g.Quiet, "Say nothing but errors: no hints, and on a terminal not whom it waits for"),
 		Flag('v', "verbose", &g.Verbose, "Tell what was done, and whom it waits for, which otherwise only a terminal is told"),
