@@ -69,8 +69,9 @@ var isHello = regexp.MustCompile(`^\*\d+\r\n\$6\r\nserver\r\n`)
 
 // unpack takes apart what EXEC is answered with, and has messages to the connection itself come last. Redis 7.0 puts them into the
 // midst of that array, which has more elements then than it says; later versions send them behind it, and ipcd before it.
-func unpack(conn string, frames []frame) (out []frame) {
+func unpack(conn, sent string, frames []frame) (out []frame) {
 	var messages []frame
+	channels := strings.Contains(sent, "CHANNELS")
 	var add func(f frame)
 	add = func(f frame) {
 		switch word := kind(f.text); {
@@ -79,6 +80,9 @@ func unpack(conn string, frames []frame) (out []frame) {
 		case f.conn != conn || word != "" || f.text[0] != '*' || isHello.MatchString(f.text):
 			out = append(out, f)
 		default:
+			if channels {
+				f.text = sortChannels(f.text)
+			}
 			head, rest, _ := strings.Cut(f.text, "\r\n")
 			out = append(out, frame{conn, head})
 			for r := bufio.NewReader(strings.NewReader(rest)); ; {
@@ -102,7 +106,7 @@ func unpack(conn string, frames []frame) (out []frame) {
 func unorder(s step, frames []frame) []frame {
 	out := slices.Clone(frames)
 	if strings.Contains(strings.ToUpper(s.send), "EXEC") {
-		out = unpack(s.conn, out)
+		out = unpack(s.conn, s.send, out)
 	}
 	if strings.Contains(s.send, "CHANNELS") {
 		for i := range out {

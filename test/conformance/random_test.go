@@ -20,6 +20,7 @@ func TestRandomScripts(t *testing.T) {
 			g := &generator{r: rand.New(rand.NewPCG(uint64(seed), 0)), conns: []string{"a", "b", "c", "d"}}
 			a, b := newPlayer(t, redis), newPlayer(t, ipcd)
 			var played []string
+			held := map[string]string{}
 			for range length {
 				for _, line := range g.lines() {
 					steps, err := parseScript(line)
@@ -28,7 +29,7 @@ func TestRandomScripts(t *testing.T) {
 					}
 					s := steps[0]
 					played = append(played, line)
-					if r, d, ok := compare(s, a.play(s), b.play(s), used); !ok {
+					if r, d, ok := compare(together(held, s), a.play(s), b.play(s), used); !ok {
 						t.Fatalf("%s\n  redis: %s %q\n  ipcd:  %s %q", strings.Join(played, "\n"), r.conn, r.text, d.conn, d.text)
 					}
 				}

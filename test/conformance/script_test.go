@@ -213,11 +213,12 @@ func TestScripts(t *testing.T) {
 				t.Fatalf("%s: %v", file, err)
 			}
 			a, b := newPlayer(t, redis), newPlayer(t, ipcd)
+			sent := map[string]string{}
 			held := map[string][]step{} // those whose answers come with that to a later one
 			for _, s := range steps {
 				how := map[*deviation]bool{}
 				fromRedis := a.play(s)
-				if r, d, ok := compare(s, fromRedis, b.play(s), how); !ok {
+				if r, d, ok := compare(together(sent, s), fromRedis, b.play(s), how); !ok {
 					t.Errorf("%s\n  redis: %s %q\n  ipcd:  %s %q", s.line, r.conn, r.text, d.conn, d.text)
 				}
 				maps.Copy(used, how)
@@ -265,6 +266,15 @@ func prove(steps []step, answers []frame, how map[*deviation]bool, proven map[st
 			proven[row.Name] = true
 		}
 	}
+}
+
+// together is a step with all that its connection has sent since it was last asked, of which held keeps what it was not asked after.
+func together(held map[string]string, s step) step {
+	s.send = held[s.conn] + s.send
+	if held[s.conn] = ""; s.wait {
+		held[s.conn] = s.send
+	}
+	return s
 }
 
 // compare returns the first frame in which ipcd got something else than Redis, if there is no deviation for it. What
