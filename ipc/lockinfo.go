@@ -27,13 +27,13 @@ type ClaimInfo struct {
 	Token  uint64 // 0 while it waits
 	Mode   string
 	Units  int
-	PID    int    // 0 for the hold of an operator
+	PID    int    // 0 for the hold of an operator, or of a cgroup
 	Start  uint64 // when the process started, in clock ticks after boot: with PID it names one process
 	Client uint64 // the number of the connection that asked for it last (CLIENT ID), 0 if that was before a restart of the daemon
 	UID    int
 	Unit   string // systemd unit, "" if none
 	Owner  string // its label
-	Bound  string // what it ends with: "connection", "process", "lease" or "nobody"
+	Bound  string // what it ends with: "connection", "process", "cgroup" (whose path is Owner), "lease" or "nobody"
 	Joined bool   // it is one more owner of the hold of the same token before it
 	Since  time.Time
 	Age    time.Duration

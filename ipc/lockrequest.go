@@ -17,7 +17,7 @@ type LockRequest struct {
 	Mode   string   // "shared", "exclusive" (all units) or "units"; "" is one unit: all there is, unless the lock has a limit
 	Units  int      // with the mode "units"
 	Limit  int      // how many units the lock has; 0: whatever it has
-	For    string   // "self", "pid", "nobody" or a number; "": the connection, or with a lease nothing
+	For    string   // "self", "pid", "nobody", a number or the path of a cgroup; "": the connection, or with a lease nothing
 	Leased bool     // the hold ends after Lease
 	Lease  time.Duration
 	Shown  []Hold // on whose behalf it is asked for; only the name and the token count

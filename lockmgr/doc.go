@@ -40,7 +40,7 @@
 // The other way, from exclusive to shared, is [Manager.Downgrade]. It never waits, and lets in those at the head of the
 // queue who share.
 //
-// A member ends with what it is bound to ([Binding]): the process that owns it, or also the connection that asked for
+// A member ends with what it is bound to ([Binding]): the process that owns it, which may be a group of processes ([Group]), or also the connection that asked for
 // it, or a lease alone, or nothing, as the hold of an operator who has gone home. With any of them there may be a
 // lease, each member its own.
 //

@@ -36,11 +36,18 @@ type Token uint64
 const MaxToken Token = 1<<53 - 1
 
 // A Process is one process for as long as the machine is up: the start time, in clock ticks after boot as in field 22
-// of /proc/PID/stat, tells it from another that gets the same pid later.
+// of /proc/PID/stat, tells it from another that gets the same pid later. Or it is a group of processes, which ends with the last of
+// them: then PID is [Group], and Start the number that no other group has for as long as the machine is up.
 type Process struct {
 	PID   int
 	Start uint64
 }
+
+// Group is the PID of a Process that is a group.
+const Group = -1
+
+// IsGroup reports whether it is a group of processes.
+func (p Process) IsGroup() bool { return p.PID == Group }
 
 // A ConnID is a connection of the caller's. The Manager only compares it.
 type ConnID uint64

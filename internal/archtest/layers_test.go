@@ -31,7 +31,7 @@ var layers = []layer{
 	{path: "internal/daemon", may: []string{"internal/server", "internal/config", "internal/peer", "internal/record",
 		"internal/state", "internal/version", "ipc", "systemd", "bus", "lockmgr", xsys},
 		why: "the composition root wires the parts together and is itself used by cmd/ipcd alone"},
-	{path: "internal/server", may: []string{"bus", "lockmgr", "internal/account", "internal/conn", "internal/heap", "internal/lockname", "internal/loop", "internal/peer", "internal/policy",
+	{path: "internal/server", may: []string{"bus", "lockmgr", "internal/account", "internal/cgroup", "internal/conn", "internal/heap", "internal/lockname", "internal/loop", "internal/peer", "internal/policy",
 		"internal/printable", "internal/record", "internal/version", "ipc/wire", xsys},
 		why: "the loop calls the engines and carries out their effects; configuration and systemd are handed to it from above"},
 	{path: "internal/conn", may: []string{"internal/account", "internal/loop", "internal/peer", "ipc/wire", xsys},

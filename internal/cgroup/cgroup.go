@@ -46,3 +46,34 @@ func read(buf []byte, name string) []byte {
 	}
 	return buf[:n]
 }
+
+// Open opens the directory of a group, and returns the number that no other group has for as long as the machine is up. If there
+// is none the error is ENOENT.
+func Open(path string) (fd int, id uint64, err error) {
+	root := Root()
+	if root == "" {
+		return -1, 0, unix.ENOENT
+	}
+	fd, err = unix.Open(root+path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return -1, 0, err
+	}
+	var st unix.Stat_t
+	if err = unix.Fstat(fd, &st); err != nil {
+		_ = unix.Close(fd)
+		return -1, 0, err
+	}
+	return fd, st.Ino, nil
+}
+
+// IsGone reports whether a group was removed, whose directory is open. Nothing can be in it any more.
+func IsGone(fd int) bool {
+	return unix.Faccessat(fd, "cgroup.procs", unix.F_OK, 0) == unix.ENOENT
+}
+
+// Owner is the user that a group was given to: what is in it, and below, is his affair.
+func Owner(fd int) (uid uint32, err error) {
+	var st unix.Stat_t
+	err = unix.Fstat(fd, &st)
+	return st.Uid, err
+}

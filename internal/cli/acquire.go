@@ -19,6 +19,7 @@ type acquireVerb struct {
 	request
 	pid    int
 	parent bool
+	unit   string
 	print  bool
 }
 
@@ -29,7 +30,7 @@ func acquire() *verb.Verb {
 		Group:   "Locks",
 		Summary: "Take a lock for a running process, or for some time",
 		Synopsis: []string{
-			"[-s|-x] [-n] [-w D] [-E N] [-m TEXT] [-a NAME]… [-l N] [-U N] [-t] --parent|-p PID NAME",
+			"[-s|-x] [-n] [-w D] [-E N] [-m TEXT] [-a NAME]… [-l N] [-U N] [-t] --parent|-p PID|--unit UNIT NAME",
 			"[OPTION…] -L D NAME",
 		},
 		About: []string{
@@ -39,6 +40,10 @@ func acquire() *verb.Verb {
 				"that process is the wrapper, and the lock ends with it: there, say which process with `-p`.",
 			"With `-p`, the same for the process PID. `$$` is the script in all of its subshells, which therefore do not exclude each other by it. " +
 				"Only your own processes; root: any.",
+			"With `--unit`, the lock is held by a unit of systemd as a whole: from the first command of ExecStartPre= to the end of the last process, " +
+				"over all commands of the unit and with nobody in between. It ends when systemd removes the unit's cgroup, because the unit was stopped, has failed, or has nothing left to run " +
+				"(also with RemainAfterExit=). How it ended is not known to the next holder. `ipcctl release NAME`, in the unit, ends it before. " +
+				"Only for a unit that this process is in, or that is your user's; root: any.",
 			"With `-L`, the lock is bound to no process but to time: for work that is done on another machine, or handed from one process to the next. " +
 				"It ends with `ipcctl release -t TOKEN NAME`, or after D. `ipcctl renew -t TOKEN NAME` has it last longer.",
 			"A process cannot change the environment of the shell that started it. If what the script starts is to enter the lock as well, instead of " +
@@ -47,6 +52,7 @@ func acquire() *verb.Verb {
 		Options: append(a.options(),
 			verb.Flag(0, "parent", &a.parent, "The process that started ipcctl is to hold the lock"),
 			verb.Number('p', "pid", "PID", &a.pid, 1, verb.Many, "The process PID is to hold the lock"),
+			verb.Text(0, "unit", "UNIT", &a.unit, "All processes of UNIT together are to hold the lock, until the last one has ended"),
 			verb.Duration('L', "lease", &a.lease, "Hold the lock this long, whoever lives or dies"),
 			verb.Flag('t', "print-token", &a.print, "Print the fencing token, higher than that of every hold before; a line for each lock"),
 		),
@@ -55,6 +61,7 @@ func acquire() *verb.Verb {
 			{Line: "token=$(ipcctl acquire -t --parent report)", Help: "Take a lock, and its token."},
 			{Line: `export IPC_LOCKS="$token report"`, Help: "And let what the script starts enter the lock."},
 			{Line: "token=$(ipcctl acquire -t -L 30m tape) && ssh robot load --token $token", Help: "A lock that goes with the work."},
+			{Line: "ExecStartPre=ipcctl acquire --unit %n backup", Help: "All commands of the unit run under one lock."},
 		},
 		Exits: append(append([]int{}, requestExits...), exit.NotFound),
 		Words: []string{"NAME"},
@@ -93,7 +100,7 @@ func (a *acquireVerb) holder(c *verb.Call) (holder, error) {
 	for _, o := range []struct {
 		name string
 		is   bool
-	}{{"--parent", a.parent}, {"--pid", a.pid != 0}, {"--lease", a.lease.Set}} {
+	}{{"--parent", a.parent}, {"--pid", a.pid != 0}, {"--unit", a.unit != ""}, {"--lease", a.lease.Set}} {
 		if o.is {
 			said = append(said, o.name)
 		}
@@ -110,8 +117,11 @@ func (a *acquireVerb) holder(c *verb.Call) (holder, error) {
 				With("ipcctl acquire --pid PID " + printable.Name(c.Words[0]))
 		}
 		return holder{bound: "pid", pid: pid, pidfd: pidfd, shows: ipc.InheritedHolds()}, nil
+	case a.unit != "":
+		path, err := process.UnitGroup(a.unit)
+		return holder{bound: path, pidfd: -1, shows: ipc.InheritedHolds()}, err
 	case a.pid == 0:
-		return holder{}, exit.Unparsed("acquire", "--parent is missing, or --pid, or --lease").With("ipcctl acquire --parent " + printable.Name(c.Words[0]))
+		return holder{}, exit.Unparsed("acquire", "--parent is missing, or --pid, --unit or --lease").With("ipcctl acquire --parent " + printable.Name(c.Words[0]))
 	}
 	pidfd, err := unix.PidfdOpen(a.pid, 0)
 	if err != nil {

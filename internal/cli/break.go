@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ipcd/ipcd/internal/cli/exit"
+	"github.com/ipcd/ipcd/internal/cli/process"
 	"github.com/ipcd/ipcd/internal/cli/verb"
 	"github.com/ipcd/ipcd/internal/printable"
 )
@@ -31,6 +32,8 @@ func breakLock() *verb.Verb {
 			"Those who held it are told, if they listen (see `--on-lost` of `ipcctl lock`), and otherwise go on as if they held it: " +
 				"so with `--signal` they are sent a signal, and with `-k` also SIGKILL if they do not end in time. ipcctl does that itself, with " +
 				"your rights, and cannot meet another process that got the same number.",
+			"What a unit holds is held by all of its processes (see `--unit` of `ipcctl acquire`), and each of them gets the signal. A holder's own " +
+				"children get none: they may work on when it has ended.",
 		},
 		Options: []verb.Option{
 			verb.Text('m', "why", "TEXT", &b.why, "Why, for the log and for those who held it"),
@@ -98,6 +101,11 @@ func (b *breakVerb) run(c *verb.Call) error {
 func (b *breakVerb) end(broken []claim, fds []int) error {
 	var failed error
 	var targets []unix.PollFd
+	var groups []group
+	seen := map[int64]bool{}
+	for i := range broken {
+		seen[int64(broken[i].PID)] = true
+	}
 	next := 0
 	for i := range broken {
 		h := &broken[i]
@@ -106,11 +114,22 @@ func (b *breakVerb) end(broken []claim, fds []int) error {
 		}
 		fd := fds[next]
 		next++
+		if isGroups(h) {
+			groups = append(groups, group{fd, int64(h.UID)})
+			continue
+		}
 		if err := signalProcess(fd, b.signal); err != nil {
 			failed = cannotSignal(h, err)
 			continue
 		}
 		targets = append(targets, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
+	}
+	for _, g := range groups {
+		found, err := g.signal(b.signal, seen)
+		if err != nil {
+			failed = err
+		}
+		targets = append(targets, found...)
 	}
 	if !b.after.Set {
 		return failed
@@ -121,8 +140,39 @@ func (b *breakVerb) end(broken []claim, fds []int) error {
 			return exit.Fail(exit.Denied, "cannot kill those who held it: "+exit.Reason(err))
 		}
 	}
+	for _, g := range groups { // those, too, that were started meanwhile
+		found, err := g.signal(unix.SIGKILL, map[int64]bool{})
+		if err != nil {
+			failed = err
+		}
+		targets = append(targets, found...)
+	}
 	running(targets, time.Time{})
 	return failed
+}
+
+// A group is a cgroup that held a lock, by its directory, for a user.
+type group struct {
+	dir int
+	uid int64
+}
+
+// signal sends a signal to all processes of a cgroup that were not seen before, and to those that they start meanwhile. It means only
+// those of the user whose hold it was: he may be in the unit of others, and its end is not his to bring about.
+func (g group) signal(s syscall.Signal, seen map[int64]bool) (found []unix.PollFd, failed error) {
+	for {
+		members := process.Members(g.dir, g.uid, seen)
+		if len(members) == 0 {
+			return found, failed
+		}
+		for _, fd := range members {
+			if err := signalProcess(fd, s); err != nil {
+				failed = exit.Fail(exit.Denied, "cannot signal a process of the unit that held it: "+exit.Reason(err))
+				continue
+			}
+			found = append(found, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
+		}
+	}
 }
 
 // signalProcess sends a signal to a process, which may have ended.

@@ -64,6 +64,17 @@ func pidText(pid int) string { return "pid " + strconv.Itoa(pid) }
 // isOperators reports whether a claim is one of hold: it is bound to no process, so nobody but a person ends it.
 func isOperators(c *claim) bool { return c.Bound == "nobody" }
 
+// isGroups reports whether a claim is one of a cgroup: all processes of a unit, mostly.
+func isGroups(c *claim) bool { return c.Bound == "cgroup" }
+
+// groupName is what a cgroup is called: its unit, or its path.
+func (c *claim) groupName() string {
+	if c.Unit != "" {
+		return printable.Name(c.Unit)
+	}
+	return "cgroup " + printable.Name(c.Owner)
+}
+
 // user is the name of the claim's user.
 func (c *claim) user() string { return process.UserName(int64(c.UID)) }
 
@@ -76,10 +87,10 @@ func describeClaim(c *claim) string {
 	if isOperators(c) {
 		return strings.TrimSuffix(who+" for maintenance "+end, " ")
 	}
-	if c.Unit != "" {
+	if c.Unit != "" && !isGroups(c) {
 		who += ", " + c.Unit
 	}
-	if c.Owner != "" {
+	if c.Owner != "" && !isGroups(c) {
 		who += ", " + printable.Name(c.Owner)
 	}
 	if end != "" {
@@ -87,6 +98,9 @@ func describeClaim(c *claim) string {
 	}
 	if is := halt(c); is != "" {
 		who = is + ", " + who
+	}
+	if isGroups(c) {
+		return c.groupName() + " (" + who + ")"
 	}
 	pid := pidText(c.PID)
 	if c.PID == 0 { // the daemon's namespace has no number for it
@@ -148,6 +162,9 @@ func ending(c *claim) string {
 func shortName(c *claim) string {
 	if isOperators(c) {
 		return c.user()
+	}
+	if isGroups(c) {
+		return c.groupName()
 	}
 	if command := claimCommand(c); command != "" {
 		return command
@@ -252,6 +269,9 @@ func describeEnd(end *ipc.EndInfo) (who, how, reason string) {
 		who = process.UserName(int64(end.UID))
 	}
 	word, status, _ := strings.Cut(end.How, " ")
+	if end.PID == 0 && end.Unit != "" && word == "unknown" { // of a person's hold it is known
+		who = printable.Name(end.Unit)
+	}
 	switch word {
 	case "released":
 		how = "gave it back"

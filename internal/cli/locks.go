@@ -24,7 +24,7 @@ func locks() *verb.Verb {
 		About: []string{
 			"A line for each hold, then a numbered line for each request that waits, in the order of the queue. MODE is X " +
 				"(alone), S (shared) or U (some of the units). USED is how many units the hold has of how many there are, or how many a request wants. " +
-				"COMMAND is what runs in the process now, or, while ipcctl waits in it, what will; `hold` is one that somebody keeps for maintenance. WHY begins with `stopped` or `frozen` if that process is kept from running. A line of MODE + is " +
+				"COMMAND is what runs in the process now, or, while ipcctl waits in it, what will; `hold` is one that somebody keeps for maintenance, `unit` one of all processes of UNIT. WHY begins with `stopped` or `frozen` if that process is kept from running. A line of MODE + is " +
 				"one more owner of the hold above: it entered the lock that it runs under. Without NAME: all locks that are held or waited for.",
 			"A terminal is shown what fits into a line: long names are cut in the middle, WHY at its end, and TOKEN is shown with `-v` only. " +
 				"Elsewhere the columns are separated by tabs, and all is there.",
@@ -202,7 +202,12 @@ func claimCells(c *claim) []string {
 	if len(state) > 0 {
 		why = strings.Join(state, ", ") + because(c.Why)
 	}
-	if !isOperators(c) {
+	switch {
+	case isGroups(c) && c.Unit != "":
+		command = "unit"
+	case isGroups(c):
+		command = "cgroup"
+	case !isOperators(c):
 		pid, command = strconv.Itoa(c.PID), claimCommand(c)
 	}
 	return []string{pid, command, c.user(), c.Unit, term.Age(c.Age), token, why}

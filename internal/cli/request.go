@@ -5,6 +5,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/ipcd/ipcd/internal/cli/exit"
@@ -64,7 +65,7 @@ var requestExits = []int{exit.Data, exit.Busy, exit.Deadlock, exit.Timeout}
 
 // A holder is who is to hold a lock.
 type holder struct {
-	bound string     // what FOR says; "": a lease is all that there is
+	bound string     // what FOR says, perhaps the path of a cgroup; "": a lease is all that there is
 	pid   int        // the process, or the one that asks for a hold that is bound to none
 	pidfd int        // refers to that process unless it is this one, else -1
 	label string     // the owner of a hold that is bound to no process
@@ -78,6 +79,9 @@ func thisProcess() holder {
 
 // asks reports whether it is this process that is to hold, and so has to prove that it asks.
 func (h *holder) asks() bool { return h.bound == "self" }
+
+// isGroup reports whether it is a cgroup that is to hold.
+func (h *holder) isGroup() bool { return strings.HasPrefix(h.bound, "/") }
 
 // acts reports whether it acts for a hold: it has inherited it.
 func (h *holder) acts(hold ipc.Hold) bool {
@@ -102,6 +106,8 @@ func (h *holder) release(conn *ipc.Conn, hold ipc.Hold) error {
 	switch {
 	case !h.acts(hold):
 		_, err = conn.Do(append(words, "UNTOLD")...)
+	case h.isGroup():
+		_, err = conn.Do(append(words, "FOR", h.bound)...)
 	case h.pidfd < 0:
 		_, err = doProven(conn, append(words, "FOR", "self")...)
 	default:
@@ -237,6 +243,10 @@ func (h *holder) wayOut(conn *ipc.Conn, names []string) string {
 			case p.PID != int64(h.pid):
 				return p.Command + " started this process; to let it in: export IPC_LOCKS=" + strconv.Quote(inheritance(hold))
 			}
+		}
+		own := process.OwnGroup()
+		if hold, ok := v.holdOf(func(c *claim) bool { return isGroups(c) && strings.HasPrefix(own+"/", c.Owner+"/") }); ok && !h.isGroup() {
+			return "this process is in the unit that holds it; to let it in: export IPC_LOCKS=" + strconv.Quote(inheritance(hold))
 		}
 	}
 	return ""

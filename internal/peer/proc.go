@@ -141,3 +141,12 @@ func unitOf(path []byte) *unit {
 	slot.Store(u)
 	return u
 }
+
+// Cgroup returns the path of the cgroup that a process is in; "" if it is gone, or cannot be seen from here.
+func Cgroup(pid int) string {
+	var buf [4096]byte
+	return string(cgroupOf(procfs(buf[:], pid, "/cgroup")))
+}
+
+// UnitOf returns the systemd unit that a cgroup belongs to, by its path; "" if none.
+func UnitOf(path string) string { return unitOf([]byte(path)).name }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/ipcd/ipcd/ipc/wire"
@@ -78,6 +79,11 @@ var commandFields = slices.Concat(
 	},
 )
 
+// isGroup reports whether an owner is a cgroup, whose label is its path. (Of version 1 there are none.)
+func isGroup(o *lockmgr.Owner) bool {
+	return o.Process.IsGroup() && o.Process.Start != 0 && strings.HasPrefix(o.Label, "/")
+}
+
 func (h *Hold) check() error {
 	c := &h.Claim
 	least, most := 1, h.Limit // units
@@ -87,7 +93,7 @@ func (h *Hold) check() error {
 	switch {
 	case c.ID == 0 || c.Token == 0 || c.Token > lockmgr.MaxToken:
 		return fmt.Errorf("no token: %d", c.Token)
-	case c.Bind == lockmgr.ToConnection || c.Bind > lockmgr.ToNobody || c.Bind == lockmgr.ToProcess && c.Owner.Process.PID <= 0 ||
+	case c.Bind == lockmgr.ToConnection || c.Bind > lockmgr.ToNobody || c.Bind == lockmgr.ToProcess && c.Owner.Process.PID <= 0 && !isGroup(&c.Owner) ||
 		c.Bind == lockmgr.ToNobody && c.Owner != Operator(c.UID):
 		return fmt.Errorf("it ends with its %v, which is %v", c.Bind, c.Owner)
 	case h.Limit < 1 || h.Limit > wire.MaxUnits || c.Units < least || c.Units > most || c.Mode > lockmgr.Shared:

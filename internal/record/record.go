@@ -24,7 +24,7 @@ var kinds = [...]struct {
 	version int // that is written, and the last that is known
 	read    func(*reader) (Body, error)
 }{
-	KindHold: {"hold", 1, readAs(&holdFields)},
+	KindHold: {"hold", 2, readAs(&holdFields)},
 	KindEnd:  {"end", 1, readAs(&lockEndFields)},
 	KindMark: {"mark", 1, readAs(&markFields)},
 }

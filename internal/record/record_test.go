@@ -58,7 +58,10 @@ func TestFormat(t *testing.T) {
 }
 
 // TestFormatBefore: rows that a daemon wrote before records had kinds are the same records.
-func TestFormatBefore(t *testing.T) { reads(t, rows(t, "before.rows"), samples()) }
+func TestFormatBefore(t *testing.T) { reads(t, rows(t, "before.rows"), samplesBefore()) }
+
+// TestFormat1: holds of version 1, when none belonged to a cgroup, are the same.
+func TestFormat1(t *testing.T) { reads(t, rows(t, "rows.1"), samplesBefore()) }
 
 // TestSamples: every kind, and every word of every enumeration, is in what the formats are tested with.
 func TestSamples(t *testing.T) {
@@ -158,7 +161,7 @@ func TestUnknown(t *testing.T) {
 		"hold x":                             `no record: it begins with "hold x"`,
 		"hold 0 ":                            `no record: it begins with "hold 0 "`,
 		"will 1":                             `a record "will" has version 1, of a newer ipcd; this one knows versions up to 0`,
-		"hold 2 x=1":                         `a record "hold" has version 2, of a newer ipcd; this one knows versions up to 1`,
+		"hold 3 x=1":                         `a record "hold" has version 3, of a newer ipcd; this one knows versions up to 2`,
 		hold + "color=3":                     `hold: unknown field "color"`,
 		hold + "token=3 token=4":             `hold: field "token" is there twice`,
 		hold + "token":                       `hold: unknown field "token"`,

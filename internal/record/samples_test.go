@@ -6,9 +6,20 @@ import (
 	"github.com/ipcd/ipcd/lockmgr"
 )
 
-// samples are records of all kinds, in which every field and every word of an enumeration is used. They are what testdata has,
-// in the format of today and in the one before.
+// samples are records of all kinds, in which every field and every word of an enumeration is used. They are what testdata has in the
+// format of today.
 func samples() []Record {
+	return append(samplesBefore(), Of(&Hold{Limit: 1, Claim: lockmgr.Claim{
+		Request: lockmgr.Request{
+			Name: "group", Bind: lockmgr.ToProcess, Units: 1, Info: lockmgr.Info{UID: 1000, GID: 100, Unit: "nightly.service"},
+			Owner: lockmgr.Owner{Process: lockmgr.Process{PID: lockmgr.Group, Start: 1<<32 + 1}, Label: "/system.slice/nightly.service"},
+		},
+		ID: 1127, Token: 1027, Entries: 1, Since: lockmgr.Time{Boot: time.Hour, Real: 1795646133440238},
+	}}))
+}
+
+// samplesBefore are those that there were before cgroups could hold: also in rows.1, of version 1, and before.rows, of none.
+func samplesBefore() []Record {
 	owner := lockmgr.Owner{Process: lockmgr.Process{PID: 4711, Start: 815}, Label: "x"}
 	operator := lockmgr.Owner{Label: "uid 1000"}
 	info := lockmgr.Info{UID: 1000, GID: 100, Unit: "nightly.service", Why: "nightly <job> & \"more\"\\ …"}

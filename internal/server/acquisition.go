@@ -12,6 +12,7 @@ import (
 type acquisition struct {
 	lockmgr.Request
 	forPID, async bool
+	group         string // the path of the cgroup that is to hold it, or ""
 	pid           int    // the caller, as it says, with FOR and its number; else 0
 	mode          string // the word that says so, if any
 }
@@ -39,6 +40,8 @@ func (s *Server) acquireWords(c *call) bool {
 	switch {
 	case a.Bind == lockmgr.ToNobody && (a.Owner.Label != "" || a.Join != 0):
 		c.fail(wire.CodeErr, "FOR nobody goes with neither OWNER nor JOIN")
+	case a.group != "" && a.Owner.Label != "":
+		c.fail(wire.CodeErr, "FOR a cgroup does not go with OWNER")
 	case a.Join != 0 && a.Set != nil:
 		c.fail(wire.CodeErr, "JOIN does not go with AND")
 	default:
@@ -162,7 +165,7 @@ func (c *call) addShown(i int, a *acquisition) int {
 
 // bindTo reads the value of FOR.
 func (c *call) bindTo(i int, a *acquisition) bool {
-	a.forPID, a.pid = false, 0
+	a.forPID, a.pid, a.group = false, 0, ""
 	switch c.arg(i) {
 	case "SELF":
 		a.Bind = lockmgr.ToProcess
@@ -171,9 +174,13 @@ func (c *call) bindTo(i int, a *acquisition) bool {
 	case "NOBODY":
 		a.Bind = lockmgr.ToNobody
 	default:
+		if isGroupPath(c.args[i]) {
+			a.Bind, a.group = lockmgr.ToProcess, string(c.args[i])
+			return true
+		}
 		pid, ok := number(c.args[i])
 		if !ok || pid <= 0 || pid > maxPID {
-			c.fail(wire.CodeErr, "FOR wants self, the caller's number, pid or nobody, not %q", clip(string(c.args[i])))
+			c.fail(wire.CodeErr, "FOR wants self, the caller's number, pid, nobody or the path of a cgroup, not %q", clip(string(c.args[i])))
 			return false
 		}
 		a.Bind, a.pid = lockmgr.ToProcess, int(pid)

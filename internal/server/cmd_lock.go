@@ -154,6 +154,13 @@ func (c *call) lockOwner(s *Server, a *acquisition) (p *process, ok bool) {
 	case a.Bind == lockmgr.ToNobody:
 		a.Owner = record.Operator(who.UID)
 		a.Shown = nil // it is to stand alone
+	case a.group != "":
+		if p = c.groupFor(s, a.group); p == nil {
+			return nil, false
+		}
+		a.Owner = lockmgr.Owner{Process: p.id, Label: p.path}
+		a.UID, a.GID, a.Unit = who.UID, who.GID, peer.UnitOf(p.path)
+		return p, true
 	case a.forPID:
 		if p, who = c.foreignProcess(s); p == nil {
 			return nil, false

@@ -48,6 +48,7 @@ type release struct {
 	token  lockmgr.Token // 0: the caller's own hold
 	pid    int           // 0: nobody in particular
 	of     releaseFor
+	group  string // with forGroup its path
 	untold bool
 
 	// Found: only what this process has of the hold, if it has anything; that of an operator is no process's.

@@ -64,7 +64,7 @@ func (c *call) mayBindToSelf(a *acquisition) bool {
 	case a.pid != 0 && a.pid != sess.peer.PID:
 		c.fail(wire.CodeDenied, "%s connected, not process %d: it may be a relay (socat, ssh -L, systemd-socket-proxyd), %s",
 			processName(&sess.peer), a.pid, relayed)
-	case a.Bind == lockmgr.ToProcess && !a.forPID && a.pid == 0:
+	case a.Bind == lockmgr.ToProcess && !a.forPID && a.pid == 0 && a.group == "":
 		return c.proven("FOR self")
 	default:
 		return true
@@ -108,6 +108,7 @@ const (
 	forAnybody  releaseFor = iota // FOR is not said
 	forSelf                       // the caller
 	forAncestor                   // the caller, or the nearest process that it descends from which has a part in it; or else the user
+	forGroup                      // a cgroup
 	forSentPID                    // the process whose pidfd came with the command
 )
 
@@ -122,7 +123,11 @@ func (c *call) releaseFor(i int, r *release) bool {
 		r.of = forSentPID
 		return true
 	default:
-		c.fail(wire.CodeErr, "FOR wants self, ancestor or pid, not %q", clip(string(c.args[i])))
+		if isGroupPath(c.args[i]) {
+			r.of, r.group = forGroup, string(c.args[i])
+			return true
+		}
+		c.fail(wire.CodeErr, "FOR wants self, ancestor, pid or the path of a cgroup, not %q", clip(string(c.args[i])))
 		return false
 	}
 	return c.proven("FOR " + strings.ToLower(c.arg(i)))
@@ -130,7 +135,7 @@ func (c *call) releaseFor(i int, r *release) bool {
 
 // holdFor finds the claim that LOCK.RELEASE FOR means.
 func (c *call) holdFor(s *Server, name string, r *release) (hold lockmgr.Claim, ok bool) {
-	of, who, ok := c.processesFor(s, r.of)
+	of, who, ok := c.processesFor(s, r)
 	if !ok {
 		return hold, false
 	}
@@ -154,9 +159,14 @@ func (c *call) holdFor(s *Server, name string, r *release) (hold lockmgr.Claim, 
 }
 
 // processesFor are the processes that are meant, the nearest first, and what they are in words.
-func (c *call) processesFor(_ *Server, of releaseFor) (all []lockmgr.Process, who string, ok bool) {
+func (c *call) processesFor(s *Server, r *release) (all []lockmgr.Process, who string, ok bool) {
 	p := &c.sess.peer
-	switch of {
+	switch r.of {
+	case forGroup:
+		if g := s.groups.byPath[r.group]; g != nil {
+			all = append(all, g.id)
+		}
+		return all, "cgroup " + r.group, true
 	case forSelf:
 		return []lockmgr.Process{processID(p)}, processName(p), true
 	case forAncestor:
@@ -164,6 +174,7 @@ func (c *call) processesFor(_ *Server, of releaseFor) (all []lockmgr.Process, wh
 		for _, a := range peer.Ancestors(p.PID, p.Start) {
 			all = append(all, lockmgr.Process{PID: a.PID, Start: a.Start})
 		}
+		all = append(all, s.groupsOf(p.PID)...)
 		return all, fmt.Sprintf("%s, nor by one that it descends from, nor by user %d", processName(p), p.UID), true
 	}
 	fd := c.sess.TakeFD()

@@ -103,7 +103,8 @@ func (s *Server) appendEvent(b []byte, event string, e *lockmgr.Effect) []byte {
 	if e.Kind != lockmgr.Learned {
 		b = jsonText(b, "mode", modeOf(&e.Claim, e.Limit))
 	}
-	b = jsonInt(b, "pid", int64(e.Owner.Process.PID))
+	pid, _ := shownProcess(e.Owner.Process)
+	b = jsonInt(b, "pid", pid)
 	b = jsonInt(b, "uid", int64(e.UID))
 	b = jsonText(b, "unit", e.Unit)
 	b = jsonText(b, "why", e.Why)

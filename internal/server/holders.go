@@ -29,22 +29,26 @@ func (s *Server) takeUp(v *lockmgr.View) {
 	ends := []*lockmgr.End{v.Abandoned}
 	for i := range v.Holders {
 		if c := &v.Holders[i]; watched(c) {
-			s.look(c.Owner.Process)
+			s.look(c.Owner)
 		}
 		ends = append(ends, v.Holders[i].Told)
 	}
 	for _, e := range ends {
 		for ; e != nil; e = e.Before {
 			if e.How == lockmgr.Unreaped {
-				s.look(e.Owner.Process)
+				s.look(e.Owner)
 			}
 		}
 	}
 }
 
-func (s *Server) look(id lockmgr.Process) {
+func (s *Server) look(o lockmgr.Owner) {
+	id := o.Process
 	if s.processes[id] == nil {
 		p := &process{id: id, pidfd: -1}
+		if id.IsGroup() {
+			p.path = o.Label
+		}
 		s.processes[id] = p
 		s.holders.unseen = append(s.holders.unseen, p)
 	}
@@ -64,16 +68,12 @@ func (s *Server) verifyHolders() {
 			unseen = append(unseen, p)
 			continue
 		}
-		who := peer.Peer{PID: p.id.PID, Start: p.id.Start}
-		fd, err := s.setup.OpenProcess(who)
-		if err == nil {
-			_, err = s.watchProcess(&who, fd)
-		}
+		err := s.watchHolder(p)
 		switch {
 		case errors.Is(err, unix.ESRCH) && p.claims == 0: // and how an unreaped one ended nobody can say any more
 			delete(s.processes, p.id)
 		case errors.Is(err, unix.ESRCH):
-			s.log.Info("the holder of a lock ended while there was no daemon", "event", "holder-gone", "pid", p.id.PID)
+			s.log.Info("the holder of a lock ended while there was no daemon", "event", "holder-gone", "pid", max(p.id.PID, 0), "cgroup", p.path)
 			s.endProcess(p, lockmgr.Unknown, 0)
 			s.settleEndings(p) // before anybody asks for it
 		case err != nil:
@@ -92,6 +92,19 @@ func (s *Server) verifyHolders() {
 		s.log.Info("all who hold locks are watched again", "event", "watch-mended")
 		h.told = false
 	}
+}
+
+// watchHolder begins to watch one that was known to a daemon before this one. The error is ESRCH if it is gone.
+func (s *Server) watchHolder(p *process) error {
+	if p.id.IsGroup() {
+		return s.watchGroupAgain(p)
+	}
+	who := peer.Peer{PID: p.id.PID, Start: p.id.Start}
+	fd, err := s.setup.OpenProcess(who)
+	if err == nil {
+		_, err = s.watchProcess(&who, fd)
+	}
+	return err
 }
 
 // outOfRoom reports whether an error is not about what was asked for but about what there is to ask with.

@@ -59,7 +59,7 @@ func TestLockRefused(t *testing.T) {
 		"LOCK.ACQUIRE a WAIT -1":                         "ERR WAIT wants milliseconds, not \"-1\"",
 		"LOCK.ACQUIRE a WAIT 99999999999999":             "ERR WAIT wants",
 		"LOCK.ACQUIRE a WAIT 1e3":                        "ERR WAIT wants",
-		"LOCK.ACQUIRE a FOR me":                          "ERR FOR wants self, the caller's number, pid or nobody, not \"me\"",
+		"LOCK.ACQUIRE a FOR me":                          "ERR FOR wants self, the caller's number, pid, nobody or the path of a cgroup, not \"me\"",
 		"LOCK.ACQUIRE a FOR pid":                         "DENIED FOR pid wants the pidfd of a process sent along",
 		"LOCK.ACQUIRE a NICE x":                          "ERR unknown option \"NICE\"",
 		"LOCK.ACQUIRE a WHY \"x\\x01\"":                  "ERR WHY wants",

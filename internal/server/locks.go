@@ -20,6 +20,7 @@ type lockState struct {
 	conns     map[lockmgr.ConnID]*session // those that acquired something
 	processes map[lockmgr.Process]*process
 	pidfds    map[int]*process
+	groups    groups
 	expiry    loop.Timer // of waits and leases: see armExpiry
 	grants    loop.Timer // of what the engine has left to be granted: see grantMore
 	gone      int        // connections that have ended, and hold something still
@@ -61,6 +62,7 @@ func (s *Server) startLocks() {
 		pidfds:    map[int]*process{},
 		followers: followers{},
 	}
+	s.startGroups()
 	s.expiry.Init(&s.loop.Timers, s.expire)
 	s.grants.Init(&s.loop.Timers, s.grantMore)
 	s.recorder.retry.Init(&s.loop.Timers, s.writeDue)
@@ -304,6 +306,7 @@ func (s *Server) closeLocks() {
 	for fd := range s.pidfds {
 		_ = unix.Close(fd)
 	}
+	s.closeGroups()
 	clear(s.pidfds)
 	clear(s.processes)
 }

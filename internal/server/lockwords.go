@@ -37,6 +37,10 @@ func describeClaim(c *lockmgr.Claim) string {
 // describe names a process as well as it is known from here, or for a hold that is nobody's process the user: "pid 3977 (uid 0, backup.service)", "uid 0".
 func describe(p lockmgr.Process, i *lockmgr.Info) string {
 	switch {
+	case p.IsGroup() && i.Unit != "":
+		return fmt.Sprintf("unit %s (uid %d)", printable.Escape(i.Unit), i.UID)
+	case p.IsGroup():
+		return fmt.Sprintf("a cgroup (uid %d)", i.UID)
 	case p.PID == 0 && p.Start != 0:
 		return fmt.Sprintf("a process of another PID namespace (uid %d)", i.UID)
 	case p.PID == 0:
@@ -109,6 +113,9 @@ func describeCycle(cycle []lockmgr.Step) string {
 
 // named is a claim's owner in short, as in "pid 3977".
 func named(c *lockmgr.Claim) string {
+	if c.Owner.Process.IsGroup() {
+		return describe(c.Owner.Process, &c.Info)
+	}
 	if c.Owner.Process.PID == 0 {
 		return fmt.Sprintf("uid %d", c.UID)
 	}
@@ -142,6 +149,22 @@ func appendGranted(b []byte, e *lockmgr.Effect) []byte {
 	b = wire.AppendBulk(b, e.Previous.String())
 	b = wire.AppendBulk(b, "abandoned")
 	return wire.AppendBulk(b, describeEnd(e.Abandoned))
+}
+
+// shownProcess is a process as the wire has it: of a cgroup there is no number to show.
+func shownProcess(p lockmgr.Process) (pid int64, start int64) {
+	if p.IsGroup() {
+		return 0, 0
+	}
+	return int64(p.PID), int64(p.Start)
+}
+
+// boundOf is what a hold ends with, in a word.
+func boundOf(c *lockmgr.Claim) string {
+	if c.Owner.Process.IsGroup() {
+		return "cgroup"
+	}
+	return c.Bind.String()
 }
 
 // modeOf is how a claim shares its lock.

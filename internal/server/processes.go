@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ipcd/ipcd/internal/cgroup"
 	"github.com/ipcd/ipcd/internal/loop"
 	"github.com/ipcd/ipcd/internal/peer"
 	"github.com/ipcd/ipcd/lockmgr"
@@ -17,8 +18,9 @@ import (
 // connections of the process.
 type process struct {
 	id        lockmgr.Process
-	pidfd     int // -1: not yet, see holders
-	claims    int // holds and waits that end with it
+	path      string // of a cgroup, whose descriptor is that of its directory: see groups.go; "" of a process
+	pidfd     int    // -1: not yet, see holders
+	claims    int    // holds and waits that end with it
 	dead      bool
 	stop      peer.Stop             // as it was at
 	stopAt    time.Duration         // a turn of the loop; see Server.stopOf
@@ -105,6 +107,10 @@ func (s *Server) unwatch(p *process) {
 		if p.pidfd < 0 {
 			return
 		}
+		if p.id.IsGroup() {
+			s.unwatchGroup(p)
+			return
+		}
 		delete(s.pidfds, p.pidfd)
 		s.loop.Remove(p.pidfd) // a client that sent it may have it open still, and send it again
 		_ = unix.Close(p.pidfd)
@@ -136,6 +142,9 @@ func (s *Server) processReady(pidfd int, _ uint32) {
 // howEnded is what the kernel tells about how a process ended that has. What it does not tell when the process is reaped it
 // never will, nor does an older kernel then.
 func (s *Server) howEnded(p *process, reaped bool) (how lockmgr.How, status int) {
+	if p.id.IsGroup() { // of each of its processes it may be another way
+		return lockmgr.Unknown, 0
+	}
 	end, ok := peer.Status(p.pidfd)
 	if !ok && !reaped {
 		end, ok = s.setup.ZombieStatus(p.id.PID, p.id.Start)
@@ -171,16 +180,25 @@ func (s *Server) endProcess(p *process, how lockmgr.How, status int) {
 
 // isGoing reports whether a process has ended or is about to, whether or not the loop was told.
 func (p *process) isGoing() bool {
-	if p.dead || peer.Exiting(p.id.PID, p.id.Start) {
+	if p.dead || !p.id.IsGroup() && peer.Exiting(p.id.PID, p.id.Start) {
 		return true
 	}
-	ended, _ := peer.Ended(p.pidfd)
+	ended, _ := p.ended()
 	return ended
+}
+
+// ended asks the kernel whether a process has ended, and whether its parent has reaped it too; or whether a cgroup was removed.
+func (p *process) ended() (ended, reaped bool) {
+	if p.id.IsGroup() {
+		gone := cgroup.IsGone(p.pidfd)
+		return gone, gone
+	}
+	return peer.Ended(p.pidfd)
 }
 
 // buryProcess is endProcess with what is known by now.
 func (s *Server) buryProcess(p *process) {
-	_, reaped := peer.Ended(p.pidfd)
+	_, reaped := p.ended()
 	how, status := s.howEnded(p, reaped)
 	s.endProcess(p, how, status)
 }
@@ -276,6 +294,12 @@ func (s *Server) stopOf(c *lockmgr.Claim) peer.Stop {
 	}
 	id, now := c.Owner.Process, s.now()
 	p := s.processes[id]
+	if id.IsGroup() {
+		if cgroup.IsFrozen([]byte(c.Owner.Label)) {
+			return peer.ByFreezer
+		}
+		return peer.Runs
+	}
 	if p == nil {
 		return peer.StopOf(id.PID, id.Start)
 	}
@@ -297,17 +321,25 @@ func (s *Server) ancestors(p *process, sess *session, r *lockmgr.Request) []lock
 	if !s.heldByUser(r) {
 		return nil
 	}
-	if p == nil {
+	if p == nil || p.id.IsGroup() {
 		x := sess.extra()
 		if x.ancestors == nil {
 			x.ancestors = ancestorsOf(processID(&sess.peer))
 		}
-		return x.ancestors
+		return s.withGroups(x.ancestors, sess.peer.PID)
 	}
 	if p.ancestors == nil {
 		p.ancestors = ancestorsOf(p.id)
 	}
-	return p.ancestors
+	return s.withGroups(p.ancestors, p.id.PID)
+}
+
+// withGroups are ancestors and the cgroups that a process is in and that hold locks, which do not end before it.
+func (s *Server) withGroups(ancestors []lockmgr.Process, pid int) []lockmgr.Process {
+	if groups := s.groupsOf(pid); groups != nil {
+		return append(slices.Clip(ancestors), groups...)
+	}
+	return ancestors
 }
 
 // heldByUser reports whether the user of a request holds one of the locks that it is for.

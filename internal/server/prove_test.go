@@ -141,7 +141,7 @@ func TestReleaseFor(t *testing.T) {
 		unproven.send("LOCK.RELEASE a " + words + "\r\n")
 		unproven.fails(wire.CodeDenied, words+" wants a proof")
 	}
-	c.refused(wire.CodeErr, "FOR wants self, ancestor or pid", "LOCK.RELEASE", "a", "FOR", "1")
+	c.refused(wire.CodeErr, "FOR wants self, ancestor, pid or the path of a cgroup", "LOCK.RELEASE", "a", "FOR", "1")
 	c.refused(wire.CodeErr, "PID does not go with FOR", "LOCK.RELEASE", "a", "PID", "1", "FOR", "self")
 	h.claims(0)
 }

@@ -7,7 +7,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/ipcd/ipcd/internal/peer"
 	"github.com/ipcd/ipcd/ipc/wire"
 	"github.com/ipcd/ipcd/lockmgr"
 )
@@ -89,7 +88,7 @@ func (s *Server) stopWhenDone() {
 // the server has ended itself was not abandoned.
 func (s *Server) buryProcesses() {
 	for _, p := range slices.Collect(maps.Values(s.processes)) {
-		if exited, _ := peer.Ended(p.pidfd); exited && p.claims > 0 {
+		if ended, _ := p.ended(); ended && p.claims > 0 {
 			p.dead = true
 			s.buryProcess(p)
 			s.settleEndings(p)

@@ -105,6 +105,11 @@ func (s *Server) verifyClaims(found account.Count) {
 			panic(fmt.Sprintf("process %d is watched for nothing", id.PID))
 		}
 	}
+	for path, p := range s.groups.byPath {
+		if s.processes[p.id] != p {
+			panic(fmt.Sprintf("cgroup %q is watched for nothing", path))
+		}
+	}
 }
 
 // verifyFollowers checks that what is followed is there, and known to who follows it.

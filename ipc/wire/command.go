@@ -187,7 +187,7 @@ var Commands = []Command{
 	{Name: "BUS.UNSUB", Args: "[filter]", Min: 1, Max: 2, Family: FamilyBus, Flags: FlagSubscribed, Summary: "End BUS.SUB for this filter, or all", Reply: "integer: the filters left", Errors: []Code{CodeNotFound}},
 
 	// Locks.
-	{Name: "LOCK.ACQUIRE", Args: "name [AND name …] [SHARED | EXCLUSIVE | UNITS n] [LIMIT n] [WAIT ms] [LEASE ms] [FOR self|number|pid|nobody] " +
+	{Name: "LOCK.ACQUIRE", Args: "name [AND name …] [SHARED | EXCLUSIVE | UNITS n] [LIMIT n] [WAIT ms] [LEASE ms] [FOR self|number|pid|nobody|/cgroup] " +
 		"[OWNER label] [WHY text] [WITH token name …] [JOIN token] [UNTOLD] [ASYNC] [REQID id]", Min: 2, Family: FamilyLock, Access: AccessLock,
 		Names: Names{First: true, Options: []Option{
 			{Word: "AND", Values: 1, Name: 1}, {Word: "WITH", Values: 2, Name: 2},
@@ -198,7 +198,7 @@ var Commands = []Command{
 		Reply: "map: name, token, mode, previous, abandoned; after AND also locks, an array of such maps in the order of the names; " +
 			"with ASYNC an integer, the ticket, and later the push done, ticket, outcome",
 		Errors: []Code{CodeBadName, CodeNotFound, CodeBusy, CodeTimeout, CodeDeadlock, CodeLimit, CodeDenied, CodeNoLock, CodeStale, CodeCancelled, CodeIO, CodeShutdown}},
-	{Name: "LOCK.RELEASE", Args: "name [token] [PID number | FOR self|ancestor|pid] [UNTOLD] [REQID id]", Min: 2, Max: 8, Family: FamilyLock, Access: AccessLock, Names: Names{First: true}, Flags: FlagQueues | FlagDescriptors, Summary: "Give a lock back, or leave a hold that others are in, too",
+	{Name: "LOCK.RELEASE", Args: "name [token] [PID number | FOR self|ancestor|pid|/cgroup] [UNTOLD] [REQID id]", Min: 2, Max: 8, Family: FamilyLock, Access: AccessLock, Names: Names{First: true}, Flags: FlagQueues | FlagDescriptors, Summary: "Give a lock back, or leave a hold that others are in, too",
 		Reply: "OK; with FOR an integer, the token of the hold", Note: "with UNTOLD the next holder is told of the abandoned hold that this one was told of", Errors: []Code{CodeBadName, CodeNotFound, CodeNoLock, CodeStale, CodeDenied, CodeNotKept}},
 	{Name: "LOCK.RENEW", Args: "name token [LEASE ms]", Min: 3, Max: 5, Family: FamilyLock, Access: AccessLock, Names: Names{First: true}, Flags: FlagQueues, Summary: "Have a lease end so long after now, or as long as it was given last",
 		Reply: "integer: the milliseconds it lasts now", Errors: []Code{CodeBadName, CodeNoLock, CodeStale, CodeDenied, CodeNotKept}},
@@ -212,7 +212,7 @@ var Commands = []Command{
 		Reply: "map: name, token, mode, bound, left (microseconds of its lease, -1 without one); then pushes lock.expiring and lock.lost, as who acquired it", Note: "wants RESP3",
 		Errors: []Code{CodeBadName, CodeNoLock, CodeStale, CodeDenied}},
 	{Name: "LOCK.BREAK", Args: "name [TOKEN token] [WHY text] [PIDFD] [REQID id]", Min: 2, Max: 9, Family: FamilyLock, Access: AccessBreak, Names: Names{First: true}, Flags: FlagSlow, Summary: "Take a lock away from whoever holds it",
-		Reply:  "array of maps, those who held it as LOCK.INFO shows them; with PIDFD each has pidfd, 1 if a descriptor of its process comes with the reply (SCM_RIGHTS), in this order",
+		Reply:  "array of maps, those who held it as LOCK.INFO shows them; with PIDFD each has pidfd, 1 if a descriptor of its process, or of the directory of its cgroup, comes with the reply (SCM_RIGHTS), in this order",
 		Errors: []Code{CodeBadName, CodeNotFound, CodeNoLock, CodeStale, CodeDenied, CodeNotKept}},
 	{Name: "LOCK.CANCEL", Args: "ticket", Min: 2, Max: 2, Family: FamilyLock, Summary: "End a wait of this connection", Reply: "integer: 1, or 0 if it was decided already"},
 	{Name: "LOCK.ISDONE", Args: "key PER boot|day|ever", Min: 4, Max: 4, Family: FamilyLock, Access: AccessLook, Names: Names{First: true}, Summary: "Ask whether something was done already in this boot, on this day, or ever",

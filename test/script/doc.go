@@ -22,6 +22,9 @@
 //	plain N CMD…            like status, twice: as it is, and on a terminal. Neither way it shows anything that is not printable
 //	plain                   the last command has shown nothing that is not printable
 //	namespaces              skip the script where the kernel does not allow to make namespaces
+//	cgroups                 make a cgroup, $CGROUP, or skip the script where that is not allowed
+//	mkcgroup NAME           make one in it; rmcgroup NAME removes it, when its last process has ended
+//	exec incgroup NAME CMD… run CMD in it
 //
 // Nothing sleeps: "ipcctl wait FILTER -- CMD" listens before CMD starts, "until ipcctl pub -e 1 …" publishes exactly once
 // somebody listens.

@@ -31,6 +31,8 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"ipcctl": func() { exit(cli.Main()) },
 		"ipcd":   func() { exit(daemon.Main()) },
+
+		"incgroup": enterCgroup,
 	})
 }
 
@@ -83,6 +85,9 @@ func TestScripts(t *testing.T) {
 			"chars":      setChars,
 			"plain":      runPlain,
 			"namespaces": needNamespaces,
+			"cgroups":    needCgroups,
+			"mkcgroup":   makeCgroup,
+			"rmcgroup":   removeCgroup,
 		},
 	})
 }
