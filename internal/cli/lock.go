@@ -80,8 +80,9 @@ func (l *lockVerb) verb() *verb.Verb {
 			"How a process ended may not be known before its parent has waited for it, unless it was killed by SIGKILL or the daemon is " +
 				"root's or of the same user. That is told as `unreaped`, and counts as abandoned. If CMD did not run for it, the same command says " +
 				"later how it was. To go on without waiting for that: `--on-unreaped=run`.",
-			"With `--on-lost`, ipcctl stays as CMD's parent. It passes signals on to CMD and ends as CMD does; if it is killed itself, " +
-				"CMD goes on to hold the lock.",
+			"With `--on-lost`, ipcctl stays as CMD's parent. It passes signals on to CMD, but for those that CMD has got itself because " +
+				"they were sent to the process group of both, and ends as CMD does; if it is killed itself, CMD goes on to hold the lock. " +
+				"A unit with such a line wants `KillMode=mixed`, as systemd signals each process by itself.",
 			"With `-L`, ipcctl stays as CMD's parent, too, and renews the lease three times in its length. If ipcctl is killed or stopped, " +
 				"if the machine is suspended, or if the daemon is away for longer than that, the lock goes on to the next one, and ipcctl says so: " +
 				"to CMD by what `--on-lost` says.",

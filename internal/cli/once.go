@@ -32,7 +32,7 @@ func once() *verb.Verb {
 				"another is at it waits for the outcome: if that fails or dies, it is this one's turn.",
 			"A mark counts until the next boot, until midnight of the machine's local time, or for ever. It is on disk before ipcctl ends, " +
 				"and is yours: other users have their own.",
-			"CMD's status is passed on, and signals are passed on to CMD. If ipcctl is killed, CMD goes on and keeps the lock, but nothing is marked.",
+			"CMD's status is passed on, and signals are passed on to CMD, as by `lock --on-lost`. If ipcctl is killed, CMD goes on and keeps the lock, but nothing is marked.",
 		},
 		Options: []verb.Option{
 			{Long: "per", Value: "boot|day|ever", Set: o.setPer, Help: "How long it counts as done: until the next boot, which is the default; the end of the day; or for ever"},

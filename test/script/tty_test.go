@@ -7,12 +7,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 
 	"github.com/rogpeppe/go-internal/testscript"
-	"golang.org/x/sys/unix"
+
+	"github.com/ipcd/ipcd/test/terminal"
 )
 
 func exit(status int) { os.Exit(status) }
@@ -31,9 +31,9 @@ func runTTY(ts *testscript.TestScript, neg bool, args []string) {
 
 // onTerminal runs a command on a terminal of its own, and gives what that shows and how the command ended.
 func onTerminal(ts *testscript.TestScript, interrupt string, args []string) ([]byte, error) {
-	terminal, process, err := openTerminal()
+	term, process, err := terminal.Open()
 	ts.Check(err)
-	defer terminal.Close()
+	defer term.Close()
 
 	// As testscript does: its own commands are found by the PATH of the script.
 	cmd := exec.Command("/usr/bin/env", append([]string{"-C", ts.MkAbs("."), "PATH=" + ts.Getenv("PATH"),
@@ -43,43 +43,20 @@ func onTerminal(ts *testscript.TestScript, interrupt string, args []string) ([]b
 	err = cmd.Start()
 	process.Close()
 	ts.Check(err)
-	out := readTerminal(terminal, interrupt)
+	out := readTerminal(term, interrupt)
 	return out, cmd.Wait()
 }
 
-// openTerminal makes a terminal of 100 columns: the end that a person sees, and the end that a process gets.
-func openTerminal() (terminal, process *os.File, err error) {
-	terminal, err = os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
-		return nil, nil, err
-	}
-	fd := int(terminal.Fd())
-	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
-	if err == nil {
-		err = unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0)
-	}
-	if err == nil {
-		err = unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: 100})
-	}
-	if err == nil {
-		process, err = os.OpenFile("/dev/pts/"+strconv.Itoa(n), os.O_RDWR|unix.O_NOCTTY, 0)
-	}
-	if err != nil {
-		terminal.Close()
-	}
-	return terminal, process, err
-}
-
 // readTerminal reads until no process has the terminal any more, and presses Ctrl-C when it sees a text.
-func readTerminal(terminal *os.File, interrupt string) []byte {
+func readTerminal(term *os.File, interrupt string) []byte {
 	var out []byte
 	b := make([]byte, 4096)
 	for {
-		n, err := terminal.Read(b)
+		n, err := term.Read(b)
 		out = append(out, b[:n]...)
 		if interrupt != "" && bytes.Contains(out, []byte(interrupt)) {
 			interrupt = ""
-			_, _ = terminal.Write([]byte{3}) // if the process has ended by itself, its status will tell
+			_, _ = term.Write([]byte{3}) // if the process has ended by itself, its status will tell
 		}
 		if err != nil { // EIO
 			return out

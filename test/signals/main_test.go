@@ -33,6 +33,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 4 && os.Args[1] == begin {
 		become(os.Args[2], os.Args[3], os.Args[4:])
 	}
+	if len(os.Args) > 2 && os.Args[1] == tell {
+		tellSignals(os.Args[2:])
+	}
 	os.Exit(run(m))
 }
 

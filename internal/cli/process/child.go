@@ -14,6 +14,7 @@ import (
 // ipcctl ends as CMD does. ipcctl may be killed meanwhile: what CMD holds is CMD's.
 type Child struct {
 	process *os.Process
+	witness witness
 	Signals chan os.Signal
 	Ended   chan struct{}
 	state   *os.ProcessState // to be read after ended
@@ -29,9 +30,11 @@ var passedOn = []os.Signal{
 func StartChild(file string, argv, env []string, files ...*os.File) (*Child, error) {
 	k := &Child{Signals: make(chan os.Signal, 16), Ended: make(chan struct{})}
 	Catch(k.Signals, passedOn) // CMD begins without the others, too
+	k.witness = newWitness()
 	var err error
 	if k.process, err = Spawn(file, argv, env, os.Stdin, files...); err != nil {
 		signal.Stop(k.Signals)
+		k.witness.dismiss()
 		return nil, err
 	}
 	signal.Notify(k.Signals, passedOn...) // but it may have other plans
@@ -57,6 +60,7 @@ func (k *Child) Wait() error {
 
 // Outcome is how the child has ended: as Wait says it.
 func (k *Child) Outcome() error {
+	k.witness.dismiss()
 	if k.err != nil {
 		return exit.Cannot("wait for CMD", k.err)
 	}
@@ -69,11 +73,11 @@ func (k *Child) Outcome() error {
 	return nil
 }
 
-// Pass gives the child a signal that came here. What keys on the terminal send goes to all processes in its foreground,
-// so the child has it already: a second Ctrl-C may mean something else to it.
+// Pass gives the child a signal that came here, unless it has it already, as a member of the group that it was sent to: a second
+// Ctrl-C or SIGTERM may mean something else to it.
 func (k *Child) Pass(s os.Signal) {
-	keyed := (s == unix.SIGINT || s == unix.SIGQUIT || s == unix.SIGTSTP) && inForeground()
-	if !keyed {
+	number, ok := s.(syscall.Signal)
+	if group := ok && k.witness.saw(number); !group || !k.inGroup() {
 		k.Signal(s)
 	}
 	if s == unix.SIGTSTP {
@@ -81,19 +85,14 @@ func (k *Child) Pass(s os.Signal) {
 	}
 }
 
-// Signal sends the child a signal. If that has ended, its end is what counts.
-func (k *Child) Signal(s os.Signal) { _ = k.process.Signal(s) }
-
-// inForeground reports whether this process is in the foreground of its terminal.
-func inForeground() bool {
-	fd, err := unix.Open("/dev/tty", unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOCTTY, 0)
-	if err != nil {
-		return false // it has none
-	}
-	defer unix.Close(fd)
-	group, err := unix.IoctlGetInt(fd, unix.TIOCGPGRP)
+// inGroup reports whether the child is in the process group of this process, as it was when it began.
+func (k *Child) inGroup() bool {
+	group, err := unix.Getpgid(k.process.Pid)
 	return err == nil && group == unix.Getpgrp()
 }
+
+// Signal sends the child a signal. If that has ended, its end is what counts.
+func (k *Child) Signal(s os.Signal) { _ = k.process.Signal(s) }
 
 // Signalled is the end of a CMD by a signal. ipcctl ends likewise.
 type Signalled syscall.Signal

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"iter"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -47,19 +48,27 @@ func Ancestors(pid int64) iter.Seq[Process] {
 	}
 }
 
-// ReadProc reads a short file of /proc, nil if there is none. (os.ReadFile would set up the runtime's poller first.)
+// ReadProc reads a file of /proc, or the beginning of a long one; nil if there is none. (os.ReadFile would set up the runtime's
+// poller first.)
 func ReadProc(path string) []byte {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil
 	}
 	defer unix.Close(fd)
-	b := make([]byte, 1024)
-	n, err := unix.Read(fd, b)
-	if err != nil {
-		return nil
+	b := make([]byte, 0, 4096)
+	for len(b) < 1<<16 {
+		b = slices.Grow(b, 1024)
+		n, err := unix.Read(fd, b[len(b):cap(b)])
+		if err != nil {
+			return nil
+		}
+		if n == 0 {
+			break
+		}
+		b = b[:len(b)+n]
 	}
-	return b[:n]
+	return b
 }
 
 // CommandOf is the command's name of the process that had this number when it started then, or "".
