@@ -292,6 +292,11 @@ func (b *Bus[S]) NumPat() int {
 	return b.texts[Pattern].len()
 }
 
+// NumChannels is the number of different channels that somebody subscribed to.
+func (b *Bus[S]) NumChannels() int {
+	return b.texts[Channel].len()
+}
+
 func (b *Bus[S]) addRoute(k Kind, text string) *Route[S] {
 	b.born++
 	b.known = false

@@ -306,13 +306,15 @@ func compareModel(t *testing.T, b *Bus[int], m *model, r texts, s int) {
 	}
 
 	var channels []string
-	patterns, glob := 0, r.text(Pattern)
+	all, patterns, glob := 0, 0, r.text(Pattern)
 	for _, w := range m.routes {
-		switch {
-		case w.kind == Pattern:
+		switch w.kind {
+		case Pattern:
 			patterns++
-		case w.kind == Channel && naiveGlob(glob, w.text):
-			channels = append(channels, w.text)
+		case Channel:
+			if all++; naiveGlob(glob, w.text) {
+				channels = append(channels, w.text)
+			}
 		}
 	}
 	slices.Sort(channels)
@@ -322,6 +324,9 @@ func compareModel(t *testing.T, b *Bus[int], m *model, r texts, s int) {
 	subs := 0
 	if w := m.find(Channel, topic); w != nil {
 		subs = len(w.subs)
+	}
+	if b.NumChannels() != all {
+		t.Errorf("NumChannels = %d, want %d", b.NumChannels(), all)
 	}
 	if b.NumPat() != patterns || b.NumSub(topic) != subs {
 		t.Errorf("NumPat = %d, want %d; NumSub(%q) = %d, want %d", b.NumPat(), patterns, topic, b.NumSub(topic), subs)

@@ -116,6 +116,7 @@ func (s *Server) sections() []section {
 			"evicted_keys", 0,
 			"keyspace_hits", 0,
 			"keyspace_misses", 0,
+			"pubsub_channels", s.bus.NumChannels(),
 			"pubsub_patterns", s.bus.NumPat(),
 			"pubsubshard_channels", 0,
 			"latest_fork_usec", 0,

@@ -209,7 +209,7 @@ func TestMonitors(t *testing.T) {
 		"used_memory", "used_memory_human", "used_memory_rss", "used_memory_peak", "used_memory_lua", "maxmemory", "maxmemory_policy", "mem_fragmentation_ratio",
 		"loading", "rdb_changes_since_last_save", "rdb_bgsave_in_progress", "rdb_last_bgsave_status", "aof_enabled", "aof_rewrite_in_progress",
 		"total_connections_received", "total_commands_processed", "rejected_connections", "expired_keys", "evicted_keys", "keyspace_hits", "keyspace_misses",
-		"pubsub_patterns", "latest_fork_usec", "role", "connected_slaves", "used_cpu_sys", "used_cpu_user", "cluster_enabled",
+		"pubsub_channels", "pubsub_patterns", "latest_fork_usec", "role", "connected_slaves", "used_cpu_sys", "used_cpu_user", "cluster_enabled",
 	} {
 		for server, text := range map[string]string{"Redis": want, "ipcd": info} {
 			if !strings.Contains(text, "\r\n"+key+":") {
