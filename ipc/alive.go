@@ -77,7 +77,7 @@ func (l *Lock) KeepAlive(ctx context.Context) error {
 // renew renews the lease of all holds to what it was, and returns how long the shortest is.
 func (l *Lock) renew(ctx context.Context) (lease time.Duration, err error) {
 	for i, h := range l.holds() {
-		v, err := l.conn().command(ctx, "LOCK.RENEW", h.Name, token(h.Token))
+		v, err := l.command(ctx, "LOCK.RENEW", h.Name, token(h.Token))
 		if err != nil {
 			return 0, fmt.Errorf("cannot renew the lease of %q: %w", h.Name, err)
 		}

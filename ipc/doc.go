@@ -3,6 +3,8 @@
 // ipcd lets the processes of one machine send each other messages and take turns. A program talks to it by
 //
 //   - a [Client]: one connection for all goroutines of a program, on which waiting holds up nothing else;
+//   - a [Link]: a Client that is made anew when its connection has ended, for a program that lives long and is to go on when the
+//     daemon was restarted;
 //   - a [Conn]: one connection for a short program that does one thing after another, as ipcctl does. It starts no
 //     goroutine and is quick to open;
 //   - any Redis client, of any language: what is on the wire is RESP.
@@ -78,8 +80,9 @@
 // have and then end.
 //
 // A Client does not reconnect. It could not do so unnoticed: locks and messages are lost with a connection, and the
-// program has to decide what that means to it. A program that wants to go on dials again, subscribes again and locks
-// again.
+// program has to decide what that means to it. A [Link] makes the next connection and takes up on it what can go on, and it does not
+// go unnoticed either: a subscription has a [GapError] between the messages before and those after, [Lock.Lost] tells of the locks that
+// are lost, and all other commands are the program's to repeat.
 //
 // What is not bound to the connection is held on, over a restart of the daemon, too, but nobody tells any more what becomes of it:
 // [Lock.Attach] has the lock go on with another client, and [Client.Adopt] has a hold of which no more is known than its token. A
@@ -87,8 +90,9 @@
 //
 // # Goroutines
 //
-// A Client has one goroutine, which reads; another exists while the socket is full. Close waits for both. All methods of
-// Client, Subscription and Lock may be called from any goroutine. A command is written by the goroutine that calls, in
-// one write together with those that others added in the meantime. At most 1024 commands of a Client are without a
-// reply; further calls wait. Nothing that a program does not read keeps its Client from reading.
+// A Client has one goroutine, which reads; another exists while the socket is full. Close waits for both. A Link has one more,
+// and another while a lock is given back. All methods of Client, Link, Subscription and Lock may be called from any
+// goroutine. A command is written by the goroutine that calls, in one write together with those that others added in the
+// meantime. At most 1024 commands of a Client are without a reply; further calls wait. Nothing that a program does not
+// read keeps its Client from reading.
 package ipc

@@ -287,3 +287,51 @@ func ExampleConn() {
 	// delivered to 0
 	// delivered to 0
 }
+
+// A program that lives long goes on when the daemon was restarted, and is told what it may have missed.
+func ExampleLink() {
+	ctx := context.Background()
+	link, err := ipc.DialLink(ctx, "")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer link.Close()
+	lock, err := link.Lock(ctx, "mailer", ipc.Why("the one that sends"))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	mails, err := link.Subscribe(ctx, "mail/#")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	client, err := link.Client(ctx)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	if _, err := client.Publish(ctx, "mail/new", nil); err != nil {
+		fmt.Println(err)
+		return
+	}
+
+	for message, err := range mails.Messages(lock.Context(ctx)) {
+		var gap *ipc.GapError
+		if errors.As(err, &gap) {
+			fmt.Println("look into the spool again:", gap)
+			continue
+		}
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		fmt.Println(message.Topic)
+		break
+	}
+	if err := lock.Unlock(ctx); err != nil {
+		fmt.Println(err)
+	}
+	// Output: mail/new
+}

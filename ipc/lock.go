@@ -33,6 +33,7 @@ type Lock struct {
 	Hold
 	Others []Hold // those of [And], in its order
 
+	link     *Link              // whose it is; nil: of a client alone
 	lost     chan struct{}      // closed when cause is set
 	over     chan struct{}      // closed when it is lost or given back
 	expiring chan time.Duration // has room for the latest warning
@@ -73,11 +74,13 @@ func (e *LostError) Error() string {
 // If ctx ends while it waits, the place in the queue is given up; if the lock was granted at that very moment, it is
 // given back. The error is an [*Error], mostly [ErrBusy], [ErrTimeout] or [ErrDeadlock], or wraps [ErrClosed].
 func (c *Client) Lock(ctx context.Context, name string, options ...LockOption) (*Lock, error) {
-	o := lockOptions{LockRequest{Names: []string{name}}}
-	for _, option := range options {
-		option(&o)
+	o := newLockOptions(name, options)
+	o.name()
+	l, err := c.acquire(ctx, o)
+	if err != nil {
+		return nil, fmt.Errorf("cannot lock %q: %w", name, err)
 	}
-	return c.acquire(ctx, &o)
+	return l, nil
 }
 
 // TryLock is Lock without waiting: if the lock is held or waited for, the error is [ErrBusy].
@@ -86,15 +89,14 @@ func (c *Client) TryLock(ctx context.Context, name string, options ...LockOption
 }
 
 func (c *Client) acquire(ctx context.Context, o *lockOptions) (*Lock, error) {
-	name := o.Names[0]
 	cl := newCall()
 	holds := make([]Hold, len(o.Names))
 	for i := range holds {
 		holds[i].Name = o.Names[i]
 	}
 	cl.lock = newLock(holds...)
-	cl.lock.client, cl.lock.bound = c, o.For == "" && !o.Leased
-	words := o.words()
+	cl.lock.client, cl.lock.bound, cl.lock.link = c, o.For == "" && !o.Leased, o.link
+	words := o.Words()
 	err := c.mayBind(o)
 	if err == nil {
 		err = c.start(ctx, cl, func(b []byte) []byte { return wire.AppendCommand(b, words...) })
@@ -109,7 +111,7 @@ func (c *Client) acquire(ctx context.Context, o *lockOptions) (*Lock, error) {
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("cannot lock %q: %w", name, err)
+		return nil, err
 	}
 	return cl.lock, nil
 }
@@ -174,7 +176,7 @@ func (l *Lock) conn() *Client {
 func (l *Lock) lose(cause error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.cause == nil {
+	if l.cause == nil && (l.link == nil || !l.ended) { // a link goes on to give it back
 		l.cause = cause
 		close(l.lost)
 		l.endLocked(cause)
@@ -248,7 +250,7 @@ func (l *Lock) GiveBack(ctx context.Context) error { return l.release(ctx, "UNTO
 // Told says that what Abandoned tells of has been dealt with: see [Untold].
 func (l *Lock) Told(ctx context.Context) error {
 	for _, h := range l.holds() {
-		if _, err := l.conn().command(ctx, "LOCK.TOLD", h.Name, token(h.Token)); err != nil {
+		if _, err := l.command(ctx, "LOCK.TOLD", h.Name, token(h.Token)); err != nil {
 			return fmt.Errorf("cannot say that %q is dealt with: %w", h.Name, err)
 		}
 	}
@@ -260,6 +262,12 @@ func (l *Lock) release(ctx context.Context, options ...string) error {
 	c := l.client
 	l.endLocked(ErrUnlocked)
 	l.mu.Unlock()
+	if l.link != nil {
+		if err := l.link.release(ctx, l, options); err != nil {
+			return fmt.Errorf("cannot unlock %q: %w", l.Name, err)
+		}
+		return nil
+	}
 	var calls []*call
 	c.mu.Lock()
 	c.forgetLocked(l)
@@ -281,7 +289,7 @@ func (l *Lock) release(ctx context.Context, options ...string) error {
 // Renew has the lease of the lock end after d from now on: see [Lease]. [Lock.KeepAlive] does so again and again.
 func (l *Lock) Renew(ctx context.Context, d time.Duration) error {
 	for _, h := range l.holds() {
-		if _, err := l.conn().command(ctx, "LOCK.RENEW", h.Name, token(h.Token), "LEASE", milliseconds(d)); err != nil {
+		if _, err := l.command(ctx, "LOCK.RENEW", h.Name, token(h.Token), "LEASE", milliseconds(d)); err != nil {
 			return fmt.Errorf("cannot renew the lease of %q: %w", h.Name, err)
 		}
 	}
@@ -292,7 +300,7 @@ func (l *Lock) Renew(ctx context.Context, d time.Duration) error {
 // token stays the same.
 func (l *Lock) Downgrade(ctx context.Context) error {
 	for _, h := range l.holds() {
-		if _, err := l.conn().command(ctx, "LOCK.DOWNGRADE", h.Name, token(h.Token)); err != nil {
+		if _, err := l.command(ctx, "LOCK.DOWNGRADE", h.Name, token(h.Token)); err != nil {
 			return fmt.Errorf("cannot downgrade %q: %w", h.Name, err)
 		}
 	}

@@ -9,7 +9,18 @@ import (
 // A LockOption changes what [Client.Lock] and [Client.TryLock] do.
 type LockOption func(*lockOptions)
 
-type lockOptions struct{ LockRequest }
+type lockOptions struct {
+	LockRequest
+	link *Link // whose the lock is to be
+}
+
+func newLockOptions(name string, options []LockOption) *lockOptions {
+	o := &lockOptions{LockRequest: LockRequest{Names: []string{name}}}
+	for _, option := range options {
+		option(o)
+	}
+	return o
+}
 
 // Shared asks for the lock together with others that do.
 func Shared() LockOption { return func(o *lockOptions) { o.Mode = "shared" } }
@@ -84,10 +95,10 @@ func Untold() LockOption { return func(o *lockOptions) { o.Untold = true } }
 // owners numbers the owner labels of this process.
 var owners atomic.Uint64
 
-func (o *lockOptions) words() []string {
+// name makes the request that of an owner of its own.
+func (o *lockOptions) name() {
 	if o.For != forNobody { // whose owner is the user
 		o.Owner = "go." + strconv.FormatUint(owners.Add(1), 10)
 	}
 	o.Async = !o.Waits || o.Wait > 0
-	return o.Words()
 }

@@ -193,7 +193,7 @@ func (c *Client) end(err error) {
 	}
 	for _, f := range c.feeds {
 		for _, s := range f.subscriptions {
-			s.end(c.err)
+			s.hangUp(c.err)
 		}
 	}
 	for _, locks := range c.held {

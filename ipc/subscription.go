@@ -52,28 +52,57 @@ type feed struct {
 // A Subscription receives the messages whose topic its filter matches, in the order in which the daemon took them. It
 // may be used by any number of goroutines; each message goes to one of them.
 type Subscription struct {
-	client      *Client
+	link        *Link // whose it is; nil: of a client alone
 	filter      string
 	maxMessages int
 	maxBytes    int
 	wake        chan struct{} // holds a token if there may be a message
 	ended       chan struct{}
 
-	mu    sync.Mutex
-	buf   []Message // a ring of count messages from first on; it grows up to maxMessages
-	first int
-	count int
-	bytes int    // payload in buf
-	lost  uint64 // since the newest message in buf
-	err   error  // why there will be no more
+	mu     sync.Mutex
+	client *Client
+	buf    []received // a ring of count messages from first on; it grows up to maxMessages
+	first  int
+	count  int
+	bytes  int       // payload in buf
+	lost   uint64    // since the newest message in buf
+	gap    *GapError // likewise
+	told   bool      // that gap is to be told, whether or not a message follows
+	err    error     // why there will be no more
+}
+
+// A received message is one that is not taken out yet.
+type received struct {
+	Message
+	gap *GapError // before it
+}
+
+// A GapError says that a [Subscription] of a [Link] has come back with another connection: messages may be missing between
+// those before and those after it, and how many nobody knows. It is no end. Who reads again now what the messages tell of,
+// misses nothing.
+type GapError struct {
+	Since time.Time // when the connection was found to have ended
+	Err   error     // why
+}
+
+func (e *GapError) Error() string {
+	return fmt.Sprintf("messages may be missing since %s: %v", e.Since.Format(time.RFC3339), e.Err)
 }
 
 // Subscribe begins to receive the messages whose topic matches filter. When it returns, the daemon has taken the
 // subscription down: whatever is published later is received. Subscriptions of one Client to the same filter share
 // one in the daemon, and each receives every message.
 func (c *Client) Subscribe(ctx context.Context, filter string, options ...SubscribeOption) (*Subscription, error) {
+	s := newSubscription(filter, options)
+	if err := s.resume(ctx, c, nil); err != nil {
+		s.Close()
+		return nil, fmt.Errorf("cannot subscribe to %q: %w", filter, err)
+	}
+	return s, nil
+}
+
+func newSubscription(filter string, options []SubscribeOption) *Subscription {
 	s := &Subscription{
-		client:      c,
 		filter:      filter,
 		maxMessages: 4096,
 		maxBytes:    16 << 20,
@@ -83,11 +112,40 @@ func (c *Client) Subscribe(ctx context.Context, filter string, options ...Subscr
 	for _, option := range options {
 		option(s)
 	}
-	if err := c.subscribe(ctx, s); err != nil {
-		s.Close()
-		return nil, fmt.Errorf("cannot subscribe to %q: %w", filter, err)
+	return s
+}
+
+// resume subscribes by a client, after a gap if there was a connection before. It is told when it is over, so that nothing is missing
+// of what comes after it; or before the first message, which may be earlier.
+func (s *Subscription) resume(ctx context.Context, c *Client, gap *GapError) error {
+	s.mu.Lock()
+	s.client = c
+	s.told = false
+	if s.gap == nil {
+		s.gap = gap
 	}
-	return s, nil
+	closed := s.err != nil
+	s.mu.Unlock()
+	if closed {
+		return nil
+	}
+	if err := c.subscribe(ctx, s); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	closed, s.told = s.err != nil, true
+	s.mu.Unlock()
+	s.signal()
+	if closed {
+		c.unsubscribe(s)
+	}
+	return nil
+}
+
+func (s *Subscription) conn() *Client {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.client
 }
 
 func (c *Client) subscribe(ctx context.Context, s *Subscription) error {
@@ -129,7 +187,19 @@ func (c *Client) subscribedLocked(f *feed, err error) {
 
 // Close ends the subscription. What it has not given out yet is dropped.
 func (s *Subscription) Close() {
-	c := s.client
+	s.end(ErrUnsubscribed)
+	if s.link != nil {
+		s.link.forgetSubscription(s)
+	}
+	if c := s.conn(); c != nil {
+		c.unsubscribe(s)
+	}
+	s.mu.Lock()
+	s.buf, s.first, s.count, s.bytes, s.gap = nil, 0, 0, 0, nil
+	s.mu.Unlock()
+}
+
+func (c *Client) unsubscribe(s *Subscription) {
 	c.mu.Lock()
 	if f := c.feeds[s.filter]; f != nil {
 		f.subscriptions = slices.DeleteFunc(f.subscriptions, func(other *Subscription) bool { return other == s })
@@ -139,10 +209,13 @@ func (s *Subscription) Close() {
 		}
 	}
 	c.flushAndUnlock()
-	s.end(ErrUnsubscribed)
-	s.mu.Lock()
-	s.buf, s.first, s.count, s.bytes = nil, 0, 0, 0
-	s.mu.Unlock()
+}
+
+// hangUp notes that a connection has ended. That of a link is followed by another.
+func (s *Subscription) hangUp(err error) {
+	if s.link == nil {
+		s.end(err)
+	}
 }
 
 // end says that no message will follow those in the buffer.
@@ -159,20 +232,27 @@ func (s *Subscription) end(err error) {
 func (s *Subscription) Filter() string { return s.filter }
 
 // Next returns the next message as soon as there is one. After the connection ended it returns what came before that,
-// then an error that wraps [ErrClosed].
+// then an error that wraps [ErrClosed]; of a [Link] a [*GapError], and goes on.
 func (s *Subscription) Next(ctx context.Context) (Message, error) {
 	for {
 		s.mu.Lock()
-		if s.count > 0 {
-			m := s.pop()
+		gap := s.takeGap()
+		if gap == nil && s.count > 0 {
+			m := s.pop().Message
 			if s.count > 0 {
 				s.signal() // for another that waits
 			}
 			s.mu.Unlock()
 			return m, nil
 		}
+		if s.count > 0 {
+			s.signal()
+		}
 		err := s.err
 		s.mu.Unlock()
+		if gap != nil {
+			return Message{}, gap
+		}
 		if err != nil {
 			return Message{}, err
 		}
@@ -185,13 +265,25 @@ func (s *Subscription) Next(ctx context.Context) (Message, error) {
 	}
 }
 
+// takeGap takes the gap that comes next, if it is one.
+func (s *Subscription) takeGap() (gap *GapError) {
+	switch {
+	case s.count > 0:
+		gap, s.buf[s.first].gap = s.buf[s.first].gap, nil
+	case s.told:
+		gap, s.gap = s.gap, nil
+	}
+	return gap
+}
+
 // Messages iterates over the messages until [Subscription.Close]. If ctx or the connection ends before, the last pair
-// has the error and no message.
+// has the error and no message. So has a pair with a [*GapError], which is not the last.
 func (s *Subscription) Messages(ctx context.Context) iter.Seq2[Message, error] {
 	return func(yield func(Message, error) bool) {
 		for {
 			m, err := s.Next(ctx)
-			if errors.Is(err, ErrUnsubscribed) || !yield(m, err) || err != nil {
+			_, goesOn := errors.AsType[*GapError](err)
+			if errors.Is(err, ErrUnsubscribed) || !yield(m, err) || err != nil && !goesOn {
 				return
 			}
 		}
@@ -206,19 +298,23 @@ func (s *Subscription) deliver(m Message) {
 		return
 	}
 	m.Lost = s.lost
-	s.lost = 0
+	gap := s.gap
+	s.lost, s.gap = 0, nil
 	for s.count > 0 && (s.count == s.maxMessages || s.bytes+len(m.Payload) > s.maxBytes) {
 		dropped := s.pop()
+		lost, before := &m.Lost, &gap
 		if s.count > 0 {
-			s.buf[s.first].Lost += dropped.Lost + 1
-		} else {
-			m.Lost += dropped.Lost + 1
+			lost, before = &s.buf[s.first].Lost, &s.buf[s.first].gap
+		}
+		*lost += dropped.Lost + 1
+		if dropped.gap != nil {
+			*before = dropped.gap
 		}
 	}
 	if s.count == len(s.buf) {
 		s.grow()
 	}
-	s.buf[(s.first+s.count)%len(s.buf)] = m
+	s.buf[(s.first+s.count)%len(s.buf)] = received{m, gap}
 	s.count++
 	s.bytes += len(m.Payload)
 	s.signal()
@@ -230,9 +326,9 @@ func (s *Subscription) missed(n uint64) {
 	s.lost += n
 }
 
-func (s *Subscription) pop() Message {
+func (s *Subscription) pop() received {
 	m := s.buf[s.first]
-	s.buf[s.first] = Message{}
+	s.buf[s.first] = received{}
 	s.first = (s.first + 1) % len(s.buf)
 	s.count--
 	s.bytes -= len(m.Payload)
@@ -240,7 +336,7 @@ func (s *Subscription) pop() Message {
 }
 
 func (s *Subscription) grow() {
-	buf := make([]Message, min(max(2*len(s.buf), 16), s.maxMessages))
+	buf := make([]received, min(max(2*len(s.buf), 16), s.maxMessages))
 	n := copy(buf, s.buf[s.first:])
 	copy(buf[n:], s.buf[:s.first])
 	s.buf, s.first = buf, 0

@@ -1,0 +1,134 @@
+package ipc
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ipcd/ipcd/ipc/wire"
+)
+
+// Lock is [Client.Lock] for a lock that goes on with the next connection: unless the options bind it otherwise, it is bound to the
+// process ([ForProcess]). It is held until Unlock, also after the link is closed.
+func (k *Link) Lock(ctx context.Context, name string, options ...LockOption) (*Lock, error) {
+	o := newLockOptions(name, options)
+	if o.For == "" && !o.Leased {
+		o.For = forSelf
+	}
+	o.ID, o.link = requestID(), k
+	o.name()
+	begun, patience, broken := time.Now(), o.Wait, false
+	var l *Lock
+	err := k.each(ctx, func(c *Client) (err error) {
+		if patience > 0 {
+			o.Wait = max(patience-time.Since(begun), time.Millisecond)
+		}
+		l, err = c.acquire(ctx, o)
+		broken = err != nil && (isBroken(err) || c.Err() != nil) // or ctx has ended as well
+		return err
+	})
+	if broken {
+		k.background(func() { k.disclaim(o) })
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot lock %q: %w", name, err)
+	}
+	k.mu.Lock()
+	k.locks = append(k.locks, l)
+	known := k.client == l.conn()
+	k.mu.Unlock()
+	if !known { // the connection has ended, and the next one may know nothing of it
+		k.background(func() { _ = k.each(k.ctx, func(c *Client) error { return k.follow(c, l) }) })
+	}
+	return l, nil
+}
+
+// TryLock is Lock without waiting: if the lock is held or waited for, the error is [ErrBusy].
+func (k *Link) TryLock(ctx context.Context, name string, options ...LockOption) (*Lock, error) {
+	return k.Lock(ctx, name, append(options[:len(options):len(options)], Wait(0))...)
+}
+
+// disclaim gives back what a request was granted perhaps that was under way when the connection ended, and that nobody waits for any
+// more: it repeats the request, as nothing else tells.
+func (k *Link) disclaim(o *lockOptions) {
+	if o.Async {
+		o.Waits, o.Wait = true, time.Millisecond
+	}
+	var l *Lock
+	err := k.each(k.ctx, func(c *Client) (err error) {
+		l, err = c.acquire(k.ctx, o)
+		return err
+	})
+	if err == nil {
+		_ = k.releaseAll(l) // else it ends with the process
+	}
+}
+
+// release gives a lock of the link back, in the background: ctx bounds only the wait for it.
+func (k *Link) release(ctx context.Context, l *Lock, options []string) error {
+	k.forgetLock(l)
+	l.conn().forget(l)
+	outcome := make(chan error, 1)
+	if !k.background(func() { outcome <- k.releaseAll(l, options...) }) {
+		return ErrClosed
+	}
+	select {
+	case err := <-outcome:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (k *Link) releaseAll(l *Lock, options ...string) (failed error) {
+	for _, h := range l.holds() {
+		words := append([]string{"LOCK.RELEASE", h.Name, token(h.Token)}, options...)
+		words = append(words, "REQID", requestID())
+		repeated := false
+		err := k.each(k.ctx, func(c *Client) error {
+			_, err := c.command(k.ctx, words...)
+			if repeated && isGone(err) && c.wasReleased(k.ctx, h) { // by a daemon that did not get to say so
+				err = nil
+			}
+			repeated = true
+			return err
+		})
+		if err != nil && failed == nil {
+			failed = err
+		}
+	}
+	return failed
+}
+
+// wasReleased reports whether the latest end of a lock was that of a hold, by its owner.
+func (c *Client) wasReleased(ctx context.Context, h Hold) bool {
+	v, err := c.command(ctx, "LOCK.INFO", h.Name)
+	end := endInfo(v.Get("previous"))
+	return err == nil && end != nil && end.Token == h.Token && end.How == "released"
+}
+
+// command sends a command about the lock, which does no more when it is sent twice.
+func (l *Lock) command(ctx context.Context, words ...string) (v wire.Value, err error) {
+	if l.link == nil {
+		return l.conn().command(ctx, words...)
+	}
+	err = l.link.each(ctx, func(c *Client) error {
+		v, err = c.command(ctx, words...)
+		return err
+	})
+	return v, err
+}
+
+var (
+	requests atomic.Uint64
+	// image tells this program from those that had the process before an exec, whose requests the daemon may remember.
+	image = sync.OnceValue(func() string { return strconv.FormatInt(time.Now().UnixNano(), 36) })
+)
+
+// requestID is a REQID that this process has not used.
+func requestID() string {
+	return "go." + image() + "." + strconv.FormatUint(requests.Add(1), 10)
+}
