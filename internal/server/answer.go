@@ -82,6 +82,9 @@ func (a *answer) to() *session {
 	return a.sess
 }
 
+// lasts reports whether who asked may come back for the outcome on another connection.
+func (a *answer) lasts() bool { return a.req != nil }
+
 // give delivers an outcome.
 func (s *Server) give(a answer, o outcome) {
 	sess := a.to()
@@ -105,8 +108,14 @@ func (s *Server) give(a answer, o outcome) {
 	default:
 		sess.Send(b)
 	}
+	s.keepOutcome(a, o, len(b))
+}
+
+// keepOutcome keeps an outcome, of so many bytes, for those who will repeat the command, if it had a REQID: for who delivers it in
+// another way.
+func (s *Server) keepOutcome(a answer, o outcome, size int) {
 	if a.req != nil {
-		s.settle(a.req, o, len(b))
+		s.settle(a.req, o, size)
 	}
 }
 

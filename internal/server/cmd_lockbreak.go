@@ -212,9 +212,7 @@ func (s *Server) answerBreak(b *breaking) {
 // long it is, is known roughly.
 func (s *Server) showBroken(b *breaking) {
 	sess := b.answer.to()
-	if r := b.answer.req; r != nil {
-		s.settle(r, b, b.count*len(appendClaim(nil, &b.broken[0][0], b.limit, b.at)))
-	}
+	s.keepOutcome(b.answer, b, b.count*len(appendClaim(nil, &b.broken[0][0], b.limit, b.at)))
 	if sess.Dead() {
 		return
 	}

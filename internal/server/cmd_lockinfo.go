@@ -158,15 +158,6 @@ func (x *shownLock) appendHead(b []byte, p wire.Proto) []byte {
 	return wire.AppendArray(b, len(v.Holders))
 }
 
-// clientOf is the number of the connection that a claim was asked for on: with a REQID, the one that it was sent on last. It is
-// 0 if that was before a restart of the daemon.
-func (s *Server) clientOf(c *lockmgr.Claim) uint64 {
-	if r := s.requests.byID[c.ID]; r != nil {
-		return r.sess.id
-	}
-	return uint64(c.Conn)
-}
-
 // claimPairs is how much appendClaim appends.
 const claimPairs = 17
 

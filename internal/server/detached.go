@@ -48,16 +48,7 @@ func (s *Server) admitted(who *answer, id lockmgr.RequestID, a *acquisition) {
 		r.names = []string{a.Name}
 	}
 	s.requests.byID[id] = r
-	r.sess.link(r)
-}
-
-// link has the session know of a request that is attached to it.
-func (s *session) link(r *request) {
-	x := s.extra()
-	if x.requests == nil {
-		x.requests = map[*request]struct{}{}
-	}
-	x.requests[r] = struct{}{}
+	r.sess.extra().requests.add(r)
 }
 
 // waitsForLock reports whether a request waits for a lock. One without an outcome that does not is waiting for the disk.
@@ -101,7 +92,7 @@ func (s *Server) attach(c *call, r *request) bool {
 	r.sess = sess
 	if r.id != 0 {
 		delete(old.more.requests, r)
-		sess.link(r)
+		sess.extra().requests.add(r)
 	}
 	if r.outcome != nil || old.Dead() {
 		return true
@@ -127,10 +118,7 @@ func (s *Server) detach(sess *session) {
 		r.process, r.by = p, s.now()+grace
 		r.grace = s.requests.detached.PushBack(r)
 		p.sessions++
-		if p.detached == nil {
-			p.detached = map[*request]struct{}{}
-		}
-		p.detached[r] = struct{}{}
+		p.detached.add(r)
 	}
 	s.requests.armGraces()
 	sess.more.requests = nil

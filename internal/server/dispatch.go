@@ -27,8 +27,7 @@ type call struct {
 	out  []byte
 	pays *account.User // for messages to many that follow from it; nil: nobody, as the command is timed as a whole
 
-	reqid   []byte   // the value of REQID, as args; nil: there is none
-	request *request // likewise, while the call is executed and not answered
+	gate // of REQID
 
 	patience int // the argument that says how long to wait, behind WAIT; 0: none does
 
@@ -230,7 +229,7 @@ func (s *Server) dispatchQueued(sess *session, words [][]byte) bool {
 // begin finds out which command the words are. If they are none, cmd is nil and the reply says so.
 func (s *Server) begin(c *call, sess *session, words [][]byte) {
 	c.sess, c.args, c.out = sess, words[1:], c.out[:0]
-	c.reqid, c.request, c.patience, c.pays, c.takesFD = nil, nil, 0, nil, false
+	c.gate, c.patience, c.pays, c.takesFD = gate{}, 0, nil, false
 	c.cmd = s.commands.find(words[0])
 	if c.cmd != nil && c.cmd.subs != nil && (len(words) > 1 || c.cmd.Command == nil) {
 		c.cmd = s.subcommand(c, words)

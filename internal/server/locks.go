@@ -153,9 +153,7 @@ func (s *Server) follow(e *lockmgr.Effect, pays *account.User) {
 	s.tellOwner(e)
 	s.tellFollowers(e)
 	s.announce(e, pays)
-	if r := s.requests.byID[e.ID]; r != nil {
-		s.rest(r)
-	}
+	s.claimSettled(&e.Claim)
 }
 
 // armExpiry has waits and leases end when their time comes, as the engine's last step has left them.
@@ -210,23 +208,6 @@ func (s *Server) tally(e *lockmgr.Effect) {
 	}
 }
 
-// bind counts the holds that end with a connection, and what is held by a request with a REQID.
-func (s *Server) bind(e *lockmgr.Effect, n int) {
-	if r := s.requests.byID[e.ID]; r != nil {
-		r.count(e, n)
-	} else if sess := s.conns[e.Conn]; sess != nil && e.Bind == lockmgr.ToConnection {
-		sess.extra().held += n
-	}
-}
-
-// connection is the one that asked for a claim, or with a REQID did so last; nil if it has ended.
-func (s *Server) connection(c *lockmgr.Claim) *session {
-	if r := s.requests.byID[c.ID]; r != nil {
-		return r.sess
-	}
-	return s.conns[c.Conn]
-}
-
 // decided gives a request its outcome, of which this is the whole or a part: a request for several locks is answered when
 // it has all of them. What an operator holds must be on disk first.
 func (s *Server) decided(e *lockmgr.Effect) {
@@ -247,7 +228,7 @@ func (s *Server) decided(e *lockmgr.Effect) {
 		slices.SortFunc(w.got, func(a, b lockmgr.Effect) int { return slices.Index(w.set, a.Name) - slices.Index(w.set, b.Name) })
 	}
 	delete(s.waits, e.Answers)
-	if !refused && w.req == nil && w.sess.Dead() {
+	if !refused && !w.lasts() && w.sess.Dead() {
 		w.tellNobody(e)
 		return
 	}
@@ -268,7 +249,7 @@ func (s *Server) decided(e *lockmgr.Effect) {
 // waitFor has a connection wait for a lock, unless it is too late for that.
 func (s *Server) waitFor(id lockmgr.RequestID, a answer, pays *account.User) {
 	sess := a.to()
-	if a.req != nil && sess.HungUp() && !s.stopping {
+	if a.lasts() && sess.HungUp() && !s.stopping {
 		return // its process may come back for it
 	}
 	a.awaitLock(id)

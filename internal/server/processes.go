@@ -22,12 +22,12 @@ type process struct {
 	pidfd     int    // -1: not yet, see holders
 	claims    int    // holds and waits that end with it
 	dead      bool
-	stop      peer.Stop             // as it was at
-	stopAt    time.Duration         // a turn of the loop; see Server.stopOf
-	sessions  int                   // connections and detached requests that point here
-	ancestors []lockmgr.Process     // from the parent up, once somebody asked; see Server.ancestors
-	detached  map[*request]struct{} // those in their grace that came on its connections
-	endings   []*ending             // its own and those of its connections, the oldest first
+	stop      peer.Stop         // as it was at
+	stopAt    time.Duration     // a turn of the loop; see Server.stopOf
+	sessions  int               // connections and detached requests that point here
+	ancestors []lockmgr.Process // from the parent up, once somebody asked; see Server.ancestors
+	detached  requestSet        // those in their grace that came on its connections
+	endings   []*ending         // its own and those of its connections, the oldest first
 }
 
 // An ending is an end that is certain, while the kernel is given a moment to tell more about it: a connection's, whose
@@ -125,7 +125,7 @@ func (s *Server) processReady(pidfd int, _ uint32) {
 	}
 	exited, reaped := peer.Ended(pidfd)
 	p.dead = p.dead || exited
-	if exited && len(p.detached) > 0 {
+	if exited {
 		s.abandonDead(p)
 	}
 	if !exited || p.claims == 0 && !s.locks.Unreaped(p.id) {

@@ -106,9 +106,6 @@ func (s *Server) changes(e *lockmgr.Effect) {
 	if outlives(&e.Claim) {
 		switch e.Kind {
 		case lockmgr.Acquired:
-			if req := s.requests.byID[e.ID]; req != nil {
-				req.grantedAfter(e.Name, e.Previous)
-			}
 			r.change(holdOf(e.Name, e.Owner))
 		case lockmgr.Joined, lockmgr.Reentered, lockmgr.Renewed, lockmgr.Left, lockmgr.Ended:
 			r.change(holdOf(e.Name, e.Owner))
@@ -176,14 +173,6 @@ func (s *Server) recordOf(is record.Subject) record.Record {
 		}
 	}
 	return record.Record{Subject: is}
-}
-
-// commandOf is the command with a REQID that a claim was granted to, nil if there is none.
-func (s *Server) commandOf(c *lockmgr.Claim) *record.Command {
-	if r := s.requests.byID[c.ID]; r != nil {
-		return r.recorded(c.Name)
-	}
-	return nil
 }
 
 // apply has the rows written, which are about these subjects.

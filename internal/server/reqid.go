@@ -70,6 +70,30 @@ type request struct {
 	over    *list.Element // in its user's
 }
 
+// A requestSet is some of them.
+type requestSet map[*request]struct{}
+
+func (all *requestSet) add(r *request) {
+	if *all == nil {
+		*all = requestSet{}
+	}
+	(*all)[r] = struct{}{}
+}
+
+// bound is how many locks they hold that end with the connection.
+func (all requestSet) bound() (n int) {
+	for r := range all {
+		n += r.bound
+	}
+	return n
+}
+
+// A gate is what a call knows of its REQID.
+type gate struct {
+	reqid   []byte   // its value, as call.args; nil: there is none
+	request *request // while the call is executed and not answered; nil likewise
+}
+
 // requests are the commands with a REQID that are known.
 type requests struct {
 	byKey    map[requestKey]*request
@@ -85,11 +109,12 @@ type outcomes struct {
 	bytes int
 }
 
-func newRequests() requests {
-	return requests{
+func (s *Server) startRequests() {
+	s.requests = requests{
 		byKey: map[requestKey]*request{}, byID: map[lockmgr.RequestID]*request{},
 		users: map[uint32]*outcomes{},
 	}
+	s.requests.graces.Init(&s.loop.Timers, s.graceDue)
 }
 
 // requestID reads the value of REQID.
@@ -333,6 +358,9 @@ func (s *Server) tellAgain(c *call, r *request) {
 // count takes note of a claim of the request that begins or ends to hold.
 func (r *request) count(e *lockmgr.Effect, n int) {
 	r.held += n
+	if e.Kind == lockmgr.Acquired {
+		r.grantedAfter(e.Name, e.Previous)
+	}
 	if e.Bind == lockmgr.ToConnection {
 		r.bound += n
 	}

@@ -192,7 +192,7 @@ func New(setup Setup, opts Options) (*Server, error) {
 		setup: setup, log: setup.Log,
 		loop: l, spare: spare,
 		listeners: map[int]string{}, users: account.Book{Slice: timeSlice, Verify: setup.Verify},
-		bus: bus.New[*session](), requests: newRequests(),
+		bus:  bus.New[*session](),
 		self: peer.Self(), started: time.Now(), commands: newCommandIndex(),
 	}
 	if s.setup.Kernel == nil {
@@ -203,13 +203,13 @@ func New(setup Setup, opts Options) (*Server, error) {
 	l.Early = s.net.ReadEarly
 	s.watchdog.Init(&l.Timers, s.feedWatchdog)
 	s.stopTime.Init(&l.Timers, func() {}) // see stopWhenDone
-	s.requests.graces.Init(&l.Timers, s.graceDue)
 	s.logPeriod.Init(&l.Timers, s.logLimitDue)
 	s.ends = account.Shares[*ending]{Book: &s.users, Serve: s.endSome, Now: s.net.Now, Round: s.net.FlushAll}
 	s.stamp = appendStamp(nil, &s.self)
 	s.rules = policy.Rules{Daemon: s.self.UID, Reserved: []byte(bus.ReservedPrefix)}
 	s.again.init()
 	s.bus.Verify = setup.Verify
+	s.startRequests()
 	s.startLocks()
 	s.setOptions(opts)
 	return s, nil

@@ -41,18 +41,12 @@ type extras struct {
 	transaction           *transaction                    // what it has asked for since MULTI
 	untold                []lockmgr.Effect                // what it was granted when it had ended
 	ancestors             []lockmgr.Process               // as process.ancestors, for requests that no process is watched for
-	requests              map[*request]struct{}           // those with a REQID that wait on this connection, or were granted here
+	requests              requestSet                      // those with a REQID that wait on this connection, or were granted here
 	follows               map[lockmgr.Token]*list.Element // itself, in what stands under the token in followers
 }
 
 // locks is how many locks end with the connection.
-func (x *extras) locks() int {
-	n := x.held
-	for r := range x.requests {
-		n += r.bound
-	}
-	return n
-}
+func (x *extras) locks() int { return x.held + x.requests.bound() }
 
 // noSession stands for one that has ended before the daemon started.
 func noSession() *session { return &session{more: new(extras)} }
