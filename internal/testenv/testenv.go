@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -46,6 +47,19 @@ func Need(t testing.TB, programs ...string) {
 		t.Fatalf("not installed: %s; test/setup installs what tests need", strings.Join(missing, ", "))
 	}
 	t.Skipf("not installed: %s", strings.Join(missing, ", "))
+}
+
+// Modules is the folder of what tests need of npm's, which test/setup has had installed. If there is none, the test is skipped, or fails
+// in a strict run.
+func Modules(t testing.TB) string {
+	t.Helper()
+	dir, ok := os.LookupEnv("IPCD_TEST_MODULES")
+	if !ok {
+		dir = "/no IPCD_TEST_MODULES: test/setup sets it"
+	}
+	dir = filepath.Join(dir, "node_modules")
+	Need(t, "node", dir)
+	return dir
 }
 
 // Has reports whether a program is in PATH, for a test that does without it where it is not; in a strict run it is.

@@ -45,6 +45,19 @@ func run(f func(testing.TB)) *recorder {
 	return r
 }
 
+func TestModules(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("IPCD_TEST_MODULES", dir)
+	t.Setenv(Strict, "1")
+	if r := run(func(t testing.TB) { Modules(t) }); r.failed == "" {
+		t.Error("nothing is missing")
+	}
+	t.Setenv(Strict, "")
+	if r := run(func(t testing.TB) { Modules(t) }); r.skipped == "" {
+		t.Error("it is not skipped")
+	}
+}
+
 func TestNeed(t *testing.T) {
 	there := func(t testing.TB) { Need(t, "sh", "cat") }
 	missing := func(t testing.TB) { Need(t, "sh", "no-such-program") }

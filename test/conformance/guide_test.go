@@ -1,0 +1,79 @@
+package conformance
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ipcd/ipcd/internal/testenv"
+	"github.com/ipcd/ipcd/test/testdaemon"
+)
+
+// An example of the guide, by its language, is run so.
+var exampleOf = map[string]func(t *testing.T, script string) []string{
+	"python": func(t *testing.T, script string) []string {
+		testenv.Need(t, "/usr/bin/python3", "/usr/lib/python3/dist-packages/redis")
+		return []string{"/usr/bin/python3", script}
+	},
+	"js": func(t *testing.T, script string) []string {
+		t.Setenv("NODE_PATH", testenv.Modules(t))
+		return []string{"node", script}
+	},
+	"ruby": func(t *testing.T, script string) []string {
+		testenv.Need(t, "ruby", "/usr/share/doc/ruby-redis")
+		return []string{"ruby", script}
+	},
+	"php": func(t *testing.T, script string) []string {
+		testenv.Need(t, "php", "/usr/share/doc/php-redis")
+		return []string{"php", script}
+	},
+}
+
+// TestGuide runs the examples of the guide for each client as they stand there.
+func TestGuide(t *testing.T) {
+	guide, err := os.ReadFile("../../docs/guide.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile("(?ms)^([^\n]+):\n\n```(python|js|ruby|php)\n(.*?)^```$").FindAllStringSubmatch(string(guide), -1)
+	if len(found) != 5 {
+		t.Fatalf("%d examples", len(found))
+	}
+	for _, example := range found {
+		name, language, text := example[1], example[2], example[3]
+		t.Run(strings.Fields(name)[0], func(t *testing.T) {
+			socket := startIpcd(t)
+			script := filepath.Join(t.TempDir(), "example."+language)
+			if err := os.WriteFile(script, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			command := exampleOf[language](t, script)
+			cmd := exec.Command(command[0], command[1:]...)
+			cmd.Env = append(os.Environ(), "IPCD_SOCKET="+socket)
+			var out, errors strings.Builder
+			cmd.Stdout, cmd.Stderr = &out, &errors
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			limit := time.AfterFunc(6*patience, func() { _ = cmd.Process.Kill() })
+			// The message is sent when the example has subscribed; it may have ended instead.
+			ended := make(chan error, 1)
+			go func() { ended <- cmd.Wait() }()
+			p := testdaemon.Dial(t, socket)
+			for p.Do("PUBSUB", "NUMPAT") != ":1\r\n" && len(ended) == 0 {
+			}
+			p.Do("PUBLISH", "deploy/web", "done")
+			err := <-ended
+			if !limit.Stop() {
+				t.Error("it does not end")
+			}
+			if err != nil || out.String() != "backup is mine\ndeploy/web done\n" {
+				t.Errorf("%v: %s%s", err, out.String(), errors.String())
+			}
+		})
+	}
+}
