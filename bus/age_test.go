@@ -25,6 +25,14 @@ func TestSubsAt(t *testing.T) {
 	if got, want := r.SubsAt(b.Age()), []int{0, 2, 4, 5, 3}; !slices.Equal(got, want) {
 		t.Errorf("subscribed are %v, want %v", got, want)
 	}
+	if got, first := r.SubsBetween(age, b.Age()); !slices.Equal(got, r.Subs()[first:]) {
+		t.Errorf("since then %v, from place %d", got, first)
+	}
+	for place := range r.Subs() { // who goes on behind one finds those behind it
+		if got, first := r.SubsBetween(r.AgeAt(place), b.Age()); first != place+1 || !slices.Equal(got, r.Subs()[place+1:]) {
+			t.Errorf("behind place %d are %v, from place %d", place, got, first)
+		}
+	}
 	for s := range 6 {
 		b.Drop(s)
 	}

@@ -34,7 +34,7 @@
 //   - A message goes to exactly those who are subscribed when it is published. Subscribe and Unsubscribe have their effect
 //     between two messages, never in the middle of one. Whoever finds its routes bit by bit, as [Bus.Search] does, finds those
 //     that were there then and still are, and who delivers it bit by bit those who were subscribed then by the bus's age at that
-//     time: see [Route.SubsAt].
+//     time: see [Route.SubsBetween].
 //   - One subscription, one copy: a subscriber with several that match is in each of those routes, as in Redis.
 //     Subscribing twice with the same kind and text is one subscription.
 //   - The order of routes in one message is defined: the channel, the patterns, the filter that is the name itself, the

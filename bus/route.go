@@ -49,10 +49,23 @@ func (r *Route[S]) Subs() []S {
 
 // SubsAt returns those of Subs who had subscribed when the bus had an age.
 func (r *Route[S]) SubsAt(age uint64) []S {
-	list := r.Subs()
-	n := sort.Search(len(r.subs), func(i int) bool { return r.subs[i].born > age })
-	return list[:n]
+	list, _ := r.SubsBetween(0, age)
+	return list
 }
+
+// SubsBetween returns those of Subs who had subscribed when the bus had an age, and not when it had an earlier one, and the place of
+// the first among all.
+func (r *Route[S]) SubsBetween(after, age uint64) (list []S, first int) {
+	list = r.Subs()
+	later := func(age uint64) int {
+		return sort.Search(len(r.subs), func(i int) bool { return r.subs[i].born > age })
+	}
+	first = later(after)
+	return list[first:max(first, later(age))], first
+}
+
+// AgeAt is the age of the bus when the one with a place among Subs had just subscribed. It rises with the place.
+func (r *Route[S]) AgeAt(place int) uint64 { return r.subs[place].born }
 
 // mayTake reports whether a message under a name takes the route. It may say so in error for the daemon's topics, and for long names.
 func (r *Route[S]) mayTake(name []byte, topic bool) bool {

@@ -54,10 +54,14 @@ func (s *Server) distribute(routes []*bus.Route[*session], search *bus.Search[*s
 	case len(s.line) > 0 && s.mustLineUp(routes, search):
 		return 0, 0, s.lineUp(&delivery{message: *m, routes: routes, rest: search})
 	case search == nil && len(routes) <= fewPatterns:
-		delivered, dropped = s.deliver(routes, m, false)
+		var left int
+		delivered, dropped, left = s.deliver(routes, m, false)
 		s.stats.delivered += uint64(delivered)
 		s.stats.dropped += uint64(dropped)
-		return delivered, dropped, nil
+		if left > 0 {
+			rest = s.lineUp(&delivery{message: *m, routes: routes[len(routes)-left:], delivered: delivered, dropped: dropped})
+		}
+		return delivered, dropped, rest
 	}
 	begun := time.Now()
 	d := delivery{message: *m, routes: routes, rest: search}
@@ -156,8 +160,8 @@ func (s *Server) goOnDelivering(d *delivery) {
 		}
 	}
 	n := min(routesPerStep, len(d.routes))
-	delivered, dropped := s.deliver(d.routes[:n], &d.message, true)
-	d.routes = d.routes[n:]
+	delivered, dropped, left := s.deliver(d.routes[:n], &d.message, true)
+	d.routes = d.routes[n-left:]
 	d.delivered += delivered
 	d.dropped += dropped
 	s.stats.delivered += uint64(delivered)

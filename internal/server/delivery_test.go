@@ -7,7 +7,10 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/ipcd/ipcd/bus"
+	"github.com/ipcd/ipcd/internal/account"
 )
 
 // manyLevels is a topic that 8,192 filters match, which is more than a turn has time for.
@@ -210,6 +213,69 @@ func TestEventsInLine(t *testing.T) {
 	}
 	if len(m.line)+len(m.parked)+m.held != 0 {
 		t.Errorf("left: %d in line, %d parked, %d held", len(m.line), len(m.parked), m.held)
+	}
+}
+
+// TestMuchIsCopiedBitByBit: a large message to very many whose sockets are full is copied for some of them in a step. Each who was
+// subscribed when it was published, and still is, has it once, and nobody who came later.
+func TestMuchIsCopiedBitByBit(t *testing.T) {
+	const subs, size = 24, 60 << 10
+	m := newManual(t, 1, roomyForMany)
+	var all []*end
+	for range subs {
+		c := m.connect(true)
+		c.cmd("HELLO", "3")
+		c.cmd("BUS.SUB", "a")
+		all = append(all, c)
+	}
+	publisher, late := m.connect(false), m.connect(false)
+	late.cmd("HELLO", "3")
+	m.settle()
+	for _, c := range all {
+		c.take()
+	}
+	publisher.cmd("PUBLISH", "a", strings.Repeat("x", size))
+	for m.step() { // nobody reads, and all sockets are full
+		publisher.send()
+	}
+	if got := publisher.take(); got != fmt.Sprintf(":%d\r\n", subs) {
+		t.Fatalf("the first message is answered %q", got)
+	}
+	publisher.cmd("PUBLISH", "a", strings.Repeat("y", size))
+	for len(m.line) == 0 {
+		m.net.BeginTurn()
+		m.loop.Dispatch([]unix.EpollEvent{publisher.event(unix.EPOLLIN)})
+		publisher.send()
+	}
+	if d := m.line[0]; d.delivered > mostCopied/size+1 || d.delivered == 0 {
+		t.Errorf("%d of %d have got it in the first step", d.delivered, subs)
+	}
+	late.cmd("BUS.SUB", "a")
+	m.read(late)
+	all = append(all, late)
+	gone := all[subs-1]
+	m.bus.Unsubscribe(m.of(gone), bus.Filter, "a")
+	m.of(gone).user().Count(account.Subscriptions, -1)
+	for had, d := m.line[0].delivered, m.line[0]; !d.isDone(); had = d.delivered {
+		if m.goOnDelivering(d); d.delivered-had > mostCopied/size+1 {
+			t.Errorf("%d have got it in one step", d.delivered-had)
+		}
+	}
+	m.settle()
+	for i, c := range all {
+		want := 2
+		switch c {
+		case late:
+			want = 0
+		case gone:
+			want = 1
+		}
+		if got := c.delivered(t); len(got) != want {
+			t.Errorf("subscriber %d has %v", i, got)
+		}
+	}
+	if got := string(publisher.got); got != fmt.Sprintf(":%d\r\n", subs-1) {
+		t.Errorf("it is answered %q", got)
 	}
 }
 

@@ -1,6 +1,9 @@
 package server
 
 import (
+	"cmp"
+	"math"
+
 	"github.com/ipcd/ipcd/bus"
 	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/internal/peer"
@@ -15,6 +18,7 @@ type message struct {
 	stamp          []byte // of the sender: see appendStamp
 	age            uint64 // of the bus, if it was published in an earlier turn
 	envelope       []byte // see enveloped
+	after          uint64 // of the next route, who subscribed up to then has it: see deliver
 }
 
 // append encodes the message as subscribers of a route get it.
@@ -97,13 +101,17 @@ func (s *Server) publish(kind nameKind, name, payload, stamp []byte, pays *accou
 }
 
 // deliver gives a message to the subscribers of its routes and counts them; many says that these are not all of its routes. What it
-// encodes is flushed between routes when it gets too much: a connection may have subscriptions without end that all match.
-func (s *Server) deliver(routes []*bus.Route[*session], m *message, many bool) (delivered, dropped int) {
-	for _, r := range routes {
+// encodes is flushed between routes when it gets too much: a connection may have subscriptions without end that all match. When much
+// was copied for those whose sockets are full, it stops, and left is how many of the routes at the end are not done, the first of them
+// in part.
+func (s *Server) deliver(routes []*bus.Route[*session], m *message, many bool) (delivered, dropped, left int) {
+	copied := 0
+	for i, r := range routes {
 		var subs []*session
-		if m.age == 0 {
+		first, after := 0, m.after
+		if m.after = 0; m.age == 0 && after == 0 {
 			subs = r.Subs()
-		} else if subs = r.SubsAt(m.age); len(subs) == 0 {
+		} else if subs, first = r.SubsBetween(after, cmp.Or(m.age, math.MaxUint64)); len(subs) == 0 {
 			continue // all have gone since, and the slot may be another's
 		}
 		if many && r.Len() == 1 && !s.net.InTurn(r.Slot) {
@@ -127,38 +135,55 @@ func (s *Server) deliver(routes []*bus.Route[*session], m *message, many bool) (
 			continue
 		}
 		t.Steady = len(subs) == r.Len()
-		for _, sess := range subs {
+		for at, sess := range subs {
 			if !sess.IsReceiving() {
 				t.Steady = false
 				if !sess.MayReceive() {
 					continue
 				}
 			}
-			if sess.Blocked() && canLose(r.Kind, r.Text) && sess.IsFull(len(m.payload), m.seq) { // not even encoded
+			blocked := sess.Blocked()
+			if blocked {
 				t.Steady = false
-				sess.Lose(r.Text)
-				dropped++
-				continue
+				if copied > mostCopied {
+					if m.after = after; at > 0 {
+						m.after = r.AgeAt(first + at - 1)
+					}
+					return delivered, dropped, len(routes) - i
+				}
+				if canLose(r.Kind, r.Text) && sess.IsFull(len(m.payload), m.seq) { // not even encoded
+					sess.Lose(r.Text)
+					dropped++
+					copied += lossCost
+					continue
+				}
 			}
 			b := t.Buffer(sess.proto)
 			from := start[sess.proto-wire.RESP2]
 			if b.Len() == from {
 				b.Extend(m.append(b.Bytes(), sess.proto, r.Kind, r.Text))
 			}
-			if !sess.Blocked() {
+			if !blocked {
 				sess.Follow(b, from)
 				delivered++
 				continue
 			}
-			t.Steady = false
 			taken, lost := enqueue(sess, r, b.From(from), m.seq)
 			delivered += taken
 			dropped += lost
+			copied += b.Len() - from + lossCost
 		}
 		s.net.Relieve()
 	}
-	return delivered, dropped
+	return delivered, dropped, 0
 }
+
+const (
+	// mostCopied is how much is copied for those whose sockets are full before the others of them are left for later.
+	mostCopied = 256 << 10
+	// lossCost is for how much it counts that somebody misses a message.
+	lossCost = 128
+)
 
 // enqueue puts a message behind the backlog of a session whose socket is full, if that is to be: of Redis's subscribers, who cannot be
 // told that they miss something, none is dropped. lost is how many the session loses for it.

@@ -26,6 +26,7 @@ var attacks = map[string]attack{
 	"commands of a mebibyte, one after the other":    largeCommands,
 	"subscribers that do not read 16 MiB of message": deaf,
 	"9,000 subscribers that do not read":             deafMany,
+	"100 subscribers that do not read a mebibyte":    deafLarge,
 	"9,900 holds of one lock, broken":                breakMany,
 	"9,900 waiters that get a lock together":         grantMany,
 	"9,900 locks with a REQID each":                  requestIDs,
@@ -231,6 +232,19 @@ func deaf(path string, ready func()) {
 	}
 	p := dialAll(path, 1)[0]
 	text := command("PUBLISH", "bench/deaf", strings.Repeat("x", 16<<10))
+	ready()
+	forEver(func(int) {
+		p.send(text)
+		p.skip()
+	})
+}
+
+func deafLarge(path string, ready func()) {
+	for _, c := range dialAll(path, 100) {
+		c.ask("BUS.SUB", "bench/deaf")
+	}
+	p := dialAll(path, 1)[0]
+	text := command("PUBLISH", "bench/deaf", strings.Repeat("x", 1<<20-100))
 	ready()
 	forEver(func(int) {
 		p.send(text)
