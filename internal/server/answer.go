@@ -102,11 +102,8 @@ func (s *Server) give(a answer, o outcome) {
 	case a.push == 0:
 		s.say(sess, b)
 		s.goOnAfter(sess)
-	case sess.proto != wire.RESP3: // it would be taken for a reply, after RESET
-	case sess.is(stateExec):
-		sess.more.transaction.gatherPush(b)
-	default:
-		sess.Send(b)
+	case sess.proto == wire.RESP3: // else it would be taken for a reply, after RESET
+		sess.tell(b)
 	}
 	s.keepOutcome(a, o, len(b))
 }

@@ -69,7 +69,7 @@ func (s *Server) push(sess *session, e *lockmgr.Effect, n int, kind string, more
 	b = wire.AppendInt(b, int64(e.Token))
 	b = more(b)
 	s.scratch = b[:0]
-	sess.Send(b)
+	sess.tell(b)
 }
 
 func (s *Server) publishEvent(event string, e *lockmgr.Effect, pays *account.User) {

@@ -24,8 +24,8 @@ type transaction struct {
 
 	// While EXEC executes it. See stateExec.
 	at      int    // how much of the queue is executed
-	replies []byte // to these commands
-	pushes  []byte // what follows from them and comes behind the reply: outcomes of tickets that are in there
+	replies []byte // to these commands, behind headRoom
+	pushes  []byte // what the connection is told meanwhile: it comes behind the reply, in which may be what it is about
 
 	input, output account.Charge
 }
@@ -195,11 +195,12 @@ func (s *Server) resumeExec(sess *session) bool {
 func (s *Server) endExec(sess *session) {
 	t := sess.more.transaction
 	sess.state &^= stateExec
-	if !sess.is(stateReplyOff | stateReplySkip) {
-		var head [32]byte
-		sess.Send(wire.AppendArray(head[:0], t.n))
-		sess.Send(t.replies)
-	}
+	t.gather(nil)
+	var room [headRoom]byte
+	head := wire.AppendArray(room[:0], t.n)
+	from := headRoom - len(head)
+	copy(t.replies[from:], head)
+	s.say(sess, t.replies[from:])
 	sess.state &^= stateReplySkip
 	if len(t.pushes) > 0 {
 		sess.Send(t.pushes)
@@ -220,13 +221,10 @@ func (s *Server) dropTransaction(sess *session) {
 
 // gather adds to the replies of a transaction.
 func (t *transaction) gather(b []byte) {
+	if t.replies == nil {
+		t.replies = make([]byte, headRoom, headRoom+len(b))
+	}
 	t.replies = append(t.replies, b...)
-	t.output.Set(cap(t.replies) + cap(t.pushes))
-}
-
-// gatherPush is gather for what comes behind them.
-func (t *transaction) gatherPush(b []byte) {
-	t.pushes = append(t.pushes, b...)
 	t.output.Set(cap(t.replies) + cap(t.pushes))
 }
 
@@ -238,6 +236,17 @@ func (s *Server) say(sess *session, b []byte) {
 	case stateExec:
 		sess.more.transaction.gather(b)
 	}
+}
+
+// tell tells a connection what it did not ask for now, as the outcome of a ticket or the end of a lock.
+func (s *session) tell(b []byte) {
+	if !s.is(stateExec) {
+		s.Send(b)
+		return
+	}
+	t := s.more.transaction
+	t.pushes = append(t.pushes, b...)
+	t.output.Set(cap(t.replies) + cap(t.pushes))
 }
 
 // confirmTo is say for what confirms a subscription, or its end, which CLIENT REPLY does not have left out.

@@ -373,6 +373,33 @@ func TestExecReplies(t *testing.T) {
 	c.sync()
 }
 
+// TestExecDescriptors: a descriptor that a command wants comes with EXEC; those of a reply cannot come with one of many.
+func TestExecDescriptors(t *testing.T) {
+	h := start(t)
+	c := h.dial3()
+	c.do("MULTI")
+	c.do("LOCK.ACQUIRE", "l", "FOR", "pid")
+	c.do("LOCK.BREAK", "l", "PIDFD")
+	fd, err := unix.PidfdOpen(os.Getpid(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Close(fd) }()
+	c.cmdFDs([]int{fd}, "EXEC")
+	v := c.value()
+	if len(v.Elems) != 2 {
+		t.Fatalf("got %+v", v)
+	}
+	asGrant(t, v.Elems[0])
+	if lost := c.value(); lost.Elems[0].Str != "lock.lost" { // behind the reply that tells of the lock
+		t.Errorf("got %+v", lost)
+	}
+	if broken := v.Elems[1].Elems; len(broken) != 1 || broken[0].Get("pidfd").Int != 0 {
+		t.Errorf("got %+v", broken)
+	}
+	c.sync()
+}
+
 // TestStopInExec: a stop waits for the disk, and for what is behind it.
 func TestStopInExec(t *testing.T) {
 	disk := newDisk[record.Done]()
