@@ -32,8 +32,8 @@ func breakLock() *verb.Verb {
 			"Those who held it are told, if they listen (see `--on-lost` of `ipcctl lock`), and otherwise go on as if they held it: " +
 				"so with `--signal` they are sent a signal, and with `-k` also SIGKILL if they do not end in time. ipcctl does that itself, with " +
 				"your rights, and cannot meet another process that got the same number.",
-			"What a unit holds is held by all of its processes (see `--unit` of `ipcctl acquire`), and each of them gets the signal. A holder's own " +
-				"children get none: they may work on when it has ended.",
+			"What a unit holds is held by all of its processes (see `--unit` of `ipcctl acquire`), and each of them gets the signal; so does " +
+				"what runs under `ipcctl lock --scope`. Otherwise a holder's children get none: they may work on when it has ended.",
 		},
 		Options: []verb.Option{
 			verb.Text('m', "why", "TEXT", &b.why, "Why, for the log and for those who held it"),

@@ -23,6 +23,8 @@ type lockVerb struct {
 	unreaped  string         // what to do if it may have been, and that is not known yet: "" is what abandoned says
 	lost      syscall.Signal // 0: CMD is not told
 	child     bool           // that of a guard
+	scope     bool           // it is to run in a scope
+	scoped    bool           // and does
 }
 
 func newLock() *lockVerb { return &lockVerb{request: request{conflict: unset}} }
@@ -37,6 +39,7 @@ func (l *lockVerb) verb() *verb.Verb {
 		verb.Text(0, "on-unreaped", "run|fail|CMD", &l.unreaped, "If the process of the holder before has ended, and how is not known yet: likewise. "+
 			"The default is what `--on-abandoned` says, as it may have been killed"),
 		signalOption(0, "on-lost", &l.lost, "Send CMD this signal when the lock is taken from it, by `ipcctl break` or by the end of its lease"),
+		verb.Flag(0, "scope", &l.scope, "Hold the lock until all that CMD has started has ended, too, in a scope of systemd's"),
 		l.status.option(),
 		verb.Text('c', "command", "STRING", &l.shell, "CMD is `$SHELL -c STRING`"),
 		verb.Pick('u', "unlock", &l.mode, unlock, "The same as `ipcctl release NAME`"),
@@ -83,6 +86,10 @@ func (l *lockVerb) verb() *verb.Verb {
 			"With `--on-lost`, ipcctl stays as CMD's parent. It passes signals on to CMD, but for those that CMD has got itself because " +
 				"they were sent to the process group of both, and ends as CMD does; if it is killed itself, CMD goes on to hold the lock. " +
 				"A unit with such a line wants `KillMode=mixed`, as systemd signals each process by itself.",
+			"The lock ends with CMD alone: what CMD has started may work on beside the next holder. That is so, too, if CMD is a shell, as with `-c`, " +
+				"which is killed: only a single command takes the shell's place, and in some shells the last one of several. With `--scope`, " +
+				"CMD runs in a scope of systemd's (see systemd-run(1)), the lock is held until the last process in it has ended, and " +
+				"`ipcctl break --signal` reaches all of them. That needs systemd, the system's for root, else the user's own.",
 			"With `-L`, ipcctl stays as CMD's parent, too, and renews the lease three times in its length. If ipcctl is killed or stopped, " +
 				"if the machine is suspended, or if the daemon is away for longer than that, the lock goes on to the next one, and ipcctl says so: " +
 				"to CMD by what `--on-lost` says.",
@@ -99,6 +106,7 @@ func (l *lockVerb) verb() *verb.Verb {
 			{Line: "ipcctl lock -n -E 0 nightly -- ./nightly", Help: "For cron: if it still runs, do nothing, quietly."},
 			{Line: "ipcctl lock -w 1m -m 'weekly prune' backup -- restic prune", Help: "Wait at most a minute, and tell others why they wait."},
 			{Line: "ipcctl lock deploy -c 'git pull && make install'", Help: "Several commands under one lock."},
+			{Line: "ipcctl lock --scope deploy -c './build; ./publish'", Help: "And whatever they start, until all of it has ended."},
 			{Line: "ipcctl lock site -a database -- ./migrate", Help: "Two locks at once, without a deadlock."},
 			{Line: "ipcctl lock -l 4 encode -- ffmpeg -i in.mov out.mp4", Help: "Up to four at a time; the others wait in line."},
 			{Line: "ipcctl lock --on-abandoned='./repair' ledger -- ./book", Help: "If the one before was cut off, repair first."},
@@ -142,6 +150,9 @@ func (l *lockVerb) run(c *verb.Call) error {
 	if (l.lost != 0 || l.lease.Set) && !l.child {
 		return l.guard(c)
 	}
+	if l.scope && !l.scoped {
+		return l.enterScope(c)
+	}
 	names := append([]string{c.Words[0]}, l.and...)
 	if l.unreaped == "" {
 		l.unreaped = l.abandoned
@@ -151,6 +162,11 @@ func (l *lockVerb) run(c *verb.Call) error {
 	grants, err := l.take(c, names, who)
 	if err != nil {
 		return err
+	}
+	if l.scoped {
+		if err := joinScope(c, grants); err != nil {
+			return giveBack(c, grants, who, err)
+		}
 	}
 	sayGranted(c, grants)
 	if l.child {

@@ -56,6 +56,13 @@ func (f statusFile) file() *os.File { return os.NewFile(uintptr(f), "status") }
 // failed says that ipcctl itself failed.
 func (f *statusFile) failed(e *exit.Failure) { f.write(e.Name + " " + strconv.Itoa(e.Exit)) }
 
+// inherit has what this process becomes get the descriptor, too.
+func (f statusFile) inherit() {
+	if f != 0 {
+		_, _ = unix.FcntlInt(uintptr(f), unix.F_SETFD, 0) // it was open
+	}
+}
+
 func (f statusFile) write(line string) {
 	if f != 0 {
 		_, _ = unix.Write(int(f), []byte(line+"\n")) // who does not read it does not want to know

@@ -15,6 +15,7 @@ func verbs() *verb.Table {
 		{Name: "status", Make: status}, {Name: "clients", Make: clients}, {Name: "raw", Make: raw},
 		{Name: "help", Make: help}, {Name: "completion", Make: completion}, {Name: "version", Make: versionVerb},
 		{Name: "__complete", Make: complete}, {Name: "__lock", Make: guarded},
+		{Name: "__scoped", Make: scoped(false)}, {Name: "__lock_scoped", Make: scoped(true)},
 	}}
 }
 

@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -167,6 +168,64 @@ func testGroupExited(t *testing.T) {
 	g.free()
 	if state := property(t, groupedUnit, "SubState"); state != "exited" {
 		t.Errorf("the unit is %s", state)
+	}
+}
+
+// testScope: a lock that is held by a scope is held until all that was started in it has ended, and break ends all of it.
+func testScope(t *testing.T) {
+	running(t)
+	out := filepath.Join(t.TempDir(), "child")
+	for _, more := range []string{"--status-fd=3", "--on-lost=USR1"} {
+		status, err := os.Create(filepath.Join(t.TempDir(), "status"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command("ipcctl", "lock", "--scope", more, "scoped", "--", "sh", "-c", "sleep infinity >/dev/null 2>&1 & echo $! >"+out+"; kill -9 $$")
+		cmd.ExtraFiles = []*os.File{status}
+		if r := execute(t, cmd); r.status != -1 { // as killed by a signal
+			t.Errorf("%s: %+v", more, r)
+		}
+		if said, err := os.ReadFile(status.Name()); err != nil || strings.HasPrefix(string(said), "run ") != (more == "--status-fd=3") {
+			t.Errorf("%s: the status file has %q (%v)", more, said, err)
+		}
+		_ = status.Close()
+		if r := ipcctl(t, "member", "locks", "scoped"); !strings.Contains(r.stdout, "unit\troot\trun-") {
+			t.Errorf("%s: held by %+v", more, r)
+		}
+		if r := ipcctl(t, "root", "break", "-k", "20", "scoped"); r != (result{}) {
+			t.Errorf("%s: break: %+v", more, r)
+		}
+		child, err := os.ReadFile(out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if stat, err := os.ReadFile("/proc/" + strings.TrimSpace(string(child)) + "/stat"); err == nil && !strings.Contains(string(stat), ") Z ") {
+			t.Errorf("%s: what the command has started is there: %s", more, stat)
+		}
+		r := ipcctl(t, "root", "lock", "scoped", "sh", "-c", "echo $IPC_LOCK_PREVIOUS, $IPC_LOCK_ABANDONED")
+		if !strings.HasPrefix(r.stdout, "broken, pid ") || !strings.HasSuffix(r.stdout, "killed 9") {
+			t.Errorf("%s: the next one: %+v", more, r)
+		}
+	}
+	// The command's status, its end and its process are its own.
+	if r := ipcctl(t, "root", "lock", "--scope", "scoped", "sh", "-c", "exit 7"); r != (result{status: 7}) {
+		t.Errorf("%+v", r)
+	}
+	if r := ipcctl(t, "root", "lock", "-w", "20", "scoped", "true"); r != (result{}) {
+		t.Errorf("afterwards: %+v", r)
+	}
+	if r := ipcctl(t, "member", "lock", "--scope", "scoped", "true"); r.status != 71 || !strings.Contains(r.stderr, "cannot make a scope: ") {
+		t.Errorf("a user without a manager: %+v", r)
+	}
+	member := credential(t, "member")
+	manager := "user@" + strconv.Itoa(int(member.Uid)) + ".service"
+	run(t, "systemctl", "start", "dbus.socket", manager)
+	t.Cleanup(func() { run(t, "systemctl", "stop", manager) })
+	cmd := exec.Command("ipcctl", "lock", "--scope", "scoped", "ipcctl", "locks", "scoped")
+	cmd.Env = append(os.Environ(), "XDG_RUNTIME_DIR=/run/user/"+strconv.Itoa(int(member.Uid)))
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: member}
+	if r := execute(t, cmd); r.status != 0 || !strings.Contains(r.stdout, "unit\tmember\trun-") {
+		t.Errorf("a user with a manager: %+v", r)
 	}
 }
 

@@ -28,7 +28,7 @@ func testSignals(t *testing.T) {
 		return out
 	}
 	want := signals()
-	for _, way := range [][]string{{"lock", "x"}, {"lock", "--on-lost=TERM", "x"}, {"once", "signals", "--"}} {
+	for _, way := range [][]string{{"lock", "x"}, {"lock", "--on-lost=TERM", "x"}, {"lock", "--scope", "x"}, {"once", "signals", "--"}} {
 		if got := signals(slices.Concat([]string{"ipcctl"}, way)...); got != want {
 			t.Errorf("ipcctl %v:\n%s\nwant\n%s", way, got, want)
 		}

@@ -57,6 +57,7 @@ func TestSystemd(t *testing.T) {
 		{"relay", testRelay},
 		{"group", testGroup},
 		{"group-exited", testGroupExited},
+		{"scope", testScope},
 		{"parent", testParent},
 		{"examples", testExamples},
 		{"reload", testReload},
