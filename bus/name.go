@@ -17,7 +17,8 @@ const (
 	// FilterPattern and EnvelopePattern begin patterns that are no globs: the rest is a filter, which the pattern matches what it
 	// matches of. So who can say nothing but PSUBSCRIBE, and is told of his messages by the pattern, may have filters. The two
 	// differ for who delivers; to the bus they are two texts. The names that they would be globs for are never published.
-	FilterPattern   = ReservedPrefix + "filter/"
+	FilterPattern = ReservedPrefix + "filter/"
+	// EnvelopePattern is the other: see FilterPattern.
 	EnvelopePattern = ReservedPrefix + "filter-json/"
 
 	// reservedLevel is the first level of the reserved names.

@@ -148,7 +148,7 @@ func TestFilterByPattern(t *testing.T) {
 			if err := json.Unmarshal([]byte(v.Elems[3].Str), &got); err != nil {
 				t.Fatalf("%q: %v", v.Elems[3].Str, err)
 			}
-			text := ""
+			var text string
 			if got.Payload64 != nil {
 				b, err := base64.StdEncoding.DecodeString(*got.Payload64)
 				if err != nil || got.Payload != nil {
