@@ -1,5 +1,5 @@
-// A program that lives for a millisecond has no use for a runtime that reads /proc/self/mountinfo and the limits of its
-// cgroup to find out how many processors it may use.
+// A program that lives for a millisecond has no use for a runtime that keeps an eye on the limits of its cgroup. (It reads
+// /proc/self/mountinfo all the same, whatever is said here.)
 
 //go:debug containermaxprocs=0
 //go:debug updatemaxprocs=0

@@ -78,7 +78,7 @@ func through(file string, argv []string) (string, []string) {
 // blockReceived has this thread block the signals that were blocked when this process was started, for a call of execve, or of
 // fork for a child. What it returns gives the thread its own mask again.
 func blockReceived() (undo func()) {
-	if received.known == 0 {
+	if received.blocked == 0 { // no thread of ours blocks any, and to lock one would start another
 		return func() {}
 	}
 	runtime.LockOSThread()
