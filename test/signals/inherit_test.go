@@ -83,6 +83,32 @@ func TestCMDIgnoresAndBlocksWhatIpcctlWasStartedWith(t *testing.T) {
 	}
 }
 
+// The environment of CMD is that of ipcctl, and what is said of the lock: the entry adds to what the runtime finds, and nothing of it is left.
+func TestCMDGetsTheEnvironmentOfIpcctl(t *testing.T) {
+	w := newWorld(t)
+	for _, environment := range [][]string{nil, {"GOMAXPROCS=3"}, {"GOMAXPROCS="}, {"A=1", "B=2", "LONG=" + strings.Repeat("x", 100_000)}} {
+		clean := slices.Concat([]string{"env", "-i", "IPCD_SOCKET=" + w.daemon.Socket}, environment)
+		want := output(t, w.command(append(clean, "/usr/bin/env")...))
+		for _, way := range ways[:2] {
+			words := slices.Concat(clean, []string{bin + "/ipcctl"}, way.ipcctl, []string{"/usr/bin/env"})
+			var got strings.Builder
+			for line := range strings.Lines(output(t, w.command(words...))) {
+				if !strings.HasPrefix(line, "IPC_LOCK") {
+					got.WriteString(line)
+				}
+			}
+			if got.String() != want {
+				t.Errorf("%s: %q, want %q", way.name, got.String(), want)
+			}
+		}
+	}
+	arguments := slices.Repeat([]string{"argument"}, 10_000)
+	want := strings.Repeat("argument ", 9_999) + "argument\n"
+	if got := output(t, w.command(slices.Concat([]string{bin + "/ipcctl", "lock", "x", "echo"}, arguments)...)); got != want {
+		t.Errorf("of 10,000 arguments %d bytes are left", len(got))
+	}
+}
+
 // What people put in front of commands has the effect on CMD that it has without ipcctl.
 func TestCMDIsWhatOtherCommandsMadeOfIpcctl(t *testing.T) {
 	w := newWorld(t)

@@ -31,5 +31,34 @@ other:
 
 	MOVQ	$1, ·received+0(SB)
 	ADDQ	$32, SP
+
+	// GOMAXPROCS=01 becomes the last of the environment (see inherit.go), twice, to keep the stack aligned. What is below the
+	// end of the environment moves down.
+	MOVQ	0(SP), DI	// argc; DI becomes the end of the environment
+	LEAQ	16(SP)(DI*8), DI
+end:
+	CMPQ	0(DI), $0
+	JEQ	found
+	ADDQ	$8, DI
+	JMP	end
+found:
+	MOVQ	SP, SI
+	SUBQ	$16, SP
+	MOVQ	SP, DX
+down:
+	MOVQ	0(SI), AX
+	MOVQ	AX, 0(DX)
+	ADDQ	$8, SI
+	ADDQ	$8, DX
+	CMPQ	SI, DI
+	JNE	down
+	LEAQ	oneProcessor<>(SB), AX
+	MOVQ	AX, 0(DX)
+	MOVQ	AX, 8(DX)
+
 	XORL	DX, DX		// no function to be called at the exit
 	JMP	_rt0_amd64_linux(SB)
+
+DATA	oneProcessor<>+0(SB)/8, $"GOMAXPRO"
+DATA	oneProcessor<>+8(SB)/8, $"CS=01\x00\x00\x00"
+GLOBL	oneProcessor<>(SB), RODATA, $16

@@ -33,4 +33,34 @@ other:
 	MOVD	$1, R4
 	MOVD	R4, ·received+0(SB)
 	ADD	$32, RSP
+
+	// GOMAXPROCS=01 becomes the last of the environment (see inherit.go), twice, to keep the stack aligned. What is below the
+	// end of the environment moves down.
+	MOVD	RSP, R5
+	MOVD	0(R5), R6	// argc
+	ADD	$16, R5, R7	// becomes the end of the environment
+	ADD	R6<<3, R7, R7
+end:
+	MOVD	0(R7), R4
+	CBZ	R4, found
+	ADD	$8, R7
+	B	end
+found:
+	SUB	$16, RSP
+	MOVD	RSP, R8
+down:
+	MOVD	0(R5), R4
+	MOVD	R4, 0(R8)
+	ADD	$8, R5
+	ADD	$8, R8
+	CMP	R5, R7
+	BNE	down
+	MOVD	$oneProcessor<>(SB), R4
+	MOVD	R4, 0(R8)
+	MOVD	R4, 8(R8)
+
 	B	_rt0_arm64_linux(SB)
+
+DATA	oneProcessor<>+0(SB)/8, $"GOMAXPRO"
+DATA	oneProcessor<>+8(SB)/8, $"CS=01\x00\x00\x00"
+GLOBL	oneProcessor<>(SB), RODATA, $16

@@ -46,9 +46,18 @@ var (
 // ignoring is the first word of a command line by which ipcctl runs itself: ipcctl --ignoring SET FILE CMD [ARG…].
 const ignoring = "--ignoring"
 
+// The entry has added GOMAXPROCS=01 to the end of the environment, for the runtime alone: to start threads for more processors, and to
+// end them, takes longer than what ipcctl has for them to do. One that was there before comes first, and counts.
+const processors, one = "GOMAXPROCS", "01"
+
 // Begin has this process ignore what it was told to ignore when it was started, and so those that it starts. It comes before
 // all else.
 func Begin() error {
+	if received.known != 0 && os.Getenv(processors) == one {
+		if err := os.Unsetenv(processors); err != nil {
+			return err
+		}
+	}
 	if len(os.Args) > 4 && os.Args[1] == ignoring {
 		set, _ := strconv.ParseUint(os.Args[2], 16, 64)
 		received.ignored |= signalSet(set)
