@@ -3,8 +3,11 @@ package ipc_test
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -353,4 +356,73 @@ func TestLinkLockLost(t *testing.T) {
 	s.expect("LOCK.INFO", "a")
 	s.say("%1\r\n+previous\r\n%2\r\n+token\r\n:7\r\n+how\r\n+expired\r\n")
 	wantLost(t, l, "expired")
+}
+
+// TestLinkLocksExclude: however often the daemon crashes, and whatever is given up meanwhile, there is never more than one holder, nobody
+// who was granted the lock loses it, and in the end nothing is held or waited for.
+func TestLinkLocksExclude(t *testing.T) {
+	const crashes, goroutines = 4, 6
+	ctx := context.Background()
+	d := testdaemon.Start(t, testdaemon.Config{})
+	links := []*ipc.Link{dialLink(t, d.Socket), dialLink(t, d.Socket)}
+	stop := make(chan struct{})
+	granted := make(chan struct{}, 1)
+	var inside, last atomic.Int64
+	var all sync.WaitGroup
+	for n := range goroutines {
+		k := links[n%len(links)]
+		random := rand.New(rand.NewPCG(uint64(n), 2))
+		all.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				trying, cancel := context.WithCancel(ctx)
+				if random.IntN(4) == 0 {
+					go cancel() // at any moment
+				}
+				l, err := k.Lock(trying, "exclude")
+				cancel()
+				if errors.Is(err, context.Canceled) {
+					continue
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if inside.Add(1) != 1 || last.Swap(int64(l.Token)) >= int64(l.Token) {
+					t.Errorf("token %d is one too many", l.Token)
+				}
+				inside.Add(-1)
+				if err := l.Unlock(ctx); err != nil || l.Err() != nil {
+					t.Error(err, l.Err())
+				}
+				select {
+				case granted <- struct{}{}:
+				default:
+				}
+			}
+		})
+	}
+	for range crashes {
+		for range 20 {
+			wait(t, granted)
+		}
+		d.Kill()
+		d.Restart()
+	}
+	wait(t, granted)
+	close(stop)
+	all.Wait()
+	// What was given up when a connection ended is given back by then, or in the queue behind this.
+	l, err := links[0].Lock(ctx, "exclude")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustUnlock(t, l)
+	for _, k := range links {
+		k.Close()
+	}
 }

@@ -27,7 +27,7 @@ func (k *Link) Lock(ctx context.Context, name string, options ...LockOption) (*L
 			o.Wait = max(patience-time.Since(begun), time.Millisecond)
 		}
 		l, err = c.acquire(ctx, o)
-		broken = err != nil && (isBroken(err) || c.Err() != nil) // or ctx has ended as well
+		broken = isBroken(err)
 		return err
 	})
 	if broken {
@@ -49,6 +49,18 @@ func (k *Link) Lock(ctx context.Context, name string, options ...LockOption) (*L
 // TryLock is Lock without waiting: if the lock is held or waited for, the error is [ErrBusy].
 func (k *Link) TryLock(ctx context.Context, name string, options ...LockOption) (*Lock, error) {
 	return k.Lock(ctx, name, append(options[:len(options):len(options)], Wait(0))...)
+}
+
+// giveUp sees to it that nothing is left of a request that its client has given up, also if the connection ends over that.
+func (k *Link) giveUp(cl *call, o *lockOptions) {
+	k.background(func() {
+		switch r := <-cl.result; {
+		case r.err == nil:
+			_ = k.releaseAll(cl.lock) // if the client could not
+		case isBroken(r.err):
+			k.disclaim(o)
+		}
+	})
 }
 
 // disclaim gives back what a request was granted perhaps that was under way when the connection ended, and that nobody waits for any

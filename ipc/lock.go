@@ -108,6 +108,9 @@ func (c *Client) acquire(ctx context.Context, o *lockOptions) (*Lock, error) {
 		case <-ctx.Done():
 			c.giveUp(cl)
 			err = ctx.Err()
+			if o.link != nil {
+				o.link.giveUp(cl, o)
+			}
 		}
 	}
 	if err != nil {
@@ -207,7 +210,7 @@ func (l *Lock) endLocked(cause error) {
 
 // giveUp leaves the queue for a lock. It waits until the daemon has said what became of the request, so that the
 // program neither waits nor holds when it goes on; but not for long: the daemon may be stuck, and whatever it says
-// later is still seen to.
+// later is still seen to. The outcome stays there for who asks for it.
 func (c *Client) giveUp(cl *call) {
 	c.mu.Lock()
 	select {
@@ -216,6 +219,7 @@ func (c *Client) giveUp(cl *call) {
 			c.giveBackLocked(cl.lock)
 		}
 		c.flushAndUnlock()
+		cl.result <- r
 		return
 	default:
 	}
@@ -225,7 +229,8 @@ func (c *Client) giveUp(cl *call) {
 	}
 	c.flushAndUnlock()
 	select {
-	case <-cl.result:
+	case r := <-cl.result:
+		cl.result <- r
 	case <-time.After(time.Second):
 	}
 }

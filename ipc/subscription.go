@@ -124,22 +124,31 @@ func (s *Subscription) resume(ctx context.Context, c *Client, gap *GapError) err
 	if s.gap == nil {
 		s.gap = gap
 	}
-	closed := s.err != nil
 	s.mu.Unlock()
-	if closed {
+	if s.isOver() {
 		return nil
 	}
 	if err := c.subscribe(ctx, s); err != nil {
 		return err
 	}
 	s.mu.Lock()
-	closed, s.told = s.err != nil, true
+	s.told = true
 	s.mu.Unlock()
 	s.signal()
-	if closed {
+	if s.isOver() { // meanwhile
 		c.unsubscribe(s)
 	}
 	return nil
+}
+
+// isOver reports whether there will be no more than what is in the buffer.
+func (s *Subscription) isOver() bool {
+	select {
+	case <-s.ended:
+		return true
+	default:
+		return false
+	}
 }
 
 func (s *Subscription) conn() *Client {
