@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/ipcd/ipcd/internal/account"
+	"github.com/ipcd/ipcd/internal/heap"
 	"github.com/ipcd/ipcd/ipc/wire"
 	"github.com/ipcd/ipcd/lockmgr"
 )
@@ -105,13 +106,22 @@ func (s *Server) attach(c *call, r *request) bool {
 	return true
 }
 
-// detach begins the grace of what a connection that has ended leaves behind.
-func (s *Server) detach(sess *session) {
-	if sess.more == nil || s.stopping {
-		return
+// mostDetached is how many requests of a connection that has ended begin their grace at once.
+const mostDetached = 128
+
+// detach begins the grace of what a connection that has ended leaves behind, or of some of it: it reports whether that was all. Until
+// then what the process asks for has to wait, as it may be just that: see mustWait.
+func (s *Server) detach(sess *session) bool {
+	x, p := sess.more, sess.process
+	if x == nil || s.stopping {
+		return true
 	}
-	p := sess.process
-	for r := range sess.more.requests {
+	n := 0
+	for r := range x.requests {
+		if n++; n > mostDetached {
+			break
+		}
+		delete(x.requests, r)
 		if r.outcome != nil && r.bound == 0 && r.told {
 			continue // it holds on by itself
 		}
@@ -121,10 +131,21 @@ func (s *Server) detach(sess *session) {
 		p.detached.add(r)
 	}
 	s.requests.armGraces()
-	sess.more.requests = nil
+	more := len(x.requests) > 0
+	if more != x.detaching {
+		x.detaching = more
+		by := map[bool]int{true: 1, false: -1}[more]
+		p.detaching += by
+		s.gone += by
+	}
+	if more {
+		return false
+	}
+	x.requests = nil
 	if p != nil && p.dead {
 		s.abandonDead(p)
 	}
+	return true
 }
 
 // leaveGrace ends the grace of a request, if it has one.
@@ -150,18 +171,34 @@ func (q *requests) armGraces() {
 	}
 }
 
-// mostAbandoned is how many requests are abandoned at once, unless they are of one process. What is left is due in the next turn.
+// mostAbandoned is how many requests are abandoned at once. What is left is due in the next turn.
 const mostAbandoned = 64
 
-// graceDue ends what nobody came back for.
+// graceDue ends what nobody came back for: of very much the youngest, and waits before holds, or a lock might be granted to one that is
+// about to end.
 func (s *Server) graceDue() {
-	var due []*request
+	type left struct {
+		*request
+		waits bool
+	}
+	order := heap.New(func(a, b left) bool {
+		if a.waits != b.waits {
+			return a.waits
+		}
+		return youngestFirst(a.request, b.request) < 0
+	})
 	for e := s.requests.detached.Front(); e != nil; e = e.Next() {
 		r := e.Value.(*request)
-		if r.by > s.now() || len(due) >= mostAbandoned && r.process != due[len(due)-1].process {
+		if r.by > s.now() {
 			break
 		}
-		due = append(due, r)
+		order.Add(left{r, s.waitsForLock(r)})
+	}
+	var due []*request
+	for order.Len() > 0 && len(due) < mostAbandoned {
+		if r, ok := order.Next(); ok {
+			due = append(due, r.request)
+		}
 	}
 	s.abandon(due, nil)
 	s.requests.armGraces()

@@ -3,6 +3,7 @@ package server
 import (
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -491,4 +492,59 @@ func TestDetachedOnDisk(t *testing.T) {
 		h.hangUp(d, other)
 	}
 	disk.none(t)
+}
+
+// TestManyDetached: of a connection that ends with very many requests some begin their grace at once, and until all have, what the
+// process asks for waits; of those for whom nobody comes some end at once.
+func TestManyDetached(t *testing.T) {
+	const n = mostDetached + 2*mostAbandoned
+	m := newManual(t, 1, many)
+	holder, c, again := m.holding(1001, 1), m.connectAs(1001, false), m.connectAs(1001, false)
+	c.cmd("HELLO", "3")
+	for i := range n {
+		c.cmd("LOCK.ACQUIRE", "many/0", "ASYNC", "OWNER", strconv.Itoa(i), "REQID", strconv.Itoa(i))
+		m.settle()
+	}
+	sess := m.of(c)
+	c.close()
+	for all := false; !all; {
+		before := m.requests.detached.Len()
+		all = m.detach(sess)
+		if got := m.requests.detached.Len() - before; got > mostDetached {
+			t.Fatalf("%d are detached at once", got)
+		}
+		if !all {
+			again.cmd("LOCK.ACQUIRE", "many/0", "WAIT", "0", "OWNER", "0") // of one who is detached, or not yet
+			m.read(again)
+			m.net.FlushAll()
+			if got := again.take(); got != "" {
+				t.Fatalf("it is answered %q", got)
+			}
+		}
+	}
+	if m.gone != 0 || m.requests.detached.Len() != n {
+		t.Errorf("%d are detached; gone: %d", m.requests.detached.Len(), m.gone)
+	}
+	m.settle()
+	if got := again.take(); !strings.HasPrefix(got, "-BUSY") { // by the holder, and not by itself
+		t.Errorf("it is answered %q", got)
+	}
+	left := m.requests.detached.Len()
+	for e := m.requests.detached.Front(); e != nil; e = e.Next() {
+		e.Value.(*request).by = 0
+	}
+	for ; left > 0; left = m.requests.detached.Len() {
+		if m.graceDue(); left-m.requests.detached.Len() != min(mostAbandoned, left) {
+			t.Fatalf("%d of %d have ended at once", left-m.requests.detached.Len(), left)
+		}
+		if m.queued != m.requests.detached.Len() {
+			t.Fatalf("%d wait, and %d are detached", m.queued, m.requests.detached.Len())
+		}
+	}
+	holder.close()
+	again.close()
+	m.settle()
+	if m.held+m.queued+m.gone+len(m.processes) != 0 {
+		t.Errorf("left: %d held, %d wait, %d gone, %d processes", m.held, m.queued, m.gone, len(m.processes))
+	}
 }

@@ -23,7 +23,7 @@ type lockState struct {
 	groups    groups
 	expiry    loop.Timer // of waits and leases: see armExpiry
 	grants    loop.Timer // of what the engine has left to be granted: see grantMore
-	gone      int        // connections that have ended, and hold something still
+	gone      int        // connections that have ended, and hold something still, or have requests that are not detached yet
 	held      int        // claims that hold a lock
 	holdsLost int        // holds that were written down and could not be restored
 	queued    int        // claims that wait for one
@@ -269,7 +269,6 @@ func (s *Server) cancelWait(sess *session) {
 // its process had to say, the process has probably ended, and the kernel will tell how in a moment: that is worth more to the
 // next holder than "disconnected".
 func (s *Server) dropLocks(sess *session) {
-	s.detach(sess)
 	switch x := sess.more; {
 	case s.conns[lockmgr.ConnID(sess.id)] == nil:
 	case x != nil && x.held > 0:

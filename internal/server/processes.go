@@ -27,6 +27,7 @@ type process struct {
 	sessions  int               // connections and detached requests that point here
 	ancestors []lockmgr.Process // from the parent up, once somebody asked; see Server.ancestors
 	detached  requestSet        // those in their grace that came on its connections
+	detaching int               // connections that have ended, of whose requests some are not detached yet
 	endings   []*ending         // its own and those of its connections, the oldest first
 }
 

@@ -108,7 +108,7 @@ func (s *Server) mustWait(c *call) bool {
 		return false
 	}
 	p := s.processes[processID(&c.sess.peer)]
-	return p != nil && s.reconnected(p)
+	return p != nil && (p.detaching > 0 || s.reconnected(p))
 }
 
 // cancelSome cancels waits of a connection that asks for none any more: the last first, or the lock would be granted to one of

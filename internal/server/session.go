@@ -41,6 +41,7 @@ type extras struct {
 	transaction           *transaction                    // what it has asked for since MULTI
 	untold                []lockmgr.Effect                // what it was granted when it had ended
 	ancestors             []lockmgr.Process               // as process.ancestors, for requests that no process is watched for
+	detaching             bool                            // some of these are detached, and not all: see detach
 	requests              requestSet                      // those with a REQID that wait on this connection, or were granted here
 	follows               map[lockmgr.Token]*list.Element // itself, in what stands under the token in followers
 }
@@ -97,7 +98,7 @@ func (s *session) Resume() {
 
 // Closed ends the subscriptions, follows, waits and holds that end with the connection.
 func (s *session) Closed() bool {
-	if !s.server.dropSubscriptions(s) || !s.server.dropFollows(s) || !s.server.dropWaits(s) {
+	if !s.server.dropSubscriptions(s) || !s.server.dropFollows(s) || !s.server.dropWaits(s) || !s.server.detach(s) {
 		return false
 	}
 	s.server.dropLocks(s)

@@ -241,7 +241,7 @@ func deaf(path string, ready func()) {
 
 func deafLarge(path string, ready func()) {
 	for _, c := range dialAll(path, 100) {
-		c.ask("BUS.SUB", "bench/deaf")
+		c.ask("BUS.SUB", "bench/deaf", "RAW")
 	}
 	p := dialAll(path, 1)[0]
 	text := command("PUBLISH", "bench/deaf", strings.Repeat("x", 1<<20-100))
