@@ -176,6 +176,9 @@ func TestCostlyGlobs(t *testing.T) {
 	for i := range 200 {
 		topics.WriteString(testdaemon.Cmd("PUBLISH", fmt.Sprintf("%s%05d", strings.Repeat("a", 250), i), ""))
 	}
+	long := func(size int) string {
+		return strings.Repeat(testdaemon.Cmd("PUBLISH", strings.Repeat("a", size), ""), 4)
+	}
 	list := func(glob string) string { return testdaemon.Cmd("PUBSUB", "CHANNELS", glob) }
 	for _, c := range []struct {
 		name, input string
@@ -186,6 +189,8 @@ func TestCostlyGlobs(t *testing.T) {
 		{"letters", letters, 500 * time.Millisecond},
 		{"all", list("*"), 500 * time.Millisecond},
 		{"PUBLISH", topics.String(), 20 * time.Millisecond},
+		{"PUBLISH under long names", long(5000), 300 * time.Millisecond},
+		{"PUBLISH under names that are too long", long(900_000), 20 * time.Millisecond},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := watch(t, d)
