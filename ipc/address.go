@@ -67,7 +67,7 @@ func (e *DialError) Hint() string {
 		}
 		return "the socket belongs to another user or group: ls -l " + e.Path
 	case errors.Is(e.Err, unix.EINVAL):
-		return "the path of a socket is 1 to 107 bytes long"
+		return fmt.Sprintf("the path of a socket is 1 to 107 bytes long, and this has %d: a symbolic link to its directory makes it shorter", len(e.Path))
 	case errors.Is(e.Err, context.DeadlineExceeded):
 		return "the daemon is stuck or has too much to do: systemctl status ipcd"
 	case errors.Is(e.Err, unix.ENOENT), errors.Is(e.Err, unix.ECONNREFUSED):

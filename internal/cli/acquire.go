@@ -51,7 +51,7 @@ func acquire() *verb.Verb {
 		},
 		Options: append(a.options(),
 			verb.Flag(0, "parent", &a.parent, "The process that started ipcctl is to hold the lock"),
-			verb.Number('p', "pid", "PID", &a.pid, 1, verb.Many, "The process PID is to hold the lock"),
+			pidOption(&a.pid, "The process PID is to hold the lock"),
 			verb.Text(0, "unit", "UNIT", &a.unit, "All processes of UNIT together are to hold the lock, until the last one has ended"),
 			verb.Duration('L', "lease", &a.lease, "Hold the lock this long, whoever lives or dies"),
 			verb.Flag('t', "print-token", &a.print, "Print the fencing token, higher than that of every hold before; a line for each lock"),

@@ -55,7 +55,7 @@ func (f *fenceVerb) run(c *verb.Call) error {
 	file := ""
 	if c.Command != nil {
 		var err error
-		if file, err = process.LookPath(c.Command[0]); err != nil {
+		if file, err = lookPath(c, c.Command[0]); err != nil {
 			return err
 		}
 	}

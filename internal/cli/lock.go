@@ -143,7 +143,7 @@ func (l *lockVerb) run(c *verb.Call) error {
 	if l.mode == unlock {
 		return new(releaseVerb).run(c)
 	}
-	file, err := process.LookPath(command[0])
+	file, err := lookPath(c, command[0])
 	if err != nil {
 		return err
 	}

@@ -72,7 +72,7 @@ func (o *onceVerb) run(c *verb.Call) error {
 	if c.Command == nil {
 		return exit.Unparsed("once", "CMD is missing").With(c.Verb.Usage())
 	}
-	if _, err := process.LookPath(c.Command[0]); err != nil {
+	if _, err := lookPath(c, c.Command[0]); err != nil {
 		return err
 	}
 	if done, err := o.done(c, key); done || err != nil {

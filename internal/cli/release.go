@@ -31,7 +31,7 @@ func release() *verb.Verb {
 				"with the last one. With `-t`, the whole hold ends: yours, or anybody's if you are root.",
 		},
 		Options: []verb.Option{
-			verb.Number('p', "pid", "PID", &r.pid, 1, verb.Many, "Give back what this process holds"),
+			pidOption(&r.pid, "Give back what this process holds"),
 			tokenOption(&r.token, "Give back the hold that has this token"),
 		},
 		Examples: []verb.Example{

@@ -233,15 +233,24 @@ func (h *holder) wayOut(conn *ipc.Conn, names []string) string {
 			}
 			continue
 		}
-		parent := int64(os.Getppid())
-		for p := range process.Ancestors(parent) {
-			hold, ok := v.holdOf(func(c *claim) bool { return c.of(p) })
-			switch {
-			case !ok || h.acts(hold):
+		self, parent := int64(os.Getpid()), int64(os.Getppid())
+		for p := range process.Ancestors(self) {
+			i := slices.IndexFunc(v.holders, func(c claim) bool { return c.of(p) })
+			if i < 0 {
+				continue
+			}
+			c := &v.holders[i]
+			hold := ipc.Hold{Name: v.Name, Token: c.Token}
+			switch shown := h.acts(hold); {
+			case c.UID != os.Geteuid() && os.Geteuid() != 0:
+				return "that hold is of user " + c.user() + ", and this process of another: it can be entered by its own user and root alone"
+			case shown:
 			case process.IsSubshell(parent, p.PID):
 				return "$$ is the same process in all subshells: ipcctl acquire --parent " + printable.Name(name)
-			case p.PID != int64(h.pid):
-				return p.Command + " started this process; to let it in: export IPC_LOCKS=" + strconv.Quote(inheritance(hold))
+			case p.PID == self && h.asks():
+				return lostHolds("this process holds it already", hold)
+			case p.PID != self && p.PID != int64(h.pid):
+				return lostHolds(p.Command+" started this process", hold)
 			}
 		}
 		own := process.OwnGroup()
@@ -250,6 +259,15 @@ func (h *holder) wayOut(conn *ipc.Conn, names []string) string {
 		}
 	}
 	return ""
+}
+
+// lostHolds is the hint for who belongs to a hold and does not know of it.
+func lostHolds(who string, hold ipc.Hold) string {
+	how := "$IPC_LOCKS does not tell it so, which sudo and env -i drop"
+	if os.Getenv("IPC_LOCKS") != "" {
+		how = "$IPC_LOCKS has other holds"
+	}
+	return who + ", and " + how + "; to let it in: export IPC_LOCKS=" + strconv.Quote(inheritance(hold))
 }
 
 // wait sends the request and waits for its outcome.

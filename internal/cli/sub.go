@@ -101,7 +101,10 @@ func (s *subVerb) run(c *verb.Call) error {
 	}
 	var r *process.Runner
 	if c.Command != nil {
-		var err error
+		_, err := lookPath(c, c.Command[0])
+		if err != nil {
+			return err
+		}
 		if r, err = process.NewRunner(c.Command, max(s.jobs, 1)); err != nil {
 			return err
 		}

@@ -45,7 +45,7 @@ func (w *waitVerb) run(c *verb.Call) error {
 	file := ""
 	if c.Command != nil {
 		var err error
-		if file, err = process.LookPath(c.Command[0]); err != nil {
+		if file, err = lookPath(c, c.Command[0]); err != nil {
 			return err
 		}
 	}

@@ -63,6 +63,9 @@ func explainLock(c *verb.Call) error {
 	}
 	e := explanation{all: all, seen: map[string]bool{c.Words[0]: true}, parents: map[int64][]process.Process{}}
 	e.explain(views[0])
+	if e.hidden(views[0]) {
+		e.say("/proc shows no processes of other users here (hidepid), so what runs in them is not told.")
+	}
 	if text := mistakable(c.Words[0], all); text != "" {
 		e.say(text + ".")
 	}
@@ -76,6 +79,12 @@ func explainLock(c *verb.Call) error {
 	e.addTo(o)
 	c.Out.Object(o)
 	return nil
+}
+
+// hidden reports whether commands are missing because /proc does not show other users' processes.
+func (e *explanation) hidden(v *lockView) bool {
+	unknown := func(c claim) bool { return c.PID > 0 && claimCommand(&c) == "" }
+	return (slices.ContainsFunc(v.holders, unknown) || slices.ContainsFunc(v.waiters, unknown)) && process.OthersHidden()
 }
 
 func (e *explanation) say(sentence string) { e.sentences = append(e.sentences, sentence) }

@@ -21,6 +21,7 @@
 //	chars VAR TEXT          set VAR to TEXT, in which \n, \x1b, \u202e and the like stand for what they are in Go
 //	plain N CMD…            like status, twice: as it is, and on a terminal. Neither way it shows anything that is not printable
 //	plain                   the last command has shown nothing that is not printable
+//	root                    skip the script unless root runs it
 //	namespaces              skip the script where the kernel does not allow to make namespaces
 //	cgroups                 make a cgroup, $CGROUP, or skip the script where that is not allowed
 //	mkcgroup NAME           make one in it; rmcgroup NAME removes it, when its last process has ended

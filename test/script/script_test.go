@@ -88,6 +88,7 @@ func TestScripts(t *testing.T) {
 			"cgroups":    needCgroups,
 			"mkcgroup":   makeCgroup,
 			"rmcgroup":   removeCgroup,
+			"root":       needRoot,
 		},
 	})
 }
@@ -169,6 +170,12 @@ func needNamespaces(ts *testscript.TestScript, neg bool, args []string) {
 	probe := exec.Command("true")
 	probe.SysProcAttr = &syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWTIME}
 	testenv.Allowed(worldOf(ts).tb, "make namespaces", probe.Run())
+}
+
+// needRoot skips the script unless it is root's.
+func needRoot(ts *testscript.TestScript, neg bool, args []string) {
+	want(ts, !neg && len(args) == 0, "root")
+	testenv.Root(worldOf(ts).tb)
 }
 
 func runUntil(ts *testscript.TestScript, neg bool, args []string) {

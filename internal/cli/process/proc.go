@@ -35,6 +35,14 @@ func Find(pid int64) (Process, bool) {
 	return Process{pid, parent, start, string(stat[left+1 : right])}, start > 0
 }
 
+// OthersHidden reports whether /proc hides the processes of other users, as its option hidepid has it: it does not show the first
+// one, which is always there.
+func OthersHidden() bool {
+	_, self := Find(int64(os.Getpid()))
+	_, first := Find(1)
+	return self && !first
+}
+
 // Ancestors are a process and those that it descends from, as far as they are still there.
 func Ancestors(pid int64) iter.Seq[Process] {
 	return func(yield func(Process) bool) {
