@@ -7,12 +7,14 @@ import (
 	"io"
 	"os"
 	"strconv"
+	"strings"
 
 	"github.com/ipcd/ipcd/internal/cli/exit"
 	"github.com/ipcd/ipcd/internal/cli/term"
 	"github.com/ipcd/ipcd/internal/cli/verb"
 	"github.com/ipcd/ipcd/internal/printable"
 	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 type pubVerb struct {
@@ -147,7 +149,8 @@ func (p *pubVerb) send(c *verb.Call, conn *ipc.Conn, topic string, buffered int,
 		return nil
 	}
 	f := exit.Cannot("publish "+printable.Name(topic), err)
-	if f.Exit == exit.Proto { // what is sent is RESP, so there is too much of it
+	var reply *wire.Error
+	if errors.As(err, &reply) && strings.HasPrefix(reply.Text, "Protocol error: ") { // what is sent is RESP, so there is too much of it
 		return exit.Fail(exit.Quota, f.Text)
 	}
 	return f
