@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -57,7 +58,7 @@ func teller(t *testing.T, signals ...unix.Signal) []string {
 }
 
 // parents are the ways by which ipcctl stays CMD's parent.
-var parents = [][]string{{"lock", "--on-lost=TERM", "x"}, {"once", "x", "--"}}
+var parents = [][]string{{"lock", "--on-lost=TERM", "x"}, {"lock", "-L", "1h", "x"}, {"once", "x", "--"}}
 
 // A job is an ipcctl that is the parent of a teller, in a process group of its own.
 type job struct {
@@ -106,14 +107,45 @@ func (j *job) signal(to int, s unix.Signal) {
 	}
 }
 
-// once sends a signal, of which CMD must tell once: before that of a SIGCONT that is sent to ipcctl alone after it. (Of signals that
-// are there at once, Go tells of the lowest first, in ipcctl as in CMD.)
+// once sends a signal, of which CMD must tell once: before that of a SIGCONT that is sent to ipcctl alone when it is through with the first.
 func (j *job) once(to int, s unix.Signal) {
 	j.Helper()
+	pid := j.cmd.Process.Pid
+	witness := j.witness()
+	defer unix.Close(witness)
 	j.signal(to, s)
 	j.expect(unix.SignalName(s))
-	j.signal(j.cmd.Process.Pid, unix.SIGCONT)
+	if to < 0 { // CMD may have been faster than ipcctl, which has then seen it when another witness is there
+		j.ended(witness)
+	}
+	j.signal(pid, unix.SIGCONT)
 	j.expect("SIGCONT")
+}
+
+// witness is a pidfd of the process that watches the group.
+func (j *job) witness() int {
+	j.Helper()
+	fd, err := witnessOf(j.cmd.Process.Pid)
+	if err != nil {
+		j.Fatal(err)
+	}
+	return fd
+}
+
+// ended waits for the end of a process.
+func (j *job) ended(pidfd int) {
+	j.Helper()
+	fds := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
+	for {
+		n, err := unix.Poll(fds, int(patience.Milliseconds()))
+		if err == unix.EINTR {
+			continue
+		}
+		if n != 1 {
+			j.Errorf("the witness goes on: %v", err)
+		}
+		return
+	}
 }
 
 // end has CMD end, and ipcctl with it.
@@ -129,7 +161,7 @@ func (j *job) end() {
 func TestCMDGetsEachSignalOnce(t *testing.T) {
 	w := newWorld(t)
 	for _, parent := range parents {
-		t.Run(parent[0], func(t *testing.T) {
+		t.Run(strings.Join(parent[:2], " "), func(t *testing.T) {
 			w := &world{t, w.daemon}
 			j := w.job(slices.Concat([]string{bin + "/ipcctl"}, parent, teller(t, unix.SIGHUP, unix.SIGUSR1, unix.SIGTERM, unix.SIGCONT))...)
 			pid := j.cmd.Process.Pid
@@ -160,26 +192,20 @@ func TestWitnessEndsWithIpcctl(t *testing.T) {
 	w := newWorld(t)
 	for _, killed := range []bool{false, true} {
 		j := w.job(slices.Concat([]string{bin + "/ipcctl"}, parents[0], teller(t, unix.SIGCONT))...)
-		witness, err := pidfdOf(j.cmd.Process.Pid, "ipcctl-witness")
-		if err != nil {
-			t.Fatal(err)
-		}
+		witness := j.witness()
 		if killed {
 			j.signal(j.cmd.Process.Pid, unix.SIGKILL)
 			_ = j.cmd.Wait()
 		} else {
 			j.end()
 		}
-		ended := []unix.PollFd{{Fd: int32(witness), Events: unix.POLLIN}}
-		if n, err := unix.Poll(ended, int(patience.Milliseconds())); n != 1 {
-			t.Errorf("it outlives an ipcctl that has ended (killed: %v): %v", killed, err)
-		}
+		j.ended(witness)
 		unix.Close(witness)
 	}
 }
 
-// pidfdOf finds a child by its name.
-func pidfdOf(parent int, name string) (int, error) {
+// witnessOf finds the child that is ipcctl itself: its name is another one only when it has come to run.
+func witnessOf(parent int) (pidfd int, err error) {
 	all, err := filepath.Glob("/proc/[0-9]*/stat")
 	if err != nil {
 		return -1, err
@@ -190,10 +216,10 @@ func pidfdOf(parent int, name string) (int, error) {
 			continue // it has ended
 		}
 		var pid, ppid int
-		var state string
-		if n, _ := fmt.Sscanf(string(stat), "%d ("+name+") %1s %d", &pid, &state, &ppid); n == 3 && ppid == parent {
+		var name, state string
+		if n, _ := fmt.Sscanf(string(stat), "%d (%s %s %d", &pid, &name, &state, &ppid); n == 4 && ppid == parent && strings.HasPrefix(name, "ipcctl") {
 			return unix.PidfdOpen(pid, 0)
 		}
 	}
-	return -1, fmt.Errorf("no child of %d is called %s", parent, name)
+	return -1, fmt.Errorf("%d has no witness", parent)
 }
