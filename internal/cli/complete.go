@@ -82,7 +82,10 @@ func (k candidates) values(name, before, begun string) {
 		}
 	case "TOPIC", "FILTER":
 		for _, v := range k.ask("PUBSUB", "CHANNELS").Elems {
-			give(v.Str, "")
+			// A channel of Redis may be anything; what is no topic would be refused.
+			if v.Str != "" && !strings.ContainsAny(v.Str, "+#") {
+				give(v.Str, "")
+			}
 		}
 	case "ID":
 		for line := range strings.Lines(k.ask("CLIENT", "LIST").Str) {
