@@ -15,7 +15,7 @@ func pidOption(to *int, help string) verb.Option {
 		err := number(s)
 		var e verb.Expectation
 		if errors.As(err, &e) && (s == "" || strings.HasPrefix(s, "$")) {
-			e.Examples = "in a shell: --parent, or -p $$; a unit has none: -p $MAINPID in its ExecStartPost=, or ExecStart=ipcctl lock NAME -- CMD"
+			e.Examples = "in a shell: --parent, or -p $$; a unit has none: acquire --unit %n, -p $MAINPID in its ExecStartPost=, or ExecStart=ipcctl lock NAME -- CMD"
 			return e
 		}
 		return err
