@@ -107,7 +107,7 @@ func leased(t *testing.T) (*ipc.Client, *ipc.Lock, *session) {
 // TestKeepAliveTooLate: a lease that cannot be renewed in time is over, whether the daemon is silent or gone.
 func TestKeepAliveTooLate(t *testing.T) {
 	for what, fails := range map[string]func(*session){
-		"silent": func(s *session) { s.expect("LOCK.RENEW", "a", "7") },
+		"silent": func(*session) {},
 		"gone":   func(s *session) { s.hangUp() },
 	} {
 		_, l, s := leased(t)

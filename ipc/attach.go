@@ -14,7 +14,8 @@ import (
 // returned, but that nobody knows any more how the hold before it ended: it can be renewed and given back, and [Lock.Lost] tells of
 // its end. Adopt changes nothing about what it is bound to. If the hold is over, the error is [ErrStale] or [ErrNoLock].
 func (c *Client) Adopt(ctx context.Context, name string, token uint64) (*Lock, error) {
-	l := newLock(Hold{Name: name, Token: token})
+	l := newLock(name)
+	l.Token = token
 	replies, err := l.attach(ctx, c)
 	if err != nil {
 		return nil, fmt.Errorf("cannot adopt lock %q: %w", name, err)

@@ -46,9 +46,9 @@ type Lock struct {
 	contexts map[context.Context]context.CancelCauseFunc // see Context
 }
 
-func newLock(holds ...Hold) *Lock {
+func newLock(name string) *Lock {
 	return &Lock{
-		Hold: holds[0], Others: holds[1:],
+		Hold: Hold{Name: name},
 		lost: make(chan struct{}), over: make(chan struct{}), expiring: make(chan time.Duration, 1),
 	}
 }
@@ -90,11 +90,10 @@ func (c *Client) TryLock(ctx context.Context, name string, options ...LockOption
 
 func (c *Client) acquire(ctx context.Context, o *lockOptions) (*Lock, error) {
 	cl := newCall()
-	holds := make([]Hold, len(o.Names))
-	for i := range holds {
-		holds[i].Name = o.Names[i]
+	cl.lock = newLock(o.Names[0])
+	for _, other := range o.Names[1:] {
+		cl.lock.Others = append(cl.lock.Others, Hold{Name: other})
 	}
-	cl.lock = newLock(holds...)
 	cl.lock.client, cl.lock.bound, cl.lock.link = c, o.For == "" && !o.Leased, o.link
 	words := o.Words()
 	err := c.mayBind(o)

@@ -114,6 +114,9 @@ func (s *Server) verifyClaims(found account.Count) {
 
 // verifyFollowers checks that what is followed is there, and known to who follows it.
 func (s *Server) verifyFollowers() {
+	if len(s.followers) == 0 {
+		return
+	}
 	held := map[lockmgr.Token]bool{}
 	for v := range s.locks.All() {
 		for _, c := range v.Holders {
