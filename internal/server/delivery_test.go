@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -193,6 +194,8 @@ func TestEventsInLine(t *testing.T) {
 		locker.cmd("LOCK.ACQUIRE", name)
 		locker.cmd("LOCK.RELEASE", name)
 	}
+	clock := m.net.Now
+	m.net.Now = func() time.Duration { return 0 } // nobody's time is over
 	m.read(locker)
 	m.net.FlushAll()
 	if got := strings.Count(locker.take(), "+OK"); got != mostEvents-1 || len(m.line) != 1+mostEvents || len(m.parked) != 1 {
@@ -207,6 +210,7 @@ func TestEventsInLine(t *testing.T) {
 	if got := strings.Count(other.take(), "+OK"); got != pairs {
 		t.Errorf("another user has done %d pairs, not %d", got, pairs)
 	}
+	m.net.Now = clock
 	m.settle()
 	if got := c.delivered(t); len(got) != manyFilters+pairs*filters+pairs {
 		t.Errorf("%d messages were delivered, want %d", len(got), manyFilters+pairs*filters+pairs)
