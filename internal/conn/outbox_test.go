@@ -35,6 +35,10 @@ func TestBlockedAnywhere(t *testing.T) {
 	want, total := "", 1
 	w := newWorld(t)
 	for room := -1; room <= total; room++ {
+		const near = 8
+		if room > near && room < total-near && strings.Trim(want[room-near:room+near], want[room:room+1]) == "" {
+			continue // within a long payload one byte is as good as another
+		}
 		w.seq = 100 // so that all have the same
 		o := w.connect()
 		o.end.Send(cmd("FOLLOW")...)
@@ -124,7 +128,7 @@ func TestBlockedInReplies(t *testing.T) {
 func TestDropsTellAnywhere(t *testing.T) {
 	const limit = 4000
 	whole := 0
-	for room := 0; room <= max(whole, 1); room += 7 {
+	for room := 0; room <= max(whole, 1); room += 13 {
 		w := newWorld(t, func(_ *account.Limits, l *conn.Limits) { l.Output = limit })
 		o := w.connect()
 		o.end.Send(cmd("FOLLOW")...)
@@ -138,9 +142,9 @@ func TestDropsTellAnywhere(t *testing.T) {
 		}
 		whole = 10 * (100 + len(">3\r\n$7\r\nmessage\r\n:1\r\n$100\r\n\r\n"))
 		w.turn()
-		for i := range 200 {
+		for i := range 80 {
 			w.publish(100)
-			if i%50 == 49 && i < 150 {
+			if i%20 == 19 && i < 60 {
 				o.Send([]byte("+" + fmt.Sprint(w.seq) + "\r\n"))
 			}
 			w.turn()
