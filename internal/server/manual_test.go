@@ -161,9 +161,14 @@ func (m *manual) events() []unix.EpollEvent {
 }
 
 // slowTurns has all that is done between two looks at the clock take more than a user's share of a turn.
-func (m *manual) slowTurns() {
-	var now time.Duration
-	m.net.Now = func() time.Duration { now += 2 * timeSlice; return now }
+func (m *manual) slowTurns() { m.turnsTake(2 * timeSlice) }
+
+// quickTurns has nothing take any time, however busy the machine is.
+func (m *manual) quickTurns() { m.turnsTake(0) }
+
+func (m *manual) turnsTake(d time.Duration) {
+	now := timeSlice
+	m.net.Now = func() time.Duration { now += d; return now }
 }
 
 // step makes one turn with what there is to do, events in any order, and reports whether there was anything.

@@ -86,7 +86,7 @@ func TestOutboxModel(t *testing.T) {
 
 // TestOutboxModelLate is the same with more clients than a turn has time to write to.
 func TestOutboxModelLate(t *testing.T) {
-	for seed := range uint64(10) {
+	for seed := range uint64(4) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			late := 0
 			testOutbox(t, seed, 150, func(m *manual) {

@@ -259,6 +259,7 @@ func TestExecIsWhole(t *testing.T) {
 		{"PUBLISH a x", true, true, split},
 	} {
 		m := newManual(t, 1)
+		m.quickTurns()
 		c, other, many := m.connect(false), m.connect(false), m.connect(false)
 		for i := 0; c2.patterns && i <= fewPatterns; i++ {
 			many.cmd("PSUBSCRIBE", fmt.Sprint("p", i))
