@@ -39,7 +39,7 @@ func (s *Server) lockBreak(c *call) {
 	b.name, b.at = name, s.now()
 	b.last, _ = s.locks.Tokens()
 	b.limit = s.locks.Limit(name)
-	any := false
+	held := false
 	for h := range s.locks.Holders(name) {
 		if b.token != 0 && h.Token != b.token {
 			continue
@@ -47,10 +47,10 @@ func (s *Server) lockBreak(c *call) {
 		if !c.owns(&h) {
 			return
 		}
-		any = true
+		held = true
 		b.standing = b.standing || h.Bind == lockmgr.ToNobody
 	}
-	if !any {
+	if !held {
 		_, _ = c.hold(s, name, b.token) // says why
 		return
 	}
