@@ -28,39 +28,41 @@ func acquire() *verb.Verb {
 	return &verb.Verb{
 		Name:    "acquire",
 		Group:   "Locks",
-		Summary: "Take a lock for a running process, or for some time",
+		Summary: "Take a lock for a running process, a unit, or some time",
 		Synopsis: []string{
 			"[-s|-x] [-n] [-w D] [-E N] [-m TEXT] [-a NAME]… [-l N] [-U N] [-t] --parent|-p PID|--unit UNIT NAME",
 			"[OPTION…] -L D NAME",
 		},
 		About: []string{
-			"With `--parent`, waits for its turn and takes the lock NAME for the process that started ipcctl: the shell that runs the script, or " +
-				"the subshell, between parentheses or in the background. The lock is held from there on until `ipcctl release NAME` or the end of " +
-				"that process, however it ends. This is what replaces flock(1) with a descriptor. Behind a wrapper, as with `sudo ipcctl`, " +
-				"that process is the wrapper, and the lock ends with it: there, say which process with `-p`.",
-			"With `-p`, the same for the process PID. `$$` is the script in all of its subshells, which therefore do not exclude each other by it. " +
-				"Only your own processes; root: any.",
-			"With `--unit`, the lock is held by a unit of systemd as a whole: from the first command of ExecStartPre= to the end of the last process, " +
-				"over all commands of the unit and with nobody in between. It ends when systemd removes the unit's cgroup, because the unit was stopped, has failed, or has nothing left to run " +
-				"(also with RemainAfterExit=). How it ended is not known to the next holder. `ipcctl release NAME`, in the unit, ends it before. " +
-				"Only for a unit that this process is in, or that is your user's; root: any.",
-			"With `-L`, the lock is bound to no process but to time: for work that is done on another machine, or handed from one process to the next. " +
-				"It ends with `ipcctl release -t TOKEN NAME`, or after D. `ipcctl renew -t TOKEN NAME` has it last longer.",
-			"A process cannot change the environment of the shell that started it. If what the script starts is to enter the lock as well, instead of " +
-				"waiting for it or failing with 80, let the script export the token itself: see the examples.",
+			"With `--parent`, waits for its turn and takes the lock NAME for the process that started ipcctl: the shell that " +
+				"runs the script, or the subshell, between parentheses or in the background. That process holds the lock until " +
+				"`ipcctl release NAME` or until it ends, however it ends. This replaces flock(1) with a descriptor. Behind a " +
+				"wrapper, as with `sudo ipcctl`, the parent is the wrapper, and the lock ends with it: use `-p` there.",
+			"With `-p`, the same for the process PID: one of your own, or any if you are root. `$$` is the same process in all " +
+				"subshells of a script, so by it they do not exclude each other.",
+			"With `--unit`, all processes of a systemd unit hold the lock together: from the first command of ExecStartPre= to " +
+				"the end of the last process, over all commands of the unit, with nobody in between. The lock ends when systemd " +
+				"removes the unit's cgroup, because the unit was stopped, has failed, or has nothing left to run (also with " +
+				"RemainAfterExit=), or before, by `ipcctl release NAME` in the unit. The next holder is not told how the unit ended. " +
+				"The unit must be the one that this process is in, or your user's; root may name any.",
+			"With `-L`, the lock is bound to no process but to time: for work that another machine does, or that one process " +
+				"hands to the next. It ends with `ipcctl release -t TOKEN NAME`, or after D. `ipcctl renew -t TOKEN NAME` makes it " +
+				"last longer.",
+			"A process cannot change the environment of the shell that started it. If what the script starts should enter the " +
+				"lock, instead of waiting for it or failing with 80, the script has to export the token itself: see the examples.",
 		},
 		Options: append(a.options(),
-			verb.Flag(0, "parent", &a.parent, "The process that started ipcctl is to hold the lock"),
-			pidOption(&a.pid, "The process PID is to hold the lock"),
-			verb.Text(0, "unit", "UNIT", &a.unit, "All processes of UNIT together are to hold the lock, until the last one has ended"),
-			verb.Duration('L', "lease", &a.lease, "Hold the lock this long, whoever lives or dies"),
-			verb.Flag('t', "print-token", &a.print, "Print the fencing token, higher than that of every hold before; a line for each lock"),
+			verb.Flag(0, "parent", &a.parent, "The process that started ipcctl holds the lock"),
+			pidOption(&a.pid, "The process PID holds the lock"),
+			verb.Text(0, "unit", "UNIT", &a.unit, "All processes of UNIT together hold the lock, until the last one has ended"),
+			verb.Duration('L', "lease", &a.lease, "The lock is held this long, whichever processes end"),
+			verb.Flag('t', "print-token", &a.print, "Print the fencing token, higher than that of every earlier hold; a line for each lock"),
 		),
 		Examples: []verb.Example{
 			{Line: "ipcctl acquire --parent deploy || exit", Help: "The rest of the script, or of the subshell, runs under the lock."},
-			{Line: "token=$(ipcctl acquire -t --parent report)", Help: "Take a lock, and its token."},
-			{Line: `export IPC_LOCKS="$token report"`, Help: "And let what the script starts enter the lock."},
-			{Line: "token=$(ipcctl acquire -t -L 30m tape) && ssh robot load --token $token", Help: "A lock that goes with the work."},
+			{Line: "token=$(ipcctl acquire -t --parent report)", Help: "Take a lock, and keep its token."},
+			{Line: `export IPC_LOCKS="$token report"`, Help: "Then let what the script starts enter the lock."},
+			{Line: "token=$(ipcctl acquire -t -L 30m tape) && ssh robot load --token $token", Help: "A lock that goes with the work, to another machine."},
 			{Line: "ExecStartPre=ipcctl acquire --unit %n backup", Help: "All commands of the unit run under one lock."},
 		},
 		Exits: append(append([]int{}, requestExits...), exit.NotFound),

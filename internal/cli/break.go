@@ -24,25 +24,25 @@ func breakLock() *verb.Verb {
 	return &verb.Verb{
 		Name:     "break",
 		Group:    "Locks",
-		Summary:  "Take a lock away from whoever holds it",
+		Summary:  "Take a lock away from its holders",
 		Synopsis: []string{"[-m TEXT] [--signal=SIG] [-k D] NAME"},
 		About: []string{
-			"Ends all holds of the lock NAME at once: who waits gets it. Only your own user's; root: anybody's. The daemon writes to its log " +
-				"who did it, to whom and why.",
-			"Those who held it are told, if they listen (see `--on-lost` of `ipcctl lock`), and otherwise go on as if they held it: " +
-				"so with `--signal` they are sent a signal, and with `-k` also SIGKILL if they do not end in time. ipcctl does that itself, with " +
-				"your rights, and cannot meet another process that got the same number.",
-			"What a unit holds is held by all of its processes (see `--unit` of `ipcctl acquire`), and each of them gets the signal; so does " +
-				"what runs under `ipcctl lock --scope`. Otherwise a holder's children get none: they may work on when it has ended.",
+			"Ends all holds of the lock NAME at once, and the first in the queue gets it. You may end your own user's holds; " +
+				"root may end all. The daemon logs who did it, to whom and why.",
+			"The holders are told, if they listen (see `--on-lost` of `ipcctl lock`); otherwise they go on as if they still held " +
+				"the lock. So `--signal` sends them a signal, and `-k` also SIGKILL if they do not end in time. ipcctl sends these " +
+				"itself, with your rights, and never to another process that got the same number.",
+			"If a unit holds the lock, each of its processes gets the signal (see `--unit` of `ipcctl acquire`); so does all " +
+				"that runs under `ipcctl lock --scope`. Otherwise a holder's children get none: they may work on when it has ended.",
 		},
 		Options: []verb.Option{
-			verb.Text('m', "why", "TEXT", &b.why, "Why, for the log and for those who held it"),
-			signalOption(0, "signal", &b.signal, "Send this signal to the processes that held it"),
-			verb.Duration('k', "kill-after", &b.after, "Send them SIGTERM, or what `--signal` says, and SIGKILL if they still run after this time; wait for their end"),
+			verb.Text('m', "why", "TEXT", &b.why, "The reason, for the log and the holders"),
+			signalOption(0, "signal", &b.signal, "Send this signal to the processes that held the lock"),
+			verb.Duration('k', "kill-after", &b.after, "Send SIGTERM, or what `--signal` says, and SIGKILL to those that still run after this time; wait for their end"),
 		},
 		Examples: []verb.Example{
-			{Line: "ipcctl break -m 'hangs since noon' backup", Help: "Let the next one have it."},
-			{Line: "ipcctl break -k 10s backup", Help: "And end who held it, if need be by force."},
+			{Line: "ipcctl break -m 'hangs since noon' backup", Help: "Let the next one have the lock."},
+			{Line: "ipcctl break -k 10s backup", Help: "The same, and end the holder, by force if need be."},
 		},
 		Exits: []int{exit.Data, exit.NoLock},
 		Words: []string{"NAME"},

@@ -22,8 +22,8 @@ func clients() *verb.Verb {
 		Summary:  "Show who is connected, or end a connection",
 		Synopsis: []string{"", "--kill=ID"},
 		About: []string{
-			"A line for each connection: its number, who it is, how old it is and how long it has been silent, how many " +
-				"subscriptions and locks it has, and its last command.",
+			"Prints a line for each connection: its number, which process and user it belongs to, how old it is, how long it has " +
+				"been silent, how many subscriptions and locks it has, and its last command.",
 		},
 		Options:  []verb.Option{verb.Number(0, "kill", "ID", &k.kill, 1, verb.Many, "End the connection with this number: your own user's; root: anybody's")},
 		Examples: []verb.Example{{Line: "ipcctl clients --kill=17", Help: "End connection 17."}},

@@ -41,11 +41,11 @@ func completion() *verb.Verb {
 	return &verb.Verb{
 		Name:     "completion",
 		Group:    "ipcctl itself",
-		Summary:  "Print a script that makes a shell complete ipcctl",
+		Summary:  "Print a script by which a shell completes ipcctl's arguments",
 		Synopsis: []string{"bash|zsh|fish"},
 		About: []string{
-			"A package of ipcd brings the scripts along. Without one, put the script where the shell looks for it, or have it read at the start. " +
-				"Names of locks and topics are completed with what the daemon knows.",
+			"A package of ipcd brings the scripts along. Without one, put the script where the shell looks for it, or load it " +
+				"when the shell starts. Names of locks and topics are completed with those that the daemon knows.",
 		},
 		Examples: []verb.Example{
 			{Line: "source <(ipcctl completion bash)", Help: "In ~/.bashrc; in ~/.zshrc likewise with zsh, after compinit."},

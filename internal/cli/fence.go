@@ -18,16 +18,17 @@ func fence() *verb.Verb {
 	return &verb.Verb{
 		Name:     "fence",
 		Group:    "Locks",
-		Summary:  "Do something only while a lock is still held by a token",
+		Summary:  "Check a token, or run CMD only while its lock is held",
 		Synopsis: []string{"NAME TOKEN", "NAME TOKEN -- CMD [ARG…]"},
 		About: []string{
-			"Without CMD, asks whether TOKEN is that of a present hold of the lock NAME, and fails with 82 if it is not: somebody " +
-				"who was slow finds out that the lock went on to others.",
-			"With CMD, becomes CMD, which joins the hold: nobody is granted NAME before CMD has ended, even if all " +
-				"who held it before end, or their lease does. So what CMD does cannot mix with what the next holder does. If the hold is over, CMD does not run.",
-			"To ask, one need not be the user who holds the lock; to join, one must, or be root.",
-			"What cannot be done in one CMD can be guarded by the token itself: tokens only rise, also over restarts, so " +
-				"whoever stores something stores the token with it, and refuses a lower one.",
+			"Without CMD, asks whether TOKEN belongs to a hold of the lock NAME that has not ended, and fails with 82 if it does " +
+				"not: a slow process so learns that it has lost the lock.",
+			"With CMD, becomes CMD, which joins the hold: nobody is granted NAME before CMD has ended, even if all other holders " +
+				"end or their lease does. So what CMD does cannot mix with what the next holder does. If the hold is over, CMD does " +
+				"not run.",
+			"Every user may ask; to run CMD, one must be the user who holds the lock, or root.",
+			"What does not fit into one CMD can be guarded by the token itself. Tokens only rise, also over restarts: whatever " +
+				"stores something stores the token with it, and refuses a lower one.",
 		},
 		Options: []verb.Option{f.status.option()},
 		Env:     lockEnv,

@@ -46,9 +46,9 @@ func overview(o *term.Output) {
 	o.Text("\n").Styled(term.Bold, "With every verb").Text("\n")
 	verb.OptionList(o, verb.GlobalOptions())
 	o.Text("\n").Styled(term.Bold, "For a start").Text("\n")
-	o.Text("  ipcctl sub deploy/#                  print what is said under deploy/\n")
-	o.Text("  ipcctl pub deploy/done v2            say something\n")
-	o.Text("  ipcctl lock backup -- ./backup.sh    run it, but never twice at a time\n")
+	o.Text("  ipcctl sub deploy/#                  print all messages under deploy/\n")
+	o.Text("  ipcctl pub deploy/done v2            send a message\n")
+	o.Text("  ipcctl lock backup -- ./backup.sh    run it, never twice at a time\n")
 	o.Text("\nMore: ipcctl VERB -h, man ipcctl\n")
 	_ = o.Flush() // to standard error, or Main will tell
 }

@@ -23,20 +23,21 @@ func hold() *verb.Verb {
 		Summary:  "Keep a lock for yourself, for maintenance",
 		Synopsis: []string{"[-w D] -m TEXT [--until=TIME|--for=D] NAME"},
 		About: []string{
-			"Waits for its turn, takes the lock NAME, and returns: the hold is bound to no process. It lasts until you say " +
-				"`ipcctl release NAME`, until TIME, or for the time D from when it begins, and survives your logout, a restart of the daemon and a reboot.",
-			"Whoever waits for the lock, or looks at it, is told who holds it and why.",
-			"TIME is 18:00, today or else tomorrow, or as in 2026-08-01T18:00:00+02:00.",
+			"Waits for its turn, takes the lock NAME, and ends: no process is bound to the hold. It lasts until you say `ipcctl " +
+				"release NAME`, until TIME, or for the time D from its beginning. It survives your logout, a restart of the daemon " +
+				"and a reboot.",
+			"Everybody who waits for the lock, or looks at it, sees who holds it and why.",
+			"TIME is 18:00 (today, or else tomorrow), or written as 2026-08-01T18:00:00+02:00.",
 		},
 		Options: []verb.Option{
-			verb.Text('m', "why", "TEXT", &h.why, "What it is for; those who wait will read it"),
-			{Long: "until", Value: "TIME", Set: h.setUntil, Help: "Give it back by itself at this time"},
-			verb.Duration(0, "for", &h.period, "Give it back by itself after this time; `ipcctl renew` has it last longer"),
+			verb.Text('m', "why", "TEXT", &h.why, "The reason, shown to those who wait"),
+			{Long: "until", Value: "TIME", Set: h.setUntil, Help: "The hold ends by itself at this time"},
+			verb.Duration(0, "for", &h.period, "The hold ends by itself after this time; `ipcctl renew` makes it last longer"),
 			verb.Duration('w', "timeout", &h.timeout, "Fail with 124 after waiting this long; with `-w 0`, fail with 75 rather than wait").Or("wait"),
 		},
 		Examples: []verb.Example{
 			{Line: "ipcctl hold backup --why 'new disk' --until 18:00 && { ./swap-disk; ipcctl release backup; }", Help: "No backup meanwhile, whatever happens to this shell."},
-			{Line: "ipcctl hold backup -m 'new disk' --for 2h", Help: "It ends by itself if nobody thinks of it."},
+			{Line: "ipcctl hold backup -m 'new disk' --for 2h", Help: "It ends by itself, should it be forgotten."},
 			{Line: "ipcctl hold deploy -m freeze", Help: "Nobody deploys until it is released."},
 		},
 		Exits: append([]int{}, requestExits...),

@@ -33,18 +33,18 @@ func lock() *verb.Verb { return newLock().verb() }
 
 func (l *lockVerb) verb() *verb.Verb {
 	options := append(l.options(),
-		verb.Duration('L', "lease", &l.lease, "Hold the lock by a lease of this length, which ipcctl renews while CMD runs: it ends as soon as that cannot go on"),
-		verb.Text(0, "on-abandoned", "run|fail|CMD", &l.abandoned, "If the holder before was cut off: `run` CMD all the same, which is the "+
-			"default; `fail` with 81; or run this command first, by `sh -c`, and fail with 81 if it does"),
-		verb.Text(0, "on-unreaped", "run|fail|CMD", &l.unreaped, "If the process of the holder before has ended, and how is not known yet: likewise. "+
-			"The default is what `--on-abandoned` says, as it may have been killed"),
+		verb.Duration('L', "lease", &l.lease, "Hold the lock by a lease of this length, which ipcctl renews while CMD runs: the lock is free this long after the last renewal"),
+		verb.Text(0, "on-abandoned", "run|fail|CMD", &l.abandoned, "If the last holder was cut off: `run` CMD all the same (the default); "+
+			"`fail` with 81; or run this command first, by `sh -c`, and fail with 81 if it fails"),
+		verb.Text(0, "on-unreaped", "run|fail|CMD", &l.unreaped, "The same if the last holder's process has ended, and nobody knows yet how. "+
+			"The default is what `--on-abandoned` says, since it may have been killed"),
 		signalOption(0, "on-lost", &l.lost, "Send CMD this signal when the lock is taken from it, by `ipcctl break` or by the end of its lease"),
-		verb.Flag(0, "scope", &l.scope, "Hold the lock until all that CMD has started has ended, too, in a scope of systemd's"),
+		verb.Flag(0, "scope", &l.scope, "Run CMD in a scope of systemd's, and hold the lock until all that CMD has started has ended"),
 		l.status.option(),
 		verb.Text('c', "command", "STRING", &l.shell, "CMD is `$SHELL -c STRING`"),
 		verb.Pick('u', "unlock", &l.mode, unlock, "The same as `ipcctl release NAME`"),
-		verb.Accepted('o', "close", "Accepted, for flock(1)'s sake: CMD never inherits the lock"),
-		verb.Accepted('F', "no-fork", "Accepted, for flock(1)'s sake: it is never done otherwise"),
+		verb.Accepted('o', "close", "Accepted, since flock(1) has it: what CMD starts never inherits the lock"),
+		verb.Accepted('F', "no-fork", "Accepted, since flock(1) has it: ipcctl never forks, unless it stays as CMD's parent"),
 		verb.Flag('V', "version", &l.version, "The same as `ipcctl version`"),
 	)
 	return &verb.Verb{
@@ -56,61 +56,64 @@ func (l *lockVerb) verb() *verb.Verb {
 			"[OPTION…] NAME -c STRING",
 		},
 		About: []string{
-			"Waits for its turn, takes the lock NAME, and becomes CMD: no other process stays in between. The lock is " +
-				"held by that process and by none that it starts, and is given back when it ends, however it ends: no file " +
-				"goes stale, no background job keeps it, no process that gets the same number later is taken for it.",
-			"CMD ignores and blocks the signals that ipcctl was started to ignore and block, as if there were no ipcctl: " +
-				"those of nohup(1), of a shell, of a unit.",
-			"The queue is strictly first come, first served, for readers (`-s`) and writers alike. On a terminal, who holds the lock, " +
-				"for how long and why is shown while waiting; `ipcctl why NAME` tells the rest. Elsewhere nothing is written while waiting " +
-				"unless `-v` asks for it, so that cron sends no mail; a time-out says who held the lock. " +
-				"Ctrl-C leaves the queue. CMD is looked up before, so that none waits for hours to find that it is not there.",
-			"A restart of the daemon does not end the hold. Who waits then asks the next daemon, as all verbs do that wait: for as long as `-w` says, " +
-				"or else for ten seconds, or as long as `--wait-daemon` says. If none comes, it fails with 69, and CMD has not run.",
-			"The daemon sees the process that connected to it. If that is a relay (socat, systemd-socket-proxyd, `ssh -L`), which would " +
-				"hold the lock in ipcctl's stead, it fails with 77.",
-			"Options may follow NAME. The first other word, or `--` right after them, begins CMD; all that follows is CMD's.",
-			"Several locks, `-a`, are taken together when the request is first in all their queues. Whoever asks for several at " +
-				"once, in whatever order, never deadlocks with others who do the same.",
-			"A lock with a limit, `-l`, is a semaphore, which as many may hold as there are units. Its first user sets the limit, " +
-				"or the administrator in ipcd.toml(5); it is forgotten when the lock is free. `-x` takes all units.",
-			"What CMD starts inherits $IPC_LOCKS, so a nested `ipcctl lock NAME` enters the lock that it runs under instead of " +
-				"waiting for itself. If the variable was lost on the way, it fails with 80, as does every request without `-w` or `-n` " +
-				"that would close a circle of waiting processes; the message says who waits for whom.",
-			"If the holder before was killed or cut off, the lock is abandoned: what it guards may be half done. CMD finds in " +
-				"$IPC_LOCK_ABANDONED who it was and how it ended; `--on-abandoned` decides without CMD. With `fail`, or if the " +
-				"command fails, or ipcctl is killed or loses the lock over it, the next holder is told of it again.",
-			"How a process ended may not be known before its parent has waited for it, unless it was killed by SIGKILL or the daemon is " +
-				"root's or of the same user. That is told as `unreaped`, and counts as abandoned. If CMD did not run for it, the same command says " +
-				"later how it was. To go on without waiting for that: `--on-unreaped=run`.",
-			"With `--on-lost`, ipcctl stays as CMD's parent. It passes signals on to CMD, but for those that CMD has got itself because " +
-				"they were sent to the process group of both, and ends as CMD does; if it is killed itself, CMD goes on to hold the lock. " +
-				"A unit with such a line wants `KillMode=mixed`, as systemd signals each process by itself.",
-			"The lock ends with CMD alone: what CMD has started may work on beside the next holder. That is so, too, if CMD is a shell, as with `-c`, " +
-				"which is killed: only a single command takes the shell's place, and in some shells the last one of several. With `--scope`, " +
-				"CMD runs in a scope of systemd's (see systemd-run(1)), the lock is held until the last process in it has ended, and " +
-				"`ipcctl break --signal` reaches all of them. That needs systemd, the system's for root, else the user's own.",
-			"With `-L`, ipcctl stays as CMD's parent, too, and renews the lease three times in its length. If ipcctl is killed or stopped, " +
-				"if the machine is suspended, or if the daemon is away for longer than that, the lock goes on to the next one, and ipcctl says so: " +
-				"to CMD by what `--on-lost` says.",
-			"It reads what is written for flock(1), with these differences. NAME is not a file, even if it looks like one: " +
-				"nothing is created, and who uses flock(2) is not kept out. There is no form for a descriptor; in the middle of a " +
-				"script or of a subshell, use `ipcctl acquire --parent NAME`. A lock that is busy gives 75 and a time-out 124, not 1: " +
-				"`-E 1` if a script depends on it.",
+			"Waits for its turn, takes the lock NAME, and becomes CMD: no other process stays in between. That process alone " +
+				"holds the lock, not those that it starts, and gives it back when it ends, however it ends. No file goes stale, no " +
+				"background job keeps the lock, and no process that later gets the same number is mistaken for the holder.",
+			"CMD ignores and blocks the same signals as if nohup(1), a shell or a unit had started it without ipcctl.",
+			"The queue is strictly first come, first served, for readers (`-s`) and writers alike. While ipcctl waits, a " +
+				"terminal shows who holds the lock, for how long and why; `ipcctl why NAME` tells more. Elsewhere ipcctl writes " +
+				"nothing while it waits, so that cron sends no mail, unless `-v` asks for it. A time-out names the holder. Ctrl-C " +
+				"leaves the queue. CMD is looked up first: if there is no such command, ipcctl fails at once.",
+			"A restart of the daemon does not end the hold. If ipcctl is still waiting, it asks the next daemon, as every verb " +
+				"that waits does. It gives that daemon as long as `-w` or `--wait-daemon` says, or else ten seconds. If none comes, " +
+				"it fails with 69, and CMD has not run.",
+			"The daemon sees the process that connected to it. A relay (socat, systemd-socket-proxyd, `ssh -L`) would hold the " +
+				"lock in ipcctl's place, so ipcctl fails with 77 behind one.",
+			"Options may follow NAME. The first other word, or a `--` right after them, begins CMD; all that follows is CMD's.",
+			"`-a` takes several locks together, as soon as the request is first in all their queues. Such requests never " +
+				"deadlock with each other, in whatever order they name the locks.",
+			"A lock with a limit, `-l`, is a semaphore: it has N units, and a holder takes one, or as many as `-U` says. The " +
+				"administrator sets the limit in ipcd.toml(5), or else the first user does, until the lock is free again. `-x` takes " +
+				"all units.",
+			"A nested `ipcctl lock NAME` enters the lock that it runs under instead of waiting for itself. It finds that lock in " +
+				"$IPC_LOCKS, which everything inherits that CMD starts. If the variable was lost on the way, it fails with 80. So " +
+				"does every request without `-w` or `-n` that would close a circle of waiting processes; the message says which " +
+				"process waits for which.",
+			"If the last holder was killed or cut off, the lock is abandoned: what it guards may be half done. " +
+				"$IPC_LOCK_ABANDONED tells CMD who that was and how it ended; `--on-abandoned` decides before CMD runs. With `fail`, " +
+				"or if its command fails, or if ipcctl is killed or loses the lock meanwhile, the next holder is told of it again.",
+			"How a process ended may not be known until its parent has waited for it, unless SIGKILL killed it, or the daemon " +
+				"runs as root or as the same user. Until then the end is called `unreaped`, and counts as abandoned. If CMD did not " +
+				"run because of that, the same command may know more later. `--on-unreaped=run` does not wait for it.",
+			"With `--on-lost`, ipcctl stays as CMD's parent, and ends as CMD does. It passes signals on to CMD, except those " +
+				"that were sent to the process group of both: CMD has got them itself. If ipcctl is killed, CMD keeps the lock. " +
+				"systemd signals each process of a unit by itself, so a unit with such a line needs `KillMode=mixed`.",
+			"The lock ends with CMD alone: what CMD has started may work on beside the next holder. This also happens if CMD is " +
+				"a shell, as with `-c`, and is killed: only a single command takes the shell's place, and in some shells the last " +
+				"one of several. With `--scope`, CMD runs in a scope of systemd's (see systemd-run(1)). The lock is then held until " +
+				"the last process in the scope has ended, and `ipcctl break --signal` reaches all of them. That needs systemd: root " +
+				"uses the system's, others their own.",
+			"With `-L`, too, ipcctl stays as CMD's parent, and renews the lease three times in its length. If ipcctl is killed " +
+				"or stopped, the machine is suspended, or the daemon is away for longer than the lease, the next one in the queue " +
+				"gets the lock. ipcctl then says so, and sends CMD the signal that `--on-lost` names.",
+			"`ipcctl lock` accepts flock(1)'s options, with these differences. NAME is not a file, even if it looks like one: " +
+				"nothing is created, and programs that use flock(2) are not kept out. There is no form for a descriptor: in the " +
+				"middle of a script or of a subshell, use `ipcctl acquire --parent NAME`. A busy lock gives 75 and a time-out 124, " +
+				"not 1: use `-E 1` if a script depends on it.",
 			"A status from 64 to 127 may also be CMD's own. `--status-fd` tells which.",
 		},
 		Options: options,
 		Env:     lockEnv,
 		Examples: []verb.Example{
 			{Line: "ipcctl lock backup -- ./backup.sh", Help: "Never two backups at a time; the second waits."},
-			{Line: "ipcctl lock -n -E 0 nightly -- ./nightly", Help: "For cron: if it still runs, do nothing, quietly."},
+			{Line: "ipcctl lock -n -E 0 nightly -- ./nightly", Help: "For cron: if the last run has not ended, do nothing, quietly."},
 			{Line: "ipcctl lock -w 1m -m 'weekly prune' backup -- restic prune", Help: "Wait at most a minute, and tell others why they wait."},
 			{Line: "ipcctl lock deploy -c 'git pull && make install'", Help: "Several commands under one lock."},
-			{Line: "ipcctl lock --scope deploy -c './build; ./publish'", Help: "And whatever they start, until all of it has ended."},
+			{Line: "ipcctl lock --scope deploy -c './build; ./publish'", Help: "The same, and whatever they start, until all of it has ended."},
 			{Line: "ipcctl lock site -a database -- ./migrate", Help: "Two locks at once, without a deadlock."},
 			{Line: "ipcctl lock -l 4 encode -- ffmpeg -i in.mov out.mp4", Help: "Up to four at a time; the others wait in line."},
-			{Line: "ipcctl lock --on-abandoned='./repair' ledger -- ./book", Help: "If the one before was cut off, repair first."},
-			{Line: "ipcctl lock --on-lost=TERM -L 1min report -- ./report", Help: "Nobody waits for longer than a minute for a job that is suspended, which is ended if it lost the lock."},
+			{Line: "ipcctl lock --on-abandoned='./repair' ledger -- ./book", Help: "If the last run was cut off, repair first."},
+			{Line: "ipcctl lock --on-lost=TERM -L 1min report -- ./report", Help: "If the job is suspended, others wait for a minute at most; the job is ended if it has lost the lock."},
 			{Line: "ExecStart=ipcctl lock web -- /usr/bin/server", Help: "A service that is its only instance: systemd sees only the server."},
 		},
 		Exits:   append(append([]int{}, requestExits...), exit.Abandoned, exit.NoLock, exit.NoExec, exit.NoCmd),
@@ -125,11 +128,11 @@ func (l *lockVerb) verb() *verb.Verb {
 // lockEnv is what CMD finds in its environment.
 var lockEnv = []verb.Variable{
 	{Name: "IPC_LOCK", Help: "the name of the lock, the first one if there are several"},
-	{Name: "IPC_LOCK_TOKEN", Help: "its fencing token: higher than that of every hold before"},
-	{Name: "IPC_LOCK_PREVIOUS", Help: "how the hold before ended: `released`, `exited 1`, `killed 9`, `disconnected`, `expired`, `broken`, `unreaped` " +
-		"(it has ended, and how is not known yet), `unknown`; empty if there was none"},
-	{Name: "IPC_LOCK_ABANDONED", Help: "empty, or who was cut off while holding the lock, and how: what it guards may be half done"},
-	{Name: "IPC_LOCKS", Help: "every lock that is held, as lines of TOKEN NAME"},
+	{Name: "IPC_LOCK_TOKEN", Help: "its fencing token, higher than that of every earlier hold"},
+	{Name: "IPC_LOCK_PREVIOUS", Help: "how the last hold ended: `released`, `exited 1`, `killed 9`, `disconnected`, `expired`, `broken`, `unreaped` " +
+		"(nobody knows yet how), `unknown`; empty if there was none"},
+	{Name: "IPC_LOCK_ABANDONED", Help: "empty, or who was cut off while it held the lock, and how: what the lock guards may be half done"},
+	{Name: "IPC_LOCKS", Help: "all locks that CMD runs under, as lines of TOKEN NAME"},
 }
 
 func (l *lockVerb) run(c *verb.Call) error {

@@ -22,24 +22,28 @@ func locks() *verb.Verb {
 		Summary:  "Show who holds which lock, and who waits",
 		Synopsis: []string{"[--watch] [NAME…]", "-q [NAME…]"},
 		About: []string{
-			"A line for each hold, then a numbered line for each request that waits, in the order of the queue. MODE is X " +
-				"(alone), S (shared) or U (some of the units). USED is how many units the hold has of how many there are, or how many a request wants. " +
-				"COMMAND is what runs in the process now, or, while ipcctl waits in it, what will; `hold` is one that somebody keeps for maintenance, `unit` one of all processes of UNIT. WHY begins with `stopped` or `frozen` if that process is kept from running. A line of MODE + is " +
-				"one more owner of the hold above: it entered the lock that it runs under. Without NAME: all locks that are held or waited for.",
-			"A terminal is shown what fits into a line: long names are cut in the middle, WHY at its end, and TOKEN is shown with `-v` only. " +
-				"Elsewhere the columns are separated by tabs, and all is there.",
-			"With `--watch`, a terminal shows them as they are, until Ctrl-C. Elsewhere, the lines of a lock are printed anew " +
-				"whenever something happens to it; one that became free is a line without a MODE. When the daemon ends, ipcctl shows what the next one knows, and says that changes may be missing.",
-			"With `-q`, prints nothing, and answers by its exit status: 0 if somebody holds the lock NAME, one of several, or any at all " +
-				"without NAME; 1 if nobody does.",
-			"With `--json`: an object for each lock, with the arrays `holders` and `waiters`, and `previous`, how it was " +
-				"last given back. locks-json.md among the documents (/usr/share/doc/ipcd) describes them all.",
+			"Prints a line for each hold, then a numbered line for each request that waits, in the order of the queue. Without " +
+				"NAME, all locks that are held or waited for are shown.",
+			"MODE is X (alone), S (shared), U (some of the units), or + for one more owner of the hold above, which entered the " +
+				"lock that it runs under. USED is how many units the hold has of how many there are, or how many a request asks for. " +
+				"COMMAND is what runs in the process now or, while ipcctl waits in it, what will run. `hold` stands for a lock that " +
+				"somebody keeps for maintenance, `unit` for one that all processes of UNIT hold. WHY begins with `stopped` or " +
+				"`frozen` if the process is kept from running.",
+			"On a terminal each line is made to fit: long names are cut in the middle, WHY at its end, and only `-v` shows " +
+				"TOKEN. Elsewhere everything is printed, with tabs between the columns.",
+			"With `--watch`, a terminal shows the present state until Ctrl-C. Elsewhere, the lines of a lock are printed again " +
+				"whenever something happens to it; a lock that became free is a line without MODE. When the daemon ends, ipcctl goes " +
+				"on with the next one, and says that changes may be missing.",
+			"With `-q`, prints nothing. The exit status is 0 if any of the locks NAME is held (without NAME: any lock at all), " +
+				"and 1 if none is.",
+			"With `--json`, prints an object for each lock, with the arrays `holders` and `waiters`, and `previous`, which says " +
+				"how it was last given back. locks-json.md among the documents (/usr/share/doc/ipcd) describes all fields.",
 		},
-		Options: []verb.Option{verb.Flag(0, "watch", &l.watch, "Go on showing what changes")},
+		Options: []verb.Option{verb.Flag(0, "watch", &l.watch, "Go on, and show what changes")},
 		Examples: []verb.Example{
-			{Line: "ipcctl locks", Help: "Everything that is locked."},
-			{Line: "ipcctl locks --watch", Help: "Look on."},
-			{Line: "if ipcctl locks -q backup; then echo 'not now'; fi", Help: "A question, for a script. The answer may be old by then: who wants the lock asks for that, with `ipcctl lock -n`."},
+			{Line: "ipcctl locks", Help: "Show everything that is locked."},
+			{Line: "ipcctl locks --watch", Help: "Show it as it changes."},
+			{Line: "if ipcctl locks -q backup; then echo 'not now'; fi", Help: "Ask, in a script. The answer may be old by then: to take the lock, use `ipcctl lock -n`."},
 			{Line: "ipcctl locks --json backup | jq .holders[0].pid", Help: "One fact, for a program."},
 		},
 		Exits: []int{exit.No, exit.Data},

@@ -28,22 +28,23 @@ func once() *verb.Verb {
 		Summary:  "Run CMD unless it was done before",
 		Synopsis: []string{"[--per=boot|day|ever] [-E N] KEY -- CMD [ARG…]", "--forget KEY"},
 		About: []string{
-			"Runs CMD under the lock KEY, and marks KEY as done if CMD succeeds. Where it is marked already, CMD is not run. Who comes while " +
-				"another is at it waits for the outcome: if that fails or dies, it is this one's turn.",
-			"A mark counts until the next boot, until midnight of the machine's local time, or for ever. It is on disk before ipcctl ends, " +
-				"and is yours: other users have their own.",
-			"CMD's status is passed on, and signals are passed on to CMD, as by `lock --on-lost`. If ipcctl is killed, CMD goes on and keeps the lock, but nothing is marked.",
+			"Runs CMD under the lock KEY, and marks KEY as done if CMD succeeds. If KEY is marked already, CMD does not run. If " +
+				"another process is at it, `ipcctl once` waits; if that one fails or dies, it runs its own CMD.",
+			"A mark counts until the next boot, until midnight of the machine's local time, or for ever. It is on disk before " +
+				"ipcctl ends. Each user has marks of their own.",
+			"ipcctl stays as CMD's parent, ends with its status, and passes signals on to it, as `lock --on-lost` does. If " +
+				"ipcctl is killed, CMD goes on and keeps the lock, but nothing is marked.",
 		},
 		Options: []verb.Option{
-			{Long: "per", Value: "boot|day|ever", Set: o.setPer, Help: "How long it counts as done: until the next boot, which is the default; the end of the day; or for ever"},
+			{Long: "per", Value: "boot|day|ever", Set: o.setPer, Help: "How long it counts as done: until the next boot (the default), until the end of the day, or for ever"},
 			verb.Number('E', "done-exit-code", "N", &o.conflict, 0, 255, "Exit with N, not 0, if it was done before"),
 			verb.Flag(0, "forget", &o.forget, "Remove all marks of KEY instead"),
 			o.status.option(),
 		},
 		Env: lockEnv,
 		Examples: []verb.Example{
-			{Line: "ipcctl once warm-cache -- ./warm-cache", Help: "Whichever service starts first after a boot does it, the others wait for it."},
-			{Line: "ipcctl once --per=day report -- ./report", Help: "From a timer that fires every hour: until it has succeeded once that day."},
+			{Line: "ipcctl once warm-cache -- ./warm-cache", Help: "The service that starts first after a boot does it; the others wait."},
+			{Line: "ipcctl once --per=day report -- ./report", Help: "From an hourly timer: try until it has succeeded, once a day."},
 			{Line: "ipcctl once --per=ever migrate/42 -- ./migrate 42", Help: "A step of an installation."},
 		},
 		Exits:   []int{exit.Data, exit.Deadlock, exit.NoLock, exit.NoExec, exit.NoCmd},

@@ -36,9 +36,9 @@ func pub() *verb.Verb {
 		},
 		About: []string{
 			"Sends PAYLOAD to all who receive TOPIC at this moment. PAYLOAD may be any bytes; `-` takes them from standard " +
-				"input, and without PAYLOAD the message is empty.",
-			"TOPIC is levels with `/` between them: `deploy/web/done`. Nobody needs to listen: publishing to none is no " +
-				"failure unless `--expect` says so.",
+				"input. Without PAYLOAD the message is empty.",
+			"TOPIC is levels with `/` between them: `deploy/web/done`. It is no failure if nobody listens, unless `--expect` " +
+				"says so.",
 		},
 		Options: []verb.Option{
 			verb.Number('e', "expect", "N", &p.expect, 0, verb.Many, "Fail with 83 if fewer than N receivers were given the message"),

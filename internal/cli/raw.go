@@ -17,16 +17,16 @@ func raw() *verb.Verb {
 		Summary:  "Send any command and print the reply",
 		Synopsis: []string{"[--] COMMAND [ARG…]"},
 		About: []string{
-			"Sends COMMAND as it is, over RESP3, and prints what comes back: a line for each element, what is nested indented, a " +
-				"map as `key: value`; with `--json` as one line of JSON. An error reply goes to standard error, and its code " +
-				"becomes the exit status.",
-			"Only the first reply is printed. Then the connection ends, and with it what belongs to it: subscriptions, what ASYNC still " +
-				"waits for, and locks that were not acquired for somebody else.",
-			"An argument that begins with `-` needs `--` in front of the command.",
+			"Sends COMMAND as it is, over RESP3, and prints the reply: each element on its own line, nested ones indented, a map " +
+				"as `key: value`. With `--json`, it is one line of JSON. An error reply goes to standard error, and its code becomes " +
+				"the exit status.",
+			"Only the first reply is printed. Then the connection ends, and with it all that belongs to it: subscriptions, " +
+				"requests with ASYNC that still wait, and locks that are not bound to something else by FOR or LEASE.",
+			"An argument that begins with `-` needs `--` before COMMAND.",
 		},
 		Examples: []verb.Example{
-			{Line: "ipcctl raw COMMAND LIST", Help: "What there is."},
-			{Line: "ipcctl raw --json LOCK.INFO backup", Help: "What the daemon says, for a program."},
+			{Line: "ipcctl raw COMMAND LIST", Help: "List all commands."},
+			{Line: "ipcctl raw --json LOCK.INFO backup", Help: "Get the daemon's own words, for a program."},
 		},
 		Exits: []int{exit.Data, exit.NotFound, exit.Busy, exit.Config, exit.Deadlock, exit.NoLock, exit.Timeout},
 		Words: []string{"COMMAND", "ARG"},

@@ -25,17 +25,18 @@ func release() *verb.Verb {
 		Summary:  "Give a lock back",
 		Synopsis: []string{"[-p PID|-t TOKEN] NAME"},
 		About: []string{
-			"Gives back the lock NAME that the nearest of this process's ancestors holds: the script that took it with " +
-				"`ipcctl acquire --parent`, or that runs under `ipcctl lock`; the daemon finds out which that is, so it is right in containers, too. If none does, what you keep by `ipcctl hold NAME`.",
-			"Where several processes share a hold, because some entered the lock that they run under, one of them leaves it; it ends " +
-				"with the last one. With `-t`, the whole hold ends: yours, or anybody's if you are root.",
+			"Gives back the lock NAME that the nearest ancestor of this process holds: a script that took it with `ipcctl " +
+				"acquire --parent`, or that runs under `ipcctl lock`. The daemon finds that ancestor, so it is right in containers, " +
+				"too. If no ancestor holds NAME, your own `ipcctl hold NAME` ends.",
+			"If several processes share a hold, because some entered the lock that they run under, the one that is found leaves " +
+				"it; the hold ends with the last one. With `-t`, the whole hold ends: one of yours, or any if you are root.",
 		},
 		Options: []verb.Option{
-			pidOption(&r.pid, "Give back what this process holds"),
+			pidOption(&r.pid, "Give back what the process PID holds"),
 			tokenOption(&r.token, "Give back the hold that has this token"),
 		},
 		Examples: []verb.Example{
-			{Line: "ipcctl release deploy", Help: "At the end of the part of a script that must not run twice."},
+			{Line: "ipcctl release deploy", Help: "At the end of a part that must not run twice at a time."},
 		},
 		Exits: []int{exit.Data, exit.NoLock},
 		Words: []string{"NAME"},

@@ -23,16 +23,17 @@ func renew() *verb.Verb {
 	return &verb.Verb{
 		Name:     "renew",
 		Group:    "Locks",
-		Summary:  "Have a lease last longer",
+		Summary:  "Make a lease last longer",
 		Synopsis: []string{"[-L D] [-t TOKEN] NAME"},
 		About: []string{
-			"Has the lease of a hold on the lock NAME end D after now, or without `-L` as long after now as it was given last. " +
-				"So somebody who works under `ipcctl acquire -L` or `ipcctl hold --for` says that he is still at it.",
-			"Without `-t`, it is the hold that this command runs under ($IPC_LOCKS), or else your own user's, if there is one only that has a lease.",
-			"What `ipcctl lock -L` runs need not do that: ipcctl does it meanwhile.",
+			"Makes the lease of a hold on the lock NAME end D from now; without `-L`, as long from now as it was given last. " +
+				"Work under `ipcctl acquire -L` or `ipcctl hold --for` so says that it is still going on.",
+			"Without `-t`, it renews the hold that it runs under ($IPC_LOCKS), or else the only one of your user that has a " +
+				"lease.",
+			"Under `ipcctl lock -L` it is not needed: ipcctl renews the lease itself.",
 		},
 		Options: []verb.Option{
-			verb.Duration('L', "lease", &r.lease, "Have it end this long after now"),
+			verb.Duration('L', "lease", &r.lease, "The lease ends this long from now"),
 			tokenOption(&r.token, "The hold that has this token"),
 		},
 		Examples: []verb.Example{

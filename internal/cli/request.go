@@ -48,15 +48,15 @@ const unset = -1
 
 func (q *request) options() []verb.Option {
 	return []verb.Option{
-		verb.Pick('s', "shared", &q.mode, shared, "Hold the lock together with others who say `-s`"),
-		verb.Pick('x', "exclusive", &q.mode, exclusive, "Hold the lock alone, all units of it: the default where it has one"),
+		verb.Pick('s', "shared", &q.mode, shared, "Share the lock with others who use `-s`"),
+		verb.Pick('x', "exclusive", &q.mode, exclusive, "Hold the lock alone, with all its units: the default if it has one"),
 		verb.Pick('e', "", &q.mode, exclusive, "The same as `-x`"),
 		verb.Flag('n', "nonblock", &q.nonblock, "Fail with 75 rather than wait").Or("nonblocking", "nb"),
 		verb.Duration('w', "timeout", &q.timeout, "Fail with 124 after waiting this long; `-w 0` is `-n`").Or("wait"),
-		verb.Number('E', "conflict-exit-code", "N", &q.conflict, 0, 255, "Fail with N instead of 75 and 124; `-E 0` says nothing either"),
-		verb.Text('m', "why", "TEXT", &q.why, "Tell those who wait, or look at `ipcctl locks`, what it is for"),
-		verb.List('a', "and", "NAME", &q.and, "Take this lock too, all of them at once or none; may be given up to 31 times"),
-		verb.Number('l', "limit", "N", &q.limit, 1, wire.MaxUnits, "The lock has N units, a semaphore: N holders of one unit go together"),
+		verb.Number('E', "conflict-exit-code", "N", &q.conflict, 0, 255, "Fail with N instead of 75 and 124; with `-E 0`, say nothing either"),
+		verb.Text('m', "why", "TEXT", &q.why, "The reason, shown to those who wait and by `ipcctl locks`"),
+		verb.List('a', "and", "NAME", &q.and, "Take this lock too, all at once or none; may be given up to 31 times"),
+		verb.Number('l', "limit", "N", &q.limit, 1, wire.MaxUnits, "The lock is a semaphore of N units: up to N holders of one unit at a time"),
 		verb.Number('U', "units", "N", &q.units, 1, wire.MaxUnits, "Take N units instead of one"),
 	}
 }

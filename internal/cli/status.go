@@ -15,13 +15,15 @@ func status() *verb.Verb {
 	return &verb.Verb{
 		Name:     "status",
 		Group:    "The daemon",
-		Summary:  "Show how the daemon is",
+		Summary:  "Show the daemon's state",
 		Synopsis: []string{""},
 		About: []string{
-			"What it is, since when it runs, and what it has done and counted since then.",
-			"`config_source` says where the settings in force come from: `files`, `built-in`, or `last-good`, those of before, while " +
-				"there is a mistake in the files, which `config_rejected` shows. `sockets_failed` are those that are missing.",
-			"On a terminal, times and durations are written for people. Elsewhere they are numbers of microseconds, times since 1970.",
+			"Prints what the daemon is, since when it runs, and what it has done and counted since then.",
+			"`config_source` says where the settings in force come from: `files`, `built-in`, or `last-good`, which are those " +
+				"from before a mistake in the files; `config_rejected` shows the mistake. `sockets_failed` lists the sockets that " +
+				"are missing.",
+			"On a terminal, times and durations are written for people. Elsewhere they are numbers of microseconds, times since " +
+				"1970.",
 		},
 		Examples: []verb.Example{{Line: "ipcctl status --json | jq .messages_dropped", Help: "One figure, for a program."}},
 		Run: func(c *verb.Call) error {

@@ -27,18 +27,18 @@ func sub() *verb.Verb {
 		Summary:  "Print messages as they come, or run CMD for each",
 		Synopsis: []string{"[-n N] [-w D] [-0] [-F FORMAT] [FILTER…]", "[-n N] [-w D] [-j N] [FILTER…] -- CMD [ARG…]"},
 		About: []string{
-			"A FILTER is a topic, where `+` stands for any one level and `#` at the end for that level and all below: " +
-				"`deploy/#`, `host/+/up`. Without FILTER, all messages come but the daemon's own, which are under `ipcd/`.",
-			"On a terminal a line tells when, what and from whom. Elsewhere it is topic, tab, payload; the payload is " +
-				"printed as it is, so with `-0` records end with a zero byte instead of a line break.",
+			"A FILTER is a topic in which `+` stands for any one level, and `#` at the end for that level and all below: " +
+				"`deploy/#`, `host/+/up`. Without FILTER, all messages are received except the daemon's own, which are under `ipcd/`.",
+			"On a terminal, a line shows the time, the topic, the payload and the sender. Elsewhere it is the topic, a tab and " +
+				"the payload as it is, which may contain line breaks: with `-0`, records end with a zero byte instead.",
 			"With `--json`, a line is an object of topic, seq, time, pid, uid, unit and payload, or payload64, in base64, if the " +
-				"payload is not UTF-8. When messages were lost because they came faster than they were taken, an object with " +
-				"lost, their number, and filter is printed in their place; without `--json`, a line on standard error.",
-			"When the daemon ends, ipcctl subscribes to the next one, which it waits for: see `--wait-daemon`. What was published meanwhile " +
-				"is missing, and nobody knows how much that is: lost is null then.",
-			"With CMD, nothing is printed: CMD runs once for each message, the payload on its standard input. One CMD " +
-				"runs at a time unless `-j` allows more; meanwhile messages wait in the daemon. A CMD that fails stops nothing; " +
-				"in the end, its status is ipcctl's. A signal to ipcctl does not end a CMD that is running.",
+				"payload is not UTF-8. Messages that come faster than they are taken are lost in the end: an object with filter and " +
+				"lost, their number, is printed in their place, or without `--json` a line on standard error.",
+			"When the daemon ends, ipcctl subscribes to the next one, which it waits for: see `--wait-daemon`. What was " +
+				"published meanwhile is missing, and nobody knows how much that is: lost is null then.",
+			"With CMD, nothing is printed: CMD runs once for each message, with the payload on its standard input. One CMD runs " +
+				"at a time, unless `-j` allows more; meanwhile messages wait in the daemon. If a CMD fails, ipcctl goes on, and ends " +
+				"with that status in the end. A signal to ipcctl does not end a CMD that is running.",
 		},
 		Options: []verb.Option{
 			verb.Number('n', "count", "N", &s.count, 1, verb.Many, "End after N messages"),
@@ -51,10 +51,10 @@ func sub() *verb.Verb {
 		},
 		Env: messageEnv,
 		Examples: []verb.Example{
-			{Line: "ipcctl sub deploy/#", Help: "Watch."},
-			{Line: "ipcctl sub -n 1 -w 30s -F %p app/port", Help: "Take one message's payload."},
+			{Line: "ipcctl sub deploy/#", Help: "Watch all that happens under deploy."},
+			{Line: "ipcctl sub -n 1 -w 30s -F %p app/port", Help: "Print one message's payload."},
 			{Line: "ipcctl sub deploy/done -- systemctl reload nginx", Help: "Act on each message."},
-			{Line: "ipcctl sub ipcd/lock/#", Help: "See who takes which lock."},
+			{Line: "ipcctl sub ipcd/lock/#", Help: "Watch the locks."},
 		},
 		Exits:   []int{exit.Data, exit.Timeout, exit.NoExec, exit.NoCmd},
 		Words:   []string{"FILTER"},

@@ -20,15 +20,16 @@ func wait() *verb.Verb {
 		Summary:  "Wait for one message",
 		Synopsis: []string{"[-w D] FILTER", "[-w D] FILTER -- CMD [ARG…]"},
 		About: []string{
-			"Prints the next message that FILTER matches, as `sub` does, and ends; with `-q` it prints nothing. With CMD it first listens and then " +
-				"starts CMD, so that a message which CMD brings about cannot be missed.",
-			"When the daemon ends, ipcctl waits for the next one, and listens there: see `--wait-daemon`. It says that the message may be missing.",
-			"If CMD fails, the wait is over with CMD's status. If it succeeds, the wait goes on. When the message comes " +
-				"first, or time is over, CMD is left running.",
+			"Prints the next message that FILTER matches, as `sub` does, and ends; with `-q` it prints nothing. With CMD, it " +
+				"first subscribes and then starts CMD, so it cannot miss a message that CMD causes.",
+			"When the daemon ends, ipcctl waits for the next one, and listens there: see `--wait-daemon`. It says that the " +
+				"message may be missing.",
+			"If CMD fails, the wait ends with CMD's status. If CMD succeeds, the wait goes on. If the message comes first, or " +
+				"the time is over, CMD is left running.",
 		},
 		Options: []verb.Option{verb.Duration('w', "timeout", &w.timeout, "Fail with 124 if no message came after this time")},
 		Examples: []verb.Example{
-			{Line: "ipcctl wait app/ready", Help: "Wait until somebody says so."},
+			{Line: "ipcctl wait app/ready", Help: "Wait until somebody publishes it."},
 			{Line: "ipcctl wait -w 30s app/ready -- systemctl restart app", Help: "Restart, and wait until it is ready."},
 		},
 		Exits:   []int{exit.Data, exit.Timeout, exit.NoExec, exit.NoCmd},

@@ -16,12 +16,13 @@ func why() *verb.Verb {
 	return &verb.Verb{
 		Name:     "why",
 		Group:    "Locks",
-		Summary:  "Tell in sentences why one has to wait for a lock",
+		Summary:  "Explain why a lock has to be waited for",
 		Synopsis: []string{"NAME"},
 		About: []string{
-			"Who holds the lock NAME, for how long and why; what the holder itself waits for, and whom that waits for in turn; how the " +
-				"hold before ended; and who waits, in the order of the queue.",
-			"With `--json`: the object of `ipcctl locks --json`, with `sentences`, these, and `chain`, the waits of the holders.",
+			"Tells who holds the lock NAME, for how long and why; what the holder itself waits for, and so on; how the last hold " +
+				"ended; and who waits, in the order of the queue.",
+			"With `--json`, prints the object of `ipcctl locks --json`, with `sentences` (these) and `chain` (what the holders " +
+				"wait for).",
 		},
 		Examples: []verb.Example{{Line: "ipcctl why backup", Help: "Why does it take so long?"}},
 		Exits:    []int{exit.Data},

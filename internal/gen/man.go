@@ -111,14 +111,14 @@ func manPage() string {
 		"and no failure exits 0.")
 	p.line(paragraph)
 	p.text("On a terminal, output is laid out for people. Elsewhere it is tab-separated lines without a header, and with " +
-		"`--json` one JSON object a line, whose fields are only ever added to.")
+		"`--json` one JSON object a line, to which fields are only ever added.")
 	p.line(paragraph)
-	p.text("What others chose (the name of a process, of a lock, a reason, an error) is shown with everything that is not printable " +
-		"escaped, on a terminal or not: control characters as in \\x1b, line breaks and tabs as \\n and \\t, and what turns the direction of " +
-		"text or cannot be seen as in \\u202e. A program that wants it as it is asks for `--json`. Messages, which `sub` and `wait` print, and " +
-		"the replies of `raw` are data: they are printed byte for byte, and escaped only for a terminal.")
+	p.text("In text that others chose (the name of a process or a lock, a reason, an error), everything is escaped that is not printable, " +
+		"on a terminal or not: control characters as in \\x1b, line breaks and tabs as \\n and \\t, and characters that turn the direction of " +
+		"text or cannot be seen as in \\u202e. `--json` gives a program the text as it is. Messages, which `sub` and `wait` print, and " +
+		"the replies of `raw` are data: they are printed byte for byte, and escaped only on a terminal.")
 	p.line(paragraph)
-	p.text("Durations are written as 300ms, 5min, 2h30m or 1d; a plain number, also a decimal one, is seconds.")
+	p.text("Durations are written as 300ms, 5min, 2h30m or 1d. A plain number, also a decimal one, means seconds.")
 	p.line(paragraph)
 	p.text("With every verb:")
 	p.options(verb.GlobalOptions())
@@ -190,7 +190,7 @@ func (p *page) verb(v *verb.Verb) {
 
 func (p *page) exits() {
 	p.line(".Sh EXIT STATUS")
-	p.text("A verb that runs CMD passes CMD's status on; what is below then means that CMD did not run, or is CMD's own. A signal " +
+	p.text("A verb that runs CMD exits with CMD's status. So a status below means that CMD did not run, unless it is CMD's own. A signal " +
 		"kills ipcctl as it would any program.")
 	p.line(listBegin)
 	for _, s := range exit.Statuses {
@@ -228,7 +228,7 @@ func (p *page) environment() {
 	p.line(".Sh ENVIRONMENT\n" + listBegin)
 	for _, e := range [][2]string{
 		{"IPCD_SOCKET", "The daemon to talk to, unless an option names one: a path, `system` or `user`."},
-		{"IPC_LOCKS", "The holds that ipcctl was started under, lines of TOKEN NAME: it may enter them. What `ipcctl lock` starts has it."},
+		{"IPC_LOCKS", "The holds that ipcctl runs under, and may enter: lines of TOKEN NAME. `ipcctl lock` sets it for CMD."},
 		{"NO_COLOR", "If it is set, terminals get no colour."},
 		{"SHELL", "What runs the string of `ipcctl lock -c`."},
 		{"PATH", "Where CMD is looked for."},

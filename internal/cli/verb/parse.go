@@ -27,10 +27,10 @@ func (g *globals) options() []Option {
 		g.daemon("socket", "PATH", "Talk to the daemon that listens at PATH"),
 		g.daemon("user", "", "Talk to your own daemon"),
 		g.daemon("system", "", "Talk to the system's daemon: the default, unless $IPCD_SOCKET names another"),
-		Duration(0, "wait-daemon", &g.waitDaemon, "Wait this long for a daemon that is not there, or that has ended: 0 and 10s, unless this says otherwise"),
+		Duration(0, "wait-daemon", &g.waitDaemon, "How long to wait for a daemon that is not there (default: 0) or that has ended (default: 10s)"),
 		Flag(0, "json", &g.JSON, "Print JSON, one object a line"),
-		Flag('q', "quiet", &g.Quiet, "Say nothing but errors: no hints, and on a terminal not whom it waits for"),
-		Flag('v', "verbose", &g.Verbose, "Tell what was done, and whom it waits for, which otherwise only a terminal is told"),
+		Flag('q', "quiet", &g.Quiet, "Print nothing but errors: no hints, and no line about a wait"),
+		Flag('v', "verbose", &g.Verbose, "Report what was done and, not only on a terminal, what is waited for"),
 		Flag('h', "help", &g.Help, "Explain the verb"),
 	}
 }
