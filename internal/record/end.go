@@ -16,6 +16,7 @@ type End struct {
 
 func (e *End) subject() Subject       { return Subject{Kind: KindEnd, Lock: e.Lock} }
 func (e *End) append(b []byte) []byte { return appendFields(b, lockEndFields, e) }
+func (e *End) join(s *State)          { s.ends[e.Lock] = e.End }
 
 var lockEndFields = []field[End]{
 	text("lock", func(e *End) *string { return &e.Lock }),

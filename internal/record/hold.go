@@ -38,6 +38,7 @@ func NewHold(c lockmgr.Claim, limit int, command *Command) *Hold {
 
 func (h *Hold) subject() Subject       { return Subject{KindHold, h.Claim.Name, h.Claim.Owner} }
 func (h *Hold) append(b []byte) []byte { return appendFields(b, holdFields, h) }
+func (h *Hold) join(s *State)          { s.Holds = append(s.Holds, h) }
 
 var holdFields = slices.Concat(
 	[]field[Hold]{

@@ -12,6 +12,7 @@ type Mark struct{ Token lockmgr.Token }
 
 func (m *Mark) subject() Subject       { return Subject{Kind: KindMark} }
 func (m *Mark) append(b []byte) []byte { return appendFields(b, markFields, m) }
+func (m *Mark) join(s *State)          { s.mark = m.Token }
 
 var markFields = []field[Mark]{
 	number("token", func(m *Mark) *lockmgr.Token { return &m.Token }),

@@ -42,6 +42,8 @@ type Body interface {
 	append(b []byte) []byte
 	// check looks at what does not depend on other records.
 	check() error
+	// join adds it, which is checked, to what records say together.
+	join(s *State)
 }
 
 // Of is the record that says so.

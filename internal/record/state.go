@@ -29,14 +29,7 @@ func Read(records []Record) (State, []error) {
 			bad = append(bad, fmt.Errorf("record of %q: %w", r.Lock, err))
 			continue
 		}
-		switch is := r.Is.(type) {
-		case *Hold:
-			s.Holds = append(s.Holds, is)
-		case *End:
-			s.ends[is.Lock] = is.End
-		case *Mark:
-			s.mark = is.Token
-		}
+		r.Is.join(&s)
 	}
 	slices.SortFunc(s.Holds, func(a, b *Hold) int {
 		return cmp.Or(cmp.Compare(a.Claim.Name, b.Claim.Name), cmp.Compare(b.Claim.Token, a.Claim.Token), cmp.Compare(a.Claim.ID, b.Claim.ID))
