@@ -18,7 +18,7 @@ type Kernel interface {
 	// Watch changes what a descriptor is watched for, and has f called for what there is of it already.
 	Watch(fd int, events uint32)
 
-	// Receive reads into b. fds came with the bytes; lost says that not all of them are there, as there is no descriptor left.
+	// Receive reads into b. fds came with the bytes, and are valid until the next call; lost says that not all of them are there, as there is no descriptor left.
 	Receive(fd int, b []byte) (n int, fds []int, lost bool, errno unix.Errno)
 	Send(fd int, b []byte) (int, unix.Errno)
 	SendVector(fd int, vec []unix.Iovec) (int, unix.Errno)
@@ -40,6 +40,7 @@ type sockets struct {
 	msg     unix.Msghdr
 	vec     unix.Iovec
 	control [1040]byte // for all descriptors that can come at once
+	came    []int      // those that came last
 }
 
 // Sockets is the Kernel by sockets that a loop waits for.
@@ -75,17 +76,18 @@ func (k *sockets) Receive(fd int, b []byte) (n int, fds []int, lost bool, errno 
 }
 
 // rights are the descriptors that came with the last bytes.
-func (k *sockets) rights() (fds []int) {
+func (k *sockets) rights() []int {
 	messages, err := unix.ParseSocketControlMessage(k.control[:k.msg.Controllen])
 	if err != nil {
 		return nil
 	}
+	k.came = k.came[:0]
 	for i := range messages {
 		if some, err := unix.ParseUnixRights(&messages[i]); err == nil {
-			fds = append(fds, some...)
+			k.came = append(k.came, some...)
 		}
 	}
-	return fds
+	return k.came
 }
 
 func (k *sockets) Send(fd int, b []byte) (int, unix.Errno) {

@@ -1,6 +1,8 @@
 package conn
 
 import (
+	"slices"
+
 	"github.com/ipcd/ipcd/ipc/wire"
 )
 
@@ -29,7 +31,7 @@ func (c *Conn) TakeFD() int {
 		return -1
 	}
 	fd := c.more.fds[0]
-	c.more.fds = c.more.fds[1:]
+	c.more.fds = slices.Delete(c.more.fds, 0, 1) // there are few, and the room is for the next
 	return fd
 }
 
