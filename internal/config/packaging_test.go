@@ -92,13 +92,13 @@ func annotated() string {
 	var b strings.Builder
 	b.WriteString(`# The configuration of ipcd, see ipcd.toml(5).
 #
-# Each key is shown with its default: remove the # before it to set another
-# value. Files ipcd.conf.d/*.toml beside this one are read after it, in lexical
-# order, and override it. Changes are noticed and take effect at once, those to
-# sockets at the next start. While there is a mistake in any of the files, all
-# of them are rejected and the settings stay as they were, also over a restart;
-# the log, ipcctl status and systemctl status say so. To see it beforehand:
-# ipcd --check-config
+# Each key is shown with its default: to set another value, remove the # before
+# it. The files ipcd.conf.d/*.toml beside this one are read after it, in lexical
+# order, and override it. A change takes effect at once, without a command; one
+# to a socket does at the next start. While any of the files has a mistake, all
+# of them are rejected and the settings stay as they were, also over a restart:
+# the log, ipcctl status and systemctl status tell the file and line. To check
+# the files before: ipcd --check-config
 `)
 	for _, t := range Default().tables() {
 		fmt.Fprintf(&b, "\n%s[%s]\n", comment(t.doc), t.name)
@@ -135,10 +135,9 @@ ipcd.toml \- configuration of the message bus and lock daemon ipcd
 .SH DESCRIPTION
 .BR ipcd (8)
 reads these files, which are TOML.
-All of them may be missing, and every key has a default; only a socket other than
-.B main
-needs a path.
-Drop\-ins are read after the main file, in lexical order, and a later value replaces an earlier one, key by key.
+All of them may be missing, and every key has a default, except the path of a socket other than
+.BR main .
+Drop\-ins are read after the main file, in lexical order. A later value of a key replaces an earlier one.
 Hidden files, and those whose names do not end in
 .IR .toml ,
 are not read.
@@ -148,14 +147,14 @@ With
 the drop\-ins are those in
 .IR DIR/ipcd.conf.d .
 .PP
-Changes to the files are noticed and take effect at once, except where this page says that they wait for the next start.
-The files are accepted or rejected as a whole: unknown keys and impossible values are errors, and while there is one, the
-settings before the change are kept, also when the daemon is started again: see
+A change to the files takes effect at once, without a command, except where this page says that it waits for the next start.
+The files are accepted or rejected as a whole. Unknown keys and impossible values are errors. While there is an error, the
+daemon keeps the settings from before the change, also when it is started again: see
 .BR ipcd (8).
 .B systemctl reload ipcd
 waits for the outcome, and
 .B ipcctl raw IPCD.RELOAD
-shows the errors, too;
+shows the errors;
 .B ipcd \-\-check\-config
 shows them without a daemon.
 `)
@@ -170,12 +169,12 @@ shows them without a daemon.
 	}
 	b.WriteString(`.SH VALUES
 A size is a number of bytes, or a string of a number and one of the units B, kB, MB, GB, KiB, MiB and GiB.
-A time is a string of a number and one of the units us, ms, s, m and h.
+A time is a string such as "50us", "300ms", "5min", "2h30m" or "1d".
 .SH LIMITS
 A file has at most 256 KiB, all together have 1 MiB, and there are at most 100 drop\-ins.
 A key has at most 8 names and 512 bytes, those of its table included.
-What is no regular file is not read, and what cannot be read within 5 seconds, as on a file system that does not answer, is an
-error.
+A file must be a regular one. If the files cannot be read within 5 seconds, as on a file system that does not answer, that is
+an error.
 .SH EXAMPLE
 .I /etc/ipcd/ipcd.conf.d/limits.toml
 .PP

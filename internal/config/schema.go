@@ -45,40 +45,40 @@ func (c *Config) tables() []table {
 func (c *Config) fixedTables() []table {
 	l := &c.Limits
 	return []table{
-		{"limits", "What clients can make the daemon hold.", false, []key{
+		{"limits", "How much clients may use of the daemon.", false, []key{
 			{"connections", count{&l.Connections, 1, maxCount},
-				"Connections in all. One more is told QUOTA and closed."},
+				"Connections in all. A further one is answered with QUOTA and closed."},
 			{"connections_per_user", count{&l.ConnectionsPerUser, 1, maxCount},
 				"Connections of one user (uid). Root is exempt, so that it can always look."},
 			{"input", size{&l.Input, minBuffer, maxBuffer},
-				"Bytes of input held for one connection until they are executed. So also the largest command."},
+				"Bytes of input that wait for execution, for one connection. A command cannot be larger."},
 			{"output", size{&l.Output, minBuffer, maxBuffer},
-				"Bytes of output held for one connection that reads too slowly. Beyond them its oldest messages are dropped. At least as much as input."},
+				"Bytes of output that wait for one connection, because it reads slowly. If there are more, its oldest messages are dropped, or it is closed if it uses SUBSCRIBE. At least as much as input."},
 			{"arguments", count{&l.Arguments, 16, maxCount},
-				"Words of one command. Redis clients that reconnect name all their channels in one SUBSCRIBE: keep it above what yours subscribe to."},
+				"Words of one command. A Redis client that reconnects names all its channels in one SUBSCRIBE, so keep this above their number."},
 			{"buffers_per_user", size{&l.BuffersPerUser, minBuffer, maxTotal},
-				"Bytes of input and output held for all connections of one user (uid) together; at most half of them for messages that wait for slow subscribers. At least as much as output. Root is not exempt."},
+				"Bytes of input and output that wait, for all connections of one user (uid) together. Messages for slow subscribers get at most half of them. At least as much as output. Root is not exempt."},
 			{"subscriptions_per_user", count{&l.SubscriptionsPerUser, 1, 100 * maxCount},
-				"Subscriptions of one user (uid), all connections and kinds together. One whose text has more than 255 bytes counts as several. " +
+				"Subscriptions of one user (uid), all connections and kinds together. One of more than 255 bytes counts as several. " +
 					"Root is not exempt."},
 			{"patterns_per_user", count{&l.PatternsPerUser, 1, maxCount},
-				"Globs (PSUBSCRIBE) of one user (uid). Every one costs every publisher time, up to 2 µs. One of more than 255 bytes counts as " +
+				"Globs (PSUBSCRIBE) of one user (uid). Each of them costs every publisher up to 2 µs. One of more than 255 bytes counts as " +
 					"several. Root is not exempt."},
 			{"locks_per_user", count{&l.LocksPerUser, 1, maxCount},
 				"Locks that one user (uid) holds or waits for, all connections and processes together. Root is not exempt."},
 			{"lease", duration{&l.Lease, time.Millisecond, 100 * 365 * 24 * time.Hour},
-				"Longest lease: how long a lock may be held by time, without being renewed. Those of operators (ipcctl hold) may be longer."},
+				"The longest lease, without being renewed. An operator's (ipcctl hold) may be longer."},
 		}},
-		{"semaphores", `How many units locks have, by name, such as gpu = 4 or "build/slots" = 8. A request for another limit is ` +
-			"refused. Other locks have the limit that who first uses them asks for, or 1. A lock that is in use keeps its limit until it is free.",
+		{"semaphores", `How many units a lock has: gpu = 4, or "build/slots" = 8. A request that says another limit is refused. ` +
+			"A lock that is not listed has the limit that its first request says, or 1. A change waits until the lock is free.",
 			false, c.semaphores()},
 		{"loop", "The event loop.", false, []key{
 			{"busy_poll", duration{&c.Loop.BusyPoll, 0, 10 * time.Millisecond},
-				`Longest time that the daemon polls before it sleeps while messages follow each other closely: trades processor time for latency. "off": never.`},
+				`How long the daemon polls before it sleeps, while messages follow each other closely. More costs processor time and saves latency. "off": it never polls.`},
 		}},
 		{"log", "Messages to the journal, or to standard error.", false, []key{
 			{"level", level{&c.Log.Level},
-				"The least important messages that are logged: debug, info, warning or error."},
+				"Log messages from this level up: debug, info, warning or error."},
 		}},
 	}
 }
@@ -95,12 +95,12 @@ func (c *Config) semaphores() []key {
 func (s *Socket) table(name string) table {
 	return table{
 		toml.Key{"socket", name}.String(),
-		"A socket to listen on, used where systemd passes none of its name. There may be more: [socket.NAME].",
+		"A socket to listen on, unless systemd passes one of this name. There may be more: [socket.NAME].",
 		true,
 		[]key{
-			{"path", path{&s.Path}, "Where the socket is: an absolute path of at most 107 bytes."},
-			{"mode", mode{&s.Mode}, "Who may connect, as octal digits: connecting needs the permission to write."},
-			{"group", group{&s.Group}, `Group of the socket, by name or number. "": the daemon's own.`},
+			{"path", path{&s.Path}, "An absolute path of at most 107 bytes."},
+			{"mode", mode{&s.Mode}, "Who may connect, as octal digits: those who may write to the socket."},
+			{"group", group{&s.Group}, `The socket's group, by name or number. "": the daemon's own.`},
 		},
 	}
 }

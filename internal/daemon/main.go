@@ -45,7 +45,7 @@ systemd starts it (ipcd.socket); by hand, give it a socket of its own.
                     /etc/ipcd/ipcd.toml; with --socket: built-in settings)
   --state-dir DIR   keep what outlives a reboot in DIR (default
                     $STATE_DIRECTORY; without either, nothing is kept)
-  --check-config    say whether the configuration is right, and end
+  --check-config    check the configuration, and end
   --version         print the version, and end
   --help            print this, and end
 
