@@ -12,10 +12,14 @@ func redisTable() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, `# Redis's commands
 
-Every command of Redis %s, and what a client gets here. This page is made from the command table (`+"`make generate`"+`), and a test
-holds it against the list of a redis-server, with all subcommands. *As there*: the same scripts are answered by both with the
-same bytes, errors included (`+"`test/conformance`"+`). *Differs*: but for what is said. What is not here is answered as every unknown
-command, with the reason. `+"[protocol.md](protocol.md)"+` has what there is beside it: `+"`BUS.*`, `LOCK.*` and `IPCD.*`"+`.
+This page lists every command of Redis %s, and says what a client gets here:
+
+- *As there*: ipcd and a redis-server answer the same scripts with the same bytes, errors included (`+"`test/conformance`"+`).
+- *Differs*: the same, except for what the column says.
+- *Not here*: the answer is the error of every unknown command, with this reason.
+
+The page is made from the command table (`+"`make generate`"+`), and a test compares it with the list of a redis-server, subcommands
+included. `+"[protocol.md](protocol.md)"+` has the other commands: `+"`BUS.*`, `LOCK.*` and `IPCD.*`"+`.
 
 | Command | As there | Differs | Not here |
 |---|---|---|---|

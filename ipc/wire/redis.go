@@ -13,27 +13,27 @@ type Absent struct {
 
 // NotHere are all commands of Redis that are no rows of the command table. docs/redis.md is made from both.
 var NotHere = []Absent{
-	{"this is no cluster: CLUSTER answers so, whatever it is asked", "cluster|addslots cluster|addslotsrange cluster|bumpepoch cluster|count-failure-reports cluster|countkeysinslot " +
+	{"this is no cluster, and every CLUSTER command says so", "cluster|addslots cluster|addslotsrange cluster|bumpepoch cluster|count-failure-reports cluster|countkeysinslot " +
 		"cluster|delslots cluster|delslotsrange cluster|failover cluster|flushslots cluster|forget " +
 		"cluster|getkeysinslot cluster|help cluster|info cluster|keyslot cluster|links cluster|meet cluster|myid " +
 		"cluster|nodes cluster|replicas cluster|replicate cluster|reset cluster|saveconfig cluster|set-config-epoch " +
 		"cluster|setslot cluster|shards cluster|slaves cluster|slots"},
-	{"nobody keeps a copy of keys", "client|caching client|getredir client|trackinginfo"},
-	{"nobody has the others wait", "client|pause client|unpause"},
-	{"LOCK.CANCEL ends a wait of the connection itself, CLIENT KILL another connection with its waits", "client|unblock"},
-	{"the configuration is a file, ipcd.toml(5), which IPCD.RELOAD has read again", "config|resetstat config|rewrite config|set"},
+	{"there are no keys of which clients could keep copies", "client|caching client|getredir client|trackinginfo"},
+	{"a client cannot make the others wait", "client|pause client|unpause"},
+	{"LOCK.CANCEL ends a wait of the own connection, CLIENT KILL another connection with its waits", "client|unblock"},
+	{"the configuration is a file, ipcd.toml(5), which IPCD.RELOAD reads again", "config|resetstat config|rewrite config|set"},
 	{"there are no shards: PUBLISH and SUBSCRIBE are for all", "pubsub|shardchannels pubsub|shardnumsub spublish ssubscribe sunsubscribe"},
-	{"who one is comes from the kernel, and who may do what from the configuration", "acl acl|cat acl|deluser acl|dryrun acl|genpass acl|getuser acl|help acl|list acl|load acl|log acl|save " +
+	{"the kernel says who a client is, and there are no rules yet for who may do what", "acl acl|cat acl|deluser acl|dryrun acl|genpass acl|getuser acl|help acl|list acl|load acl|log acl|save " +
 		"acl|setuser acl|users acl|whoami"},
 	{"no code of clients runs in the daemon", "eval eval_ro evalsha evalsha_ro fcall fcall_ro function function|delete function|dump function|flush " +
 		"function|help function|kill function|list function|load function|restore function|stats module module|help " +
 		"module|list module|load module|loadex module|unload script script|debug script|exists script|flush script|help " +
 		"script|kill script|load"},
 	{"there is one daemon on one machine, without replicas", "failover psync replconf replicaof slaveof sync wait"},
-	{"what has to outlive the daemon is kept before it is answered", "bgrewriteaof bgsave lastsave save"},
+	{"what has to outlive the daemon is kept before the reply", "bgrewriteaof bgsave lastsave save"},
 	{"the service manager stops the daemon", "shutdown"},
-	{"what others send is theirs: see the events below ipcd/, and the log in the journal", "monitor slowlog slowlog|get slowlog|help slowlog|len slowlog|reset"},
-	{"nothing of the kind is measured or shown: see IPCD.STATUS and INFO", "debug latency latency|doctor latency|graph latency|help latency|histogram latency|history latency|latest " +
+	{"commands of other clients are not shown: see the events under ipcd/, and the journal", "monitor slowlog slowlog|get slowlog|help slowlog|len slowlog|reset"},
+	{"the daemon does not measure this: see IPCD.STATUS and INFO", "debug latency latency|doctor latency|graph latency|help latency|histogram latency|history latency|latest " +
 		"latency|reset lolwut memory memory|doctor memory|help memory|malloc-stats memory|purge memory|stats " +
 		"memory|usage pfdebug pfselftest"},
 	{"there are no keys", "append bitcount bitfield bitfield_ro bitop bitpos blmove blmpop blpop brpop brpoplpush bzmpop bzpopmax " +

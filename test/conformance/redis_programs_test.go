@@ -48,7 +48,7 @@ func TestRedisCLI(t *testing.T) {
 		{[]string{"--raw", "ECHO", "a\nb"}, `a\nb\n`},
 		{[]string{"-n", "0", "PING"}, `PONG\n`},
 		{[]string{"INFO", "server"}, `(?s)# Server\r\n.*server_name:ipcd\r\n.*`},
-		{[]string{"-3", "COMMAND", "DOCS", "lock.acquire"}, `(?s)lock.acquire summary Take a lock, or several at once, in turn\n.*`},
+		{[]string{"-3", "COMMAND", "DOCS", "lock.acquire"}, `(?s)lock.acquire summary Wait for a lock, or for several at once, and take it\n.*`},
 		{[]string{"CLIENT", "LIST"}, `id=\d+ .* cmd=client\|list .*\n+`},
 	} {
 		t.Run(strings.Join(c.args, " "), func(t *testing.T) {
