@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/ipcd/ipcd/internal/cli/process"
@@ -78,37 +79,39 @@ const year = 365 * 24 * time.Hour
 
 // The description of a wait is the one of the transcript in ipcctl's contract.
 func TestDescribeWait(t *testing.T) {
-	prune := claimOf(nobody, "age", 252_000_000, "unit", "backup.service", "why", "weekly prune", "mode", "exclusive", "units", 1, "token", 1)
-	queue := array(claimOf(nobody+1, "age", 38_000_000, "units", 1, "client", 11), claimOf(nobody+2, "age", 9_000_000, "units", 1, "client", 12))
-	disk := reply("bound", "nobody", "pid", 0, "uid", 0, "age", 5_000_000, "left", int(year/time.Microsecond), "token", 2, "why", "new disk", "mode", "exclusive")
-	backup := reply("limit", 1, "holders", array(prune), "waiters", queue)
-	for _, c := range []struct {
-		names []string
-		infos []wire.Value
-		who   asker
-		want  string
-	}{
-		{[]string{"backup"}, []wire.Value{backup}, 11,
-			"waiting 38s for backup, 1st of 2; held 4m12s by pid 1073741824 (root, backup.service): weekly prune"},
-		{[]string{"backup"}, []wire.Value{backup}, 1, ""},
-		// Of several, what is told is of the one that is in the way.
-		{[]string{"a", "backup"}, []wire.Value{reply("limit", 1, "holders", array(), "waiters", array(queue.Elems[1])), backup},
-			12,
-			"waiting 9s for a and backup, 2nd of 2 for backup; held 4m12s by pid 1073741824 (root, backup.service): weekly prune"},
-		// An operator's hold, and a wait for one.
-		{[]string{"backup"}, []wire.Value{reply("limit", 1, "holders", array(disk), "waiters", queue)}, 11,
-			"waiting 38s for backup, 1st of 2; held since " + term.Clock(time.Now().Add(-5*time.Second)) + " by root for maintenance until " + term.Clock(time.Now().Add(year)) + ": new disk"},
-		{[]string{"backup"}, []wire.Value{reply("limit", 1, "holders", array(prune), "waiters", array(reply("bound", "nobody", "pid", 0, "owner", "uid 5", "age", 1_000_000, "units", 1, "client", 13)))},
-			13, "waiting 1s for backup, 1st of 1; held 4m12s by pid 1073741824 (root, backup.service): weekly prune"},
-		// Units, and several holders; one that has entered a hold is none of its own.
-		{[]string{"gpu"}, []wire.Value{reply("limit", 4, "holders", array(prune, claimOf(nobody+4, "joined", 1), claimOf(nobody+5, "units", 3)),
-			"waiters", array(claimOf(nobody+1, "age", 0, "mode", "units", "units", 2, "client", 11)))}, 11,
-			"waiting 0s for gpu (2 of 4 units), 1st of 1; held 4m12s by pid 1073741824 (root, backup.service) and 1 more: weekly prune"},
-	} {
-		if got := describeWait(c.names, viewsOf(c.infos...), c.who); got != c.want {
-			t.Errorf("got  %s\nwant %s", got, c.want)
+	synctest.Test(t, func(t *testing.T) { // the time of day is the same for what is said and what is expected
+		prune := claimOf(nobody, "age", 252_000_000, "unit", "backup.service", "why", "weekly prune", "mode", "exclusive", "units", 1, "token", 1)
+		queue := array(claimOf(nobody+1, "age", 38_000_000, "units", 1, "client", 11), claimOf(nobody+2, "age", 9_000_000, "units", 1, "client", 12))
+		disk := reply("bound", "nobody", "pid", 0, "uid", 0, "age", 5_000_000, "left", int(year/time.Microsecond), "token", 2, "why", "new disk", "mode", "exclusive")
+		backup := reply("limit", 1, "holders", array(prune), "waiters", queue)
+		for _, c := range []struct {
+			names []string
+			infos []wire.Value
+			who   asker
+			want  string
+		}{
+			{[]string{"backup"}, []wire.Value{backup}, 11,
+				"waiting 38s for backup, 1st of 2; held 4m12s by pid 1073741824 (root, backup.service): weekly prune"},
+			{[]string{"backup"}, []wire.Value{backup}, 1, ""},
+			// Of several, what is told is of the one that is in the way.
+			{[]string{"a", "backup"}, []wire.Value{reply("limit", 1, "holders", array(), "waiters", array(queue.Elems[1])), backup},
+				12,
+				"waiting 9s for a and backup, 2nd of 2 for backup; held 4m12s by pid 1073741824 (root, backup.service): weekly prune"},
+			// An operator's hold, and a wait for one.
+			{[]string{"backup"}, []wire.Value{reply("limit", 1, "holders", array(disk), "waiters", queue)}, 11,
+				"waiting 38s for backup, 1st of 2; held since " + term.Clock(time.Now().Add(-5*time.Second)) + " by root for maintenance until " + term.Clock(time.Now().Add(year)) + ": new disk"},
+			{[]string{"backup"}, []wire.Value{reply("limit", 1, "holders", array(prune), "waiters", array(reply("bound", "nobody", "pid", 0, "owner", "uid 5", "age", 1_000_000, "units", 1, "client", 13)))},
+				13, "waiting 1s for backup, 1st of 1; held 4m12s by pid 1073741824 (root, backup.service): weekly prune"},
+			// Units, and several holders; one that has entered a hold is none of its own.
+			{[]string{"gpu"}, []wire.Value{reply("limit", 4, "holders", array(prune, claimOf(nobody+4, "joined", 1), claimOf(nobody+5, "units", 3)),
+				"waiters", array(claimOf(nobody+1, "age", 0, "mode", "units", "units", 2, "client", 11)))}, 11,
+				"waiting 0s for gpu (2 of 4 units), 1st of 1; held 4m12s by pid 1073741824 (root, backup.service) and 1 more: weekly prune"},
+		} {
+			if got := describeWait(c.names, viewsOf(c.infos...), c.who); got != c.want {
+				t.Errorf("got  %s\nwant %s", got, c.want)
+			}
 		}
-	}
+	})
 }
 
 func TestDescribeClaim(t *testing.T) {
@@ -125,54 +128,56 @@ func TestDescribeClaim(t *testing.T) {
 
 // What why says is what the transcript in ipcctl's contract shows.
 func TestExplain(t *testing.T) {
-	fsck := claimOf(nobody+88, "age", 300_000_000, "units", 1, "token", 2, "mode", "exclusive")
-	disk := reply("name", "disk", "limit", 1, "holders", array(fsck), "waiters", array(claimOf(nobody, "units", 1)))
-	tape := reply("name", "tape", "limit", 1, "holders", array(), "waiters", array(claimOf(nobody+1, "units", 1), claimOf(nobody+88, "units", 1)))
-	backup := reply("name", "backup", "limit", 1,
-		"holders", array(claimOf(nobody, "age", 252_000_000, "unit", "backup.service", "why", "weekly prune", "units", 1, "mode", "exclusive", "token", 1)),
-		"waiters", array(
-			claimOf(nobody+1, "age", 38_000_000, "mode", "exclusive", "units", 1),
-			claimOf(nobody+2, "age", 9_000_000, "mode", "shared", "why", "hourly", "set", array(word("backup"), word("disk"), word("tape")))),
-		"previous", reply("pid", 3977, "how", "killed 9", "uid", 0), "abandoned", null)
-	gpu := reply("name", "gpu", "limit", 4, "holders", array(
-		claimOf(nobody, "age", 1_000_000, "units", 1, "mode", "units", "token", 5),
-		claimOf(nobody+1, "age", 0, "units", 1, "mode", "units", "token", 5, "joined", 1),
-		claimOf(nobody+2, "age", 2_000_000, "units", 2, "mode", "units", "token", 6)), "waiters", array(), "previous", null, "abandoned", null)
-	ago := int(time.Now().Add(-2 * time.Minute).UnixMicro())
-	free := reply("name", "x y", "limit", 1, "holders", array(), "waiters", array(), "previous", reply("pid", 0, "uid", 0, "how", "broken", "at", ago,
-		"by", reply("pid", 9, "uid", 0, "why", "enough")), "abandoned", reply("pid", 12, "how", "disconnected", "at", ago))
-	for _, c := range []struct {
-		info wire.Value
-		want []string
-	}{
-		{backup, []string{
-			"backup is held by pid 1073741824 (root, backup.service) for 4m12s: weekly prune.",
-			"pid 1073741824 itself waits for disk, held 5m by pid 1073741912 (root).",
-			"pid 1073741912 in turn waits for tape behind pid 1073741825.",
-			"The holder before it, pid 3977, was killed by signal 9.",
-			"1st waits pid 1073741825 (root), exclusive, 38s.",
-			"2nd waits pid 1073741826 (root), shared, 9s, behind pid 1073741825, together with disk and tape: hourly.",
-		}},
-		{gpu, []string{
-			"gpu is held by pid 1073741824 (root), 1 of 4 units, for 1s.",
-			"pid 1073741825 (root) has entered that hold 0s ago.",
-			"pid 1073741826 (root) holds it too, 2 of 4 units, for 2s.",
-			"pid 1073741824 itself waits for disk, held 5m by pid 1073741912 (root).",
-			"pid 1073741912 in turn waits for tape behind pid 1073741825.",
-			"pid 1073741825 itself waits for backup, held 4m12s by pid 1073741824 (root, backup.service): weekly prune.",
-		}},
-		{free, []string{
-			`"x y" is free.`,
-			"The last holder, root, had it taken away by root (pid 9), 2m ago: enough.",
-			"The next holder will be told that pid 12 has abandoned it.",
-		}},
-	} {
-		e := explanation{all: viewsOf(backup, disk, tape), seen: map[string]bool{c.info.Get("name").Str: true}, parents: map[int64][]process.Process{}}
-		e.explain(viewOf(c.info))
-		if !slices.Equal(e.sentences, c.want) {
-			t.Errorf("got  %s\nwant %s", strings.Join(e.sentences, "\n     "), strings.Join(c.want, "\n     "))
+	synctest.Test(t, func(t *testing.T) { // the time of day is the same for what is said and what is expected
+		fsck := claimOf(nobody+88, "age", 300_000_000, "units", 1, "token", 2, "mode", "exclusive")
+		disk := reply("name", "disk", "limit", 1, "holders", array(fsck), "waiters", array(claimOf(nobody, "units", 1)))
+		tape := reply("name", "tape", "limit", 1, "holders", array(), "waiters", array(claimOf(nobody+1, "units", 1), claimOf(nobody+88, "units", 1)))
+		backup := reply("name", "backup", "limit", 1,
+			"holders", array(claimOf(nobody, "age", 252_000_000, "unit", "backup.service", "why", "weekly prune", "units", 1, "mode", "exclusive", "token", 1)),
+			"waiters", array(
+				claimOf(nobody+1, "age", 38_000_000, "mode", "exclusive", "units", 1),
+				claimOf(nobody+2, "age", 9_000_000, "mode", "shared", "why", "hourly", "set", array(word("backup"), word("disk"), word("tape")))),
+			"previous", reply("pid", 3977, "how", "killed 9", "uid", 0), "abandoned", null)
+		gpu := reply("name", "gpu", "limit", 4, "holders", array(
+			claimOf(nobody, "age", 1_000_000, "units", 1, "mode", "units", "token", 5),
+			claimOf(nobody+1, "age", 0, "units", 1, "mode", "units", "token", 5, "joined", 1),
+			claimOf(nobody+2, "age", 2_000_000, "units", 2, "mode", "units", "token", 6)), "waiters", array(), "previous", null, "abandoned", null)
+		ago := int(time.Now().Add(-2 * time.Minute).UnixMicro())
+		free := reply("name", "x y", "limit", 1, "holders", array(), "waiters", array(), "previous", reply("pid", 0, "uid", 0, "how", "broken", "at", ago,
+			"by", reply("pid", 9, "uid", 0, "why", "enough")), "abandoned", reply("pid", 12, "how", "disconnected", "at", ago))
+		for _, c := range []struct {
+			info wire.Value
+			want []string
+		}{
+			{backup, []string{
+				"backup is held by pid 1073741824 (root, backup.service) for 4m12s: weekly prune.",
+				"pid 1073741824 itself waits for disk, held 5m by pid 1073741912 (root).",
+				"pid 1073741912 in turn waits for tape behind pid 1073741825.",
+				"The holder before it, pid 3977, was killed by signal 9.",
+				"1st waits pid 1073741825 (root), exclusive, 38s.",
+				"2nd waits pid 1073741826 (root), shared, 9s, behind pid 1073741825, together with disk and tape: hourly.",
+			}},
+			{gpu, []string{
+				"gpu is held by pid 1073741824 (root), 1 of 4 units, for 1s.",
+				"pid 1073741825 (root) has entered that hold 0s ago.",
+				"pid 1073741826 (root) holds it too, 2 of 4 units, for 2s.",
+				"pid 1073741824 itself waits for disk, held 5m by pid 1073741912 (root).",
+				"pid 1073741912 in turn waits for tape behind pid 1073741825.",
+				"pid 1073741825 itself waits for backup, held 4m12s by pid 1073741824 (root, backup.service): weekly prune.",
+			}},
+			{free, []string{
+				`"x y" is free.`,
+				"The last holder, root, had it taken away by root (pid 9), 2m ago: enough.",
+				"The next holder will be told that pid 12 has abandoned it.",
+			}},
+		} {
+			e := explanation{all: viewsOf(backup, disk, tape), seen: map[string]bool{c.info.Get("name").Str: true}, parents: map[int64][]process.Process{}}
+			e.explain(viewOf(c.info))
+			if !slices.Equal(e.sentences, c.want) {
+				t.Errorf("got  %s\nwant %s", strings.Join(e.sentences, "\n     "), strings.Join(c.want, "\n     "))
+			}
 		}
-	}
+	})
 }
 
 func TestDescribeEnd(t *testing.T) {
