@@ -112,15 +112,16 @@ func TestCMDGetsTheEnvironmentOfIpcctl(t *testing.T) {
 // What people put in front of commands has the effect on CMD that it has without ipcctl.
 func TestCMDIsWhatOtherCommandsMadeOfIpcctl(t *testing.T) {
 	w := newWorld(t)
-	for _, before := range []string{
-		"nohup", "setsid --wait", "timeout 60", "timeout --foreground 60", `env -i "PATH=$PATH" "IPCD_SOCKET=$IPCD_SOCKET"`, "xargs -a /dev/null",
-		`sh -c 'trap "" PIPE HUP; "$@"' sh`, "nice",
+	for _, line := range []string{
+		`nohup "$@"`, `setsid --wait "$@"`, `timeout 60 "$@"`, `timeout --foreground 60 "$@"`, `nice "$@"`,
+		`env -i "PATH=$PATH" "IPCD_SOCKET=$IPCD_SOCKET" "$@"`, `sh -c 'trap "" PIPE HUP; "$@"' sh "$@"`,
+		`xargs -a /dev/null "$@"`, `xargs -a /dev/null -P 4 "$@"`, `find /dev/null -exec "$@" ';'`, `find /dev/null -exec "$@" {} +`,
 	} {
 		for _, way := range ways[:3] {
-			want := states(output(t, w.command("bash", "-c", before+` "$@"`, "bash", show[0], show[1])))
-			words := slices.Concat([]string{"bash", "-c", before + ` "$@"`, "bash", "ipcctl"}, way.ipcctl, show)
+			want := states(output(t, w.command("bash", "-c", line, "bash", show[0], show[1])))
+			words := slices.Concat([]string{"bash", "-c", line, "bash", "ipcctl"}, way.ipcctl, show)
 			if got := states(output(t, w.command(words...))); got != want {
-				t.Errorf("%s ipcctl %s:\n%s\nwant\n%s", before, way.name, got, want)
+				t.Errorf("%s of ipcctl %s:\n%s\nwant\n%s", line, way.name, got, want)
 			}
 		}
 	}

@@ -54,6 +54,7 @@ func TestSystemd(t *testing.T) {
 		{"stamp", testStamp},
 		{"lock", testLock},
 		{"signals", testSignals},
+		{"mixed", testMixed},
 		{"relay", testRelay},
 		{"group", testGroup},
 		{"group-exited", testGroupExited},
