@@ -234,6 +234,19 @@ func (b *Bus[S]) Take() uint64 {
 	return b.seq
 }
 
+// Resume has the numbers of messages go on behind one that was given by a bus before this one.
+func (b *Bus[S]) Resume(seq uint64) { b.seq = max(b.seq, seq) }
+
+// AgeOf is the age of a subscription, by which it is told from one that the same subscriber makes later; 0: there is none.
+func (b *Bus[S]) AgeOf(s S, r *Route[S]) uint64 {
+	if o := b.owners.get(s); o != nil {
+		if x := b.subs.get(link[S]{o, r}); x != nil {
+			return x.born
+		}
+	}
+	return 0
+}
+
 // MayReceive reports whether a message under a name may go to s. It looks at no more subscriptions than the budget has left, and
 // says yes if there are more.
 func (b *Bus[S]) MayReceive(s S, name []byte, budget *int) bool {

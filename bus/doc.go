@@ -27,6 +27,8 @@
 // wildcard matches neither these names nor the level "ipcd" itself, as in MQTT with "$" (which means nothing here), and a
 // pattern matches them only if it begins with "ipcd/", literally.
 //
+// A topic may have a value, which is the caller's: see [Retained].
+//
 // # What is guaranteed
 //
 //   - Each accepted message has a number, one more than that of the message before it, over all topics. So there is one
