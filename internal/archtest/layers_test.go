@@ -44,7 +44,7 @@ var layers = []layer{
 		why: "a cgroup is a directory of the kernel's; who is in it is known above"},
 	{path: "internal/peer", may: []string{"internal/cgroup", "systemd", xsys},
 		why: "who a peer is comes from the kernel; what it may do is decided above"},
-	{path: "internal/record", may: []string{"internal/lockname", "ipc/wire", "lockmgr"}, never: []string{"net/...", "os/...", "log/...", "sync/...", "syscall", "unsafe"},
+	{path: "internal/record", may: []string{"bus", "internal/lockname", "ipc/wire", "lockmgr"}, never: []string{"net/...", "os/...", "log/...", "sync/...", "syscall", "unsafe"},
 		why: "what is written down is said in one place, of the engines' types and by the rules of bus and the wire for names; where it is written is decided below, and by whom above"},
 	{path: "internal/state", may: []string{xsys},
 		why: "what is kept is numbers and bytes here; what they mean is known above"},

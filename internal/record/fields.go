@@ -1,6 +1,7 @@
 package record
 
 import (
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"slices"
@@ -141,6 +142,22 @@ func text[T any](name string, at func(*T) *string) field[T] {
 		read: func(r *reader, t *T) (err error) {
 			*at(t), err = r.quoted()
 			return err
+		},
+	}
+}
+
+// data is a field of bytes that may be many, which are no text: in base64, as they are neither looked through nor grow much by it.
+func data[T any](name string, at func(*T) *string) field[T] {
+	return field[T]{
+		name:  name,
+		write: func(b []byte, t *T) []byte { return base64.StdEncoding.AppendEncode(b, []byte(*at(t))) },
+		read: func(r *reader, t *T) error {
+			word := r.word()
+			is, err := base64.StdEncoding.Strict().DecodeString(word)
+			if *at(t) = string(is); err != nil {
+				return fmt.Errorf("no base64: %.40q", word)
+			}
+			return nil
 		},
 	}
 }

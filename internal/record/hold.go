@@ -36,7 +36,9 @@ func NewHold(c lockmgr.Claim, limit int, command *Command) *Hold {
 	return &Hold{c, limit, command}
 }
 
-func (h *Hold) subject() Subject       { return Subject{KindHold, h.Claim.Name, h.Claim.Owner} }
+func (h *Hold) subject() Subject {
+	return Subject{Kind: KindHold, Lock: h.Claim.Name, Owner: h.Claim.Owner}
+}
 func (h *Hold) append(b []byte) []byte { return appendFields(b, holdFields, h) }
 func (h *Hold) join(s *State)          { s.Holds = append(s.Holds, h) }
 

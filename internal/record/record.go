@@ -16,6 +16,7 @@ const (
 	KindHold Kind = iota
 	KindEnd
 	KindMark
+	KindRetained
 )
 
 // kinds are what the kinds are called, and how they are read.
@@ -24,9 +25,10 @@ var kinds = [...]struct {
 	version int // that is written, and the last that is known
 	read    func(*reader) (Body, error)
 }{
-	KindHold: {"hold", 2, readAs(&holdFields)},
-	KindEnd:  {"end", 1, readAs(&lockEndFields)},
-	KindMark: {"mark", 1, readAs(&markFields)},
+	KindHold:     {"hold", 2, readAs(&holdFields)},
+	KindEnd:      {"end", 1, readAs(&lockEndFields)},
+	KindMark:     {"mark", 1, readAs(&markFields)},
+	KindRetained: {"retained", 1, readAs(&retainedFields)},
 }
 
 // A Record says what is true of its subject from now on. It is plain data.
@@ -35,7 +37,7 @@ type Record struct {
 	Is Body // nil: there is nothing any more
 }
 
-// A Body is what a record says: a [Hold], an [End] or a [Mark].
+// A Body is what a record says: a [Hold], an [End], a [Mark] or a [Retained].
 type Body interface {
 	subject() Subject
 	// append appends the text from which decode makes the same again.
@@ -64,11 +66,12 @@ func (r Record) Append(b []byte) []byte {
 }
 
 // A Subject is what one record is about: the hold that an owner has of a lock, the end that the next holder of a lock is to be told
-// of, or the mark of the tokens.
+// of, the mark of the tokens, or the retained value of a topic.
 type Subject struct {
 	Kind  Kind
 	Lock  string
 	Owner lockmgr.Owner
+	Topic string
 }
 
 // Key tells a subject from all others.
@@ -83,9 +86,9 @@ func (s Subject) Key() string {
 		b = append(b, ' ')
 		b = appendQuoted(b, s.Owner.Label)
 	}
-	if s.Lock != "" {
+	if name := s.Lock + s.Topic; name != "" { // it has one of them
 		b = append(b, ' ')
-		b = append(b, s.Lock...)
+		b = append(b, name...)
 	}
 	return string(b)
 }

@@ -190,6 +190,8 @@ func TestUnknown(t *testing.T) {
 		`hold 1 lock="a" bind=process`:       `hold: field "mode" is missing`,
 		`hold 1 mode=exclusive bind=`:        `hold: field "bind": unknown word ""`,
 		`hold 1 mode=exclusive bind=nothing`: `hold: field "bind": unknown word "nothing"`,
+		`retained 1 topic="a" payload=%`:     `retained: field "payload": no base64: "%"`,
+		`retained 1 topic="a" payload=YR==`:  `retained: field "payload": no base64: "YR=="`,
 		`mark 1 token=x`:                     `mark: field "token": no number: "x"`,
 		`{"Lock":"a"}`:                       "it has no record in it",
 		`{"Lock":"a","Abandoned":{"How":8}}`: "a hold ended in way 8",
@@ -216,10 +218,10 @@ func TestUnknown(t *testing.T) {
 func TestKeys(t *testing.T) {
 	all := []Subject{{Kind: KindMark}}
 	for _, lock := range []string{"a", "a b", `a" b`} {
-		all = append(all, Subject{Kind: KindEnd, Lock: lock})
+		all = append(all, Subject{Kind: KindEnd, Lock: lock}, Subject{Kind: KindRetained, Topic: lock})
 		for _, label := range []string{"", "a", `" a`, "\xff"} {
 			for _, pid := range []int{1, 12} {
-				all = append(all, Subject{KindHold, lock, lockmgr.Owner{Process: lockmgr.Process{PID: pid, Start: 2}, Label: label}})
+				all = append(all, Subject{Kind: KindHold, Lock: lock, Owner: lockmgr.Owner{Process: lockmgr.Process{PID: pid, Start: 2}, Label: label}})
 			}
 		}
 	}

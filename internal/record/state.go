@@ -14,6 +14,8 @@ type State struct {
 	Holds []*Hold                 // by lock, the latest first
 	ends  map[string]*lockmgr.End // of locks
 	mark  lockmgr.Token
+
+	Retained []*Retained
 }
 
 // Read finds out what records say together. Those that cannot be true are left out, and one error for each says why: one that is
@@ -26,7 +28,11 @@ func Read(records []Record) (State, []error) {
 			continue
 		}
 		if err := r.Is.check(); err != nil {
-			bad = append(bad, fmt.Errorf("record of %q: %w", r.Lock, err))
+			err = fmt.Errorf("record of %q: %w", r.Lock+r.Topic, err)
+			if r.Kind == KindRetained {
+				err = &RetainedError{err}
+			}
+			bad = append(bad, err)
 			continue
 		}
 		r.Is.join(&s)
