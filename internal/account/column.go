@@ -19,6 +19,8 @@ const (
 	Locks         // holds and waits
 	OperatorLocks // those that are bound to nobody
 	Marks         // of what was done
+	Retained      // values of topics
+	RetainedBytes // of them, and of the topics
 	columns
 )
 
@@ -48,7 +50,9 @@ var table = [columns]row{
 	Locks: {name: "locks", refusal: "user {user} holds or waits for {used} locks already (limits.locks_per_user)"},
 	OperatorLocks: {name: "locks of an operator", within: Locks,
 		refusal: "user {user} holds or waits for {used} locks FOR nobody already, of at most {limit}"},
-	Marks: {name: "marks of what was done", refusal: "user {user} has marked {limit} things as done: LOCK.FORGET some"},
+	Marks:         {name: "marks of what was done", refusal: "user {user} has marked {limit} things as done: LOCK.FORGET some"},
+	Retained:      {name: "retained values", refusal: "user {user} has {used} retained values already (limits.retained_per_user)"},
+	RetainedBytes: {name: "bytes of retained values", refusal: "user {user} retains {used} bytes already (limits.retained_bytes_per_user)"},
 }
 
 func (c Column) String() string { return table[c].name }

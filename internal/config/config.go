@@ -49,6 +49,10 @@ type Limits struct {
 	PatternsPerUser      int
 	BuffersPerUser       int // Input and output together. Invariant: at least Output.
 	LocksPerUser         int // Holds and waits together. Root is not exempt: nothing else bounds them.
+	Retained             int // Values of topics, in all. What they may take at most leaves the journal its room for holds.
+	RetainedBytes        int // Of values and their topics, in all.
+	RetainedPerUser      int
+	RetainedBytesPerUser int
 
 	// Lease is the longest that a lease may last, unless it is an operator's.
 	Lease time.Duration
@@ -80,6 +84,10 @@ func Default() *Config {
 			PatternsPerUser:      1_000,
 			BuffersPerUser:       256 << 20,
 			LocksPerUser:         10_000,
+			Retained:             50_000,
+			RetainedBytes:        32 << 20,
+			RetainedPerUser:      10_000,
+			RetainedBytesPerUser: 16 << 20,
 			Lease:                24 * time.Hour,
 		},
 		Loop:       Loop{BusyPoll: 50 * time.Microsecond},

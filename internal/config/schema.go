@@ -29,7 +29,10 @@ const (
 	maxCount  = 1_000_000
 	minBuffer = 4 << 10
 	maxBuffer = 1 << 30
-	maxTotal  = min(1<<40, math.MaxInt) // The latter on machines of 32 bits.
+	// maxRetained and maxRetainedBytes are what the journal, of 256 MiB, has room for beside the holds of locks.
+	maxRetained      = 100_000
+	maxRetainedBytes = 64 << 20
+	maxTotal         = min(1<<40, math.MaxInt) // The latter on machines of 32 bits.
 )
 
 // tables is the schema, bound to c: a table for each of its sockets, by name, then the others.
@@ -66,6 +69,14 @@ func (c *Config) fixedTables() []table {
 					"several. Root is not exempt."},
 			{"locks_per_user", count{&l.LocksPerUser, 1, maxCount},
 				"Locks that one user (uid) holds or waits for, all connections and processes together. Root is not exempt."},
+			{"retained", count{&l.Retained, 1, maxRetained},
+				"Topics that have a retained value, in all. One more is refused with QUOTA."},
+			{"retained_bytes", size{&l.RetainedBytes, minBuffer, maxRetainedBytes},
+				"Bytes of retained values and their topics, in all. They are kept in memory, and twice in the journal, a third longer there."},
+			{"retained_per_user", count{&l.RetainedPerUser, 1, maxRetained},
+				"Topics whose retained value one user (uid) has published. Root is not exempt."},
+			{"retained_bytes_per_user", size{&l.RetainedBytesPerUser, minBuffer, maxRetainedBytes},
+				"Bytes of the retained values that one user (uid) has published, and of their topics. Root is not exempt."},
 			{"lease", duration{&l.Lease, time.Millisecond, 100 * 365 * 24 * time.Hour},
 				"The longest lease, without being renewed. An operator's (ipcctl hold) may be longer."},
 		}},

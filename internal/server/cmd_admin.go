@@ -33,6 +33,8 @@ func (s *Server) status(c *call) {
 		{"messages_published", int64(s.stats.published)},
 		{"messages_delivered", int64(s.stats.delivered)},
 		{"messages_dropped", int64(s.stats.dropped)},
+		{"retained", int64(s.retained.topics.Len())},
+		{"retained_bytes", int64(s.retained.bytes)},
 		{"locks_granted", int64(s.stats.granted)},
 		{"locks_held", int64(s.held)},
 		{"locks_waiting", int64(s.queued)},

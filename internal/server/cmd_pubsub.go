@@ -21,7 +21,7 @@ var pubsubCommands = map[string]func(*Server, *call){
 }
 
 var busCommands = map[string]func(*Server, *call){
-	"BUS.PUB":   gated(func(_ *Server, c *call) bool { return c.requestIDAt(2) }, (*Server).busPub),
+	"BUS.PUB":   gated(pubWords, (*Server).busPub),
 	"BUS.SUB":   (*Server).busSub,
 	"BUS.UNSUB": (*Server).busUnsub,
 }
@@ -55,6 +55,9 @@ func (s *Server) publishRedis(c *call) {
 func delivered(r receipt) outcome { return plain(wire.AppendInt(nil, int64(r.delivered))) }
 
 func (s *Server) busPub(c *call) {
+	if c.retention.asked && !s.retain(c) {
+		return
+	}
 	r, ok := c.publish(s, topicName, func(r receipt) outcome { return r })
 	if !ok {
 		return
@@ -315,8 +318,14 @@ func (s *Server) busSub(c *call) {
 			"or HELLO 3, or PSUBSCRIBE %s and the filter", bus.FilterPattern)
 		return
 	}
-	if s.subscribe(c, bus.Filter, string(c.args[0])) {
-		c.integer(int64(s.bus.Count(c.sess, bus.Filter)))
+	before := s.bus.Age()
+	if !s.subscribe(c, bus.Filter, string(c.args[0])) {
+		return
+	}
+	c.integer(int64(s.bus.Count(c.sess, bus.Filter)))
+	if s.retained.topics.Len() > 0 && s.bus.Age() != before { // else it is subscribed already, and has had them
+		s.reply(c)
+		s.sendRetained(c.sess, s.bus.Route(bus.Filter, string(c.args[0])), c.pays)
 	}
 }
 

@@ -36,7 +36,8 @@ func TestCommandTable(t *testing.T) {
 	}
 	areas := 0
 	for _, area := range []map[string]func(*Server, *call){
-		connectionCommands, transactionCommands, clientCommands, commandCommands, pubsubCommands, busCommands, lockCommands, adminCommands,
+		connectionCommands, transactionCommands, clientCommands, commandCommands, pubsubCommands, busCommands, retainedCommands, lockCommands,
+		adminCommands,
 	} {
 		areas += len(area)
 	}

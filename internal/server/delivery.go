@@ -23,6 +23,7 @@ import (
 // A delivery is a message in line. It has bytes of its own.
 type delivery struct {
 	message
+	sending                                   // of the values that a subscription begins with; nothing else is in it then
 	routes             []*bus.Route[*session] // those that it has not come to
 	rest               *bus.Search[*session]  // finds those behind them; nil: there are no more
 	delivered, dropped int
@@ -84,13 +85,21 @@ func (s *Server) mustLineUp(routes []*bus.Route[*session], search *bus.Search[*s
 	for _, r := range routes {
 		for _, sess := range r.Subs() {
 			for _, d := range s.line {
-				if s.bus.MayReceive(sess, d.topic, &budget) {
+				if s.concerns(d, sess, &budget) {
 					return true
 				}
 			}
 		}
 	}
 	return false
+}
+
+// concerns reports whether what stands in line may go to a session: see [bus.Bus.MayReceive] for the budget.
+func (s *Server) concerns(d *delivery, sess *session, budget *int) bool {
+	if d.lookup != nil {
+		return d.to == sess
+	}
+	return s.bus.MayReceive(sess, d.topic, budget)
 }
 
 // lineUp has a message stand in line, with what is left to be done.
@@ -138,7 +147,7 @@ func (s *Server) endDelivery() {
 	s.leaveLine()
 }
 
-func (d *delivery) isDone() bool { return len(d.routes) == 0 && d.rest == nil }
+func (d *delivery) isDone() bool { return len(d.routes) == 0 && d.rest == nil && d.lookup == nil }
 
 // advanceDelivery goes on with a delivery until the time is over, and reports whether it is done.
 func (s *Server) advanceDelivery(d *delivery, begun time.Time) bool {
@@ -153,6 +162,12 @@ func (s *Server) advanceDelivery(d *delivery, begun time.Time) bool {
 
 // goOnDelivering delivers to some routes more, or goes on to find them.
 func (s *Server) goOnDelivering(d *delivery) {
+	if d.lookup != nil {
+		for i := 0; i < routesPerStep && d.lookup != nil; i++ {
+			s.sendMore(d)
+		}
+		return
+	}
 	if len(d.routes) == 0 {
 		var more bool
 		if d.routes, more = d.rest.Next(searchAtOnce); !more {
@@ -197,6 +212,8 @@ func (s *Server) waitsForLine(c *call) bool {
 		return false
 	case c.cmd.Family == wire.FamilyLock:
 		return s.eventsInLine(user)
+	case c.cmd.Access == wire.AccessSubscribe && c.cmd.Flags&wire.FlagSubscribed != 0: // after the values that he is being sent
+		return slices.ContainsFunc(s.line, func(d *delivery) bool { return d.lookup != nil && d.user == user })
 	case c.cmd.Flags&wire.FlagFanOut == 0 || !slices.ContainsFunc(s.line, func(d *delivery) bool { return d.done != nil && d.user == user }):
 		return false
 	}

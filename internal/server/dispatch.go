@@ -34,6 +34,7 @@ type call struct {
 	// What the words of a command with a gate ask for.
 	acquisition acquisition
 	release     release
+	retention   retention
 	breaking    *breaking
 	takesFD     bool // a descriptor may have come with it
 }
@@ -42,7 +43,7 @@ type call struct {
 var handlers = func() map[string]func(*Server, *call) {
 	all := map[string]func(*Server, *call){}
 	for _, area := range []map[string]func(*Server, *call){
-		connectionCommands, transactionCommands, clientCommands, commandCommands, pubsubCommands, busCommands, lockCommands, adminCommands,
+		connectionCommands, transactionCommands, clientCommands, commandCommands, pubsubCommands, busCommands, retainedCommands, lockCommands, adminCommands,
 	} {
 		for name, run := range area {
 			all[name] = run

@@ -30,7 +30,11 @@ func lossOf(v []byte) (filter []byte, n int64, told bool) {
 	if v[0] != '>' && v[0] != '*' {
 		return nil, 0, false
 	}
-	if rest, ok := bytes.CutPrefix(v[1:], []byte("9\r\n$11\r\nbus.message\r\n")); ok {
+	rest, ok := bytes.CutPrefix(v[1:], []byte("9\r\n$11\r\nbus.message\r\n"))
+	if !ok { // one that is marked as retained
+		rest, ok = bytes.CutPrefix(v[1:], []byte("10\r\n$11\r\nbus.message\r\n"))
+	}
+	if ok {
 		filter, rest = cutBulk(rest)
 		_, rest = cutBulk(rest)
 		if _, rest = cutBulk(rest); len(rest) > 0 && rest[0] == ':' {

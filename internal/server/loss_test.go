@@ -14,6 +14,11 @@ func TestLossOf(t *testing.T) {
 		if filter, n, told := lossOf(m.append(nil, p, 2, "a/#")); string(filter) != "a/#" || n != 1 || told {
 			t.Errorf("a message: %q, %d, %v", filter, n, told)
 		}
+		value := m
+		value.retained = true
+		if filter, n, told := lossOf(value.append(nil, p, 2, "a/#")); string(filter) != "a/#" || n != 1 || told {
+			t.Errorf("a retained value: %q, %d, %v", filter, n, told)
+		}
 		if filter, n, told := lossOf(appendLost(nil, p, "a/#", 12)); string(filter) != "a/#" || n != 12 || !told {
 			t.Errorf("a loss: %q, %d, %v", filter, n, told)
 		}

@@ -18,6 +18,7 @@ type message struct {
 	stamp          []byte // of the sender: see appendStamp
 	age            uint64 // of the bus, if it was published in an earlier turn
 	envelope       []byte // see enveloped
+	retained       bool   // it is the value that its topic had already
 	after          uint64 // of the next route, who subscribed up to then has it: see deliver
 }
 
@@ -34,7 +35,11 @@ func (m *message) append(b []byte, p wire.Proto, k bus.Kind, text string) []byte
 			return wire.AppendBulk(b, m.enveloped())
 		}
 	default:
-		b = p.AppendPush(b, 9)
+		n := 9
+		if m.retained {
+			n++
+		}
+		b = p.AppendPush(b, n)
 		b = append(b, "$11\r\nbus.message\r\n"...)
 		b = wire.AppendBulk(b, text)
 	}
@@ -44,6 +49,9 @@ func (m *message) append(b []byte, p wire.Proto, k bus.Kind, text string) []byte
 		b = wire.AppendInt(b, int64(m.seq))
 		b = wire.AppendInt(b, m.time)
 		b = append(b, m.stamp...)
+		if m.retained {
+			b = wire.AppendBulk(b, "retained")
+		}
 	}
 	return b
 }
@@ -115,7 +123,7 @@ func (s *Server) deliver(routes []*bus.Route[*session], m *message, many bool) (
 			continue // all have gone since, and the slot may be another's
 		}
 		if many && r.Len() == 1 && !s.net.InTurn(r.Slot) {
-			d, l := s.deliverAlone(r, subs[0], m)
+			d, l := s.deliverAlone(r, subs[0], m, m.seq)
 			delivered, dropped = delivered+d, dropped+l
 			continue
 		}
@@ -201,18 +209,18 @@ func enqueue(sess *session, r *bus.Route[*session], msg []byte, seq uint64) (tak
 }
 
 // deliverAlone gives a message to the one subscriber of a route that is one of very many: a buffer for each of them would be
-// more than all that they carry.
-func (s *Server) deliverAlone(r *bus.Route[*session], sess *session, m *message) (delivered, dropped int) {
+// more than all that they carry. seq is the place of the message among those that the session is sent.
+func (s *Server) deliverAlone(r *bus.Route[*session], sess *session, m *message, seq uint64) (delivered, dropped int) {
 	switch {
 	case !sess.MayReceive():
 		return 0, 0
-	case sess.Blocked() && canLose(r.Kind, r.Text) && sess.IsFull(len(m.payload), m.seq):
+	case sess.Blocked() && canLose(r.Kind, r.Text) && sess.IsFull(len(m.payload), seq):
 		sess.Lose(r.Text)
 		return 0, 1
 	}
 	s.alone = m.append(s.alone[:0], sess.proto, r.Kind, r.Text)
 	if sess.Blocked() {
-		return enqueue(sess, r, s.alone, m.seq)
+		return enqueue(sess, r, s.alone, seq)
 	}
 	sess.Send(s.alone)
 	s.net.Relieve()

@@ -2,6 +2,7 @@ package server
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -98,8 +99,13 @@ func (s *Server) restoreHolds(now lockmgr.Time, mark lockmgr.Token) {
 	}
 	state, bad := record.Read(records)
 	for _, err := range bad {
-		s.lostHold(err)
+		if _, retained := errors.AsType[*record.RetainedError](err); retained {
+			s.log.Error("a retained value is lost: its record cannot be used", "event", "state-failed", "error", err)
+		} else {
+			s.lostHold(err)
+		}
 	}
+	s.restoreRetained(state.Retained)
 	last := lockmgr.Token(s.setup.Token)
 	s.locks = lockmgr.Restore(state.Snapshot(), last, mark)
 	if err := s.locks.Check(); err != nil {

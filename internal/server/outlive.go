@@ -62,5 +62,6 @@ func (s *Server) allRecords() iter.Seq[record.Record] {
 				return
 			}
 		}
+		s.retainedRecords(yield)
 	}
 }

@@ -163,6 +163,10 @@ func (s *Server) recordOf(is record.Subject) record.Record {
 	switch is.Kind {
 	case record.KindMark:
 		return s.markRecord()
+	case record.KindRetained:
+		if k, ok := s.retained.topics.Get(is.Topic); ok {
+			return record.Of(&k.Retained)
+		}
 	case record.KindEnd:
 		if end := untold(s.locks.Abandoned(is.Lock), s.locks.Holders(is.Lock)); end != nil {
 			return record.Record{Subject: is, Is: &record.End{Lock: is.Lock, End: end}}
@@ -205,6 +209,16 @@ func (s *Server) apply(subjects []record.Subject) {
 		r.told = true
 		r.retry.Set(s.now() + writeAgain)
 	}
+}
+
+// rewrite has what is true of a subject now be written, which is no lock's.
+func (s *Server) rewrite(is record.Subject) {
+	r := &s.recorder
+	if r.journal == nil {
+		return
+	}
+	r.rows = append(r.rows, s.recordOf(is))
+	s.apply([]record.Subject{is})
 }
 
 // writeDue tries again to write what could not be written: some of it, and if that works the others in the next turns.

@@ -31,6 +31,10 @@ type Limits struct {
 	SubscriptionsPerUser int // of all kinds
 	PatternsPerUser      int // globs, each of which may cost every publisher some time
 	LocksPerUser         int // holds and waits of one uid
+	Retained             int // values of topics, in all
+	RetainedBytes        int // of them and their topics, in all
+	RetainedPerUser      int
+	RetainedBytesPerUser int
 
 	Lease time.Duration // the longest that a hold may last by time, unless it is an operator's
 }
@@ -48,6 +52,8 @@ func (l *Limits) perUser() account.Limits {
 		account.Locks:         l.LocksPerUser,
 		account.OperatorLocks: maxOperatorHolds,
 		account.Marks:         maxDone,
+		account.Retained:      l.RetainedPerUser,
+		account.RetainedBytes: l.RetainedBytesPerUser,
 	}
 }
 
@@ -131,7 +137,8 @@ type Server struct {
 	ends      account.Shares[*ending] // what waits for its user's share of a turn to be ended: see remains.go
 	nextID    uint64
 
-	bus *bus.Bus[*session]
+	bus      *bus.Bus[*session]
+	retained retained
 	lockState
 	requests requests
 

@@ -27,10 +27,11 @@ func (s *Server) verify() {
 		found.Add(m.UID, account.Marks, 1)
 	}
 	s.verifyClaims(found)
+	s.verifyRetained(found)
 	if err := s.users.Mismatch(found); err != nil {
 		panic(err.Error())
 	}
-	if s.recorder.journal != nil && s.recorder.journal.Room() == nil && !s.recorder.behind() && s.held < 100 { // it costs much
+	if s.recorder.journal != nil && s.recorder.journal.Room() == nil && !s.recorder.behind() && s.held+s.retained.topics.Len() < 100 { // it costs much
 		s.verifyJournal()
 	}
 	s.verifyFollowers()
@@ -157,6 +158,14 @@ func (s *Server) verifyTimers() {
 	for id, p := range s.processes {
 		for _, e := range p.endings {
 			check(fmt.Sprintf("an ending of process %d", id.PID), &e.over, !e.queued)
+		}
+	}
+	all := s.retained.topics.All()
+	for more := true; more; {
+		var k *kept
+		var ok bool
+		if k, ok, more = all.Next(); ok {
+			check("a retained value", &k.expiry, k.Expires != 0)
 		}
 	}
 	check("log records", &s.logPeriod, s.logLimit.Next() != 0)

@@ -1,0 +1,453 @@
+package server
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ipcd/ipcd/bus"
+	"github.com/ipcd/ipcd/ipc/wire"
+)
+
+// told is a push of BUS.SUB in short: the topic, the payload, and whether it is marked as retained.
+func told(v wire.Value) string {
+	if v.Kind != wire.KindPush && v.Kind != wire.KindArray || len(v.Elems) < 9 || v.Elems[0].Str != "bus.message" {
+		return fmt.Sprintf("%+v", v)
+	}
+	text := v.Elems[2].Str + "=" + v.Elems[3].Str
+	for _, more := range v.Elems[9:] {
+		text += " " + more.Str
+	}
+	return text
+}
+
+func (c *client) told(want ...string) {
+	c.t.Helper()
+	for _, want := range want {
+		if got := told(c.value()); got != want {
+			c.t.Errorf("a subscriber is told %s, want %s", got, want)
+		}
+	}
+}
+
+// topics are what BUS.LIST tells, in short.
+func (c *client) topics(filter ...string) string {
+	var all []string
+	for _, v := range c.do(append([]string{"BUS.LIST"}, filter...)...).Elems {
+		all = append(all, fmt.Sprint(v.Get("topic").Str, ":", v.Get("size").Int))
+	}
+	return strings.Join(all, " ")
+}
+
+// TestRetained: who subscribes is sent the values of the topics that match, marked, after the reply and before what is published
+// later; once, and of RESP2 likewise. They can be read, listed and cleared.
+func TestRetained(t *testing.T) {
+	h := start(t)
+	c := h.dial3()
+	if v := c.do("BUS.GET", "app/config"); v.Kind != wire.KindNull {
+		t.Errorf("what was not published is %+v", v)
+	}
+	c.do("BUS.PUB", "app/config", "old", "RETAIN")
+	seq := c.do("BUS.PUB", "app/config", "a\x00\xff", "RETAIN").Get("seq").Int
+	c.do("BUS.PUB", "app/config", "live")
+	c.do("BUS.PUB", "app", "", "retain")
+	c.do("BUS.PUB", "other", "xyz", "RETAIN", "EXPIRES", "3600000")
+
+	v := c.do("BUS.GET", "app/config")
+	if v.Get("payload").Str != "a\x00\xff" || v.Get("seq").Int != seq || v.Get("expires").Int != -1 || v.Get("time").Int == 0 ||
+		v.Get("topic").Str != "app/config" || int(v.Get("pid").Int) != h.self.PID || uint32(v.Get("uid").Int) != h.self.UID {
+		t.Errorf("the value is %+v", v)
+	}
+	if left := c.do("BUS.GET", "other").Get("expires").Int; left <= 0 || left > 3600000 {
+		t.Errorf("it lasts %d ms", left)
+	}
+	if got := c.topics(); got != "app:0 app/config:3 other:3" {
+		t.Errorf("all topics are %s", got)
+	}
+	if got := c.topics("app/+"); got != "app/config:3" {
+		t.Errorf("those of a filter are %s", got)
+	}
+
+	sub, old := h.dial3(), h.dial()
+	sub.do("BUS.SUB", "app/#")
+	sub.told("app= retained", "app/config=a\x00\xff retained")
+	old.cmd("BUS.SUB", "app", "RAW")
+	old.want(":1\r\n*10\r\n$11\r\nbus.message\r\n$3\r\napp\r\n$3\r\napp\r\n$0\r\n\r\n")
+	sub.do("BUS.SUB", "app/#") // again: nothing
+	c.do("BUS.PUB", "app/config", "new", "RETAIN")
+	sub.told("app/config=new")
+
+	if n := c.do("BUS.CLEAR", "app/config").Int; n != 1 {
+		t.Errorf("%d values were cleared", n)
+	}
+	if n := c.do("BUS.CLEAR", "app/config").Int; n != 0 {
+		t.Errorf("%d values were cleared again", n)
+	}
+	if v := c.do("BUS.GET", "app/config"); v.Kind != wire.KindNull {
+		t.Errorf("what was cleared is %+v", v)
+	}
+	late := h.dial3()
+	late.do("BUS.SUB", "app/config")
+	late.do("PING") // nothing was before its reply
+
+	for words, code := range map[string]wire.Code{
+		"BUS.PUB a x EXPIRES 5": wire.CodeErr, "BUS.PUB a x RETAIN EXPIRES 0": wire.CodeErr, "BUS.PUB a x RETAIN EXPIRES": wire.CodeErr,
+		"BUS.PUB a x KEEP": wire.CodeErr, "BUS.PUB a/# x RETAIN": wire.CodeBadName, "BUS.PUB ipcd/a x RETAIN": wire.CodeDenied,
+		"BUS.GET a/#": wire.CodeBadName, "BUS.CLEAR +": wire.CodeBadName, "BUS.LIST a#": wire.CodeBadName, "BUS.CLEAR ipcd/a": wire.CodeDenied,
+	} {
+		c.refused(code, "", strings.Fields(words)...)
+	}
+	if got := c.topics(); got != "app:0 other:3" {
+		t.Errorf("what is left is %s", got)
+	}
+}
+
+// TestRetainedOutlives: values are the same after a restart, with who published them and when, and what is published after it has
+// higher numbers.
+func TestRetainedOutlives(t *testing.T) {
+	h := start(t)
+	c := h.dial3()
+	for i := range 5 {
+		c.do("BUS.PUB", "a", fmt.Sprint(i), "RETAIN")
+	}
+	c.do("BUS.PUB", "b/c", "\x00\xff\n", "RETAIN", "EXPIRES", "3600000")
+	c.do("BUS.PUB", "gone", "x", "RETAIN")
+	c.do("BUS.CLEAR", "gone")
+	want := fmt.Sprint(c.do("BUS.GET", "a"))
+	h = restart(h)
+	c = h.dial3()
+	if got := fmt.Sprint(c.do("BUS.GET", "a")); got != want {
+		t.Errorf("the value was\n%s\nand is\n%s", want, got)
+	}
+	if v := c.do("BUS.GET", "b/c"); v.Get("payload").Str != "\x00\xff\n" || v.Get("expires").Int <= 0 {
+		t.Errorf("the other is %+v", v)
+	}
+	if got := c.topics(); got != "a:1 b/c:3" {
+		t.Errorf("there are %s", got)
+	}
+	sub := h.dial3()
+	sub.do("BUS.SUB", "#")
+	sub.told("a=4 retained", "b/c=\x00\xff\n retained")
+	if seq := c.do("BUS.PUB", "a", "5").Get("seq").Int; seq <= 6 {
+		t.Errorf("the message after it has number %d", seq)
+	}
+	sub.told("a=5")
+}
+
+// TestRetainedOrRefused: a value that cannot be written down is refused, and nobody is told of it; the one before it stays.
+func TestRetainedOrRefused(t *testing.T) {
+	h := start(t)
+	c, sub := h.dial3(), h.dial3()
+	sub.do("BUS.SUB", "a")
+	c.do("BUS.PUB", "a", "old", "RETAIN")
+	sub.told("a=old")
+	kept := h.setup.Journal.(*memory)
+	kept.mu.Lock()
+	kept.full = true
+	kept.mu.Unlock()
+	c.refused(wire.CodeIO, "cannot be written down", "BUS.PUB", "a", "new", "RETAIN")
+	c.do("BUS.PUB", "a", "live")
+	sub.told("a=live")
+	if got := c.do("BUS.GET", "a").Get("payload").Str; got != "old" {
+		t.Errorf("the value is %q", got)
+	}
+	c.do("BUS.CLEAR", "a") // which needs no room
+}
+
+// TestRetainedRecordedThenTold: when anybody is told of a value, it is in the journal.
+func TestRetainedRecordedThenTold(t *testing.T) {
+	m := newManual(t, 1)
+	kept := m.setup.Journal.(*memory)
+	c, sub := m.connect(false), m.connect(false)
+	sub.cmd("HELLO", "3")
+	sub.cmd("BUS.SUB", "a")
+	m.settle()
+	sub.take()
+	kept.after = func(*memory) {
+		m.net.FlushAll()
+		if got := c.take() + sub.take(); got != "" {
+			t.Errorf("before it was recorded somebody was told %q", got)
+		}
+	}
+	c.cmd("BUS.PUB", "a", "x", "RETAIN")
+	m.settle()
+	if got := string(c.got); !strings.Contains(got, "delivered\r\n:1") {
+		t.Errorf("the publisher is told %q", got)
+	}
+}
+
+// TestRetainedExpires: a value whose time is over is nobody's any more, and what it was charged is given back.
+func TestRetainedExpires(t *testing.T) {
+	m := newManual(t, 1, func(_ *Setup, o *Options) { o.Limits.RetainedPerUser = 2 })
+	c := m.connect(false)
+	c.cmd("HELLO", "3")
+	m.settle()
+	now := m.now()
+	ask := func(words ...string) string {
+		c.take()
+		c.cmd(words...)
+		m.at(now, c.event(1))
+		return c.take()
+	}
+	ask("BUS.PUB", "a", "1", "RETAIN", "EXPIRES", "1000")
+	ask("BUS.PUB", "b", "2", "RETAIN", "EXPIRES", "1000")
+	ask("BUS.PUB", "b", "3", "RETAIN") // in its place, for ever
+	if got := ask("BUS.PUB", "c", "4", "RETAIN"); !strings.HasPrefix(got, "-QUOTA") {
+		t.Errorf("one more than he may have is answered %q", got)
+	}
+	now += time.Second - 1
+	if got := ask("BUS.GET", "a"); !strings.Contains(got, "$1\r\n1\r\n") || !strings.Contains(got, ":0\r\n") {
+		t.Errorf("before its end it is %q", got)
+	}
+	now++
+	if got := ask("BUS.GET", "a"); got != "_\r\n" {
+		t.Errorf("at its end it is %q", got)
+	}
+	if got := ask("BUS.PUB", "c", "4", "RETAIN"); strings.HasPrefix(got, "-") {
+		t.Errorf("then another is answered %q", got)
+	}
+	now += time.Hour
+	if got := ask("BUS.GET", "b"); !strings.Contains(got, "$1\r\n3\r\n") {
+		t.Errorf("the one that does not end is %q", got)
+	}
+	if n := len(m.setup.Journal.(*memory).lines); n != 2 {
+		t.Errorf("the journal has %d records", n)
+	}
+}
+
+// TestRetainedQuota: over each bound a publisher gets QUOTA, what is there stays, and what is given up is given back.
+func TestRetainedQuota(t *testing.T) {
+	m := newManual(t, 1, func(_ *Setup, o *Options) {
+		o.Limits.Input = 4 << 20
+		o.Limits.Retained, o.Limits.RetainedPerUser = 5, 3
+		o.Limits.RetainedBytes, o.Limits.RetainedBytesPerUser = 250, 200
+	})
+	one, other := m.connectAs(1001, false), m.connectAs(1002, false)
+	ask := func(c *end, words ...string) string {
+		m.settle()
+		c.take()
+		c.cmd(words...)
+		m.settle()
+		return c.take()
+	}
+	pub := func(c *end, topic string, size int, want string) {
+		t.Helper()
+		got := ask(c, "BUS.PUB", topic, strings.Repeat("x", size), "RETAIN")
+		if want == "" && got[0] == '-' || want != "" && !strings.HasPrefix(got, "-QUOTA ") || !strings.Contains(got, want) {
+			t.Errorf("%q with %d bytes is answered %q, want %q", topic, size, got, want)
+		}
+	}
+	pub(one, "a", 9, "")
+	pub(one, "b", 9, "")
+	pub(one, "c", 9, "")
+	pub(one, "d", 0, "limits.retained_per_user")
+	pub(one, "a", 179, "") // in its place
+	pub(one, "b", 10, "limits.retained_bytes_per_user")
+	pub(one, "b", 9, "")
+	pub(other, "d", 50, "limits.retained_bytes)")
+	pub(other, "d", 1, "")
+	pub(other, "e", 1, "")
+	pub(other, "f", 1, "limits.retained)")
+	pub(other, "a", 1, "") // the other's is given back to him
+	pub(one, "f", 1, "limits.retained)")
+	if got := ask(one, "BUS.CLEAR", "d"); got != ":1\r\n" {
+		t.Errorf("to clear is answered %q", got)
+	}
+	pub(one, "f", 100, "")
+	m.opts.Limits.RetainedBytes = 8 << 20
+	m.users.Limits = m.opts.Limits.perUser()
+	m.opts.Limits.RetainedBytesPerUser = 8 << 20
+	m.users.Limits = m.opts.Limits.perUser()
+	pub(one, "f", largestRetained, fmt.Sprint("may have ", largestRetained))
+	pub(one, "f", largestRetained-1, "")
+	if got := ask(one, "BUS.LIST"); strings.Count(got, "topic") != 5 {
+		t.Errorf("what is there is %q", got)
+	}
+}
+
+const manyTopics = 1 << 14
+
+// newManyTopics makes a server with values of so many topics, and a client that is to subscribe.
+func newManyTopics(t *testing.T) (*manual, *end) {
+	m := newManual(t, 1, roomyForMany, func(_ *Setup, o *Options) {
+		o.Limits.Retained, o.Limits.RetainedPerUser = 2*manyTopics, 2*manyTopics
+	})
+	m.bus.Verify = false
+	c := m.connect(false)
+	for i := range manyTopics {
+		c.cmd("BUS.PUB", fmt.Sprint("t/", i), "old", "RETAIN")
+		if i%100 == 0 {
+			m.settle()
+		}
+	}
+	m.settle()
+	sub := m.connectAs(1001, false)
+	sub.cmd("HELLO", "3")
+	m.settle()
+	sub.take()
+	return m, sub
+}
+
+// sent are the pushes that came to a client.
+func (c *end) sent(t *testing.T) (all []string) {
+	t.Helper()
+	for v := range values(t, c.got) {
+		if v.Kind == wire.KindPush {
+			all = append(all, told(v))
+		}
+	}
+	return all
+}
+
+// TestManyRetained: very many values are sent bit by bit. What is published meanwhile to who gets them comes behind them, whether the
+// topic's value was sent already or not, and what concerns nobody who does is not held up.
+func TestManyRetained(t *testing.T) {
+	m, sub := newManyTopics(t)
+	publisher, other, again := m.connectAs(1002, false), m.connectAs(1003, false), m.connectAs(1001, false)
+	again.cmd("HELLO", "3")
+	m.settle()
+	again.take()
+	last := fmt.Sprint("t/", manyTopics-1)
+	sub.cmd("BUS.SUB", "t/#")
+	m.read(sub)
+	if len(m.line) != 1 {
+		t.Fatal("very many values were sent in one turn")
+	}
+	publisher.cmd("BUS.PUB", last, "live")
+	publisher.cmd("BUS.PUB", last, "new", "RETAIN")
+	m.read(publisher)
+	other.cmd("BUS.PUB", "else", "x", "RETAIN")
+	m.read(other)
+	again.cmd("BUS.SUB", last)
+	m.read(again)
+	m.net.FlushAll()
+	if got := other.take(); !strings.Contains(got, "delivered") {
+		t.Errorf("what concerns nobody is answered %q", got)
+	}
+	if got := publisher.take() + again.take(); got != "" || len(m.line) != 2 {
+		t.Errorf("what has to wait is answered %q", got)
+	}
+	m.settle()
+	got := sub.sent(t)
+	if n := len(got); n != manyTopics+2 || got[n-3] != last+"=old retained" || got[n-2] != last+"=live" || got[n-1] != last+"=new" {
+		t.Errorf("%d messages came, the last %q", n, got[max(0, n-3):])
+	}
+	if got := again.sent(t); !slices.Equal(got, []string{last + "=new"}) && !slices.Equal(got, []string{last + "=new retained"}) &&
+		!slices.Equal(got, []string{last + "=live", last + "=new"}) && !slices.Equal(got, []string{last + "=old retained", last + "=new"}) {
+		t.Errorf("the next one has %q", got)
+	}
+}
+
+// TestManyRetainedEnd: who ends his subscription, or his connection, is sent no more of the values, and nobody waits for that.
+func TestManyRetainedEnd(t *testing.T) {
+	for _, how := range []string{"BUS.UNSUB", "QUIT"} {
+		m, sub := newManyTopics(t)
+		sub.cmd("BUS.SUB", "t/#")
+		m.read(sub)
+		sub.cmd(how)
+		m.read(sub)
+		m.settle()
+		if len(m.line) > 0 || m.stats.delivered == manyTopics {
+			t.Errorf("%s: %d values were sent, and %d stand in line", how, m.stats.delivered, len(m.line))
+		}
+	}
+}
+
+// TestRetainedAtRandom: whatever is published, retained, cleared and subscribed to in whatever order, in few turns or many, each
+// subscription begins with the values of its moment, and goes on with what is published later: nothing is missing, twice or in another
+// order.
+func TestRetainedAtRandom(t *testing.T) {
+	for seed := range uint64(100) {
+		m := newManual(t, seed)
+		random := rand.New(rand.NewPCG(seed, 2))
+		topics := []string{"a", "a/b", "a/b/c", "b", "b/c"}
+		filters := []string{"#", "a/#", "+", "a/b", "+/+"}
+		now, want := map[string]string{}, map[*end]map[string][]string{}
+		m.hook(func(sess *session, name string, args []string, _ string) {
+			switch name {
+			case "BUS.PUB":
+				for _, filters := range want {
+					for filter := range filters {
+						if bus.Match(filter, args[0]) {
+							filters[filter] = append(filters[filter], args[0]+"="+args[1])
+						}
+					}
+				}
+				if len(args) > 2 {
+					now[args[0]] = args[1]
+				}
+			case "BUS.CLEAR":
+				delete(now, args[0])
+			case "BUS.SUB":
+				for c, filters := range want {
+					if c.id != sess.id || filters[args[0]] != nil {
+						continue
+					}
+					begins := []string{}
+					for _, topic := range topics {
+						if v, ok := now[topic]; ok && bus.Match(args[0], topic) {
+							begins = append(begins, topic+"="+v+" retained")
+						}
+					}
+					slices.Sort(begins)
+					filters[args[0]] = begins
+				}
+			}
+		})
+		var clients []*end
+		for range 3 {
+			c := m.connect(random.IntN(2) == 0)
+			c.cmd("HELLO", "3")
+			clients = append(clients, c)
+			want[c] = map[string][]string{}
+		}
+		for i := range 60 {
+			c, topic := clients[random.IntN(3)], topics[random.IntN(len(topics))]
+			switch random.IntN(6) {
+			case 0:
+				c.cmd("BUS.SUB", filters[random.IntN(len(filters))])
+			case 1:
+				c.cmd("BUS.CLEAR", topic)
+			case 2:
+				c.cmd("BUS.PUB", topic, fmt.Sprint(i))
+			default:
+				c.cmd("BUS.PUB", topic, fmt.Sprint(i), "RETAIN")
+			}
+			if random.IntN(3) == 0 {
+				m.step()
+			}
+		}
+		m.settle()
+		for c, filters := range want {
+			got := map[string][]string{}
+			for v := range valuesOf(t, c) {
+				got[v.Elems[1].Str] = append(got[v.Elems[1].Str], told(v))
+			}
+			for filter, want := range filters {
+				is := got[filter]
+				n := 0
+				for n < len(is) && strings.HasSuffix(is[n], " retained") {
+					n++
+				}
+				slices.Sort(is[:n])
+				if !slices.Equal(is, want) {
+					t.Fatalf("seed %d: %s has %q and not %q", seed, filter, is, want)
+				}
+			}
+		}
+	}
+}
+
+// valuesOf are the pushes of BUS.SUB that came to a client.
+func valuesOf(t *testing.T, c *end) func(func(wire.Value) bool) {
+	return func(yield func(wire.Value) bool) {
+		for v := range values(t, c.got) {
+			if v.Kind == wire.KindPush && v.Elems[0].Str == "bus.message" && !yield(v) {
+				return
+			}
+		}
+	}
+}
