@@ -12,7 +12,10 @@ import (
 	"github.com/ipcd/ipcd/ipc"
 )
 
-type clientsVerb struct{ kill int }
+type clientsVerb struct {
+	kill  int
+	watch bool
+}
 
 func clients() *verb.Verb {
 	var k clientsVerb
@@ -20,19 +23,31 @@ func clients() *verb.Verb {
 		Name:     "clients",
 		Group:    "The daemon",
 		Summary:  "Show who is connected, or end a connection",
-		Synopsis: []string{"", "--kill=ID"},
+		Synopsis: []string{"[--watch]", "--kill=ID"},
 		About: []string{
 			"Prints a line for each connection: its number, which process and user it belongs to, how old it is, how long it has " +
 				"been silent, how many subscriptions and locks it has, and its last command.",
+			"With `--watch`, a terminal shows them as they are, until Ctrl-C. Elsewhere, a connection is printed again when something other " +
+				"than its times has changed, and one that has ended is a line with its number alone. The daemon is asked once a second: " +
+				"a connection that lasts for less may be missing. When the daemon ends, ipcctl shows the connections of the next one, and says that changes may be missing.",
 		},
-		Options:  []verb.Option{verb.Number(0, "kill", "ID", &k.kill, 1, verb.Many, "End the connection with this number: your own user's; root: anybody's")},
-		Examples: []verb.Example{{Line: "ipcctl clients --kill=17", Help: "End connection 17."}},
-		Exits:    []int{exit.NotFound},
-		Run:      k.run,
+		Options: []verb.Option{
+			verb.Flag(0, "watch", &k.watch, "Go on showing what changes"),
+			verb.Number(0, "kill", "ID", &k.kill, 1, verb.Many, "End the connection with this number: your own user's; root: anybody's"),
+		},
+		Examples: []verb.Example{
+			{Line: "ipcctl clients --watch", Help: "Look on."},
+			{Line: "ipcctl clients --kill=17", Help: "End connection 17."},
+		},
+		Exits: []int{exit.NotFound},
+		Run:   k.run,
 	}
 }
 
 func (k *clientsVerb) run(c *verb.Call) error {
+	if k.watch && k.kill != 0 {
+		return exit.Unparsed("--watch", "with --kill, nothing is shown").With(c.Verb.Usage())
+	}
 	conn, err := c.Dial3()
 	if err != nil {
 		return err
@@ -41,24 +56,48 @@ func (k *clientsVerb) run(c *verb.Call) error {
 	if k.kill != 0 {
 		return k.end(c, conn)
 	}
+	if k.watch {
+		return watchClients(c, conn)
+	}
+	clients, err := askClients(conn)
+	if err != nil {
+		return err
+	}
+	printClients(c, clients...)
+	return nil
+}
+
+func printClients(c *verb.Call, clients ...client) {
+	if !c.JSON {
+		clientTable(clients...).Print(c.Out)
+		return
+	}
+	for _, client := range clients {
+		c.Out.Object(client.object())
+	}
+}
+
+func askClients(conn *ipc.Conn) ([]client, error) {
 	v, err := conn.Do("CLIENT", "LIST")
 	if err != nil {
-		return exit.Cannot("list clients", err)
+		return nil, exit.Cannot("list clients", err)
 	}
-	t := term.Table{
+	var clients []client
+	for line := range strings.Lines(v.Str) {
+		clients = append(clients, parseClient(line))
+	}
+	return clients, nil
+}
+
+func clientTable(clients ...client) *term.Table {
+	t := &term.Table{
 		Header: []string{"ID", "PID", "COMMAND", "USER", "UNIT", "AGE", "IDLE", "SUBS", "LOCKS", "LAST", "NAME"},
 		Names:  []string{"COMMAND", "USER", "UNIT", "LAST"},
 	}
-	for line := range strings.Lines(v.Str) {
-		client := parseClient(line)
-		if c.JSON {
-			c.Out.Object(client.object())
-		} else {
-			t.Add(client.row()...)
-		}
+	for _, client := range clients {
+		t.Add(client.row()...)
 	}
-	t.Print(c.Out)
-	return nil
+	return t
 }
 
 func (k *clientsVerb) end(c *verb.Call, conn *ipc.Conn) error {

@@ -5,28 +5,13 @@ import (
 	"maps"
 	"os"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
-	"github.com/ipcd/ipcd/internal/cli/process"
 	"github.com/ipcd/ipcd/internal/cli/term"
 	"github.com/ipcd/ipcd/internal/cli/verb"
 	"github.com/ipcd/ipcd/ipc"
 	"github.com/ipcd/ipcd/ipc/wire"
 )
-
-// What a terminal needs to show a view in the place of what it showed before, and to get that back.
-const (
-	screenOn   = "\x1b[?1049h\x1b[?25l" // another page, and no cursor
-	screenOff  = "\x1b[?25h\x1b[?1049l"
-	screenHome = "\x1b[H"
-	clearLine  = "\x1b[K"
-	clearBelow = "\x1b[J"
-)
-
-// frame is the least time between two views of a terminal: what happens within it is shown together.
-const frame = 50 * time.Millisecond
 
 // A lockWatch is locks --watch.
 type lockWatch struct {
@@ -134,10 +119,8 @@ func (w *lockWatch) next(deadline time.Time) error {
 	}
 }
 
-// screen shows all locks on a terminal, until Ctrl-C.
+// screen shows all locks on a terminal.
 func (w *lockWatch) screen() error {
-	signals := make(chan os.Signal, 1)
-	process.Catch(signals, process.Leaving)
 	changed := make(chan error)
 	w.in.idle = func() error { return nil }
 	w.in.resumed = func() {} // what is shown is what is there
@@ -150,34 +133,11 @@ func (w *lockWatch) screen() error {
 			}
 		}
 	}()
-	o := w.call.Out
-	o.Text(screenOn)
-	for {
-		err := w.draw()
-		early, late := time.After(frame), time.After(tick) // ages change without an event
-		for changes := 0; err == nil && (early != nil || changes == 0); {
-			select {
-			case <-early:
-				early = nil
-			case <-late:
-				early, changes = nil, 1
-			case err = <-changed:
-				changes++
-			case s := <-signals:
-				o.Text(screenOff)
-				_ = o.Flush() // nobody is there to see it
-				process.Die(s)
-			}
-		}
-		if err != nil {
-			o.Text(screenOff)
-			return err
-		}
-	}
+	return onScreen(w.call.Out, changed, w.page)
 }
 
-// draw shows what fits. While there is no daemon, it says so: how long that may last is for who listens to know.
-func (w *lockWatch) draw() error {
+// page has the locks that are meant. While there is no daemon, it says so: how long that may last is for who listens to know.
+func (w *lockWatch) page() (table *term.Table, otherwise string, err error) {
 	views, err := askLocks(w.ask, w.call.Words)
 	if verb.Stopped(err) {
 		if ask, e := verb.Greeted(w.call.DialNow()); e == nil {
@@ -186,33 +146,8 @@ func (w *lockWatch) draw() error {
 			views, err = askLocks(w.ask, w.call.Words)
 		}
 	}
-	gone := verb.Stopped(err)
-	if err != nil && !gone {
-		return err
+	if verb.Stopped(err) {
+		return lockTable(w.call, nil), gone, nil
 	}
-	var page strings.Builder
-	paper := w.call.Out.Paper(&page)
-	lockTable(w.call, views).Print(paper)
-	_ = paper.Flush() // into memory
-	lines := strings.Split(strings.TrimSuffix(page.String(), "\n"), "\n")
-	switch {
-	case gone:
-		lines[0] = "ipcd has ended: waiting for it to come back"
-	case page.Len() == 0:
-		lines[0] = "nothing is locked"
-	}
-	o := w.call.Out
-	rows, columns := o.Size()
-	if more := len(lines) - (rows - 1); more > 0 {
-		lines = append(lines[:rows-2], "… "+strconv.Itoa(more+1)+" more")
-	}
-	o.Text(screenHome)
-	for i, line := range lines {
-		style := term.Literal("")
-		if i == 0 {
-			style = term.Bold
-		}
-		o.Styled(style, term.Cut(line, columns)).Text(clearLine + "\n")
-	}
-	return o.Text(clearBelow).Flush()
+	return lockTable(w.call, views), "nothing is locked", err
 }

@@ -127,12 +127,12 @@ func (r *receiver) resume(deadline time.Time, err error) error {
 		if err = subscribe(conn, r.filters); err != nil {
 			continue
 		}
-		var status wire.Value
-		if status, err = conn.Do("IPCD.STATUS"); err != nil {
+		var same bool
+		if same, err = wasThere(conn, r.since); err != nil {
 			conn.Close()
 			continue
 		}
-		if time.Duration(status.Get("uptime").Int)*time.Microsecond > time.Since(r.since) {
+		if same {
 			conn.Close()
 			return ended
 		}
@@ -290,4 +290,10 @@ func (m *message) json(o *term.Output) {
 	obj.Text("unit", m.Unit)
 	obj.Text("payload", string(m.Payload))
 	o.Object(&obj)
+}
+
+// wasThere reports whether the daemon has been there since some time before: it is the one that was connected to then.
+func wasThere(conn *ipc.Conn, since time.Time) (bool, error) {
+	status, err := conn.Do("IPCD.STATUS")
+	return time.Duration(status.Get("uptime").Int)*time.Microsecond > time.Since(since), err
 }
