@@ -24,8 +24,8 @@ func testSignals(t *testing.T) {
 			t.Fatal(err)
 		}
 		out := string(text)
-		if !strings.Contains(out, "SigIgn:\t0000000000001000") {
-			t.Errorf("%v: SIGPIPE is not what is ignored:\n%s", command, out)
+		if _, ignored, _ := strings.Cut(out, "SigIgn:\t"); len(ignored) < 16 || ignored[12] != '1' { // others may be ignored all around
+			t.Errorf("%v: SIGPIPE is not ignored:\n%s", command, out)
 		}
 		return out
 	}
