@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ipcd/ipcd/internal/peer"
+	"github.com/ipcd/ipcd/internal/record"
 	"github.com/ipcd/ipcd/internal/state"
 	"github.com/ipcd/ipcd/ipc/wire"
 )
@@ -51,9 +52,27 @@ func copyBefore(t *testing.T, dir string, names ...string) {
 	}
 }
 
-// beforeToday makes a state directory as the daemon before would have it now: since the machine was started, and with this process
+// A format is what a daemon before this one wrote its journal in.
+type format struct {
+	name string
+	head string // of its files; "": as today
+	row  func(t *testing.T, json beforeRow) beforeRow
+}
+
+var formats = []format{
+	{"JSON", "ipcd journal 2", func(_ *testing.T, json beforeRow) beforeRow { return json }},
+	{"version 1", "", func(t *testing.T, json beforeRow) beforeRow { // in which no cgroup held anything
+		is, err := record.Decode([]byte(json))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return beforeRow(regexp.MustCompile(`^hold [0-9]+ `).ReplaceAllString(string(is.Append(nil)), "hold 1 "))
+	}},
+}
+
+// today makes a state directory as the daemon of a format would have it now: since the machine was started, and with this process
 // as its client.
-func beforeToday(t *testing.T) (dir string) {
+func (of format) today(t *testing.T) (dir string) {
 	t.Helper()
 	from, dir := t.TempDir(), t.TempDir()
 	copyBefore(t, from, journalName+".1", journalName+".2")
@@ -71,7 +90,7 @@ func beforeToday(t *testing.T) (dir string) {
 	for _, row := range was.Rows() {
 		text := strings.ReplaceAll(string(row), beforeProcess, fmt.Sprintf(`"PID":%d,"Start":%d`, self.PID, self.Start))
 		text = expires.ReplaceAllString(text, fmt.Sprint(`"Expires":`, now.Nano()+int64(time.Hour)))
-		rows = append(rows, beforeRow(text))
+		rows = append(rows, of.row(t, beforeRow(text)))
 	}
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
@@ -88,8 +107,11 @@ func beforeToday(t *testing.T) (dir string) {
 	if err := j.Close(); err != nil {
 		t.Fatal(err)
 	}
+	if of.head == "" {
+		return dir
+	}
 	// It is the same but for what the first line says.
-	head := fmt.Sprintf("ipcd journal 2 %s", epoch)
+	head := fmt.Sprintf("%s %s", of.head, epoch)
 	head = fmt.Sprintf("%s crc32c=%08x\n", head, crc32.Checksum([]byte(head), crc32.MakeTable(crc32.Castagnoli)))
 	for _, copy := range []string{".1", ".2"} {
 		path := filepath.Join(dir, journalName+copy)
@@ -110,7 +132,12 @@ func beforeToday(t *testing.T) (dir string) {
 // TestUpgrade: locks of all kinds, and what was abandoned and done, are the same for the next version of the daemon; and for the one
 // after it, which finds nothing of the format before any more.
 func TestUpgrade(t *testing.T) {
-	dir := beforeToday(t)
+	for _, of := range formats {
+		t.Run(of.name, func(t *testing.T) { testUpgrade(t, of.today(t)) })
+	}
+}
+
+func testUpgrade(t *testing.T, dir string) {
 	copyBefore(t, dir, "holds", "done", "token-mark")
 	p := begin(t, "--state-dir", dir)
 	for range 2 {
