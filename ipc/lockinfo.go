@@ -112,10 +112,23 @@ func (c *Client) Locks(ctx context.Context, names ...string) ([]LockInfo, error)
 
 // DecodeLockInfo decodes a reply of LOCK.INFO, or an element of that of LOCK.LIST.
 func DecodeLockInfo(v wire.Value) LockInfo {
-	return LockInfo{
+	info := LockInfo{
 		Name: v.Get("name").Str, Mode: v.Get("mode").Str, Limit: int(v.Get("limit").Int), Used: int(v.Get("used").Int),
 		Holders: DecodeClaims(v.Get("holders")), Waiters: DecodeClaims(v.Get("waiters")),
 		Previous: endInfo(v.Get("previous")), Abandoned: endInfo(v.Get("abandoned")),
+	}
+	firstOwners(info.Holders)
+	return info
+}
+
+// firstOwners makes the first owner that is left of each hold the one whose hold it is: who began it may have ended before those
+// who joined him.
+func firstOwners(holders []ClaimInfo) {
+	shown := make(map[uint64]bool, len(holders))
+	for i := range holders {
+		h := &holders[i]
+		h.Joined = h.Joined && shown[h.Token]
+		shown[h.Token] = true
 	}
 }
 

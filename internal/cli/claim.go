@@ -218,9 +218,6 @@ func (v *lockView) holds() []claim {
 			first = append(first, h)
 		}
 	}
-	if len(first) == 0 { // the first has left
-		return v.holders
-	}
 	return first
 }
 

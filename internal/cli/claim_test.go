@@ -103,9 +103,13 @@ func TestDescribeWait(t *testing.T) {
 			{[]string{"backup"}, []wire.Value{reply("limit", 1, "holders", array(prune), "waiters", array(reply("bound", "nobody", "pid", 0, "owner", "uid 5", "age", 1_000_000, "units", 1, "client", 13)))},
 				13, "waiting 1s for backup, 1st of 1; held 4m12s by pid 1073741824 (root, backup.service): weekly prune"},
 			// Units, and several holders; one that has entered a hold is none of its own.
-			{[]string{"gpu"}, []wire.Value{reply("limit", 4, "holders", array(prune, claimOf(nobody+4, "joined", 1), claimOf(nobody+5, "units", 3)),
+			{[]string{"gpu"}, []wire.Value{reply("limit", 4, "holders", array(prune, claimOf(nobody+4, "token", 1, "joined", 1), claimOf(nobody+5, "units", 3)),
 				"waiters", array(claimOf(nobody+1, "age", 0, "mode", "units", "units", 2, "client", 11)))}, 11,
 				"waiting 0s for gpu (2 of 4 units), 1st of 1; held 4m12s by pid 1073741824 (root, backup.service) and 1 more: weekly prune"},
+			// It is his own if the one who began it has left.
+			{[]string{"gpu"}, []wire.Value{reply("limit", 4, "holders", array(claimOf(nobody+5, "units", 3, "token", 2), claimOf(nobody+4, "token", 1, "joined", 1)),
+				"waiters", array(claimOf(nobody+1, "age", 0, "mode", "units", "units", 2, "client", 11)))}, 11,
+				"waiting 0s for gpu (2 of 4 units), 1st of 1; held 0s by pid 1073741829 (root) and 1 more"},
 		} {
 			if got := describeWait(c.names, viewsOf(c.infos...), c.who); got != c.want {
 				t.Errorf("got  %s\nwant %s", got, c.want)
