@@ -55,7 +55,7 @@ func acquire() *verb.Verb {
 			verb.Flag(0, "parent", &a.parent, "The process that started ipcctl holds the lock"),
 			pidOption(&a.pid, "The process PID holds the lock"),
 			verb.Text(0, "unit", "UNIT", &a.unit, "All processes of UNIT together hold the lock, until the last one has ended"),
-			verb.Duration('L', "lease", &a.lease, "The lock is held this long, whichever processes end"),
+			leaseOption(&a.lease, "The lock is held this long, whichever processes end"),
 			verb.Flag('t', "print-token", &a.print, "Print the fencing token, higher than that of every earlier hold; a line for each lock"),
 		),
 		Examples: []verb.Example{

@@ -33,7 +33,7 @@ func lock() *verb.Verb { return newLock().verb() }
 
 func (l *lockVerb) verb() *verb.Verb {
 	options := append(l.options(),
-		verb.Duration('L', "lease", &l.lease, "Hold the lock by a lease of this length, which ipcctl renews while CMD runs: the lock is free this long after the last renewal"),
+		leaseOption(&l.lease, "Hold the lock by a lease of this length, which ipcctl renews while CMD runs: the lock is free this long after the last renewal"),
 		verb.Text(0, "on-abandoned", "run|fail|CMD", &l.abandoned, "If the last holder was cut off: `run` CMD all the same (the default); "+
 			"`fail` with 81; or run this command first, by `sh -c`, and fail with 81 if it fails"),
 		verb.Text(0, "on-unreaped", "run|fail|CMD", &l.unreaped, "The same if the last holder's process has ended, and nobody knows yet how. "+

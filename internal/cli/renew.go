@@ -33,7 +33,7 @@ func renew() *verb.Verb {
 			"Under `ipcctl lock -L` it is not needed: ipcctl renews the lease itself.",
 		},
 		Options: []verb.Option{
-			verb.Duration('L', "lease", &r.lease, "The lease ends this long from now"),
+			leaseOption(&r.lease, "The lease ends this long from now"),
 			tokenOption(&r.token, "The hold that has this token"),
 		},
 		Examples: []verb.Example{
@@ -46,6 +46,22 @@ func renew() *verb.Verb {
 		Most:  1,
 		Run:   r.run,
 	}
+}
+
+// leaseOption is -L.
+func leaseOption(to *verb.Span, help string) verb.Option {
+	o := verb.Duration('L', "lease", to, help)
+	parse := o.Set
+	o.Set = func(s string) error {
+		if err := parse(s); err != nil {
+			return err
+		}
+		if to.D <= 0 {
+			return verb.Expectation{What: "a duration above 0"}
+		}
+		return nil
+	}
+	return o
 }
 
 // tokenOption is -t, for a verb that says which hold is meant.
