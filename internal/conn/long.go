@@ -11,9 +11,10 @@ type longReply struct {
 
 const pageSize = 64 << 10 // a multiple of that of any machine
 
-// SendMapped sends the bytes [from, to) of memory that was mapped, without a copy, and unmaps it when they are written. It reports
-// false if that cannot be, as there is something to be sent before it: then the memory is the caller's still.
-func (c *Conn) SendMapped(mapping []byte, from, to int) bool {
+// SendMapped sends the bytes [from, to) of memory that was mapped, without a copy, and unmaps it when they are written. Descriptors may
+// go beside the first. It reports false if that cannot be, as there is something to be sent before it, or the socket does not take the
+// descriptors now: then nothing is sent, and the memory is the caller's still.
+func (c *Conn) SendMapped(mapping []byte, from, to int, fds []int) bool {
 	if c.Dead() {
 		return false
 	}
@@ -22,7 +23,15 @@ func (c *Conn) SendMapped(mapping []byte, from, to int) bool {
 	if c.Dead() || c.is(isBlocked) || from == to || len(c.own)+len(c.pieces) > 0 || c.long() != nil {
 		return false
 	}
-	c.extra().long = &longReply{mapping, from, to}
+	at := from
+	if len(fds) > 0 {
+		n, err := c.set.kernel.SendRights(int(c.fd), mapping[from:min(to, from+maxWrite)], fds)
+		if err != nil {
+			return false
+		}
+		at += n
+	}
+	c.extra().long = &longReply{mapping, at, to}
 	c.touch()
 	c.set.turnBytes += to
 	return true

@@ -315,7 +315,11 @@ func TestLate(t *testing.T) {
 // is full.
 func TestMapped(t *testing.T) {
 	const size = 300_000
-	for _, room := range []int{-1, 0, 1, 65_535, 65_536, 65_537, size - 1, size} {
+	for i, room := range []int{-1, 0, 1, 65_535, 65_536, 65_537, size - 1, size, -1, 0, 1, 65_536, size - 1, size} {
+		var fds []int // beside it, the second time
+		if i >= 8 {
+			fds = []int{7}
+		}
 		w := newWorld(t)
 		o := w.connect()
 		mapping, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
@@ -331,7 +335,13 @@ func TestMapped(t *testing.T) {
 			w.turn()
 		}
 		o.end.SetRoom(room)
-		if !o.SendMapped(mapping, 0, size) {
+		if fds != nil && room == 0 {
+			if o.SendMapped(mapping, 0, size, fds) {
+				t.Fatal("descriptors are taken by a socket that is full")
+			}
+			fds = nil
+		}
+		if !o.SendMapped(mapping, 0, size, fds) {
 			t.Fatal("it was not taken")
 		}
 		o.Keep(0)
@@ -343,7 +353,7 @@ func TestMapped(t *testing.T) {
 		if o.Blocked() && o.Unread() != size+len(bulk(5))-room {
 			t.Errorf("room for %d: %d bytes are left", room, o.Unread())
 		}
-		if o.Blocked() && o.SendMapped(mapping, 0, 1) {
+		if o.Blocked() && o.SendMapped(mapping, 0, 1, nil) {
 			t.Error("a second one was taken")
 		}
 		for o.Blocked() {
@@ -354,6 +364,9 @@ func TestMapped(t *testing.T) {
 		w.settle()
 		if got := o.end.Take(); got != want+mapped+bulk(5) {
 			t.Errorf("room for %d: got %d bytes", room, len(got))
+		}
+		if !slices.Equal(o.end.FDs, fds) {
+			t.Errorf("room for %d: got the descriptors %v", room, o.end.FDs)
 		}
 		if in, out := o.Memory(); in+out != 0 {
 			t.Errorf("room for %d: %d and %d bytes are held", room, in, out)

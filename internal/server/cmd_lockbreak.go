@@ -191,13 +191,13 @@ func (b *breaking) close() {
 	b.rights, b.of = nil, nil
 }
 
-// mostShown is how many of those who lost a lock are shown in one step, unless descriptors come with the reply.
+// mostShown is how many of those who lost a lock are shown in one step.
 const mostShown = 64
 
 // answerBreak says who lost the lock. If there is no room in the socket the descriptors cannot go with the reply, which then
 // says so; who waits for each reply before the next command always has room.
 func (s *Server) answerBreak(b *breaking) {
-	if b.count > mostShown && len(b.rights) == 0 {
+	if b.count > mostShown {
 		s.showBroken(b)
 		return
 	}
@@ -214,16 +214,23 @@ func (s *Server) showBroken(b *breaking) {
 	sess := b.answer.to()
 	s.keepOutcome(b.answer, b, b.count*len(appendClaim(nil, &b.broken[0][0], b.limit, b.at)))
 	if sess.Dead() {
+		b.close()
 		return
 	}
-	p, next := sess.proto, 0
-	t := &task{head: noHead, out: make([]byte, headRoom), held: b.count * int(unsafe.Sizeof(lockmgr.Claim{}))}
+	p, next, place, of := sess.proto, 0, 0, b.of
+	t := &task{head: noHead, out: make([]byte, headRoom), held: b.count * int(unsafe.Sizeof(lockmgr.Claim{})), rights: b.rights}
+	b.rights = nil
 	t.step = func(out []byte) ([]byte, bool) {
 		if next == 0 {
 			out = wire.AppendArray(out, b.count)
 		}
 		for i := range b.broken[next] {
-			out, _ = b.appendOne(out, p, &b.broken[next][i], 0, nil)
+			before := len(of)
+			out, of = b.appendOne(out, p, &b.broken[next][i], place, of)
+			if len(of) < before {
+				t.promises = append(t.promises, len(out)-len("1\r\n"))
+			}
+			place++
 		}
 		next++
 		return out, next < len(b.broken)

@@ -411,3 +411,63 @@ func TestManyHoldsBroken(t *testing.T) {
 		t.Errorf("a repeat is told %q, want %q; %d are held", again.got, breaker.got, m.held)
 	}
 }
+
+// TestManyBrokenWithDescriptors: of very many who lost a lock some are shown in a step, too, where descriptors come with the reply. If
+// they cannot go with it, as the socket is full when it is ready, it says so.
+func TestManyBrokenWithDescriptors(t *testing.T) {
+	for _, full := range []bool{false, true} {
+		const n = 40 * mostEnded
+		m := newManual(t, 1, many)
+		holder, breaker := m.connectAs(1001, false), m.connectAs(1001, full)
+		for i := range n {
+			holder.cmd("LOCK.ACQUIRE", "a", "SHARED", "OWNER", strconv.Itoa(i))
+			m.settle()
+		}
+		breaker.cmd("LOCK.BREAK", "a", "PIDFD")
+		m.read(breaker)
+		for m.ends.Waiting() {
+			m.endTurn() // whatever time it took is no part of the next
+			m.ends.Turn()
+		}
+		if full {
+			m.of(breaker).Send([]byte("+" + strings.Repeat("x", 64<<10) + "\r\n"))
+		}
+		task := m.of(breaker).more.task
+		if task == nil || len(task.rights) != 1 {
+			t.Fatalf("it is answered at once, or without a descriptor: %+v", task)
+		}
+		for shown := 0; shown < n; shown += mostEnded {
+			before := len(task.out)
+			task.makeRoom()
+			out, more := task.step(task.out)
+			task.out = out
+			if got := strings.Count(string(out[before:]), "$5\r\ntoken"); got != mostEnded || more != (shown+got < n) {
+				t.Fatalf("%d are shown in a step, and there are more: %v", got, more)
+			}
+		}
+		task.step = func(b []byte) ([]byte, bool) { return b, false }
+		m.turn(nil)
+		want := "1"
+		if full {
+			want = "0"
+		}
+		b, oob := make([]byte, 1<<20), make([]byte, unix.CmsgSpace(4*maxRights))
+		got, oobn, _, _, err := unix.Recvmsg(breaker.fd, b, oob, unix.MSG_CMSG_CLOEXEC)
+		if err != nil || full != (oobn == 0) {
+			t.Fatalf("%v: got %d bytes of descriptors", err, oobn)
+		}
+		for _, m := range must(unix.ParseSocketControlMessage(oob[:oobn])) {
+			for _, fd := range must(unix.ParseUnixRights(&m)) {
+				_ = unix.Close(fd)
+			}
+		}
+		breaker.got = b[:got]
+		m.settle()
+		if c := strings.Count(string(breaker.got), "$5\r\npidfd\r\n:1\r\n"); strconv.Itoa(c) != want || strings.Count(string(breaker.got), "$5\r\ntoken") != n {
+			t.Errorf("full %v: %d of %d have a descriptor", full, c, n)
+		}
+		if len(task.rights) > 0 {
+			t.Error("descriptors are open still")
+		}
+	}
+}

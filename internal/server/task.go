@@ -3,6 +3,8 @@ package server
 import (
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/ipc/wire"
 )
@@ -25,6 +27,10 @@ type task struct {
 	done bool   // all is said, and waits for the socket: see heldUp
 
 	mapping []byte // where out is, if it is long: see long.go
+
+	// Descriptors that go beside the reply, and where in out it says of each, by a 1, that it comes.
+	rights   []int
+	promises []int
 }
 
 // noHead is the head of a reply that is made from its beginning, and sent as a whole.
@@ -64,9 +70,13 @@ func (s *Server) keepTask(sess *session, t *task) {
 }
 
 // heldUp reports whether a long reply has to wait until the socket has taken what was said before it: to copy it behind that
-// would take some milliseconds.
+// would take some milliseconds. Descriptors do not wait with it, or they would be open for as long as the peer likes.
 func (s *Server) heldUp(sess *session, t *task) bool {
-	return t.mapping != nil && !sess.is(stateExec) && !s.stopping && sess.HeldUp()
+	if t.mapping == nil || sess.is(stateExec) || s.stopping || !sess.HeldUp() {
+		return false
+	}
+	t.breakPromises()
+	return true
 }
 
 // advance does steps of a task for as long as a session may, and reports whether there are more.
@@ -100,6 +110,7 @@ func (s *Server) goOnWith(sess *session) {
 			return
 		}
 		t.head = nil
+		t.closeRights()
 		if t.mapping != nil {
 			t.unmap()
 			t.out = nil
@@ -127,6 +138,9 @@ func (s *Server) endTask(sess *session, t *task) {
 			b = b[:from]
 		}
 	}
+	if t.rights != nil && sendWithRights(sess, t, b[from:]) {
+		return
+	}
 	if sess.is(stateExec) {
 		s.confirmTo(sess, b[from:])
 		if t.mapping != nil {
@@ -134,7 +148,7 @@ func (s *Server) endTask(sess *session, t *task) {
 		}
 		return
 	}
-	if t.mapping != nil && sess.SendMapped(t.mapping, from, len(b)) {
+	if t.mapping != nil && sess.SendMapped(t.mapping, from, len(b), nil) {
 		t.mapping = nil
 		return
 	}
@@ -144,13 +158,44 @@ func (s *Server) endTask(sess *session, t *task) {
 	}
 }
 
+// sendWithRights sends what is the end of a task's output with descriptors beside it. It reports false if the socket does not take them
+// now, or the reply is left out, or one of many in that to EXEC: then nothing is sent, and the output says so.
+func sendWithRights(sess *session, t *task, b []byte) bool {
+	switch {
+	case len(b) == 0 || sess.is(stateExec):
+	case t.mapping == nil && sess.SendRights(b, t.rights),
+		t.mapping != nil && sess.SendMapped(t.mapping, len(t.out)-len(b), len(t.out), t.rights):
+		t.mapping = nil
+		t.closeRights()
+		return true
+	}
+	t.breakPromises()
+	return false
+}
+
+// breakPromises closes the descriptors of a task that has said all, and has its output say that none comes.
+func (t *task) breakPromises() {
+	for _, i := range t.promises {
+		t.out[i] = '0'
+	}
+	t.closeRights()
+}
+
+func (t *task) closeRights() {
+	for _, fd := range t.rights {
+		_ = unix.Close(fd)
+	}
+	t.rights, t.promises = nil, nil
+}
+
 // memory is what a task keeps.
 func (t *task) memory() int { return cap(t.out) + t.held }
 
 // dropTask frees what the task of a session keeps that has ended.
 func (s *session) dropTask() {
-	if x := s.more; x != nil {
-		if x.task != nil && x.task.mapping != nil {
+	if x := s.more; x != nil && x.task != nil {
+		x.task.closeRights()
+		if x.task.mapping != nil {
 			x.task.unmap()
 		}
 		x.task = nil
