@@ -74,19 +74,40 @@ func (m *model) tellAgain(name string, told *lockmgr.End) *lockmgr.End {
 	return m.abandoned[name]
 }
 
-// learn looks for the ends of a process everywhere.
-func (m *model) learn(p lockmgr.Process, how lockmgr.How, status int, names []string) {
+// learn looks for the ends of a process everywhere, and mends so many.
+func (m *model) learn(p lockmgr.Process, how lockmgr.How, status, most int, names []string) (more bool) {
 	if how == lockmgr.Unreaped {
-		return
+		return false
 	}
+	key := func(e lockmgr.End) string { return fmt.Sprintf("%8d %s", e.Token, e.Owner.Label) }
 	for _, name := range names {
-		found := map[string]lockmgr.End{} // by token and label
+		unknown := map[string]bool{} // by token and label
+		look := func(all []lockmgr.End) {
+			for _, e := range all {
+				if e.How == lockmgr.Unreaped && e.Owner.Process == p {
+					unknown[key(e)] = true
+				}
+			}
+		}
+		look(listOf(m.abandoned[name]))
+		if e := m.previous[name]; e != nil {
+			look([]lockmgr.End{*e})
+		}
+		holders, _ := m.on(name)
+		for _, c := range holders {
+			look(listOf(c.Told))
+		}
+		some := slices.Sorted(maps.Keys(unknown))
+		some = some[:min(len(some), most)]
+		most -= len(some)
+		more = more || len(some) < len(unknown)
+		found := map[string]lockmgr.End{}
 		correct := func(all []lockmgr.End) *lockmgr.End {
 			var after []lockmgr.End
 			for _, e := range all {
-				if e.How == lockmgr.Unreaped && e.Owner.Process == p {
+				if e.How == lockmgr.Unreaped && e.Owner.Process == p && slices.Contains(some, key(e)) {
 					e.How, e.Status = how, status
-					found[fmt.Sprintf("%8d %s", e.Token, e.Owner.Label)] = e
+					found[key(e)] = e
 					if how != lockmgr.Killed && how != lockmgr.Disconnected {
 						continue
 					}
@@ -96,13 +117,12 @@ func (m *model) learn(p lockmgr.Process, how lockmgr.How, status int, names []st
 			return toldOf(after)
 		}
 		m.abandoned[name] = correct(listOf(m.abandoned[name]))
-		if e := m.previous[name]; e != nil && e.How == lockmgr.Unreaped && e.Owner.Process == p {
+		if e := m.previous[name]; e != nil && e.How == lockmgr.Unreaped && e.Owner.Process == p && slices.Contains(some, key(*e)) {
 			correct([]lockmgr.End{*e})
 			again := *e
 			again.How, again.Status = how, status
 			m.previous[name] = &again
 		}
-		holders, _ := m.on(name)
 		for _, c := range holders {
 			c.Told = correct(listOf(c.Told))
 			c.Untold = c.Untold && c.Told != nil
@@ -114,6 +134,7 @@ func (m *model) learn(p lockmgr.Process, how lockmgr.How, status int, names []st
 			m.emit(learned)
 		}
 	}
+	return more
 }
 
 // unreaped reports whether there is something to learn of a process.

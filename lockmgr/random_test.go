@@ -238,10 +238,9 @@ var stepKinds = map[string]func(*pair) (got, want any){
 	},
 	"learn": func(p *pair) (got, want any) {
 		process, how, status := p.process(), p.how(), p.pick(3)
-		p.logf("learn %v: %s", process, how)
-		p.real.Learn(process, how, status)
-		p.model.learn(process, how, status, names)
-		return nil, nil
+		most := p.most()
+		p.logf("learn %v, %d of it: %s", process, most, how)
+		return p.real.Learn(process, how, status, most), p.model.learn(process, how, status, most, names)
 	},
 	"expire": func(p *pair) (got, want any) {
 		most := p.most()

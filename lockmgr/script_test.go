@@ -33,7 +33,7 @@ package lockmgr_test
 //	cancel-conn CONN [most=N]       N claims at most, and tells if there are more; without it all
 //	end-conn CONN HOW [STATUS] [most=N]     HOW is unknown, released, exited, killed, disconnected or unreaped
 //	end-process PID[/START] HOW [STATUS] [most=N]
-//	learn PID[/START] HOW [STATUS]  tells also of which processes it is known now, or does not matter any more
+//	learn PID[/START] HOW [STATUS] [most=N]     tells also of which processes it is known now, or does not matter any more
 //	expire [most=N]                 tells the next deadline too
 //	reserve MARK
 //
@@ -174,7 +174,7 @@ func (s *runner) run(line string) {
 		more = s.m.EndProcess(s.now, s.owner(args[0]).Process, how, status, most)
 	case "learn":
 		how, status := s.how(args[1:])
-		s.m.Learn(s.owner(args[0]).Process, how, status)
+		more = s.m.Learn(s.owner(args[0]).Process, how, status, most)
 	case "expire":
 		s.m.Expire(s.now, most)
 	case "reserve":

@@ -206,7 +206,7 @@ func (s *state) had(client int, how lockmgr.How) bool {
 	for e := s.m.Abandoned("a"); e != nil; e = e.Before {
 		its, others = its || e.Owner.Process == p && e.How == lockmgr.Unreaped, others || e.Owner.Process != p
 	}
-	s.m.Learn(p, how, 0)
+	s.m.Learn(p, how, 0, lockmgr.All)
 	now := s.m.Abandoned("a")
 	switch {
 	case its && how == lockmgr.Killed && (now == nil || now.How != lockmgr.Killed):

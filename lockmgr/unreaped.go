@@ -109,22 +109,41 @@ func merged(older, newer *End) *End {
 
 // Learn tells how a process really ended that Unreaped was said of: all its ends that are remembered become that. The mark
 // of a clean one goes away; who holds the lock, and was told of it, has been told enough. If it cannot be known any more,
-// how is Unknown.
-func (m *Manager) Learn(p Process, how How, status int) {
-	all := m.unknown[p].all(ofUnknown)
-	slices.SortFunc(all, func(a, b *unreaped) int {
-		return cmp.Or(strings.Compare(a.lock.name, b.lock.name), cmp.Compare(a.token, b.token),
-			strings.Compare(a.owner.Label, b.owner.Label))
-	})
-	for _, u := range all {
+// how is Unknown. It says so of so many ends, and reports whether there are more: as [Manager.EndProcess].
+func (m *Manager) Learn(p Process, how How, status, most int) (more bool) {
+	if how == Unreaped {
+		return false
+	}
+	for _, u := range m.firstUnknown(p, most) {
 		m.learn(u, how, status)
 	}
+	return m.Unreaped(p)
+}
+
+// firstUnknown gives the first of what is to be learned of a process, without a step in which all is sorted.
+func (m *Manager) firstUnknown(p Process, most int) []*unreaped {
+	if m.unknown[p].len <= most {
+		all := m.unknown[p].all(ofUnknown)
+		slices.SortFunc(all, compareUnknown)
+		return all
+	}
+	first := make([]*unreaped, 0, most+1)
+	for u := m.unknown[p].first; u != nil; u = u.link.next {
+		if len(first) == most && compareUnknown(u, first[most-1]) > 0 {
+			continue
+		}
+		i, _ := slices.BinarySearchFunc(first, u, compareUnknown)
+		first = slices.Insert(first, i, u)
+		first = first[:min(len(first), most)]
+	}
+	return first
+}
+
+func compareUnknown(a, b *unreaped) int {
+	return cmp.Or(strings.Compare(a.lock.name, b.lock.name), cmp.Compare(a.token, b.token), strings.Compare(a.owner.Label, b.owner.Label))
 }
 
 func (m *Manager) learn(u *unreaped, how How, status int) {
-	if u == nil || how == Unreaped {
-		return
-	}
 	l, truth := u.lock, *u.end
 	truth.How, truth.Status, truth.Before = how, status, nil
 	if l.previous != nil && l.previous.How == Unreaped && keyOf(l, l.previous) == u.endKey {

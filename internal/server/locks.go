@@ -132,7 +132,9 @@ func lockColumn(bind lockmgr.Binding) account.Column {
 func (s *Server) admitClaim(c *lockmgr.Claim) {
 	s.users.Of(c.UID).Count(lockColumn(c.Bind), 1)
 	if watched(c) {
-		s.processes[c.Owner.Process].claims++
+		p := s.processes[c.Owner.Process]
+		p.uid = c.UID
+		p.claims++
 	}
 }
 

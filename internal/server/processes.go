@@ -20,8 +20,10 @@ type process struct {
 	id        lockmgr.Process
 	path      string // of a cgroup, whose descriptor is that of its directory: see groups.go; "" of a process
 	pidfd     int    // -1: not yet, see holders
+	uid       uint32 // whose claims they are
 	claims    int    // holds and waits that end with it
 	dead      bool
+	learning  bool              // how it ended is known, and is not said yet of all that it was unknown of
 	stop      peer.Stop         // as it was at
 	stopAt    time.Duration     // a turn of the loop; see Server.stopOf
 	sessions  int               // connections and detached requests that point here
@@ -161,14 +163,15 @@ func (s *Server) howEnded(p *process, reaped bool) (how lockmgr.How, status int)
 	return lockmgr.Unreaped, 0
 }
 
-// endProcess ends what a process held that is gone, and mends what was said of it before. Of very much the rest is ended later.
+// endProcess ends what a process held that is gone, and mends what was said of it before. Of very much the rest is ended, or mended,
+// later.
 func (s *Server) endProcess(p *process, how lockmgr.How, status int) {
 	more := false
 	s.step(func(now lockmgr.Time) {
 		more = s.locks.EndProcess(now, p.id, how, status, mostEnded)
-		s.locks.Learn(p.id, how, status)
+		p.learning = s.locks.Learn(p.id, how, status, mostEnded)
 	})
-	if more {
+	if more || p.learning {
 		e := p.ownEnding()
 		if e == nil {
 			e = s.newEnding(p, nil)
@@ -234,10 +237,13 @@ func (p *process) ownEnding() *ending {
 // may have ended, which has an ending of its own.
 func (e *ending) isOpen() bool {
 	if e.conn == nil {
-		return e.process.claims > 0
+		return e.process.isLeft()
 	}
 	return e.conn.more.held > 0 && !e.process.dead
 }
+
+// isLeft reports whether there is something left to be done of what a process held that has ended.
+func (p *process) isLeft() bool { return p.claims > 0 || p.learning }
 
 // forgetEnding forgets one of which nothing is left, or which is another's now.
 func (s *Server) forgetEnding(e *ending) {

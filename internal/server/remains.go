@@ -23,10 +23,7 @@ func (s *Server) userOf(e *ending) uint32 {
 	case e.conn != nil:
 		return e.conn.peer.UID
 	}
-	for c := range s.locks.Claims(e.process.id) {
-		return c.UID
-	}
-	return 0
+	return e.process.uid
 }
 
 // endLater has an ending go on when it is its user's turn: of a process the one whose holds they are.
@@ -90,10 +87,10 @@ func (s *Server) endStep(e *ending) (more bool) {
 		})
 	case e.known:
 		s.endProcess(p, e.how, e.status)
-		more = p.claims > 0
+		more = p.isLeft()
 	default:
 		s.buryProcess(p)
-		more = p.claims > 0
+		more = p.isLeft()
 	}
 	if !more {
 		s.forgetEnding(e)

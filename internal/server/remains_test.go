@@ -127,6 +127,45 @@ func TestManyHoldsOfAProcess(t *testing.T) {
 	}
 }
 
+// TestLearnedInSteps: how a process has ended of which very much was ended before that was known is said of some of it in a step. In
+// between others are served, and in the end it is said of all.
+func TestLearnedInSteps(t *testing.T) {
+	const n = 3*mostEnded + 1
+	m := newManual(t, 1, many)
+	c := m.holding(1001, n)
+	p := m.of(c).process
+	for m.endProcess(p, lockmgr.Unreaped, 0); m.held > 0; {
+		m.endStep(p.ownEnding())
+	}
+	if !m.locks.Unreaped(p.id) || p.isLeft() || len(p.endings) > 0 {
+		t.Fatalf("it is known, or something is left: %+v", p)
+	}
+	said := func() (n int) {
+		for v := range m.locks.All() {
+			if v.Previous.String() == "killed 9" {
+				n++
+			}
+		}
+		return n
+	}
+	m.endProcess(p, lockmgr.Killed, 9)
+	for want := mostEnded; want < n; want += mostEnded {
+		e := p.ownEnding()
+		if said() != want || e == nil || !e.queued || !e.isOpen() {
+			t.Fatalf("it is said of %d, want %d; left is %+v", said(), want, e)
+		}
+		m.endStep(e)
+	}
+	if said() != n || m.locks.Unreaped(p.id) {
+		t.Errorf("it is said of %d of %d", said(), n)
+	}
+	c.close()
+	m.settle()
+	if len(m.processes) > 0 || len(p.endings) > 0 || m.ends.Waiting() {
+		t.Error("there is something left")
+	}
+}
+
 // TestEndsByShares: who has very much to be ended does not keep another user's lock from the next holder.
 func TestEndsByShares(t *testing.T) {
 	const n = 20 * mostEnded
