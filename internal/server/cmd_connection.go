@@ -135,6 +135,7 @@ func (s *Server) reset(c *call) {
 	sess := c.sess
 	s.dropTransaction(sess)
 	kind, texts := bus.Channel, s.bus.Texts(sess, bus.Channel)
+	var waits *leaving
 	s.perform(c, &task{head: noHead, step: func(b []byte) ([]byte, bool) {
 		switch {
 		case len(texts) > 0:
@@ -149,7 +150,12 @@ func (s *Server) reset(c *call) {
 		if !s.dropFollows(sess) || !s.cancelSome(sess) {
 			return b, true
 		}
-		s.cancelRequests(sess)
+		if waits == nil {
+			waits = s.requestsOf(sess)
+		}
+		if !s.cancelRequests(waits) {
+			return b, true
+		}
 		s.setProto(sess, wire.RESP2)
 		sess.state &^= stateReplyOff
 		if x := sess.more; x != nil {

@@ -177,42 +177,90 @@ const mostAbandoned = 64
 // graceDue ends what nobody came back for: of very much the youngest, and waits before holds, or a lock might be granted to one that is
 // about to end.
 func (s *Server) graceDue() {
-	type left struct {
-		*request
-		waits bool
-	}
-	order := heap.New(func(a, b left) bool {
-		if a.waits != b.waits {
-			return a.waits
-		}
-		return youngestFirst(a.request, b.request) < 0
-	})
+	due := newLeaving()
 	for e := s.requests.detached.Front(); e != nil; e = e.Next() {
 		r := e.Value.(*request)
 		if r.by > s.now() {
 			break
 		}
-		order.Add(left{r, s.waitsForLock(r)})
+		due.Add(s.leaves(r))
 	}
-	var due []*request
-	for order.Len() > 0 && len(due) < mostAbandoned {
-		if r, ok := order.Next(); ok {
-			due = append(due, r.request)
-		}
-	}
-	s.abandon(due, nil)
+	s.abandon(due.some(mostAbandoned), nil)
 	s.requests.armGraces()
 }
 
-// abandonDead ends what a process that is gone will not come back for. What it holds ends like its other holds.
-func (s *Server) abandonDead(p *process) {
-	var all []*request
-	for r := range p.detached {
-		if !r.told {
-			all = append(all, r)
+// A leaving is requests that end, in the order in which they do: the youngest first, and waits before holds.
+type leaving struct{ *heap.Heap[leaver] }
+
+type leaver struct {
+	*request
+	waits bool
+}
+
+func newLeaving() *leaving {
+	return &leaving{heap.New(func(a, b leaver) bool {
+		if a.waits != b.waits {
+			return a.waits
+		}
+		return youngestFirst(a.request, b.request) < 0
+	})}
+}
+
+func (s *Server) leaves(r *request) leaver { return leaver{r, s.waitsForLock(r)} }
+
+// some takes so many of them.
+func (l *leaving) some(most int) (some []*request) {
+	for l.Len() > 0 && len(some) < most {
+		if r, ok := l.Next(); ok {
+			some = append(some, r.request)
 		}
 	}
-	s.abandon(all, nil)
+	return some
+}
+
+// abandonDead ends what a process that is gone will not come back for, and reports whether something is left of that: it is ended by
+// the share of the user, and then processReady is called again. What the process holds ends like its other holds, behind that.
+func (s *Server) abandonDead(p *process) (more bool) {
+	if p.leaving != nil {
+		return true
+	}
+	all := newLeaving()
+	for r := range p.detached {
+		if !r.told {
+			all.Add(s.leaves(r))
+		}
+	}
+	s.abandon(all.some(mostAbandoned), nil)
+	if all.Len() == 0 {
+		return false
+	}
+	p.leaving = all
+	s.queueEnding(&ending{process: p, leaves: true})
+	return true
+}
+
+// abandonSome goes on with that.
+func (s *Server) abandonSome(e *ending) {
+	p := e.process
+	if p.leaving != nil {
+		s.abandon(p.leaving.some(mostAbandoned), nil)
+		if p.leaving.Len() > 0 {
+			s.queueEnding(e)
+			return
+		}
+		p.leaving = nil
+	}
+	if s.processes[p.id] == p {
+		s.processReady(p.pidfd, 0)
+	}
+}
+
+// abandonRest ends at once what is left.
+func (s *Server) abandonRest(p *process) {
+	if p.leaving != nil {
+		s.abandon(p.leaving.some(p.leaving.Len()), nil)
+		p.leaving = nil
+	}
 }
 
 // supersede ends what an owner left behind on a connection that has ended, when the same owner asks anew for the same locks:
@@ -265,19 +313,23 @@ func (s *Server) abandon(all []*request, pays *account.User) {
 
 func youngestFirst(a, b *request) int { return cmp.Compare(b.id, a.id) }
 
-// cancelRequests ends what a connection waits for with a REQID: the youngest first, as abandon.
-func (s *Server) cancelRequests(sess *session) {
-	if sess.more == nil {
-		return
-	}
-	var all []*request
-	for r := range sess.more.requests {
-		if s.waitsForLock(r) {
-			all = append(all, r)
+// requestsOf is what a connection waits for with a REQID.
+func (s *Server) requestsOf(sess *session) *leaving {
+	all := newLeaving()
+	if x := sess.more; x != nil {
+		for r := range x.requests {
+			if s.waitsForLock(r) {
+				all.Add(s.leaves(r))
+			}
 		}
 	}
-	slices.SortFunc(all, youngestFirst)
-	for _, r := range all {
-		s.step(func(now lockmgr.Time) { s.locks.Cancel(now, r.id) })
+	return all
+}
+
+// cancelRequests ends some of what a connection waits for with a REQID, and reports whether none is left.
+func (s *Server) cancelRequests(all *leaving) bool {
+	for _, r := range all.some(mostEnded) {
+		s.step(func(now lockmgr.Time) { s.locks.Cancel(now, r.id) }) // or it was granted meanwhile
 	}
+	return all.Len() == 0
 }

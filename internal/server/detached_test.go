@@ -548,3 +548,63 @@ func TestManyDetached(t *testing.T) {
 		t.Errorf("left: %d held, %d wait, %d gone, %d processes", m.held, m.queued, m.gone, len(m.processes))
 	}
 }
+
+// TestManyLeave: what a process that is gone leaves behind with a REQID, and was not told of, ends some at once, before what it holds
+// does; likewise what a connection waits for that says RESET.
+func TestManyLeave(t *testing.T) {
+	const n = 2*mostAbandoned + 1
+	wait := func(m *manual, c *end) {
+		c.cmd("HELLO", "3")
+		for i := range n {
+			c.cmd("LOCK.ACQUIRE", "many/0", "ASYNC", "OWNER", strconv.Itoa(i), "REQID", strconv.Itoa(i))
+			m.settle()
+		}
+	}
+	t.Run("process", func(t *testing.T) {
+		m := newManual(t, 1, many)
+		var now time.Duration
+		m.ends.Now = func() time.Duration { now += 2 * timeSlice; return now } // one step in each turn
+		m.holding(1001, 1)
+		c := m.connectAs(1001, false)
+		wait(m, c)
+		p := m.of(c).process
+		c.close()
+		m.settle()
+		p.dead = true
+		m.abandonDead(p)
+		for left := n - mostAbandoned; ; left -= mostAbandoned {
+			if m.queued != left || len(p.detached) != left {
+				t.Fatalf("%d wait, and %d are detached, want %d", m.queued, len(p.detached), left)
+			}
+			if !m.abandonDead(p) || !m.ends.Waiting() { // a process that ends meanwhile has to wait
+				t.Fatal("nothing is said to be left")
+			}
+			m.endTurn() // whatever time it took is no part of the next
+			m.ends.Turn()
+			if left <= mostAbandoned {
+				break
+			}
+		}
+		if m.queued+len(p.detached) != 0 || m.abandonDead(p) || m.ends.Waiting() || m.held != 1 {
+			t.Errorf("%d wait, %d are detached, %d are held", m.queued, len(p.detached), m.held)
+		}
+	})
+	t.Run("RESET", func(t *testing.T) {
+		m := newManual(t, 1, many)
+		m.holding(1001, 1)
+		c := m.connectAs(1001, false)
+		wait(m, c)
+		all := m.requestsOf(m.of(c))
+		for left := n; left > 0; left = max(left-mostEnded, 0) {
+			if m.queued != left || m.cancelRequests(all) != (left <= mostEnded) {
+				t.Fatalf("%d wait, want %d, and then some less", m.queued, left)
+			}
+		}
+		c.take()
+		c.cmd("RESET")
+		m.settle()
+		if !strings.HasSuffix(string(c.got), "+RESET\r\n") || m.queued != 0 {
+			t.Errorf("got %q, and %d wait", c.got, m.queued)
+		}
+	})
+}

@@ -30,6 +30,7 @@ type process struct {
 	ancestors []lockmgr.Process // from the parent up, once somebody asked; see Server.ancestors
 	detached  requestSet        // those in their grace that came on its connections
 	detaching int               // connections that have ended, of whose requests some are not detached yet
+	leaving   *leaving          // those of them that end, as it is gone
 	endings   []*ending         // its own and those of its connections, the oldest first
 }
 
@@ -46,6 +47,7 @@ type ending struct {
 	how      lockmgr.How
 	status   int
 	breaking *breaking // that is what is left of a LOCK.BREAK; nil: it is not
+	leaves   bool      // that are requests in their grace: see abandonDead
 
 	queued bool    // for its user's share of a turn
 	next   *ending // in that queue
@@ -128,16 +130,13 @@ func (s *Server) processReady(pidfd int, _ uint32) {
 	}
 	exited, reaped := peer.Ended(pidfd)
 	p.dead = p.dead || exited
-	if exited {
-		s.abandonDead(p)
-	}
-	if !exited || p.claims == 0 && !s.locks.Unreaped(p.id) {
+	if !exited || s.abandonDead(p) || p.claims == 0 && !s.locks.Unreaped(p.id) {
 		return
 	}
 	switch how, status := s.howEnded(p, reaped); {
 	case how != lockmgr.Unreaped:
 		s.endProcess(p, how, status)
-	case p.claims > 0:
+	case p.claims > 0 && p.ownEnding() == nil:
 		s.awaitEnd(p, nil)
 	}
 }
@@ -270,6 +269,7 @@ func (s *Server) forgetEndings(p *process) {
 
 // settleEndings ends at once what the kernel was given time to tell more about, and what is left of other ends.
 func (s *Server) settleEndings(p *process) {
+	s.abandonRest(p)
 	for _, e := range slices.Clone(p.endings) { // one may settle others
 		for e.noMore(); s.endStep(e); {
 			continue

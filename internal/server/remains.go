@@ -53,8 +53,12 @@ func (s *Server) endSome(e *ending) {
 		s.queueEnding(e)
 		return
 	}
-	if e.breaking != nil {
+	switch {
+	case e.breaking != nil:
 		s.breakSome(e)
+		return
+	case e.leaves:
+		s.abandonSome(e)
 		return
 	}
 	if !e.known && e.conn != nil && e.isOpen() && e.tries < mostEndings && peer.Exiting(e.process.id.PID, e.process.id.Start) {
