@@ -540,6 +540,10 @@ func testUserInstance(t *testing.T) {
 	if r := as(member, "ipcctl", "--user", "raw", "PING"); r != (result{stdout: "PONG"}) {
 		t.Errorf("PING: %+v", r)
 	}
+	// It answers before systemd has heard that it is ready: to start it is to wait for that.
+	if r := as(member, "systemctl", "--user", "start", "ipcd.service"); r.status != 0 {
+		t.Errorf("start: %+v", r)
+	}
 	if r := as(member, "systemctl", "--user", "is-active", "ipcd.service"); r.stdout != "active" {
 		t.Errorf("is-active: %+v", r)
 	}
