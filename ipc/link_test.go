@@ -426,3 +426,35 @@ func TestLinkLocksExclude(t *testing.T) {
 		k.Close()
 	}
 }
+
+// TestLinkLocker: a lock that is taken as a sync.Locker is held over a crash of the daemon, and given back to the next one.
+func TestLinkLocker(t *testing.T) {
+	d := testdaemon.Start(t, testdaemon.Config{})
+	k := dialLink(t, d.Socket)
+	var l sync.Locker = k.Locker("locker")
+	for range 2 {
+		l.Lock()
+		crash(t, d, k)
+		if _, err := dialDaemon(t, d.Socket).TryLock(context.Background(), "locker"); !errors.Is(err, ipc.ErrBusy) {
+			t.Error(err)
+		}
+		l.Unlock()
+	}
+	mustUnlock(t, mustLock(t, dialDaemon(t, d.Socket), "locker"))
+}
+
+// TestLinkOnce: what is done while the daemon crashes is marked as done, by the next one.
+func TestLinkOnce(t *testing.T) {
+	d := testdaemon.Start(t, testdaemon.Config{})
+	k := dialLink(t, d.Socket)
+	for _, want := range []bool{true, false} {
+		did, err := k.Once(context.Background(), "once", ipc.Ever, func(context.Context) error {
+			crash(t, d, k)
+			return nil
+		})
+		if did != want || err != nil {
+			t.Errorf("did it: %v, %v; want %v", did, err, want)
+		}
+	}
+	mustUnlock(t, mustLock(t, dialDaemon(t, d.Socket), "once"))
+}

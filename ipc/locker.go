@@ -8,7 +8,7 @@ import (
 // A Locker is a named lock as a [sync.Locker]: for code that takes one, and where a lock that cannot be had is a reason to
 // stop. Each Locker is one owner.
 type Locker struct {
-	client  *Client
+	take    func(ctx context.Context, name string, options ...LockOption) (*Lock, error)
 	name    string
 	options []LockOption
 
@@ -20,14 +20,19 @@ var _ sync.Locker = (*Locker)(nil)
 
 // Locker makes a Locker of a name. It talks to nobody yet.
 func (c *Client) Locker(name string, options ...LockOption) *Locker {
-	return &Locker{client: c, name: name, options: options}
+	return &Locker{take: c.Lock, name: name, options: options}
+}
+
+// Locker is [Client.Locker] for locks of the link: neither Lock nor what is held ends with a connection.
+func (k *Link) Locker(name string, options ...LockOption) *Locker {
+	return &Locker{take: k.Lock, name: name, options: options}
 }
 
 // Lock takes the lock, in turn. Goroutines that share a Locker take turns, too. It panics if the lock cannot be had:
 // [sync.Locker] leaves no other way to say so.
 func (l *Locker) Lock() {
 	l.mu.Lock()
-	lock, err := l.client.Lock(context.Background(), l.name, l.options...)
+	lock, err := l.take(context.Background(), l.name, l.options...)
 	if err != nil {
 		l.mu.Unlock()
 		panic(err)
