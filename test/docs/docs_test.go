@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -47,6 +48,41 @@ func TestGuideInEveryShell(t *testing.T) {
 			}
 			show(t, "docs/guide.md", "PATH="+strings.Join([]string{dir, bin, os.Getenv("PATH")}, string(os.PathListSeparator)))
 		})
+	}
+}
+
+// The Go of the guide is a part of the client's examples, which are compiled and run.
+func TestGoOfTheGuide(t *testing.T) {
+	read := func(file string) string {
+		t.Helper()
+		text, err := os.ReadFile(filepath.Join(root, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	guide, examples := read("docs/guide.md"), read("ipc/example_test.go")
+	listings := strings.Split(guide, "```go\n")[1:]
+	if len(listings) == 0 {
+		t.Error("there is none")
+	}
+	for _, listing := range listings {
+		listing, _, _ = strings.Cut(listing, "```")
+		var body strings.Builder // in a function
+		for line := range strings.Lines(listing) {
+			if line != "\n" {
+				body.WriteByte('\t')
+			}
+			body.WriteString(line)
+		}
+		if !strings.Contains(examples, body.String()) {
+			t.Errorf("no example has\n%s", listing)
+		}
+	}
+	for _, name := range regexp.MustCompile("`(Example\\w+)`").FindAllStringSubmatch(guide, -1) {
+		if !strings.Contains(examples, "func "+name[1]+"()") {
+			t.Errorf("there is no %s", name[1])
+		}
 	}
 }
 
