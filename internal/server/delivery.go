@@ -40,6 +40,8 @@ const (
 	searchAtOnce = 128
 	// mostEvents is how many events of one user's locks may stand in line, of those that take very many routes.
 	mostEvents = 8
+	// mostInLine is how many of one user's locks may stand there in all.
+	mostInLine = 256
 	// longestLine is how many may stand in line when one more comes that cannot wait: the first is then delivered to all at once.
 	longestLine = 4096
 	// orderBudget is how many subscriptions are looked at to find out whether a message may overtake those in line: some ten
@@ -222,15 +224,19 @@ func (s *Server) waitsForLine(c *call) bool {
 }
 
 // eventsInLine reports whether as many events of a user's locks stand in line as may before he has to wait. Events themselves wait for
-// nobody, so what leads to them does. Those that stand there only to keep the order do not count: it is others who take very many.
+// nobody, so what leads to them does. Of those that stand there only to keep the order there may be many: it is others who take very
+// many. But the line must not become too long for what cannot wait.
 func (s *Server) eventsInLine(user uint32) bool {
-	n := 0
+	heavy, all := 0, 0
 	for _, d := range s.line {
-		if d.heavy && d.user == user {
-			n++
+		if d.user != user || d.done != nil {
+			continue
+		}
+		if all++; d.heavy {
+			heavy++
 		}
 	}
-	return n >= mostEvents
+	return heavy >= mostEvents || all >= mostInLine
 }
 
 // park has a session wait with its commands until something of its user has left the line.

@@ -314,31 +314,63 @@ func TestStopWithMuchToEnd(t *testing.T) {
 }
 
 // TestEndsWaitForEvents: what a connection held is not ended while as many events of its user's locks stand in line as may.
+// Others' events and messages are no matter.
 func TestEndsWaitForEvents(t *testing.T) {
+	for _, heavy := range []bool{true, false} {
+		m := newManual(t, 1, many)
+		most := map[bool]int{true: mostEvents, false: mostInLine}[heavy]
+		c := m.holding(1001, 2*mostEnded)
+		c.close()
+		for m.of(c) != nil {
+			m.net.BeginTurn()
+			m.loop.Dispatch([]unix.EpollEvent{c.event(unix.EPOLLHUP)})
+			m.net.WrapUp()
+		}
+		var e *ending
+		for _, p := range m.processes {
+			e = p.endings[0]
+		}
+		e.noMore()
+		for range most - 1 {
+			m.line = append(m.line, &delivery{user: 1001, heavy: heavy})
+		}
+		m.line = append(m.line, &delivery{user: 1002, heavy: heavy}, &delivery{user: 1001, done: func(receipt) {}})
+		if m.eventsInLine(1001) {
+			t.Errorf("%d are too many", most-1)
+		}
+		m.line = append(m.line, &delivery{user: 1001, heavy: heavy})
+		if !m.eventsInLine(1001) || m.eventsInLine(1002) {
+			t.Errorf("%d are not too many, or are so for another one", most)
+		}
+		m.endLater(e)
+		m.endTurn() // whatever time it took is no part of the next
+		m.ends.Turn()
+		if m.held != 2*mostEnded || !e.queued {
+			t.Errorf("%d are held; queued: %v", m.held, e.queued)
+		}
+		m.settle()
+		if m.held != 0 || m.line != nil {
+			t.Errorf("%d are held still", m.held)
+		}
+	}
+}
+
+// TestLeasesWaitForLine: leases end later while the line is more than half full, as there is nobody who could wait.
+func TestLeasesWaitForLine(t *testing.T) {
 	m := newManual(t, 1, many)
-	c := m.holding(1001, 2*mostEnded)
-	c.close()
-	for m.of(c) != nil {
-		m.net.BeginTurn()
-		m.loop.Dispatch([]unix.EpollEvent{c.event(unix.EPOLLHUP)})
-		m.net.WrapUp()
+	m.holding(1001, 2, "LEASE", "1000")
+	for range longestLine/2 + 1 {
+		m.line = append(m.line, &delivery{user: 1002})
 	}
-	var e *ending
-	for _, p := range m.processes {
-		e = p.endings[0]
+	m.loop.Clock.SetNow(m.now() + time.Minute)
+	m.expire()
+	if m.held != 2 || !m.expiry.IsSet() {
+		t.Errorf("%d are held, and the others are looked after later: %v", m.held, m.expiry.IsSet())
 	}
-	e.noMore()
-	for range mostEvents {
-		m.line = append(m.line, &delivery{user: 1001, heavy: true})
-	}
-	m.endLater(e)
-	m.ends.Turn()
-	if m.held != 2*mostEnded || !e.queued {
-		t.Errorf("%d are held; queued: %v", m.held, e.queued)
-	}
-	m.line = nil
-	m.settle()
+	m.line = m.line[1:]
+	m.expire()
 	if m.held != 0 {
 		t.Errorf("%d are held still", m.held)
 	}
+	m.line = nil
 }
