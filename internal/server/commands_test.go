@@ -136,11 +136,11 @@ func TestUnknownCommands(t *testing.T) {
 	h := start(t)
 	c := h.dial()
 	for command, want := range map[string]string{
-		"PUBLSH a b":             "unknown command 'PUBLSH', with args beginning with: 'a' 'b' Did you mean PUBLISH?",
+		"PUBLSH a b":             "unknown command 'PUBLSH', with args beginning with: 'a' 'b' (did you mean PUBLISH?)",
 		"GET a":                  "unknown command 'GET', with args beginning with: 'a'",
 		"CLIENT":                 "wrong number of arguments for 'client' command",
-		"CLIENT LST":             "unknown subcommand 'LST'. Did you mean CLIENT LIST?",
-		"ipcd.statu":             "Did you mean IPCD.STATUS?",
+		"CLIENT LST":             "unknown subcommand 'LST' (did you mean CLIENT LIST?)",
+		"ipcd.statu":             "(did you mean IPCD.STATUS?)",
 		"COMMAND nothing":        "unknown subcommand 'nothing'",
 		"\"a\\r\\nb\" \"\\x01\"": `unknown command 'a\r\nb', with args beginning with: '\x01'`,
 		strings.Repeat("x", 2000) + " " + strings.Repeat("y ", 900): "unknown command '" + strings.Repeat("x", 128) + "'",

@@ -256,7 +256,7 @@ func (s *Server) subcommand(c *call, words [][]byte) *command {
 	sub := c.cmd.subs[string(upperCase(&buf, words[1]))]
 	if sub == nil {
 		name := strings.ToUpper(string(words[0]))
-		c.fail(wire.CodeErr, "unknown subcommand '%.128s'.%s", words[1], didYouMean(name+" "+string(words[1])))
+		c.fail(wire.CodeErr, "unknown subcommand '%.128s'%s", words[1], didYouMean(name+" "+string(words[1])))
 		return nil
 	}
 	c.args = words[2:]
@@ -332,10 +332,10 @@ func (c *call) unknown(words [][]byte) {
 func didYouMean(name string) string {
 	if len(name) <= 32 {
 		if why := wire.WhyNotHere(name); why != "" {
-			return " ipcd has no such command: " + why
+			return " (ipcd has no such command: " + why + ")"
 		}
 		if near := wire.NearestCommand(name); near != "" {
-			return " Did you mean " + near + "?"
+			return " (did you mean " + near + "?)"
 		}
 	}
 	return ""

@@ -36,7 +36,7 @@ var deviations = []deviation{
 	{"of an unknown command the nearest is named; there is no blank at the end, and no control character for terminals",
 		`.*`, `-ERR unknown command '.*', with args beginning with: .*`, `-ERR unknown command '.*', with args beginning with:.*`},
 	{"of an unknown subcommand the nearest is named; there is no HELP",
-		`.*`, `-ERR unknown subcommand '\w+'\. Try \w+ HELP\.\r\n`, `-ERR unknown subcommand '\w+'\.( Did you mean [\w -]+\?)?\r\n`},
+		`.*`, `-ERR unknown subcommand '\w+'\. Try \w+ HELP\.\r\n`, `-ERR unknown subcommand '\w+'( \(did you mean [\w -]+\?\))?\r\n`},
 	{"there are no keys, so no commands for them",
 		`.*\b(GET|SET|GETKEYS)\b.*`, `-ERR (wrong number of arguments for '(set|command\|getkeys)' command|Can't execute 'get').*`, `-ERR unknown (sub)?command '(GET|SET|GETKEYS)'.*`},
 	{"a subscriber on RESP2 may have filters, too",

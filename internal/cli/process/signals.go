@@ -15,7 +15,7 @@ import (
 
 // Leaving are the signals by which a wait is given up. By default each ends ipcctl at once, and then a lock granted in
 // that very moment would count as abandoned by a process that was killed, though CMD never ran.
-var Leaving = []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP}
+var Leaving = []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT}
 
 // Catch has signals sent to a channel, but not those that are ignored: by nohup, or in the background of a shell.
 func Catch(c chan<- os.Signal, signals []os.Signal) {
