@@ -133,6 +133,7 @@ func (c *Conn) keepPieces(n int) (sent int) {
 		n = 0
 	}
 	c.set.pool.put(c.own)
+	c.set.kept += len(rest)
 	c.own, c.cut = rest, 0
 	c.dropPieces()
 	return sent

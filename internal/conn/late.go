@@ -10,16 +10,18 @@ import (
 // of their user, with what they are to be sent, and are written to when it is their turn. So who has thousands of subscribers waits
 // for himself.
 
-// FlushAll writes what the turn produced, one write for each touched connection. When that has taken its part of the turn, the others
-// are late: each is written when it is its user's turn. What they were to be sent together is theirs then.
+// FlushAll writes what the turn produced, one write for each touched connection. When that has taken its part of the turn, or much was
+// copied of what sockets did not take, the others are late: each is written when it is its user's turn. What they were to be sent together is theirs then.
 func (s *Set) FlushAll() {
 	var begun time.Duration
-	late, timed := false, false
+	late, timed, kept := false, false, s.kept
 	for i := 0; i < len(s.touched); i++ { // flushing may touch more
 		c := s.touched[i]
 		s.touched[i] = nil
 		switch {
 		case late:
+		case s.kept-kept > mostKept:
+			late = s.over == nil
 		case i == flushStride:
 			begun, timed = s.Now(), true
 			late = s.flushed > s.Users.Slice && s.over == nil
@@ -47,6 +49,10 @@ func (s *Set) FlushAll() {
 
 // flushStride is after how many writes the clock is looked at.
 const flushStride = 8
+
+// mostKept is how much is copied of what sockets do not take before the other connections are late. The memory for it is fresh, so that
+// this takes some hundred microseconds.
+const mostKept = 256 << 10
 
 // Late is how many connections wait for their user's turn to be written to.
 func (s *Set) Late() int { return s.late }

@@ -102,6 +102,7 @@ func (c *Conn) flush() {
 		if n := c.write(t.b[from:]); n < len(t.b)-from && !c.Dead() {
 			start := t.messageAt(from + n)
 			c.own = append(c.set.pool.get(), t.b[start:]...)
+			c.set.kept += len(c.own)
 			c.block(from + n - start)
 		}
 	default:

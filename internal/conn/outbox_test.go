@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -307,6 +308,46 @@ func TestLate(t *testing.T) {
 	for i, o := range all {
 		if lost := checkSequence(t, o.end.Take(), 3); lost != 0 {
 			t.Errorf("connection %d has lost %d", i, lost)
+		}
+	}
+}
+
+// TestLateForWhatIsKept: when much was copied of what sockets do not take, the other connections are late, however little time that
+// has taken, and get it nonetheless.
+func TestLateForWhatIsKept(t *testing.T) {
+	const size, n = 100 << 10, 20
+	w := newWorld(t)
+	w.Now = func() time.Duration { return 0 }
+	var all []*owner
+	for range n {
+		o := w.connect()
+		o.end.Send(cmd("FOLLOW")...)
+		all = append(all, o)
+	}
+	w.settle()
+	for _, o := range all {
+		o.end.Take()
+		o.end.SetRoom(10)
+	}
+	w.publish(size)
+	w.BeginTurn()
+	w.FlushAll()
+	blocked := 0
+	for _, o := range all {
+		if o.Blocked() {
+			blocked++
+		}
+	}
+	if blocked != 3 || w.Late() != n-blocked {
+		t.Errorf("%d have a backlog, and %d are late", blocked, w.Late())
+	}
+	for _, o := range all {
+		o.end.SetRoom(-1)
+	}
+	w.settle()
+	for i, o := range all {
+		if got := len(o.end.Take()); got < size || w.Late() != 0 {
+			t.Errorf("connection %d got %d bytes; %d are late still", i, got, w.Late())
 		}
 	}
 }

@@ -39,6 +39,7 @@ type Set struct {
 	touched   []*Conn
 	late      int           // connections that were touched in an earlier turn, and are not written to yet
 	flushed   time.Duration // what writing has taken
+	kept      int           // bytes that sockets did not take, and that were copied for that, since the beginning
 	runnable  []*Conn
 	serving   *Conn // the one of a queue that is looked after
 	dead      []*Conn
