@@ -319,6 +319,10 @@ func TestManyRetained(t *testing.T) {
 	publisher.cmd("BUS.PUB", last, "live")
 	publisher.cmd("BUS.PUB", last, "new", "RETAIN")
 	m.read(publisher)
+	second := m.connectAs(1004, false)
+	replaced := fmt.Sprint("t/", manyTopics-2)
+	second.cmd("BUS.PUB", replaced, "newer", "RETAIN")
+	m.read(second)
 	other.cmd("BUS.PUB", "else", "x", "RETAIN")
 	m.read(other)
 	again.cmd("BUS.SUB", last)
@@ -327,17 +331,41 @@ func TestManyRetained(t *testing.T) {
 	if got := other.take(); !strings.Contains(got, "delivered") {
 		t.Errorf("what concerns nobody is answered %q", got)
 	}
-	if got := publisher.take() + again.take(); got != "" || len(m.line) != 2 {
+	if got := publisher.take() + again.take(); got != "" || len(m.line) != 3 {
 		t.Errorf("what has to wait is answered %q", got)
 	}
 	m.settle()
 	got := sub.sent(t)
-	if n := len(got); n != manyTopics+2 || got[n-3] != last+"=old retained" || got[n-2] != last+"=live" || got[n-1] != last+"=new" {
-		t.Errorf("%d messages came, the last %q", n, got[max(0, n-3):])
+	if n := len(got); n != manyTopics+2 || got[n-4] != last+"=old retained" || got[n-3] != last+"=live" || got[n-2] != replaced+"=newer" || got[n-1] != last+"=new" {
+		t.Errorf("%d messages came, the last %q", n, got[max(0, n-4):])
 	}
 	if got := again.sent(t); !slices.Equal(got, []string{last + "=new"}) && !slices.Equal(got, []string{last + "=new retained"}) &&
 		!slices.Equal(got, []string{last + "=live", last + "=new"}) && !slices.Equal(got, []string{last + "=old retained", last + "=new"}) {
 		t.Errorf("the next one has %q", got)
+	}
+}
+
+// TestRetainedBehindOlder: where messages stand in line that a session gets, the values that a subscription of its own begins with come
+// behind them.
+func TestRetainedBehindOlder(t *testing.T) {
+	m, many := newMany(t, 1)
+	publisher := m.connectAs(1001, false)
+	publisher.cmd("BUS.PUB", "other", "value", "RETAIN")
+	m.settle()
+	publisher.cmd("BUS.PUB", manyLevels, "x")
+	m.step()
+	if len(m.line) != 1 {
+		t.Fatal("a message to very many was delivered in one turn")
+	}
+	many.cmd("BUS.SUB", "other")
+	m.read(many)
+	if len(m.line) != 2 {
+		t.Error("a value is sent before a message that is older")
+	}
+	m.settle()
+	got := many.sent(t)
+	if n := len(got); n != manyFilters+1 || got[n-1] != "other=value retained" {
+		t.Errorf("%d messages came, the last %s", n, got[n-1])
 	}
 }
 
