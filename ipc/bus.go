@@ -75,6 +75,8 @@ func message(args []wire.Value) (Message, bool) {
 		PID:     int(args[5].Int),
 		UID:     int(args[6].Int),
 		Unit:    args[7].Str,
+
+		Retained: len(args) > 8 && args[8].Str == "retained",
 	}, true
 }
 

@@ -24,6 +24,9 @@ type Message struct {
 	UID  int
 	Unit string // systemd unit, "" if none
 
+	// Retained says that the message was published before the subscription: it is the value that the topic had then.
+	Retained bool
+
 	// Lost is the number of messages that were dropped between the message received before this one and this one,
 	// by the daemon or by the subscription's own buffer, because they were not taken out quickly enough.
 	Lost uint64

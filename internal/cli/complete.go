@@ -81,9 +81,15 @@ func (k candidates) values(name, before, begun string) {
 			give(lock.Name, describeLock(lock))
 		}
 	case "TOPIC", "FILTER":
+		valued := map[string]bool{}
+		for _, v := range k.ask("BUS.LIST").Elems {
+			topic := v.Get("topic").Str
+			valued[topic] = true
+			give(topic, "has a value")
+		}
 		for _, v := range k.ask("PUBSUB", "CHANNELS").Elems {
 			// A channel of Redis may be anything; what is no topic would be refused.
-			if v.Str != "" && !strings.ContainsAny(v.Str, "+#") {
+			if v.Str != "" && !valued[v.Str] && !strings.ContainsAny(v.Str, "+#") {
 				give(v.Str, "")
 			}
 		}

@@ -28,7 +28,9 @@ type receiver struct {
 	resumed func()    // messages may be missing: nobody knows how many; nil: it ends with the daemon
 	since   time.Time // when it was connected
 	outage  verb.Outage
-	last    uint64 // number of the last message
+	last    uint64            // number of the last message
+	live    bool              // retained values are not asked for
+	values  map[string]uint64 // with several filters: the numbers of the retained values that came, by topic
 }
 
 // receive subscribes to all filters in one write. What is published after it returns is received.
@@ -104,8 +106,12 @@ func (r *receiver) next(deadline time.Time) (message, error) {
 			return message{}, err
 		}
 		if m, ok := ipc.DecodeMessage(v); ok {
-			// Filters that overlap bring a message once each, one after the other.
-			if m.Seq != r.last {
+			// Filters that overlap bring a message once each, one after the other; but values all of one filter, and then of the next.
+			switch {
+			case m.Retained && (r.live || r.hasValue(&m)):
+			case m.Retained:
+				return message{m}, nil
+			case m.Seq != r.last:
 				r.last = m.Seq
 				return message{m}, nil
 			}
@@ -113,6 +119,21 @@ func (r *receiver) next(deadline time.Time) (message, error) {
 			r.lost(v.Elems[2].Int, v.Elems[1].Str)
 		}
 	}
+}
+
+// hasValue reports whether a retained value came already, by another filter.
+func (r *receiver) hasValue(m *ipc.Message) bool {
+	if len(r.filters) < 2 {
+		return false
+	}
+	if r.values[m.Topic] == m.Seq {
+		return true
+	}
+	if r.values == nil {
+		r.values = map[string]uint64{}
+	}
+	r.values[m.Topic] = m.Seq
+	return false
 }
 
 // resume subscribes to the next daemon. Where that is the one of before, somebody has ended the connection (clients --kill), and it
@@ -137,7 +158,7 @@ func (r *receiver) resume(deadline time.Time, err error) error {
 			return ended
 		}
 		r.conn.Close()
-		r.conn, r.since, r.last = conn, since, 0
+		r.conn, r.since, r.last, r.values = conn, since, 0, nil
 		r.resumed()
 	}
 	return err
@@ -180,6 +201,7 @@ func (m *message) environment() []string {
 		"IPC_SENDER_PID=" + strconv.Itoa(m.PID),
 		"IPC_SENDER_UID=" + strconv.Itoa(m.UID),
 		"IPC_SENDER_UNIT=" + m.Unit,
+		"IPC_RETAINED=" + map[bool]string{true: "1"}[m.Retained],
 	}
 }
 
@@ -190,6 +212,7 @@ var messageEnv = []verb.Variable{
 	{Name: "IPC_SENDER_PID", Help: "who published it: the process"},
 	{Name: "IPC_SENDER_UID", Help: "the user, as a number"},
 	{Name: "IPC_SENDER_UNIT", Help: "the systemd unit, or empty"},
+	{Name: "IPC_RETAINED", Help: "1 if it is the value that the topic had before, or empty"},
 }
 
 // A format says how messages are printed.
@@ -288,6 +311,9 @@ func (m *message) json(o *term.Output) {
 	obj.Number("pid", int64(m.PID))
 	obj.Number("uid", int64(m.UID))
 	obj.Text("unit", m.Unit)
+	if m.Retained {
+		obj.Value("retained", wire.Value{Kind: wire.KindBool, Int: 1})
+	}
 	obj.Text("payload", string(m.Payload))
 	o.Object(&obj)
 }

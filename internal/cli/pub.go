@@ -21,6 +21,10 @@ type pubVerb struct {
 	expect int
 	lines  bool
 	file   string
+
+	retain  bool
+	expires verb.Span
+	options []string // of BUS.PUB
 }
 
 func pub() *verb.Verb {
@@ -30,17 +34,21 @@ func pub() *verb.Verb {
 		Group:   "Messages",
 		Summary: "Publish a message",
 		Synopsis: []string{
-			"[-e N] TOPIC [PAYLOAD|-]",
-			"[-e N] -f FILE TOPIC",
-			"[-e N] -l TOPIC",
+			"[-r [-t D]] [-e N] TOPIC [PAYLOAD|-]",
+			"[-r [-t D]] [-e N] -f FILE TOPIC",
+			"[-r [-t D]] [-e N] -l TOPIC",
 		},
 		About: []string{
 			"Sends PAYLOAD to all who receive TOPIC at this moment. PAYLOAD may be any bytes; `-` takes them from standard " +
 				"input. Without PAYLOAD the message is empty.",
 			"TOPIC is levels with `/` between them: `deploy/web/done`. It is no failure if nobody listens, unless `--expect` " +
 				"says so.",
+			"With `-r`, PAYLOAD is also the value of TOPIC, until another is published with `-r`, `clear` removes it, or the time of " +
+				"`-t` is over. It outlives a restart of the daemon, and not a reboot.",
 		},
 		Options: []verb.Option{
+			verb.Flag('r', "retain", &p.retain, "Have this be the topic's value: who subscribes later is sent it first, and `get` prints it"),
+			verb.Duration('t', "expires", &p.expires, "With -r: have the value be gone after this time"),
 			verb.Number('e', "expect", "N", &p.expect, 0, verb.Many, "Fail with 83 if fewer than N receivers were given the message"),
 			verb.Flag('l', "lines", &p.lines, "Publish each line of standard input as a message, as it comes"),
 			verb.Text('f', "file", "FILE", &p.file, "Publish what FILE holds"),
@@ -48,6 +56,7 @@ func pub() *verb.Verb {
 		Examples: []verb.Example{
 			{Line: "ipcctl pub deploy/done v1.4.2", Help: "Tell everybody that a deployment is done."},
 			{Line: "ipcctl pub -e 1 app/config - <app.toml", Help: "Push a configuration, and fail if nobody was there to take it."},
+			{Line: "ipcctl pub -r app/config - <app.toml", Help: "Push a configuration also to who comes later."},
 			{Line: "tail -F access.log | ipcctl pub -l log/access", Help: "Turn a log into messages."},
 		},
 		Exits: []int{exit.Data, exit.NotFound, exit.Short},
@@ -66,6 +75,14 @@ func (p *pubVerb) run(c *verb.Call) error {
 		return exit.Unparsed("pub", "-l and -f exclude each other").With(c.Verb.Usage())
 	case given && (p.lines || p.file != ""):
 		return exit.Unparsed(strconv.Quote(c.Words[1]), "the payload comes from elsewhere").With(c.Verb.Usage())
+	case p.expires.Set && !p.retain:
+		return exit.Unparsed("-t", "without -r nothing is kept that could expire").With(c.Verb.Usage())
+	}
+	if p.retain {
+		p.options = append(p.options, "RETAIN")
+	}
+	if p.expires.Set {
+		p.options = append(p.options, "EXPIRES", strconv.FormatInt(p.expires.D.Milliseconds(), 10))
 	}
 	if p.lines {
 		return p.stream(c, topic)
@@ -91,6 +108,10 @@ func (p *pubVerb) run(c *verb.Call) error {
 	return p.send(c, conn, topic, 0, payload)
 }
 
+func (p *pubVerb) command(topic, payload string) []string {
+	return append([]string{"BUS.PUB", topic, payload}, p.options...)
+}
+
 // batch is how many messages are sent before their replies are read.
 const batch = 500
 
@@ -110,7 +131,7 @@ func (p *pubVerb) stream(c *verb.Call, topic string) error {
 		if len(line) > 0 {
 			payload := string(bytes.TrimSuffix(line, []byte("\n")))
 			if buffered < batch && lineBuffered(in) {
-				conn.Buffer("BUS.PUB", topic, payload)
+				conn.Buffer(p.command(topic, payload)...)
 				buffered++
 				continue
 			}
@@ -136,7 +157,7 @@ func lineBuffered(in *bufio.Reader) bool {
 
 // send publishes a message after those that are buffered, and looks at what became of them all.
 func (p *pubVerb) send(c *verb.Call, conn *ipc.Conn, topic string, buffered int, payload string) error {
-	v, err := conn.Do("BUS.PUB", topic, payload) // the reply is that of the first
+	v, err := conn.Do(p.command(topic, payload)...) // the reply is that of the first
 	for ; err == nil; buffered-- {
 		receipt := ipc.DecodeReceipt(v)
 		p.tell(c, &receipt)

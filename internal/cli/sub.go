@@ -36,6 +36,8 @@ func sub() *verb.Verb {
 				"lost, their number, is printed in their place, or without `--json` a line on standard error.",
 			"When the daemon ends, ipcctl subscribes to the next one, which it waits for: see `--wait-daemon`. What was " +
 				"published meanwhile is missing, and nobody knows how much that is: lost is null then.",
+			"What was published before with `pub --retain` comes first: the last value of each topic. With `--json` it has " +
+				"retained, which is true. After a restart of the daemon the values come again.",
 			"With CMD, nothing is printed: CMD runs once for each message, with the payload on its standard input. One CMD runs " +
 				"at a time, unless `-j` allows more; meanwhile messages wait in the daemon. If a CMD fails, ipcctl goes on, and ends " +
 				"with that status in the end. A signal to ipcctl does not end a CMD that is running.",

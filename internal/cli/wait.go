@@ -20,7 +20,8 @@ func wait() *verb.Verb {
 		Summary:  "Wait for one message",
 		Synopsis: []string{"[-w D] FILTER", "[-w D] FILTER -- CMD [ARG…]"},
 		About: []string{
-			"Prints the next message that FILTER matches, as `sub` does, and ends; with `-q` it prints nothing. With CMD, it " +
+			"Prints the next message that FILTER matches, as `sub` does, and ends. What was published before with `pub --retain` does " +
+				"not count: see `get`. With `-q` it prints nothing. With CMD, it " +
 				"first subscribes and then starts CMD, so it cannot miss a message that CMD causes.",
 			"When the daemon ends, ipcctl waits for the next one, and listens there: see `--wait-daemon`. It says that the " +
 				"message may be missing.",
@@ -55,6 +56,7 @@ func (w *waitVerb) run(c *verb.Call) error {
 	if err != nil {
 		return err
 	}
+	in.live = true                   // what was there before is no answer
 	in.lost = func(int64, string) {} // one message is enough
 	in.resumed = func() { c.Say("ipcd was restarted: the message may be missing") }
 	outcome := make(chan error, 2) // the first one counts: the message, or CMD's failure
