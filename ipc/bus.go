@@ -16,13 +16,12 @@ type Receipt struct {
 }
 
 // Publish sends a message to all who subscribed to topic. A payload may be of any bytes.
-func (c *Client) Publish(ctx context.Context, topic string, payload []byte) (Receipt, error) {
-	v, err := c.roundTrip(ctx, func(b []byte) []byte {
-		b = wire.AppendArray(b, 3)
-		b = wire.AppendBulk(b, "BUS.PUB")
-		b = wire.AppendBulk(b, topic)
-		return wire.AppendBulk(b, payload)
-	})
+func (c *Client) Publish(ctx context.Context, topic string, payload []byte, options ...PublishOption) (Receipt, error) {
+	var o publishOptions
+	for _, option := range options {
+		option(&o)
+	}
+	v, err := c.roundTrip(ctx, func(b []byte) []byte { return o.append(b, topic, payload) })
 	if err != nil {
 		return Receipt{}, fmt.Errorf("cannot publish on %q: %w", topic, err)
 	}

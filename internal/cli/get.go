@@ -4,7 +4,6 @@ import (
 	"errors"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/ipcd/ipcd/internal/cli/exit"
 	"github.com/ipcd/ipcd/internal/cli/verb"
@@ -86,10 +85,7 @@ func lookUp(c *verb.Call, topic string) (message, error) {
 	case v.Kind == wire.KindNull:
 		return message{}, exit.CommandStatus(exit.No)
 	}
-	return message{ipc.Message{
-		Topic: topic, Payload: []byte(v.Get("payload").Str), Seq: uint64(v.Get("seq").Int), Time: time.UnixMicro(v.Get("time").Int),
-		PID: int(v.Get("pid").Int), UID: int(v.Get("uid").Int), Unit: v.Get("unit").Str, Retained: true,
-	}}, nil
+	return message{ipc.DecodeValue(v)}, nil
 }
 
 // await takes the first message of a subscription: the value, if there is one.
