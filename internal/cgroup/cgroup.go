@@ -6,6 +6,7 @@ package cgroup
 
 import (
 	"bytes"
+	"errors"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -47,12 +48,15 @@ func read(buf []byte, name string) []byte {
 	return buf[:n]
 }
 
+// ErrNoHierarchy says that groups cannot be seen from here, which is not to say that there are none.
+var ErrNoHierarchy = errors.New("cgroups of version 2 are not mounted at /sys/fs/cgroup")
+
 // Open opens the directory of a group, and returns the number that no other group has for as long as the machine is up. If there
-// is none the error is ENOENT.
+// is no such group the error is ENOENT; if there is no way to know, [ErrNoHierarchy].
 func Open(path string) (fd int, id uint64, err error) {
 	root := Root()
 	if root == "" {
-		return -1, 0, unix.ENOENT
+		return -1, 0, ErrNoHierarchy
 	}
 	fd, err = unix.Open(root+path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
 	if err != nil {

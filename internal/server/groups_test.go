@@ -107,6 +107,26 @@ func TestGroupOfReusedName(t *testing.T) {
 	c.granted()
 }
 
+// TestGroupUnseen: a cgroup that the daemon cannot see after a restart, as none is mounted where it runs, has not ended.
+func TestGroupUnseen(t *testing.T) {
+	dir := t.TempDir()
+	groupsIn(t, dir)
+	group := newTestGroup(t, filepath.Join(dir, "a.service"))
+	h := start(t)
+	h.dial3().acquire("x", "FOR", "/a.service")
+	h.stop()
+	cgroup.Root = func() string { return "" }
+	h = restart(h)
+	c := h.dial3()
+	c.refused(wire.CodeBusy, "", "LOCK.ACQUIRE", "x", "WAIT", "0")
+	c.refused(wire.CodeNotFound, "not mounted", "LOCK.ACQUIRE", "y", "FOR", "/a.service")
+	h.on(func() { cgroup.Root = func() string { return dir } })
+	group.remove()
+	if g := c.acquire("x"); g.previous != "unknown" {
+		t.Errorf("got %+v", g)
+	}
+}
+
 // TestGroupOfOthers: who is neither in a cgroup nor owns it may not hold for it.
 func TestGroupOfOthers(t *testing.T) {
 	groupsIn(t, "/") // whose directories are root's
