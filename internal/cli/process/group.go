@@ -2,6 +2,7 @@ package process
 
 import (
 	"errors"
+	"iter"
 	"os"
 	"strconv"
 	"strings"
@@ -74,22 +75,7 @@ func output(argv ...string) (string, error) {
 // Members gives a pidfd of each other process of a user's, or of anybody's if that is root, in a cgroup and below it that was not seen before.
 // The cgroup is an open directory.
 func Members(dir int, uid int64, seen map[int64]bool) (pidfds []int) {
-	for line := range strings.Lines(string(readAt(dir, "cgroup.procs"))) {
-		pid, err := strconv.ParseInt(strings.TrimSuffix(line, "\n"), 10, 64)
-		if err != nil || pid <= 0 || seen[pid] || pid == int64(os.Getpid()) {
-			continue
-		}
-		fd, err := unix.PidfdOpen(int(pid), 0)
-		if err != nil {
-			continue // it has ended
-		}
-		if uid != 0 && realUser(pid) != uid {
-			unix.Close(fd)
-			continue
-		}
-		seen[pid] = true
-		pidfds = append(pidfds, fd)
-	}
+	pidfds = members(func() []byte { return readAt(dir, "cgroup.procs") }, uid, seen)
 	for _, name := range below(dir) {
 		if fd, err := unix.Openat(dir, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0); err == nil {
 			pidfds = append(pidfds, Members(fd, uid, seen)...)
@@ -97,6 +83,45 @@ func Members(dir int, uid int64, seen map[int64]bool) (pidfds []int) {
 		}
 	}
 	return pidfds
+}
+
+// members is Members for the processes that a list has now. Between a look at the list and the opening of a pidfd, a process may end and
+// its number be another's, who has nothing to do with the cgroup: so only those count that the list still has.
+func members(list func() []byte, uid int64, seen map[int64]bool) (pidfds []int) {
+	opened := map[int64]int{}
+	for pid := range numbers(list()) {
+		if seen[pid] || pid == int64(os.Getpid()) {
+			continue
+		}
+		if fd, err := unix.PidfdOpen(int(pid), 0); err == nil { // else it has ended
+			opened[pid] = fd
+		}
+	}
+	if len(opened) == 0 {
+		return nil
+	}
+	for pid := range numbers(list()) {
+		if fd, ok := opened[pid]; ok && (uid == 0 || realUser(pid) == uid) {
+			delete(opened, pid)
+			seen[pid] = true
+			pidfds = append(pidfds, fd)
+		}
+	}
+	for _, fd := range opened {
+		unix.Close(fd)
+	}
+	return pidfds
+}
+
+// numbers are the process numbers in a list with one in each line. Those of processes that cannot be seen from here are 0, and left out.
+func numbers(list []byte) iter.Seq[int64] {
+	return func(yield func(int64) bool) {
+		for line := range strings.Lines(string(list)) {
+			if pid, err := strconv.ParseInt(strings.TrimSuffix(line, "\n"), 10, 64); err == nil && pid > 0 && !yield(pid) {
+				return
+			}
+		}
+	}
 }
 
 // below are the directories in one.
