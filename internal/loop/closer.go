@@ -2,6 +2,7 @@ package loop
 
 import (
 	"errors"
+	"runtime"
 	"sync"
 	"time"
 	"unsafe"
@@ -51,8 +52,15 @@ func (c *Closer) add(uid uint32, x closing) {
 	}
 }
 
+// closedAtOnce is how many descriptors are closed before others may run: some ten microseconds, on a processor that the loop may wait
+// for.
+const closedAtOnce = 16
+
 func (c *Closer) run(uid uint32) {
-	for {
+	for n := 1; ; n++ {
+		if n%closedAtOnce == 0 {
+			runtime.Gosched()
+		}
 		c.mu.Lock()
 		queue := c.queues[uid]
 		if len(queue) == 0 {

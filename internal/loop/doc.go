@@ -20,7 +20,9 @@
 //
 // While traffic is dense the loop polls for a while before it blocks, if that pays (BusyPoll): it finds out by trying. When it blocks
 // it does so without telling the Go runtime, which would cost more than the whole request, but wakes up often enough that the
-// runtime does not have to look for it. When nothing happens for a while it waits as others do, and uses no processor time.
+// runtime does not have to look for it. When nothing happens for a while it waits as others do, and uses no processor time. When there
+// is more to do than a turn has time for it does not wait, and lets other goroutines run between two turns, the garbage collector among
+// them: it is not locked to a thread, or each time would take two changes of threads.
 //
 // # Time
 //

@@ -2,6 +2,7 @@ package loop
 
 import (
 	"fmt"
+	"runtime"
 	"time"
 	"unsafe"
 
@@ -16,6 +17,10 @@ const tick = 10 * time.Millisecond
 // Wait returns the events that are there. With block it waits until there is one, a timer is due, or something was read early. Before
 // it blocks it polls for a while, if that has paid before: traffic is dense, and the peers run on other CPUs. The events are valid
 // until Dispatch has handled them.
+//
+// Without block, the turn before had more to do than it had time for, and other goroutines run first that want this processor. If it
+// were not offered to them they would take it, after ten milliseconds, and keep it for several. That is the garbage collector above
+// all, which must have a quarter of the time: so it has that bit by bit.
 func (l *Loop) Wait(block bool) ([]unix.EpollEvent, error) {
 	l.arm()
 	l.turns++
@@ -23,6 +28,7 @@ func (l *Loop) Wait(block bool) ([]unix.EpollEvent, error) {
 	var err error
 	switch {
 	case !block:
+		runtime.Gosched()
 		n, err = l.poll()
 	case l.BusyPoll > 0:
 		n, err = l.busyWait()

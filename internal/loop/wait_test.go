@@ -1,6 +1,8 @@
 package loop
 
 import (
+	"runtime"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -56,5 +58,21 @@ func TestTick(t *testing.T) {
 		if err := unix.TimerfdGettime(l.tickfd, &spec); err != nil || l.ticking || spec.Value.Nano() != 0 {
 			t.Fatalf("a tick is to come in %dns (%v), though nothing happened", spec.Value.Nano(), err)
 		}
+	}
+}
+
+// TestWaitYields: who has more to do than a turn has time for does not keep the processor from other goroutines.
+func TestWaitYields(t *testing.T) {
+	l := newLoop(t)
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	var ran atomic.Bool
+	go func() { ran.Store(true) }()
+	for range 2 { // now and then the runtime has the one who yields go on first
+		if _, err := l.Wait(false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !ran.Load() {
+		t.Error("nobody else has run")
 	}
 }

@@ -1,4 +1,4 @@
-// Package server is the loop: one thread that owns every connection, the bus and the locks.
+// Package server is the loop: one goroutine that owns every connection, the bus and the locks.
 //
 // # A turn
 //

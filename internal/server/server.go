@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -267,8 +266,6 @@ const longestStop = 2 * time.Second
 // waiting requests are answered with SHUTDOWN, and connections end when they have been sent what is theirs, or after
 // two seconds. An error is one of the loop itself, not of a peer.
 func (s *Server) Run(ctx context.Context) error {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
 	defer s.close()
 	unhook := context.AfterFunc(ctx, func() { s.Post(s.stop) })
 	defer unhook()

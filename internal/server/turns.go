@@ -1,6 +1,7 @@
 package server
 
 import (
+	"runtime"
 	"strconv"
 	"time"
 
@@ -50,6 +51,8 @@ func (s *Server) measureTurns(turn func([]unix.EpollEvent)) func([]unix.EpollEve
 	t := new(turnTimes)
 	s.turns = t
 	s.loop.Early = func() bool {
+		runtime.LockOSThread() // whose time is measured
+		defer runtime.UnlockOSThread()
 		begun := threadTime()
 		read := s.net.ReadEarly()
 		if read {
@@ -58,6 +61,8 @@ func (s *Server) measureTurns(turn func([]unix.EpollEvent)) func([]unix.EpollEve
 		return read
 	}
 	return func(events []unix.EpollEvent) {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
 		begun := threadTime()
 		turn(events)
 		t.add(threadTime() - begun + t.early)
