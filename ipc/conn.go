@@ -64,6 +64,23 @@ func (c *Conn) SendFDs(fds []int, words ...string) error {
 	return c.flush(unix.UnixRights(fds...))
 }
 
+// Offer sends as much of encoded commands as the socket takes now, and returns how many bytes that is. The rest has to be offered
+// before anything else is sent. An error says that the daemon takes no more on this connection. It may have answered before it hung
+// up, so there may be something to receive still.
+func (c *Conn) Offer(commands []byte) (n int, err error) {
+	if c.err != nil {
+		return 0, c.err
+	}
+	if n, err = c.socket.offer(commands, nil); err != nil {
+		err = connError(err)
+	}
+	return n, err
+}
+
+// Fd is the descriptor of the socket, for one who waits for other things beside it by poll(2). It does not show what has been read
+// already and not received: of that, [Conn.Wait] tells without waiting, by a deadline that has passed.
+func (c *Conn) Fd() int { return c.socket.fd }
+
 func (c *Conn) flush(rights []byte) error {
 	if c.err != nil {
 		return c.err
@@ -100,15 +117,28 @@ func (c *Conn) Receive() (wire.Value, error) {
 	return c.receive()
 }
 
-func (c *Conn) receive() (wire.Value, error) {
+// ReceiveInto is Receive for one who is done with the value that was received into v before: see [wire.Decoder.DecodeInto].
+func (c *Conn) ReceiveInto(v *wire.Value) (err error) {
+	if len(c.pushes) > 0 {
+		*v, err = c.Receive()
+		return err
+	}
+	return c.receiveInto(v)
+}
+
+func (c *Conn) receive() (v wire.Value, err error) {
+	err = c.receiveInto(&v)
+	return v, err
+}
+
+func (c *Conn) receiveInto(v *wire.Value) error {
 	if err := c.wait(); err != nil {
-		return wire.Value{}, err
+		return err
 	}
-	v, err := c.dec.Decode()
-	if err != nil {
-		return wire.Value{}, c.fail(err) // in the middle of a value, even if it is the deadline
+	if err := c.dec.DecodeInto(v); err != nil {
+		return c.fail(err) // in the middle of a value, even if it is the deadline
 	}
-	return v, nil
+	return nil
 }
 
 // Reply returns the next reply, or the *[Error] that it is. Pushes in front of it are kept for Receive.

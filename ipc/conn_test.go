@@ -141,6 +141,50 @@ func TestConnSendBlocks(t *testing.T) {
 	sent.ok(t)
 }
 
+// Offer gives the socket what it takes, and never waits. What was answered before the daemon hung up can be received all the same.
+func TestConnOffer(t *testing.T) {
+	c, s := newFake(t).dialConn()
+	large := strings.Repeat("x", 1<<19)
+	commands := wire.AppendCommand(wire.AppendCommand(nil, "ECHO", large), "ECHO", large)
+	n, err := c.Offer(commands)
+	if err != nil || n == 0 || n == len(commands) {
+		t.Fatalf("%d of %d bytes: %v", n, len(commands), err)
+	}
+	if more, err := c.Offer(commands[n:]); more != 0 || err != nil {
+		t.Errorf("a full socket took %d bytes: %v", more, err)
+	}
+	sent := start(func() (struct{}, error) {
+		for rest := commands[n:]; len(rest) > 0; {
+			if _, err := unix.Poll([]unix.PollFd{{Fd: int32(c.Fd()), Events: unix.POLLOUT}}, -1); err != nil && !errors.Is(err, unix.EINTR) {
+				return struct{}{}, err
+			}
+			n, err := c.Offer(rest)
+			if err != nil {
+				return struct{}{}, err
+			}
+			rest = rest[n:]
+		}
+		return struct{}{}, nil
+	})
+	s.expect("ECHO", large)
+	s.expect("ECHO", large)
+	sent.ok(t)
+	s.say("+a\r\n+b\r\n")
+	s.hangUp()
+	if _, err := c.Offer(commands); !errors.Is(err, ipc.ErrClosed) {
+		t.Error(err)
+	}
+	var v wire.Value
+	for _, want := range []string{"a", "b"} {
+		if err := c.ReceiveInto(&v); err != nil || v.Str != want {
+			t.Error(v, err)
+		}
+	}
+	if err := c.ReceiveInto(&v); !errors.Is(err, ipc.ErrClosed) {
+		t.Error(err)
+	}
+}
+
 func TestConnSendFDs(t *testing.T) {
 	c, s := newFake(t).dialConn()
 	r, w, err := os.Pipe()

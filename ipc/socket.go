@@ -60,21 +60,35 @@ func (s *socket) read(p []byte) (int, error) {
 
 // send writes all of p, with descriptors beside its first byte.
 func (s *socket) send(p []byte, rights []byte) error {
-	for len(p) > 0 {
-		// MSG_NOSIGNAL: a program may have set SIGPIPE to kill it, for its output's sake.
-		n, err := unix.SendmsgN(s.fd, p, rights, nil, unix.MSG_NOSIGNAL)
-		switch {
-		case err == nil:
+	for {
+		n, err := s.offer(p, rights)
+		if n > 0 {
 			p, rights = p[n:], nil
-		case errors.Is(err, unix.EAGAIN):
-			if err := s.wait(unix.POLLOUT); err != nil {
-				return err
-			}
-		case !errors.Is(err, unix.EINTR):
+		}
+		if err != nil || len(p) == 0 {
+			return err
+		}
+		if err := s.wait(unix.POLLOUT); err != nil {
 			return err
 		}
 	}
-	return nil
+}
+
+// offer writes as much of p as the socket takes now, with descriptors beside its first byte.
+func (s *socket) offer(p []byte, rights []byte) (taken int, err error) {
+	for taken < len(p) {
+		// MSG_NOSIGNAL: a program may have set SIGPIPE to kill it, for its output's sake.
+		n, err := unix.SendmsgN(s.fd, p[taken:], rights, nil, unix.MSG_NOSIGNAL)
+		switch {
+		case err == nil:
+			taken, rights = taken+n, nil
+		case errors.Is(err, unix.EAGAIN):
+			return taken, nil
+		case !errors.Is(err, unix.EINTR):
+			return taken, err
+		}
+	}
+	return taken, nil
 }
 
 func (s *socket) wait(events int16) error {

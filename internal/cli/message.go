@@ -23,6 +23,7 @@ type receiver struct {
 	call    *verb.Call
 	filters []string
 	conn    *ipc.Conn
+	value   wire.Value // what was received last
 	idle    func() error
 	lost    func(n int64, filter string)
 	resumed func()    // messages may be missing: nobody knows how many; nil: it ends with the daemon
@@ -96,7 +97,7 @@ func missing(c *verb.Call, what string) {
 // next waits for a message; a zero deadline is none. The error is os.ErrDeadlineExceeded, or a failure.
 func (r *receiver) next(deadline time.Time) (message, error) {
 	for {
-		v, err := r.push(deadline)
+		err := r.push(deadline)
 		if verb.Stopped(err) && r.resumed != nil {
 			if err = r.resume(deadline, err); err == nil {
 				continue
@@ -105,7 +106,7 @@ func (r *receiver) next(deadline time.Time) (message, error) {
 		if err != nil {
 			return message{}, err
 		}
-		if m, ok := ipc.DecodeMessage(v); ok {
+		if m, ok := ipc.DecodeMessage(r.value); ok {
 			// Filters that overlap bring a message once each, one after the other; but values all of one filter, and then of the next.
 			switch {
 			case m.Retained && (r.live || r.hasValue(&m)):
@@ -115,7 +116,7 @@ func (r *receiver) next(deadline time.Time) (message, error) {
 				r.last = m.Seq
 				return message{m}, nil
 			}
-		} else if v.Kind == wire.KindPush && len(v.Elems) == 3 && v.Elems[0].Str == "bus.lost" {
+		} else if v := &r.value; v.Kind == wire.KindPush && len(v.Elems) == 3 && v.Elems[0].Str == "bus.lost" {
 			r.lost(v.Elems[2].Int, v.Elems[1].Str)
 		}
 	}
@@ -136,54 +137,65 @@ func (r *receiver) hasValue(m *ipc.Message) bool {
 	return false
 }
 
-// resume subscribes to the next daemon. Where that is the one of before, somebody has ended the connection (clients --kill), and it
-// stays so: err.
+// resume subscribes to the next daemon.
 func (r *receiver) resume(deadline time.Time, err error) error {
+	conn, since, err := successor(r.call, &r.outage, r.since, deadline, err, func(conn *ipc.Conn) error { return subscribe(conn, r.filters) })
+	if err != nil {
+		return err
+	}
+	r.conn.Close()
+	r.conn, r.since, r.last, r.values = conn, since, 0, nil
+	r.resumed()
+	return nil
+}
+
+// successor connects to the next daemon, and begins there, when a connection has ended, as err says, that was made at some time.
+// Where the daemon is the one of before, somebody has ended the connection (clients --kill), and it stays so: err.
+func successor(
+	c *verb.Call, outage *verb.Outage, since, deadline time.Time, err error, begin func(*ipc.Conn) error,
+) (next *ipc.Conn, at time.Time, _ error) {
 	for ended := err; verb.Stopped(err); {
-		conn, gone := r.outage.Redial(r.call, deadline, err)
+		conn, gone := outage.Redial(c, deadline, err)
 		if gone != nil {
-			return gone
+			return nil, at, gone
 		}
-		since := time.Now()
-		if err = subscribe(conn, r.filters); err != nil {
+		at = time.Now()
+		if err = begin(conn); err != nil {
 			continue
 		}
 		var same bool
-		if same, err = wasThere(conn, r.since); err != nil {
-			conn.Close()
-			continue
+		if same, err = wasThere(conn, since); err == nil && !same {
+			return conn, at, nil
 		}
+		conn.Close()
 		if same {
-			conn.Close()
-			return ended
+			return nil, at, ended
 		}
-		r.conn.Close()
-		r.conn, r.since, r.last, r.values = conn, since, 0, nil
-		r.resumed()
 	}
-	return err
+	return nil, at, err
 }
 
-func (r *receiver) push(deadline time.Time) (wire.Value, error) {
+// push waits for what the daemon sends next, and puts it into value.
+func (r *receiver) push(deadline time.Time) error {
 	if r.conn.Wait(longAgo) != nil { // nothing is there: what was printed must not wait for what is to come
 		if err := r.idle(); err != nil {
-			return wire.Value{}, err
+			return err
 		}
 	}
-	if err := r.conn.Wait(deadline); err != nil {
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			return wire.Value{}, os.ErrDeadlineExceeded
-		}
-		return wire.Value{}, exit.Cannot("receive messages", err)
+	err := r.conn.Wait(deadline)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return os.ErrDeadlineExceeded
 	}
-	v, err := r.conn.Receive()
 	if err == nil {
-		err = v.Err()
+		err = r.conn.ReceiveInto(&r.value)
+	}
+	if err == nil {
+		err = r.value.Err()
 	}
 	if err != nil {
-		return v, exit.Cannot("receive messages", err)
+		return exit.Cannot("receive messages", err)
 	}
-	return v, nil
+	return nil
 }
 
 // longAgo is a deadline that does not wait.

@@ -1,8 +1,6 @@
 package cli
 
 import (
-	"bufio"
-	"bytes"
 	"errors"
 	"io"
 	"os"
@@ -20,6 +18,7 @@ import (
 type pubVerb struct {
 	expect int
 	lines  bool
+	null   bool
 	file   string
 
 	retain  bool
@@ -36,7 +35,7 @@ func pub() *verb.Verb {
 		Synopsis: []string{
 			"[-r [-t D]] [-e N] TOPIC [PAYLOAD|-]",
 			"[-r [-t D]] [-e N] -f FILE TOPIC",
-			"[-r [-t D]] [-e N] -l TOPIC",
+			"[-r [-t D]] [-e N] -l [-0] TOPIC",
 		},
 		About: []string{
 			"Sends PAYLOAD to all who receive TOPIC at this moment. PAYLOAD may be any bytes; `-` takes them from standard " +
@@ -45,12 +44,19 @@ func pub() *verb.Verb {
 				"says so.",
 			"With `-r`, PAYLOAD is also the value of TOPIC, until another is published with `-r`, `clear` removes it, or the time of " +
 				"`-t` is over. It outlives a restart of the daemon, and not a reboot.",
+			"With `-l`, each line of standard input is a message, without its line break, also an empty one; with `-0`, what a zero byte " +
+				"ends. They are sent as they come, many before the first is answered; if ipcd is slower, the input waits. The first line that is refused " +
+				"ends it: the error names it, and says how many of those that were sent behind it were published. A signal lets " +
+				"what was sent be answered, and how far it came is told. After a restart of the daemon it goes on, and sends again what was not " +
+				"answered: ipcctl says which lines may have been published twice. Long input is counted on a terminal. At the end, `-v` tells the " +
+				"numbers, and with `--json`, which prints a receipt for each line, the last object has published, delivered and dropped.",
 		},
 		Options: []verb.Option{
 			verb.Flag('r', "retain", &p.retain, "Have this be the topic's value: who subscribes later is sent it first, and `get` prints it"),
 			verb.Duration('t', "expires", &p.expires, "With -r: have the value be gone after this time"),
 			verb.Number('e', "expect", "N", &p.expect, 0, verb.Many, "Fail with 83 if fewer than N receivers were given the message"),
 			verb.Flag('l', "lines", &p.lines, "Publish each line of standard input as a message, as it comes"),
+			verb.Flag('0', "null", &p.null, "With -l: a zero byte ends a message, not a line break"),
 			verb.Text('f', "file", "FILE", &p.file, "Publish what FILE holds"),
 		},
 		Examples: []verb.Example{
@@ -58,6 +64,7 @@ func pub() *verb.Verb {
 			{Line: "ipcctl pub -e 1 app/config - <app.toml", Help: "Push a configuration, and fail if nobody was there to take it."},
 			{Line: "ipcctl pub -r app/config - <app.toml", Help: "Push a configuration also to who comes later."},
 			{Line: "tail -F access.log | ipcctl pub -l log/access", Help: "Turn a log into messages."},
+			{Line: "find . -name '*.jpg' -print0 | ipcctl pub -l0 thumbnails", Help: "Hand out work, whatever files are called."},
 		},
 		Exits: []int{exit.Data, exit.NotFound, exit.Short},
 		Words: []string{"TOPIC", "PAYLOAD"},
@@ -75,6 +82,8 @@ func (p *pubVerb) run(c *verb.Call) error {
 		return exit.Unparsed("pub", "-l and -f exclude each other").With(c.Verb.Usage())
 	case given && (p.lines || p.file != ""):
 		return exit.Unparsed(strconv.Quote(c.Words[1]), "the payload comes from elsewhere").With(c.Verb.Usage())
+	case p.null && !p.lines:
+		return exit.Unparsed("-0", "without -l there are no records that it could end").With("ipcctl pub " + c.Verb.Synopsis[2])
 	case p.expires.Set && !p.retain:
 		return exit.Unparsed("-t", "without -r nothing is kept that could expire").With(c.Verb.Usage())
 	}
@@ -85,7 +94,7 @@ func (p *pubVerb) run(c *verb.Call) error {
 		p.options = append(p.options, "EXPIRES", strconv.FormatInt(p.expires.D.Milliseconds(), 10))
 	}
 	if p.lines {
-		return p.stream(c, topic)
+		return p.feed(c, topic)
 	}
 	payload := ""
 	var err error
@@ -93,6 +102,7 @@ func (p *pubVerb) run(c *verb.Call) error {
 	case p.file != "":
 		payload, err = readFile(p.file)
 	case given && c.Words[1] == "-":
+		announce(c, "what you type is the message")
 		payload, err = readAll(os.Stdin, "standard input")
 	case given:
 		payload = c.Words[1]
@@ -105,71 +115,29 @@ func (p *pubVerb) run(c *verb.Call) error {
 		return err
 	}
 	defer conn.Close()
-	return p.send(c, conn, topic, 0, payload)
-}
-
-func (p *pubVerb) command(topic, payload string) []string {
-	return append([]string{"BUS.PUB", topic, payload}, p.options...)
-}
-
-// batch is how many messages are sent before their replies are read.
-const batch = 500
-
-// stream publishes the lines of standard input. What is there already is sent in one go.
-func (p *pubVerb) stream(c *verb.Call, topic string) error {
-	conn, err := c.Dial()
+	v, err := conn.Do(append([]string{"BUS.PUB", topic, payload}, p.options...)...)
+	publishing := "publish " + printable.Name(topic)
 	if err != nil {
-		return err
+		return refusal(publishing, err)
 	}
-	defer conn.Close()
-	in := bufio.NewReaderSize(os.Stdin, 64<<10)
-	for buffered := 0; ; {
-		line, err := in.ReadBytes('\n')
-		if err != nil && !errors.Is(err, io.EOF) {
-			return exit.Fail(exit.IO, "cannot read standard input: "+exit.Reason(err))
-		}
-		if len(line) > 0 {
-			payload := string(bytes.TrimSuffix(line, []byte("\n")))
-			if buffered < batch && lineBuffered(in) {
-				conn.Buffer(p.command(topic, payload)...)
-				buffered++
-				continue
-			}
-			if err := p.send(c, conn, topic, buffered, payload); err != nil {
-				return err
-			}
-			if err := c.Out.Flush(); err != nil {
-				return err
-			}
-			buffered = 0
-		}
-		if err != nil {
-			return nil
-		}
+	receipt := ipc.DecodeReceipt(v)
+	tellReceipt(c, &receipt)
+	if short := p.short(publishing, &receipt); short != nil {
+		return short
+	}
+	return nil
+}
+
+// announce tells a person at a terminal that something is waited for which is to be typed there.
+func announce(c *verb.Call, text string) {
+	if tell := term.Stderr(); term.IsTerminal(0) && tell.TTY && !c.Quiet {
+		c.Say(text + "; Ctrl-D ends the input")
 	}
 }
 
-// lineBuffered reports whether a whole line can be read without waiting.
-func lineBuffered(in *bufio.Reader) bool {
-	b, err := in.Peek(in.Buffered())
-	return err == nil && bytes.IndexByte(b, '\n') >= 0
-}
-
-// send publishes a message after those that are buffered, and looks at what became of them all.
-func (p *pubVerb) send(c *verb.Call, conn *ipc.Conn, topic string, buffered int, payload string) error {
-	v, err := conn.Do(p.command(topic, payload)...) // the reply is that of the first
-	for ; err == nil; buffered-- {
-		receipt := ipc.DecodeReceipt(v)
-		p.tell(c, &receipt)
-		if err = p.enough(topic, &receipt); err != nil || buffered == 0 {
-			break
-		}
-		v, err = conn.Reply()
-	}
-	if err == nil {
-		return nil
-	}
-	f := exit.Cannot("publish "+printable.Name(topic), err)
+// refusal is the failure of what the daemon does not do.
+func refusal(publishing string, err error) *exit.Failure {
+	f := exit.Cannot(publishing, err)
 	var reply *wire.Error
 	if errors.As(err, &reply) && strings.HasPrefix(reply.Text, "Protocol error: ") { // what is sent is RESP, so there is too much of it
 		return exit.Fail(exit.Quota, f.Text)
@@ -177,15 +145,11 @@ func (p *pubVerb) send(c *verb.Call, conn *ipc.Conn, topic string, buffered int,
 	return f
 }
 
-// tell reports what became of a message, if asked to.
-func (p *pubVerb) tell(c *verb.Call, r *ipc.Receipt) {
+// tellReceipt reports what became of a message, if asked to.
+func tellReceipt(c *verb.Call, r *ipc.Receipt) {
 	switch {
 	case c.JSON:
-		var o term.Object
-		o.Number("seq", int64(r.Seq))
-		o.Number("delivered", int64(r.Delivered))
-		o.Number("dropped", int64(r.Dropped))
-		c.Out.Object(&o)
+		printReceipt(c, r)
 	case c.Verbose:
 		text := "published as " + strconv.FormatUint(r.Seq, 10) + ", given to " + term.Plural(int64(r.Delivered), "receiver")
 		if r.Dropped > 0 {
@@ -195,12 +159,20 @@ func (p *pubVerb) tell(c *verb.Call, r *ipc.Receipt) {
 	}
 }
 
-func (p *pubVerb) enough(topic string, r *ipc.Receipt) error {
+func printReceipt(c *verb.Call, r *ipc.Receipt) {
+	var o term.Object
+	o.Number("seq", int64(r.Seq))
+	o.Number("delivered", int64(r.Delivered))
+	o.Number("dropped", int64(r.Dropped))
+	c.Out.Object(&o)
+}
+
+// short is the failure of a message that fewer receivers were given than expected, or nil.
+func (p *pubVerb) short(publishing string, r *ipc.Receipt) *exit.Failure {
 	if r.Delivered >= p.expect {
 		return nil
 	}
-	return exit.Fail(exit.Short, "cannot publish "+printable.Name(topic)+" to "+term.Plural(int64(p.expect), "receiver")+": "+
-		strconv.Itoa(r.Delivered)+" took it")
+	return exit.Fail(exit.Short, "cannot "+publishing+" to "+term.Plural(int64(p.expect), "receiver")+": "+strconv.Itoa(r.Delivered)+" took it")
 }
 
 func readFile(path string) (string, error) {

@@ -33,16 +33,17 @@ type watcher struct {
 	client  asker // the connection that waits
 	info    *ipc.Conn
 	tell    *term.Output
-	line    string // on the terminal, unfinished; "": none
+	line    statusLine // on the terminal
 	signals chan os.Signal
 	stop    chan struct{}
 	stopped chan struct{}
 }
 
 func watch(c *verb.Call, names []string, who holder, client asker) *watcher {
+	tell := term.Stderr()
 	w := &watcher{
 		call: c, names: names, holder: who, client: client,
-		tell:    term.Stderr(),
+		tell: tell, line: statusLine{tell: tell},
 		signals: make(chan os.Signal, 1), stop: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	process.Catch(w.signals, process.Leaving)
@@ -64,8 +65,8 @@ func (w *watcher) end(err error) (shown bool) {
 	if w.info != nil {
 		w.info.Close()
 	}
-	shown = w.line != ""
-	w.clear(err != nil)
+	shown = w.line.text != ""
+	w.line.end(err != nil)
 	return shown
 }
 
@@ -133,34 +134,17 @@ func (w *watcher) report() {
 	switch {
 	case text == "":
 	case w.tell.TTY:
-		w.line = term.Cut(printable.Escape("ipcctl: "+text), w.tell.Columns()-len("^C ")) // what is echoed stays in the line
-		w.put()
+		w.line.show(text)
 	default:
 		w.tell.Text("ipcctl: ").Clean(text).Text("\n")
+		_ = w.tell.Flush() // nobody to tell
 	}
-	_ = w.tell.Flush() // nobody to tell
-}
-
-// put shows the line in the place of what it was before, and of what the terminal has echoed behind it.
-func (w *watcher) put() { w.tell.Text("\r").Clean(w.line).Text("\x1b[K") }
-
-// clear ends the line that updates in place: what it said last stays if the wait failed. The keys by which it was ended do not.
-func (w *watcher) clear(keep bool) {
-	switch {
-	case w.line != "" && keep:
-		w.put()
-		w.tell.Text("\n")
-	case w.line != "":
-		w.tell.Text("\r\x1b[K")
-	}
-	_ = w.tell.Flush()
-	w.line = ""
 }
 
 // leave gives up the wait and dies of the signal. After the connection was ended nothing can be granted any more, so
 // what is held then was granted before, and is given back.
 func (w *watcher) leave(s os.Signal) {
-	w.clear(true)
+	w.line.end(true)
 	if conn, err := w.call.DialNow(); err == nil {
 		conn.SetDeadline(time.Now().Add(time.Second))
 		_, err = conn.Do("CLIENT", "KILL", "ID", strconv.FormatUint(uint64(w.client), 10))

@@ -66,7 +66,7 @@ func sameReason(a, b error) bool {
 }
 
 // Whatever is sent, decoding ends, takes no more memory than a multiple of the bytes that came, and gives values that
-// are decoded the same from their own encoding.
+// are decoded the same from their own encoding, and into a value that was another before.
 func FuzzDecode(f *testing.F) {
 	for _, seed := range []string{
 		"+OK\r\n-BUSY a\r\n:1\r\n$1\r\na\r\n$-1\r\n*-1\r\n_\r\n#t\r\n,1.5\r\n,nan\r\n(12\r\n",
@@ -78,6 +78,8 @@ func FuzzDecode(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, stream string) {
 		d := wire.NewDecoder(strings.NewReader(stream), fuzzLimits)
+		reusing := wire.NewDecoder(strings.NewReader(stream), fuzzLimits)
+		var used wire.Value
 		var values []wire.Value
 		var encoded bytes.Buffer
 		for {
@@ -93,6 +95,9 @@ func FuzzDecode(f *testing.F) {
 				t.Errorf("%q: a value that holds %d bytes", stream, held(v))
 			}
 			values = append(values, v)
+			if err := reusing.DecodeInto(&used); err != nil || !equal(used, v) {
+				t.Errorf("%q: %+v into a value that was used before: %+v, %v", stream, v, used, err)
+			}
 			encode(&encoded, v)
 			_ = v.Text()
 			_ = v.Err()

@@ -99,13 +99,20 @@ func (d *Decoder) Wait() error {
 
 // Decode reads one value. Errors are those of the stream, io.ErrUnexpectedEOF if it ended inside a value, or a
 // [*ProtoError]; after any but io.EOF the stream is of no more use.
-func (d *Decoder) Decode() (Value, error) {
+func (d *Decoder) Decode() (v Value, err error) {
+	err = d.DecodeInto(&v)
+	return v, err
+}
+
+// DecodeInto is Decode into a value that is not needed any more: its array is used again, and its strings where the new ones are the
+// same. Who reads many values that are alike, and keeps none, spares most of what they cost. After an error, v is of no use.
+func (d *Decoder) DecodeInto(v *Value) error {
 	d.left = d.limits.Frame
-	v, err := d.value(0)
+	err := d.value(v, 0)
 	if errors.Is(err, io.EOF) && d.left != d.limits.Frame {
 		err = io.ErrUnexpectedEOF
 	}
-	return v, err
+	return err
 }
 
 var (
@@ -115,104 +122,120 @@ var (
 	errUnknownTy = &ProtoError{"unknown type of value"}
 )
 
-func (d *Decoder) value(depth int) (Value, error) {
+func (d *Decoder) value(v *Value, depth int) error {
 	if depth > d.limits.Depth {
-		return Value{}, errTooDeep
+		return errTooDeep
 	}
 	line, err := d.line()
 	if err != nil {
-		return Value{}, err
+		return err
 	}
 	if len(line) == 0 {
-		return Value{}, errBadValue
+		return errBadValue
 	}
 	kind, rest := Kind(line[0]), line[1:]
 	switch kind {
 	case KindSimple, KindError, KindBigInt:
-		return Value{Kind: kind, Str: string(rest)}, nil
+		*v = Value{Kind: kind, Str: again(v.Str, rest)}
+		return nil
 	case KindInt:
 		n, err := strconv.ParseInt(string(rest), 10, 64)
 		if err != nil {
-			return Value{}, errBadValue
+			return errBadValue
 		}
-		return Value{Kind: kind, Int: n}, nil
+		*v = Value{Kind: kind, Int: n}
+		return nil
 	case KindDouble:
 		f, err := strconv.ParseFloat(string(rest), 64)
 		if err != nil && !math.IsInf(f, 0) {
-			return Value{}, errBadValue
+			return errBadValue
 		}
-		return Value{Kind: kind, Float: f}, nil
+		*v = Value{Kind: kind, Float: f}
+		return nil
 	case KindNull:
 		if len(rest) > 0 {
-			return Value{}, errBadValue
+			return errBadValue
 		}
-		return Value{Kind: kind}, nil
+		*v = Value{Kind: kind}
+		return nil
 	case KindBool:
+		*v = Value{Kind: kind}
 		switch string(rest) {
 		case "t":
-			return Value{Kind: kind, Int: 1}, nil
+			v.Int = 1
 		case "f":
-			return Value{Kind: kind}, nil
+		default:
+			return errBadValue
 		}
-		return Value{}, errBadValue
+		return nil
 	case KindBulk, KindBulkErr, KindVerbatim:
-		return d.bulk(kind, rest)
+		return d.bulk(v, kind, rest)
 	case KindArray, KindSet, KindPush, KindMap, kindAttr:
-		return d.aggregate(kind, rest, depth)
+		return d.aggregate(v, kind, rest, depth)
 	}
-	return Value{}, errUnknownTy
+	return errUnknownTy
 }
 
-func (d *Decoder) bulk(kind Kind, head []byte) (Value, error) {
+// again is text as a string: the one that there was, if it is the same.
+func again(before string, text []byte) string {
+	if before == string(text) {
+		return before
+	}
+	return string(text)
+}
+
+func (d *Decoder) bulk(v *Value, kind Kind, head []byte) error {
 	n, err := d.length(head)
 	if err != nil {
-		return Value{}, err
+		return err
 	}
 	if n < 0 && kind == KindBulk {
-		return Value{Kind: KindNull}, nil
+		*v = Value{Kind: KindNull}
+		return nil
 	}
 	if n < 0 {
-		return Value{}, errBadLength
+		return errBadLength
 	}
 	if n > d.left-2 {
-		return Value{}, d.limits.ErrTooLarge()
+		return d.limits.ErrTooLarge()
 	}
 	d.left -= n + 2
-	text, err := d.text(n)
+	text, err := d.text(n, v.Str)
 	if err != nil {
-		return Value{}, unexpected(err)
+		return unexpected(err)
 	}
 	switch kind {
 	case KindBulkErr:
 		kind = KindError
 	case KindVerbatim:
 		if n < 4 || text[3] != ':' {
-			return Value{}, errBadValue
+			return errBadValue
 		}
 		text = text[4:]
 	}
-	return Value{Kind: kind, Str: text}, nil
+	*v = Value{Kind: kind, Str: text}
+	return nil
 }
 
-// text reads n bytes and the CR LF after them.
-func (d *Decoder) text(n int) (string, error) {
-	var text string
-	if n <= d.r.Size() { // one copy, out of the buffer
-		data, err := d.r.Peek(n)
+// text reads n bytes and the CR LF after them. It may be what was there before.
+func (d *Decoder) text(n int, before string) (text string, err error) {
+	if n+2 <= d.r.Size() { // one copy, out of the buffer
+		data, err := d.r.Peek(n + 2)
 		if err != nil {
 			return "", err
 		}
-		text = string(data)
-		if _, err := d.r.Discard(n); err != nil {
-			return "", err
+		if data[n] != '\r' || data[n+1] != '\n' {
+			return "", errNoCRLF
 		}
-	} else { // room is made for what arrives, not for what the head promises
-		var b strings.Builder
-		b.Grow(min(n, 1<<20))
-		if _, err := io.CopyN(&b, d.r, int64(n)); err != nil {
-			return "", err
-		}
-		text = b.String()
+		text = again(before, data[:n])
+		_, err = d.r.Discard(n + 2)
+		return text, err
+	}
+	// Room is made for what arrives, not for what the head promises.
+	var b strings.Builder
+	b.Grow(min(n, 1<<20))
+	if _, err := io.CopyN(&b, d.r, int64(n)); err != nil {
+		return "", err
 	}
 	end, err := d.r.Peek(2)
 	if err != nil {
@@ -222,39 +245,46 @@ func (d *Decoder) text(n int) (string, error) {
 		return "", errNoCRLF
 	}
 	_, err = d.r.Discard(2)
-	return text, err
+	return b.String(), err
 }
 
-func (d *Decoder) aggregate(kind Kind, head []byte, depth int) (Value, error) {
+func (d *Decoder) aggregate(v *Value, kind Kind, head []byte, depth int) error {
 	n, err := d.length(head)
 	if err != nil {
-		return Value{}, err
+		return err
 	}
 	if n < 0 && kind == KindArray {
-		return Value{Kind: KindNull}, nil
+		*v = Value{Kind: KindNull}
+		return nil
 	}
 	if n < 0 {
-		return Value{}, errBadLength
+		return errBadLength
 	}
 	if n > d.limits.Words {
-		return Value{}, errTooMany
+		return errTooMany
 	}
 	if kind == KindMap || kind == kindAttr {
 		n *= 2
 	}
-	// As for long texts, room is made for what arrives.
-	v := Value{Kind: kind, Elems: make([]Value, 0, min(n, 64))}
-	for range n {
-		e, err := d.value(depth + 1)
-		if err != nil {
-			return Value{}, unexpected(err)
+	elems := v.Elems[:0]
+	if cap(elems) == 0 { // as for long texts, room is made for what arrives
+		elems = make([]Value, 0, min(n, 64))
+	}
+	for i := range n {
+		if i < cap(elems) {
+			elems = elems[:i+1]
+		} else {
+			elems = append(elems, Value{})
 		}
-		v.Elems = append(v.Elems, e)
+		if err := d.value(&elems[i], depth+1); err != nil {
+			return unexpected(err)
+		}
 	}
+	*v = Value{Kind: kind, Elems: elems}
 	if kind == kindAttr { // says something about the value that follows
-		return d.value(depth + 1)
+		return d.value(v, depth+1)
 	}
-	return v, nil
+	return nil
 }
 
 func (d *Decoder) length(head []byte) (int, error) {

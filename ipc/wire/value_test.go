@@ -300,6 +300,44 @@ func BenchmarkDecode(b *testing.B) {
 				}
 			}
 		})
+		b.Run(name+" into", func(b *testing.B) {
+			d := wire.NewDecoder(&endless{stream: stream}, wire.DefaultLimits)
+			var v wire.Value
+			b.ReportAllocs()
+			b.SetBytes(int64(len(stream)))
+			for b.Loop() {
+				if err := d.DecodeInto(&v); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// What is read into a value that was used before leaves no mark of what that was, and needs no memory for what is the same.
+func TestDecodeInto(t *testing.T) {
+	var v wire.Value
+	stream := "*3\r\n$3\r\nfoo\r\n*1\r\n:1\r\n,1.5\r\n" + "*2\r\n$3\r\nbar\r\n_\r\n" + "+OK\r\n" + "*3\r\n:1\r\n:2\r\n#t\r\n" + "*0\r\n"
+	reusing, fresh := wire.NewDecoder(strings.NewReader(stream), wire.DefaultLimits), wire.NewDecoder(strings.NewReader(stream), wire.DefaultLimits)
+	var kept []string
+	for range 5 {
+		want, err := fresh.Decode()
+		if err == nil {
+			err = reusing.DecodeInto(&v)
+		}
+		if err != nil || !equal(v, want) {
+			t.Errorf("%+v, %v, want %+v", v, err, want)
+		}
+		if len(v.Elems) > 0 {
+			kept = append(kept, v.Elems[0].Str)
+		}
+	}
+	if want := []string{"foo", "bar", ""}; !reflect.DeepEqual(kept, want) {
+		t.Errorf("strings that were kept became %q, want %q", kept, want)
+	}
+	d := wire.NewDecoder(&endless{stream: "%1\r\n$3\r\nseq\r\n:12345\r\n"}, wire.DefaultLimits)
+	if n := testing.AllocsPerRun(100, func() { _ = d.DecodeInto(&v) }); n != 0 {
+		t.Errorf("%v allocations for what is the same", n)
 	}
 }
 

@@ -32,8 +32,7 @@ func Stderr() *Output { return newOutput(os.Stderr, 2) }
 
 // newOutput is told the descriptor: os.File.Fd would make it blocking, for everybody who shares it.
 func newOutput(f *os.File, fd int) *Output {
-	_, err := unix.IoctlGetTermios(fd, unix.TCGETS)
-	tty := err == nil
+	tty := IsTerminal(fd)
 	return &Output{
 		w:      bufio.NewWriter(f),
 		fd:     fd,
@@ -41,6 +40,12 @@ func newOutput(f *os.File, fd int) *Output {
 		TTY:    tty,
 		colour: tty && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb",
 	}
+}
+
+// IsTerminal reports whether a descriptor is a terminal.
+func IsTerminal(fd int) bool {
+	_, err := unix.IoctlGetTermios(fd, unix.TCGETS)
+	return err == nil
 }
 
 // Onto is an output that is no descriptor: of the size that a terminal has when it does not say.
