@@ -70,7 +70,7 @@ func TestIpcctlShowsOnlyLiterals(t *testing.T) {
 var literals = map[string]int{
 	"internal/cli/term/output.go": 2, // what was escaped, and data for what is no terminal
 	"internal/cli/term/json.go":   1, // JSON is escaped
-	"internal/cli/message.go":     1, // the format that the user himself typed
+	"internal/cli/format.go":      1, // the format that the user himself typed
 	"internal/cli/completion.go":  1, // a script of ours
 }
 

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/ipcd/ipcd/internal/cli/exit"
-	"github.com/ipcd/ipcd/internal/cli/process"
 	"github.com/ipcd/ipcd/internal/cli/term"
 	"github.com/ipcd/ipcd/internal/cli/verb"
 	"github.com/ipcd/ipcd/internal/printable"
@@ -225,94 +224,6 @@ var messageEnv = []verb.Variable{
 	{Name: "IPC_SENDER_UID", Help: "the user, as a number"},
 	{Name: "IPC_SENDER_UNIT", Help: "the systemd unit, or empty"},
 	{Name: "IPC_RETAINED", Help: "1 if it is the value that the topic had before, or empty"},
-}
-
-// A format says how messages are printed.
-type format struct {
-	json  bool
-	end   term.Literal // of a record
-	parts []part       // nil: as fits the output
-}
-
-// A part of a format is text, or a field of the message.
-type part struct {
-	text  term.Literal // as the user typed it
-	field byte         // 0: text
-}
-
-// fields are the letters that a format may have after "%".
-const fields = "tpsuPU%"
-
-func parseFormat(s string) ([]part, error) {
-	parts := []part{}
-	for s != "" {
-		i := 0
-		for i < len(s) && s[i] != '%' {
-			i++
-		}
-		if i > 0 {
-			parts = append(parts, part{text: term.Literal(s[:i])})
-			s = s[i:]
-			continue
-		}
-		if len(s) < 2 || !containsByte(fields, s[1]) {
-			return nil, verb.Expectation{What: "a format", Examples: "%t topic, %p payload, %s number, %u uid, %P pid, %U unit, %% a percent sign"}
-		}
-		parts = append(parts, part{field: s[1]})
-		s = s[2:]
-	}
-	return parts, nil
-}
-
-func containsByte(s string, c byte) bool {
-	for i := 0; i < len(s); i++ {
-		if s[i] == c {
-			return true
-		}
-	}
-	return false
-}
-
-func (f *format) print(o *term.Output, m *message) {
-	switch {
-	case f.json:
-		m.json(o)
-	case f.parts != nil:
-		for _, p := range f.parts {
-			if p.field == 0 {
-				o.Text(p.text)
-			} else {
-				o.Data(m.field(p.field))
-			}
-		}
-		o.Text(f.end)
-	case o.TTY && f.end == "\n":
-		o.Styled(term.Dim, m.Time.Format("15:04:05")).Text("  ").Styled(term.Bold, m.Topic).Text("  ")
-		if len(m.Payload) > 0 {
-			o.Clean(string(m.Payload)).Text("  ")
-		}
-		o.Styled(term.Dim, process.UserName(int64(m.UID))+" ("+strconv.Itoa(m.PID)+")").Text("\n")
-	default:
-		o.Data(m.Topic).Text("\t").Data(string(m.Payload)).Text(f.end)
-	}
-}
-
-func (m *message) field(c byte) string {
-	switch c {
-	case 't':
-		return m.Topic
-	case 'p':
-		return string(m.Payload)
-	case 's':
-		return strconv.FormatUint(m.Seq, 10)
-	case 'u':
-		return strconv.Itoa(m.UID)
-	case 'P':
-		return strconv.Itoa(m.PID)
-	case 'U':
-		return m.Unit
-	}
-	return "%"
 }
 
 func (m *message) json(o *term.Output) {

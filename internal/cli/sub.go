@@ -46,9 +46,8 @@ func sub() *verb.Verb {
 			verb.Number('n', "count", "N", &s.count, 1, verb.Many, "End after N messages"),
 			verb.Duration('w', "timeout", &s.timeout, "Fail with 124 after this time"),
 			verb.Flag('0', "null", &s.null, "End each record with a zero byte"),
-			{Short: 'F', Long: "format", Value: "FORMAT", Set: s.setFormat,
-				Help: "Print this for each message: %t topic, %p payload, %s number, %u uid, %P pid, %U unit, %% a percent sign; " +
-					"a line break, or the zero byte of `-0`, ends it"},
+			{Short: 'F', Long: "format", Value: "FORMAT", Set: s.format.parse, Help: "Print this for each message: " + fieldsHelp() +
+				", and the escapes " + escapesHelp + "; a line break, or the zero byte of -0, ends it, and after \\c nothing does"},
 			verb.Number('j', "jobs", "N", &s.jobs, 1, 1024, "Run up to N CMDs at a time instead of one"),
 		},
 		Env: messageEnv,
@@ -66,11 +65,6 @@ func sub() *verb.Verb {
 	}
 }
 
-func (s *subVerb) setFormat(text string) (err error) {
-	s.format.parts, err = parseFormat(text)
-	return err
-}
-
 // check refuses options that would have no effect.
 func (s *subVerb) check(c *verb.Call) error {
 	wrong := func(option, why string) error { return exit.Unparsed(option, why).With(c.Verb.Usage()) }
@@ -83,6 +77,8 @@ func (s *subVerb) check(c *verb.Call) error {
 		return wrong("-F", "with CMD, nothing is printed")
 	case formatted && c.JSON:
 		return wrong("-F", "--json is a format of its own")
+	case s.null && s.format.endOff:
+		return wrong("-0", "\\c says that nothing ends a message")
 	case s.null && c.JSON:
 		return wrong("-0", "with --json, a line is an object")
 	}
