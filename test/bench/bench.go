@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,8 +17,8 @@ type bench struct {
 	settings
 	dir         string
 	cpus        cpus
-	descriptors int  // how many this process may have open
-	rival       bool // redis is there
+	descriptors int               // how many this process may have open
+	programsOf  map[string]string // where each rival that is installed has its program
 
 	wall, others time.Duration // of the CPUs during turns: all, and used by processes that have nothing to do with it
 }
@@ -85,25 +86,13 @@ func newBench(s settings, dir string) (*bench, error) {
 		return nil, err
 	}
 	b.descriptors = int(min(limit.Cur, 1<<20))
-	if path, err := exec.LookPath(s.redis); err == nil {
-		b.redis, b.rival = path, true
-	} else {
-		fmt.Fprintf(os.Stderr, "bench: REDIS IS NOT MEASURED, ratios to it are missing: %v\n", err)
-	}
+	b.findRivals()
 	return b, nil
 }
 
 // measure gives each contender its turn in each round.
 func (b *bench) measure(r row) (res result, err error) {
-	defer func() {
-		switch f := recover().(type) {
-		case nil:
-		case failure:
-			err = f
-		default:
-			panic(f)
-		}
-	}()
+	defer recoverInto(&err)
 	res.row = r
 	if r.rounds == 0 {
 		r.rounds = b.rounds
@@ -184,25 +173,23 @@ func (s *subject) turn(d time.Duration) sample {
 func (b *bench) describe() []string {
 	var u unix.Utsname
 	_ = unix.Uname(&u)
-	first := func(name string, args ...string) string {
-		out, err := exec.Command(name, args...).Output()
-		if err != nil {
-			return name + ": not there"
-		}
-		line, _, _ := strings.Cut(string(out), "\n")
-		return line
-	}
-	rival := "redis-server: not there"
-	if b.rival {
-		rival = first(b.redis, "--version")
-	}
-	return []string{
+	return slices.Concat([]string{
 		fmt.Sprintf("Linux %s, %d CPUs (%s)", unix.ByteSliceToString(u.Release[:]), len(b.cpus), cpuModel()),
-		first(b.ipcd, "--version") + ", " + runtime.Version(),
-		rival,
-		first("flock", "--version"),
+		firstLine(b.ipcd, "--version") + ", " + runtime.Version(),
+	}, b.versions(), []string{
+		firstLine("flock", "--version"),
 		fmt.Sprintf("%d rounds of %v each", b.rounds, b.cell),
+	})
+}
+
+// firstLine is what a program prints first.
+func firstLine(name string, args ...string) string {
+	out, err := exec.Command(name, args...).Output()
+	if err != nil {
+		return name + ": not there"
 	}
+	line, _, _ := strings.Cut(string(out), "\n")
+	return line
 }
 
 func cpuModel() string {

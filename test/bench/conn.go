@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"time"
 	"unsafe"
@@ -25,22 +26,41 @@ type conn struct {
 	got int // bytes that await has received
 }
 
-func dial(path string) (*conn, error) {
-	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+// dial connects to the path of a Unix socket, or to HOST:PORT.
+func dial(address string) (*conn, error) {
+	var peer unix.Sockaddr = &unix.SockaddrUnix{Name: address}
+	family := unix.AF_UNIX
+	if !strings.HasPrefix(address, "/") {
+		where, err := netip.ParseAddrPort(address)
+		if err != nil {
+			return nil, err
+		}
+		peer, family = &unix.SockaddrInet4{Addr: where.Addr().As4(), Port: int(where.Port())}, unix.AF_INET
+	}
+	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
 	}
-	timeout := unix.NsecToTimeval(int64(patience))
-	if err = unix.Connect(fd, &unix.SockaddrUnix{Name: path}); err == nil {
-		if err = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout); err == nil {
-			err = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &timeout)
-		}
+	if err = unix.Connect(fd, peer); err == nil {
+		err = bePatient(fd)
+	}
+	if err == nil && family == unix.AF_INET {
+		err = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 	}
 	if err != nil {
 		_ = unix.Close(fd)
 		return nil, err
 	}
 	return &conn{fd: fd}, nil
+}
+
+// bePatient bounds how long a socket is waited for.
+func bePatient(fd int) error {
+	timeout := unix.NsecToTimeval(int64(patience))
+	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout); err != nil {
+		return err
+	}
+	return unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &timeout)
 }
 
 // dialAll opens n connections, or panics.
@@ -80,24 +100,52 @@ func (c *conn) send(b []byte) {
 	}
 }
 
-// reply waits for what there is to receive. It is expected to be one answer, in one piece.
-func (c *conn) reply() []byte {
+// receive waits for what there is to receive, unless flags say otherwise, and takes as much as there is room for.
+func (c *conn) receive(into []byte, flags uintptr) int {
+	var since time.Time // the socket's own time-out begins anew after each signal, as Go's runtime has for a thread that is busy
 	for {
-		n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(c.fd), uintptr(unsafe.Pointer(&inbox)),
-			uintptr(len(inbox)), 0, 0, 0)
+		n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(c.fd), uintptr(unsafe.Pointer(unsafe.SliceData(into))),
+			uintptr(len(into)), flags, 0, 0)
 		switch {
-		case errno == unix.EINTR:
-		case errno == unix.EAGAIN:
+		case errno == unix.EINTR && since.IsZero():
+			since = time.Now()
+		case errno == unix.EINTR && time.Since(since) < patience:
+		case errno == unix.EAGAIN && flags&unix.MSG_DONTWAIT != 0:
+			return 0
+		case errno == unix.EAGAIN, errno == unix.EINTR:
 			fail("no answer within %v", patience)
 		case errno != 0:
 			fail("cannot receive: %w", errno)
 		case n == 0:
 			fail("the server hung up")
-		case inbox[0] == '-':
-			fail("the server answers %q", inbox[:n])
 		default:
-			return inbox[:n]
+			return int(n)
 		}
+	}
+}
+
+// reply waits for what there is to receive. It is expected to be one answer, in one piece.
+func (c *conn) reply() []byte {
+	n := c.receive(inbox[:], 0)
+	if inbox[0] == '-' {
+		fail("the server answers %q", inbox[:n])
+	}
+	return inbox[:n]
+}
+
+// exactly waits for so many bytes, and returns them.
+func (c *conn) exactly(n int) []byte {
+	all := make([]byte, n)
+	for left := all; len(left) > 0; {
+		left = left[c.receive(left, unix.MSG_WAITALL):]
+	}
+	return all
+}
+
+// pass waits for so many bytes, whatever they are.
+func (c *conn) pass(n int) {
+	for n > 0 {
+		n -= c.receive(inbox[:min(n, len(inbox))], 0)
 	}
 }
 
@@ -118,31 +166,26 @@ func (c *conn) until(end string) string {
 	return got
 }
 
+// through receives byte by byte until it has had this text, and returns how many bytes that were.
+func (c *conn) through(text string) int {
+	n := 0
+	for seen := ""; !strings.HasSuffix(seen, text); n++ {
+		c.receive(inbox[:1], 0)
+		seen = seen[max(0, len(seen)+1-len(text)):] + string(inbox[:1])
+	}
+	return n
+}
+
 // drain takes what has come, whatever it is.
-func (c *conn) drain() { c.receive(unix.MSG_DONTWAIT) }
+func (c *conn) drain() {
+	for c.receive(inbox[:], unix.MSG_DONTWAIT) > 0 {
+	}
+}
 
 // skip waits until something has come, and takes it.
 func (c *conn) skip() {
-	c.receive(0)
+	c.receive(inbox[:], 0)
 	c.drain()
-}
-
-func (c *conn) receive(flags uintptr) {
-	for {
-		n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(c.fd), uintptr(unsafe.Pointer(&inbox)),
-			uintptr(len(inbox)), flags, 0, 0)
-		switch {
-		case errno == unix.EINTR:
-		case errno == unix.EAGAIN && flags != 0:
-			return
-		case errno != 0:
-			fail("cannot receive: %w", errno)
-		case n == 0:
-			fail("the server hung up")
-		case flags == 0:
-			return
-		}
-	}
 }
 
 // ask sends a command and returns its reply.

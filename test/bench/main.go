@@ -27,6 +27,7 @@ type settings struct {
 	idle                time.Duration // how long connections are left alone before memory is read
 	connections         int
 	filter              *regexp.Regexp
+	quick               bool
 	document            string
 	realtime            bool
 }
@@ -34,19 +35,28 @@ type settings struct {
 func main() {
 	// Placement and the children's death signal are properties of a thread.
 	runtime.LockOSThread()
-	if len(os.Args) == 3 && os.Args[1] == "raw-server" {
-		exitOn(serveRaw(os.Args[2]))
-	}
-	if len(os.Args) == 4 && os.Args[1] == "bare-server" {
-		exitOn(serveBare(os.Args[2], os.Args[3]))
-	}
-	if len(os.Args) == 4 && os.Args[1] == "attack" {
-		exitOn(runAttack(os.Args[2], os.Args[3]))
-	}
-	if len(os.Args) == 3 && os.Args[1] == "flock-partner" {
-		exitOn(flockPartner(os.Args[2]))
+	if helper(os.Args) {
+		return
 	}
 	exitOn(run(parseFlags()))
+}
+
+// helper runs one of the processes that this program starts beside itself, if that is what the words say.
+func helper(words []string) bool {
+	helpers := map[string]func(words []string) error{
+		"raw-server":    func(w []string) error { return serveRaw(w[0]) },
+		"bare-server":   func(w []string) error { return serveBare(w[0], w[1]) },
+		"attack":        func(w []string) error { return runAttack(w[0], w[1]) },
+		"flock-partner": func(w []string) error { return flockPartner(w[0]) },
+		"responder":     func(w []string) error { return respond(w[0], w[1]) },
+		"listener":      func(w []string) error { return listenFor(w[0], w[1]) },
+	}
+	if len(words) < 3 || helpers[words[1]] == nil {
+		return false
+	}
+	runtime.LockOSThread()
+	exitOn(helpers[words[1]](words[2:]))
+	return true
 }
 
 func exitOn(err error) {
@@ -59,7 +69,7 @@ func exitOn(err error) {
 
 func parseFlags() settings {
 	var s settings
-	quick := flag.Bool("quick", false, "a first impression in about 20 s")
+	flag.BoolVar(&s.quick, "quick", false, "a first impression in half a minute, without what takes long to set up")
 	filter := flag.String("filter", "", "only rows whose name and placement match this regular `expression`")
 	flag.StringVar(&s.ipcd, "ipcd", "bin/ipcd", "the daemon's `path`")
 	flag.StringVar(&s.ipcctl, "ipcctl", "bin/ipcctl", "the CLI's `path`")
@@ -71,7 +81,7 @@ func parseFlags() settings {
 	flag.BoolVar(&s.realtime, "realtime", false, "run driver and servers before all else (SCHED_RR): for root, on a busy machine")
 	flag.Parse()
 	s.idle = 4 * time.Second
-	if *quick {
+	if s.quick {
 		s.rounds, s.cell, s.idle = 3, 50*time.Millisecond, time.Second
 		s.connections = min(s.connections, 1000)
 	}

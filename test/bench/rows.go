@@ -16,11 +16,7 @@ func (b *bench) rows() []row {
 		rows = append(rows, row{name: name, place: p, unit: u, all: all})
 	}
 	servers := func(sc scenario, redis target) []contender {
-		all := []contender{b.serve(ipcdServer, sc, target{})}
-		if b.rival {
-			all = append(all, b.serve(redisServer, sc, redis))
-		}
-		return all
+		return b.serveAll(sc, map[string]target{redisServer: redis}, ipcdServer, redisServer)
 	}
 	// overFloor is servers, and the floor under them.
 	overFloor := func(sc scenario, redis, floor target) []contender {
@@ -31,6 +27,8 @@ func (b *bench) rows() []row {
 	ping, publish := command("PING"), command("PUBLISH", "bench/topic", payload(64))
 	add("PING round trip", same, microseconds, append(overFloor(roundTrip(ping), target{most: .92}, quick),
 		b.serve(rawServer, roundTrip(ping), target{most: 1.15}))...)
+	add("PING round trip of other buses", same, microseconds, b.serveAll(echo,
+		map[string]target{natsServer: {most: .5}, dbusBroker: {most: .74}}, ipcdServer, natsServer, mosquittoServer, dbusDaemon, dbusBroker)...)
 	add("PING round trip", split, microseconds, overFloor(roundTrip(ping), target{}, quick)...)
 	add("PING round trip", free, microseconds, overFloor(roundTrip(ping), target{most: .35}, quick)...)
 	add("PUBLISH round trip, nobody subscribed", same, microseconds, overFloor(roundTrip(publish), target{}, quick)...)
@@ -43,22 +41,7 @@ func (b *bench) rows() []row {
 		add(fmt.Sprintf("PUBLISH, 50 clients, pipeline %d", pipeline), split, millions, overFloor(throughput(50, pipeline, publish), aim, many)...)
 	}
 
-	for _, f := range []struct {
-		name        string
-		size, batch int
-		aims        map[int]target
-	}{
-		{"64 B, batches of 64", 64, 64, map[int]target{1: {least: 2.7}, 8: {least: 4}, 64: {least: 5.5}}},
-		{"64 B, one by one", 64, 1, nil},
-		{"1 KiB, batches of 64", 1024, 64, map[int]target{64: {least: 2.2}}},
-	} {
-		for _, n := range []int{1, 8, 64} {
-			add(fmt.Sprintf("fan-out to %d, %s", n, f.name), split, millions, servers(fanOut(n, f.size, f.batch), f.aims[n])...)
-		}
-	}
-	for _, n := range []int{1, 8, 64} {
-		add(fmt.Sprintf("one message until the last of %d has it, p50", n), free, microseconds, servers(untilLast(n), target{})...)
-	}
+	b.addBuses(add)
 
 	add("lock + unlock (SET NX PX + DEL)", same, microseconds, overFloor(lockPair, target{most: .9}, quick)...)
 	add("lock + unlock (SET NX PX + DEL)", free, microseconds, overFloor(lockPair, target{most: .3}, quick)...)
@@ -81,8 +64,8 @@ func (b *bench) rows() []row {
 	}
 
 	for _, name := range attackNames() {
-		if os.Geteuid() != 0 || len(b.cpus) < 2 {
-			break // it takes another user, and a CPU for what is measured
+		if os.Geteuid() != 0 || len(b.cpus) < 2 || b.quick {
+			break // it takes another user, a CPU for what is measured, and time
 		}
 		add("PING under attack: "+name, split, milliseconds, b.underAttack(name)...)
 		rows[len(rows)-1].cell = max(b.cell, 1500*time.Millisecond)

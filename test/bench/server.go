@@ -13,8 +13,9 @@ import (
 
 // A server is a process under test.
 type server struct {
-	kind string // ipcd, redis, raw or bare
-	path string // of its socket
+	kind string
+	path string                 // of its socket, or where it listens on TCP
+	find func() (string, error) // path, if it is not known before
 	cmd  *exec.Cmd
 	done chan struct{}
 	log  string
@@ -22,42 +23,36 @@ type server struct {
 
 // The kinds of servers.
 const (
-	ipcdServer  = "ipcd"
-	redisServer = "redis"
-	rawServer   = "raw"
-	bareServer  = "bare"
+	ipcdServer      = "ipcd"
+	redisServer     = "redis"
+	natsServer      = "nats (TCP)"
+	mosquittoServer = "mosquitto"
+	dbusDaemon      = "dbus-daemon"
+	dbusBroker      = "dbus-broker"
+	rawServer       = "raw"
+	bareServer      = "bare"
 )
 
 // startServer starts a server in a directory of its own and waits until it answers.
 func (b *bench) startServer(kind string, p place, env ...string) (*server, error) {
-	dir, err := os.MkdirTemp(b.dir, kind+"-")
+	dir, err := os.MkdirTemp(b.dir, "server-")
 	if err == nil {
 		err = os.Chmod(dir, 0o711) // for those who attack
 	}
 	if err != nil {
 		return nil, err
 	}
-	s := &server{kind: kind, path: filepath.Join(dir, "sock"), log: filepath.Join(dir, "log"), done: make(chan struct{})}
-	config := filepath.Join(dir, "config")
-	var argv []string
-	var text string
-	switch kind {
-	case ipcdServer:
-		argv = []string{b.ipcd, "--socket", s.path, "--config", config, "--state-dir", filepath.Join(dir, "state")}
-		text = "[limits]\nconnections = 100000\nconnections_per_user = 100000\n[socket.main]\nmode = \"0666\"\n"
-	case redisServer:
-		argv = []string{b.redis, config, "--save", "", "--appendonly", "no"}
-		text = fmt.Sprintf("port 0\nunixsocket %s\ndir %s\nmaxclients %d\n", s.path, dir, b.descriptors-100)
-	case rawServer:
-		argv = []string{"/proc/self/exe", "raw-server", s.path}
-	case bareServer:
-		poll := "50us" // as long as ipcd may
-		if p == same {
-			poll = "0s" // while it polls nobody can send
+	l, err := b.launchOf(kind, dir, p)
+	defer func() {
+		for _, f := range l.files {
+			_ = f.Close()
 		}
-		argv = []string{"/proc/self/exe", "bare-server", s.path, poll}
+	}()
+	if err != nil {
+		return nil, err
 	}
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+	s := &server{kind: kind, path: filepath.Join(dir, "sock"), find: l.find, log: filepath.Join(dir, "log"), done: make(chan struct{})}
+	if err := os.WriteFile(filepath.Join(dir, "config"), []byte(l.config), 0o600); err != nil {
 		return nil, err
 	}
 	logFile, err := os.Create(s.log)
@@ -65,7 +60,8 @@ func (b *bench) startServer(kind string, p place, env ...string) (*server, error
 		return nil, err
 	}
 	defer func() { _ = logFile.Close() }()
-	s.cmd = exec.Command(argv[0], argv[1:]...)
+	s.cmd = exec.Command(l.argv[0], l.argv[1:]...)
+	s.cmd.ExtraFiles = l.files
 	s.cmd.Stdout, s.cmd.Stderr = logFile, logFile
 	s.cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"}
 	s.cmd.Env = append(s.cmd.Env, env...)
@@ -84,7 +80,13 @@ func (b *bench) startServer(kind string, p place, env ...string) (*server, error
 		s.stop()
 		return nil, err
 	}
-	if err := s.waitUntilReady(); err != nil {
+	if l.begin != nil {
+		err = l.begin()
+	}
+	if err == nil {
+		err = s.waitUntilReady()
+	}
+	if err != nil {
 		s.stop()
 		return nil, err
 	}
@@ -94,9 +96,11 @@ func (b *bench) startServer(kind string, p place, env ...string) (*server, error
 func (s *server) waitUntilReady() error {
 	deadline := time.After(patience)
 	for {
-		if c, err := dial(s.path); err == nil {
+		if c, err := s.dial(); err == nil {
 			defer closeAll([]*conn{c})
-			c.ask("PING")
+			s.protocol().hello(c)
+			c.send(s.protocol().echo())
+			c.reply()
 			return nil
 		}
 		select {
@@ -108,6 +112,16 @@ func (s *server) waitUntilReady() error {
 		text, _ := os.ReadFile(s.log) // if there is none, there is nothing more to say
 		return fmt.Errorf("%s does not answer: %s", s.kind, text)
 	}
+}
+
+// dial connects to a server that may not have come so far.
+func (s *server) dial() (_ *conn, err error) {
+	if s.find != nil {
+		if s.path, err = s.find(); err != nil {
+			return nil, err
+		}
+	}
+	return dial(s.path)
 }
 
 // stop ends the server.

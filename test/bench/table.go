@@ -23,6 +23,7 @@ var (
 	millions     = unit{"M/s", 1e-6}
 	megabytes    = unit{"MB", 1e-6}
 	plainBytes   = unit{"B", 1}
+	gigabytes    = unit{"GB/s", 1e-9}
 )
 
 func (u unit) format(v float64) string { return digits(v*u.scale) + " " + u.name }
@@ -51,7 +52,7 @@ type table struct {
 var columns = []string{"what", "where", "ipcd", "rival", "ratio", "spread", "target", "CPU/op", "rival's"}
 
 // widths of the columns on a terminal; the last is open.
-var widths = []int{50, 5, 9, 16, 6, 11, 26, 8, 0}
+var widths = []int{50, 5, 9, 20, 6, 11, 26, 8, 0}
 
 func newTable(w io.Writer, facts []string) *table {
 	t := &table{w: w, facts: facts}
