@@ -46,7 +46,7 @@ func impureUse(s source) (problems []string) {
 
 // Unsafe code and raw system calls stay where the kernel's interface needs them, or mapped memory is written in one step.
 func TestUnsafeIsConfined(t *testing.T) {
-	allowed := []string{"internal/loop/", "internal/conn/", "internal/server/", "internal/peer/", "internal/state/slots.go", "systemd/", "ipc/",
+	allowed := []string{"internal/loop/", "internal/conn/", "internal/server/", "internal/session/", "internal/messages/", "internal/peer/", "internal/state/slots.go", "systemd/", "ipc/",
 		"internal/cli/process/inherit.go", "internal/cli/process/witness.go", "test/"}
 	checkSources(t, func(s source) []string {
 		if s.file == nil || slices.ContainsFunc(allowed, func(a string) bool { return strings.HasPrefix(s.path, a) }) {
@@ -119,7 +119,7 @@ func isConstant(args []ast.Expr) bool {
 	return ok
 }
 
-// What a peer may do is asked in one file: who compares users elsewhere decides it by himself.
+// What a peer may do is asked in one file for each of the two questions: who compares users elsewhere decides it by himself.
 func TestAccessIsAskedInOnePlace(t *testing.T) {
 	checkSources(t, asksItself)
 }
@@ -129,11 +129,18 @@ var usersCompared = map[string]int{
 	"internal/server/processes.go": 1, // whether to look for ancestors
 }
 
+// rooms are the folders of the server and its services.
+var rooms = []string{"internal/server/", "internal/session/", "internal/messages/", "internal/journal/"}
+
+func inRooms(path string) bool {
+	return slices.ContainsFunc(rooms, func(room string) bool { return strings.HasPrefix(path, room) })
+}
+
 func asksItself(s source) (problems []string) {
-	if s.file == nil || s.isTest() || !strings.HasPrefix(s.path, "internal/server/") || s.path == "internal/server/access.go" {
+	if s.file == nil || s.isTest() || !inRooms(s.path) || s.path == "internal/server/access.go" || s.path == "internal/session/access.go" {
 		return nil
 	}
-	const why = "what a peer may do is asked in internal/server/access.go, of internal/policy"
+	const why = "what a peer may do is asked in access.go of internal/server and internal/session, of internal/policy"
 	s.selectors(func(imp, name string, n ast.Node) {
 		if strings.HasSuffix(imp, "/internal/policy") && name != "Rules" {
 			problems = append(problems, fmt.Sprintf("%s: policy.%s: %s", s.at(n), name, why))
@@ -203,6 +210,9 @@ func TestSourceRules(t *testing.T) {
 		{"another number", "internal/server/a.go", `package server; func f(pid int) bool { return pid == 0 }`, asksItself, 0},
 		{"policy in a handler", "internal/server/a.go", `package server; import "github.com/ipcd/ipcd/internal/policy"; var f = policy.Owns`, asksItself, 1},
 		{"access in a handler", "internal/server/cmd_a.go", `package server; func f(c *call) { c.permitted(s) }`, asksItself, 1},
+		{"another user, in a service", "internal/messages/a.go", `package messages; func f(c *session.Call) bool { return c.Session.Peer.UID != k.UID }`, asksItself, 1},
+		{"policy in a session", "internal/session/a.go", `package session; import "github.com/ipcd/ipcd/internal/policy"; var f = policy.Owns`, asksItself, 1},
+		{"access where a handler asks", "internal/session/access.go", `package session; func f(uid uint32) bool { return 0 == uid }`, asksItself, 0},
 		{"access where it is asked", "internal/server/access.go", `package server; func f(uid uint32) bool { return 0 == uid }`, asksItself, 0},
 		{"one more user than allowed", "internal/server/processes.go", `package server; var a, b = x.UID == 1, x.UID == 2`, asksItself, 1},
 		{"500 lines", "x/a.go", "package x" + strings.Repeat("\n", 500), tooLong, 0},

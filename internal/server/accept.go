@@ -2,13 +2,13 @@ package server
 
 import (
 	"errors"
-	"iter"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/internal/loop"
 	"github.com/ipcd/ipcd/internal/peer"
+	"github.com/ipcd/ipcd/internal/session"
 	"github.com/ipcd/ipcd/ipc/wire"
 )
 
@@ -27,7 +27,7 @@ func (s *Server) accept(listener int) {
 	if s.spare < 0 { // others may have one to give by now
 		s.spare, _ = unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	}
-	for first := true; first || !s.net.EventsAreOver(); first = false {
+	for first := true; first || !s.set.Net.EventsAreOver(); first = false {
 		fd, _, err := unix.Accept4(listener, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 		switch {
 		case err == nil:
@@ -48,7 +48,7 @@ func (s *Server) accept(listener int) {
 			}
 		default:
 			if !errors.Is(err, unix.EAGAIN) {
-				s.log.Error("cannot accept a connection", "event", "accept-failed", "error", err)
+				s.set.Log.Error("cannot accept a connection", "event", "accept-failed", "error", err)
 			}
 			return
 		}
@@ -62,7 +62,7 @@ func (s *Server) refuse(fd int, why string) {
 	if cred, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
 		uid = cred.Uid
 	}
-	s.loop.HangUp(uid, fd)
+	s.set.Loop.HangUp(uid, fd)
 }
 
 func (s *Server) sayNo(fd int, why string) {
@@ -78,9 +78,9 @@ func (s *Server) admit(fd int) {
 	case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE):
 		s.refuse(fd, noDescriptor)
 	case err != nil:
-		s.log.Error("cannot learn who a peer is", "event", "accept-failed", "error", err)
+		s.set.Log.Error("cannot learn who a peer is", "event", "accept-failed", "error", err)
 		s.refuse(fd, "the daemon cannot learn who you are")
-	case s.loop.Closer.Full(p.UID):
+	case s.set.Loop.Closer.Full(p.UID):
 		s.refuse(fd, "what this user's connections sent cannot be closed")
 	default:
 		if _, err := s.join(fd, p); err != nil {
@@ -90,29 +90,17 @@ func (s *Server) admit(fd int) {
 }
 
 // join makes a session of a connection whose peer is known. The error is for the peer.
-func (s *Server) join(fd int, p peer.Peer) (*session, error) {
-	if s.net.Len() >= s.opts.Limits.Connections {
+func (s *Server) join(fd int, p peer.Peer) (*session.Session, error) {
+	if s.set.Net.Len() >= s.opts.Limits.Connections {
 		return nil, errors.New("too many connections (limits.connections)")
 	}
-	if err := s.users.Room(p.UID, account.Connections, 1); err != nil {
+	if err := s.set.Users.Room(p.UID, account.Connections, 1); err != nil {
 		return nil, err
 	}
-	sess := &session{server: s, id: s.nextID + 1, peer: p, proto: wire.RESP2, born: s.age(), active: s.age()}
-	if err := s.net.Add(&sess.Conn, sess, fd, p.UID); err != nil {
+	sess, err := s.set.Add(fd, p)
+	if err != nil {
 		return nil, errors.New("the daemon cannot watch another connection")
 	}
-	s.nextID++
 	s.stats.accepted++
 	return sess, nil
-}
-
-// sessions are those that there are, with those that have ended and are not buried.
-func (s *Server) sessions() iter.Seq[*session] {
-	return func(yield func(*session) bool) {
-		for c := range s.net.All() {
-			if !yield(c.Owner().(*session)) {
-				return
-			}
-		}
-	}
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/ipcd/ipcd/internal/policy"
+	"github.com/ipcd/ipcd/internal/session"
 	"github.com/ipcd/ipcd/ipc/wire"
 )
 
@@ -59,7 +60,7 @@ func TestAccessIsAskedFirst(t *testing.T) {
 	m := newManual(t, 1)
 	client := m.connect(true)
 	sess := m.of(client)
-	sess.peer.UID++ // is neither root nor who the daemon runs as
+	sess.Peer.UID++ // is neither root nor who the daemon runs as
 	asked := 0
 	for i := range wire.Commands {
 		row := &wire.Commands[i]
@@ -68,7 +69,7 @@ func TestAccessIsAskedFirst(t *testing.T) {
 			c = c.subs[strings.Fields(row.Name)[1]]
 		}
 		ran := false
-		c.run = func(*Server, *call) { ran = true }
+		c.run = func(*session.Call) { ran = true }
 		try := func(args []string) string {
 			t.Helper()
 			ran = false
@@ -79,8 +80,8 @@ func TestAccessIsAskedFirst(t *testing.T) {
 			for len(words) < row.Min {
 				words = append(words, []byte("1"))
 			}
-			m.dispatch(sess, words)
-			m.net.FlushAll()
+			m.execute(sess, words)
+			m.set.Net.FlushAll()
 			return client.take()
 		}
 		if got := try(nil); row.Access == wire.AccessAdmin {
@@ -93,7 +94,7 @@ func TestAccessIsAskedFirst(t *testing.T) {
 		}
 		for _, args := range commandsThatName(row, "ipcd/a") {
 			asked++
-			refused := m.rules.Allow(policy.Peer{UID: sess.peer.UID}, row.Access, []byte("ipcd/a")) != nil
+			refused := m.rules.Allow(policy.Peer{UID: sess.Peer.UID}, row.Access, []byte("ipcd/a")) != nil
 			if got := try(args); ran == refused || strings.HasPrefix(got, "-DENIED ") != refused {
 				t.Errorf("%s %q: it ran: %v, %q", row.Name, args, ran, got)
 			}

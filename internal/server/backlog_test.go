@@ -55,8 +55,8 @@ func TestDropOldest(t *testing.T) {
 		}
 		lost += s.lost
 	}
-	if uint64(lost) != m.stats.dropped {
-		t.Errorf("%d told to be lost, %d in the statistics", lost, m.stats.dropped)
+	if uint64(lost) != m.messages.Stats().Dropped {
+		t.Errorf("%d told to be lost, %d in the statistics", lost, m.messages.Stats().Dropped)
 	}
 	m.charged(0)
 }
@@ -121,7 +121,7 @@ func TestSlowSubscribersLeaveRoom(t *testing.T) {
 		c.take()
 	}
 	most := 0
-	u := m.users.Of(m.self.UID)
+	u := m.set.Users.Of(m.self.UID)
 	for i := range messages {
 		// Several in a turn, so that a socket becomes full with more than one of them before it.
 		for range 1 + i%5 {
@@ -132,10 +132,10 @@ func TestSlowSubscribersLeaveRoom(t *testing.T) {
 		publisher.take()
 		most = max(most, u.Used(account.Output))
 	}
-	t.Logf("at most %d bytes were held for slow subscribers, %d messages dropped", most, m.stats.dropped)
+	t.Logf("at most %d bytes were held for slow subscribers, %d messages dropped", most, m.messages.Stats().Dropped)
 	// One backlog, which is cut when it is there, and what append has taken beforehand.
-	if most > limit/2+limit/8 || m.stats.dropped == 0 {
-		t.Errorf("%d bytes were held for slow subscribers, %d messages dropped", most, m.stats.dropped)
+	if most > limit/2+limit/8 || m.messages.Stats().Dropped == 0 {
+		t.Errorf("%d bytes were held for slow subscribers, %d messages dropped", most, m.messages.Stats().Dropped)
 	}
 	// Other connections have room: for a command in part, and for replies that are not read yet.
 	other.send([]byte("*2\r\n$4\r\nECHO\r\n$150000\r\n" + strings.Repeat("e", 100_000))...)
@@ -166,8 +166,8 @@ func TestSlowSubscribersLeaveRoom(t *testing.T) {
 			t.Errorf("subscriber %d: %d messages or losses, want %d; ended %v", i, n, messages*3, c.eof)
 		}
 	}
-	if uint64(lost) != m.stats.dropped {
-		t.Errorf("%d told to be lost, %d in the statistics", lost, m.stats.dropped)
+	if uint64(lost) != m.messages.Stats().Dropped {
+		t.Errorf("%d told to be lost, %d in the statistics", lost, m.messages.Stats().Dropped)
 	}
 	m.charged(0)
 }
@@ -187,9 +187,9 @@ func TestRedisSubscribersLeaveRoom(t *testing.T) {
 	}
 	for m.step() {
 	}
-	u := m.users.Of(m.self.UID)
-	t.Logf("%d bytes are held for %d of %d subscribers", u.Used(account.Output), m.net.Len()-1, subscribers)
-	if u.Used(account.Output) > limit/2 || u.Used(account.Output) < limit/4 || m.net.Len() == 1+subscribers || m.net.Len() == 1 {
-		t.Errorf("%d bytes are held for %d of %d subscribers", u.Used(account.Output), m.net.Len()-1, subscribers)
+	u := m.set.Users.Of(m.self.UID)
+	t.Logf("%d bytes are held for %d of %d subscribers", u.Used(account.Output), m.set.Net.Len()-1, subscribers)
+	if u.Used(account.Output) > limit/2 || u.Used(account.Output) < limit/4 || m.set.Net.Len() == 1+subscribers || m.set.Net.Len() == 1 {
+		t.Errorf("%d bytes are held for %d of %d subscribers", u.Used(account.Output), m.set.Net.Len()-1, subscribers)
 	}
 }

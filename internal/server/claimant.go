@@ -2,6 +2,7 @@ package server
 
 import (
 	"github.com/ipcd/ipcd/internal/record"
+	"github.com/ipcd/ipcd/internal/session"
 	"github.com/ipcd/ipcd/lockmgr"
 )
 
@@ -13,14 +14,14 @@ func (s *Server) bind(e *lockmgr.Effect, n int) {
 	if r := s.requests.byID[e.ID]; r != nil {
 		r.count(e, n)
 	} else if sess := s.conns[e.Conn]; sess != nil && e.Bind == lockmgr.ToConnection {
-		sess.extra().held += n
+		s.part.In(sess).held += n
 	}
 }
 
 // connection is the one that asked for a claim, or with a REQID did so last; nil if it has ended.
-func (s *Server) connection(c *lockmgr.Claim) *session {
+func (s *Server) connection(c *lockmgr.Claim) *session.Session {
 	if r := s.requests.byID[c.ID]; r != nil {
-		return r.sess
+		return r.Session()
 	}
 	return s.conns[c.Conn]
 }
@@ -29,7 +30,7 @@ func (s *Server) connection(c *lockmgr.Claim) *session {
 // 0 if that was before a restart of the daemon.
 func (s *Server) clientOf(c *lockmgr.Claim) uint64 {
 	if r := s.requests.byID[c.ID]; r != nil {
-		return r.sess.id
+		return r.Session().ID
 	}
 	return uint64(c.Conn)
 }
@@ -45,6 +46,6 @@ func (s *Server) commandOf(c *lockmgr.Claim) *record.Command {
 // claimSettled is called when all whom an effect concerns are told: there may be nothing left of a request but its outcome.
 func (s *Server) claimSettled(c *lockmgr.Claim) {
 	if r := s.requests.byID[c.ID]; r != nil {
-		s.rest(r)
+		r.Rest()
 	}
 }

@@ -5,75 +5,79 @@ import (
 	"time"
 
 	"github.com/ipcd/ipcd/internal/account"
+	"github.com/ipcd/ipcd/internal/session"
 	"github.com/ipcd/ipcd/ipc/wire"
 )
 
-var adminCommands = map[string]func(*Server, *call){
-	"IPCD.STATUS": (*Server).status,
-	"IPCD.RELOAD": (*Server).reload,
-	"IPCD.PROVE":  (*Server).prove,
+func (s *Server) adminCommands() map[string]session.Handler {
+	return map[string]session.Handler{
+		"IPCD.STATUS": s.status,
+		"IPCD.RELOAD": s.reload,
+		"IPCD.PROVE":  session.Prove,
+	}
 }
 
 // status is the daemon's state in words and figures.
-func (s *Server) status(c *call) {
-	limits := s.opts.Limits
+func (s *Server) status(c *session.Call) {
+	limits, sent := s.opts.Limits, s.messages.Stats()
+	values, bytes := s.messages.Retained()
 	rows := []Field{
 		{"version", s.setup.Version},
 		{"pid", int64(s.self.PID)},
 		{"uid", int64(s.self.UID)},
 		{"unit", s.self.Unit},
-		{"started", s.started.UnixMicro()},
-		{"uptime", time.Since(s.started).Microseconds()},
-		{"connections", int64(s.net.Len())},
+		{"started", s.set.Started().UnixMicro()},
+		{"uptime", time.Since(s.set.Started()).Microseconds()},
+		{"connections", int64(s.set.Net.Len())},
 		{"connections_limit", int64(limits.Connections)},
 		{"connections_accepted", int64(s.stats.accepted)},
 		{"connections_refused", int64(s.stats.refused)},
 		{"commands", int64(s.stats.commands)},
-		{"subscriptions", int64(s.users.Total(account.Subscriptions))},
-		{"messages_published", int64(s.stats.published)},
-		{"messages_delivered", int64(s.stats.delivered)},
-		{"messages_dropped", int64(s.stats.dropped)},
-		{"retained", int64(s.retained.topics.Len())},
-		{"retained_bytes", int64(s.retained.bytes)},
+		{"subscriptions", int64(s.set.Users.Total(account.Subscriptions))},
+		{"messages_published", int64(sent.Published)},
+		{"messages_delivered", int64(sent.Delivered)},
+		{"messages_dropped", int64(sent.Dropped)},
+		{"retained", int64(values)},
+		{"retained_bytes", int64(bytes)},
 		{"locks_granted", int64(s.stats.granted)},
 		{"locks_held", int64(s.held)},
 		{"locks_waiting", int64(s.queued)},
 		{"locks_lost", int64(s.holdsLost)},
-		{"locks_not_kept", int64(len(s.recorder.unwritten))},
+		{"locks_not_kept", int64(s.journal.Unwritten())},
 		{"locks_of_operators", int64(len(s.operators.holds))},
 		{"once_marks", int64(len(s.once.done))},
 		{"watchdog", s.setup.WatchdogEvery.Microseconds()},
-		{"busy_poll", s.loop.BusyPoll.Microseconds()},
+		{"busy_poll", s.set.Loop.BusyPoll.Microseconds()},
 	}
 	rows = append(rows, s.turns.rows()...)
 	if s.setup.Status != nil {
 		rows = append(rows, s.setup.Status()...)
 	}
-	c.mapping(len(rows))
+	c.Map(len(rows))
 	for _, r := range rows {
-		c.bulk(r.Key)
+		c.Bulk(r.Key)
 		switch v := r.Value.(type) {
 		case int64:
-			c.integer(v)
+			c.Integer(v)
 		case string:
-			c.bulk(v)
+			c.Bulk(v)
 		}
 	}
 }
 
 // reload has the configuration read elsewhere, and holds the connection up until it is in force or refused.
-func (s *Server) reload(c *call) {
+func (s *Server) reload(c *session.Call) {
 	if s.setup.Reload == nil {
-		c.fail(wire.CodeErr, "this daemon has no configuration to read again")
+		c.Fail(wire.CodeErr, "this daemon has no configuration to read again")
 		return
 	}
-	a := c.later()
-	a.await()
+	a := c.Later()
+	a.Await()
 	s.setup.Reload(func(err error) {
-		reply := plain("+OK\r\n")
+		reply := session.Plain("+OK\r\n")
 		if err != nil {
 			reply = wire.AppendError(nil, wire.CodeConfig, strings.ReplaceAll(err.Error(), "\n", "; ")) // a line for each thing that is wrong
 		}
-		s.Post(func() { s.give(a, reply) })
+		s.Post(func() { a.Give(reply) })
 	})
 }

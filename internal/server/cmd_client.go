@@ -9,37 +9,44 @@ import (
 	"strings"
 	"unsafe"
 
-	"github.com/ipcd/ipcd/bus"
 	"github.com/ipcd/ipcd/internal/heap"
+	"github.com/ipcd/ipcd/internal/session"
 	"github.com/ipcd/ipcd/ipc/wire"
 )
 
-var clientCommands = map[string]func(*Server, *call){
-	"CLIENT ID":       func(_ *Server, c *call) { c.integer(int64(c.sess.id)) },
-	"CLIENT INFO":     func(s *Server, c *call) { c.out = c.sess.proto.AppendVerbatim(c.out, s.describe(c.sess)+"\n") },
-	"CLIENT LIST":     (*Server).clientList,
-	"CLIENT KILL":     (*Server).clientKill,
-	"CLIENT SETNAME":  (*Server).clientSetName,
-	"CLIENT GETNAME":  (*Server).clientGetName,
-	"CLIENT SETINFO":  (*Server).clientSetInfo,
-	"CLIENT REPLY":    (*Server).clientReply,
-	"CLIENT NO-EVICT": (*Server).clientOnOff,
-	"CLIENT NO-TOUCH": (*Server).clientOnOff,
-	"CLIENT TRACKING": (*Server).clientTracking,
+// names are what a connection calls itself, and its library.
+type names struct {
+	name, libName, libVer string
+}
+
+func (s *Server) clientCommands() map[string]session.Handler {
+	return map[string]session.Handler{
+		"CLIENT ID":       func(c *session.Call) { c.Integer(int64(c.Session.ID)) },
+		"CLIENT INFO":     func(c *session.Call) { c.Out = c.Session.Proto().AppendVerbatim(c.Out, s.describe(c.Session)+"\n") },
+		"CLIENT LIST":     s.clientList,
+		"CLIENT KILL":     s.clientKill,
+		"CLIENT SETNAME":  s.clientSetName,
+		"CLIENT GETNAME":  s.clientGetName,
+		"CLIENT SETINFO":  s.clientSetInfo,
+		"CLIENT REPLY":    s.clientReply,
+		"CLIENT NO-EVICT": s.clientOnOff,
+		"CLIENT NO-TOUCH": s.clientOnOff,
+		"CLIENT TRACKING": s.clientTracking,
+	}
 }
 
 // describe is a session's line of CLIENT LIST: Redis's words, in its order, with 0 for what there is none of here, and our own.
-func (s *Server) describe(sess *session) string {
-	x := sess.more
+func (s *Server) describe(sess *session.Session) string {
+	x := s.names.Of(sess)
 	if x == nil {
-		x = new(extras)
+		x = new(names)
 	}
-	now := s.age()
+	channels, patterns, filters := s.messages.Subscriptions(sess)
 	var flags strings.Builder
-	if s.isSubscriber(sess) {
+	if s.messages.IsSubscriber(sess) {
 		flags.WriteByte('P')
 	}
-	if sess.is(stateMulti | stateExec) {
+	if sess.Is(session.InMulti | session.InExec) {
 		flags.WriteByte('x')
 	}
 	if sess.Waiting() {
@@ -47,27 +54,27 @@ func (s *Server) describe(sess *session) string {
 	}
 	flags.WriteByte('U') // a Unix socket
 	queued, queue := -1, 0
-	if t := x.transaction; t != nil {
-		queued, queue = t.n, cap(t.queue)
+	if t := sess.Transaction(); t != nil {
+		queued, queue = t.Len(), t.Memory()
 	}
 	events := "r"
 	if sess.Blocked() {
 		events = "rw"
 	}
 	last := "NULL"
-	if sess.last != nil {
-		last = lowerBar(sess.last.Name)
+	if row := sess.Last(); row != nil {
+		last = lowerBar(row.Name)
 	}
 	in, out := sess.Memory()
-	p := &sess.peer
+	p := &sess.Peer
 	return fmt.Sprintf("id=%d addr=%s laddr=%s fd=%d name=%s age=%d idle=%d flags=%s db=0 sub=%d psub=%d ssub=0 multi=%d watch=0 "+
 		"qbuf=%d qbuf-free=%d argv-mem=0 multi-mem=%d rbs=%d rbp=0 obl=%d oll=0 omem=%d tot-mem=%d events=%s cmd=%s user=default redir=-1 resp=%d lib-name=%s lib-ver=%s "+
 		"bsub=%d pid=%d uid=%d gid=%d unit=%s start=%d locks=%d",
-		sess.id, address(sess), localAddress, sess.FD(), x.name, now-sess.born, now-sess.active, flags.String(),
-		s.bus.Count(sess, bus.Channel), s.bus.Count(sess, bus.Pattern), queued,
+		sess.ID, address(sess), localAddress, sess.FD(), x.name, sess.Age(), sess.Idle(), flags.String(),
+		channels, patterns, queued,
 		sess.Unexecuted(), max(in-sess.Unexecuted(), 0), queue, out, sess.Backlog(), sess.Unread(), in+out+queue, events, last,
-		sess.proto, x.libName, x.libVer,
-		s.bus.Count(sess, bus.Filter), p.PID, p.UID, p.GID, oneWord(p.Unit), p.Start, x.locks())
+		sess.Proto(), x.libName, x.libVer,
+		filters, p.PID, p.UID, p.GID, oneWord(p.Unit), p.Start, s.locksOf(sess))
 }
 
 // oneWord keeps the name of a unit, which a user may have chosen, from looking like more words of the line.
@@ -80,122 +87,120 @@ func oneWord(unit string) string {
 	}, unit)
 }
 
-func (s *Server) isSubscriber(sess *session) bool {
-	return sess.is(stateSubscribed) && s.bus.Count(sess) > 0
-}
-
-func (s *Server) clientList(c *call) {
+func (s *Server) clientList(c *session.Call) {
 	var kind string
 	var ids map[uint64]bool
-	for args := c.args; len(args) > 0; {
+	for args := c.Args; len(args) > 0; {
 		switch {
 		case bytes.EqualFold(args[0], []byte("TYPE")) && len(args) > 1:
 			kind = strings.ToLower(string(args[1]))
 			if !slices.Contains(clientTypes, kind) {
-				c.fail(wire.CodeErr, "Unknown client type '%.128s'", args[1])
+				c.Fail(wire.CodeErr, "Unknown client type '%.128s'", args[1])
 				return
 			}
 			args = args[2:]
 		case bytes.EqualFold(args[0], []byte("ID")) && len(args) > 1:
 			ids = map[uint64]bool{}
 			for _, a := range args[1:] {
-				n, ok := number(a)
+				n, ok := session.Number(a)
 				if !ok {
-					c.fail(wire.CodeErr, "Invalid client ID")
+					c.Fail(wire.CodeErr, "Invalid client ID")
 					return
 				}
 				ids[uint64(n)] = n > 0
 			}
 			args = nil
 		default:
-			c.syntax()
+			c.Syntax()
 			return
 		}
 	}
-	p, oldest := c.sess.proto, heap.New(func(a, b *session) bool { return a.id < b.id })
-	for sess := range s.sessions() {
+	p, oldest := c.Session.Proto(), heap.New(func(a, b *session.Session) bool { return a.ID < b.ID })
+	for sess := range s.set.All() {
 		oldest.Add(sess)
 	}
-	t := &task{held: oldest.Room() * int(unsafe.Sizeof(c.sess))}
-	t.head = func(b []byte) []byte { return p.AppendVerbatimHead(b, len(t.out)-headRoom-len("\r\n")) }
-	t.step = func(b []byte) ([]byte, bool) {
+	t := &session.Task{Held: oldest.Room() * int(unsafe.Sizeof(c.Session))}
+	t.Head = func(b []byte) []byte { return p.AppendVerbatimHead(b, t.Said()-len("\r\n")) }
+	t.Step = func(b []byte) ([]byte, bool) {
 		if oldest.Len() == 0 {
 			return append(b, "\r\n"...), false
 		}
 		sess, ok := oldest.Next()
-		if ok && !sess.Dead() && s.isType(sess, kind) && (ids == nil || ids[sess.id]) {
+		if ok && !sess.Dead() && s.isType(sess, kind) && (ids == nil || ids[sess.ID]) {
 			b = append(append(b, s.describe(sess)...), '\n')
 		}
 		return b, true
 	}
-	s.perform(c, t)
+	c.Perform(t)
 }
 
 // clientTypes are what CLIENT LIST and KILL can be asked for.
 var clientTypes = []string{"normal", "master", "replica", "slave", "pubsub"}
 
 // isType reports whether a session is of a type as CLIENT LIST and KILL name them; "" is any.
-func (s *Server) isType(sess *session, kind string) bool {
+func (s *Server) isType(sess *session.Session, kind string) bool {
 	switch kind {
 	case "":
 		return true
 	case "normal":
-		return !s.isSubscriber(sess)
+		return !s.messages.IsSubscriber(sess)
 	case "pubsub":
-		return s.isSubscriber(sess)
+		return s.messages.IsSubscriber(sess)
 	}
 	return false
 }
 
 // clientKill ends connections. A peer's own user may, and root.
-func (s *Server) clientKill(c *call) {
-	old := len(c.args) == 1
-	match := func(*session) bool { return true }
-	also := func(f func(*session) bool) {
+func (s *Server) clientKill(c *session.Call) {
+	old := len(c.Args) == 1
+	match := func(*session.Session) bool { return true }
+	also := func(f func(*session.Session) bool) {
 		before := match
-		match = func(sess *session) bool { return before(sess) && f(sess) }
+		match = func(sess *session.Session) bool { return before(sess) && f(sess) }
 	}
 	skipMe := !old
 	if old {
-		addr := string(c.args[0])
-		also(func(sess *session) bool { return address(sess) == addr || strconv.FormatUint(sess.id, 10) == addr })
-	} else if len(c.args)%2 != 0 {
-		c.syntax()
+		addr := string(c.Args[0])
+		also(func(sess *session.Session) bool {
+			return address(sess) == addr || strconv.FormatUint(sess.ID, 10) == addr
+		})
+	} else if len(c.Args)%2 != 0 {
+		c.Syntax()
 		return
 	}
-	for i := 0; i+1 < len(c.args); i += 2 {
-		value := string(c.args[i+1])
-		switch c.arg(i) {
+	for i := 0; i+1 < len(c.Args); i += 2 {
+		value := string(c.Args[i+1])
+		switch c.Arg(i) {
 		case "ID":
-			n, ok := number(c.args[i+1])
+			n, ok := session.Number(c.Args[i+1])
 			if !ok || n <= 0 {
-				c.fail(wire.CodeErr, "client-id should be greater than 0")
+				c.Fail(wire.CodeErr, "client-id should be greater than 0")
 				return
 			}
-			also(func(sess *session) bool { return sess.id == uint64(n) })
+			also(func(sess *session.Session) bool { return sess.ID == uint64(n) })
 		case "TYPE":
 			kind := strings.ToLower(value)
 			if !slices.Contains(clientTypes, kind) {
-				c.fail(wire.CodeErr, "Unknown client type '%.128s'", value)
+				c.Fail(wire.CodeErr, "Unknown client type '%.128s'", value)
 				return
 			}
-			also(func(sess *session) bool { return s.isType(sess, kind) })
+			also(func(sess *session.Session) bool { return s.isType(sess, kind) })
 		case "ADDR":
-			also(func(sess *session) bool { return address(sess) == value })
+			also(func(sess *session.Session) bool { return address(sess) == value })
 		case "LADDR":
-			also(func(*session) bool { return value == localAddress })
+			also(func(*session.Session) bool { return value == localAddress })
 		case "USER":
 			if value != "default" {
-				c.fail(wire.CodeErr, "No such user '%.128s'", value)
+				c.Fail(wire.CodeErr, "No such user '%.128s'", value)
 				return
 			}
 		case "MAXAGE":
-			n, ok := number(c.args[i+1])
+			n, ok := session.Number(c.Args[i+1])
 			if !ok || n <= 0 {
-				c.fail(wire.CodeErr, "maxage is not an integer or out of range")
+				c.Fail(wire.CodeErr, "maxage is not an integer or out of range")
 				return
 			}
-			also(func(sess *session) bool { return int64(s.age()-sess.born) >= n })
+			also(func(sess *session.Session) bool { return int64(sess.Age()) >= n })
 		case "SKIPME":
 			switch strings.ToLower(value) {
 			case "yes":
@@ -203,27 +208,27 @@ func (s *Server) clientKill(c *call) {
 			case "no":
 				skipMe = false
 			default:
-				c.syntax()
+				c.Syntax()
 				return
 			}
 		default:
-			c.syntax()
+			c.Syntax()
 			return
 		}
 	}
 	var killed, denied int64
-	for sess := range s.sessions() {
+	for sess := range s.set.All() {
 		switch {
-		case sess.Dead() || !match(sess) || skipMe && sess == c.sess:
-		case !c.mayAct(sess.peer.UID):
+		case sess.Dead() || !match(sess) || skipMe && sess == c.Session:
+		case !c.MayAct(sess.Peer.UID):
 			denied++
 		default:
 			killed++
-			if sess.peer.PID != c.sess.peer.PID { // what a process does to itself, as an ipcctl that stops waiting, is no news
-				s.tell(slog.LevelInfo, sess.peer.UID, "client-kill", "a connection was ended by CLIENT KILL", "client", sess.id,
-					"pid", sess.peer.PID, "by_pid", c.sess.peer.PID, "by_uid", c.sess.peer.UID)
+			if sess.Peer.PID != c.Session.Peer.PID { // what a process does to itself, as an ipcctl that stops waiting, is no news
+				s.set.LogAbout(slog.LevelInfo, sess.Peer.UID, "client-kill", "a connection was ended by CLIENT KILL", "client", sess.ID,
+					"pid", sess.Peer.PID, "by_pid", c.Session.Peer.PID, "by_uid", c.Session.Peer.UID)
 			}
-			if sess == c.sess {
+			if sess == c.Session {
 				sess.Finish() // after its reply
 			} else {
 				sess.Kill(nil)
@@ -232,13 +237,13 @@ func (s *Server) clientKill(c *call) {
 	}
 	switch {
 	case killed == 0 && denied > 0:
-		c.fail(wire.CodeDenied, "only root may end another user's connection")
+		c.Fail(wire.CodeDenied, "only root may end another user's connection")
 	case old && killed == 0:
-		c.fail(wire.CodeErr, "No such client")
+		c.Fail(wire.CodeErr, "No such client")
 	case old:
-		c.ok()
+		c.OK()
 	default:
-		c.integer(killed)
+		c.Integer(killed)
 	}
 }
 
@@ -246,91 +251,91 @@ func (s *Server) clientKill(c *call) {
 const localAddress = "unix:0"
 
 // address is what a session is called in CLIENT LIST and KILL; peers of a Unix socket have no address of their own.
-func address(sess *session) string { return "unix:" + strconv.FormatUint(sess.id, 10) }
+func address(sess *session.Session) string { return "unix:" + strconv.FormatUint(sess.ID, 10) }
 
 // maxClientName bounds what a connection may be called, in bytes: it is kept as long as the connection.
 const maxClientName = 256
 
 // validName checks a connection's name as Redis does: nothing that would break a line of CLIENT LIST.
-func (c *call) validName(name []byte) bool {
+func validName(c *session.Call, name []byte) bool {
 	if len(name) > maxClientName {
-		c.fail(wire.CodeErr, "Client names cannot be longer than %d bytes", maxClientName)
+		c.Fail(wire.CodeErr, "Client names cannot be longer than %d bytes", maxClientName)
 		return false
 	}
 	for _, b := range name {
 		if b < '!' || b > '~' {
-			c.fail(wire.CodeErr, "Client names cannot contain spaces, newlines or special characters.")
+			c.Fail(wire.CodeErr, "Client names cannot contain spaces, newlines or special characters.")
 			return false
 		}
 	}
 	return true
 }
 
-func (s *Server) clientSetName(c *call) {
-	if c.validName(c.args[0]) {
-		c.sess.extra().name = string(c.args[0])
-		c.ok()
+func (s *Server) clientSetName(c *session.Call) {
+	if validName(c, c.Args[0]) {
+		s.names.In(c.Session).name = string(c.Args[0])
+		c.OK()
 	}
 }
 
-func (s *Server) clientGetName(c *call) {
-	if x := c.sess.more; x != nil && x.name != "" {
-		c.bulk(x.name)
+func (s *Server) clientGetName(c *session.Call) {
+	if x := s.names.Of(c.Session); x != nil && x.name != "" {
+		c.Bulk(x.name)
 		return
 	}
-	c.null()
+	c.Null()
 }
 
-func (s *Server) clientSetInfo(c *call) {
+func (s *Server) clientSetInfo(c *session.Call) {
 	var field *string
-	switch c.arg(0) {
+	switch c.Arg(0) {
 	case "LIB-NAME":
-		field = &c.sess.extra().libName
+		field = &s.names.In(c.Session).libName
 	case "LIB-VER":
-		field = &c.sess.extra().libVer
+		field = &s.names.In(c.Session).libVer
 	default:
-		c.fail(wire.CodeErr, "Unrecognized option '%.128s'", c.args[0])
+		c.Fail(wire.CodeErr, "Unrecognized option '%.128s'", c.Args[0])
 		return
 	}
-	if len(c.args[1]) > maxClientName {
-		c.fail(wire.CodeErr, "%s cannot be longer than %d bytes", strings.ToLower(c.arg(0)), maxClientName)
+	if len(c.Args[1]) > maxClientName {
+		c.Fail(wire.CodeErr, "%s cannot be longer than %d bytes", strings.ToLower(c.Arg(0)), maxClientName)
 		return
 	}
-	for _, b := range c.args[1] {
+	for _, b := range c.Args[1] {
 		if b < '!' || b > '~' {
-			c.fail(wire.CodeErr, "%s cannot contain spaces, newlines or special characters.", strings.ToLower(c.arg(0)))
+			c.Fail(wire.CodeErr, "%s cannot contain spaces, newlines or special characters.", strings.ToLower(c.Arg(0)))
 			return
 		}
 	}
-	*field = string(c.args[1])
-	c.ok()
+	*field = string(c.Args[1])
+	c.OK()
 }
 
-func (s *Server) clientReply(c *call) {
-	switch c.arg(0) {
+func (s *Server) clientReply(c *session.Call) {
+	switch c.Arg(0) {
 	case "ON":
-		c.sess.state &^= stateReplyOff | stateReplySkip
-		c.ok()
+		c.Session.Unmark(session.ReplyOff | session.ReplySkip)
+		c.OK()
 	case "OFF":
-		c.sess.state |= stateReplyOff
+		c.Session.Mark(session.ReplyOff)
 	case "SKIP":
-		if !c.sess.is(stateReplyOff) {
-			c.sess.state |= stateReplySkipNext
+		if !c.Session.Is(session.ReplyOff) {
+			c.Session.Mark(session.ReplySkipNext)
 		}
 	default:
-		c.syntax()
+		c.Syntax()
 	}
 }
 
 // clientTracking accepts what Redis would. There are no keys that could be tracked.
-func (s *Server) clientTracking(c *call) {
-	for i := 1; i < len(c.args); i++ {
-		switch c.arg(i) {
+func (s *Server) clientTracking(c *session.Call) {
+	for i := 1; i < len(c.Args); i++ {
+		switch c.Arg(i) {
 		case "BCAST", "OPTIN", "OPTOUT", "NOLOOP":
 		case "REDIRECT", "PREFIX":
 			i++ // its value
 		default:
-			c.syntax()
+			c.Syntax()
 			return
 		}
 	}
@@ -338,10 +343,10 @@ func (s *Server) clientTracking(c *call) {
 }
 
 // clientOnOff accepts a switch that has nothing to switch here.
-func (s *Server) clientOnOff(c *call) {
-	if a := c.arg(0); a != "ON" && a != "OFF" {
-		c.syntax()
+func (s *Server) clientOnOff(c *session.Call) {
+	if a := c.Arg(0); a != "ON" && a != "OFF" {
+		c.Syntax()
 		return
 	}
-	c.ok()
+	c.OK()
 }

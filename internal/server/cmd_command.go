@@ -5,21 +5,24 @@ import (
 	"strings"
 
 	"github.com/ipcd/ipcd/bus"
+	"github.com/ipcd/ipcd/internal/session"
 	"github.com/ipcd/ipcd/ipc/wire"
 )
 
-var commandCommands = map[string]func(*Server, *call){
-	"COMMAND":                 (*Server).commandAll,
-	"COMMAND COUNT":           func(_ *Server, c *call) { c.integer(int64(len(topCommands))) },
-	"COMMAND LIST":            (*Server).commandList,
-	"COMMAND INFO":            (*Server).commandInfo,
-	"COMMAND DOCS":            (*Server).commandDocs,
-	"COMMAND GETKEYS":         (*Server).commandGetKeys,
-	"COMMAND GETKEYSANDFLAGS": (*Server).commandGetKeys,
-	"COMMAND HELP":            (*Server).help,
-	"CLIENT HELP":             (*Server).help,
-	"CONFIG HELP":             (*Server).help,
-	"PUBSUB HELP":             (*Server).help,
+func (s *Server) commandCommands() map[string]session.Handler {
+	return map[string]session.Handler{
+		"COMMAND":                 s.commandAll,
+		"COMMAND COUNT":           func(c *session.Call) { c.Integer(int64(len(topCommands))) },
+		"COMMAND LIST":            s.commandList,
+		"COMMAND INFO":            s.commandInfo,
+		"COMMAND DOCS":            s.commandDocs,
+		"COMMAND GETKEYS":         s.commandGetKeys,
+		"COMMAND GETKEYSANDFLAGS": s.commandGetKeys,
+		"COMMAND HELP":            s.help,
+		"CLIENT HELP":             s.help,
+		"CONFIG HELP":             s.help,
+		"PUBSUB HELP":             s.help,
+	}
 }
 
 // A topCommand is a command as COMMAND counts them: with its subcommands.
@@ -62,43 +65,43 @@ func findTop(name []byte) *topCommand {
 	return nil
 }
 
-func (s *Server) commandAll(c *call) {
-	c.array(len(topCommands))
+func (s *Server) commandAll(c *session.Call) {
+	c.Array(len(topCommands))
 	for _, t := range topCommands {
-		c.topInfo(t)
+		topInfo(c, t)
 	}
 }
 
-func (s *Server) commandInfo(c *call) {
-	if len(c.args) == 0 {
+func (s *Server) commandInfo(c *session.Call) {
+	if len(c.Args) == 0 {
 		s.commandAll(c)
 		return
 	}
-	c.array(len(c.args))
-	for _, a := range c.args {
+	c.Array(len(c.Args))
+	for _, a := range c.Args {
 		if t := findTop(a); t != nil {
-			c.topInfo(t)
+			topInfo(c, t)
 		} else {
-			c.null()
+			c.Null()
 		}
 	}
 }
 
-func (c *call) topInfo(t *topCommand) {
+func topInfo(c *session.Call, t *topCommand) {
 	row := t.row
 	if row == nil {
 		row = &wire.Command{Min: 2, Family: t.subs[0].Family}
 	}
-	c.info(t.name, row, t.subs)
+	commandInfoOf(c, t.name, row, t.subs)
 }
 
-// info is one element of COMMAND's reply: name, arity, flags, first key, last key, step, ACL categories, tips, key
+// commandInfoOf is one element of COMMAND's reply: name, arity, flags, first key, last key, step, ACL categories, tips, key
 // specifications, subcommands. Here are no keys.
-func (c *call) info(name string, row *wire.Command, subs []*wire.Command) {
-	p := c.sess.proto
-	c.array(10)
-	c.bulk(name)
-	c.integer(int64(row.Arity()))
+func commandInfoOf(c *session.Call, name string, row *wire.Command, subs []*wire.Command) {
+	p := c.Session.Proto()
+	c.Array(10)
+	c.Bulk(name)
+	c.Integer(int64(row.Arity()))
 	var flags []string
 	if row.Flags&wire.FlagSubscribed != 0 {
 		flags = append(flags, "pubsub")
@@ -112,49 +115,49 @@ func (c *call) info(name string, row *wire.Command, subs []*wire.Command) {
 	if row.Access == wire.AccessAdmin {
 		flags = append(flags, "admin")
 	}
-	c.out = p.AppendSet(c.out, len(flags))
+	c.Out = p.AppendSet(c.Out, len(flags))
 	for _, f := range flags {
-		c.out = wire.AppendSimple(c.out, f)
+		c.Out = wire.AppendSimple(c.Out, f)
 	}
-	c.integer(0)
-	c.integer(0)
-	c.integer(0)
-	c.out = p.AppendSet(c.out, 1)
-	c.out = wire.AppendSimple(c.out, "@"+row.Family.String())
-	c.array(0)
-	c.array(0)
-	c.array(len(subs))
+	c.Integer(0)
+	c.Integer(0)
+	c.Integer(0)
+	c.Out = p.AppendSet(c.Out, 1)
+	c.Out = wire.AppendSimple(c.Out, "@"+row.Family.String())
+	c.Array(0)
+	c.Array(0)
+	c.Array(len(subs))
 	for _, sub := range subs {
-		c.info(lowerBar(sub.Name), sub, nil)
+		commandInfoOf(c, lowerBar(sub.Name), sub, nil)
 	}
 }
 
 // lowerBar is a command's name as Redis shows it: "client|list".
 func lowerBar(name string) string { return strings.ReplaceAll(strings.ToLower(name), " ", "|") }
 
-func (s *Server) commandList(c *call) {
+func (s *Server) commandList(c *session.Call) {
 	keep := func(*topCommand) bool { return true }
 	switch {
-	case len(c.args) == 0:
-	case len(c.args) != 3 || c.arg(0) != "FILTERBY":
-		c.syntax()
+	case len(c.Args) == 0:
+	case len(c.Args) != 3 || c.Arg(0) != "FILTERBY":
+		c.Syntax()
 		return
 	default:
-		value := string(c.args[2])
-		switch c.arg(1) {
+		value := string(c.Args[2])
+		switch c.Arg(1) {
 		case "MODULE":
 			keep = func(*topCommand) bool { return false }
 		case "ACLCAT":
 			keep = func(t *topCommand) bool { return t.family().String() == strings.TrimPrefix(value, "@") }
 		case "PATTERN":
 			if err := bus.CheckGlob(value); err != nil {
-				c.fail(wire.CodeBadName, "%v", err)
+				c.Fail(wire.CodeBadName, "%v", err)
 				return
 			}
 			glob := bus.CompileGlob(strings.ToLower(value))
 			keep = func(t *topCommand) bool { return glob.MatchString(t.name) }
 		default:
-			c.syntax()
+			c.Syntax()
 			return
 		}
 	}
@@ -164,9 +167,9 @@ func (s *Server) commandList(c *call) {
 			names = append(names, t.name)
 		}
 	}
-	c.array(len(names))
+	c.Array(len(names))
 	for _, n := range names {
-		c.bulk(n)
+		c.Bulk(n)
 	}
 }
 
@@ -177,29 +180,29 @@ func (t *topCommand) family() wire.Family {
 	return t.subs[0].Family
 }
 
-func (s *Server) commandDocs(c *call) {
+func (s *Server) commandDocs(c *session.Call) {
 	var tops []*topCommand
-	if len(c.args) == 0 {
+	if len(c.Args) == 0 {
 		tops = topCommands
 	}
-	for _, a := range c.args {
+	for _, a := range c.Args {
 		if t := findTop(a); t != nil {
 			tops = append(tops, t)
 		}
 	}
-	c.mapping(len(tops))
+	c.Map(len(tops))
 	for _, t := range tops {
-		c.bulk(t.name)
+		c.Bulk(t.name)
 		row := t.row
 		if row == nil {
 			row = &wire.Command{Family: t.family(), Summary: "A container for " + strings.ToUpper(t.name) + " commands"}
 		}
-		c.docs(row, t.subs)
+		commandDocsOf(c, row, t.subs)
 	}
 }
 
-// docs is the map that COMMAND DOCS has for a command.
-func (c *call) docs(row *wire.Command, subs []*wire.Command) {
+// commandDocsOf is the map that COMMAND DOCS has for a command.
+func commandDocsOf(c *session.Call, row *wire.Command, subs []*wire.Command) {
 	kv := []string{"summary", row.Summary, "group", row.Family.String()}
 	for _, more := range [][2]string{{"synopsis", row.Args}, {"reply", row.Reply}, {"note", row.Note}} {
 		if more[1] != "" {
@@ -210,39 +213,39 @@ func (c *call) docs(row *wire.Command, subs []*wire.Command) {
 	if len(subs) > 0 {
 		pairs++
 	}
-	c.mapping(pairs)
+	c.Map(pairs)
 	for _, text := range kv {
-		c.bulk(text)
+		c.Bulk(text)
 	}
 	if len(subs) == 0 {
 		return
 	}
-	c.bulk("subcommands")
-	c.mapping(len(subs))
+	c.Bulk("subcommands")
+	c.Map(len(subs))
 	for _, sub := range subs {
-		c.bulk(lowerBar(sub.Name))
-		c.docs(sub, nil)
+		c.Bulk(lowerBar(sub.Name))
+		commandDocsOf(c, sub, nil)
 	}
 }
 
 // commandGetKeys says of every command what Redis says of one without keys.
-func (s *Server) commandGetKeys(c *call) {
-	t := findTop(c.args[0])
-	if t == nil || t.row == nil && !slices.ContainsFunc(t.subs, func(sub *wire.Command) bool { return strings.EqualFold(sub.Name, t.name+" "+string(c.args[1])) }) {
-		c.fail(wire.CodeErr, "Invalid command specified")
+func (s *Server) commandGetKeys(c *session.Call) {
+	t := findTop(c.Args[0])
+	if t == nil || t.row == nil && !slices.ContainsFunc(t.subs, func(sub *wire.Command) bool { return strings.EqualFold(sub.Name, t.name+" "+string(c.Args[1])) }) {
+		c.Fail(wire.CodeErr, "Invalid command specified")
 		return
 	}
-	c.fail(wire.CodeErr, "The command has no key arguments")
+	c.Fail(wire.CodeErr, "The command has no key arguments")
 }
 
 // help shows the subcommands of a command, in the form that Redis gives it.
-func (s *Server) help(c *call) {
-	name, _, _ := strings.Cut(c.cmd.Name, " ")
+func (s *Server) help(c *session.Call) {
+	name, _, _ := strings.Cut(c.Row.Name, " ")
 	subs := findTop([]byte(name)).subs
-	c.array(1 + 2*len(subs))
-	c.out = wire.AppendSimple(c.out, name+" <subcommand> [<arg> [value] [opt] ...]. Subcommands are:")
+	c.Array(1 + 2*len(subs))
+	c.Out = wire.AppendSimple(c.Out, name+" <subcommand> [<arg> [value] [opt] ...]. Subcommands are:")
 	for _, sub := range subs {
-		c.out = wire.AppendSimple(c.out, strings.TrimSpace(strings.TrimPrefix(sub.Name, name+" ")+" "+sub.Args))
-		c.out = wire.AppendSimple(c.out, "    "+sub.Summary+".")
+		c.Out = wire.AppendSimple(c.Out, strings.TrimSpace(strings.TrimPrefix(sub.Name, name+" ")+" "+sub.Args))
+		c.Out = wire.AppendSimple(c.Out, "    "+sub.Summary+".")
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ipcd/ipcd/internal/account"
+	"github.com/ipcd/ipcd/internal/session"
 	"github.com/ipcd/ipcd/ipc/wire"
 )
 
@@ -21,12 +22,12 @@ type section struct {
 	kv   []any
 }
 
-// info is INFO: what Redis's clients and those who watch servers look for is under Redis's names, with 0 where there is no such thing
+// commandInfoOf is INFO: what Redis's clients and those who watch servers look for is under Redis's names, with 0 where there is no such thing
 // here.
-func (s *Server) info(c *call) {
+func (s *Server) info(c *session.Call) {
 	var b strings.Builder
 	for _, section := range s.sections() {
-		if !wanted(section.name, c.args) {
+		if !wanted(section.name, c.Args) {
 			continue
 		}
 		if b.Len() > 0 {
@@ -37,7 +38,7 @@ func (s *Server) info(c *call) {
 			fmt.Fprintf(&b, "%s:%v\r\n", section.kv[i], section.kv[i+1])
 		}
 	}
-	c.out = c.sess.proto.AppendVerbatim(c.out, b.String())
+	c.Out = c.Session.Proto().AppendVerbatim(c.Out, b.String())
 }
 
 // wanted reports whether INFO was asked for a section.
@@ -56,8 +57,10 @@ func wanted(section string, args [][]byte) bool {
 }
 
 func (s *Server) sections() []section {
-	up := time.Since(s.started)
+	up := time.Since(s.set.Started())
 	used, peak := memoryUsed()
+	sent := s.messages.Stats()
+	channels, patterns := s.messages.Routes()
 	user, system := cpuTime()
 	return []section{
 		{"Server", []any{
@@ -70,14 +73,14 @@ func (s *Server) sections() []section {
 			"multiplexing_api", "epoll",
 			"process_id", s.self.PID,
 			"tcp_port", 0,
-			"server_time_usec", s.realTime().UnixMicro(),
+			"server_time_usec", s.set.RealTime().UnixMicro(),
 			"uptime_in_seconds", int(up.Seconds()),
 			"uptime_in_days", int(up.Hours() / 24),
 			"executable", executable(),
 			"io_threads_active", 0,
 		}},
 		{"Clients", []any{
-			"connected_clients", s.net.Len(),
+			"connected_clients", s.set.Net.Len(),
 			"cluster_connections", 0,
 			"maxclients", s.opts.Limits.Connections,
 			"blocked_clients", s.waiting(),
@@ -95,7 +98,7 @@ func (s *Server) sections() []section {
 			"maxmemory_human", "0B",
 			"maxmemory_policy", "noeviction",
 			"mem_fragmentation_ratio", "1.00",
-			"mem_clients_normal", s.users.Total(account.Buffers),
+			"mem_clients_normal", s.set.Users.Total(account.Buffers),
 			"mem_allocator", "go",
 		}},
 		{"Persistence", []any{
@@ -116,13 +119,13 @@ func (s *Server) sections() []section {
 			"evicted_keys", 0,
 			"keyspace_hits", 0,
 			"keyspace_misses", 0,
-			"pubsub_channels", s.bus.NumChannels(),
-			"pubsub_patterns", s.bus.NumPat(),
+			"pubsub_channels", channels,
+			"pubsub_patterns", patterns,
 			"pubsubshard_channels", 0,
 			"latest_fork_usec", 0,
-			"messages_published", s.stats.published,
-			"messages_delivered", s.stats.delivered,
-			"messages_dropped", s.stats.dropped,
+			"messages_published", sent.Published,
+			"messages_delivered", sent.Delivered,
+			"messages_dropped", sent.Dropped,
 			"locks_granted", s.stats.granted,
 		}},
 		{"Replication", []any{"role", "master", "connected_slaves", 0, "master_repl_offset", 0}},

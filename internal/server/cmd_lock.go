@@ -9,25 +9,28 @@ import (
 
 	"github.com/ipcd/ipcd/internal/peer"
 	"github.com/ipcd/ipcd/internal/record"
+	"github.com/ipcd/ipcd/internal/session"
 	"github.com/ipcd/ipcd/ipc/wire"
 	"github.com/ipcd/ipcd/lockmgr"
 )
 
-var lockCommands = map[string]func(*Server, *call){
-	"LOCK.ACQUIRE":   gated((*Server).acquireWords, (*Server).lockAcquire),
-	"LOCK.RELEASE":   gated((*Server).releaseWords, (*Server).lockRelease),
-	"LOCK.RENEW":     (*Server).lockRenew,
-	"LOCK.DOWNGRADE": (*Server).lockDowngrade,
-	"LOCK.CHECK":     (*Server).lockCheck,
-	"LOCK.FOLLOW":    (*Server).lockFollow,
-	"LOCK.TOLD":      (*Server).lockTold,
-	"LOCK.BREAK":     gated((*Server).breakWords, (*Server).lockBreak),
-	"LOCK.CANCEL":    (*Server).lockCancel,
-	"LOCK.ISDONE":    (*Server).lockIsDone,
-	"LOCK.DONE":      gated((*Server).doneWords, (*Server).lockDone),
-	"LOCK.FORGET":    gated(func(_ *Server, c *call) bool { return c.requestIDAt(1) }, (*Server).lockForget),
-	"LOCK.INFO":      (*Server).lockInfo,
-	"LOCK.LIST":      (*Server).lockList,
+func (s *Server) lockCommands() map[string]session.Handler {
+	return map[string]session.Handler{
+		"LOCK.ACQUIRE":   session.Gated(s.acquireWords, s.lockAcquire),
+		"LOCK.RELEASE":   session.Gated(s.releaseWords, s.lockRelease),
+		"LOCK.RENEW":     s.lockRenew,
+		"LOCK.DOWNGRADE": s.lockDowngrade,
+		"LOCK.CHECK":     s.lockCheck,
+		"LOCK.FOLLOW":    s.lockFollow,
+		"LOCK.TOLD":      s.lockTold,
+		"LOCK.BREAK":     session.Gated(s.breakWords, s.lockBreak),
+		"LOCK.CANCEL":    s.lockCancel,
+		"LOCK.ISDONE":    s.lockIsDone,
+		"LOCK.DONE":      session.Gated(s.doneWords, s.lockDone),
+		"LOCK.FORGET":    session.Gated(func(c *session.Call) bool { return c.ReadRequestIDAt(1) }, s.lockForget),
+		"LOCK.INFO":      s.lockInfo,
+		"LOCK.LIST":      s.lockList,
+	}
 }
 
 const (
@@ -40,13 +43,13 @@ const (
 )
 
 // lockAcquire lets a request in. The outcome, at once or later, comes from the step.
-func (s *Server) lockAcquire(c *call) {
-	sess, a := c.sess, &c.acquisition
-	if !c.mayHave(max(len(a.Set), 1), a.Bind) || !c.mayOutlive(s, a.Bind) {
+func (s *Server) lockAcquire(c *session.Call) {
+	sess, a := c.Session, &s.acquisition
+	if !mayHave(c, max(len(a.Set), 1), a.Bind) || !s.mayOutlive(c, a.Bind) {
 		sess.CloseFDs() // one may have come with this command: the next command must not take it for its own
 		return
 	}
-	p, ok := c.lockOwner(s, a)
+	p, ok := s.lockOwner(c, a)
 	if !ok {
 		return
 	}
@@ -55,8 +58,8 @@ func (s *Server) lockAcquire(c *call) {
 		defer s.unpin(p)
 		s.reconnected(p)
 	}
-	s.supersede(sess, &a.Request, c.pays) // before it is looked at which of the holds that it names are there
-	if !c.shown(s, a) {
+	s.supersede(sess, &a.Request, c.Pays) // before it is looked at which of the holds that it names are there
+	if !s.shown(c, a) {
 		return
 	}
 	if a.Wait < 0 {
@@ -68,20 +71,20 @@ func (s *Server) lockAcquire(c *call) {
 	var id lockmgr.RequestID
 	var err error
 	var w wait
-	s.stepFor(c.pays, func(now lockmgr.Time) {
+	s.stepFor(c.Pays, func(now lockmgr.Time) {
 		if id, err = s.locks.Acquire(now, a.Request); err != nil {
 			return
 		}
-		w = wait{answer: c.later(), set: a.Set}
+		w = wait{Answer: c.Later(), set: a.Set}
 		if a.async {
-			w.push = id
+			w.AsPush(session.Ticket(id))
 		}
-		s.admitted(&w.answer, id, a)
+		s.admitted(&w.Answer, id, a)
 		s.waits[id] = w
 	}, func() {
 		if a.async && err == nil {
-			c.integer(int64(id))
-			s.reply(c)
+			c.Integer(int64(id))
+			c.Reply()
 		}
 	})
 	if err != nil {
@@ -89,92 +92,84 @@ func (s *Server) lockAcquire(c *call) {
 		return
 	}
 	if _, waits := s.waits[id]; waits {
-		s.waitFor(id, w.answer, c.pays)
+		s.waitFor(id, w.Answer, c.Pays)
 	}
 }
 
 // mayHave checks how many holds and waits the caller's user may have.
-func (c *call) mayHave(more int, bind lockmgr.Binding) bool {
-	return c.room(lockColumn(bind), more)
+func mayHave(c *session.Call, more int, bind lockmgr.Binding) bool {
+	return c.Room(lockColumn(bind), more)
 }
 
-// units reads a number of units.
-func (c *call) units(option string, value []byte, n *int) bool {
-	units, ok := number(value)
+// readUnits reads a number of units.
+func readUnits(c *session.Call, option string, value []byte, n *int) bool {
+	units, ok := session.Number(value)
 	if !ok || units < 1 || units > maxUnits {
-		c.fail(wire.CodeErr, "%s wants a number from 1 to %d, not %q", option, maxUnits, clip(string(value)))
+		c.Fail(wire.CodeErr, "%s wants a number from 1 to %d, not %q", option, maxUnits, session.Clip(string(value)))
 		return false
 	}
 	*n = int(units)
 	return true
 }
 
-// milliseconds reads a time.
-func (c *call) milliseconds(option string, value []byte, least int64) (time.Duration, bool) {
-	ms, ok := number(value)
+// readMilliseconds reads a time.
+func readMilliseconds(c *session.Call, option string, value []byte, least int64) (time.Duration, bool) {
+	ms, ok := session.Number(value)
 	if !ok || ms < least || ms > maxWait {
-		c.fail(wire.CodeErr, "%s wants milliseconds, not %q", option, clip(string(value)))
+		c.Fail(wire.CodeErr, "%s wants milliseconds, not %q", option, session.Clip(string(value)))
 		return 0, false
 	}
 	return time.Duration(ms) * time.Millisecond, true
 }
 
-// token reads word i.
-func (c *call) token(i int) (lockmgr.Token, bool) {
-	token, ok := number(c.args[i])
+// readToken reads word i.
+func readToken(c *session.Call, i int) (lockmgr.Token, bool) {
+	token, ok := session.Number(c.Args[i])
 	if !ok || token <= 0 || token > int64(lockmgr.MaxToken) {
-		c.fail(wire.CodeErr, "a token is a positive number, not %q", clip(string(c.args[i])))
+		c.Fail(wire.CodeErr, "a token is a positive number, not %q", session.Clip(string(c.Args[i])))
 		return 0, false
 	}
 	return lockmgr.Token(token), true
 }
 
-// text reads what is shown to people.
-func (c *call) text(option string, value []byte) (string, bool) {
+// readText reads what is shown to people.
+func readText(c *session.Call, option string, value []byte) (string, bool) {
 	if !record.IsText(value) {
-		c.fail(wire.CodeErr, "%s wants at most %d bytes of UTF-8 without control characters", option, maxLockText)
+		c.Fail(wire.CodeErr, "%s wants at most %d bytes of UTF-8 without control characters", option, maxLockText)
 		return "", false
 	}
 	return string(value), true
 }
 
-// clip keeps a quotation short.
-func clip(text string) string {
-	if len(text) > 64 {
-		return text[:64] + "…"
-	}
-	return text
-}
-
 // lockOwner finds out who is to own a lock: the peer, or with FOR pid the process whose pidfd came with the command. The
 // process is nil if the hold does not end with one.
-func (c *call) lockOwner(s *Server, a *acquisition) (p *process, ok bool) {
-	who := &c.sess.peer
+func (s *Server) lockOwner(c *session.Call, a *acquisition) (p *process, ok bool) {
+	who := &c.Session.Peer
 	switch {
 	case a.Bind == lockmgr.ToNobody:
 		a.Owner = record.Operator(who.UID)
 		a.Shown = nil // it is to stand alone
 	case a.group != "":
-		if p = c.groupFor(s, a.group); p == nil {
+		if p = s.groupFor(c, a.group); p == nil {
 			return nil, false
 		}
 		a.Owner = lockmgr.Owner{Process: p.id, Label: p.path}
 		a.UID, a.GID, a.Unit = who.UID, who.GID, peer.UnitOf(p.path)
 		return p, true
 	case a.forPID:
-		if p, who = c.foreignProcess(s); p == nil {
+		if p, who = s.foreignProcess(c); p == nil {
 			return nil, false
 		}
 	case who.Start == 0: // it would not be told from others
-		c.fail(wire.CodeNotFound, "%s", notIdentified(who))
+		c.Fail(wire.CodeNotFound, "%s", session.NotIdentified(who))
 		return nil, false
 	case who.PID == 0 && a.Bind == lockmgr.ToProcess: // there is no number to find it by after a restart of the daemon
-		c.fail(wire.CodeNotFound, "the process that connected is outside of the daemon's PID namespace: a lock may end with its connection, or a LEASE")
+		c.Fail(wire.CodeNotFound, "the process that connected is outside of the daemon's PID namespace: a lock may end with its connection, or a LEASE")
 		return nil, false
 	case a.Bind != lockmgr.ToLease:
 		var err error
-		if p, err = s.processOf(c.sess); err != nil {
-			c.fail(processCode(err), "%v", err)
+		if p, err = s.processOf(c.Session); err != nil {
+			c.Fail(session.ProcessCode(err), "%v", err)
 			return nil, false
 		}
 	}
@@ -187,37 +182,37 @@ func (c *call) lockOwner(s *Server, a *acquisition) (p *process, ok bool) {
 
 // foreignProcess is the process whose pidfd came with the command. It is nil if there is none, or the peer has no right to
 // speak for it.
-func (c *call) foreignProcess(s *Server) (*process, *peer.Peer) {
-	sess := c.sess
+func (s *Server) foreignProcess(c *session.Call) (*process, *peer.Peer) {
+	sess := c.Session
 	fd := sess.TakeFD()
 	if fd < 0 {
-		c.fail(wire.CodeDenied, "FOR pid wants the pidfd of a process sent along (SCM_RIGHTS): %s", notSent(sess))
+		c.Fail(wire.CodeDenied, "FOR pid wants the pidfd of a process sent along (SCM_RIGHTS): %s", session.NotSent(sess))
 		return nil, nil
 	}
 	who, err := peer.FromPIDFD(fd)
 	if err != nil {
 		sess.Discard(fd)
-		c.fail(processCode(err), "%v", err)
+		c.Fail(session.ProcessCode(err), "%v", err)
 		return nil, nil
 	}
-	if !c.mayAct(who.UID) {
+	if !c.MayAct(who.UID) {
 		_ = unix.Close(fd)
-		c.fail(wire.CodeDenied, "process %d is user %d's, not yours", who.PID, who.UID)
+		c.Fail(wire.CodeDenied, "process %d is user %d's, not yours", who.PID, who.UID)
 		return nil, nil
 	}
 	p, err := s.watchProcess(&who, fd)
 	if err != nil {
-		c.fail(processCode(err), "cannot watch process %d: %v", who.PID, err)
+		c.Fail(session.ProcessCode(err), "cannot watch process %d: %v", who.PID, err)
 		return nil, nil
 	}
 	return p, &who
 }
 
 // shown checks the holds that a request names. Tokens are no secret, so those of other users' holds count for nothing.
-func (c *call) shown(s *Server, a *acquisition) bool {
+func (s *Server) shown(c *session.Call, a *acquisition) bool {
 	known := a.Shown[:0]
 	for _, shown := range a.Shown {
-		if hold, err := s.locks.Hold(shown.Name, shown.Token); err == nil && c.mayAct(hold.UID) {
+		if hold, err := s.locks.Hold(shown.Name, shown.Token); err == nil && c.MayAct(hold.UID) {
 			known = append(known, lockmgr.Shown{Name: hold.Name, Token: hold.Token}) // a name that is there already: the wait may be long
 		}
 	}
@@ -225,43 +220,52 @@ func (c *call) shown(s *Server, a *acquisition) bool {
 	if a.Join == 0 {
 		return true
 	}
-	hold, ok := c.hold(s, a.Name, a.Join)
-	return ok && c.owns(&hold)
+	hold, ok := s.hold(c, a.Name, a.Join)
+	return ok && owns(c, &hold)
 }
 
 // hold finds a hold by its token.
-func (c *call) hold(s *Server, name string, t lockmgr.Token) (lockmgr.Claim, bool) {
+func (s *Server) hold(c *session.Call, name string, t lockmgr.Token) (lockmgr.Claim, bool) {
 	hold, err := s.locks.Hold(name, t)
 	switch {
 	case errors.Is(err, lockmgr.ErrStale):
-		c.fail(wire.CodeStale, "token %d is not that of a present hold; %s", t, s.inTheWay(name))
+		c.Fail(wire.CodeStale, "token %d is not that of a present hold; %s", t, s.inTheWay(name))
 	case err != nil:
-		c.fail(wire.CodeNoLock, "%q: %v", name, err)
+		c.Fail(wire.CodeNoLock, "%q: %v", name, err)
 	}
 	return hold, err == nil
 }
 
+// owns checks that the caller may do something to a hold.
+func owns(c *session.Call, hold *lockmgr.Claim) bool {
+	if !c.MayAct(hold.UID) {
+		c.Fail(wire.CodeDenied, "%q is held by user %d", hold.Name, hold.UID)
+		return false
+	}
+	return true
+}
+
 // refuseLock says why a request was not let in, and what is in its way.
-func (s *Server) refuseLock(c *call, a *acquisition, err error) {
+func (s *Server) refuseLock(c *session.Call, a *acquisition, err error) {
 	deadlock, isDeadlock := errors.AsType[*lockmgr.DeadlockError](err)
 	limit, isLimit := errors.AsType[*lockmgr.LimitError](err)
 	switch {
 	case errors.Is(err, lockmgr.ErrBusy):
-		c.fail(wire.CodeBusy, "%s", s.inTheWay(s.taken(&a.Request)))
+		c.Fail(wire.CodeBusy, "%s", s.inTheWay(s.taken(&a.Request)))
 	case isDeadlock:
-		c.fail(wire.CodeDeadlock, "%s", describeCycle(deadlock.Cycle))
+		c.Fail(wire.CodeDeadlock, "%s", describeCycle(deadlock.Cycle))
 	case errors.Is(err, lockmgr.ErrUpgrade):
 		code := wire.CodeDeadlock
 		if a.Wait == lockmgr.Try {
 			code = wire.CodeBusy
 		}
-		c.fail(code, "%q is held already, for less than is asked for: it would wait for itself", a.Name)
+		c.Fail(code, "%q is held already, for less than is asked for: it would wait for itself", a.Name)
 	case isLimit:
-		c.fail(wire.CodeLimit, "%s", s.describeLimit(limit, &a.Request))
+		c.Fail(wire.CodeLimit, "%s", s.describeLimit(limit, &a.Request))
 	case errors.Is(err, lockmgr.ErrExhausted):
-		c.fail(wire.CodeIO, "no lock token can be reserved in the state directory")
+		c.Fail(wire.CodeIO, "no lock token can be reserved in the state directory")
 	default:
-		c.fail(wire.CodeInternal, "%v", err)
+		c.Fail(wire.CodeInternal, "%v", err)
 	}
 }
 

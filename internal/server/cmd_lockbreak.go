@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ipcd/ipcd/internal/account"
+	"github.com/ipcd/ipcd/internal/session"
 	"github.com/ipcd/ipcd/ipc/wire"
 	"github.com/ipcd/ipcd/lockmgr"
 )
@@ -29,14 +30,14 @@ type breaking struct {
 	of       []int             // for each of rights whose it is, by the place in broken
 	had      map[*process]bool // those who are among them
 	standing bool              // one was an operator's
-	answer   answer
+	answer   session.Answer
 }
 
 // lockBreak takes a lock away from its holders. The daemon has no right to signal them; with PIDFD it hands the descriptors
 // of their processes to the caller, who may have it.
-func (s *Server) lockBreak(c *call) {
-	b, name := c.breaking, string(c.args[0])
-	b.name, b.at = name, s.now()
+func (s *Server) lockBreak(c *session.Call) {
+	b, name := s.breaking, string(c.Args[0])
+	b.name, b.at = name, s.set.Now()
 	b.last, _ = s.locks.Tokens()
 	b.limit = s.locks.Limit(name)
 	held := false
@@ -44,18 +45,18 @@ func (s *Server) lockBreak(c *call) {
 		if b.token != 0 && h.Token != b.token {
 			continue
 		}
-		if !c.owns(&h) {
+		if !owns(c, &h) {
 			return
 		}
 		held = true
 		b.standing = b.standing || h.Bind == lockmgr.ToNobody
 	}
 	if !held {
-		_, _ = c.hold(s, name, b.token) // says why
+		_, _ = s.hold(c, name, b.token) // says why
 		return
 	}
-	more, err := s.breakStep(b, c.pays, func(more bool) {
-		b.answer = c.later()
+	more, err := s.breakStep(b, c.Pays, func(more bool) {
+		b.answer = c.Later()
 		if !more {
 			s.logBroken(b)
 		}
@@ -66,12 +67,12 @@ func (s *Server) lockBreak(c *call) {
 	switch {
 	case err != nil:
 		b.close()
-		c.fail(wire.CodeInternal, "%q: %v", name, err)
+		c.Fail(wire.CodeInternal, "%q: %v", name, err)
 	case more:
-		b.answer.awaitDisk() // at a stop, the connection is not ended before
+		b.answer.AwaitDisk() // at a stop, the connection is not ended before
 		s.queueEnding(&ending{breaking: b})
 	case b.standing:
-		b.answer.awaitDisk()
+		b.answer.AwaitDisk()
 		s.saveBreak(b)
 	}
 }
@@ -115,7 +116,7 @@ func (s *Server) saveBreak(b *breaking) {
 	s.change(&s.operators.savedFile, func(err error) {
 		if err != nil {
 			b.close()
-			s.give(b.answer, notKept(err))
+			b.answer.Give(notKept(err))
 			return
 		}
 		s.answerBreak(b)
@@ -123,41 +124,41 @@ func (s *Server) saveBreak(b *breaking) {
 }
 
 // breakWords reads the words of LOCK.BREAK.
-func (s *Server) breakWords(c *call) (ok bool) {
-	c.breaking, ok = c.readBreak()
+func (s *Server) breakWords(c *session.Call) (ok bool) {
+	s.breaking, ok = readBreak(c)
 	return ok
 }
 
-func (c *call) readBreak() (*breaking, bool) {
-	who := &c.sess.peer
+func readBreak(c *session.Call) (*breaking, bool) {
+	who := &c.Session.Peer
 	b := &breaking{by: lockmgr.Party{
 		Process: processID(who),
 		Info:    lockmgr.Info{UID: who.UID, GID: who.GID, Unit: who.Unit},
 	}}
-	for i := 1; i < len(c.args); i++ {
+	for i := 1; i < len(c.Args); i++ {
 		ok := true
-		switch option := c.arg(i); {
+		switch option := c.Arg(i); {
 		case option == "PIDFD":
 			b.pidfd = true
-		case option == "TOKEN" && i+1 < len(c.args):
+		case option == "TOKEN" && i+1 < len(c.Args):
 			i++
-			b.token, ok = c.token(i)
-		case option == "WHY" && i+1 < len(c.args):
+			b.token, ok = readToken(c, i)
+		case option == "WHY" && i+1 < len(c.Args):
 			i++
-			b.by.Why, ok = c.text(option, c.args[i])
-		case option == "REQID" && i+1 < len(c.args):
+			b.by.Why, ok = readText(c, option, c.Args[i])
+		case option == "REQID" && i+1 < len(c.Args):
 			i++
-			ok = c.requestID(c.args[i])
+			ok = c.ReadRequestID(c.Args[i])
 		default:
-			c.fail(wire.CodeErr, "%q is not an option, or wants a value", clip(option))
+			c.Fail(wire.CodeErr, "%q is not an option, or wants a value", session.Clip(option))
 			ok = false
 		}
 		if !ok {
 			return nil, false
 		}
 	}
-	if b.pidfd && c.reqid != nil {
-		c.fail(wire.CodeErr, "REQID does not go with PIDFD: descriptors can be sent but once")
+	if b.pidfd && c.HasRequestID() {
+		c.Fail(wire.CodeErr, "REQID does not go with PIDFD: descriptors can be sent but once")
 		return nil, false
 	}
 	return b, true
@@ -201,26 +202,26 @@ func (s *Server) answerBreak(b *breaking) {
 		s.showBroken(b)
 		return
 	}
-	sent := len(b.rights) > 0 && s.giveRights(b.answer, b, b.rights)
+	sent := len(b.rights) > 0 && b.answer.GiveRights(b, b.rights)
 	b.close()
 	if !sent {
-		s.give(b.answer, b)
+		b.answer.Give(b)
 	}
 }
 
 // showBroken is answerBreak of very many: it is a task of the connection that waits for it. Of the outcome that a repeat is told, how
 // long it is, is known roughly.
 func (s *Server) showBroken(b *breaking) {
-	sess := b.answer.to()
-	s.keepOutcome(b.answer, b, b.count*len(appendClaim(nil, &b.broken[0][0], b.limit, b.at)))
+	sess := b.answer.To()
+	b.answer.KeepOutcome(b, b.count*len(appendClaim(nil, &b.broken[0][0], b.limit, b.at)))
 	if sess.Dead() {
 		b.close()
 		return
 	}
-	p, next, place, of := sess.proto, 0, 0, b.of
-	t := &task{head: noHead, out: make([]byte, headRoom), held: b.count * int(unsafe.Sizeof(lockmgr.Claim{})), rights: b.rights}
+	p, next, place, of := sess.Proto(), 0, 0, b.of
+	t := &session.Task{Head: session.NoHead, Held: b.count * int(unsafe.Sizeof(lockmgr.Claim{})), Rights: b.rights}
 	b.rights = nil
-	t.step = func(out []byte) ([]byte, bool) {
+	t.Step = func(out []byte) ([]byte, bool) {
 		if next == 0 {
 			out = wire.AppendArray(out, b.count)
 		}
@@ -228,19 +229,18 @@ func (s *Server) showBroken(b *breaking) {
 			before := len(of)
 			out, of = b.appendOne(out, p, &b.broken[next][i], place, of)
 			if len(of) < before {
-				t.promises = append(t.promises, len(out)-len("1\r\n"))
+				t.Promises = append(t.Promises, len(out)-len("1\r\n"))
 			}
 			place++
 		}
 		next++
 		return out, next < len(b.broken)
 	}
-	s.keepTask(sess, t)
-	sess.Queue()
+	sess.Perform(t)
 }
 
-// append makes it an outcome.
-func (b *breaking) append(reply []byte, p wire.Proto) []byte {
+// Append makes it an outcome.
+func (b *breaking) Append(reply []byte, p wire.Proto) []byte {
 	reply = wire.AppendArray(reply, b.count)
 	of, place := b.of, 0
 	for _, some := range b.broken {
@@ -276,6 +276,6 @@ func (s *Server) logBroken(b *breaking) {
 		}
 		whom = append(whom, describeClaim(&b.broken[0][i]))
 	}
-	s.tell(slog.LevelWarn, b.by.UID, "lock-broken", "a lock was broken", "lock", b.name, "pid", b.by.Process.PID, "unit", b.by.Unit,
+	s.set.LogAbout(slog.LevelWarn, b.by.UID, "lock-broken", "a lock was broken", "lock", b.name, "pid", b.by.Process.PID, "unit", b.by.Unit,
 		"why", b.by.Why, "holders", b.count, "whom", strings.Join(whom, ", "), "token", uint64(b.broken[0][0].Token))
 }

@@ -7,47 +7,48 @@ import (
 
 	"github.com/ipcd/ipcd/internal/heap"
 	"github.com/ipcd/ipcd/internal/peer"
+	"github.com/ipcd/ipcd/internal/session"
 	"github.com/ipcd/ipcd/ipc/wire"
 	"github.com/ipcd/ipcd/lockmgr"
 )
 
-func (s *Server) lockInfo(c *call) {
+func (s *Server) lockInfo(c *session.Call) {
 	var x *shownLock
-	p, name, t := c.sess.proto, string(c.args[0]), &task{head: noHead, slow: true}
-	t.step = func(b []byte) (_ []byte, more bool) {
+	p, name, t := c.Session.Proto(), string(c.Args[0]), &session.Task{Head: session.NoHead, Slow: true}
+	t.Step = func(b []byte) (_ []byte, more bool) {
 		if x == nil { // for a long queue that takes a while
 			x = s.show(name, false)
-			t.held = x.memory()
+			t.Held = x.memory()
 		}
 		if b, more = x.appendPart(b, s, p); !more {
 			shownLocks.Put(x)
 		}
 		return b, more
 	}
-	s.perform(c, t)
+	c.Perform(t)
 }
 
-func (s *Server) lockList(c *call) {
-	p, n := c.sess.proto, 0
+func (s *Server) lockList(c *session.Call) {
+	p, n := c.Session.Proto(), 0
 	var x *shownLock             // nil: the next is to be found
 	var names *heap.Heap[string] // nil: they are to be looked up
 	memory := 0
-	t := &task{head: func(b []byte) []byte { return wire.AppendArray(b, n) }, slow: true}
-	t.step = func(b []byte) ([]byte, bool) {
+	t := &session.Task{Head: func(b []byte) []byte { return wire.AppendArray(b, n) }, Slow: true}
+	t.Step = func(b []byte) ([]byte, bool) {
 		if names == nil {
 			names = heap.New(func(a, b string) bool { return a < b })
 			for name := range s.locks.Names() {
 				names.Add(name)
 			}
 			memory = names.Room() * int(unsafe.Sizeof(""))
-			t.held = memory
+			t.Held = memory
 			return b, true
 		}
 		if x != nil {
 			var more bool
 			if b, more = x.appendPart(b, s, p); !more {
 				shownLocks.Put(x)
-				x, t.held = nil, memory
+				x, t.Held = nil, memory
 			}
 			return b, true
 		}
@@ -61,11 +62,11 @@ func (s *Server) lockList(c *call) {
 				return b, true
 			}
 			n++
-			t.held = memory + x.memory()
+			t.Held = memory + x.memory()
 		}
 		return b, true
 	}
-	s.perform(c, t)
+	c.Perform(t)
 }
 
 // A shownLock is a lock as LOCK.INFO and LOCK.LIST show it: as it was at one moment, though it may take a while to say.
@@ -84,7 +85,7 @@ var shownLocks = sync.Pool{New: func() any { return new(shownLock) }}
 func (s *Server) show(name string, brief bool) *shownLock {
 	x := shownLocks.Get().(*shownLock)
 	s.locks.Look(name, &x.View)
-	x.at, x.done, x.brief = s.now(), 0, brief
+	x.at, x.done, x.brief = s.set.Now(), 0, brief
 	x.limit = x.Limit
 	if x.limit == 0 {
 		x.limit = max(s.opts.Semaphores[name], 1)

@@ -5,15 +5,16 @@ import (
 	"time"
 
 	"github.com/ipcd/ipcd/internal/record"
+	"github.com/ipcd/ipcd/internal/session"
 	"github.com/ipcd/ipcd/ipc/wire"
 	"github.com/ipcd/ipcd/lockmgr"
 )
 
 // lockRelease ends a hold or what the caller, or with PID another process, has of it: by its token, as any process of its
 // user may, or the caller's own.
-func (s *Server) lockRelease(c *call) {
-	r, name := &c.release, string(c.args[0])
-	hold, ok := c.holdToRelease(s, name, r)
+func (s *Server) lockRelease(c *session.Call) {
+	r, name := &s.release, string(c.Args[0])
+	hold, ok := s.holdToRelease(c, name, r)
 	if !ok {
 		return
 	}
@@ -23,7 +24,7 @@ func (s *Server) lockRelease(c *call) {
 			err = s.locks.Leave(now, name, hold.Token, r.member)
 		}
 		if errors.Is(err, lockmgr.ErrNotHeld) { // it is no owner of it, or all are meant
-			if hold, ok = c.hold(s, name, hold.Token); !ok || !c.owns(&hold) {
+			if hold, ok = s.hold(c, name, hold.Token); !ok || !owns(c, &hold) {
 				return
 			}
 			if r.untold {
@@ -34,11 +35,11 @@ func (s *Server) lockRelease(c *call) {
 		}
 		switch {
 		case err != nil:
-			c.fail(wire.CodeInternal, "%q: %v", name, err)
+			c.Fail(wire.CodeInternal, "%q: %v", name, err)
 		case r.of == forAnybody:
-			c.ok()
+			c.OK()
 		default:
-			c.integer(int64(hold.Token))
+			c.Integer(int64(hold.Token))
 		}
 	})
 }
@@ -57,46 +58,46 @@ type release struct {
 }
 
 // releaseWords reads the words of LOCK.RELEASE.
-func (s *Server) releaseWords(c *call) (ok bool) {
-	c.release, ok = c.readRelease()
-	c.takesFD = c.release.of == forSentPID
+func (s *Server) releaseWords(c *session.Call) (ok bool) {
+	s.release, ok = readRelease(c)
+	c.TakesFD = s.release.of == forSentPID
 	return ok
 }
 
-func (c *call) readRelease() (r release, ok bool) {
-	for i := 1; i < len(c.args); i++ {
-		switch option := c.arg(i); {
+func readRelease(c *session.Call) (r release, ok bool) {
+	for i := 1; i < len(c.Args); i++ {
+		switch option := c.Arg(i); {
 		case option == "UNTOLD":
 			r.untold = true
-		case option == "PID" && i+1 < len(c.args):
+		case option == "PID" && i+1 < len(c.Args):
 			i++
-			pid, ok := number(c.args[i])
+			pid, ok := session.Number(c.Args[i])
 			if !ok || pid <= 0 || pid > maxPID {
-				c.fail(wire.CodeErr, "PID wants the number of a process, not %q", clip(string(c.args[i])))
+				c.Fail(wire.CodeErr, "PID wants the number of a process, not %q", session.Clip(string(c.Args[i])))
 				return r, false
 			}
 			r.pid = int(pid)
-		case option == "FOR" && i+1 < len(c.args):
+		case option == "FOR" && i+1 < len(c.Args):
 			i++
-			if !c.releaseFor(i, &r) {
+			if !readReleaseFor(c, i, &r) {
 				return r, false
 			}
-		case option == "REQID" && i+1 < len(c.args):
+		case option == "REQID" && i+1 < len(c.Args):
 			i++
-			if !c.requestID(c.args[i]) {
+			if !c.ReadRequestID(c.Args[i]) {
 				return r, false
 			}
 		case i == 1:
-			if r.token, ok = c.token(1); !ok {
+			if r.token, ok = readToken(c, 1); !ok {
 				return r, false
 			}
 		default:
-			c.fail(wire.CodeErr, "unknown option %q, or one that wants a value", clip(option))
+			c.Fail(wire.CodeErr, "unknown option %q, or one that wants a value", session.Clip(option))
 			return r, false
 		}
 	}
 	if r.pid != 0 && r.of != forAnybody {
-		c.fail(wire.CodeErr, "PID does not go with FOR")
+		c.Fail(wire.CodeErr, "PID does not go with FOR")
 		return r, false
 	}
 	return r, true
@@ -106,24 +107,24 @@ func (c *call) readRelease() (r release, ok bool) {
 const maxPID = 1 << 30
 
 // holdToRelease finds the claim that LOCK.RELEASE means, or the first of the hold.
-func (c *call) holdToRelease(s *Server, name string, r *release) (hold lockmgr.Claim, ok bool) {
+func (s *Server) holdToRelease(c *session.Call, name string, r *release) (hold lockmgr.Claim, ok bool) {
 	if r.token != 0 {
-		if hold, ok = c.hold(s, name, r.token); !ok {
+		if hold, ok = s.hold(c, name, r.token); !ok {
 			return hold, false
 		}
 	}
 	if r.of != forAnybody {
-		return c.holdFor(s, name, r)
+		return s.holdFor(c, name, r)
 	}
-	self := processID(&c.sess.peer)
+	self := processID(&c.Session.Peer)
 	if r.pid != 0 {
 		for h := range s.locks.Holders(name) {
 			if h.Owner.Process.PID == r.pid && (r.token == 0 || h.Token == r.token) {
 				r.leave, r.member = true, h.Owner.Process
-				return h, c.owns(&h)
+				return h, owns(c, &h)
 			}
 		}
-		c.fail(wire.CodeNoLock, "%q is not held by process %d", name, r.pid)
+		c.Fail(wire.CodeNoLock, "%q is not held by process %d", name, r.pid)
 		return hold, false
 	}
 	if r.token != 0 {
@@ -132,63 +133,63 @@ func (c *call) holdToRelease(s *Server, name string, r *release) (hold lockmgr.C
 	}
 	hold, ok = s.locks.Claim(name, lockmgr.Owner{Process: self})
 	if !ok || hold.Token == 0 {
-		hold, ok = s.locks.Claim(name, record.Operator(c.sess.peer.UID))
+		hold, ok = s.locks.Claim(name, record.Operator(c.Session.Peer.UID))
 	}
 	if ok && hold.Token != 0 {
 		r.leave, r.member = true, hold.Owner.Process
 		return hold, true
 	}
-	c.fail(wire.CodeNoLock, "%q is not held by process %d; show the token to release it for another", name, self.PID)
+	c.Fail(wire.CodeNoLock, "%q is not held by process %d; show the token to release it for another", name, self.PID)
 	return hold, false
 }
 
 // changeHold makes a step that changes a hold, if it can, and has the reply ready. What has changed of an operator's hold is
 // answered when it is on disk.
-func (s *Server) changeHold(c *call, hold *lockmgr.Claim, change func(now lockmgr.Time)) {
-	s.stepFor(c.pays, change, func() {
+func (s *Server) changeHold(c *session.Call, hold *lockmgr.Claim, change func(now lockmgr.Time)) {
+	s.stepFor(c.Pays, change, func() {
 		if hold.Bind != lockmgr.ToNobody {
-			s.reply(c)
+			c.Reply()
 		}
 	})
-	if hold.Bind == lockmgr.ToNobody && !c.failed() {
+	if hold.Bind == lockmgr.ToNobody && !c.Failed() {
 		s.answerSaved(c, &s.operators.savedFile)
 	}
 }
 
 // namedHold finds the hold that the first two words name.
-func (c *call) namedHold(s *Server) (hold lockmgr.Claim, ok bool) {
-	t, ok := c.token(1)
+func (s *Server) namedHold(c *session.Call) (hold lockmgr.Claim, ok bool) {
+	t, ok := readToken(c, 1)
 	if !ok {
 		return hold, false
 	}
-	return c.hold(s, string(c.args[0]), t)
+	return s.hold(c, string(c.Args[0]), t)
 }
 
 // lockRenew has a lease end later.
-func (s *Server) lockRenew(c *call) {
-	hold, ok := c.namedHold(s)
-	if !ok || !c.owns(&hold) {
+func (s *Server) lockRenew(c *session.Call) {
+	hold, ok := s.namedHold(c)
+	if !ok || !owns(c, &hold) {
 		return
 	}
 	lease := s.leaseOf(&hold)
-	if len(c.args) > 2 {
-		if len(c.args) != 4 || c.arg(2) != "LEASE" {
-			c.syntax()
+	if len(c.Args) > 2 {
+		if len(c.Args) != 4 || c.Arg(2) != "LEASE" {
+			c.Syntax()
 			return
 		}
-		if lease, ok = c.milliseconds("LEASE", c.args[3], 1); !ok {
+		if lease, ok = readMilliseconds(c, "LEASE", c.Args[3], 1); !ok {
 			return
 		}
 	}
-	if !c.mayLease(s, lease, hold.Bind) {
+	if !s.mayLease(c, lease, hold.Bind) {
 		return
 	}
 	s.changeHold(c, &hold, func(now lockmgr.Time) {
 		if err := s.locks.Renew(now, hold.Name, hold.Token, lease); err != nil {
-			c.fail(wire.CodeNoLock, "%q: %v", hold.Name, err)
+			c.Fail(wire.CodeNoLock, "%q: %v", hold.Name, err)
 			return
 		}
-		c.integer(lease.Milliseconds())
+		c.Integer(lease.Milliseconds())
 	})
 }
 
@@ -203,70 +204,70 @@ func (s *Server) leaseOf(hold *lockmgr.Claim) time.Duration {
 }
 
 // mayLease checks a lease against the configuration. An operator's hold may last.
-func (c *call) mayLease(s *Server, lease time.Duration, bind lockmgr.Binding) bool {
+func (s *Server) mayLease(c *session.Call, lease time.Duration, bind lockmgr.Binding) bool {
 	longest := s.opts.Limits.Lease
 	if bind != lockmgr.ToNobody && lease > longest {
-		c.fail(wire.CodeErr, "a LEASE may have at most %d milliseconds here (limits.lease)", longest.Milliseconds())
+		c.Fail(wire.CodeErr, "a LEASE may have at most %d milliseconds here (limits.lease)", longest.Milliseconds())
 		return false
 	}
 	return true
 }
 
 // lockDowngrade makes an exclusive hold shared.
-func (s *Server) lockDowngrade(c *call) {
-	hold, ok := c.namedHold(s)
-	if !ok || !c.owns(&hold) {
+func (s *Server) lockDowngrade(c *session.Call) {
+	hold, ok := s.namedHold(c)
+	if !ok || !owns(c, &hold) {
 		return
 	}
 	s.changeHold(c, &hold, func(now lockmgr.Time) {
 		switch err := s.locks.Downgrade(now, hold.Name, hold.Token); {
 		case errors.Is(err, lockmgr.ErrShares):
-			c.fail(wire.CodeLimit, "%q: %v", hold.Name, err)
+			c.Fail(wire.CodeLimit, "%q: %v", hold.Name, err)
 		case err != nil:
-			c.fail(wire.CodeInternal, "%q: %v", hold.Name, err)
+			c.Fail(wire.CodeInternal, "%q: %v", hold.Name, err)
 		default:
-			c.ok()
+			c.OK()
 		}
 	})
 }
 
 // lockTold takes note that what a hold was told of as abandoned has been dealt with.
-func (s *Server) lockTold(c *call) {
-	hold, ok := c.namedHold(s)
-	if !ok || !c.owns(&hold) {
+func (s *Server) lockTold(c *session.Call) {
+	hold, ok := s.namedHold(c)
+	if !ok || !owns(c, &hold) {
 		return
 	}
 	s.changeHold(c, &hold, func(lockmgr.Time) {
 		if err := s.locks.Told(hold.Name, hold.Token); err != nil {
-			c.fail(wire.CodeInternal, "%q: %v", hold.Name, err)
+			c.Fail(wire.CodeInternal, "%q: %v", hold.Name, err)
 			return
 		}
-		c.ok()
+		c.OK()
 	})
 }
 
 // lockCheck tells whether a token is current. Anybody may ask: a token is no secret.
-func (s *Server) lockCheck(c *call) {
-	if _, ok := c.namedHold(s); ok {
-		c.ok()
+func (s *Server) lockCheck(c *session.Call) {
+	if _, ok := s.namedHold(c); ok {
+		c.OK()
 	}
 }
 
 // lockCancel ends an ASYNC wait of this connection. Its outcome is pushed, as any.
-func (s *Server) lockCancel(c *call) {
-	ticket, ok := number(c.args[0])
+func (s *Server) lockCancel(c *session.Call) {
+	ticket, ok := session.Number(c.Args[0])
 	if !ok || ticket <= 0 {
-		c.fail(wire.CodeErr, "a ticket is a positive number, not %q", clip(string(c.args[0])))
+		c.Fail(wire.CodeErr, "a ticket is a positive number, not %q", session.Clip(string(c.Args[0])))
 		return
 	}
 	id := lockmgr.RequestID(ticket)
 	n := int64(0)
-	if w, ok := s.waits[id]; ok && w.to() == c.sess {
-		s.stepFor(c.pays, func(now lockmgr.Time) {
+	if w, ok := s.waits[id]; ok && w.To() == c.Session {
+		s.stepFor(c.Pays, func(now lockmgr.Time) {
 			if s.locks.Cancel(now, id) {
 				n = 1
 			}
 		}, nil)
 	}
-	c.integer(n)
+	c.Integer(n)
 }

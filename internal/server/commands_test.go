@@ -15,7 +15,9 @@ import (
 // reader of the documentation would miss something in.
 func TestCommandTable(t *testing.T) {
 	rows := map[string]bool{}
-	run := handlers()
+	s, _ := newServer(t)
+	defer s.close()
+	run := s.handlers()
 	for i := range wire.Commands {
 		row := &wire.Commands[i]
 		rows[row.Name] = true
@@ -35,10 +37,7 @@ func TestCommandTable(t *testing.T) {
 		}
 	}
 	areas := 0
-	for _, area := range []map[string]func(*Server, *call){
-		connectionCommands, transactionCommands, clientCommands, commandCommands, pubsubCommands, busCommands, retainedCommands, lockCommands,
-		adminCommands,
-	} {
+	for _, area := range s.areas() {
 		areas += len(area)
 	}
 	if areas != len(run) {
@@ -324,8 +323,8 @@ func TestKillWithinTurn(t *testing.T) {
 	if got := string(c.got); got != want {
 		t.Errorf("the publisher got %q, want %q", got, want)
 	}
-	if m.stats.delivered != 6 {
-		t.Errorf("%d delivered in the statistics, want 6", m.stats.delivered)
+	if m.messages.Stats().Delivered != 6 {
+		t.Errorf("%d delivered in the statistics, want 6", m.messages.Stats().Delivered)
 	}
 }
 
@@ -419,7 +418,7 @@ func TestReload(t *testing.T) {
 	gone.send("IPCD.RELOAD\r\n")
 	<-called
 	gone.close()
-	h.until("the client is gone", func() bool { return h.net.Len() == 2 })
+	h.until("the client is gone", func() bool { return h.set.Net.Len() == 2 })
 	done(nil)
 	c.sync()
 

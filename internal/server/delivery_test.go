@@ -8,10 +8,9 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/ipcd/ipcd/bus"
-	"github.com/ipcd/ipcd/internal/account"
+	"github.com/ipcd/ipcd/internal/messages"
+	"github.com/ipcd/ipcd/internal/session"
 )
 
 // manyLevels is a topic that 8,192 filters match, which is more than a turn has time for.
@@ -42,7 +41,6 @@ func roomyForMany(setup *Setup, o *Options) {
 func newMany(t *testing.T, seed uint64) (*manual, *end) {
 	t.Helper()
 	m := newManual(t, seed, roomyForMany)
-	m.bus.Verify = false
 	c := m.connect(false)
 	c.cmd("HELLO", "3")
 	for i := range manyFilters {
@@ -86,7 +84,7 @@ func TestLargeMessage(t *testing.T) {
 	publisher, again, other := m.connectAs(1001, false), m.connectAs(1001, false), m.connectAs(1002, false)
 	publisher.cmd("BUS.PUB", manyLevels, "x")
 	m.step()
-	if len(m.line) != 1 || publisher.take() != "" {
+	if m.messages.InLine() != 1 || publisher.take() != "" {
 		t.Fatal("a message to very many was delivered in one turn")
 	}
 	late := m.connect(false)
@@ -97,22 +95,22 @@ func TestLargeMessage(t *testing.T) {
 	m.read(late)
 	m.read(leaves)
 	m.read(again)
-	m.net.FlushAll()
+	m.set.Net.FlushAll()
 	late.take()
 	leaves.take()
-	if m.bus.Seq() != 1 {
+	if m.messages.Seq() != 1 {
 		t.Error("a user published again before his message was delivered")
 	}
 	other.cmd("PUBLISH", "c", "x")
 	m.read(other)
-	m.net.FlushAll()
-	if got := other.take(); got != ":1\r\n" || len(m.line) != 1 {
+	m.set.Net.FlushAll()
+	if got := other.take(); got != ":1\r\n" || m.messages.InLine() != 1 {
 		t.Errorf("a message that concerns nobody else is answered %q", got)
 	}
 	other.cmd("PUBLISH", "b", "x")
 	m.read(other)
-	m.net.FlushAll()
-	if got := other.take(); got != "" || len(m.line) != 2 {
+	m.set.Net.FlushAll()
+	if got := other.take(); got != "" || m.messages.InLine() != 2 {
 		t.Errorf("a message to one who gets both is answered %q", got)
 	}
 	m.settle()
@@ -139,30 +137,8 @@ func TestLargeMessage(t *testing.T) {
 	if got := many.delivered(t); len(got) != 2*manyFilters {
 		t.Errorf("the one with many filters has %d messages", len(got))
 	}
-	if got, want := m.stats.delivered, uint64(count+1+2+manyFilters+2); got != want {
+	if got, want := m.messages.Stats().Delivered, uint64(count+1+2+manyFilters+2); got != want {
 		t.Errorf("%d in the statistics, want %d", got, want)
-	}
-}
-
-// TestRoutesAreFoundBitByBit: neither the routes of a message to very many are found in one step, nor is it delivered to many of them
-// in one.
-func TestRoutesAreFoundBitByBit(t *testing.T) {
-	m, _ := newMany(t, 1)
-	routes, search, err := m.bus.Search([]byte(manyLevels), searchAtOnce)
-	if err != nil || len(routes) > 0 || search == nil {
-		t.Fatalf("%d routes were found at once: %v", len(routes), err)
-	}
-	d := &delivery{message: message{topic: []byte(manyLevels), age: m.bus.Age()}, rest: search}
-	steps := 0
-	for ; !d.isDone(); steps++ {
-		before := d.delivered
-		if m.goOnDelivering(d); d.delivered-before > routesPerStep {
-			t.Fatalf("%d got it in one step", d.delivered-before)
-		}
-		m.net.FlushAll()
-	}
-	if least := manyFilters/routesPerStep + manyFilters/searchAtOnce; d.delivered != manyFilters || steps < least {
-		t.Errorf("%d got it in %d steps, want %d in %d at least", d.delivered, steps, manyFilters, least)
 	}
 }
 
@@ -170,7 +146,7 @@ func TestRoutesAreFoundBitByBit(t *testing.T) {
 // does: neither is any of these events delivered at once to all, nor does somebody whose events stand behind them wait.
 func TestEventsInLine(t *testing.T) {
 	m, c := newMany(t, 1)
-	const name, filters, pairs = "a/b/c/d/e/f", 1 << 6, mostEvents + 4
+	const name, filters, pairs = "a/b/c/d/e/f", 1 << 6, messages.MostEvents + 4
 	for i := range filters {
 		levels := strings.Split(name, "/")
 		for n := range levels {
@@ -187,99 +163,36 @@ func TestEventsInLine(t *testing.T) {
 	publisher, locker, other := m.connectAs(1001, false), m.connectAs(1002, false), m.connectAs(1003, false)
 	publisher.cmd("BUS.PUB", manyLevels, "x")
 	m.step()
-	if len(m.line) != 1 {
+	if m.messages.InLine() != 1 {
 		t.Fatal("nothing stands in line")
 	}
 	for range pairs {
 		locker.cmd("LOCK.ACQUIRE", name)
 		locker.cmd("LOCK.RELEASE", name)
 	}
-	clock := m.net.Now
-	m.net.Now = func() time.Duration { return 0 } // nobody's time is over
+	clock := m.set.Net.Now
+	m.set.Net.Now = func() time.Duration { return 0 } // nobody's time is over
 	m.read(locker)
-	m.net.FlushAll()
-	if got := strings.Count(locker.take(), "+OK"); got != mostEvents-1 || len(m.line) != 1+mostEvents || len(m.parked) != 1 {
-		t.Errorf("%d pairs are done, %d stand in line, %d are parked", got, len(m.line), len(m.parked))
+	m.set.Net.FlushAll()
+	if got := strings.Count(locker.take(), "+OK"); got != messages.MostEvents-1 || m.messages.InLine() != 1+messages.MostEvents || m.messages.Parked() != 1 {
+		t.Errorf("%d pairs are done, %d stand in line, %d are parked", got, m.messages.InLine(), m.messages.Parked())
 	}
 	for range pairs {
 		other.cmd("LOCK.ACQUIRE", "other")
 		other.cmd("LOCK.RELEASE", "other")
 	}
 	m.read(other)
-	m.net.FlushAll()
+	m.set.Net.FlushAll()
 	if got := strings.Count(other.take(), "+OK"); got != pairs {
 		t.Errorf("another user has done %d pairs, not %d", got, pairs)
 	}
-	m.net.Now = clock
+	m.set.Net.Now = clock
 	m.settle()
 	if got := c.delivered(t); len(got) != manyFilters+pairs*filters+pairs {
 		t.Errorf("%d messages were delivered, want %d", len(got), manyFilters+pairs*filters+pairs)
 	}
-	if len(m.line)+len(m.parked)+m.held != 0 {
-		t.Errorf("left: %d in line, %d parked, %d held", len(m.line), len(m.parked), m.held)
-	}
-}
-
-// TestMuchIsCopiedBitByBit: a large message to very many whose sockets are full is copied for some of them in a step. Each who was
-// subscribed when it was published, and still is, has it once, and nobody who came later.
-func TestMuchIsCopiedBitByBit(t *testing.T) {
-	const subs, size = 24, 60 << 10
-	m := newManual(t, 1, roomyForMany)
-	var all []*end
-	for range subs {
-		c := m.connect(true)
-		c.cmd("HELLO", "3")
-		c.cmd("BUS.SUB", "a")
-		all = append(all, c)
-	}
-	publisher, late := m.connect(false), m.connect(false)
-	late.cmd("HELLO", "3")
-	m.settle()
-	for _, c := range all {
-		c.take()
-	}
-	publisher.cmd("PUBLISH", "a", strings.Repeat("x", size))
-	for m.step() { // nobody reads, and all sockets are full
-		publisher.send()
-	}
-	if got := publisher.take(); got != fmt.Sprintf(":%d\r\n", subs) {
-		t.Fatalf("the first message is answered %q", got)
-	}
-	publisher.cmd("PUBLISH", "a", strings.Repeat("y", size))
-	for len(m.line) == 0 {
-		m.net.BeginTurn()
-		m.loop.Dispatch([]unix.EpollEvent{publisher.event(unix.EPOLLIN)})
-		publisher.send()
-	}
-	if d := m.line[0]; d.delivered > mostCopied/size+1 || d.delivered == 0 {
-		t.Errorf("%d of %d have got it in the first step", d.delivered, subs)
-	}
-	late.cmd("BUS.SUB", "a")
-	m.read(late)
-	all = append(all, late)
-	gone := all[subs-1]
-	m.bus.Unsubscribe(m.of(gone), bus.Filter, "a")
-	m.of(gone).user().Count(account.Subscriptions, -1)
-	for had, d := m.line[0].delivered, m.line[0]; !d.isDone(); had = d.delivered {
-		if m.goOnDelivering(d); d.delivered-had > mostCopied/size+1 {
-			t.Errorf("%d have got it in one step", d.delivered-had)
-		}
-	}
-	m.settle()
-	for i, c := range all {
-		want := 2
-		switch c {
-		case late:
-			want = 0
-		case gone:
-			want = 1
-		}
-		if got := c.delivered(t); len(got) != want {
-			t.Errorf("subscriber %d has %v", i, got)
-		}
-	}
-	if got := string(publisher.got); got != fmt.Sprintf(":%d\r\n", subs-1) {
-		t.Errorf("it is answered %q", got)
+	if m.messages.InLine()+m.messages.Parked()+m.held != 0 {
+		t.Errorf("left: %d in line, %d parked, %d held", m.messages.InLine(), m.messages.Parked(), m.held)
 	}
 }
 
@@ -289,7 +202,6 @@ func TestLineModel(t *testing.T) {
 	for seed := range uint64(3) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			m := newManual(t, seed, roomyForMany)
-			m.bus.Verify = false
 			type state struct {
 				*end
 				subs map[string]bool
@@ -304,8 +216,8 @@ func TestLineModel(t *testing.T) {
 				byID[c.id] = c
 				all = append(all, c)
 			}
-			m.hook(func(sess *session, name string, args []string, _ string) {
-				c := byID[sess.id]
+			m.hook(func(sess *session.Session, name string, args []string, _ string) {
+				c := byID[sess.ID]
 				switch name {
 				case "BUS.SUB":
 					c.subs[args[0]] = true
@@ -320,7 +232,7 @@ func TestLineModel(t *testing.T) {
 					for _, to := range all {
 						for filter := range to.subs {
 							if bus.Match(filter, args[0]) {
-								to.due = append(to.due, fmt.Sprint(filter, " ", m.bus.Seq()))
+								to.due = append(to.due, fmt.Sprint(filter, " ", m.messages.Seq()))
 							}
 						}
 					}
@@ -352,7 +264,7 @@ func TestLineModel(t *testing.T) {
 				for range m.random.IntN(3) {
 					m.step()
 				}
-				lined = max(lined, len(m.line))
+				lined = max(lined, m.messages.InLine())
 			}
 			m.settle()
 			if lined == 0 {
@@ -394,8 +306,8 @@ func TestLineModel(t *testing.T) {
 					}
 				}
 			}
-			if uint64(answers) != m.bus.Seq() {
-				t.Errorf("%d publishers are answered, of %d", answers, m.bus.Seq())
+			if uint64(answers) != m.messages.Seq() {
+				t.Errorf("%d publishers are answered, of %d", answers, m.messages.Seq())
 			}
 		})
 	}

@@ -7,7 +7,7 @@ import (
 
 	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/internal/heap"
-	"github.com/ipcd/ipcd/ipc/wire"
+	"github.com/ipcd/ipcd/internal/session"
 	"github.com/ipcd/ipcd/lockmgr"
 )
 
@@ -24,32 +24,31 @@ const grace = 10 * time.Second
 
 // connectionFor is the connection that the lock engine is to know a request by: that of the call, or with a REQID one of its own. It
 // reports false if the caller's process has ended, and has the reply ready then.
-func (s *Server) connectionFor(c *call) (lockmgr.ConnID, bool) {
-	if c.request == nil {
-		return lockmgr.ConnID(c.sess.id), true
+func (s *Server) connectionFor(c *session.Call) (lockmgr.ConnID, bool) {
+	if !c.IsRequest() {
+		return lockmgr.ConnID(c.Session.ID), true
 	}
-	if _, err := s.processOf(c.sess); err != nil { // which alone may repeat it
-		c.fail(processCode(err), "%v", err)
+	if _, err := s.processOf(c.Session); err != nil { // which alone may repeat it
+		c.Fail(session.ProcessCode(err), "%v", err)
 		return 0, false
 	}
-	s.nextID++ // is no session's
-	return lockmgr.ConnID(s.nextID), true
+	return lockmgr.ConnID(s.set.NewID()), true
 }
 
 // admitted takes note of who is answered that asked for a lock, and was let in.
-func (s *Server) admitted(who *answer, id lockmgr.RequestID, a *acquisition) {
-	r := who.req
-	if r == nil {
-		s.conns[a.Conn] = who.sess
+func (s *Server) admitted(who *session.Answer, id lockmgr.RequestID, a *acquisition) {
+	if !who.Lasts() {
+		s.conns[a.Conn] = who.To()
 		return
 	}
-	r.id, r.conn, r.owner, r.async = id, a.Conn, a.Owner, a.async
+	r := &request{Request: who.Request(), server: s, id: id, conn: a.Conn, owner: a.Owner, async: a.async}
+	r.SetLasting(r)
 	r.names = a.Set
 	if r.names == nil {
 		r.names = []string{a.Name}
 	}
 	s.requests.byID[id] = r
-	r.sess.extra().requests.add(r)
+	s.part.In(r.Session()).requests.add(r)
 }
 
 // waitsForLock reports whether a request waits for a lock. One without an outcome that does not is waiting for the disk.
@@ -58,51 +57,20 @@ func (s *Server) waitsForLock(r *request) bool {
 	return ok
 }
 
-// rejoin attaches a repeat to a request that has no outcome yet.
-func (s *Server) rejoin(c *call, r *request) {
-	if !s.attach(c, r) {
-		return
-	}
-	a := answer{sess: c.sess}
-	if r.async {
-		a.push = r.id
-		c.integer(int64(r.id))
-		s.reply(c)
-	}
-	if s.waitsForLock(r) {
-		s.waitFor(r.id, a, c.pays)
-	} else {
-		a.awaitDisk()
-	}
-}
-
 // attach has a request belong to the connection of a call, and no more to the one that it came on before. If that is there
 // still, and waits, it is told. It reports false if the caller's process has ended, and has the reply ready then.
-func (s *Server) attach(c *call, r *request) bool {
-	old, sess := r.sess, c.sess
-	if r.id != 0 {
-		if _, err := s.processOf(sess); err != nil {
-			c.fail(processCode(err), "%v", err)
-			return false
-		}
+func (s *Server) attach(c *session.Call, r *request) bool {
+	old, sess := r.Session(), c.Session
+	if _, err := s.processOf(sess); err != nil {
+		c.Fail(session.ProcessCode(err), "%v", err)
+		return false
 	}
 	s.leaveGrace(r)
-	if old == sess {
-		return true
+	if old != sess {
+		s.takeFrom(old, r)
+		s.part.In(sess).requests.add(r)
+		r.Attach(sess)
 	}
-	r.sess = sess
-	if r.id != 0 {
-		delete(old.more.requests, r)
-		sess.extra().requests.add(r)
-	}
-	if r.outcome != nil || old.Dead() {
-		return true
-	}
-	a := answer{sess: old}
-	if r.async {
-		a.push = r.id
-	}
-	s.give(a, plain(wire.AppendError(nil, wire.CodeCancelled, "the request was repeated, and goes on, on another connection (REQID)")))
 	return true
 }
 
@@ -111,21 +79,22 @@ const mostDetached = 128
 
 // detach begins the grace of what a connection that has ended leaves behind, or of some of it: it reports whether that was all. Until
 // then what the process asks for has to wait, as it may be just that: see mustWait.
-func (s *Server) detach(sess *session) bool {
-	x, p := sess.more, sess.process
-	if x == nil || s.stopping {
+func (s *Server) detach(sess *session.Session) bool {
+	x := s.part.Of(sess)
+	if x == nil || s.set.Stopping {
 		return true
 	}
+	p := x.process
 	n := 0
 	for r := range x.requests {
 		if n++; n > mostDetached {
 			break
 		}
 		delete(x.requests, r)
-		if r.outcome != nil && r.bound == 0 && r.told {
+		if r.Outcome() != nil && r.bound == 0 && r.told {
 			continue // it holds on by itself
 		}
-		r.process, r.by = p, s.now()+grace
+		r.process, r.by = p, s.set.Now()+grace
 		r.grace = s.requests.detached.PushBack(r)
 		p.sessions++
 		p.detached.add(r)
@@ -180,7 +149,7 @@ func (s *Server) graceDue() {
 	due := newLeaving()
 	for e := s.requests.detached.Front(); e != nil; e = e.Next() {
 		r := e.Value.(*request)
-		if r.by > s.now() {
+		if r.by > s.set.Now() {
 			break
 		}
 		due.Add(s.leaves(r))
@@ -265,8 +234,8 @@ func (s *Server) abandonRest(p *process) {
 
 // supersede ends what an owner left behind on a connection that has ended, when the same owner asks anew for the same locks:
 // it will not come back for it, and would wait for itself.
-func (s *Server) supersede(sess *session, a *lockmgr.Request, pays *account.User) {
-	p := s.processes[processID(&sess.peer)]
+func (s *Server) supersede(sess *session.Session, a *lockmgr.Request, pays *account.User) {
+	p := s.processes[processID(&sess.Peer)]
 	if p == nil || len(p.detached) == 0 {
 		return
 	}
@@ -286,22 +255,22 @@ func (s *Server) abandon(all []*request, pays *account.User) {
 	slices.SortFunc(all, youngestFirst)
 	for _, r := range all {
 		if r.grace != nil && s.waitsForLock(r) {
-			s.forgetRequest(r)
+			r.Forget()
 			s.stepFor(pays, func(now lockmgr.Time) { s.locks.Cancel(now, r.id) }, nil)
 		}
 	}
 	for _, r := range all {
-		switch g, granted := r.outcome.(grants); {
+		switch g, granted := r.Outcome().(grants); {
 		case r.grace == nil:
 		case !granted: // it waits for the disk, which will not take long
-			r.by = s.now() + grace
+			r.by = s.set.Now() + grace
 			s.requests.detached.MoveToBack(r.grace)
 			s.requests.armGraces()
 		case r.told:
 			// Which is one set at most.
 			s.stepFor(pays, func(now lockmgr.Time) { s.locks.EndConn(now, r.conn, lockmgr.Disconnected, 0, lockmgr.All) }, nil)
 		default:
-			s.forgetRequest(r)
+			r.Forget()
 			for i := range g {
 				s.stepFor(pays, func(now lockmgr.Time) {
 					_ = s.locks.Leave(now, g[i].Name, g[i].Token, g[i].Owner.Process) // or it ended meanwhile
@@ -314,9 +283,9 @@ func (s *Server) abandon(all []*request, pays *account.User) {
 func youngestFirst(a, b *request) int { return cmp.Compare(b.id, a.id) }
 
 // requestsOf is what a connection waits for with a REQID.
-func (s *Server) requestsOf(sess *session) *leaving {
+func (s *Server) requestsOf(sess *session.Session) *leaving {
 	all := newLeaving()
-	if x := sess.more; x != nil {
+	if x := s.part.Of(sess); x != nil {
 		for r := range x.requests {
 			if s.waitsForLock(r) {
 				all.Add(s.leaves(r))

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ipcd/ipcd/internal/record"
+	"github.com/ipcd/ipcd/internal/session"
 	"github.com/ipcd/ipcd/ipc/wire"
 )
 
@@ -202,7 +203,7 @@ func TestHoldMoves(t *testing.T) {
 		}
 		waiter.refused(wire.CodeStale, g.token+", and that hold has ended: disconnected", append([]string{"LOCK.ACQUIRE"}, c...)...)
 		waiter.do("LOCK.RELEASE", "a", waiter.info("a").Get("holders").Elems[0].Get("token").Text())
-		h.pass(keepOutcome + time.Second)
+		h.pass(session.KeepOutcome + time.Second)
 	}
 }
 
@@ -251,11 +252,11 @@ func TestLateDuplicate(t *testing.T) {
 			c.send([]byte(request)...)
 		} else {
 			c.send([]byte(request)...)
-			m.at(m.loop.Clock.Read(), c.event(1)) // EPOLLIN
+			m.at(m.set.Loop.Clock.Read(), c.event(1)) // EPOLLIN
 		}
 		m.settle()
-		if n := m.requests.detached.Len(); n != 0 || m.waiting() != 1 || c.take() != "" || m.stats.published != 3 { // x, acquired, waiting
-			t.Errorf("%d are detached, %d wait, %d messages", n, m.waiting(), m.stats.published)
+		if n := m.requests.detached.Len(); n != 0 || m.waiting() != 1 || c.take() != "" || m.messages.Stats().Published != 3 { // x, acquired, waiting
+			t.Errorf("%d are detached, %d wait, %d messages", n, m.waiting(), m.messages.Stats().Published)
 		}
 		holder.cmd("LOCK.RELEASE", "a")
 		m.settle()
@@ -303,8 +304,8 @@ func TestDetachedDies(t *testing.T) {
 				holder.acquire("a")
 				h.queue(&p.client, append([]string{"a", "REQID", "1"}, strings.Fields(options)...)...)
 				h.on(func() { // the connection alone
-					for s := range h.sessions() {
-						if s.peer.PID == p.pid {
+					for s := range h.set.All() {
+						if s.Peer.PID == p.pid {
 							s.Kill(nil)
 						}
 					}
@@ -516,7 +517,7 @@ func TestManyDetached(t *testing.T) {
 		if !all {
 			again.cmd("LOCK.ACQUIRE", "many/0", "WAIT", "0", "OWNER", "0") // of one who is detached, or not yet
 			m.read(again)
-			m.net.FlushAll()
+			m.set.Net.FlushAll()
 			if got := again.take(); got != "" {
 				t.Fatalf("it is answered %q", got)
 			}
@@ -563,11 +564,11 @@ func TestManyLeave(t *testing.T) {
 	t.Run("process", func(t *testing.T) {
 		m := newManual(t, 1, many)
 		var now time.Duration
-		m.ends.Now = func() time.Duration { now += 2 * timeSlice; return now } // one step in each turn
+		m.ends.Now = func() time.Duration { now += 2 * session.TimeSlice; return now } // one step in each turn
 		m.holding(1001, 1)
 		c := m.connectAs(1001, false)
 		wait(m, c)
-		p := m.of(c).process
+		p := m.part.Of(m.of(c)).process
 		c.close()
 		m.settle()
 		p.dead = true
@@ -579,7 +580,7 @@ func TestManyLeave(t *testing.T) {
 			if !m.abandonDead(p) || !m.ends.Waiting() { // a process that ends meanwhile has to wait
 				t.Fatal("nothing is said to be left")
 			}
-			m.endTurn() // whatever time it took is no part of the next
+			m.set.EndTurn() // whatever time it took is no part of the next
 			m.ends.Turn()
 			if left <= mostAbandoned {
 				break

@@ -1,12 +1,13 @@
-// Package server is the loop: one goroutine that owns every connection, the bus and the locks.
+// Package server is the loop: one goroutine that owns every connection and the services, of which that of messages is package messages and
+// that of locks is here. It knows the commands and the order of a turn; what services have in hand of those who ask is package session.
 //
 // # A turn
 //
 // The loop waits for events (package loop), and then, in one turn, reads what peers have sent, cuts it into commands (package conn) and
-// executes them (dispatch.go, cmd_*.go), each by at most one call of an engine. What the engines answer, that a
-// lock is granted or a message has receivers, is carried out at once: appended to the outboxes of those whom it concerns
-// (message.go, locks.go). At the end of the turn every touched outbox is written with one system call (the
-// last of very many in a later turn), and what ended is buried. All of a turn happens at one time, on one clock.
+// has their services execute them (dispatch.go), each by at most one call of an engine. What the engines answer, that a
+// lock is granted or a message has receivers, is carried out at once: appended to the outboxes of those whom it concerns. At the end
+// of the turn every touched outbox is written with one system call (the last of very many in a later turn), and what ended is buried.
+// All of a turn happens at one time, on one clock.
 //
 // # What follows from it
 //
@@ -16,10 +17,10 @@
 //     its own commands wait. Nobody else notices.
 //   - A message is encoded once for all subscribers of a route, and copied only for those whose socket is full.
 //   - What has changed of a lock is recorded before anybody is told of it (step.go), and whoever has an outcome to tell gives it to
-//     an answer, which knows whom and how (answer.go).
+//     an answer, which knows whom and how (session.Answer).
 //   - A wait is a record in the lock engine. The connection's later commands wait with it, unless it was ASYNC.
 //   - The replies of a connection come in the order of its commands.
-//   - A command with a REQID is executed once, on however many connections it comes (reqid.go, detached.go).
+//   - A command with a REQID is executed once, on however many connections it comes (session.Request, request.go, detached.go).
 //   - What a peer can make the server hold is bounded per connection and per user (Limits). What a user has, and what of a turn's
 //     time, is kept by package account.
 //
@@ -29,6 +30,6 @@
 //
 // # Names
 //
-// A session is one connection, with what hangs on it here. A process is one that is watched through its pidfd because it has a lock. A user is a uid's
-// account. A route, of the bus, is what all subscriptions of one kind and text share.
+// A session is one connection, with what hangs on it. A process is one that is watched through its pidfd because it has a lock. A user
+// is a uid's account. A route, of the bus, is what all subscriptions of one kind and text share.
 package server

@@ -67,7 +67,7 @@ func TestLongNamesAreCharged(t *testing.T) {
 	used := func(subscriptions, patterns int) {
 		t.Helper()
 		h.on(func() {
-			u := h.users.Of(uint32(os.Getuid()))
+			u := h.set.Users.Of(uint32(os.Getuid()))
 			if u.Used(account.Subscriptions) != subscriptions || u.Used(account.Patterns) != patterns {
 				t.Errorf("%d subscriptions, %d patterns", u.Used(account.Subscriptions), u.Used(account.Patterns))
 			}
@@ -253,7 +253,7 @@ func TestCopiesForOneWhoCannotBeTold(t *testing.T) {
 	for range 2000 {
 		publish("b", 200)
 	}
-	if m.of(slow) == nil || m.stats.dropped == 0 {
+	if m.of(slow) == nil || m.messages.Stats().Dropped == 0 {
 		t.Fatal("nothing was dropped")
 	}
 	publish("a", 64_000)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/internal/printable"
+	"github.com/ipcd/ipcd/internal/session"
 	"github.com/ipcd/ipcd/ipc/wire"
 	"github.com/ipcd/ipcd/lockmgr"
 )
@@ -35,7 +36,7 @@ func (s *Server) announce(e *lockmgr.Effect, pays *account.User) {
 func (s *Server) tellOwner(e *lockmgr.Effect) {
 	switch {
 	case e.End != nil && e.End.Abandoned():
-		s.tell(slog.LevelWarn, e.UID, "abandoned", "a lock was abandoned", "lock", e.Name, "how", e.End.String(),
+		s.set.LogAbout(slog.LevelWarn, e.UID, "abandoned", "a lock was abandoned", "lock", e.Name, "how", e.End.String(),
 			"token", uint64(e.Token), "pid", e.Owner.Process.PID, "unit", e.Unit)
 	case e.End != nil && e.End.Lost():
 		s.pushLost(s.connection(&e.Claim), e)
@@ -45,7 +46,7 @@ func (s *Server) tellOwner(e *lockmgr.Effect) {
 }
 
 // pushLost tells a connection how a hold has ended.
-func (s *Server) pushLost(sess *session, e *lockmgr.Effect) {
+func (s *Server) pushLost(sess *session.Session, e *lockmgr.Effect) {
 	s.push(sess, e, 5, "lock.lost", func(b []byte) []byte {
 		b = wire.AppendBulk(b, e.End.String())
 		return wire.AppendBulk(b, describeParty(e.End.By))
@@ -53,23 +54,23 @@ func (s *Server) pushLost(sess *session, e *lockmgr.Effect) {
 }
 
 // pushExpiring tells a connection that the lease of a hold will end soon.
-func (s *Server) pushExpiring(sess *session, e *lockmgr.Effect) {
-	s.push(sess, e, 4, "lock.expiring", func(b []byte) []byte { return wire.AppendInt(b, (e.Expires - s.now()).Milliseconds()) })
+func (s *Server) pushExpiring(sess *session.Session, e *lockmgr.Effect) {
+	s.push(sess, e, 4, "lock.expiring", func(b []byte) []byte { return wire.AppendInt(b, (e.Expires - s.set.Now()).Milliseconds()) })
 }
 
 // push sends n elements about a hold to a connection, if it is still there and can be told: the kind, the lock's name and the
 // token, and what more appends.
-func (s *Server) push(sess *session, e *lockmgr.Effect, n int, kind string, more func([]byte) []byte) {
-	if sess == nil || sess.proto != wire.RESP3 {
+func (s *Server) push(sess *session.Session, e *lockmgr.Effect, n int, kind string, more func([]byte) []byte) {
+	if sess == nil || sess.Proto() != wire.RESP3 {
 		return
 	}
-	b := sess.proto.AppendPush(s.scratch[:0], n)
+	b := sess.Proto().AppendPush(s.scratch[:0], n)
 	b = wire.AppendBulk(b, kind)
 	b = wire.AppendBulk(b, e.Name)
 	b = wire.AppendInt(b, int64(e.Token))
 	b = more(b)
 	s.scratch = b[:0]
-	sess.tell(b)
+	sess.Tell(b)
 }
 
 func (s *Server) publishEvent(event string, e *lockmgr.Effect, pays *account.User) {
@@ -77,26 +78,34 @@ func (s *Server) publishEvent(event string, e *lockmgr.Effect, pays *account.Use
 	topic = append(topic, event...)
 	topic = append(topic, '/')
 	topic = wire.AppendLockName(topic, e.Name)
-	routes, search, err := s.bus.SearchTopic(topic, searchAtOnce)
-	if err != nil {
-		s.log.Error("cannot announce what happened to a lock", "event", "bug", "error", err) // a lock's name is checked
-		return
-	}
-	s.stats.published++
-	seq := s.bus.Take()
-	if len(routes) > 0 || search != nil {
-		n := len(topic)
-		s.scratch = s.appendEvent(topic, event, e)
-		heavy := search != nil || len(routes) > fewPatterns
-		if _, _, rest := s.distribute(routes, search, &message{topic: s.scratch[:n:n], payload: s.scratch[n:], seq: seq, stamp: s.stamp}, pays); rest != nil {
-			rest.user, rest.heavy = e.UID, heavy
-		}
-	}
 	s.scratch = topic[:0]
+	s.event.word, s.event.of = event, e
+	if err := s.events.PublishEvent(topic, s.event.append, e.UID, pays); err != nil {
+		s.set.Log.Error("cannot announce what happened to a lock", "event", "bug", "error", err) // a lock's name is checked
+	}
+	s.event.of = nil
+}
+
+// events is where what happens to locks is published, for whoever is subscribed to that. See package messages.
+type events interface {
+	// PublishEvent publishes what payload makes, if anybody may get it, about something of a user's. pays is charged with the time.
+	PublishEvent(topic []byte, payload func([]byte) []byte, user uint32, pays *account.User) error
+	// EventsInLine reports whether as many events of a user's locks are not delivered yet as may before he has to wait.
+	EventsInLine(user uint32) bool
+	// LineIsLong reports whether so many are not delivered that no more should come which nobody has asked for.
+	LineIsLong() bool
+}
+
+// An announcement is the event that is being published. There is one of it, and so one function that makes its payload.
+type announcement struct {
+	word   string
+	of     *lockmgr.Effect
+	append func(b []byte) []byte
 }
 
 // appendEvent appends the payload: a JSON object.
-func (s *Server) appendEvent(b []byte, event string, e *lockmgr.Effect) []byte {
+func (s *Server) appendEvent(b []byte) []byte {
+	event, e := s.event.word, s.event.of
 	b = append(b, '{')
 	b = jsonText(b, "event", event)
 	b = jsonText(b, "name", e.Name)
@@ -129,14 +138,14 @@ func (s *Server) appendEvent(b []byte, event string, e *lockmgr.Effect) []byte {
 		b = jsonText(b, "how", e.End.String())
 	case e.End != nil:
 		b = jsonText(b, "how", e.End.String())
-		b = jsonInt(b, "held_us", (s.now() - e.Since.Boot).Microseconds())
+		b = jsonInt(b, "held_us", (s.set.Now() - e.Since.Boot).Microseconds())
 		if e.End.By != nil {
 			b = jsonText(b, "by", describeParty(e.End.By))
 		}
 	case e.Kind == lockmgr.Left:
 		b = jsonInt(b, "entries", int64(e.Entries))
 	case e.Expires > 0:
-		b = jsonInt(b, "expires_us", (e.Expires - s.now()).Microseconds())
+		b = jsonInt(b, "expires_us", (e.Expires - s.set.Now()).Microseconds())
 	}
 	b[len(b)-1] = '}' // for the last comma
 	return b

@@ -7,6 +7,9 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ipcd/ipcd/internal/messages"
+	"github.com/ipcd/ipcd/internal/session"
 )
 
 // TestCostlyInTurn: of the connections of one user, one executes a costly command in a turn and the others wait for the next,
@@ -16,10 +19,10 @@ func TestCostlyInTurn(t *testing.T) {
 	var done []string
 	slow := m.commands.find([]byte("LOCK.LIST"))
 	names := map[uint64]string{}
-	slow.run = func(_ *Server, c *call) {
-		done = append(done, names[c.sess.id])
-		c.sess.user().Spend(time.Second)
-		c.ok()
+	slow.run = func(c *session.Call) {
+		done = append(done, names[c.Session.ID])
+		c.Session.User().Spend(time.Second)
+		c.OK()
 	}
 	clients := map[string]*end{}
 	for _, name := range []string{"a1", "a2", "a3", "a4", "b1", "b2", "c1"} {
@@ -67,32 +70,32 @@ func TestWhoPaysForEvents(t *testing.T) {
 	client.cmd("LOCK.ACQUIRE", "a", "FOR", "self", "LEASE", "1000")
 	m.settle()
 	words := []string{"PSUBSCRIBE"}
-	for i := range 2 * fewPatterns {
+	for i := range 2 * messages.FewPatterns {
 		words = append(words, "ipcd/lock/"+strings.Repeat("*", i+1))
 	}
 	m.connect(false).cmd(words...)
 	m.settle()
 
 	m.skip(2 * time.Second)
-	if m.held != 0 || m.users.AnySpent() {
+	if m.held != 0 || m.set.Users.AnySpent() {
 		t.Errorf("%d holds, and somebody has paid for what has expired", m.held)
 	}
 	sess := m.of(client)
 	begun := time.Now()
-	m.dispatch(sess, [][]byte{[]byte("PUBLISH"), []byte("ipcd/lock/x"), []byte("y")})
-	m.dispatch(sess, [][]byte{[]byte("LOCK.ACQUIRE"), []byte("b"), []byte("WAIT"), []byte("0")})
+	m.execute(sess, [][]byte{[]byte("PUBLISH"), []byte("ipcd/lock/x"), []byte("y")})
+	m.execute(sess, [][]byte{[]byte("LOCK.ACQUIRE"), []byte("b"), []byte("WAIT"), []byte("0")})
 	took := time.Since(begun)
-	paid := sess.user().Spent()
+	paid := sess.User().Spent()
 	if paid == 0 || paid > took {
 		t.Errorf("%v is paid for what took %v", paid, took)
 	}
 
 	// Right behind a command of his, in the same turn, and of his own lock.
-	m.dispatch(sess, [][]byte{[]byte("LOCK.ACQUIRE"), []byte("c"), []byte("LEASE"), []byte("1000")})
-	paid = sess.user().Spent()
-	m.loop.Clock.Skip(4 * time.Second)
+	m.execute(sess, [][]byte{[]byte("LOCK.ACQUIRE"), []byte("c"), []byte("LEASE"), []byte("1000")})
+	paid = sess.User().Spent()
+	m.set.Loop.Clock.Skip(4 * time.Second)
 	m.expire()
-	if now := sess.user().Spent(); m.held != 1 || now != paid {
+	if now := sess.User().Spent(); m.held != 1 || now != paid {
 		t.Errorf("%d holds, and %v is paid for what has expired after a command", m.held, now-paid)
 	}
 }
@@ -101,7 +104,7 @@ func TestWhoPaysForEvents(t *testing.T) {
 func TestWhoAsksAnewPays(t *testing.T) {
 	m := newManual(t, 1)
 	words := []string{"PSUBSCRIBE"}
-	for i := range 2 * fewPatterns {
+	for i := range 2 * messages.FewPatterns {
 		words = append(words, "ipcd/lock/released/"+strings.Repeat("*", i+1))
 	}
 	m.connect(false).cmd(words...)
@@ -111,7 +114,7 @@ func TestWhoAsksAnewPays(t *testing.T) {
 	left.close()
 	m.settle()
 	sess := m.of(m.connect(false))
-	if m.dispatch(sess, [][]byte{[]byte("LOCK.ACQUIRE"), []byte("a"), []byte("WAIT"), []byte("0")}); m.held != 1 || sess.user().Spent() == 0 {
+	if m.execute(sess, [][]byte{[]byte("LOCK.ACQUIRE"), []byte("a"), []byte("WAIT"), []byte("0")}); m.held != 1 || sess.User().Spent() == 0 {
 		t.Errorf("%d holds, and nothing is paid for the end of the one before", m.held)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"container/list"
 
 	"github.com/ipcd/ipcd/internal/account"
+	"github.com/ipcd/ipcd/internal/session"
 	"github.com/ipcd/ipcd/ipc/wire"
 	"github.com/ipcd/ipcd/lockmgr"
 )
@@ -15,21 +16,21 @@ import (
 // To follow is charged as a subscription, which it is: to one hold, and for no longer than that or the connection lasts.
 
 // followers are the connections that follow holds, by the token, which no other hold of any lock has.
-type followers map[lockmgr.Token]*list.List // of *session
+type followers map[lockmgr.Token]*list.List // of *session.Session
 
 // lockFollow has a connection told of what happens to a hold.
-func (s *Server) lockFollow(c *call) {
-	hold, ok := c.namedHold(s)
+func (s *Server) lockFollow(c *session.Call) {
+	hold, ok := s.namedHold(c)
 	if !ok {
 		return
 	}
-	sess, p := c.sess, c.sess.proto
+	sess, p := c.Session, c.Session.Proto()
 	if p != wire.RESP3 {
-		c.fail(wire.CodeErr, "LOCK.FOLLOW tells by pushes: say HELLO 3 first")
+		c.Fail(wire.CodeErr, "LOCK.FOLLOW tells by pushes: say HELLO 3 first")
 		return
 	}
-	if x := sess.extra(); x.follows[hold.Token] == nil {
-		if !c.room(account.Subscriptions, 1) {
+	if x := s.part.In(sess); x.follows[hold.Token] == nil {
+		if !c.Room(account.Subscriptions, 1) {
 			return
 		}
 		all := s.followers[hold.Token]
@@ -41,19 +42,19 @@ func (s *Server) lockFollow(c *call) {
 			x.follows = map[lockmgr.Token]*list.Element{}
 		}
 		x.follows[hold.Token] = all.PushBack(sess)
-		sess.user().Count(account.Subscriptions, 1)
+		sess.User().Count(account.Subscriptions, 1)
 	}
-	c.mapping(5)
-	c.bulk("name")
-	c.bulk(hold.Name)
-	c.bulk("token")
-	c.integer(int64(hold.Token))
-	c.bulk("mode")
-	c.bulk(modeOf(&hold, s.locks.Limit(hold.Name)))
-	c.bulk("bound")
-	c.bulk(hold.Bind.String())
-	c.bulk("left")
-	c.integer(left(&hold, s.now()))
+	c.Map(5)
+	c.Bulk("name")
+	c.Bulk(hold.Name)
+	c.Bulk("token")
+	c.Integer(int64(hold.Token))
+	c.Bulk("mode")
+	c.Bulk(modeOf(&hold, s.locks.Limit(hold.Name)))
+	c.Bulk("bound")
+	c.Bulk(hold.Bind.String())
+	c.Bulk("left")
+	c.Integer(left(&hold, s.set.Now()))
 }
 
 // tellFollowers tells those who follow a hold what happened to it, unless they were told already as the one that acquired it.
@@ -67,7 +68,7 @@ func (s *Server) tellFollowers(e *lockmgr.Effect) {
 	}
 	owner := s.connection(&e.Claim)
 	for f := all.Front(); f != nil; {
-		sess := f.Value.(*session)
+		sess := f.Value.(*session.Session)
 		f = f.Next()
 		switch {
 		case e.Kind == lockmgr.Ended:
@@ -82,24 +83,29 @@ func (s *Server) tellFollowers(e *lockmgr.Effect) {
 }
 
 // unfollow has a session not be told of a hold any more.
-func (s *Server) unfollow(sess *session, t lockmgr.Token) {
+func (s *Server) unfollow(sess *session.Session, t lockmgr.Token) {
 	all := s.followers[t]
-	all.Remove(sess.more.follows[t])
+	x := s.part.Of(sess)
+	all.Remove(x.follows[t])
 	if all.Len() == 0 {
 		delete(s.followers, t)
 	}
-	delete(sess.more.follows, t)
-	sess.user().Count(account.Subscriptions, -1)
+	delete(x.follows, t)
+	sess.User().Count(account.Subscriptions, -1)
 }
 
+// mostUnfollowed is how many follows are ended at once.
+const mostUnfollowed = 128
+
 // dropFollows ends what a session follows that is gone, or as much as may be ended at once. It reports whether nothing is left.
-func (s *Server) dropFollows(sess *session) bool {
-	if sess.more == nil {
+func (s *Server) dropFollows(sess *session.Session) bool {
+	x := s.part.Of(sess)
+	if x == nil {
 		return true
 	}
 	n := 0
-	for t := range sess.more.follows {
-		if n++; n > mostDropped {
+	for t := range x.follows {
+		if n++; n > mostUnfollowed {
 			return false
 		}
 		s.unfollow(sess, t)

@@ -37,7 +37,7 @@ func (h *harness) following(want int) {
 		for _, all := range h.followers {
 			n += all.Len()
 		}
-		charged = h.users.Total(account.Subscriptions)
+		charged = h.set.Users.Total(account.Subscriptions)
 	})
 	if n != want || charged != want {
 		h.t.Errorf("%d follow, and %d are charged, want %d", n, charged, want)
@@ -119,7 +119,7 @@ func TestFollowEnds(t *testing.T) {
 	c.lost("2", tokens[2], "released")
 	gone.follow("0", tokens[0])
 	gone.close()
-	h.until("it has gone", func() bool { return h.net.Len() == 2 })
+	h.until("it has gone", func() bool { return h.set.Net.Len() == 2 })
 	h.following(2)
 	c.do("RESET")
 	h.following(0)

@@ -13,6 +13,7 @@ import (
 	"github.com/ipcd/ipcd/internal/loop"
 	"github.com/ipcd/ipcd/internal/peer"
 	"github.com/ipcd/ipcd/internal/record"
+	"github.com/ipcd/ipcd/internal/session"
 	"github.com/ipcd/ipcd/ipc/wire"
 	"github.com/ipcd/ipcd/lockmgr"
 )
@@ -40,7 +41,7 @@ type groupsBelow struct {
 }
 
 func (s *Server) startGroups() {
-	s.groups = groups{inotify: -1, kind: s.loop.Handle(s.groupsChanged), byPath: map[string]*process{}, above: map[string]*groupsBelow{}, byWatch: map[int]*groupsBelow{}}
+	s.groups = groups{inotify: -1, kind: s.set.Loop.Handle(s.groupsChanged), byPath: map[string]*process{}, above: map[string]*groupsBelow{}, byWatch: map[int]*groupsBelow{}}
 }
 
 // isGroupPath reports whether a word names a cgroup below the root, as the 0:: line of /proc/PID/cgroup does.
@@ -50,22 +51,22 @@ func isGroupPath(word []byte) bool {
 }
 
 // groupFor is the cgroup that a caller names, if he may: root, whom it was given to, and who is in it. It is nil if not.
-func (c *call) groupFor(s *Server, path string) *process {
+func (s *Server) groupFor(c *session.Call, path string) *process {
 	fd, id, err := cgroup.Open(path)
 	if err != nil {
-		code := processCode(err)
-		c.fail(code, "cannot find cgroup %q: %v", path, err)
+		code := session.ProcessCode(err)
+		c.Fail(code, "cannot find cgroup %q: %v", path, err)
 		return nil
 	}
 	owner, err := cgroup.Owner(fd)
-	if err != nil || !c.mayAct(owner) && !isIn(peer.Cgroup(c.sess.peer.PID), path) {
+	if err != nil || !c.MayAct(owner) && !isIn(peer.Cgroup(c.Session.Peer.PID), path) {
 		_ = unix.Close(fd)
-		c.fail(wire.CodeDenied, "process %d, which connected, is not in cgroup %q, which is user %d's", c.sess.peer.PID, path, owner)
+		c.Fail(wire.CodeDenied, "process %d, which connected, is not in cgroup %q, which is user %d's", c.Session.Peer.PID, path, owner)
 		return nil
 	}
 	p, err := s.watchGroup(lockmgr.Process{PID: lockmgr.Group, Start: id}, path, fd)
 	if err != nil {
-		c.fail(processCode(err), "cannot watch cgroup %q: %v", path, err)
+		c.Fail(session.ProcessCode(err), "cannot watch cgroup %q: %v", path, err)
 		return nil
 	}
 	return p
@@ -157,7 +158,7 @@ func (s *Server) listen(path string) error {
 		if err != nil {
 			return err
 		}
-		if err := s.loop.Add(fd, g.kind, unix.EPOLLIN); err != nil {
+		if err := s.set.Loop.Add(fd, g.kind, unix.EPOLLIN); err != nil {
 			_ = unix.Close(fd)
 			return err
 		}

@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ipcd/ipcd/internal/account"
+	"github.com/ipcd/ipcd/internal/session"
 	"github.com/ipcd/ipcd/ipc/wire"
 )
 
@@ -91,7 +92,6 @@ func newServer(t testing.TB, change ...func(*Setup, *Options)) (*Server, *logBuf
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.bus.Verify = true
 	return s, log
 }
 
@@ -140,8 +140,8 @@ func (h *harness) until(what string, reached func() bool) {
 		}
 		if time.Now().After(limit) {
 			h.on(func() {
-				for s := range h.sessions() {
-					h.t.Logf("session %d: state %b, %v", s.id, s.state, &s.Conn)
+				for s := range h.set.All() {
+					h.t.Logf("session %d: state %b, %v", s.ID, s.State(), &s.Conn)
 				}
 			})
 			h.t.Fatalf("waited in vain: %s", what)
@@ -152,7 +152,7 @@ func (h *harness) until(what string, reached func() bool) {
 // quiesce waits until the connections of this process but those given are buried.
 func (h *harness) quiesce(left ...*client) {
 	h.t.Helper()
-	h.until("the other connections are gone", func() bool { return h.net.Len() == len(left) })
+	h.until("the other connections are gone", func() bool { return h.set.Net.Len() == len(left) })
 }
 
 // checkDescriptors fails the test if it leaves more descriptors open than there are now.
@@ -365,9 +365,9 @@ func (c *client) halfClose() { _ = c.sock.CloseWrite() }
 func (c *client) id() uint64 { return uint64(c.do("CLIENT", "ID").Int) }
 
 // session is the server's side. It is for the loop only.
-func (h *harness) session(id uint64) *session {
-	for s := range h.sessions() {
-		if s.id == id {
+func (h *harness) session(id uint64) *session.Session {
+	for s := range h.set.All() {
+		if s.ID == id {
 			return s
 		}
 	}
@@ -446,7 +446,7 @@ func (h *harness) queue(c *client, words ...string) {
 func (h *harness) claims(want int) {
 	h.t.Helper()
 	got := 0
-	h.on(func() { got = h.users.Total(account.Locks) })
+	h.on(func() { got = h.set.Users.Total(account.Locks) })
 	if got != want {
 		h.t.Errorf("%d holds and waits are charged, want %d", got, want)
 	}

@@ -73,7 +73,7 @@ func (s *Server) verifyHolders() {
 		case errors.Is(err, unix.ESRCH) && p.claims == 0: // and how an unreaped one ended nobody can say any more
 			delete(s.processes, p.id)
 		case errors.Is(err, unix.ESRCH):
-			s.log.Info("the holder of a lock ended while there was no daemon", "event", "holder-gone", "pid", max(p.id.PID, 0), "cgroup", p.path)
+			s.set.Log.Info("the holder of a lock ended while there was no daemon", "event", "holder-gone", "pid", max(p.id.PID, 0), "cgroup", p.path)
 			s.endProcess(p, lockmgr.Unknown, 0)
 			s.settleEndings(p) // before anybody asks for it
 		case err != nil:
@@ -83,13 +83,13 @@ func (s *Server) verifyHolders() {
 	}
 	h.unseen = unseen
 	if len(unseen) > 0 {
-		h.retry.Set(s.now() + lookAgain)
+		h.retry.Set(s.set.Now() + lookAgain)
 		if !h.told {
-			s.log.Error("cannot find out whether those who hold locks are alive: they are taken to be", "event", "watch-failed", "holders", len(unseen), "error", failed)
+			s.set.Log.Error("cannot find out whether those who hold locks are alive: they are taken to be", "event", "watch-failed", "holders", len(unseen), "error", failed)
 			h.told = true
 		}
 	} else if h.told {
-		s.log.Info("all who hold locks are watched again", "event", "watch-mended")
+		s.set.Log.Info("all who hold locks are watched again", "event", "watch-mended")
 		h.told = false
 	}
 }

@@ -50,7 +50,7 @@ func TestInputLimit(t *testing.T) {
 				case !c.ok && (got != fmt.Sprintf("-ERR Protocol error: a frame is larger than the limit of %d bytes\r\n", limit) || !client.eof):
 					t.Errorf("got %.100q, ended %v", got, client.eof)
 				}
-				if c.ok || m.net.Len() > 0 {
+				if c.ok || m.set.Net.Len() > 0 {
 					m.charged(0)
 				}
 			})
@@ -69,8 +69,8 @@ func TestLimitsChange(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.on(func() {
-		if h.loop.BusyPoll != 0 {
-			t.Errorf("polls for %v", h.loop.BusyPoll)
+		if h.set.Loop.BusyPoll != 0 {
+			t.Errorf("polls for %v", h.set.Loop.BusyPoll)
 		}
 	})
 	large := strings.Repeat("e", 20_000)
@@ -140,7 +140,7 @@ func TestBuffersPerUser(t *testing.T) {
 				c.each(m)
 				m.clients[0].read(1 << 20)
 				held := 0
-				for s := range m.sessions() {
+				for s := range m.set.All() {
 					in, out := s.Memory()
 					held += in + out
 				}
@@ -154,7 +154,7 @@ func TestBuffersPerUser(t *testing.T) {
 				}
 				refused = refused || c.eof || strings.Contains(string(c.got), "buffers_per_user")
 			}
-			if !refused && m.stats.dropped == 0 {
+			if !refused && m.messages.Stats().Dropped == 0 {
 				t.Error("nobody was refused anything")
 			}
 			m.settle()
@@ -162,8 +162,8 @@ func TestBuffersPerUser(t *testing.T) {
 				c.close()
 			}
 			m.settle()
-			if m.users.Len() != 0 {
-				t.Errorf("%d users are remembered, with nobody connected", m.users.Len())
+			if m.set.Users.Len() != 0 {
+				t.Errorf("%d users are remembered, with nobody connected", m.set.Users.Len())
 			}
 		})
 	}

@@ -160,9 +160,9 @@ func TestLockCounts(t *testing.T) {
 	h.until("the hold has ended", func() bool { return h.held == 0 })
 	h.claims(0)
 	h.on(func() {
-		if len(h.conns)+len(h.processes)+len(h.pidfds)+len(h.waits)+h.endings()+h.users.Len() != 0 {
+		if len(h.conns)+len(h.processes)+len(h.pidfds)+len(h.waits)+h.endings()+h.set.Users.Len() != 0 {
 			t.Errorf("left: %d connections, %d processes, %d pidfds, %d waits, %d endings, %d users",
-				len(h.conns), len(h.processes), len(h.pidfds), len(h.waits), h.endings(), h.users.Len())
+				len(h.conns), len(h.processes), len(h.pidfds), len(h.waits), h.endings(), h.set.Users.Len())
 		}
 	})
 }
@@ -302,12 +302,12 @@ func TestHangUp(t *testing.T) {
 	h.queue(gone, "a", "OWNER", "1")
 	gone.send("PUBLISH never x\r\n")
 	h.queue(next, "a", "OWNER", "2")
-	published := h.counts().published
+	published := h.counts().Published
 	gone.close()
 	h.quiesce(holder, next)
 	holder.do("LOCK.RELEASE", "a")
 	next.granted()
-	if n := h.counts().published - published; n != 3 { // cancelled, released, acquired
+	if n := h.counts().Published - published; n != 3 { // cancelled, released, acquired
 		t.Errorf("%d messages, want 3", n)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ipcd/ipcd/internal/printable"
+	"github.com/ipcd/ipcd/internal/session"
 	"github.com/ipcd/ipcd/internal/testenv"
 	"github.com/ipcd/ipcd/ipc/wire"
 )
@@ -358,7 +359,7 @@ func TestAncestor(t *testing.T) {
 	for range 2 { // no process is watched for it, and yet they are known the second time
 		child.refused(wire.CodeDeadlock, "", "LOCK.ACQUIRE", "a", "LEASE", "1000")
 		h.on(func() {
-			if a := h.session(id).more.ancestors; len(a) == 0 || a[0] != processID(&h.self) {
+			if a := h.part.Of(h.session(id)).ancestors; len(a) == 0 || a[0] != processID(&h.self) {
 				t.Errorf("got %v", a)
 			}
 		})
@@ -378,7 +379,7 @@ func TestManyHoldsBroken(t *testing.T) {
 	const n = mostShown + 3*mostEnded + 1
 	m := newManual(t, 1, many)
 	var now time.Duration
-	m.ends.Now = func() time.Duration { now += 2 * timeSlice; return now } // one step in each turn
+	m.ends.Now = func() time.Duration { now += 2 * session.TimeSlice; return now } // one step in each turn
 	holder, next, breaker := m.connectAs(1001, false), m.connectAs(1001, false), m.connectAs(1001, false)
 	for i := range n {
 		holder.cmd("LOCK.ACQUIRE", "a", "SHARED", "OWNER", strconv.Itoa(i))
@@ -389,9 +390,9 @@ func TestManyHoldsBroken(t *testing.T) {
 	m.read(breaker)
 	next.cmd("LOCK.ACQUIRE", "a", "SHARED", "OWNER", "next", "WAIT", "0")
 	m.read(next)
-	m.endTurn() // whatever time it took is no part of the next
+	m.set.EndTurn() // whatever time it took is no part of the next
 	for left := n - mostEnded; ; left -= mostEnded {
-		m.net.FlushAll()
+		m.set.Net.FlushAll()
 		if m.held != left+1 || !m.ends.Waiting() || breaker.take() != "" {
 			t.Fatalf("%d are held, want %d", m.held, left+1)
 		}
@@ -426,27 +427,29 @@ func TestManyBrokenWithDescriptors(t *testing.T) {
 		breaker.cmd("LOCK.BREAK", "a", "PIDFD")
 		m.read(breaker)
 		for m.ends.Waiting() {
-			m.endTurn() // whatever time it took is no part of the next
+			m.set.EndTurn() // whatever time it took is no part of the next
 			m.ends.Turn()
 		}
 		if full {
 			m.of(breaker).Send([]byte("+" + strings.Repeat("x", 64<<10) + "\r\n"))
 		}
-		task := m.of(breaker).more.task
-		if task == nil || len(task.rights) != 1 {
+		task := m.of(breaker).Task()
+		if task == nil || len(task.Rights) != 1 {
 			t.Fatalf("it is answered at once, or without a descriptor: %+v", task)
 		}
-		for shown := 0; shown < n; shown += mostEnded {
-			before := len(task.out)
-			task.makeRoom()
-			out, more := task.step(task.out)
-			task.out = out
-			if got := strings.Count(string(out[before:]), "$5\r\ntoken"); got != mostEnded || more != (shown+got < n) {
-				t.Fatalf("%d are shown in a step, and there are more: %v", got, more)
+		step, shown := task.Step, 0
+		task.Step = func(b []byte) ([]byte, bool) {
+			before := len(b)
+			b, more := step(b)
+			got := strings.Count(string(b[before:]), "$5\r\ntoken")
+			if shown += got; got != mostEnded || more != (shown < n) {
+				t.Errorf("%d are shown in a step, and there are more: %v", got, more)
 			}
+			return b, more
 		}
-		task.step = func(b []byte) ([]byte, bool) { return b, false }
-		m.turn(nil)
+		for shown < n {
+			m.turn(nil)
+		}
 		want := "1"
 		if full {
 			want = "0"
@@ -466,7 +469,7 @@ func TestManyBrokenWithDescriptors(t *testing.T) {
 		if c := strings.Count(string(breaker.got), "$5\r\npidfd\r\n:1\r\n"); strconv.Itoa(c) != want || strings.Count(string(breaker.got), "$5\r\ntoken") != n {
 			t.Errorf("full %v: %d of %d have a descriptor", full, c, n)
 		}
-		if len(task.rights) > 0 {
+		if len(task.Rights) > 0 {
 			t.Error("descriptors are open still")
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/internal/loop"
 	"github.com/ipcd/ipcd/internal/record"
+	"github.com/ipcd/ipcd/internal/session"
 	"github.com/ipcd/ipcd/lockmgr"
 )
 
@@ -17,10 +18,14 @@ import (
 type lockState struct {
 	locks     *lockmgr.Manager
 	waits     map[lockmgr.RequestID]wait
-	conns     map[lockmgr.ConnID]*session // those that acquired something
+	conns     map[lockmgr.ConnID]*session.Session // those that acquired something
+	part      session.Part[connection]
+	requests  requests
 	processes map[lockmgr.Process]*process
 	pidfds    map[int]*process
 	groups    groups
+	event     announcement
+	events    events     // where what happens to locks is published
 	expiry    loop.Timer // of waits and leases: see armExpiry
 	grants    loop.Timer // of what the engine has left to be granted: see grantMore
 	gone      int        // connections that have ended, and hold something still, or have requests that are not detached yet
@@ -29,18 +34,21 @@ type lockState struct {
 	queued    int        // claims that wait for one
 	operators operators
 	once      once
-	recorder  recorder
 	holders   holders
 	followers followers
 	raising   bool // RaiseMark is under way
 	scratch   []byte
-	stepping  bool   // see step
-	said      []byte // see give
+
+	// What the words of the command ask for that is executed.
+	acquisition acquisition
+	release     release
+	breaking    *breaking
+	stepping    bool // see step
 }
 
 // A wait is a request that is not answered yet.
 type wait struct {
-	answer
+	session.Answer
 	set []string         // the locks that it asks for, if it is for several
 	got []lockmgr.Effect // of several: what it was granted so far
 }
@@ -57,21 +65,27 @@ func NextMark(last uint64, now time.Time) uint64 {
 func (s *Server) startLocks() {
 	s.lockState = lockState{
 		waits:     map[lockmgr.RequestID]wait{},
-		conns:     map[lockmgr.ConnID]*session{},
+		conns:     map[lockmgr.ConnID]*session.Session{},
 		processes: map[lockmgr.Process]*process{},
 		pidfds:    map[int]*process{},
 		followers: followers{},
+		part:      session.NewPart[connection](s.set),
+		requests:  requests{byID: map[lockmgr.RequestID]*request{}},
 	}
+	s.event.append = s.appendEvent
+	s.events = s.messages
 	s.startGroups()
-	s.expiry.Init(&s.loop.Timers, s.expire)
-	s.grants.Init(&s.loop.Timers, s.grantMore)
-	s.recorder.retry.Init(&s.loop.Timers, s.writeDue)
-	s.holders.retry.Init(&s.loop.Timers, s.verifyHolders)
+	s.expiry.Init(&s.set.Loop.Timers, s.expire)
+	s.grants.Init(&s.set.Loop.Timers, s.grantMore)
+	s.requests.graces.Init(&s.set.Loop.Timers, s.graceDue)
+	s.journal.Register(s, record.KindMark, record.KindHold, record.KindEnd)
+	s.journal.Register(s.messages, record.KindRetained)
+	s.holders.retry.Init(&s.set.Loop.Timers, s.verifyHolders)
 	mark := lockmgr.Token(s.setup.Mark)
 	if s.setup.RaiseMark == nil {
 		mark = lockmgr.MaxToken
 	}
-	s.once = newOnce(&s.users, s.setup.BootID, s.setup.Done)
+	s.once = newOnce(&s.set.Users, s.setup.BootID, s.setup.Done)
 	if save := s.setup.SaveDone; save != nil {
 		s.once.write = func(done func(error)) { save(s.once.all(), done) }
 	}
@@ -85,7 +99,7 @@ func (s *Server) raiseMark() {
 		return
 	}
 	last, mark := s.locks.Tokens()
-	next := NextMark(uint64(last), s.realTime())
+	next := NextMark(uint64(last), s.set.RealTime())
 	if next <= uint64(mark)+tokenBatch/2 && mark > last || mark == lockmgr.MaxToken {
 		return
 	}
@@ -98,18 +112,18 @@ func (s *Server) MarkRaised(mark uint64, err error) {
 	s.Post(func() {
 		s.raising = false
 		if err != nil {
-			s.log.Error("cannot reserve lock tokens", "event", "state-failed", "error", err)
+			s.set.Log.Error("cannot reserve lock tokens", "event", "state-failed", "error", err)
 			return
 		}
 		s.step(func(now lockmgr.Time) {
 			s.locks.Reserve(now, lockmgr.Token(mark))
-			s.recorder.change(record.Subject{Kind: record.KindMark})
+			s.journal.Changed(record.Subject{Kind: record.KindMark})
 		})
 	})
 }
 
 func (s *Server) lockTime() lockmgr.Time {
-	return lockmgr.Time{Boot: s.now(), Real: s.realTime().UnixMicro()}
+	return lockmgr.Time{Boot: s.set.Now(), Real: s.set.RealTime().UnixMicro()}
 }
 
 // waiting is how many requests are not answered yet.
@@ -130,7 +144,7 @@ func lockColumn(bind lockmgr.Binding) account.Column {
 
 // admitClaim keeps the accounts of a claim that came into being; endClaim of one that ended.
 func (s *Server) admitClaim(c *lockmgr.Claim) {
-	s.users.Of(c.UID).Count(lockColumn(c.Bind), 1)
+	s.set.Users.Of(c.UID).Count(lockColumn(c.Bind), 1)
 	if watched(c) {
 		p := s.processes[c.Owner.Process]
 		p.uid = c.UID
@@ -139,7 +153,7 @@ func (s *Server) admitClaim(c *lockmgr.Claim) {
 }
 
 func (s *Server) endClaim(c *lockmgr.Claim) {
-	s.users.Of(c.UID).Count(lockColumn(c.Bind), -1)
+	s.set.Users.Of(c.UID).Count(lockColumn(c.Bind), -1)
 	if watched(c) {
 		p := s.processes[c.Owner.Process]
 		p.claims--
@@ -170,8 +184,8 @@ func (s *Server) armExpiry() {
 // expire ends the waits and leases whose time is over. While very many events stand in line, which go to very many each, that waits:
 // there is no user who could wait for himself.
 func (s *Server) expire() {
-	if len(s.line) > longestLine/2 && !s.stopping {
-		s.expiry.Set(s.now())
+	if s.events.LineIsLong() && !s.set.Stopping {
+		s.expiry.Set(s.set.Now())
 		return
 	}
 	s.step(func(now lockmgr.Time) { s.locks.Expire(now, mostEnded) })
@@ -230,57 +244,57 @@ func (s *Server) decided(e *lockmgr.Effect) {
 		slices.SortFunc(w.got, func(a, b lockmgr.Effect) int { return slices.Index(w.set, a.Name) - slices.Index(w.set, b.Name) })
 	}
 	delete(s.waits, e.Answers)
-	if !refused && !w.lasts() && w.sess.Dead() {
-		w.tellNobody(e)
+	if !refused && !w.Lasts() && w.To().Dead() {
+		s.tellNobody(&w, e)
 		return
 	}
 	switch {
 	case e.Kind == lockmgr.TimedOut:
-		s.give(w.answer, plain(s.appendTimeout(nil, &e.Claim)))
+		w.Give(session.Plain(s.appendTimeout(nil, &e.Claim)))
 	case e.Kind == lockmgr.Cancelled:
-		s.give(w.answer, plain(s.appendCancelled(nil)))
+		w.Give(session.Plain(s.appendCancelled(nil)))
 	case e.Bind == lockmgr.ToNobody:
 		s.answerOperator(w, e)
 	case len(w.set) > 1:
-		s.give(w.answer, grants(w.got))
+		w.Give(grants(w.got))
 	default:
-		s.give(w.answer, (*granted)(e))
+		w.Give((*granted)(e))
 	}
 }
 
 // waitFor has a connection wait for a lock, unless it is too late for that.
-func (s *Server) waitFor(id lockmgr.RequestID, a answer, pays *account.User) {
-	sess := a.to()
-	if a.lasts() && sess.HungUp() && !s.stopping {
+func (s *Server) waitFor(id lockmgr.RequestID, a session.Answer, pays *account.User) {
+	sess := a.To()
+	if a.Lasts() && sess.HungUp() && !s.set.Stopping {
 		return // its process may come back for it
 	}
-	a.awaitLock(id)
-	if s.stopping || sess.SendsNoMore() {
+	a.AwaitTicket(session.Ticket(id))
+	if s.set.Stopping || sess.SendsNoMore() {
 		s.stepFor(pays, func(now lockmgr.Time) { s.locks.Cancel(now, id) }, nil)
 	}
 }
 
 // cancelWait ends what a connection waits for, as its peer sends no more.
-func (s *Server) cancelWait(sess *session) {
-	if x := sess.more; x != nil && x.wait != 0 {
-		s.step(func(now lockmgr.Time) { s.locks.Cancel(now, x.wait) })
+func (s *Server) cancelWait(sess *session.Session) {
+	if t := sess.Awaits(); t != 0 {
+		s.step(func(now lockmgr.Time) { s.locks.Cancel(now, lockmgr.RequestID(t)) })
 	} // else what it waits for, a reload or the disk, goes on
 }
 
 // dropLocks gives back what a connection that is gone held, and that waits for nothing any more. If the connection was all that
 // its process had to say, the process has probably ended, and the kernel will tell how in a moment: that is worth more to the
 // next holder than "disconnected".
-func (s *Server) dropLocks(sess *session) {
-	switch x := sess.more; {
-	case s.conns[lockmgr.ConnID(sess.id)] == nil:
+func (s *Server) dropLocks(sess *session.Session) {
+	switch x := s.part.Of(sess); {
+	case s.conns[lockmgr.ConnID(sess.ID)] == nil:
 	case x != nil && x.held > 0:
-		s.awaitEnd(sess.process, sess)
+		s.awaitEnd(x.process, sess)
 	default:
-		delete(s.conns, lockmgr.ConnID(sess.id))
+		delete(s.conns, lockmgr.ConnID(sess.ID))
 	}
-	if p := sess.process; p != nil {
-		p.sessions--
-		s.unwatch(p)
+	if x := s.part.Of(sess); x != nil && x.process != nil {
+		x.process.sessions--
+		s.unwatch(x.process)
 	}
 }
 

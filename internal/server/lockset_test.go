@@ -265,7 +265,7 @@ func TestLease(t *testing.T) {
 	both := h.client(0)
 	both.acquire("c", "LEASE", "60000", "FOR", "self")
 	c.close()
-	h.until("it has gone", func() bool { return h.net.Len() == 2 })
+	h.until("it has gone", func() bool { return h.set.Net.Len() == 2 })
 	if holder := watcher.do2("LOCK.INFO", "c").Get("holders").Elems[0]; holder.Get("bound").Str != "process" || holder.Get("left").Int < 0 {
 		t.Errorf("got %+v", holder)
 	}

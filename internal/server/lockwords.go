@@ -183,7 +183,7 @@ func (s *Server) appendTimeout(b []byte, c *lockmgr.Claim) []byte {
 }
 
 func (s *Server) appendCancelled(b []byte) []byte {
-	if s.stopping {
+	if s.set.Stopping {
 		return wire.AppendError(b, wire.CodeShutdown, "the daemon is stopping")
 	}
 	return wire.AppendError(b, wire.CodeCancelled, "the wait was cancelled")

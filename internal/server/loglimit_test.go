@@ -22,8 +22,8 @@ func TestLogLimit(t *testing.T) {
 		c.cmd("LOCK.BREAK", "a")
 	}
 	m.settle()
-	m.tell(slog.LevelWarn, m.self.UID+1, "lock-broken", "another's")
-	m.tell(slog.LevelWarn, m.self.UID, "disconnect", "of another kind")
+	m.set.LogAbout(slog.LevelWarn, m.self.UID+1, "lock-broken", "another's")
+	m.set.LogAbout(slog.LevelWarn, m.self.UID, "disconnect", "of another kind")
 	count := func(words string, want int) {
 		t.Helper()
 		if n := strings.Count(log.String(), words); n != want {
@@ -34,16 +34,16 @@ func TestLogLimit(t *testing.T) {
 	count("another's", 1)
 	count("of another kind", 1)
 	count("left out", 0)
-	end := m.logLimit.Next()
-	if at, ok := m.loop.Timers.Next(); !ok || at != end {
-		t.Errorf("next at %v, want %v", at, end)
+	end, ok := m.set.Loop.Timers.Next()
+	if !ok {
+		t.Error("nothing is to be told")
 	}
 	m.at(end)
 	count(fmt.Sprintf("records about a user were left out\" event=lock-broken uid=%d count=7", m.self.UID), 1)
-	if m.loop.Timers.Len() != 0 {
+	if m.set.Loop.Timers.Len() != 0 {
 		t.Error("there is more to tell")
 	}
-	m.tell(slog.LevelWarn, m.self.UID, "lock-broken", "after a minute")
+	m.set.LogAbout(slog.LevelWarn, m.self.UID, "lock-broken", "after a minute")
 	count("after a minute", 1)
 	count("left out", 1)
 }

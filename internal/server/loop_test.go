@@ -38,7 +38,7 @@ func TestReadEarly(t *testing.T) {
 	early := func(c *end, want bool) {
 		t.Helper()
 		c.send([]byte("PING\r\n")...)
-		if got := m.net.ReadEarly(); got != want {
+		if got := m.set.Net.ReadEarly(); got != want {
 			t.Fatalf("read early: %v, want %v", got, want)
 		}
 		m.turn(m.events())
@@ -56,14 +56,14 @@ func TestReadEarly(t *testing.T) {
 	early(a, true)
 	a.close()
 	m.settle()
-	if m.net.ReadEarly() {
+	if m.set.Net.ReadEarly() {
 		t.Error("read from a connection that has ended")
 	}
 
 	// The loop turns after an early read instead of blocking.
-	m.loop.BusyPoll = time.Minute
-	m.loop.Early = func() bool { return true }
-	if events, err := m.loop.Wait(true); len(events) != 0 || err != nil {
+	m.set.Loop.BusyPoll = time.Minute
+	m.set.Loop.Early = func() bool { return true }
+	if events, err := m.set.Loop.Wait(true); len(events) != 0 || err != nil {
 		t.Errorf("%v, %v after an early read", events, err)
 	}
 }
@@ -74,8 +74,8 @@ func TestNothingIsLeftUnread(t *testing.T) {
 	h := start(t, func(_ *Setup, o *Options) { o.BusyPoll = time.Second }) // so that it always polls
 	early := 0
 	h.on(func() {
-		h.loop.Early = func() bool {
-			read := h.net.ReadEarly()
+		h.set.Loop.Early = func() bool {
+			read := h.set.Net.ReadEarly()
 			if read {
 				early++
 			}
@@ -147,12 +147,12 @@ func TestTimeouts(t *testing.T) {
 	c.cmd("HELLO", "3")
 	m.settle()
 	c.take()
-	asked := m.now()
+	asked := m.set.Now()
 	for _, ms := range []string{"60", "20", "40", "20000", "1"} {
 		c.cmd("LOCK.ACQUIRE", "a", "ASYNC", "OWNER", ms, "WAIT", ms)
 	}
 	m.at(asked, c.event(unix.EPOLLIN))
-	for m.net.Waiting() {
+	for m.set.Net.Waiting() {
 		m.at(asked)
 	}
 	if got := c.take(); strings.Count(got, ":") != 5 || strings.Contains(got, "TIMEOUT") {

@@ -9,7 +9,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ipcd/ipcd/internal/conn"
 	"github.com/ipcd/ipcd/internal/peer"
+	"github.com/ipcd/ipcd/internal/session"
 	"github.com/ipcd/ipcd/ipc/wire"
 )
 
@@ -49,16 +51,16 @@ func newManual(t *testing.T, seed uint64, change ...func(*Setup, *Options)) *man
 }
 
 // hook has f called after every command that is executed from now on. reply is what it has to answer and not sent yet.
-func (m *manual) hook(f func(sess *session, name string, args []string, reply string)) {
+func (m *manual) hook(f func(sess *session.Session, name string, args []string, reply string)) {
 	wrap := func(c *command) {
 		run := c.run
-		c.run = func(s *Server, call *call) {
+		c.run = func(call *session.Call) {
 			var args []string
-			for _, a := range call.args {
+			for _, a := range call.Args {
 				args = append(args, string(a))
 			}
-			run(s, call)
-			f(call.sess, c.Name, args, string(call.out))
+			run(call)
+			f(call.Session, c.Name, args, string(call.Out))
 		}
 	}
 	for _, c := range m.commands {
@@ -72,6 +74,11 @@ func (m *manual) hook(f func(sess *session, name string, args []string, reply st
 			wrap(sub)
 		}
 	}
+}
+
+// execute executes a command of a session at once.
+func (m *manual) execute(sess *session.Session, words [][]byte) conn.Outcome {
+	return (*host)(m.Server).Execute(sess, words)
 }
 
 // connect adds a client. With small buffers the server can write only some kilobytes to it before it reads.
@@ -101,7 +108,7 @@ func (m *manual) connectAs(uid uint32, small bool) *end {
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	c := &end{fd: fds[0], of: m.Server, server: fds[1], id: sess.id}
+	c := &end{fd: fds[0], of: m.Server, server: fds[1], id: sess.ID}
 	m.clients = append(m.clients, c)
 	return c
 }
@@ -153,7 +160,7 @@ func (c *end) read(most int) bool {
 // events are what epoll says now, without waiting.
 func (m *manual) events() []unix.EpollEvent {
 	m.t.Helper()
-	events, err := m.loop.Wait(false)
+	events, err := m.set.Loop.Wait(false)
 	if err != nil {
 		m.t.Fatal(err)
 	}
@@ -161,20 +168,20 @@ func (m *manual) events() []unix.EpollEvent {
 }
 
 // slowTurns has all that is done between two looks at the clock take more than a user's share of a turn.
-func (m *manual) slowTurns() { m.turnsTake(2 * timeSlice) }
+func (m *manual) slowTurns() { m.turnsTake(2 * session.TimeSlice) }
 
 // quickTurns has nothing take any time, however busy the machine is.
 func (m *manual) quickTurns() { m.turnsTake(0) }
 
 func (m *manual) turnsTake(d time.Duration) {
-	now := timeSlice
-	m.net.Now = func() time.Duration { now += d; return now }
+	now := session.TimeSlice
+	m.set.Net.Now = func() time.Duration { now += d; return now }
 }
 
 // step makes one turn with what there is to do, events in any order, and reports whether there was anything.
 func (m *manual) step() bool {
 	m.t.Helper()
-	if m.random.IntN(3) == 0 && m.net.ReadEarly() {
+	if m.random.IntN(3) == 0 && m.set.Net.ReadEarly() {
 		m.turn(nil)
 		if m.after != nil {
 			m.after()
@@ -217,17 +224,17 @@ func (m *manual) settle() {
 func (m *manual) at(now time.Duration, events ...unix.EpollEvent) {
 	m.t.Helper()
 	for again := true; again; again = m.isDue() {
-		m.loop.TimeUp()
-		m.loop.Clock.SetNow(now)
+		m.set.Loop.TimeUp()
+		m.set.Loop.Clock.SetNow(now)
 		m.turn(events)
-		m.loop.Clock.SetNow(now)
+		m.set.Loop.Clock.SetNow(now)
 		events = nil
 	}
-	m.loop.Clock.EndTurn()
+	m.set.Loop.Clock.EndTurn()
 }
 
 // of is the session of a client, nil if it has ended.
-func (m *manual) of(c *end) *session {
+func (m *manual) of(c *end) *session.Session {
 	return m.session(c.id)
 }
 
@@ -238,8 +245,8 @@ func (c *end) event(events uint32) unix.EpollEvent {
 
 // read has the server read from a client, and do nothing else.
 func (m *manual) read(c *end) {
-	m.net.BeginTurn()
-	m.loop.Dispatch([]unix.EpollEvent{c.event(unix.EPOLLIN)})
+	m.set.Net.BeginTurn()
+	m.set.Loop.Dispatch([]unix.EpollEvent{c.event(unix.EPOLLIN)})
 }
 
 // take returns what has arrived, and forgets it.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ipcd/ipcd/bus"
+	"github.com/ipcd/ipcd/internal/session"
 )
 
 // A model is a server as one would write it without regard to cost: for each command, in the order in which they are
@@ -45,13 +46,13 @@ type modelRoute struct {
 
 // watch has the model learn of every command that the server executes from now on.
 func (mo *model) watch(m *manual) {
-	m.hook(func(sess *session, name string, args []string, reply string) {
-		mo.execute(mo.sessions[sess.id], name, args, reply, m.realTime())
+	m.hook(func(sess *session.Session, name string, args []string, reply string) {
+		mo.execute(mo.sessions[sess.ID], name, args, reply, m.set.RealTime())
 	})
 }
 
-func (mo *model) add(s *session) {
-	mo.sessions[s.id] = &modelSession{id: s.id, proto: 2, unit: s.peer.Unit}
+func (mo *model) add(s *session.Session) {
+	mo.sessions[s.ID] = &modelSession{id: s.ID, proto: 2, unit: s.Peer.Unit}
 }
 
 func bulk(s string) string { return fmt.Sprintf("$%d\r\n%s\r\n", len(s), s) }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/ipcd/ipcd/internal/conn/conntest"
 	"github.com/ipcd/ipcd/internal/peer"
+	"github.com/ipcd/ipcd/internal/session"
 	"github.com/ipcd/ipcd/ipc/wire"
 )
 
@@ -24,7 +25,7 @@ type stage struct {
 // An actor is a client there.
 type actor struct {
 	*conntest.End
-	server *session
+	server *session.Session
 }
 
 func newStage(t *testing.T, change ...func(*Setup, *Options)) *stage {
@@ -57,9 +58,9 @@ func (a actor) cmd(words ...string) { a.Send(wire.AppendCommand(nil, words...)..
 func (s *stage) settle() {
 	s.t.Helper()
 	for busy := true; busy; {
-		s.net.BeginTurn()
+		s.set.Net.BeginTurn()
 		busy = s.kernel.Tell()
-		s.net.WrapUp()
+		s.set.Net.WrapUp()
 		busy = busy || !s.idle()
 		s.turn(nil)
 	}
@@ -109,12 +110,12 @@ func TestBlockedAnywhere(t *testing.T) {
 		c.Close()
 		other.Close()
 		s.settle()
-		s.loop.TimeUp() // the kernel has had the time to tell more of the end
-		s.loop.Clock.SetNow(s.now() + time.Second)
+		s.set.Loop.TimeUp() // the kernel has had the time to tell more of the end
+		s.set.Loop.Clock.SetNow(s.set.Now() + time.Second)
 		s.settle()
 	}
-	if s.net.Len()+s.users.Len()+len(s.processes) != 0 {
-		t.Errorf("left: %d connections, %d users, %d processes", s.net.Len(), s.users.Len(), len(s.processes))
+	if s.set.Net.Len()+s.set.Users.Len()+len(s.processes) != 0 {
+		t.Errorf("left: %d connections, %d users, %d processes", s.set.Net.Len(), s.set.Users.Len(), len(s.processes))
 	}
 	for _, part := range []string{"+PONG", "m a x", "bus.message a/# a/b", "done l", "bus.message ipcd/lock/released/# ipcd/lock/released/l"} {
 		if !strings.Contains(want, part) {

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/ipcd/ipcd/internal/record"
+	"github.com/ipcd/ipcd/internal/session"
 	"github.com/ipcd/ipcd/lockmgr"
 )
 
@@ -41,7 +42,7 @@ func (s *Server) noteOperator(e *lockmgr.Effect) {
 }
 
 func (s *Server) asHold(c *lockmgr.Claim, limit int) record.OperatorHold {
-	return record.NewOperatorHold(c, limit, lockmgr.Time{Boot: s.now(), Real: s.realTime().UnixMicro()})
+	return record.NewOperatorHold(c, limit, lockmgr.Time{Boot: s.set.Now(), Real: s.set.RealTime().UnixMicro()})
 }
 
 // answerOperator tells that a lock, or several, are held by an operator, when that is on disk. If it does not get there the
@@ -51,7 +52,7 @@ func (s *Server) answerOperator(w wait, e *lockmgr.Effect) {
 	if got == nil {
 		got = []lockmgr.Effect{*e}
 	}
-	s.giveSaved(w.answer, &s.operators.savedFile, func(err error) outcome {
+	s.giveSaved(w.Answer, &s.operators.savedFile, func(err error) session.Outcome {
 		if err == nil {
 			return grants(got)
 		}
@@ -72,7 +73,7 @@ func (s *Server) startHolds(mark lockmgr.Token) {
 			save(slices.SortedFunc(maps.Values(s.operators.holds), func(a, b record.OperatorHold) int { return cmp.Compare(a.Token, b.Token) }), done)
 		}
 	}
-	defer s.endTurn() // this was none
+	defer s.set.EndTurn() // this was none
 	s.restoreHolds(s.lockTime(), mark)
 	for v := range s.locks.All() {
 		s.takeUp(&v)
@@ -85,8 +86,7 @@ func (s *Server) startHolds(mark lockmgr.Token) {
 			}
 		}
 	}
-	s.recorder.journal = s.setup.Journal
-	s.writeAll(s.setup.Records)
+	s.journal.Open(s.setup.Journal, s.setup.Records)
 }
 
 // restoreHolds prefers the journal, which is of this boot: the file of operators' holds may lag behind it.
@@ -100,12 +100,12 @@ func (s *Server) restoreHolds(now lockmgr.Time, mark lockmgr.Token) {
 	state, bad := record.Read(records)
 	for _, err := range bad {
 		if _, retained := errors.AsType[*record.RetainedError](err); retained {
-			s.log.Error("a retained value is lost: its record cannot be used", "event", "state-failed", "error", err)
+			s.set.Log.Error("a retained value is lost: its record cannot be used", "event", "state-failed", "error", err)
 		} else {
 			s.lostHold(err)
 		}
 	}
-	s.restoreRetained(state.Retained)
+	s.messages.Restore(state.Retained)
 	last := lockmgr.Token(s.setup.Token)
 	s.locks = lockmgr.Restore(state.Snapshot(), last, mark)
 	if err := s.locks.Check(); err != nil {
@@ -120,5 +120,5 @@ func (s *Server) restoreHolds(now lockmgr.Time, mark lockmgr.Token) {
 // lostHold tells that a hold which was written down cannot be restored.
 func (s *Server) lostHold(err error) {
 	s.holdsLost++
-	s.log.Error("a lock that was held is free: its record cannot be used", "event", "state-failed", "error", err)
+	s.set.Log.Error("a lock that was held is free: its record cannot be used", "event", "state-failed", "error", err)
 }

@@ -230,7 +230,7 @@ func TestStopAnswersAllThatIsKept(t *testing.T) {
 	c.cmd("LOCK.ACQUIRE", "b", "FOR", "nobody")
 	w := disk.next(t, 1)
 	h.cancel()
-	h.until("it stops", func() bool { return h.stopping })
+	h.until("it stops", func() bool { return h.set.Stopping })
 	w.done(nil)
 	c.granted()
 	disk.next(t, 2).done(nil)

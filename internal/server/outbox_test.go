@@ -7,6 +7,7 @@ import (
 
 	"github.com/ipcd/ipcd/bus"
 	"github.com/ipcd/ipcd/internal/account"
+	"github.com/ipcd/ipcd/internal/session"
 )
 
 var (
@@ -90,7 +91,7 @@ func TestOutboxModelLate(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			late := 0
 			testOutbox(t, seed, 150, func(m *manual) {
-				late = max(late, m.net.Late())
+				late = max(late, m.set.Net.Late())
 				m.slowTurns()
 			})
 			if late == 0 {
@@ -149,11 +150,11 @@ func testOutbox(t *testing.T, seed uint64, clients int, before func(*manual)) {
 			t.Errorf("client %d: ended %v, want %v", i, c.eof, want.gone)
 		}
 	}
-	if n := m.users.Total(account.Buffers); n != 0 {
+	if n := m.set.Users.Total(account.Buffers); n != 0 {
 		t.Errorf("%d bytes of buffers are charged, and nothing is held", n)
 	}
-	if seen := uint64(mo.seq); m.bus.Seq() != seen {
-		t.Errorf("the model has seen %d messages, the server %d", seen, m.bus.Seq())
+	if seen := uint64(mo.seq); m.messages.Seq() != seen {
+		t.Errorf("the model has seen %d messages, the server %d", seen, m.messages.Seq())
 	}
 }
 
@@ -167,9 +168,9 @@ func (c *end) append(words []string) []byte {
 }
 
 // session is that of an id, nil if it has ended.
-func (m *manual) session(id uint64) *session {
-	for s := range m.sessions() {
-		if s.id == id {
+func (m *manual) session(id uint64) *session.Session {
+	for s := range m.set.All() {
+		if s.ID == id {
 			return s
 		}
 	}

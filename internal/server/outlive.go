@@ -5,6 +5,8 @@ import (
 	"slices"
 
 	"github.com/ipcd/ipcd/internal/record"
+	"github.com/ipcd/ipcd/internal/session"
+	"github.com/ipcd/ipcd/ipc/wire"
 	"github.com/ipcd/ipcd/lockmgr"
 )
 
@@ -46,8 +48,8 @@ func (s *Server) markRecord() record.Record {
 	return record.Of(&record.Mark{Token: mark})
 }
 
-// allRecords say all that is true now.
-func (s *Server) allRecords() iter.Seq[record.Record] {
+// Records say all that is true of the locks now.
+func (s *Server) Records() iter.Seq[record.Record] {
 	return func(yield func(record.Record) bool) {
 		if mark := s.markRecord(); !mark.Over() && !yield(mark) {
 			return
@@ -62,6 +64,90 @@ func (s *Server) allRecords() iter.Seq[record.Record] {
 				return
 			}
 		}
-		s.retainedRecords(yield)
+	}
+}
+
+// RecordOf is what is true of a subject now: see journal.Source.
+func (s *Server) RecordOf(is record.Subject) record.Record {
+	switch is.Kind {
+	case record.KindMark:
+		return s.markRecord()
+	case record.KindEnd:
+		if end := untold(s.locks.Abandoned(is.Lock), s.locks.Holders(is.Lock)); end != nil {
+			return record.Record{Subject: is, Is: &record.End{Lock: is.Lock, End: end}}
+		}
+	case record.KindHold:
+		if c, ok := s.locks.Claim(is.Lock, is.Owner); ok && c.Token != 0 {
+			return record.Record{Subject: is, Is: record.NewHold(c, s.locks.Limit(is.Lock), s.commandOf(&c))}
+		}
+	}
+	return record.Record{Subject: is}
+}
+
+func holdOf(lock string, owner lockmgr.Owner) record.Subject {
+	return record.Subject{Kind: record.KindHold, Lock: lock, Owner: owner}
+}
+
+func endOf(lock string) record.Subject { return record.Subject{Kind: record.KindEnd, Lock: lock} }
+
+// mayOutlive checks that a hold which is to outlive the daemon can be written down. If it cannot there must be none: it would be
+// gone with the daemon, and the lock be another's, while the first holder goes on.
+func (s *Server) mayOutlive(c *session.Call, bind lockmgr.Binding) bool {
+	if bind == lockmgr.ToConnection {
+		return true
+	}
+	err := s.journal.Room()
+	if err != nil {
+		c.Fail(wire.CodeIO, "the lock would be lost with the daemon, as it cannot be written down: %v", err)
+	}
+	return err == nil
+}
+
+// record writes down what a step has changed, all of it or nothing: see step.
+func (s *Server) record(effects []lockmgr.Effect) {
+	if !s.journal.IsKept() {
+		return
+	}
+	for i := range effects {
+		s.changes(&effects[i])
+	}
+	s.journal.Record()
+}
+
+// changes notes whose records an effect changes.
+func (s *Server) changes(e *lockmgr.Effect) {
+	if outlives(&e.Claim) {
+		switch e.Kind {
+		case lockmgr.Acquired:
+			s.journal.Changed(holdOf(e.Name, e.Owner))
+		case lockmgr.Joined, lockmgr.Reentered, lockmgr.Renewed, lockmgr.Left, lockmgr.Ended:
+			s.journal.Changed(holdOf(e.Name, e.Owner))
+		}
+	}
+	switch e.Kind {
+	case lockmgr.Acquired:
+		if e.Abandoned != nil {
+			s.journal.Changed(endOf(e.Name))
+		}
+	case lockmgr.Joined, lockmgr.Left, lockmgr.Ended: // of who was told there may be one now who goes on, or none any more
+		if e.Told != nil || e.End != nil && e.End.Abandoned() {
+			s.journal.Changed(endOf(e.Name))
+		}
+	case lockmgr.Downgraded, lockmgr.Told: // which are told of one owner, and true of all who share the hold
+		for c := range s.locks.Holders(e.Name) {
+			if c.Token == e.Token && outlives(&c) {
+				s.journal.Changed(holdOf(e.Name, c.Owner))
+			}
+		}
+		s.journal.Changed(endOf(e.Name))
+	case lockmgr.Learned: // which changes the end that the next holder is told of, or the present ones may pass on
+		for c := range s.locks.Holders(e.Name) {
+			if outlives(&c) {
+				s.journal.Changed(holdOf(e.Name, c.Owner))
+			}
+		}
+		s.journal.Changed(endOf(e.Name))
+	case lockmgr.Forgotten:
+		s.journal.Changed(endOf(e.Name))
 	}
 }

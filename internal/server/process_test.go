@@ -128,7 +128,7 @@ func TestEndings(t *testing.T) {
 			client := m.connect(false)
 			client.cmd("LOCK.ACQUIRE", "a", "OWNER", "x")
 			m.settle()
-			p := m.of(client).process
+			p := m.part.Of(m.of(client)).process
 			pidfd := pidfd(t, idle.pid)
 			m.impersonate(p, pidfd)
 
@@ -140,7 +140,7 @@ func TestEndings(t *testing.T) {
 			if c.reaped {
 				_ = idle.cmd.Wait()
 			}
-			began := m.loop.Clock.Read()
+			began := m.set.Loop.Clock.Read()
 			for step := ms; step <= 20*ms; step += ms {
 				var events []unix.EpollEvent
 				if step == c.connAt {
@@ -224,7 +224,7 @@ func TestForeignUser(t *testing.T) {
 	c.cmdFDs([]int{pidfd(t, mine.pid)}, "LOCK.ACQUIRE", "a", "FOR", "pid")
 	g := c.granted()
 	h.on(func() {
-		if u := h.users.Find(uid); u == nil || u.Used(account.Locks) != 1 {
+		if u := h.set.Users.Find(uid); u == nil || u.Used(account.Locks) != 1 {
 			t.Errorf("the user is charged %+v", u)
 		}
 	})
@@ -257,7 +257,7 @@ func TestLockAfterExit(t *testing.T) {
 	client.cmd("LOCK.RELEASE", "a")
 	m.settle()
 	client.take()
-	p := m.of(client).process
+	p := m.part.Of(m.of(client)).process
 	fd := pidfd(t, idle.pid)
 	m.impersonate(p, fd)
 	idle.end()

@@ -10,6 +10,7 @@ import (
 	"github.com/ipcd/ipcd/internal/cgroup"
 	"github.com/ipcd/ipcd/internal/loop"
 	"github.com/ipcd/ipcd/internal/peer"
+	"github.com/ipcd/ipcd/internal/session"
 	"github.com/ipcd/ipcd/lockmgr"
 )
 
@@ -37,8 +38,8 @@ type process struct {
 // An ending is an end that is certain, while the kernel is given a moment to tell more about it: a connection's, whose
 // process may be just about to die, or a process's, whose parent may be about to reap it.
 type ending struct {
-	conn    *session // nil: the process ended
-	process *process // whose end is the better word
+	conn    *session.Session // nil: the process ended
+	process *process         // whose end is the better word
 	over    loop.Timer
 	tries   int // how often it was given another moment, as the process is exiting
 
@@ -60,23 +61,24 @@ const mostEndings = 200
 const endingTime = 5 * time.Millisecond
 
 // processOf is the watched process that a session's locks are held by.
-func (s *Server) processOf(sess *session) (*process, error) {
-	if sess.process == nil {
-		fd, err := s.setup.OpenPeer(sess.FD(), sess.peer)
+func (s *Server) processOf(sess *session.Session) (*process, error) {
+	x := s.part.In(sess)
+	if x.process == nil {
+		fd, err := s.setup.OpenPeer(sess.FD(), sess.Peer)
 		if err != nil {
 			return nil, err
 		}
-		p, err := s.watchProcess(&sess.peer, fd)
+		p, err := s.watchProcess(&sess.Peer, fd)
 		if err != nil {
 			return nil, err
 		}
 		p.sessions++
-		sess.process = p
+		x.process = p
 	}
-	if sess.process.dead { // a child has its connection; nobody would see this hold end
-		return nil, fmt.Errorf("process %d, which connected, has ended", sess.peer.PID)
+	if x.process.dead { // a child has its connection; nobody would see this hold end
+		return nil, fmt.Errorf("process %d, which connected, has ended", sess.Peer.PID)
 	}
-	return sess.process, nil
+	return x.process, nil
 }
 
 // processID is how the lock engine knows a process.
@@ -91,7 +93,7 @@ func (s *Server) watchProcess(who *peer.Peer, pidfd int) (*process, error) {
 		return p, nil
 	}
 	// Edge-triggered: the descriptor stays readable after the exit, and says once more when the process is reaped.
-	if err := s.loop.Add(pidfd, s.pidfdKind, unix.EPOLLIN|loop.Edge); err != nil {
+	if err := s.set.Loop.Add(pidfd, s.pidfdKind, unix.EPOLLIN|loop.Edge); err != nil {
 		_ = unix.Close(pidfd)
 		return nil, err
 	}
@@ -117,7 +119,7 @@ func (s *Server) unwatch(p *process) {
 			return
 		}
 		delete(s.pidfds, p.pidfd)
-		s.loop.Remove(p.pidfd) // a client that sent it may have it open still, and send it again
+		s.set.Loop.Remove(p.pidfd) // a client that sent it may have it open still, and send it again
 		_ = unix.Close(p.pidfd)
 	}
 }
@@ -208,13 +210,13 @@ func (s *Server) buryProcess(p *process) {
 
 // awaitEnd gives the kernel a moment to tell more about the end of a process, or of one of its connections, before that ends what
 // was held.
-func (s *Server) awaitEnd(p *process, conn *session) {
-	s.newEnding(p, conn).over.Set(s.now() + s.setup.EndingTime)
+func (s *Server) awaitEnd(p *process, conn *session.Session) {
+	s.newEnding(p, conn).over.Set(s.set.Now() + s.setup.EndingTime)
 }
 
-func (s *Server) newEnding(p *process, conn *session) *ending {
+func (s *Server) newEnding(p *process, conn *session.Session) *ending {
 	e := &ending{conn: conn, process: p}
-	e.over.Init(&s.loop.Timers, func() { s.endLater(e) })
+	e.over.Init(&s.set.Loop.Timers, func() { s.endLater(e) })
 	p.endings = append(p.endings, e)
 	if conn != nil {
 		s.gone++
@@ -234,11 +236,11 @@ func (p *process) ownEnding() *ending {
 
 // isOpen reports whether there is something left to end: the process may have been reaped meanwhile, or a connection's process
 // may have ended, which has an ending of its own.
-func (e *ending) isOpen() bool {
+func (s *Server) isOpen(e *ending) bool {
 	if e.conn == nil {
 		return e.process.isLeft()
 	}
-	return e.conn.more.held > 0 && !e.process.dead
+	return s.part.Of(e.conn).held > 0 && !e.process.dead
 }
 
 // isLeft reports whether there is something left to be done of what a process held that has ended.
@@ -253,7 +255,7 @@ func (s *Server) forgetEnding(e *ending) {
 	}
 	e.process.endings = slices.Delete(e.process.endings, i, i+1)
 	if e.conn != nil {
-		delete(s.conns, lockmgr.ConnID(e.conn.id))
+		delete(s.conns, lockmgr.ConnID(e.conn.ID))
 		s.gone--
 	}
 }
@@ -261,7 +263,7 @@ func (s *Server) forgetEnding(e *ending) {
 // forgetEndings is forgetEnding for all of a process of which nothing is left.
 func (s *Server) forgetEndings(p *process) {
 	for _, e := range slices.Clone(p.endings) {
-		if !e.isOpen() {
+		if !s.isOpen(e) {
 			s.forgetEnding(e)
 		}
 	}
@@ -299,7 +301,7 @@ func (s *Server) stopOf(c *lockmgr.Claim) peer.Stop {
 	if c.Token != 0 && !watched(c) {
 		return peer.Runs
 	}
-	id, now := c.Owner.Process, s.now()
+	id, now := c.Owner.Process, s.set.Now()
 	p := s.processes[id]
 	if id.IsGroup() {
 		if cgroup.IsFrozen([]byte(c.Owner.Label)) {
@@ -324,16 +326,16 @@ func (s *Server) unpin(p *process) {
 
 // ancestors are the processes that the one who asks for a lock descends from. They matter if it would wait for one of them,
 // so nobody looks for them unless somebody of the same user holds what is asked for.
-func (s *Server) ancestors(p *process, sess *session, r *lockmgr.Request) []lockmgr.Process {
+func (s *Server) ancestors(p *process, sess *session.Session, r *lockmgr.Request) []lockmgr.Process {
 	if !s.heldByUser(r) {
 		return nil
 	}
 	if p == nil || p.id.IsGroup() {
-		x := sess.extra()
+		x := s.part.In(sess)
 		if x.ancestors == nil {
-			x.ancestors = ancestorsOf(processID(&sess.peer))
+			x.ancestors = ancestorsOf(processID(&sess.Peer))
 		}
-		return s.withGroups(x.ancestors, sess.peer.PID)
+		return s.withGroups(x.ancestors, sess.Peer.PID)
 	}
 	if p.ancestors == nil {
 		p.ancestors = ancestorsOf(p.id)

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ipcd/ipcd/internal/journal"
 	"github.com/ipcd/ipcd/internal/peer"
 	"github.com/ipcd/ipcd/internal/record"
 	"github.com/ipcd/ipcd/ipc/wire"
@@ -270,7 +271,7 @@ func TestUnkept(t *testing.T) {
 	c.acquire("b", "FOR", "self")
 	c.do("LOCK.RELEASE", "a")
 	h.on(func() { kept.full = false })
-	h.until("all is kept", func() bool { return len(h.recorder.unwritten) == 0 })
+	h.until("all is kept", func() bool { return h.journal.Unwritten() == 0 })
 	if n := strings.Count(h.log.String(), "cannot keep all locks that are held"); n != 1 {
 		t.Errorf("logged %d times:\n%s", n, h.log)
 	}
@@ -301,14 +302,14 @@ func TestKeptLate(t *testing.T) {
 	}
 	h := start(t, func(s *Setup, _ *Options) { s.Journal, s.Records = &memory{full: true}, records })
 	h.on(func() {
-		if len(h.recorder.unwritten) != 1000 {
-			t.Errorf("%d records are not kept", len(h.recorder.unwritten))
+		if h.journal.Unwritten() != 1000 {
+			t.Errorf("%d records are not kept", h.journal.Unwritten())
 		}
 	})
 	late.most = 0
 	h.SetJournal(late, stale)
-	h.until("all is kept", func() bool { return !h.recorder.behind() })
-	if late.most > writeAtOnce {
+	h.until("all is kept", func() bool { return !h.journal.Behind() })
+	if late.most > journal.WriteAtOnce {
 		t.Errorf("%d records were written in one turn", late.most)
 	}
 	got := must(late.Read())

@@ -2,6 +2,7 @@ package server
 
 import (
 	"github.com/ipcd/ipcd/internal/peer"
+	"github.com/ipcd/ipcd/internal/session"
 	"github.com/ipcd/ipcd/ipc/wire"
 	"github.com/ipcd/ipcd/lockmgr"
 )
@@ -21,7 +22,7 @@ func (s *Server) userOf(e *ending) uint32 {
 	case e.breaking != nil:
 		return e.breaking.broken[0][0].UID
 	case e.conn != nil:
-		return e.conn.peer.UID
+		return e.conn.Peer.UID
 	}
 	return e.process.uid
 }
@@ -42,14 +43,14 @@ func (s *Server) queueEnding(e *ending) {
 		user = e.breaking.by.UID
 	}
 	e.queued = true
-	s.ends.Join(s.users.Of(user), e)
+	s.ends.Join(s.set.Users.Of(user), e)
 }
 
 // endSome ends some of what is left, when it is its user's turn. A process that is exiting is given another moment. Where the events
 // of it would go to very many, it waits until those before are delivered.
 func (s *Server) endSome(e *ending) {
 	e.queued = false
-	if len(s.line) > 0 && s.eventsInLine(s.userOf(e)) && !s.stopping {
+	if s.events.EventsInLine(s.userOf(e)) && !s.set.Stopping {
 		s.queueEnding(e)
 		return
 	}
@@ -61,9 +62,9 @@ func (s *Server) endSome(e *ending) {
 		s.abandonSome(e)
 		return
 	}
-	if !e.known && e.conn != nil && e.isOpen() && e.tries < mostEndings && peer.Exiting(e.process.id.PID, e.process.id.Start) {
+	if !e.known && e.conn != nil && s.isOpen(e) && e.tries < mostEndings && peer.Exiting(e.process.id.PID, e.process.id.Start) {
 		e.tries++
-		e.over.Set(s.now() + s.setup.EndingTime)
+		e.over.Set(s.set.Now() + s.setup.EndingTime)
 		return
 	}
 	if s.endStep(e) {
@@ -83,11 +84,11 @@ func (e *ending) noMore() {
 func (s *Server) endStep(e *ending) (more bool) {
 	p := e.process
 	switch {
-	case !e.isOpen():
+	case !s.isOpen(e):
 	case e.conn != nil:
 		e.known = true
 		s.step(func(now lockmgr.Time) {
-			more = s.locks.EndConn(now, lockmgr.ConnID(e.conn.id), lockmgr.Disconnected, 0, mostEnded)
+			more = s.locks.EndConn(now, lockmgr.ConnID(e.conn.ID), lockmgr.Disconnected, 0, mostEnded)
 		})
 	case e.known:
 		s.endProcess(p, e.how, e.status)
@@ -104,18 +105,18 @@ func (s *Server) endStep(e *ending) (more bool) {
 
 // mustWait reports whether a command has to wait until what its process held on connections that have ended is ended: it may
 // ask for just that, or for what somebody has who waits for it.
-func (s *Server) mustWait(c *call) bool {
-	if c.cmd.Family != wire.FamilyLock || s.stopping {
+func (s *Server) mustWait(c *session.Call) bool {
+	if c.Row.Family != wire.FamilyLock || s.set.Stopping {
 		return false
 	}
-	p := s.processes[processID(&c.sess.peer)]
+	p := s.processes[processID(&c.Session.Peer)]
 	return p != nil && (p.detaching > 0 || s.reconnected(p))
 }
 
 // cancelSome cancels waits of a connection that asks for none any more: the last first, or the lock would be granted to one of
 // them when another that stood before it in the queue has gone. It reports whether none is left.
-func (s *Server) cancelSome(sess *session) bool {
-	id := lockmgr.ConnID(sess.id)
+func (s *Server) cancelSome(sess *session.Session) bool {
+	id := lockmgr.ConnID(sess.ID)
 	if s.conns[id] == nil {
 		return true
 	}
@@ -126,11 +127,11 @@ func (s *Server) cancelSome(sess *session) bool {
 
 // dropWaits cancels waits of a connection that is gone, and gives back what it was granted since, without anybody having been
 // told. It reports whether none is left.
-func (s *Server) dropWaits(sess *session) bool {
+func (s *Server) dropWaits(sess *session.Session) bool {
 	if !s.cancelSome(sess) {
 		return false
 	}
-	x := sess.more
+	x := s.part.Of(sess)
 	for n := 0; x != nil && len(x.untold) > 0; n++ {
 		if n == mostEnded {
 			return false
@@ -152,8 +153,8 @@ func (s *Server) dropWaits(sess *session) bool {
 }
 
 // tellNobody takes note of a grant for whose answer there is nobody any more.
-func (w *wait) tellNobody(e *lockmgr.Effect) {
-	x := w.sess.extra()
+func (s *Server) tellNobody(w *wait, e *lockmgr.Effect) {
+	x := s.part.In(w.To())
 	if len(w.set) > 1 {
 		x.untold = append(x.untold, w.got...)
 	} else {

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ipcd/ipcd/internal/session"
 	"github.com/ipcd/ipcd/lockmgr"
 )
 
@@ -43,7 +44,7 @@ func TestManyHoldsOfAConnection(t *testing.T) {
 	next.cmd("LOCK.ACQUIRE", "many/0", "OWNER", "next")
 	m.settle()
 	c.close()
-	p := m.of(c).process
+	p := m.part.Of(m.of(c)).process
 	for m.of(c) != nil {
 		m.step()
 	}
@@ -54,7 +55,7 @@ func TestManyHoldsOfAConnection(t *testing.T) {
 		}
 		m.endStep(e)
 		if left == n {
-			m.net.FlushAll()
+			m.set.Net.FlushAll()
 			if got := next.take(); !strings.Contains(got, "disconnected") {
 				t.Fatalf("the next holder got %q", got)
 			}
@@ -66,8 +67,8 @@ func TestManyHoldsOfAConnection(t *testing.T) {
 	next.cmd("LOCK.RELEASE", "many/0")
 	next.close()
 	m.settle()
-	if m.gone+m.held+m.net.Len()+m.users.Len()+len(m.conns)+len(m.processes) != 0 {
-		t.Errorf("left: %d gone, %d holds, %d connections, %d users, %d, %d", m.gone, m.held, m.net.Len(), m.users.Len(), len(m.conns), len(m.processes))
+	if m.gone+m.held+m.set.Net.Len()+m.set.Users.Len()+len(m.conns)+len(m.processes) != 0 {
+		t.Errorf("left: %d gone, %d holds, %d connections, %d users, %d, %d", m.gone, m.held, m.set.Net.Len(), m.set.Users.Len(), len(m.conns), len(m.processes))
 	}
 }
 
@@ -94,7 +95,7 @@ func TestManyAreGrantedInSteps(t *testing.T) {
 	if m.grants.IsSet() || m.queued != 0 {
 		t.Errorf("%d wait still", m.queued)
 	}
-	m.net.FlushAll()
+	m.set.Net.FlushAll()
 	m.settle()
 	if got := strings.Count(string(waiter.got), "$4\r\ndone"); got != n {
 		t.Errorf("%d are told, not %d", got, n)
@@ -106,7 +107,7 @@ func TestManyHoldsOfAProcess(t *testing.T) {
 	const n = 3*mostEnded + 1
 	m := newManual(t, 1, many)
 	c := m.holding(1001, n)
-	p := m.of(c).process
+	p := m.part.Of(m.of(c)).process
 	m.endProcess(p, lockmgr.Unreaped, 0)
 	if e := p.ownEnding(); m.held != n-mostEnded || e == nil || !e.queued {
 		t.Fatalf("%d are held, and left is %+v", m.held, e)
@@ -133,7 +134,7 @@ func TestLearnedInSteps(t *testing.T) {
 	const n = 3*mostEnded + 1
 	m := newManual(t, 1, many)
 	c := m.holding(1001, n)
-	p := m.of(c).process
+	p := m.part.Of(m.of(c)).process
 	for m.endProcess(p, lockmgr.Unreaped, 0); m.held > 0; {
 		m.endStep(p.ownEnding())
 	}
@@ -151,7 +152,7 @@ func TestLearnedInSteps(t *testing.T) {
 	m.endProcess(p, lockmgr.Killed, 9)
 	for want := mostEnded; want < n; want += mostEnded {
 		e := p.ownEnding()
-		if said() != want || e == nil || !e.queued || !e.isOpen() {
+		if said() != want || e == nil || !e.queued || !m.isOpen(e) {
 			t.Fatalf("it is said of %d, want %d; left is %+v", said(), want, e)
 		}
 		m.endStep(e)
@@ -176,9 +177,9 @@ func TestEndsByShares(t *testing.T) {
 	m.settle()
 	m.of(c).Kill(nil)
 	m.of(other).Kill(nil)
-	m.net.Bury()
+	m.set.Net.Bury()
 	for id := range m.conns {
-		for _, e := range m.conns[id].process.endings {
+		for _, e := range m.part.Of(m.conns[id]).process.endings {
 			m.endLater(e)
 		}
 	}
@@ -255,7 +256,7 @@ func TestGrantedAfterTheEnd(t *testing.T) {
 			holder, waiter, next := m.connect(false), m.connect(false), m.connect(false)
 			words := []string{"LOCK.ACQUIRE", "a", "OWNER", "waiter"}
 			if bind == "self" {
-				m.of(waiter).state |= stateProven
+				m.of(waiter).Mark(session.Proven)
 				words = append(words, "FOR", "self")
 			}
 			holder.cmd("LOCK.ACQUIRE", "a", "OWNER", "holder")
@@ -267,7 +268,7 @@ func TestGrantedAfterTheEnd(t *testing.T) {
 			h := m.of(holder)
 			m.of(waiter).Kill(nil) // in the same turn as what follows, or when there are very many others to be buried
 			m.Server.step(func(now lockmgr.Time) {
-				m.locks.EndConn(now, lockmgr.ConnID(h.id), lockmgr.Disconnected, 0, lockmgr.All)
+				m.locks.EndConn(now, lockmgr.ConnID(h.ID), lockmgr.Disconnected, 0, lockmgr.All)
 			})
 			if v := m.locks.View("a"); len(v.Holders) != 1 || v.Holders[0].Owner.Label != "waiter" {
 				t.Fatalf("the holders are %+v: this tests nothing", v.Holders)
@@ -313,45 +314,45 @@ func TestStopWithMuchToEnd(t *testing.T) {
 	}
 }
 
+// A longLine is the messages' as it is when much stands in line.
+type longLine struct {
+	events
+	of     uint32 // the user of whose locks there are as many events as may be
+	isLong bool
+}
+
+func (l *longLine) EventsInLine(user uint32) bool { return user == l.of }
+func (l *longLine) LineIsLong() bool              { return l.isLong }
+
 // TestEndsWaitForEvents: what a connection held is not ended while as many events of its user's locks stand in line as may.
-// Others' events and messages are no matter.
+// Others' events are no matter.
 func TestEndsWaitForEvents(t *testing.T) {
-	for _, heavy := range []bool{true, false} {
-		m := newManual(t, 1, many)
-		most := map[bool]int{true: mostEvents, false: mostInLine}[heavy]
-		c := m.holding(1001, 2*mostEnded)
-		c.close()
-		for m.of(c) != nil {
-			m.net.BeginTurn()
-			m.loop.Dispatch([]unix.EpollEvent{c.event(unix.EPOLLHUP)})
-			m.net.WrapUp()
-		}
-		var e *ending
-		for _, p := range m.processes {
-			e = p.endings[0]
-		}
-		e.noMore()
-		for range most - 1 {
-			m.line = append(m.line, &delivery{user: 1001, heavy: heavy})
-		}
-		m.line = append(m.line, &delivery{user: 1002, heavy: heavy}, &delivery{user: 1001, done: func(receipt) {}})
-		if m.eventsInLine(1001) {
-			t.Errorf("%d are too many", most-1)
-		}
-		m.line = append(m.line, &delivery{user: 1001, heavy: heavy})
-		if !m.eventsInLine(1001) || m.eventsInLine(1002) {
-			t.Errorf("%d are not too many, or are so for another one", most)
-		}
-		m.endLater(e)
-		m.endTurn() // whatever time it took is no part of the next
-		m.ends.Turn()
-		if m.held != 2*mostEnded || !e.queued {
-			t.Errorf("%d are held; queued: %v", m.held, e.queued)
-		}
-		m.settle()
-		if m.held != 0 || m.line != nil {
-			t.Errorf("%d are held still", m.held)
-		}
+	m := newManual(t, 1, many)
+	line := &longLine{events: m.Server.events}
+	m.Server.events = line
+	c := m.holding(1001, 2*mostEnded)
+	c.close()
+	for m.of(c) != nil {
+		m.set.Net.BeginTurn()
+		m.set.Loop.Dispatch([]unix.EpollEvent{c.event(unix.EPOLLHUP)})
+		m.set.Net.WrapUp()
+	}
+	var e *ending
+	for _, p := range m.processes {
+		e = p.endings[0]
+	}
+	e.noMore()
+	line.of = 1001
+	m.endLater(e)
+	m.set.EndTurn() // whatever time it took is no part of the next
+	m.ends.Turn()
+	if m.held != 2*mostEnded || !e.queued {
+		t.Errorf("%d are held; queued: %v", m.held, e.queued)
+	}
+	line.of = 1002
+	m.settle()
+	if m.held != 0 {
+		t.Errorf("%d are held still", m.held)
 	}
 }
 
@@ -359,18 +360,16 @@ func TestEndsWaitForEvents(t *testing.T) {
 func TestLeasesWaitForLine(t *testing.T) {
 	m := newManual(t, 1, many)
 	m.holding(1001, 2, "LEASE", "1000")
-	for range longestLine/2 + 1 {
-		m.line = append(m.line, &delivery{user: 1002})
-	}
-	m.loop.Clock.SetNow(m.now() + time.Minute)
+	line := &longLine{events: m.Server.events, isLong: true}
+	m.Server.events = line
+	m.set.Loop.Clock.SetNow(m.set.Now() + time.Minute)
 	m.expire()
 	if m.held != 2 || !m.expiry.IsSet() {
 		t.Errorf("%d are held, and the others are looked after later: %v", m.held, m.expiry.IsSet())
 	}
-	m.line = m.line[1:]
+	line.isLong = false
 	m.expire()
 	if m.held != 0 {
 		t.Errorf("%d are held still", m.held)
 	}
-	m.line = nil
 }

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ipcd/ipcd/internal/conn"
+	"github.com/ipcd/ipcd/internal/session"
 )
 
 // A resender is a client that hangs up whenever it likes, and then sends again what it has no answer to, and the command by
@@ -81,12 +82,12 @@ type queueModel struct {
 
 type queued struct {
 	id, owner, lock string
-	sess            *session
+	sess            *session.Session
 	told, over      bool
 }
 
 // executed is told of every command that the server has executed.
-func (q *queueModel) executed(sess *session, name string, args []string, reply string) {
+func (q *queueModel) executed(sess *session.Session, name string, args []string, reply string) {
 	id := args[len(args)-1]
 	r := q.known[id]
 	switch {
@@ -158,7 +159,7 @@ func TestReqIDModel(t *testing.T) {
 func testReqIDModel(t *testing.T, seed uint64) {
 	m := newManual(t, seed)
 	q := &queueModel{m: m, queues: map[string][]*queued{}, known: map[string]*queued{}, seqs: map[string]string{}}
-	m.hook(func(sess *session, name string, args []string, reply string) {
+	m.hook(func(sess *session.Session, name string, args []string, reply string) {
 		if strings.Contains(name, ".") {
 			q.executed(sess, name, args, reply)
 		}

@@ -2,10 +2,12 @@ package server
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/ipcd/ipcd/internal/session"
 	"github.com/ipcd/ipcd/internal/testenv"
 	"github.com/ipcd/ipcd/ipc/wire"
 )
@@ -19,35 +21,39 @@ func (h *harness) pass(d time.Duration) {
 
 // skip is pass on the loop. The timer of the kernel knows nothing of it.
 func (s *Server) skip(d time.Duration) {
-	s.loop.Clock.Skip(d)
+	s.set.Loop.Clock.Skip(d)
 	for s.isDue() {
-		s.loop.TimeUp()
-		s.loop.RunTimers(timeSlice)
+		s.set.Loop.TimeUp()
+		s.set.Loop.RunTimers(session.TimeSlice)
 	}
 }
 
 // isDue reports whether the time has come for something.
 func (s *Server) isDue() bool {
-	at, ok := s.loop.Timers.Next()
-	return ok && at <= s.now()
+	at, ok := s.set.Loop.Timers.Next()
+	return ok && at <= s.set.Now()
 }
 
 // kept is how many commands with a REQID are known.
 func (h *harness) kept() (n int) {
 	h.t.Helper()
-	h.on(func() { n = len(h.requests.byKey) })
+	h.on(func() {
+		for range h.set.Requests() {
+			n++
+		}
+	})
 	return n
 }
 
 // nothingKept checks that no request has left anything behind, after its outcomes have expired.
 func (h *harness) nothingKept() {
 	h.t.Helper()
-	h.pass(keepOutcome + time.Second)
+	h.pass(session.KeepOutcome + time.Second)
 	h.on(func() {
 		q := &h.requests
-		if n := len(q.byKey) + len(q.byID) + q.detached.Len() + len(q.users); n != 0 {
-			h.t.Errorf("left: %d requests, %d that wait or hold, %d detached, outcomes of %d users",
-				len(q.byKey), len(q.byID), q.detached.Len(), len(q.users))
+		known := len(slices.Collect(h.set.Requests()))
+		if n := known + len(q.byID) + q.detached.Len(); n != 0 {
+			h.t.Errorf("left: %d requests, %d that wait or hold, %d detached", known, len(q.byID), q.detached.Len())
 		}
 	})
 }
@@ -87,7 +93,7 @@ func TestReqIDPublish(t *testing.T) {
 func TestReqIDRefused(t *testing.T) {
 	h := start(t)
 	c := h.dial()
-	long := strings.Repeat("x", maxReqID+1)
+	long := strings.Repeat("x", session.MaxRequestID+1)
 	for command, want := range map[string]string{
 		"BUS.PUB a b REQID":                       "ERR syntax error",
 		"BUS.PUB a b NEWID 1":                     "ERR syntax error",
@@ -115,7 +121,7 @@ func TestReqIDRefused(t *testing.T) {
 		t.Errorf("%d are kept of commands whose words are wrong", n)
 	}
 	// Any bytes, of the whole length.
-	c.do("BUS.PUB", "a", "b", "REQID", strings.Repeat("\x00", maxReqID))
+	c.do("BUS.PUB", "a", "b", "REQID", strings.Repeat("\x00", session.MaxRequestID))
 	// Another command with the same id, however little it differs.
 	c.do("BUS.PUB", "a", "b", "REQID", "1")
 	for _, words := range [][]string{
@@ -303,10 +309,10 @@ func TestReqIDReplyOff(t *testing.T) {
 	c.send("CLIENT REPLY SKIP\r\nBUS.PUB a b REQID 1\r\n")
 	c.send("CLIENT REPLY OFF\r\nBUS.PUB a b REQID 1\r\nLOCK.ACQUIRE a REQID 2\r\nLOCK.ACQUIRE a REQID 2\r\nCLIENT REPLY ON\r\n")
 	c.want("+OK\r\n")
-	published := h.counts().published
+	published := h.counts().Published
 	c.do("BUS.PUB", "a", "b", "REQID", "1")
 	c.acquire("a", "REQID", "2")
-	if n := h.counts().published - published; n != 0 {
+	if n := h.counts().Published - published; n != 0 {
 		t.Errorf("%d messages", n)
 	}
 	h.claims(1)
@@ -325,11 +331,11 @@ func TestReqIDOthers(t *testing.T) {
 	// The same number, of another process and of another user.
 	session := h.session
 	id := mine.id()
-	h.on(func() { session(id).peer.Start++ })
+	h.on(func() { session(id).Peer.Start++ })
 	if v := mine.do("BUS.PUB", "a", "b", "REQID", "1"); v.Get("seq").Int <= seq+1 {
 		t.Errorf("got %+v after %d", v, seq)
 	}
-	h.on(func() { session(id).peer.Start = 0 })
+	h.on(func() { session(id).Peer.Start = 0 })
 	mine.refused(wire.CodeNotFound, "cannot be seen from here", "BUS.PUB", "a", "b", "REQID", "1")
 	mine.do("BUS.PUB", "a", "b")
 }
@@ -343,10 +349,10 @@ func TestReqIDOtherUser(t *testing.T) {
 		t.Errorf("got %+v after %d", v, seq)
 	}
 	// Nobody makes room for another user's.
-	for i := range maxOutcomes {
+	for i := range session.MaxOutcomes {
 		bob.do("BUS.PUB", "a", "b", "REQID", fmt.Sprint(i+2))
 	}
-	if n := h.kept(); n != maxOutcomes+1 {
+	if n := h.kept(); n != session.MaxOutcomes+1 {
 		t.Errorf("%d are kept", n)
 	}
 	if v := ann.do("BUS.PUB", "a", "b", "REQID", "1"); v.Get("seq").Int != seq {
@@ -360,7 +366,7 @@ func TestReqIDExpires(t *testing.T) {
 	c := h.dial()
 	seq := c.do("BUS.PUB", "a", "b", "REQID", "1").Get("seq").Int
 	g := c.acquire("a", "REQID", "2")
-	h.pass(keepOutcome - 2*time.Second)
+	h.pass(session.KeepOutcome - 2*time.Second)
 	if v := c.do("BUS.PUB", "a", "b", "REQID", "1"); v.Get("seq").Int != seq {
 		t.Errorf("got %+v after %d", v, seq)
 	}
@@ -372,7 +378,7 @@ func TestReqIDExpires(t *testing.T) {
 		t.Errorf("got %+v after %+v", again, g)
 	}
 	c.do("LOCK.RELEASE", "a")
-	h.pass(keepOutcome - 2*time.Second)
+	h.pass(session.KeepOutcome - 2*time.Second)
 	c.refused(wire.CodeStale, "", "LOCK.ACQUIRE", "a", "REQID", "2")
 	h.pass(3 * time.Second)
 	if again := c.acquire("a", "REQID", "2"); again.token <= g.token {
@@ -381,14 +387,14 @@ func TestReqIDExpires(t *testing.T) {
 	c.do("LOCK.RELEASE", "a")
 	h.nothingKept()
 	// The timer is set for it, and not anew for every outcome.
-	h.on(func() { h.skip(time.Second - h.now()%time.Second) }) // a second begins
+	h.on(func() { h.skip(time.Second - h.set.Now()%time.Second) }) // a second begins
 	c.do("BUS.PUB", "a", "b", "REQID", "1")
 	c.do("BUS.PUB", "a", "b", "REQID", "2")
 	h.on(func() {
-		mine := h.requests.users[h.self.UID]
-		first, last := mine.Front().Value.(*request).expires.At(), mine.Back().Value.(*request).expires.At()
-		if at, _ := h.loop.Timers.Next(); at != first || first != last || at < h.now()+keepOutcome-time.Second {
-			t.Errorf("due at %v, %v and %v; now %v", at, first, last, h.now())
+		all := slices.Collect(h.set.Requests())
+		first, last := all[0].Expires(), all[len(all)-1].Expires()
+		if at, _ := h.set.Loop.Timers.Next(); at != first || first != last || at < h.set.Now()+session.KeepOutcome-time.Second {
+			t.Errorf("due at %v, %v and %v; now %v", at, first, last, h.set.Now())
 		}
 	})
 }
@@ -400,7 +406,7 @@ func TestReqIDBounds(t *testing.T) {
 	publish := func(id int) int64 { return c.do("BUS.PUB", "a", "b", "REQID", fmt.Sprint(id)).Get("seq").Int }
 	first := publish(0)
 	second := publish(1)
-	for i := range maxOutcomes - 1 {
+	for i := range session.MaxOutcomes - 1 {
 		publish(i + 2)
 	}
 	if publish(1) != second {
@@ -416,9 +422,7 @@ func TestReqIDBounds(t *testing.T) {
 	}
 	sized := func() (n, bytes int) {
 		h.on(func() {
-			for _, mine := range h.requests.users {
-				n, bytes = max(n, mine.Len()), max(bytes, mine.bytes)
-			}
+			n, bytes = h.set.Outcomes(h.self.UID)
 		})
 		return n, bytes
 	}
@@ -428,10 +432,10 @@ func TestReqIDBounds(t *testing.T) {
 			c.acquire("large", "SHARED", "OWNER", fmt.Sprint(j), "WHY", why)
 		}
 		n, bytes := sized()
-		if n > maxOutcomes || bytes > maxOutcomeBytes || i > maxOutcomes {
+		if n > session.MaxOutcomes || bytes > session.MaxOutcomeBytes || i > session.MaxOutcomes {
 			t.Fatalf("%d outcomes of %d bytes", n, bytes)
 		}
-		if n < maxOutcomes/2 { // it is the bytes that are too many
+		if n < session.MaxOutcomes/2 { // it is the bytes that are too many
 			break
 		}
 	}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/ipcd/ipcd/bus"
+	"github.com/ipcd/ipcd/internal/messages"
+	"github.com/ipcd/ipcd/internal/session"
 	"github.com/ipcd/ipcd/ipc/wire"
 )
 
@@ -167,7 +169,7 @@ func TestRetainedRecordedThenTold(t *testing.T) {
 	m.settle()
 	sub.take()
 	kept.after = func(*memory) {
-		m.net.FlushAll()
+		m.set.Net.FlushAll()
 		if got := c.take() + sub.take(); got != "" {
 			t.Errorf("before it was recorded somebody was told %q", got)
 		}
@@ -185,7 +187,7 @@ func TestRetainedExpires(t *testing.T) {
 	c := m.connect(false)
 	c.cmd("HELLO", "3")
 	m.settle()
-	now := m.now()
+	now := m.set.Now()
 	ask := func(words ...string) string {
 		c.take()
 		c.cmd(words...)
@@ -258,11 +260,11 @@ func TestRetainedQuota(t *testing.T) {
 	}
 	pub(one, "f", 100, "")
 	m.opts.Limits.RetainedBytes = 8 << 20
-	m.users.Limits = m.opts.Limits.perUser()
+	m.setOptions(m.opts)
 	m.opts.Limits.RetainedBytesPerUser = 8 << 20
-	m.users.Limits = m.opts.Limits.perUser()
-	pub(one, "f", largestRetained, fmt.Sprint("may have ", largestRetained))
-	pub(one, "f", largestRetained-1, "")
+	m.setOptions(m.opts)
+	pub(one, "f", messages.LargestRetained, fmt.Sprint("may have ", messages.LargestRetained))
+	pub(one, "f", messages.LargestRetained-1, "")
 	if got := ask(one, "BUS.LIST"); strings.Count(got, "topic") != 5 {
 		t.Errorf("what is there is %q", got)
 	}
@@ -275,7 +277,6 @@ func newManyTopics(t *testing.T) (*manual, *end) {
 	m := newManual(t, 1, roomyForMany, func(_ *Setup, o *Options) {
 		o.Limits.Retained, o.Limits.RetainedPerUser = 2*manyTopics, 2*manyTopics
 	})
-	m.bus.Verify = false
 	c := m.connect(false)
 	for i := range manyTopics {
 		c.cmd("BUS.PUB", fmt.Sprint("t/", i), "old", "RETAIN")
@@ -313,7 +314,7 @@ func TestManyRetained(t *testing.T) {
 	last := fmt.Sprint("t/", manyTopics-1)
 	sub.cmd("BUS.SUB", "t/#")
 	m.read(sub)
-	if len(m.line) != 1 {
+	if m.messages.InLine() != 1 {
 		t.Fatal("very many values were sent in one turn")
 	}
 	publisher.cmd("BUS.PUB", last, "live")
@@ -327,11 +328,11 @@ func TestManyRetained(t *testing.T) {
 	m.read(other)
 	again.cmd("BUS.SUB", last)
 	m.read(again)
-	m.net.FlushAll()
+	m.set.Net.FlushAll()
 	if got := other.take(); !strings.Contains(got, "delivered") {
 		t.Errorf("what concerns nobody is answered %q", got)
 	}
-	if got := publisher.take() + again.take(); got != "" || len(m.line) != 3 {
+	if got := publisher.take() + again.take(); got != "" || m.messages.InLine() != 3 {
 		t.Errorf("what has to wait is answered %q", got)
 	}
 	m.settle()
@@ -354,12 +355,12 @@ func TestRetainedBehindOlder(t *testing.T) {
 	m.settle()
 	publisher.cmd("BUS.PUB", manyLevels, "x")
 	m.step()
-	if len(m.line) != 1 {
+	if m.messages.InLine() != 1 {
 		t.Fatal("a message to very many was delivered in one turn")
 	}
 	many.cmd("BUS.SUB", "other")
 	m.read(many)
-	if len(m.line) != 2 {
+	if m.messages.InLine() != 2 {
 		t.Error("a value is sent before a message that is older")
 	}
 	m.settle()
@@ -378,8 +379,8 @@ func TestManyRetainedEnd(t *testing.T) {
 		sub.cmd(how)
 		m.read(sub)
 		m.settle()
-		if len(m.line) > 0 || m.stats.delivered == manyTopics {
-			t.Errorf("%s: %d values were sent, and %d stand in line", how, m.stats.delivered, len(m.line))
+		if m.messages.InLine() > 0 || m.messages.Stats().Delivered == manyTopics {
+			t.Errorf("%s: %d values were sent, and %d stand in line", how, m.messages.Stats().Delivered, m.messages.InLine())
 		}
 	}
 }
@@ -394,7 +395,7 @@ func TestRetainedAtRandom(t *testing.T) {
 		topics := []string{"a", "a/b", "a/b/c", "b", "b/c"}
 		filters := []string{"#", "a/#", "+", "a/b", "+/+"}
 		now, want := map[string]string{}, map[*end]map[string][]string{}
-		m.hook(func(sess *session, name string, args []string, _ string) {
+		m.hook(func(sess *session.Session, name string, args []string, _ string) {
 			switch name {
 			case "BUS.PUB":
 				for _, filters := range want {
@@ -411,7 +412,7 @@ func TestRetainedAtRandom(t *testing.T) {
 				delete(now, args[0])
 			case "BUS.SUB":
 				for c, filters := range want {
-					if c.id != sess.id || filters[args[0]] != nil {
+					if c.id != sess.ID || filters[args[0]] != nil {
 						continue
 					}
 					begins := []string{}

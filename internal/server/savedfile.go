@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 
+	"github.com/ipcd/ipcd/internal/session"
 	"github.com/ipcd/ipcd/ipc/wire"
 )
 
@@ -39,7 +40,7 @@ func (s *Server) writeNext(d *savedFile) {
 	d.write(func(err error) {
 		s.Post(func() {
 			if err != nil {
-				s.log.Error("cannot keep "+d.what, "event", "state-failed", "error", err)
+				s.set.Log.Error("cannot keep "+d.what, "event", "state-failed", "error", err)
 			}
 			for _, then := range told {
 				then(err)
@@ -52,16 +53,16 @@ func (s *Server) writeNext(d *savedFile) {
 }
 
 // giveSaved gives an answer when a file is on disk, or cannot be. The connection waits for it.
-func (s *Server) giveSaved(a answer, d *savedFile, said func(error) outcome) {
-	a.awaitDisk()
-	s.change(d, func(err error) { s.give(a, said(err)) })
+func (s *Server) giveSaved(a session.Answer, d *savedFile, said func(error) session.Outcome) {
+	a.AwaitDisk()
+	s.change(d, func(err error) { a.Give(said(err)) })
 }
 
 // answerSaved gives the reply that a call has so far when a file is on disk.
-func (s *Server) answerSaved(c *call, d *savedFile) {
-	reply := plain(bytes.Clone(c.out))
-	c.out = c.out[:0]
-	s.giveSaved(c.later(), d, func(err error) outcome {
+func (s *Server) answerSaved(c *session.Call, d *savedFile) {
+	reply := session.Plain(bytes.Clone(c.Out))
+	c.Out = c.Out[:0]
+	s.giveSaved(c.Later(), d, func(err error) session.Outcome {
 		if err != nil {
 			return notKept(err)
 		}
@@ -70,11 +71,11 @@ func (s *Server) answerSaved(c *call, d *savedFile) {
 }
 
 // notKept answers a change that is in force, and could not be made durable.
-func notKept(err error) plain {
+func notKept(err error) session.Plain {
 	return wire.AppendError(nil, wire.CodeNotKept, fmt.Sprintf("it is done and in force, but not on disk, and will not be so after a reboot: %v", err))
 }
 
 // takenBack answers a change that is no more in force, as it could not be made durable.
-func takenBack(err error) plain {
+func takenBack(err error) session.Plain {
 	return wire.AppendError(nil, wire.CodeIO, fmt.Sprintf("nothing was changed, as it cannot be put on disk: %v", err))
 }

@@ -13,10 +13,13 @@ import (
 	"github.com/ipcd/ipcd/bus"
 	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/internal/conn"
+	"github.com/ipcd/ipcd/internal/journal"
 	"github.com/ipcd/ipcd/internal/loop"
+	"github.com/ipcd/ipcd/internal/messages"
 	"github.com/ipcd/ipcd/internal/peer"
 	"github.com/ipcd/ipcd/internal/policy"
 	"github.com/ipcd/ipcd/internal/record"
+	"github.com/ipcd/ipcd/internal/session"
 )
 
 // Limits bounds what peers may use.
@@ -86,7 +89,7 @@ type Setup struct {
 	// Records are what a daemon before this one wrote to the journal since the machine started. If they are not nil they have the holds of operators,
 	// too, and Holds is not looked at. Journal is where records go from now on; nil: not at all, until [Server.SetJournal].
 	Records []record.Record
-	Journal Journal
+	Journal journal.Store
 
 	// Reload starts to read the configuration again and calls done, from any goroutine, when it is in force or refused.
 	Reload func(done func(error))
@@ -122,47 +125,30 @@ type Field struct {
 type Server struct {
 	setup Setup
 	opts  Options
-	log   *slog.Logger
 
-	loop      *loop.Loop
+	set      *session.Set // the sessions, and what all services share
+	journal  *journal.Journal
+	messages *messages.Service
+	names    session.Part[names] // what connections call themselves
+
 	pidfdKind loop.Kind
+	ends      account.Shares[*ending] // what waits for its user's share of a turn to be ended: see remains.go
+	lockState
 
 	listeners map[int]string // descriptor → address, for people
-	logLimit  account.LogLimit
-	logPeriod loop.Timer // set when there is more than is logged
-	spare     int        // a descriptor to close when there are no more: see accept
-	net       *conn.Set  // the connections: each is that of a session
-	users     account.Book
-	ends      account.Shares[*ending] // what waits for its user's share of a turn to be ended: see remains.go
-	nextID    uint64
-
-	bus      *bus.Bus[*session]
-	retained retained
-	lockState
-	requests requests
-
-	// Of this turn.
-	seconds uint32    // since the start, 0 until somebody asked
-	real    time.Time // likewise
-
-	line   []*delivery // what is not delivered to all yet: see delivery.go
-	parked []*session
+	spare     int            // a descriptor to close when there are no more: see accept
 
 	// Reused.
-	alone []byte // see deliverAlone
-	call  call
+	call  session.Call
 	again replay // what was queued
 
-	self     peer.Peer    // the daemon itself, the sender of its events
+	self     peer.Peer    // the daemon itself
 	rules    policy.Rules // who may do what: see access.go
-	stamp    []byte
-	started  time.Time
 	watchdog loop.Timer
 	stats    stats
 	turns    *turnTimes // nil: they are not measured
 	commands *commandIndex
 
-	stopping bool
 	stopBy   time.Duration
 	stopTime loop.Timer
 	quit     bool
@@ -170,8 +156,11 @@ type Server struct {
 
 // stats counts since the start.
 type stats struct {
-	accepted, refused, commands, published, delivered, dropped, granted uint64
+	accepted, refused, commands, granted uint64
 }
+
+// A host is the server as sessions see it: see session.Host.
+type host Server
 
 // New makes a server that listens nowhere yet.
 func New(setup Setup, opts Options) (*Server, error) {
@@ -195,27 +184,23 @@ func New(setup Setup, opts Options) (*Server, error) {
 		return nil, fmt.Errorf("cannot open /dev/null: %w", err)
 	}
 	s := &Server{
-		setup: setup, log: setup.Log,
-		loop: l, spare: spare,
-		listeners: map[int]string{}, users: account.Book{Slice: timeSlice, Verify: setup.Verify},
-		bus:  bus.New[*session](),
-		self: peer.Self(), started: time.Now(), commands: newCommandIndex(),
+		setup: setup, spare: spare, listeners: map[int]string{}, self: peer.Self(),
 	}
 	if s.setup.Kernel == nil {
 		s.setup.Kernel = conn.Sockets(l)
 	}
-	s.net = conn.New(s.setup.Kernel, &s.users, pushes)
+	s.set = session.NewSet(l, s.setup.Kernel, messages.Pushes, setup.Log, (*host)(s), setup.Verify)
+	s.journal = journal.New(l, setup.Log)
+	s.messages = messages.New(s.set, s.journal, &s.self)
+	s.names = session.NewPart[names](s.set)
 	s.pidfdKind = l.Handle(s.processReady)
-	l.Early = s.net.ReadEarly
+	l.Early = s.set.Net.ReadEarly
 	s.watchdog.Init(&l.Timers, s.feedWatchdog)
 	s.stopTime.Init(&l.Timers, func() {}) // see stopWhenDone
-	s.logPeriod.Init(&l.Timers, s.logLimitDue)
-	s.ends = account.Shares[*ending]{Book: &s.users, Serve: s.endSome, Now: s.net.Now, Round: s.net.FlushAll}
-	s.stamp = appendStamp(nil, &s.self)
+	s.ends = account.Shares[*ending]{Book: &s.set.Users, Serve: s.endSome, Now: s.set.Net.Now, Round: s.set.Net.FlushAll}
 	s.rules = policy.Rules{Daemon: s.self.UID, Reserved: []byte(bus.ReservedPrefix)}
 	s.again.init()
-	s.bus.Verify = setup.Verify
-	s.startRequests()
+	s.commands = newCommandIndex(s.handlers())
 	s.startLocks()
 	s.setOptions(opts)
 	return s, nil
@@ -227,7 +212,7 @@ func (s *Server) Listen(fd int, addr string) error {
 	if err := unix.SetNonblock(fd, true); err != nil {
 		return fmt.Errorf("cannot listen on %s: %w", addr, err)
 	}
-	if err := s.loop.Add(fd, s.loop.Handle(s.listenerEvent), unix.EPOLLIN); err != nil {
+	if err := s.set.Loop.Add(fd, s.set.Loop.Handle(s.listenerEvent), unix.EPOLLIN); err != nil {
 		return fmt.Errorf("cannot listen on %s: %w", addr, err)
 	}
 	s.listeners[fd] = addr
@@ -241,7 +226,7 @@ func (s *Server) SetOptions(o Options) error {
 		select {
 		case <-done:
 			return nil
-		case <-s.loop.Ended():
+		case <-s.set.Loop.Ended():
 		}
 	}
 	return errors.New("cannot change the options: the server has ended")
@@ -249,15 +234,16 @@ func (s *Server) SetOptions(o Options) error {
 
 func (s *Server) setOptions(o Options) {
 	s.opts = o
-	s.users.Limits = o.Limits.perUser()
-	s.net.SetLimits(conn.Limits{Input: o.Limits.Input, Output: o.Limits.Output, Words: o.Limits.Arguments})
+	s.set.Users.Limits = o.Limits.perUser()
+	s.messages.SetLimits(messages.Limits{Retained: o.Limits.Retained, RetainedBytes: o.Limits.RetainedBytes})
+	s.set.Net.SetLimits(conn.Limits{Input: o.Limits.Input, Output: o.Limits.Output, Words: o.Limits.Arguments})
 	s.locks.SetLimits(o.Semaphores)
-	s.loop.BusyPoll = o.BusyPoll
+	s.set.Loop.BusyPoll = o.BusyPoll
 }
 
 // Post has f run on the loop, after the turn that is under way. It reports false if the loop has ended; f is not run
 // then.
-func (s *Server) Post(f func()) bool { return s.loop.Post(f) }
+func (s *Server) Post(f func()) bool { return s.set.Loop.Post(f) }
 
 // longestStop bounds a stop.
 const longestStop = 2 * time.Second
@@ -273,14 +259,14 @@ func (s *Server) Run(ctx context.Context) error {
 	if s.setup.WatchdogEvery > 0 {
 		s.watchdog.Set(0) // at once
 	}
-	s.endTurn()
+	s.set.EndTurn()
 	s.Post(s.raiseMark) // in a turn, which has a time of its own
 	turn := s.turn
 	if s.setup.Turns {
 		turn = s.measureTurns(turn)
 	}
 	for !s.quit {
-		events, err := s.loop.Wait(s.idle())
+		events, err := s.set.Loop.Wait(s.idle())
 		if err != nil {
 			return err
 		}
@@ -292,62 +278,43 @@ func (s *Server) Run(ctx context.Context) error {
 // turn is one turn of the loop: see the package documentation.
 func (s *Server) turn(events []unix.EpollEvent) {
 	// All that epoll says is taken: who comes last must not wait for what the others want.
-	s.net.BeginTurn()
-	s.loop.Dispatch(events)
-	s.loop.RunTimers(timeSlice)
-	s.net.WrapUp()
-	if s.net.Waiting() {
-		s.net.Serve()
-		s.net.WrapUp()
+	s.set.Net.BeginTurn()
+	s.set.Loop.Dispatch(events)
+	s.set.Loop.RunTimers(session.TimeSlice)
+	s.set.Net.WrapUp()
+	if s.set.Net.Waiting() {
+		s.set.Net.Serve()
+		s.set.Net.WrapUp()
 	}
 	if s.ends.Waiting() {
 		s.ends.Turn()
-		s.net.WrapUp()
+		s.set.Net.WrapUp()
 	}
-	if len(s.line) > 0 {
-		s.moveLine()
-		s.net.WrapUp()
+	if s.messages.InLine() > 0 {
+		s.messages.MoveLine()
+		s.set.Net.WrapUp()
 	}
-	if s.stopping {
+	if s.set.Stopping {
 		s.stopWhenDone()
 	}
 	if s.setup.Verify {
 		s.verify()
 	}
-	s.endTurn()
+	s.set.EndTurn()
 }
 
 // idle reports whether there is nothing to do before something happens.
-func (s *Server) idle() bool { return !s.net.Waiting() && !s.ends.Waiting() && len(s.line) == 0 }
-
-// endTurn forgets the turn's time.
-func (s *Server) endTurn() {
-	s.loop.Clock.EndTurn()
-	s.real, s.seconds = time.Time{}, 0
-	s.net.EndTurn()
-	s.users.EndTurn()
-}
-
-// age is how long the server has run, in seconds and one: for CLIENT LIST. It costs no system call.
-func (s *Server) age() uint32 {
-	if s.seconds == 0 {
-		s.seconds = uint32(time.Since(s.started)/time.Second) + 1
-	}
-	return s.seconds
-}
-
-// now is the turn's CLOCK_BOOTTIME.
-func (s *Server) now() time.Duration { return s.loop.Clock.Now() }
-
-// realTime is the turn's time of day.
-func (s *Server) realTime() time.Time {
-	if s.real.IsZero() {
-		s.real = time.Now()
-	}
-	return s.real
+func (s *Server) idle() bool {
+	return !s.set.Net.Waiting() && !s.ends.Waiting() && s.messages.InLine() == 0
 }
 
 func (s *Server) feedWatchdog() {
 	s.setup.Watchdog()
-	s.watchdog.Set(s.now() + s.setup.WatchdogEvery)
+	s.watchdog.Set(s.set.Now() + s.setup.WatchdogEvery)
+}
+
+// SetJournal has what outlives the daemon written from now on, in the place of a Journal that took nothing, so that all there is
+// is unwritten. Of what is found there only that stays which is true.
+func (s *Server) SetJournal(j journal.Store, found []record.Record) {
+	s.Post(func() { s.journal.Replace(j, found) })
 }

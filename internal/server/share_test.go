@@ -11,6 +11,8 @@ import (
 
 	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/internal/loop"
+	"github.com/ipcd/ipcd/internal/messages"
+	"github.com/ipcd/ipcd/internal/session"
 )
 
 // TestManyReady: a user whose connections all want something at once has his share of the turn, and who comes behind them is
@@ -20,10 +22,10 @@ func TestManyReady(t *testing.T) {
 	var done []uint64
 	ping := m.commands.find([]byte("PING"))
 	run := ping.run
-	ping.run = func(s *Server, c *call) {
-		done = append(done, c.sess.id)
-		run(s, c)
-		for begun := time.Now(); c.sess.peer.UID == 1001 && time.Since(begun) <= timeSlice; {
+	ping.run = func(c *session.Call) {
+		done = append(done, c.Session.ID)
+		run(c)
+		for begun := time.Now(); c.Session.Peer.UID == 1001 && time.Since(begun) <= session.TimeSlice; {
 			continue // takes as long as one may
 		}
 	}
@@ -45,7 +47,7 @@ func TestManyReady(t *testing.T) {
 	if first := append(slices.Clone(want[:4]), other.id); !slices.Equal(done, first) {
 		t.Errorf("%v are looked after in one turn, want %v", done, first)
 	}
-	for turns := 0; m.net.Waiting(); turns++ {
+	for turns := 0; m.set.Net.Waiting(); turns++ {
 		other.cmd("PING")
 		m.turn([]unix.EpollEvent{other.event(unix.EPOLLIN)})
 		if got := other.take(); got != "+PONG\r\n" {
@@ -83,8 +85,8 @@ func TestManyReceivers(t *testing.T) {
 	if got := other.take(); got != "+PONG\r\n" {
 		t.Errorf("the other user got %q", got)
 	}
-	if m.net.Late() < 8 || publisher.take() != "" {
-		t.Errorf("%d sessions are late", m.net.Late())
+	if m.set.Net.Late() < 8 || publisher.take() != "" {
+		t.Errorf("%d sessions are late", m.set.Net.Late())
 	}
 	publisher.cmd("PUBLISH", "a", "z")
 	stranger.cmd("PUBLISH", "a", "s") // who does not wait for them; what he sends them is charged to them
@@ -104,8 +106,8 @@ func TestManyReceivers(t *testing.T) {
 			t.Errorf("subscriber %d got %q", i, got)
 		}
 	}
-	if n := m.users.Total(account.Buffers); m.net.Late() != 0 || n != 0 {
-		t.Errorf("%d are late, %d bytes charged", m.net.Late(), n)
+	if n := m.set.Users.Total(account.Buffers); m.set.Net.Late() != 0 || n != 0 {
+		t.Errorf("%d are late, %d bytes charged", m.set.Net.Late(), n)
 	}
 }
 
@@ -152,16 +154,16 @@ func TestAcceptWhenTurnIsOver(t *testing.T) {
 		}
 	}
 	m.slowTurns()
-	for !m.net.EventsAreOver() {
+	for !m.set.Net.EventsAreOver() {
 		continue
 	}
 	m.accept(fd)
-	if m.net.Len() != 1 {
-		t.Errorf("%d are accepted", m.net.Len())
+	if m.set.Net.Len() != 1 {
+		t.Errorf("%d are accepted", m.set.Net.Len())
 	}
 	m.settle()
-	if m.net.Len() != 5 {
-		t.Errorf("%d are accepted in the end", m.net.Len())
+	if m.set.Net.Len() != 5 {
+		t.Errorf("%d are accepted in the end", m.set.Net.Len())
 	}
 }
 
@@ -172,9 +174,9 @@ func TestTimersShareATurn(t *testing.T) {
 	var done []int
 	timers := make([]loop.Timer, 5)
 	for i := range timers {
-		timers[i].Init(&m.loop.Timers, func() {
+		timers[i].Init(&m.set.Loop.Timers, func() {
 			done = append(done, i)
-			for begun := time.Now(); time.Since(begun) <= timeSlice; {
+			for begun := time.Now(); time.Since(begun) <= session.TimeSlice; {
 				continue // it takes long
 			}
 		})
@@ -182,7 +184,7 @@ func TestTimersShareATurn(t *testing.T) {
 	}
 	for turns := 1; turns <= len(timers); turns++ {
 		c.cmd("PING")
-		m.loop.TimeUp()
+		m.set.Loop.TimeUp()
 		m.turn([]unix.EpollEvent{c.event(unix.EPOLLIN)})
 		if got := c.take(); got != "+PONG\r\n" || len(done) != turns {
 			t.Fatalf("after %d turns %v have gone off, and the connection got %q", turns, done, got)
@@ -199,7 +201,7 @@ func TestLargeBurial(t *testing.T) {
 	m := newManual(t, 1)
 	publisher := m.connect(false)
 	c := m.connectAs(1001, false)
-	const n = 3*mostDropped + 1
+	const n = 3*messages.MostDropped + 1
 	for i := range n - 1 {
 		c.cmd("BUS.SUB", fmt.Sprint("a/", i), "RAW")
 		m.step()
@@ -208,23 +210,23 @@ func TestLargeBurial(t *testing.T) {
 	m.settle()
 	sess := m.of(c)
 	sess.Kill(nil)
-	for left := n; left > 0; left = max(left-mostDropped, 0) {
-		if u := m.users.Of(1001); u.Used(account.Subscriptions) != left || u.Used(account.Patterns) != 1 {
+	for left := n; left > 0; left = max(left-messages.MostDropped, 0) {
+		if u := m.set.Users.Of(1001); u.Used(account.Subscriptions) != left || u.Used(account.Patterns) != 1 {
 			t.Errorf("%d subscriptions are charged, %d patterns; want %d and 1", u.Used(account.Subscriptions), u.Used(account.Patterns), left)
 		}
 		publisher.cmd("PUBLISH", fmt.Sprint("a/", n-2), "x")
 		m.read(publisher)
-		m.net.FlushAll()
+		m.set.Net.FlushAll()
 		if got := publisher.take(); got != ":0\r\n" {
 			t.Errorf("a message to one that is gone: %q", got)
 		}
-		if done := m.dropSubscriptions(sess); done != (left <= mostDropped) {
+		if done := m.messages.Closed(sess); done != (left <= messages.MostDropped) {
 			t.Errorf("of %d all are gone: %v", left, done)
 		}
 	}
 	m.turn(nil)
-	if u := m.users.Find(1001); m.net.Len() != 1 || u != nil {
-		t.Errorf("%d connections, %+v", m.net.Len(), u)
+	if u := m.set.Users.Find(1001); m.set.Net.Len() != 1 || u != nil {
+		t.Errorf("%d connections, %+v", m.set.Net.Len(), u)
 	}
 	m.settle()
 }
@@ -240,7 +242,7 @@ func TestManyBurials(t *testing.T) {
 		m.of(c).Kill(nil)
 	}
 	m.settle()
-	if m.net.Len() != 0 || m.users.Len() != 0 {
-		t.Errorf("%d connections are left, %d users", m.net.Len(), m.users.Len())
+	if m.set.Net.Len() != 0 || m.set.Users.Len() != 0 {
+		t.Errorf("%d connections are left, %d users", m.set.Net.Len(), m.set.Users.Len())
 	}
 }

@@ -11,6 +11,8 @@ import (
 
 	"github.com/ipcd/ipcd/bus"
 	"github.com/ipcd/ipcd/internal/account"
+	"github.com/ipcd/ipcd/internal/messages"
+	"github.com/ipcd/ipcd/internal/session"
 	"github.com/ipcd/ipcd/ipc/wire"
 )
 
@@ -44,8 +46,8 @@ func TestLosses(t *testing.T) {
 				c.cmd("BUS.SUB", "a", "RAW")
 				c.cmd("PSUBSCRIBE", bus.EnvelopePattern+"+")
 			}
-			m.hook(func(sess *session, name string, args []string, _ string) {
-				d := diaries[sess.id]
+			m.hook(func(sess *session.Session, name string, args []string, _ string) {
+				d := diaries[sess.ID]
 				switch name {
 				case "BUS.SUB", "PSUBSCRIBE":
 					e := diaryEntry{name, args[0], nil}
@@ -61,7 +63,7 @@ func TestLosses(t *testing.T) {
 					for _, d := range diaries {
 						for filter, messages := range d.current {
 							if bus.Match(strings.TrimPrefix(filter, bus.EnvelopePattern), args[0]) {
-								*messages = append(*messages, int64(m.bus.Seq()))
+								*messages = append(*messages, int64(m.messages.Seq()))
 							}
 						}
 					}
@@ -98,8 +100,8 @@ func TestLosses(t *testing.T) {
 			for v := range values(t, publisher.got) {
 				dropped += v.Get("dropped").Int
 			}
-			if lost != dropped || uint64(lost) != m.stats.dropped {
-				t.Errorf("%d told to be lost, %d told to the publisher, %d in the statistics", lost, dropped, m.stats.dropped)
+			if lost != dropped || uint64(lost) != m.messages.Stats().Dropped {
+				t.Errorf("%d told to be lost, %d told to the publisher, %d in the statistics", lost, dropped, m.messages.Stats().Dropped)
 			}
 		})
 	}
@@ -197,7 +199,7 @@ func TestRedisSubscriberTooFarBehind(t *testing.T) {
 	quick.do("SUBSCRIBE", "a")
 	payload := strings.Repeat("x", 10_000)
 	sent := 0
-	for h.counts().dropped == 0 {
+	for h.counts().Dropped == 0 {
 		publisher.do("PUBLISH", "a", payload)
 		quick.want("*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$10000\r\n" + payload + "\r\n")
 		sent++
@@ -215,9 +217,9 @@ func TestRedisSubscriberTooFarBehind(t *testing.T) {
 }
 
 // counts is a copy of the statistics.
-func (h *harness) counts() (s stats) {
+func (h *harness) counts() (s messages.Stats) {
 	h.t.Helper()
-	h.on(func() { s = h.stats })
+	h.on(func() { s = h.messages.Stats() })
 	return s
 }
 
@@ -267,7 +269,7 @@ func (c *end) write() bool {
 // charged checks what this user is charged for buffers.
 func (m *manual) charged(want int) {
 	m.t.Helper()
-	if got := m.users.Total(account.Buffers); got != want {
+	if got := m.set.Users.Total(account.Buffers); got != want {
 		m.t.Errorf("%d bytes of buffers are charged, want %d", got, want)
 	}
 }

@@ -23,14 +23,14 @@ func (s *Server) stepFor(pays *account.User, change func(now lockmgr.Time), firs
 		panic("a step is made within another one, whose effects would be lost")
 	}
 	s.stepping = true
-	told := s.net.TurnBytes()
+	told := s.set.Net.TurnBytes()
 	change(s.lockTime())
 	effects := s.locks.Effects()
 	for i := range effects {
 		s.tally(&effects[i])
 	}
 	s.record(effects)
-	if check && s.net.TurnBytes() != told {
+	if check && s.set.Net.TurnBytes() != told {
 		panic("a step was told before it was recorded")
 	}
 	if first != nil {
@@ -49,7 +49,7 @@ func (s *Server) stepFor(pays *account.User, change func(now lockmgr.Time), firs
 	}
 	s.armExpiry()
 	if s.locks.Pending() {
-		s.grants.Set(s.now())
+		s.grants.Set(s.set.Now())
 	}
 	s.stepping = false
 }

@@ -607,7 +607,7 @@ func (m *mortal) pass() {
 // die ends the daemon there and then. What it was about to write to sockets is written.
 func (m *mortal) die() {
 	m.dead = true
-	m.server.net.FlushAll()
+	m.server.set.Net.FlushAll()
 	m.server.stepping = false // what else was under way has ended, too
 	runtime.Goexit()
 }

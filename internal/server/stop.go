@@ -7,42 +7,43 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ipcd/ipcd/internal/session"
 	"github.com/ipcd/ipcd/ipc/wire"
 	"github.com/ipcd/ipcd/lockmgr"
 )
 
 // stop begins the end of the server.
 func (s *Server) stop() {
-	if s.stopping {
+	if s.set.Stopping {
 		return
 	}
-	s.stopping = true
-	s.users.Unbound()
-	s.net.Last(s.stopLate)
-	s.stopBy = s.now() + longestStop
+	s.set.Stopping = true
+	s.set.Users.Unbound()
+	s.set.Net.Last(s.stopLate)
+	s.stopBy = s.set.Now() + longestStop
 	s.stopTime.Set(s.stopBy)
-	s.endLine()
+	s.messages.Stop()
 	s.closeListeners()
 	s.cancelWaits()
 	for _, p := range slices.Collect(maps.Values(s.processes)) {
 		s.settleEndings(p) // with nobody to grant the locks to: how they ended is for the daemon after this one
 	}
-	for sess := range s.sessions() {
+	for sess := range s.set.All() {
 		if !s.stopLate() {
 			sess.ExecuteRest() // no lock is waited for any more
 		}
 	}
-	for sess := range s.sessions() {
+	for sess := range s.set.All() {
 		if sess.Ending() {
 			continue
 		}
-		if sess.proto == wire.RESP3 {
-			b := sess.proto.AppendPush(s.scratch[:0], 2)
+		if sess.Proto() == wire.RESP3 {
+			b := sess.Proto().AppendPush(s.scratch[:0], 2)
 			b = wire.AppendBulk(b, "ipcd.goodbye")
 			b = wire.AppendBulk(b, "the daemon is stopping")
 			sess.Send(b)
 		}
-		if !sess.is(stateSaving) { // else it is answered first: see goOnAfter
+		if !sess.Is(session.Saving) { // else it is answered first: see goOnAfter
 			sess.Finish()
 		}
 	}
@@ -59,11 +60,11 @@ func (s *Server) cancelWaits() {
 }
 
 // stopLate reports whether the time is over in which a stop executes what was read; the rest of it is for the answers.
-func (s *Server) stopLate() bool { return s.loop.Clock.Read() > s.stopBy-longestStop/2 }
+func (s *Server) stopLate() bool { return s.set.Loop.Clock.Read() > s.stopBy-longestStop/2 }
 
 func (s *Server) closeListeners() {
 	for fd := range s.listeners {
-		s.loop.Remove(fd) // the service manager may keep the socket
+		s.set.Loop.Remove(fd) // the service manager may keep the socket
 		_ = unix.Close(fd)
 	}
 	clear(s.listeners)
@@ -72,12 +73,12 @@ func (s *Server) closeListeners() {
 // stopWhenDone ends the loop when nobody is left, or the time is over.
 func (s *Server) stopWhenDone() {
 	switch {
-	case s.net.Len() == 0:
+	case s.set.Net.Len() == 0:
 	case s.stopTime.IsSet():
 		return
 	default:
-		s.log.Warn("some connections did not take what they were sent", "event", "stop", "connections", s.net.Len())
-		s.net.EndAll()
+		s.set.Log.Warn("some connections did not take what they were sent", "event", "stop", "connections", s.set.Net.Len())
+		s.set.Net.EndAll()
 	}
 	s.stopTime.Stop()
 	s.buryProcesses()
@@ -98,16 +99,16 @@ func (s *Server) buryProcesses() {
 
 // close releases what the server has, after the loop.
 func (s *Server) close() {
-	s.loop.End()
+	s.set.Loop.End()
 	s.closeListeners()
-	s.net.EndAll()
+	s.set.Net.EndAll()
 	s.closeLocks()
-	s.loop.Closer.Wait(time.Second)
+	s.set.Loop.Closer.Wait(time.Second)
 	s.closeFiles()
 }
 
 // closeFiles closes what the server has from the beginning.
 func (s *Server) closeFiles() {
 	_ = unix.Close(s.spare)
-	s.loop.Close()
+	s.set.Loop.Close()
 }

@@ -78,7 +78,7 @@ func (h *harness) stuff(c *client) {
 	for full := false; !full; {
 		c.send(strings.Repeat("PING "+strings.Repeat("x", 1000)+"\r\n", 10))
 		h.on(func() {
-			for s := range h.sessions() {
+			for s := range h.set.All() {
 				full = full || s.Blocked()
 			}
 		})
@@ -106,7 +106,7 @@ func TestStopDelivers(t *testing.T) {
 	slow := h.dial3()
 	h.stuff(slow)
 	h.cancel()
-	h.until("it stops", func() bool { return h.stopping })
+	h.until("it stops", func() bool { return h.set.Stopping })
 	got := slow.rest()
 	reply := "$1000\r\n" + strings.Repeat("x", 1000) + "\r\n"
 	replies, rest := strings.Count(got, reply), strings.TrimPrefix(got, strings.Repeat(reply, strings.Count(got, reply)))
@@ -130,10 +130,10 @@ func TestStopWithSharedListener(t *testing.T) {
 	stuck := h.dial()
 	h.stuff(stuck)
 	h.cancel()
-	h.until("it stops", func() bool { return h.stopping })
+	h.until("it stops", func() bool { return h.set.Stopping })
 	h.dial()
 	h.until("there is nothing that makes the loop turn", func() bool {
-		n, err := unix.Poll([]unix.PollFd{{Fd: int32(h.loop.FD()), Events: unix.POLLIN}}, 0)
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(h.set.Loop.FD()), Events: unix.POLLIN}}, 0)
 		return n == 0 && err == nil
 	})
 	stuck.close()
@@ -146,7 +146,7 @@ func TestRunError(t *testing.T) {
 	c := h.dial()
 	c.sync()
 	h.Post(func() {
-		h.loop.Close()
+		h.set.Loop.Close()
 	})
 	<-h.ended
 	if h.err == nil || !strings.Contains(h.err.Error(), "cannot wait for events") {

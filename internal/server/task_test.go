@@ -11,34 +11,35 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ipcd/ipcd/internal/account"
+	"github.com/ipcd/ipcd/internal/session"
 	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // spinning has LOCK.LIST be a task of steps that take as long as a session may go on, and say "x" each.
 func spinning(m *manual, steps int) (done *int) {
 	done = new(int)
-	m.commands.find([]byte("LOCK.LIST")).run = func(s *Server, c *call) {
-		t := &task{slow: true}
-		t.head = func(b []byte) []byte { return wire.AppendArray(b, *done) }
-		t.step = func(b []byte) ([]byte, bool) {
-			for begun := time.Now(); time.Since(begun) <= timeSlice; {
+	m.commands.find([]byte("LOCK.LIST")).run = func(c *session.Call) {
+		t := &session.Task{Slow: true}
+		t.Head = func(b []byte) []byte { return wire.AppendArray(b, *done) }
+		t.Step = func(b []byte) ([]byte, bool) {
+			for begun := time.Now(); time.Since(begun) <= session.TimeSlice; {
 				continue
 			}
 			*done++
 			return wire.AppendBulk(b, "x"), *done < steps
 		}
-		s.perform(c, t)
+		c.Perform(t)
 	}
 	return done
 }
 
 // listing has LOCK.LIST be a task of many quick steps that say the same text each.
 func listing(m *manual, lines int, text string) {
-	m.commands.find([]byte("LOCK.LIST")).run = func(s *Server, c *call) {
+	m.commands.find([]byte("LOCK.LIST")).run = func(c *session.Call) {
 		n := 0
-		s.perform(c, &task{
-			head: func(b []byte) []byte { return wire.AppendArray(b, n) },
-			step: func(b []byte) ([]byte, bool) { n++; return wire.AppendBulk(b, text), n < lines },
+		c.Perform(&session.Task{
+			Head: func(b []byte) []byte { return wire.AppendArray(b, n) },
+			Step: func(b []byte) ([]byte, bool) { n++; return wire.AppendBulk(b, text), n < lines },
 		})
 	}
 }
@@ -47,14 +48,14 @@ func listing(m *manual, lines int, text string) {
 // the connection's own commands wait, and the reply comes as a whole.
 func TestTaskInTurns(t *testing.T) {
 	m := newManual(t, 1)
-	done := spinning(m, 3*stride)
+	done := spinning(m, 3*session.Stride)
 	c, other, stranger := m.connect(false), m.connect(false), m.connectAs(1001, false)
 	c.send([]byte("LOCK.LIST\r\nPING\r\n")...)
 	m.turn([]unix.EpollEvent{c.event(unix.EPOLLIN)})
 	if *done != 1 {
 		t.Fatalf("%d steps in one turn", *done)
 	}
-	for turns := 2; *done < 3*stride; turns++ {
+	for turns := 2; *done < 3*session.Stride; turns++ {
 		other.cmd("PING")
 		stranger.cmd("PING")
 		m.turn([]unix.EpollEvent{other.event(unix.EPOLLIN), stranger.event(unix.EPOLLIN)})
@@ -81,17 +82,17 @@ func TestTaskEndsEarly(t *testing.T) {
 	m.turn(m.events())
 	c.close()
 	m.settle()
-	if m.net.Len() != 0 || m.users.Len() != 0 {
-		t.Errorf("%d connections, %d users", m.net.Len(), m.users.Len())
+	if m.set.Net.Len() != 0 || m.set.Users.Len() != 0 {
+		t.Errorf("%d connections, %d users", m.set.Net.Len(), m.set.Users.Len())
 	}
 
-	done := spinning(m, 3*stride)
+	done := spinning(m, 3*session.Stride)
 	c = m.connect(false)
 	c.cmd("LOCK.LIST")
 	m.turn(m.events())
 	m.stop()
 	m.settle()
-	if *done != 3*stride || !strings.HasPrefix(string(c.got), "*48\r\n") {
+	if *done != 3*session.Stride || !strings.HasPrefix(string(c.got), "*48\r\n") {
 		t.Errorf("%d steps, got %.20q", *done, c.got)
 	}
 }
@@ -101,19 +102,19 @@ func TestTaskIsCharged(t *testing.T) {
 	const limit = 256 << 10
 	m := newManual(t, 1, func(_ *Setup, o *Options) { o.Limits.BuffersPerUser = limit })
 	c := m.connect(false)
-	m.commands.find([]byte("LOCK.LIST")).run = func(s *Server, c *call) {
-		t := &task{head: noHead}
-		t.step = func(b []byte) ([]byte, bool) {
-			for begun := time.Now(); time.Since(begun) <= timeSlice; {
+	m.commands.find([]byte("LOCK.LIST")).run = func(c *session.Call) {
+		t := &session.Task{Head: session.NoHead}
+		t.Step = func(b []byte) ([]byte, bool) {
+			for begun := time.Now(); time.Since(begun) <= session.TimeSlice; {
 				continue
 			}
 			return append(b, make([]byte, 1<<10)...), true
 		}
-		s.perform(c, t)
+		c.Perform(t)
 	}
 	c.send([]byte("LOCK.LIST\r\nPING\r\n")...)
 	m.after = func() {
-		if n := m.users.Total(account.Buffers); n > limit+64<<10 {
+		if n := m.set.Users.Total(account.Buffers); n > limit+64<<10 {
 			t.Fatalf("%d bytes are held", n)
 		}
 	}
@@ -131,7 +132,6 @@ func TestLargeListings(t *testing.T) {
 		o.Limits.SubscriptionsPerUser, o.Limits.LocksPerUser = 2*n, 3*n
 		s.Verify = false // of so much, after each of so many turns
 	})
-	m.bus.Verify = false
 	c := m.connect(false)
 	ask := func(words ...string) wire.Value {
 		t.Helper()
@@ -187,8 +187,8 @@ func TestLargeListings(t *testing.T) {
 		}
 	}
 	clients := strings.Split(strings.TrimSuffix(ask("CLIENT", "LIST").Str, "\n"), "\n")
-	if len(clients) != m.net.Len() {
-		t.Errorf("%d clients of %d", len(clients), m.net.Len())
+	if len(clients) != m.set.Net.Len() {
+		t.Errorf("%d clients of %d", len(clients), m.set.Net.Len())
 	}
 	last := 0
 	for _, line := range clients {
@@ -222,12 +222,12 @@ func TestLongReply(t *testing.T) {
 			m.turn(nil)
 		}
 		publisher.send([]byte("PUBLISH a 0\r\n")...) // with a piece, and behind a full socket
-		publisher.send([]byte("PUBLISH a " + strings.Repeat("y", 2*fewBytes) + "\r\n")...)
+		publisher.send([]byte("PUBLISH a " + strings.Repeat("y", 2<<10) + "\r\n")...)
 		for range 20 {
 			m.step()
 		}
-		if m.users.Total(account.Output) < lines*len(text) {
-			t.Errorf("%d bytes are charged", m.users.Total(account.Output))
+		if m.set.Users.Total(account.Output) < lines*len(text) {
+			t.Errorf("%d bytes are charged", m.set.Users.Total(account.Output))
 		}
 		c.send([]byte("PING\r\n")...)
 		if !reads {
@@ -278,16 +278,16 @@ func TestLongReplyHeldUp(t *testing.T) {
 		before := 0
 		for ; !sess.Blocked(); before++ {
 			sess.Send(wire.AppendBulk(nil, strings.Repeat("y", 4<<10)))
-			m.net.FlushAll()
+			m.set.Net.FlushAll()
 		}
 		c.send([]byte("LOCK.LIST\r\nPING\r\n")...)
-		for sess.more == nil || sess.more.task == nil || !sess.more.task.done {
+		for sess.Task() == nil || !sess.Task().Done() {
 			m.step()
 		}
-		if m.net.Waiting() {
+		if m.set.Net.Waiting() {
 			m.step()
 		}
-		if !sess.Waiting() || m.net.Waiting() {
+		if !sess.Waiting() || m.set.Net.Waiting() {
 			t.Fatal("it does not wait for the socket")
 		}
 		switch end {

@@ -19,16 +19,11 @@ func TestVerifyTimers(t *testing.T) {
 	}{
 		{"a timer of nobody", "6 timers are set, 5 of them by what there is", func(m *manual) {
 			left := new(loop.Timer)
-			left.Init(&m.loop.Timers, func() {})
+			left.Init(&m.set.Loop.Timers, func() {})
 			left.Set(time.Hour)
 		}},
 		{"a wait that would not end", "the timer of waits and leases is set: false", func(m *manual) { m.expiry.Stop() }},
 		{"a wait that would end late", "the lock engine is called at", func(m *manual) { m.expiry.Set(m.expiry.At() + 1) }},
-		{"an outcome that stays", "REQID \"1\" is set: false", func(m *manual) {
-			for _, r := range m.requests.byKey {
-				r.expires.Stop()
-			}
-		}},
 		{"a grace that stays", "the timer of graces is set: false", func(m *manual) { m.requests.graces.Stop() }},
 		{"an ending that stays", "an ending of process", func(m *manual) {
 			for _, p := range m.processes {
@@ -40,7 +35,6 @@ func TestVerifyTimers(t *testing.T) {
 				p.endings = nil
 			}
 		}},
-		{"records left out that nobody tells of", "the timer of log records is set: false", func(m *manual) { m.logPeriod.Stop() }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			m := newManual(t, 1, func(s *Setup, _ *Options) { s.EndingTime = time.Hour })
@@ -56,7 +50,7 @@ func TestVerifyTimers(t *testing.T) {
 			gone.close()
 			m.settle()
 			for range account.LogBurst + 1 {
-				m.tell(slog.LevelInfo, 1, "event", "said often")
+				m.set.LogAbout(slog.LevelInfo, 1, "event", "said often")
 			}
 			m.verify()
 			defer func() {

@@ -10,7 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ipcd/ipcd/internal/account"
+	"github.com/ipcd/ipcd/internal/messages"
 	"github.com/ipcd/ipcd/internal/record"
+	"github.com/ipcd/ipcd/internal/session"
 	"github.com/ipcd/ipcd/ipc/wire"
 )
 
@@ -28,7 +30,7 @@ func (c *client) multi(commands ...[]string) {
 // input is how much of Input and Output all users are charged for.
 func (h *harness) buffers() (in, out int) {
 	h.t.Helper()
-	h.on(func() { in, out = h.users.Total(account.Input), h.users.Total(account.Output) })
+	h.on(func() { in, out = h.set.Users.Total(account.Input), h.set.Users.Total(account.Output) })
 	return in, out
 }
 
@@ -88,7 +90,7 @@ func TestExecOfMany(t *testing.T) {
 	c := h.dial()
 	var channels []string
 	want := "*4\r\n"
-	for i := range 3 * fewNames {
+	for i := range 3 * 64 {
 		name := fmt.Sprintf("c%03d", i)
 		channels = append(channels, name)
 		want += fmt.Sprintf("*3\r\n$9\r\nsubscribe\r\n$4\r\n%s\r\n:%d\r\n", name, i+1)
@@ -209,7 +211,7 @@ func TestQueuedIsCharged(t *testing.T) {
 	// The limit is the user's, of all connections.
 	h.on(func() {
 		h.opts.Limits.BuffersPerUser = 120_000
-		h.users.Limits = h.opts.Limits.perUser()
+		h.set.Users.Limits = h.opts.Limits.perUser()
 	})
 	c, other := h.dial(), h.dial()
 	c.do("MULTI")
@@ -261,15 +263,15 @@ func TestExecIsWhole(t *testing.T) {
 		m := newManual(t, 1)
 		m.quickTurns()
 		c, other, many := m.connect(false), m.connect(false), m.connect(false)
-		for i := 0; c2.patterns && i <= fewPatterns; i++ {
+		for i := 0; c2.patterns && i <= messages.FewPatterns; i++ {
 			many.cmd("PSUBSCRIBE", fmt.Sprint("p", i))
 		}
 		words := strings.Fields(c2.command)
 		var order []string
-		m.hook(func(sess *session, name string, args []string, _ string) {
+		m.hook(func(sess *session.Session, name string, args []string, _ string) {
 			switch name {
 			case words[0]:
-				sess.user().Spend(time.Hour)
+				sess.User().Spend(time.Hour)
 			case "ECHO":
 				order = append(order, args[0])
 			}
@@ -279,7 +281,7 @@ func TestExecIsWhole(t *testing.T) {
 		}
 		m.settle()
 		c.take()
-		m.net.Now = func() time.Duration { return 0 }
+		m.set.Net.Now = func() time.Duration { return 0 }
 		if c2.slow {
 			m.slowTurns()
 		}
@@ -411,7 +413,7 @@ func TestStopInExec(t *testing.T) {
 	c.multi([]string{"LOCK.DONE", "k", g.token, "PER", "ever"}, []string{"PING"})
 	w := disk.next(t, 1)
 	h.cancel()
-	h.until("it stops", func() bool { return h.stopping })
+	h.until("it stops", func() bool { return h.set.Stopping })
 	w.done(nil)
 	c.want("*2\r\n+OK\r\n+PONG\r\n")
 	c.eof()

@@ -50,11 +50,11 @@ func (t *turnTimes) rows() (rows []Field) {
 func (s *Server) measureTurns(turn func([]unix.EpollEvent)) func([]unix.EpollEvent) {
 	t := new(turnTimes)
 	s.turns = t
-	s.loop.Early = func() bool {
+	s.set.Loop.Early = func() bool {
 		runtime.LockOSThread() // whose time is measured
 		defer runtime.UnlockOSThread()
 		begun := threadTime()
-		read := s.net.ReadEarly()
+		read := s.set.Net.ReadEarly()
 		if read {
 			t.early += threadTime() - begun
 		}

@@ -1,15 +1,11 @@
 package server
 
 import (
-	"errors"
 	"fmt"
-	"iter"
-	"slices"
-	"strings"
 
 	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/internal/loop"
-	"github.com/ipcd/ipcd/internal/record"
+	"github.com/ipcd/ipcd/internal/session"
 	"github.com/ipcd/ipcd/lockmgr"
 )
 
@@ -19,68 +15,29 @@ func (s *Server) verify() {
 		panic(fmt.Sprintf("lockmgr: %v", err))
 	}
 	found := account.Count{}
-	s.net.Check(found)
-	for sess := range s.sessions() {
-		s.countServices(sess, found)
+	s.set.Net.Check(found)
+	for sess := range s.set.All() {
+		sess.Count(found)
+		s.messages.Count(sess, found)
+		if x := s.part.Of(sess); x != nil {
+			found.Add(sess.User().UID(), account.Subscriptions, len(x.follows))
+		}
 	}
 	for _, m := range s.once.done {
 		found.Add(m.UID, account.Marks, 1)
 	}
 	s.verifyClaims(found)
-	s.verifyRetained(found)
-	if err := s.users.Mismatch(found); err != nil {
+	s.messages.Verify(found)
+	if err := s.set.Users.Mismatch(found); err != nil {
 		panic(err.Error())
 	}
-	if s.recorder.journal != nil && s.recorder.journal.Room() == nil && !s.recorder.behind() && s.held+s.retained.topics.Len() < 100 { // it costs much
-		s.verifyJournal()
+	if values, _ := s.messages.Retained(); s.held+values < 100 { // it costs much
+		s.journal.Verify()
 	}
 	s.verifyFollowers()
+	s.set.VerifyRequests()
 	s.verifyRequests()
 	s.verifyTimers()
-}
-
-// countServices counts what hangs on a session and costs its user something.
-func (s *Server) countServices(sess *session, found account.Count) {
-	uid := sess.user().UID()
-	if x := sess.more; x != nil {
-		found.Add(uid, account.Subscriptions, len(x.follows))
-		if t := x.transaction; t != nil {
-			found.Add(uid, account.Input, t.input.Amount())
-			found.Add(uid, account.Output, t.output.Amount())
-		}
-	}
-	if in := sess.more != nil && sess.more.transaction != nil; in != sess.is(stateMulti|stateExec) || sess.is(stateMulti) && sess.is(stateExec) {
-		panic(fmt.Sprintf("session %d has a transaction: %v", sess.id, in))
-	}
-	if sess.is(stateSubscribed) {
-		globs, others := s.bus.Weight(sess)
-		found.Add(uid, account.Patterns, globs)
-		found.Add(uid, account.Subscriptions, others)
-	}
-}
-
-// verifyJournal compares what is in the journal with what is.
-func (s *Server) verifyJournal() {
-	records, err := s.recorder.journal.Read()
-	if err != nil {
-		panic(fmt.Sprintf("the journal cannot be read: %v", err))
-	}
-	if _, bad := record.Read(records); bad != nil {
-		panic(fmt.Sprintf("the journal: %v", errors.Join(bad...)))
-	}
-	if got, want := recordTexts(slices.Values(records)), recordTexts(s.allRecords()); !slices.Equal(got, want) {
-		panic(fmt.Sprintf("the journal has\n%s\nand not\n%s", strings.Join(got, "\n"), strings.Join(want, "\n")))
-	}
-}
-
-// recordTexts are records as text, in order.
-func recordTexts(records iter.Seq[record.Record]) []string {
-	var all []string
-	for is := range records {
-		all = append(all, string(is.Append(nil)))
-	}
-	slices.Sort(all)
-	return all
 }
 
 // verifyClaims compares what is counted of claims with the engine's, and counts what they cost their users.
@@ -126,11 +83,11 @@ func (s *Server) verifyFollowers() {
 	}
 	for t, all := range s.followers {
 		if !held[t] || all.Len() == 0 {
-			panic(fmt.Sprintf("%d connections follow token %d, which is held: %v", all.Len(), t, held[t]))
+			panic(fmt.Sprintf("%d connections follow token %d, which is Held: %v", all.Len(), t, held[t]))
 		}
 		for f := all.Front(); f != nil; f = f.Next() {
-			if sess := f.Value.(*session); sess.FD() < 0 || sess.more.follows[t] != f {
-				panic(fmt.Sprintf("session %d follows token %d without knowing it", sess.id, t))
+			if sess := f.Value.(*session.Session); sess.FD() < 0 || s.part.Of(sess).follows[t] != f {
+				panic(fmt.Sprintf("session %d follows token %d without knowing it", sess.ID, t))
 			}
 		}
 	}
@@ -138,7 +95,7 @@ func (s *Server) verifyFollowers() {
 
 // verifyTimers checks that all that has a deadline has a timer, and that no other is set: none is left behind for what has ended.
 func (s *Server) verifyTimers() {
-	if err := s.loop.Timers.Check(); err != nil {
+	if err := s.set.Loop.Timers.Check(); err != nil {
 		panic(err.Error())
 	}
 	known := 0
@@ -160,20 +117,13 @@ func (s *Server) verifyTimers() {
 			check(fmt.Sprintf("an ending of process %d", id.PID), &e.over, !e.queued)
 		}
 	}
-	all := s.retained.topics.All()
-	for more := true; more; {
-		var k *kept
-		var ok bool
-		if k, ok, more = all.Next(); ok {
-			check("a retained value", &k.expiry, k.Expires != 0)
-		}
-	}
-	check("log records", &s.logPeriod, s.logLimit.Next() != 0)
-	check("records of holds", &s.recorder.retry, s.recorder.behind())
+	s.messages.VerifyTimers(check)
+	s.set.VerifyTimers(check)
+	s.journal.VerifyTimers(check)
 	check("unseen holders", &s.holders.retry, len(s.holders.unseen) > 0)
 	check("the watchdog", &s.watchdog, s.setup.WatchdogEvery > 0)
-	check("the stop", &s.stopTime, s.stopping && !s.quit)
-	if n := s.loop.Timers.Len(); n != known {
+	check("the stop", &s.stopTime, s.set.Stopping && !s.quit)
+	if n := s.set.Loop.Timers.Len(); n != known {
 		panic(fmt.Sprintf("%d timers are set, %d of them by what there is", n, known))
 	}
 }

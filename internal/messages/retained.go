@@ -1,8 +1,8 @@
-package server
+package messages
 
 import (
 	"fmt"
-	"strings"
+	"iter"
 	"time"
 
 	"github.com/ipcd/ipcd/bus"
@@ -10,6 +10,7 @@ import (
 	"github.com/ipcd/ipcd/internal/loop"
 	"github.com/ipcd/ipcd/internal/peer"
 	"github.com/ipcd/ipcd/internal/record"
+	"github.com/ipcd/ipcd/internal/session"
 	"github.com/ipcd/ipcd/ipc/wire"
 )
 
@@ -35,8 +36,8 @@ type kept struct {
 	expiry        loop.Timer // set if it expires
 }
 
-// largestRetained is the size of the largest value, with its topic: to write it down takes a millisecond or two.
-const largestRetained = 1 << 20
+// LargestRetained is the size of the largest value, with its topic: to write it down takes a millisecond or two.
+const LargestRetained = 1 << 20
 
 // size is what a value is charged as.
 func (k *kept) size() int { return len(k.Topic) + len(k.Payload) }
@@ -64,8 +65,8 @@ func (k *kept) appendFields(b []byte, now time.Duration) []byte {
 }
 
 // retainedOf is the value of a topic, nil if it has none: one whose time is over has gone, whether its timer was called yet or not.
-func (s *Server) retainedOf(topic string) *kept {
-	if k, ok := s.retained.topics.Get(topic); ok && !k.over(s.now()) {
+func (s *Service) retainedOf(topic string) *kept {
+	if k, ok := s.retained.topics.Get(topic); ok && !k.over(s.set.Now()) {
 		return k
 	}
 	return nil
@@ -83,32 +84,32 @@ type retention struct {
 const longestRetained = 100 * 365 * 24 * time.Hour
 
 // pubWords reads the options of BUS.PUB.
-func pubWords(_ *Server, c *call) bool {
-	c.retention = retention{}
-	for i := 2; i < len(c.args); i++ {
-		switch option := c.arg(i); {
+func (s *Service) pubWords(c *session.Call) bool {
+	s.retention = retention{}
+	for i := 2; i < len(c.Args); i++ {
+		switch option := c.Arg(i); {
 		case option == "RETAIN":
-			c.retention.asked = true
-		case option == "EXPIRES" && i+1 < len(c.args):
+			s.retention.asked = true
+		case option == "EXPIRES" && i+1 < len(c.Args):
 			i++
-			ms, ok := number(c.args[i])
+			ms, ok := session.Number(c.Args[i])
 			if !ok || ms <= 0 || ms > longestRetained.Milliseconds() {
-				c.fail(wire.CodeErr, "EXPIRES wants a number of milliseconds, not %q", clip(string(c.args[i])))
+				c.Fail(wire.CodeErr, "EXPIRES wants a number of milliseconds, not %q", session.Clip(string(c.Args[i])))
 				return false
 			}
-			c.retention.expires = time.Duration(ms) * time.Millisecond
-		case option == "REQID" && i+1 < len(c.args):
+			s.retention.expires = time.Duration(ms) * time.Millisecond
+		case option == "REQID" && i+1 < len(c.Args):
 			i++
-			if !c.requestID(c.args[i]) {
+			if !c.ReadRequestID(c.Args[i]) {
 				return false
 			}
 		default:
-			c.syntax()
+			c.Syntax()
 			return false
 		}
 	}
-	if c.retention.expires != 0 && !c.retention.asked {
-		c.fail(wire.CodeErr, "EXPIRES goes with RETAIN")
+	if s.retention.expires != 0 && !s.retention.asked {
+		c.Fail(wire.CodeErr, "EXPIRES goes with RETAIN")
 		return false
 	}
 	return true
@@ -116,56 +117,50 @@ func pubWords(_ *Server, c *call) bool {
 
 // retain has a call's message, which is published next, be the value of its topic. It reports whether it is, and has the reply ready
 // if not: then all is as it was.
-func (s *Server) retain(c *call) bool {
-	topic := string(c.args[0])
+func (s *Service) retain(c *session.Call) bool {
+	topic := string(c.Args[0])
 	if err := bus.CheckTopic(topic); err != nil {
-		c.fail(wire.CodeBadName, "%v", err)
+		c.Fail(wire.CodeBadName, "%v", err)
 		return false
 	}
-	who := &c.sess.peer
-	k := &kept{stamp: c.sess.stamp(), Retained: record.Retained{
-		Topic: topic, Payload: string(c.args[1]), Seq: s.bus.Seq() + 1, Time: s.realTime().UnixMicro(),
+	who := &c.Session.Peer
+	k := &kept{stamp: c.Session.Stamp(), Retained: record.Retained{
+		Topic: topic, Payload: string(c.Args[1]), Seq: s.bus.Seq() + 1, Time: s.set.RealTime().UnixMicro(),
 		PID: who.PID, UID: who.UID, Unit: who.Unit,
 	}}
-	if c.retention.expires != 0 {
-		k.Expires = s.now() + c.retention.expires
+	if s.retention.expires != 0 {
+		k.Expires = s.set.Now() + s.retention.expires
 	}
 	if !s.mayRetain(c, k) {
 		return false
 	}
-	if j := s.recorder.journal; j != nil {
-		err := j.Room()
-		if err == nil {
-			err = j.Apply(record.Of(&k.Retained))
-		}
-		if err != nil {
-			c.fail(wire.CodeIO, "the value would be lost with the daemon, as it cannot be written down: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
-			return false
-		}
+	if err := s.journal.Keep(record.Of(&k.Retained)); err != nil {
+		c.Fail(wire.CodeIO, "the value would be lost with the daemon, as it cannot be written down: %v", err)
+		return false
 	}
 	s.keep(k)
 	return true
 }
 
 // mayRetain checks that there is room for a value, where the one before it gives up its own.
-func (s *Server) mayRetain(c *call, k *kept) bool {
+func (s *Service) mayRetain(c *session.Call, k *kept) bool {
 	count, bytes := 1, k.size()
 	ownCount, ownBytes := count, bytes
 	if old, had := s.retained.topics.Get(k.Topic); had {
 		count, bytes = 0, bytes-old.size()
-		if old.charge.User() == c.sess.user() {
+		if old.charge.User() == c.Session.User() {
 			ownCount, ownBytes = count, bytes
 		}
 	}
-	limits := &s.opts.Limits
+	limits := &s.limits
 	switch {
-	case k.size() > largestRetained:
-		c.fail(wire.CodeQuota, "a retained value and its topic may have %d bytes, not %d", largestRetained, k.size())
-	case ownCount > 0 && !c.room(account.Retained, ownCount), ownBytes > 0 && !c.room(account.RetainedBytes, ownBytes):
+	case k.size() > LargestRetained:
+		c.Fail(wire.CodeQuota, "a retained value and its topic may have %d bytes, not %d", LargestRetained, k.size())
+	case ownCount > 0 && !c.Room(account.Retained, ownCount), ownBytes > 0 && !c.Room(account.RetainedBytes, ownBytes):
 	case count > 0 && s.retained.topics.Len()+count > limits.Retained:
-		c.fail(wire.CodeQuota, "%d topics have a retained value already (limits.retained)", s.retained.topics.Len())
+		c.Fail(wire.CodeQuota, "%d topics have a retained value already (limits.retained)", s.retained.topics.Len())
 	case bytes > 0 && s.retained.bytes+bytes > limits.RetainedBytes:
-		c.fail(wire.CodeQuota, "%d bytes are retained already (limits.retained_bytes)", s.retained.bytes)
+		c.Fail(wire.CodeQuota, "%d bytes are retained already (limits.retained_bytes)", s.retained.bytes)
 	default:
 		return true
 	}
@@ -173,21 +168,21 @@ func (s *Server) mayRetain(c *call, k *kept) bool {
 }
 
 // keep has a value be that of its topic from now on.
-func (s *Server) keep(k *kept) {
+func (s *Service) keep(k *kept) {
 	if old, had := s.retained.topics.Set(k.Topic, k); had {
 		s.release(old)
 	}
-	u := s.users.Of(k.UID)
+	u := s.set.Users.Of(k.UID)
 	k.charge, k.bytes = u.Charge(account.Retained, 1), u.Charge(account.RetainedBytes, k.size())
 	s.retained.bytes += k.size()
 	if k.Expires != 0 {
-		k.expiry.Init(&s.loop.Timers, func() { s.clear(k) })
+		k.expiry.Init(&s.set.Loop.Timers, func() { s.clear(k) })
 		k.expiry.Set(k.Expires)
 	}
 }
 
 // release gives back what a value has that is no topic's any more.
-func (s *Server) release(k *kept) {
+func (s *Service) release(k *kept) {
 	k.charge.Release()
 	k.bytes.Release()
 	s.retained.bytes -= k.size()
@@ -197,38 +192,47 @@ func (s *Server) release(k *kept) {
 }
 
 // clear has the topic of a value have none.
-func (s *Server) clear(k *kept) {
+func (s *Service) clear(k *kept) {
 	s.retained.topics.Delete(k.Topic)
 	s.release(k)
-	s.rewrite(record.Subject{Kind: record.KindRetained, Topic: k.Topic})
+	s.journal.Rewrite(record.Subject{Kind: record.KindRetained, Topic: k.Topic})
 }
 
-// restoreRetained takes up what a daemon before this one has kept. The limits are not asked: they may have become lower since.
-func (s *Server) restoreRetained(all []*record.Retained) {
+// Restore takes up what a daemon before this one has kept. The limits are not asked: they may have become lower since.
+func (s *Service) Restore(all []*record.Retained) {
 	for _, was := range all {
 		s.bus.Resume(was.Seq)
-		if k := (&kept{Retained: *was}); !k.over(s.now()) {
-			k.stamp = appendStamp(nil, &peer.Peer{PID: k.PID, UID: k.UID, Unit: k.Unit})
+		if k := (&kept{Retained: *was}); !k.over(s.set.Now()) {
+			k.stamp = session.AppendStamp(nil, &peer.Peer{PID: k.PID, UID: k.UID, Unit: k.Unit})
 			s.keep(k)
 		}
 	}
 }
 
-// retainedRecords say what is retained.
-func (s *Server) retainedRecords(yield func(record.Record) bool) bool {
-	all := s.retained.topics.All()
-	for more := true; more; {
-		var k *kept
-		var ok bool
-		if k, ok, more = all.Next(); ok && !yield(record.Of(&k.Retained)) {
-			return false
+// RecordOf is what is true of the value of a topic: see journal.Source.
+func (s *Service) RecordOf(is record.Subject) record.Record {
+	if k, ok := s.retained.topics.Get(is.Topic); ok {
+		return record.Of(&k.Retained)
+	}
+	return record.Record{Subject: is}
+}
+
+// Records say what is retained.
+func (s *Service) Records() iter.Seq[record.Record] {
+	return func(yield func(record.Record) bool) {
+		all := s.retained.topics.All()
+		for more := true; more; {
+			var k *kept
+			var ok bool
+			if k, ok, more = all.Next(); ok && !yield(record.Of(&k.Retained)) {
+				return
+			}
 		}
 	}
-	return true
 }
 
 // verifyRetained counts what is retained, and what it costs whom.
-func (s *Server) verifyRetained(found account.Count) {
+func (s *Service) verifyRetained(found account.Count) {
 	bytes := 0
 	all := s.retained.topics.All()
 	for more := true; more; {
@@ -252,17 +256,17 @@ func (s *Server) verifyRetained(found account.Count) {
 // A sending is what is left to be sent of the values that a subscription began with.
 type sending struct {
 	lookup *bus.Lookup[*kept] // nil: nothing
-	to     *session
-	route  *bus.Route[*session]
+	to     *session.Session
+	route  *bus.Route[*session.Session]
 	since  uint64 // the age of the subscription
 }
 
 // sendRetained sends a session the values of the topics that a new subscription of its own matches, or has them stand in line.
-func (s *Server) sendRetained(sess *session, r *bus.Route[*session], pays *account.User) {
+func (s *Service) sendRetained(sess *session.Session, r *bus.Route[*session.Session], pays *account.User) {
 	d := delivery{
 		message: message{seq: s.bus.Seq(), retained: true},
 		sending: sending{s.retained.topics.Lookup(r.Text), sess, r, s.bus.AgeOf(sess, r)},
-		user:    sess.user().UID(),
+		user:    sess.User().UID(),
 	}
 	begun := time.Now()
 	if s.mayBeInLine(sess) || !s.advanceDelivery(&d, begun) {
@@ -274,7 +278,7 @@ func (s *Server) sendRetained(sess *session, r *bus.Route[*session], pays *accou
 }
 
 // mayBeInLine reports whether something stands in line that may go to a session.
-func (s *Server) mayBeInLine(sess *session) bool {
+func (s *Service) mayBeInLine(sess *session.Session) bool {
 	budget := orderBudget
 	for _, d := range s.line {
 		if s.concerns(d, sess, &budget) {
@@ -286,17 +290,17 @@ func (s *Server) mayBeInLine(sess *session) bool {
 
 // sendMore sends a value more, or looks for one, and has nothing be left when all are sent or the subscription has ended. A value that
 // is newer than the subscription is not sent: the message came, or comes, as any other.
-func (s *Server) sendMore(d *delivery) {
+func (s *Service) sendMore(d *delivery) {
 	if s.bus.AgeOf(d.to, d.route) != d.since {
 		d.sending = sending{}
 		return
 	}
 	k, ok, more := d.lookup.Next()
-	if ok && k.Seq <= d.seq && !k.over(s.now()) {
+	if ok && k.Seq <= d.seq && !k.over(s.set.Now()) {
 		m := message{topic: []byte(k.Topic), payload: []byte(k.Payload), seq: k.Seq, time: k.Time, stamp: k.stamp, retained: true}
 		delivered, dropped := s.deliverAlone(d.route, d.to, &m, d.seq)
-		s.stats.delivered += uint64(delivered)
-		s.stats.dropped += uint64(dropped)
+		s.stats.Delivered += uint64(delivered)
+		s.stats.Dropped += uint64(dropped)
 	}
 	if !more {
 		d.sending = sending{}

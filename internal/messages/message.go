@@ -1,4 +1,4 @@
-package server
+package messages
 
 import (
 	"cmp"
@@ -6,7 +6,7 @@ import (
 
 	"github.com/ipcd/ipcd/bus"
 	"github.com/ipcd/ipcd/internal/account"
-	"github.com/ipcd/ipcd/internal/peer"
+	"github.com/ipcd/ipcd/internal/session"
 	"github.com/ipcd/ipcd/ipc/wire"
 )
 
@@ -63,22 +63,6 @@ func appendPMessage(b []byte, p wire.Proto, pattern string) []byte {
 	return wire.AppendBulk(b, pattern)
 }
 
-// appendStamp encodes the sender's part of a message: pid, uid, unit.
-func appendStamp(b []byte, p *peer.Peer) []byte {
-	b = wire.AppendInt(b, int64(p.PID))
-	b = wire.AppendInt(b, int64(p.UID))
-	return wire.AppendBulk(b, p.Unit)
-}
-
-// stamp is the sender's part of this session's messages.
-func (s *session) stamp() []byte {
-	x := s.extra()
-	if x.stamp == nil {
-		x.stamp = appendStamp(nil, &s.peer)
-	}
-	return x.stamp
-}
-
 // A nameKind says what a message is published under.
 type nameKind bool
 
@@ -89,9 +73,9 @@ const (
 
 // publish hands a message to the engine and delivers it. Whether a peer may publish there must have been asked. If rest is not
 // nil, it is not delivered to all yet. pays is charged with the time, if that is much; nil: nobody is.
-func (s *Server) publish(kind nameKind, name, payload, stamp []byte, pays *account.User) (r receipt, rest *delivery, err error) {
-	var routes []*bus.Route[*session]
-	var search *bus.Search[*session]
+func (s *Service) publish(kind nameKind, name, payload, stamp []byte, pays *account.User) (r receipt, rest *delivery, err error) {
+	var routes []*bus.Route[*session.Session]
+	var search *bus.Search[*session.Session]
 	if kind == topicName {
 		routes, search, err = s.bus.SearchTopic(name, searchAtOnce)
 	} else {
@@ -100,7 +84,7 @@ func (s *Server) publish(kind nameKind, name, payload, stamp []byte, pays *accou
 	if err != nil {
 		return receipt{}, nil, err
 	}
-	s.stats.published++
+	s.stats.Published++
 	r.seq = s.bus.Take()
 	if len(routes) > 0 || search != nil {
 		r.delivered, r.dropped, rest = s.distribute(routes, search, &message{topic: name, payload: payload, seq: r.seq, stamp: stamp}, pays)
@@ -112,22 +96,22 @@ func (s *Server) publish(kind nameKind, name, payload, stamp []byte, pays *accou
 // encodes is flushed between routes when it gets too much: a connection may have subscriptions without end that all match. When much
 // was copied for those whose sockets are full, it stops, and left is how many of the routes at the end are not done, the first of them
 // in part.
-func (s *Server) deliver(routes []*bus.Route[*session], m *message, many bool) (delivered, dropped, left int) {
+func (s *Service) deliver(routes []*bus.Route[*session.Session], m *message, many bool) (delivered, dropped, left int) {
 	copied := 0
 	for i, r := range routes {
-		var subs []*session
+		var subs []*session.Session
 		first, after := 0, m.after
 		if m.after = 0; m.age == 0 && after == 0 {
 			subs = r.Subs()
 		} else if subs, first = r.SubsBetween(after, cmp.Or(m.age, math.MaxUint64)); len(subs) == 0 {
 			continue // all have gone since, and the slot may be another's
 		}
-		if many && r.Len() == 1 && !s.net.InTurn(r.Slot) {
+		if many && r.Len() == 1 && !s.set.Net.InTurn(r.Slot) {
 			d, l := s.deliverAlone(r, subs[0], m, m.seq)
 			delivered, dropped = delivered+d, dropped+l
 			continue
 		}
-		t := s.net.Stream(r.Slot)
+		t := s.set.Net.Stream(r.Slot)
 		t.Steady = t.Steady && len(subs) == r.Len()
 		var start [2]int // where m is in each buffer
 		for i := range start {
@@ -166,10 +150,10 @@ func (s *Server) deliver(routes []*bus.Route[*session], m *message, many bool) (
 					continue
 				}
 			}
-			b := t.Buffer(sess.proto)
-			from := start[sess.proto-wire.RESP2]
+			b := t.Buffer(sess.Proto())
+			from := start[sess.Proto()-wire.RESP2]
 			if b.Len() == from {
-				b.Extend(m.append(b.Bytes(), sess.proto, r.Kind, r.Text))
+				b.Extend(m.append(b.Bytes(), sess.Proto(), r.Kind, r.Text))
 			}
 			if !blocked {
 				sess.Follow(b, from)
@@ -181,7 +165,7 @@ func (s *Server) deliver(routes []*bus.Route[*session], m *message, many bool) (
 			dropped += lost
 			copied += b.Len() - from + lossCost
 		}
-		s.net.Relieve()
+		s.set.Net.Relieve()
 	}
 	return delivered, dropped, 0
 }
@@ -195,7 +179,7 @@ const (
 
 // enqueue puts a message behind the backlog of a session whose socket is full, if that is to be: of Redis's subscribers, who cannot be
 // told that they miss something, none is dropped. lost is how many the session loses for it.
-func enqueue(sess *session, r *bus.Route[*session], msg []byte, seq uint64) (taken, lost int) {
+func enqueue(sess *session.Session, r *bus.Route[*session.Session], msg []byte, seq uint64) (taken, lost int) {
 	var ok bool
 	if canLose(r.Kind, r.Text) {
 		ok, lost = sess.Enqueue(msg, seq, r.Text)
@@ -210,7 +194,7 @@ func enqueue(sess *session, r *bus.Route[*session], msg []byte, seq uint64) (tak
 
 // deliverAlone gives a message to the one subscriber of a route that is one of very many: a buffer for each of them would be
 // more than all that they carry. seq is the place of the message among those that the session is sent.
-func (s *Server) deliverAlone(r *bus.Route[*session], sess *session, m *message, seq uint64) (delivered, dropped int) {
+func (s *Service) deliverAlone(r *bus.Route[*session.Session], sess *session.Session, m *message, seq uint64) (delivered, dropped int) {
 	switch {
 	case !sess.MayReceive():
 		return 0, 0
@@ -218,11 +202,11 @@ func (s *Server) deliverAlone(r *bus.Route[*session], sess *session, m *message,
 		sess.Lose(r.Text)
 		return 0, 1
 	}
-	s.alone = m.append(s.alone[:0], sess.proto, r.Kind, r.Text)
+	s.alone = m.append(s.alone[:0], sess.Proto(), r.Kind, r.Text)
 	if sess.Blocked() {
 		return enqueue(sess, r, s.alone, seq)
 	}
 	sess.Send(s.alone)
-	s.net.Relieve()
+	s.set.Net.Relieve()
 	return 1, 0
 }

@@ -1,4 +1,4 @@
-package server
+package session
 
 import (
 	"unsafe"
@@ -19,7 +19,7 @@ const (
 
 // makeRoom sees to it that there is room for the next step, if the reply is long. Where the kernel has no memory for that,
 // append will find some, or not.
-func (t *task) makeRoom() {
+func (t *Task) makeRoom() {
 	if len(t.out) < longFrom || cap(t.out)-len(t.out) >= stepRoom {
 		return
 	}
@@ -37,13 +37,13 @@ func (t *task) makeRoom() {
 }
 
 // moved frees the mapping of a task whose output is there no more, as it outgrew it.
-func (t *task) moved() {
+func (t *Task) moved() {
 	if t.mapping != nil && unsafe.SliceData(t.out) != unsafe.SliceData(t.mapping) {
 		t.unmap()
 	}
 }
 
-func (t *task) unmap() {
+func (t *Task) unmap() {
 	_ = unix.Munmap(t.mapping)
 	t.mapping = nil
 }

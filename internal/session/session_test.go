@@ -1,4 +1,4 @@
-package server
+package session
 
 import (
 	"testing"
@@ -9,7 +9,7 @@ import (
 // of its classes.
 func TestSessionIsSmall(t *testing.T) {
 	const class = 352
-	if size := unsafe.Sizeof(session{}); size > class {
+	if size := unsafe.Sizeof(Session{}); size > class {
 		t.Errorf("a session has %d bytes, over %d: what an idle one need not have hangs on a pointer", size, class)
 	}
 }

@@ -1,4 +1,4 @@
-package server
+package messages
 
 import (
 	"bytes"
@@ -7,6 +7,7 @@ import (
 
 	"github.com/ipcd/ipcd/bus"
 	"github.com/ipcd/ipcd/internal/account"
+	"github.com/ipcd/ipcd/internal/session"
 	"github.com/ipcd/ipcd/ipc/wire"
 )
 
@@ -23,9 +24,9 @@ import (
 // A delivery is a message in line. It has bytes of its own.
 type delivery struct {
 	message
-	sending                                   // of the values that a subscription begins with; nothing else is in it then
-	routes             []*bus.Route[*session] // those that it has not come to
-	rest               *bus.Search[*session]  // finds those behind them; nil: there are no more
+	sending                                           // of the values that a subscription begins with; nothing else is in it then
+	routes             []*bus.Route[*session.Session] // those that it has not come to
+	rest               *bus.Search[*session.Session]  // finds those behind them; nil: there are no more
 	delivered, dropped int
 	user               uint32        // whose doing it is: who published it, or of an event whose lock it is of
 	heavy              bool          // an event with very many routes of its own
@@ -38,8 +39,8 @@ const (
 	// searchAtOnce is how many steps of a search for routes are made at once, in less than a hundred microseconds, unless very many
 	// globs are tried that all take long.
 	searchAtOnce = 128
-	// mostEvents is how many events of one user's locks may stand in line, of those that take very many routes.
-	mostEvents = 8
+	// MostEvents is how many events of one user's locks may stand in line, of those that take very many routes.
+	MostEvents = 8
 	// mostInLine is how many of one user's locks may stand there in all.
 	mostInLine = 256
 	// longestLine is how many may stand in line when one more comes that cannot wait: the first is then delivered to all at once.
@@ -51,16 +52,16 @@ const (
 
 // distribute stamps a message with the time and delivers it. If rest is not nil, the message stands in line. pays is charged with
 // the time, if that is much; nil: nobody is.
-func (s *Server) distribute(routes []*bus.Route[*session], search *bus.Search[*session], m *message, pays *account.User) (delivered, dropped int, rest *delivery) {
-	m.time = s.realTime().UnixMicro()
+func (s *Service) distribute(routes []*bus.Route[*session.Session], search *bus.Search[*session.Session], m *message, pays *account.User) (delivered, dropped int, rest *delivery) {
+	m.time = s.set.RealTime().UnixMicro()
 	switch {
 	case len(s.line) > 0 && s.mustLineUp(routes, search):
 		return 0, 0, s.lineUp(&delivery{message: *m, routes: routes, rest: search})
-	case search == nil && len(routes) <= fewPatterns:
+	case search == nil && len(routes) <= FewPatterns:
 		var left int
 		delivered, dropped, left = s.deliver(routes, m, false)
-		s.stats.delivered += uint64(delivered)
-		s.stats.dropped += uint64(dropped)
+		s.stats.Delivered += uint64(delivered)
+		s.stats.Dropped += uint64(dropped)
 		if left > 0 {
 			rest = s.lineUp(&delivery{message: *m, routes: routes[len(routes)-left:], delivered: delivered, dropped: dropped})
 		}
@@ -79,8 +80,8 @@ func (s *Server) distribute(routes []*bus.Route[*session], search *bus.Search[*s
 
 // mustLineUp reports whether a message has to stand in line: it takes very many routes, or may go to one who gets something
 // that stands there.
-func (s *Server) mustLineUp(routes []*bus.Route[*session], search *bus.Search[*session]) bool {
-	if search != nil || len(routes) > fewPatterns {
+func (s *Service) mustLineUp(routes []*bus.Route[*session.Session], search *bus.Search[*session.Session]) bool {
+	if search != nil || len(routes) > FewPatterns {
 		return true
 	}
 	budget := orderBudget
@@ -97,7 +98,7 @@ func (s *Server) mustLineUp(routes []*bus.Route[*session], search *bus.Search[*s
 }
 
 // concerns reports whether what stands in line may go to a session: see [bus.Bus.MayReceive] for the budget.
-func (s *Server) concerns(d *delivery, sess *session, budget *int) bool {
+func (s *Service) concerns(d *delivery, sess *session.Session, budget *int) bool {
 	if d.lookup != nil {
 		return d.to == sess
 	}
@@ -105,7 +106,7 @@ func (s *Server) concerns(d *delivery, sess *session, budget *int) bool {
 }
 
 // lineUp has a message stand in line, with what is left to be done.
-func (s *Server) lineUp(left *delivery) *delivery {
+func (s *Service) lineUp(left *delivery) *delivery {
 	for len(s.line) >= longestLine {
 		s.endDelivery()
 	}
@@ -119,30 +120,38 @@ func (s *Server) lineUp(left *delivery) *delivery {
 }
 
 // await has a call answered when its message is delivered to all.
-func (s *Server) await(c *call, d *delivery, answer func(receipt) outcome) {
-	a := c.later()
-	a.await()
-	d.user = c.sess.user().UID()
-	d.done = func(r receipt) { s.give(a, answer(r)) }
+func (s *Service) await(c *session.Call, d *delivery, answer func(receipt) session.Outcome) {
+	a := c.Later()
+	a.Await()
+	d.user = c.Session.User().UID()
+	d.done = func(r receipt) { a.Give(answer(r)) }
 }
 
-// moveLine goes on with what stands in line.
-func (s *Server) moveLine() {
+// MoveLine goes on with what stands in line.
+func (s *Service) MoveLine() {
 	begun := time.Now()
 	for len(s.line) > 0 && s.advanceDelivery(s.line[0], begun) {
 		s.leaveLine()
 	}
 }
 
+// InLine is how many messages are not delivered to all yet, and LineIsLong reports whether that is so much that no more should come
+// which is nobody's doing.
+func (s *Service) InLine() int      { return len(s.line) }
+func (s *Service) LineIsLong() bool { return len(s.line) > longestLine/2 }
+
+// Parked is how many sessions wait for something of their user to leave the line.
+func (s *Service) Parked() int { return len(s.parked) }
+
 // endLine delivers all that stands in line.
-func (s *Server) endLine() {
+func (s *Service) endLine() {
 	for len(s.line) > 0 {
 		s.endDelivery()
 	}
 }
 
 // endDelivery delivers the first in line to all.
-func (s *Server) endDelivery() {
+func (s *Service) endDelivery() {
 	for d := s.line[0]; !d.isDone(); {
 		s.goOnDelivering(d)
 	}
@@ -152,10 +161,10 @@ func (s *Server) endDelivery() {
 func (d *delivery) isDone() bool { return len(d.routes) == 0 && d.rest == nil && d.lookup == nil }
 
 // advanceDelivery goes on with a delivery until the time is over, and reports whether it is done.
-func (s *Server) advanceDelivery(d *delivery, begun time.Time) bool {
+func (s *Service) advanceDelivery(d *delivery, begun time.Time) bool {
 	for !d.isDone() {
 		s.goOnDelivering(d)
-		if !d.isDone() && time.Since(begun) > timeSlice && !s.stopping {
+		if !d.isDone() && time.Since(begun) > session.TimeSlice && !s.set.Stopping {
 			return false
 		}
 	}
@@ -163,7 +172,7 @@ func (s *Server) advanceDelivery(d *delivery, begun time.Time) bool {
 }
 
 // goOnDelivering delivers to some routes more, or goes on to find them.
-func (s *Server) goOnDelivering(d *delivery) {
+func (s *Service) goOnDelivering(d *delivery) {
 	if d.lookup != nil {
 		for i := 0; i < routesPerStep && d.lookup != nil; i++ {
 			s.sendMore(d)
@@ -181,12 +190,12 @@ func (s *Server) goOnDelivering(d *delivery) {
 	d.routes = d.routes[n-left:]
 	d.delivered += delivered
 	d.dropped += dropped
-	s.stats.delivered += uint64(delivered)
-	s.stats.dropped += uint64(dropped)
+	s.stats.Delivered += uint64(delivered)
+	s.stats.Dropped += uint64(dropped)
 }
 
 // leaveLine takes the first off the line, which is delivered, and answers who published it.
-func (s *Server) leaveLine() {
+func (s *Service) leaveLine() {
 	d := s.line[0]
 	s.line[0] = nil
 	s.line = s.line[1:]
@@ -196,8 +205,8 @@ func (s *Server) leaveLine() {
 	if d.done != nil {
 		d.done(receipt{d.seq, d.delivered, d.dropped})
 	}
-	s.parked = slices.DeleteFunc(s.parked, func(sess *session) bool {
-		if !sess.Dead() && sess.user().UID() != d.user {
+	s.parked = slices.DeleteFunc(s.parked, func(sess *session.Session) bool {
+		if !sess.Dead() && sess.User().UID() != d.user {
 			return false
 		}
 		sess.Unpark()
@@ -205,28 +214,28 @@ func (s *Server) leaveLine() {
 	})
 }
 
-// waitsForLine reports whether a call must not be executed before something of its user has left the line: a publisher's message, if
+// MustWait reports whether a call must not be executed before something of its user has left the line: a publisher's message, if
 // it would have to stand there itself; if it is about a lock, one of many events of its user's locks.
-func (s *Server) waitsForLine(c *call) bool {
-	user := c.sess.user().UID()
+func (s *Service) MustWait(c *session.Call) bool {
+	user := c.Session.User().UID()
 	switch {
-	case s.stopping:
+	case s.set.Stopping:
 		return false
-	case c.cmd.Family == wire.FamilyLock:
-		return s.eventsInLine(user)
-	case c.cmd.Access == wire.AccessSubscribe && c.cmd.Flags&wire.FlagSubscribed != 0: // after the values that he is being sent
+	case c.Row.Family == wire.FamilyLock:
+		return s.EventsInLine(user)
+	case c.Row.Access == wire.AccessSubscribe && c.Row.Flags&wire.FlagSubscribed != 0: // after the values that he is being sent
 		return slices.ContainsFunc(s.line, func(d *delivery) bool { return d.lookup != nil && d.user == user })
-	case c.cmd.Flags&wire.FlagFanOut == 0 || !slices.ContainsFunc(s.line, func(d *delivery) bool { return d.done != nil && d.user == user }):
+	case c.Row.Flags&wire.FlagFanOut == 0 || !slices.ContainsFunc(s.line, func(d *delivery) bool { return d.done != nil && d.user == user }):
 		return false
 	}
-	routes, search, err := s.bus.Search(c.args[0], searchAtOnce)
+	routes, search, err := s.bus.Search(c.Args[0], searchAtOnce)
 	return err == nil && s.mustLineUp(routes, search)
 }
 
-// eventsInLine reports whether as many events of a user's locks stand in line as may before he has to wait. Events themselves wait for
+// EventsInLine reports whether as many events of a user's locks stand in line as may before he has to wait. Events themselves wait for
 // nobody, so what leads to them does. Of those that stand there only to keep the order there may be many: it is others who take very
 // many. But the line must not become too long for what cannot wait.
-func (s *Server) eventsInLine(user uint32) bool {
+func (s *Service) EventsInLine(user uint32) bool {
 	heavy, all := 0, 0
 	for _, d := range s.line {
 		if d.user != user || d.done != nil {
@@ -236,11 +245,11 @@ func (s *Server) eventsInLine(user uint32) bool {
 			heavy++
 		}
 	}
-	return heavy >= mostEvents || all >= mostInLine
+	return heavy >= MostEvents || all >= mostInLine
 }
 
-// park has a session wait with its commands until something of its user has left the line.
-func (s *Server) park(sess *session) {
+// Park has a session wait with its commands until something of its user has left the line.
+func (s *Service) Park(sess *session.Session) {
 	sess.Park()
 	s.parked = append(s.parked, sess)
 }

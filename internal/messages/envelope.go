@@ -1,4 +1,4 @@
-package server
+package messages
 
 import (
 	"bytes"
@@ -37,16 +37,16 @@ func (m *message) enveloped() []byte {
 	b := make([]byte, 0, len(m.topic)+len(m.payload)+len(m.payload)/2+256)
 	b = appendJSONText(append(b, `{"topic":`...), m.topic)
 	b = append(b, ',')
-	b = jsonInt(b, "seq", int64(m.seq))
-	b = append(b, `"time":"`...)
+	b = strconv.AppendUint(append(b, `"seq":`...), m.seq, 10)
+	b = append(b, `,"time":"`...)
 	b = time.UnixMicro(m.time).UTC().AppendFormat(b, "2006-01-02T15:04:05.000000Z")
 	b = append(b, `",`...)
 	pid, rest := conn.Head(m.stamp)
 	uid, line := conn.Head(m.stamp[rest:])
 	unit, _ := cutBulk(m.stamp[rest+line:])
-	b = jsonInt(b, "pid", int64(pid))
-	b = jsonInt(b, "uid", int64(uid))
-	b = appendJSONText(append(b, `"unit":`...), unit)
+	b = strconv.AppendInt(append(b, `"pid":`...), int64(pid), 10)
+	b = strconv.AppendInt(append(b, `,"uid":`...), int64(uid), 10)
+	b = appendJSONText(append(b, `,"unit":`...), unit)
 	if utf8.Valid(m.payload) {
 		b = appendJSONText(append(b, `,"payload":`...), m.payload)
 	} else {

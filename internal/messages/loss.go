@@ -1,4 +1,4 @@
-package server
+package messages
 
 import (
 	"bytes"
@@ -8,8 +8,8 @@ import (
 	"github.com/ipcd/ipcd/ipc/wire"
 )
 
-// What a connection knows of messages is that of some it can tell the peer that they are missing, and how: this.
-var pushes = conn.Pushes{Loss: lossOf, AppendLoss: appendLost}
+// Pushes is what a connection knows of messages: that of some it can tell the peer that they are missing, and how.
+var Pushes = conn.Pushes{Loss: lossOf, AppendLoss: appendLost}
 
 // appendLost appends the push that says that n messages of a filter are missing.
 func appendLost(b []byte, p wire.Proto, filter string, n int64) []byte {

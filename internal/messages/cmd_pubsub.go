@@ -1,0 +1,311 @@
+package messages
+
+import (
+	"unsafe"
+
+	"github.com/ipcd/ipcd/bus"
+	"github.com/ipcd/ipcd/internal/account"
+	"github.com/ipcd/ipcd/internal/heap"
+	"github.com/ipcd/ipcd/internal/session"
+	"github.com/ipcd/ipcd/ipc/wire"
+)
+
+// publishCall hands the peer's message to the bus, and reports whether it was taken. If not, or if it is not delivered to all yet, the
+// call has its reply, or gets it later: made of the receipt by answer.
+func (s *Service) publishCall(c *session.Call, kind nameKind, answer func(receipt) session.Outcome) (r receipt, ok bool) {
+	r, rest, err := s.publish(kind, c.Args[0], c.Args[1], c.Session.Stamp(), c.Pays)
+	switch {
+	case err == bus.ErrTooLong:
+		c.Fail(wire.CodeQuota, "cannot publish to a channel of %d bytes: %v", len(c.Args[0]), err)
+		return r, false
+	case err != nil:
+		c.Fail(wire.CodeBadName, "%v", err)
+		return r, false
+	}
+	if rest != nil {
+		s.await(c, rest, answer)
+		return r, false
+	}
+	return r, true
+}
+
+func (s *Service) publishRedis(c *session.Call) {
+	if r, ok := s.publishCall(c, anyName, delivered); ok {
+		c.Integer(int64(r.delivered))
+	}
+}
+
+// delivered is what PUBLISH answers.
+func delivered(r receipt) session.Outcome {
+	return session.Plain(wire.AppendInt(nil, int64(r.delivered)))
+}
+
+func (s *Service) busPub(c *session.Call) {
+	if s.retention.asked && !s.retain(c) {
+		return
+	}
+	r, ok := s.publishCall(c, topicName, func(r receipt) session.Outcome { return r })
+	if !ok {
+		return
+	}
+	session.GiveNow(c, r)
+}
+
+// A receipt is what BUS.PUB answers.
+type receipt struct {
+	seq                uint64
+	delivered, dropped int
+}
+
+// Append makes it an outcome.
+func (r receipt) Append(b []byte, p wire.Proto) []byte {
+	b = p.AppendMap(b, 3)
+	b = wire.AppendBulk(b, "seq")
+	b = wire.AppendInt(b, int64(r.seq))
+	b = wire.AppendBulk(b, "delivered")
+	b = wire.AppendInt(b, int64(r.delivered))
+	b = wire.AppendBulk(b, "dropped")
+	return wire.AppendInt(b, int64(r.dropped))
+}
+
+// subscribe adds a subscription, within the limits, and reports whether it is there now.
+func (s *Service) subscribe(c *session.Call, k bus.Kind, text string) bool {
+	if !c.Room(subscriptionColumn(k, text), bus.Weight(text)) {
+		return false
+	}
+	r, added, err := s.bus.Subscribe(c.Session, k, text)
+	if err != nil {
+		c.Fail(wire.CodeBadName, "%v", err)
+		return false
+	}
+	if added {
+		s.set.Net.Unsettle(r.Slot)
+		c.Session.Mark(session.Subscribed)
+		c.Session.User().Count(subscriptionColumn(k, text), bus.Weight(text))
+	}
+	return true
+}
+
+func (s *Service) unsubscribe(sess *session.Session, k bus.Kind, text string) bool {
+	r := s.bus.Route(k, text)
+	if r == nil {
+		return false
+	}
+	sess.TellLosses() // before the reply that ends the subscription: what follows is of another, or of none
+	s.set.Net.Unsettle(r.Slot)
+	removed := s.bus.Unsubscribe(sess, k, text)
+	if removed {
+		sess.User().Count(subscriptionColumn(k, text), -bus.Weight(text))
+	}
+	return removed
+}
+
+// dropSubscriptions ends all of a session that is gone, or as many as may be ended at once. It reports whether none is left.
+func (s *Service) dropSubscriptions(sess *session.Session) bool {
+	if !sess.Is(session.Subscribed) {
+		return true
+	}
+	u := sess.User()
+	globs, others := s.bus.Weight(sess)
+	left := s.bus.DropSome(sess, MostDropped)
+	globsLeft, othersLeft := s.bus.Weight(sess)
+	u.Count(account.Patterns, globsLeft-globs)
+	u.Count(account.Subscriptions, othersLeft-others)
+	return left == 0
+}
+
+// MostDropped is how many subscriptions are ended at once, in some hundred microseconds.
+const MostDropped = 128
+
+// subscriptionColumn is what the user of a subscription is charged for, by the weight of its text: a long one counts as several. A
+// pattern that is a filter costs a publisher no more than any filter.
+func subscriptionColumn(k bus.Kind, text string) account.Column {
+	if k == bus.Pattern && !bus.IsFilter(text) {
+		return account.Patterns
+	}
+	return account.Subscriptions
+}
+
+// subscribeRedis confirms each name by a push, which CLIENT REPLY OFF does not suppress. One among several that is refused is
+// answered with an error in its place, and the others are subscribed to.
+func (s *Service) subscribeRedis(c *session.Call, k bus.Kind, word string) {
+	one := func(c *session.Call, text string) {
+		c.Out = c.Out[:0]
+		if !s.subscribe(c, k, text) {
+			c.Reply()
+			return
+		}
+		s.confirm(c, word, text)
+		c.Session.Confirm(c.Out)
+		c.Out = c.Out[:0]
+	}
+	if len(c.Args) <= fewNames {
+		for _, a := range c.Args {
+			one(c, string(a))
+		}
+		return
+	}
+	texts := c.Texts()
+	own := &session.Call{Session: c.Session, Row: c.Row}
+	c.PerformEach(texts, func(b []byte, text string) []byte {
+		one(own, text)
+		return b
+	})
+}
+
+// fewNames is how many names a command may have that is executed in one step.
+const fewNames = 64
+
+func (s *Service) unsubscribeRedis(c *session.Call, k bus.Kind, word string) {
+	var texts []string
+	if len(c.Args) > 0 {
+		texts = c.Texts()
+	} else if texts = s.bus.Texts(c.Session, k); len(texts) == 0 {
+		c.Push(3, word)
+		c.Null()
+		c.Integer(s.redisCount(c.Session))
+		c.Session.Confirm(c.Out)
+		c.Out = c.Out[:0]
+		return
+	}
+	own := &session.Call{Session: c.Session}
+	c.PerformEach(texts, func(b []byte, text string) []byte {
+		s.unsubscribe(own.Session, k, text)
+		own.Out = b
+		s.confirm(own, word, text)
+		return own.Out
+	})
+}
+
+// confirm appends the push that answers a subscribe or unsubscribe.
+func (s *Service) confirm(c *session.Call, word, text string) {
+	c.Push(3, word)
+	c.Bulk(text)
+	c.Integer(s.redisCount(c.Session))
+}
+
+// redisCount is the number that Redis's confirmations tell: channels and patterns.
+func (s *Service) redisCount(sess *session.Session) int64 {
+	return int64(s.bus.Count(sess, bus.Channel, bus.Pattern))
+}
+
+func (s *Service) pubsubChannels(c *session.Call) {
+	if len(c.Args) > 1 {
+		c.Fail(wire.CodeErr, "unknown subcommand or wrong number of arguments for 'CHANNELS'. Try PUBSUB HELP.")
+		return
+	}
+	var glob *bus.Glob // nil: all, which "*" is not: it does not match the empty name
+	if len(c.Args) > 0 {
+		pattern := string(c.Args[0])
+		if err := bus.CheckGlob(pattern); err != nil {
+			c.Fail(wire.CodeBadName, "%v", err)
+			return
+		}
+		glob = bus.CompileGlob(pattern)
+	}
+	slot, n, long := 0, 0, 0
+	names := heap.New(func(a, b string) bool { return a < b })
+	var text string    // that is compared at the moment, if it is long
+	var scan *bus.Scan // and how far
+	t := &session.Task{Head: func(b []byte) []byte { return wire.AppendArray(b, n) }}
+	add := func(name string) {
+		names.Add(name)
+		n++
+		if len(name) > bus.MaxTopic {
+			long += len(name)
+		}
+		t.Held = names.Room()*int(unsafe.Sizeof("")) + long
+	}
+	t.Step = func(b []byte) ([]byte, bool) {
+		switch {
+		case scan != nil:
+			matches, done := scan.Next(text)
+			if done {
+				scan = nil
+			}
+			if matches {
+				add(text)
+			}
+			return b, true
+		case slot < s.bus.Slots():
+			for end := min(slot+globsPerStep, s.bus.Slots()); slot < end && scan == nil; slot++ {
+				r := s.bus.RouteAt(slot)
+				switch {
+				case r == nil || r.Kind != bus.Channel:
+				case glob == nil:
+					add(r.Text)
+				case len(r.Text) > bus.MaxTopic:
+					text, scan = r.Text, glob.Scan()
+				case glob.MatchString(r.Text):
+					add(r.Text)
+				}
+			}
+			return b, true
+		case names.Len() == 0:
+			return b, false
+		}
+		if name, ok := names.Next(); ok {
+			b = wire.AppendBulk(b, name)
+		}
+		return b, true
+	}
+	c.Perform(t)
+}
+
+// globsPerStep is how many names a step compares with a glob, which may take 2 µs each. A longer one takes several steps.
+const globsPerStep = 8
+
+func (s *Service) pubsubNumSub(c *session.Call) {
+	c.Array(2 * len(c.Args))
+	for _, a := range c.Args {
+		c.Out = wire.AppendBulk(c.Out, a)
+		c.Integer(int64(s.bus.NumSub(string(a))))
+	}
+}
+
+// busSub answers what a client made for Redis does not expect: the messages that follow are pushes of a kind of their own, and on
+// RESP2 arrays, which a client takes for replies to what it asks, or for messages of Redis's kinds. So there it has to know.
+func (s *Service) busSub(c *session.Call) {
+	switch {
+	case len(c.Args) > 1 && c.Arg(1) != "RAW":
+		c.Syntax()
+		return
+	case len(c.Args) == 1 && c.Session.Proto() == wire.RESP2:
+		c.Fail(wire.CodeErr, "BUS.SUB on RESP2 sends arrays that clients take for replies: say RAW behind the filter if yours knows them, "+
+			"or HELLO 3, or PSUBSCRIBE %s and the filter", bus.FilterPattern)
+		return
+	}
+	before := s.bus.Age()
+	if !s.subscribe(c, bus.Filter, string(c.Args[0])) {
+		return
+	}
+	c.Integer(int64(s.bus.Count(c.Session, bus.Filter)))
+	if s.retained.topics.Len() > 0 && s.bus.Age() != before { // else it is subscribed already, and has had them
+		c.Reply()
+		s.sendRetained(c.Session, s.bus.Route(bus.Filter, string(c.Args[0])), c.Pays)
+	}
+}
+
+func (s *Service) busUnsub(c *session.Call) {
+	if len(c.Args) == 0 {
+		sess, texts := c.Session, s.bus.Texts(c.Session, bus.Filter)
+		c.Perform(&session.Task{
+			Step: func(b []byte) ([]byte, bool) {
+				if len(texts) > 0 {
+					s.unsubscribe(sess, bus.Filter, texts[0])
+					texts = texts[1:]
+					return b, true
+				}
+				return wire.AppendInt(b, int64(s.bus.Count(sess, bus.Filter))), false
+			},
+			Head: session.NoHead,
+			Held: len(texts) * int(unsafe.Sizeof("")),
+		})
+		return
+	}
+	if !s.unsubscribe(c.Session, bus.Filter, string(c.Args[0])) {
+		c.Fail(wire.CodeNotFound, "this connection is not subscribed to %q", session.Clip(string(c.Args[0])))
+		return
+	}
+	c.Integer(int64(s.bus.Count(c.Session, bus.Filter)))
+}

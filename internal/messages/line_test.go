@@ -1,0 +1,231 @@
+package messages
+
+import (
+	"log/slog"
+	"strings"
+	"testing"
+
+	"github.com/ipcd/ipcd/bus"
+	"github.com/ipcd/ipcd/internal/conn"
+	"github.com/ipcd/ipcd/internal/conn/conntest"
+	"github.com/ipcd/ipcd/internal/journal"
+	"github.com/ipcd/ipcd/internal/loop"
+	"github.com/ipcd/ipcd/internal/peer"
+	"github.com/ipcd/ipcd/internal/session"
+	"github.com/ipcd/ipcd/ipc/wire"
+)
+
+// A stage is the service without a server: nothing happens but what a test does.
+type stage struct {
+	*Service
+	t      *testing.T
+	kernel *conntest.Kernel
+}
+
+func newStage(t *testing.T) *stage {
+	t.Helper()
+	l, err := loop.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(l.Close)
+	s := &stage{t: t, kernel: conntest.New()}
+	set := session.NewSet(l, s.kernel, Pushes, slog.New(slog.DiscardHandler), s, false)
+	for c := range set.Users.Limits {
+		set.Users.Limits[c] = 1 << 40
+	}
+	set.Net.SetLimits(conn.Limits{Output: 1 << 30})
+	s.Service = New(set, journal.New(l, set.Log), &peer.Peer{})
+	return s
+}
+
+// The following is session.Host.
+
+func (s *stage) Execute(*session.Session, [][]byte) conn.Outcome { return conn.Done }
+func (s *stage) Continue(*session.Session) bool                  { return true }
+func (s *stage) HalfClosed(*session.Session)                     {}
+
+// settle makes turns until there is nothing to do.
+func (s *stage) settle() {
+	for busy := true; busy; {
+		s.set.Net.BeginTurn()
+		busy = s.kernel.Tell()
+		for s.set.Net.WrapUp(); s.set.Net.Waiting(); s.set.Net.WrapUp() {
+			s.set.Net.Serve()
+		}
+		s.set.EndTurn()
+	}
+}
+
+// A subscriber is a client with a filter.
+type subscriber struct {
+	*conntest.End
+	sess *session.Session
+}
+
+func (s *stage) connect() subscriber {
+	s.t.Helper()
+	end := s.kernel.Connect()
+	sess, err := s.set.Add(end.FD, peer.Peer{UID: 1001})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	sess.SetProto(wire.RESP3)
+	return subscriber{end, sess}
+}
+
+func (s *stage) subscribeTo(c subscriber, filter string) {
+	s.t.Helper()
+	if call := (&session.Call{Session: c.sess}); !s.subscribe(call, bus.Filter, filter) {
+		s.t.Fatalf("%s", call.Out)
+	}
+}
+
+// TestRoutesAreFoundBitByBit: neither the routes of a message to very many are found in one step, nor is it delivered to many of them
+// in one.
+func TestRoutesAreFoundBitByBit(t *testing.T) {
+	const topic, many = "l/l/l/l/l/l/l/l/l/l/l/l/l", 1 << 13
+	s := newStage(t)
+	c := s.connect()
+	for i := range many { // all filters that match
+		levels := strings.Split(topic, "/")
+		for n := range levels {
+			if i>>n&1 == 1 {
+				levels[n] = "+"
+			}
+		}
+		s.subscribeTo(c, strings.Join(levels, "/"))
+	}
+	routes, search, err := s.bus.Search([]byte(topic), searchAtOnce)
+	if err != nil || len(routes) > 0 || search == nil {
+		t.Fatalf("%d routes were found at once: %v", len(routes), err)
+	}
+	d := &delivery{message: message{topic: []byte(topic), age: s.bus.Age()}, rest: search}
+	steps := 0
+	for ; !d.isDone(); steps++ {
+		before := d.delivered
+		if s.goOnDelivering(d); d.delivered-before > routesPerStep {
+			t.Fatalf("%d got it in one step", d.delivered-before)
+		}
+		s.set.Net.FlushAll()
+	}
+	if least := many/routesPerStep + many/searchAtOnce; d.delivered != many || steps < least {
+		t.Errorf("%d got it in %d steps, want %d in %d at least", d.delivered, steps, many, least)
+	}
+}
+
+// TestMuchIsCopiedBitByBit: a large message to very many whose sockets are full is copied for some of them in a step. Each who was
+// subscribed when it was published, and still is, has it once, and nobody who came later.
+func TestMuchIsCopiedBitByBit(t *testing.T) {
+	const subs, size = 24, 60 << 10
+	s := newStage(t)
+	var all []subscriber
+	for range subs {
+		c := s.connect()
+		s.subscribeTo(c, "a")
+		c.SetRoom(1 << 10)
+		all = append(all, c)
+	}
+	late := s.connect()
+	publish := func(text string) (receipt, *delivery) {
+		t.Helper()
+		r, rest, err := s.publish(anyName, []byte("a"), []byte(strings.Repeat(text, size)), []byte(":1\r\n:2\r\n$0\r\n\r\n"), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r, rest
+	}
+	if r, rest := publish("x"); rest != nil || r.delivered != subs {
+		t.Fatalf("the first message is delivered to %d", r.delivered)
+	}
+	s.set.Net.FlushAll() // nobody reads, and all sockets are full
+	_, d := publish("y")
+	if d == nil || d.delivered > mostCopied/size+1 || d.delivered == 0 {
+		t.Fatalf("in the first step it is delivered as %+v", d)
+	}
+	s.subscribeTo(late, "a")
+	all = append(all, late)
+	gone := all[subs-1]
+	s.unsubscribe(gone.sess, bus.Filter, "a")
+	for had := d.delivered; !d.isDone(); had = d.delivered {
+		if s.goOnDelivering(d); d.delivered-had > mostCopied/size+1 {
+			t.Errorf("%d have got it in one step", d.delivered-had)
+		}
+	}
+	if d.delivered != subs-1 {
+		t.Errorf("it is delivered to %d", d.delivered)
+	}
+	for i, c := range all {
+		want := 2
+		switch c.sess {
+		case late.sess:
+			want = 0
+		case gone.sess:
+			want = 1
+		}
+		c.SetRoom(-1)
+		s.settle()
+		if got := strings.Count(c.Take(), "bus.message"); got != want {
+			t.Errorf("subscriber %d has %d messages, want %d", i, got, want)
+		}
+	}
+}
+
+// TestEventsInLine: as many events of a user's locks may stand in line, fewer of those that have very many routes of their own. Others'
+// events do not count, nor do messages.
+func TestEventsInLine(t *testing.T) {
+	for _, heavy := range []bool{true, false} {
+		s := newStage(t)
+		most := map[bool]int{true: MostEvents, false: mostInLine}[heavy]
+		for range most - 1 {
+			s.line = append(s.line, &delivery{user: 1001, heavy: heavy})
+		}
+		s.line = append(s.line, &delivery{user: 1002, heavy: heavy}, &delivery{user: 1001, done: func(receipt) {}})
+		if s.EventsInLine(1001) {
+			t.Errorf("%d are too many", most-1)
+		}
+		s.line = append(s.line, &delivery{user: 1001, heavy: heavy})
+		if !s.EventsInLine(1001) || s.EventsInLine(1002) {
+			t.Errorf("%d are not too many, or are so for another one", most)
+		}
+	}
+}
+
+// TestLineIsLong: the line is long when it is more than half full.
+func TestLineIsLong(t *testing.T) {
+	s := newStage(t)
+	for range longestLine / 2 {
+		s.line = append(s.line, &delivery{user: 1002})
+	}
+	if s.LineIsLong() {
+		t.Error("half a line is long")
+	}
+	if s.line = append(s.line, &delivery{user: 1002}); !s.LineIsLong() {
+		t.Error("more than half a line is not long")
+	}
+}
+
+// TestEventIsMadeForSubscribers: the payload of an event is made if somebody may get it, and not otherwise.
+func TestEventIsMadeForSubscribers(t *testing.T) {
+	s := newStage(t)
+	made := 0
+	payload := func(b []byte) []byte { made++; return append(b, "{}"...) }
+	publish := func() {
+		t.Helper()
+		if err := s.PublishEvent([]byte("ipcd/x"), payload, 1001, nil); err != nil {
+			t.Fatal(err)
+		}
+		s.set.Net.FlushAll()
+	}
+	if publish(); made != 0 || s.Stats().Published != 1 {
+		t.Errorf("it is made %d times for nobody; %+v", made, s.Stats())
+	}
+	c := s.connect()
+	s.subscribeTo(c, "ipcd/#")
+	if publish(); made != 1 || !strings.Contains(c.Take(), "$6\r\nipcd/x\r\n$2\r\n{}\r\n") {
+		t.Errorf("it is made %d times for one", made)
+	}
+	if err := s.PublishEvent([]byte("a/#"), payload, 1001, nil); err == nil {
+		t.Error("it is published under what is no topic")
+	}
+}

@@ -1,0 +1,177 @@
+package messages
+
+import (
+	"github.com/ipcd/ipcd/bus"
+	"github.com/ipcd/ipcd/internal/account"
+	"github.com/ipcd/ipcd/internal/journal"
+	"github.com/ipcd/ipcd/internal/peer"
+	"github.com/ipcd/ipcd/internal/session"
+)
+
+// Limits bounds what is retained, in all.
+type Limits struct {
+	Retained      int // values of topics
+	RetainedBytes int // of them and their topics
+}
+
+// A Service is the service of messages: who is subscribed to what, what is retained, and what is not delivered to all yet.
+type Service struct {
+	set     *session.Set
+	journal *journal.Journal
+	limits  Limits
+	stats   Stats
+
+	bus       *bus.Bus[*session.Session]
+	retained  retained
+	retention retention // of the call that is executed
+
+	line   []*delivery // what is not delivered to all yet: see delivery.go
+	parked []*session.Session
+
+	stamp   []byte // of the daemon, the sender of its events
+	payload []byte // of an event, reused
+	alone   []byte // see deliverAlone, reused
+}
+
+// Stats counts since the start.
+type Stats struct {
+	Published, Delivered, Dropped uint64
+}
+
+// New makes the service of a set of sessions. self is the daemon.
+func New(set *session.Set, j *journal.Journal, self *peer.Peer) *Service {
+	s := &Service{set: set, journal: j, bus: bus.New[*session.Session](), stamp: session.AppendStamp(nil, self)}
+	s.bus.Verify = set.Verify
+	return s
+}
+
+// Handlers execute the commands of messages.
+func (s *Service) Handlers() map[string]session.Handler {
+	return map[string]session.Handler{
+		"PUBLISH":         s.publishRedis,
+		"SUBSCRIBE":       func(c *session.Call) { s.subscribeRedis(c, bus.Channel, "subscribe") },
+		"PSUBSCRIBE":      func(c *session.Call) { s.subscribeRedis(c, bus.Pattern, "psubscribe") },
+		"UNSUBSCRIBE":     func(c *session.Call) { s.unsubscribeRedis(c, bus.Channel, "unsubscribe") },
+		"PUNSUBSCRIBE":    func(c *session.Call) { s.unsubscribeRedis(c, bus.Pattern, "punsubscribe") },
+		"PUBSUB CHANNELS": s.pubsubChannels,
+		"PUBSUB NUMSUB":   s.pubsubNumSub,
+		"PUBSUB NUMPAT":   func(c *session.Call) { c.Integer(int64(s.bus.NumPat())) },
+
+		"BUS.PUB":   session.Gated(s.pubWords, s.busPub),
+		"BUS.SUB":   s.busSub,
+		"BUS.UNSUB": s.busUnsub,
+
+		"BUS.GET":   s.busGet,
+		"BUS.LIST":  s.busList,
+		"BUS.CLEAR": s.busClear,
+	}
+}
+
+// SetLimits changes the limits. What there is already stays.
+func (s *Service) SetLimits(l Limits) { s.limits = l }
+
+// Stats are the present ones.
+func (s *Service) Stats() Stats { return s.stats }
+
+// Seq is the number of the last message.
+func (s *Service) Seq() uint64 { return s.bus.Seq() }
+
+// Dropped counts messages that connections have given up.
+func (s *Service) Dropped(n int) { s.stats.Dropped += uint64(n) }
+
+// Retained is how many values there are, and how many bytes they and their topics have.
+func (s *Service) Retained() (values, bytes int) { return s.retained.topics.Len(), s.retained.bytes }
+
+// Routes is how many channels and patterns somebody is subscribed to.
+func (s *Service) Routes() (channels, patterns int) { return s.bus.NumChannels(), s.bus.NumPat() }
+
+// Subscriptions is how many a session has of each kind.
+func (s *Service) Subscriptions(sess *session.Session) (channels, patterns, filters int) {
+	return s.bus.Count(sess, bus.Channel), s.bus.Count(sess, bus.Pattern), s.bus.Count(sess, bus.Filter)
+}
+
+// IsSubscriber reports whether a session has a subscription of any kind.
+func (s *Service) IsSubscriber(sess *session.Session) bool {
+	return sess.Is(session.Subscribed) && s.bus.Count(sess) > 0
+}
+
+// Receives tells the subscriptions of BUS.SUB, which lose messages and are told, from those of Redis's commands.
+func (s *Service) Receives(sess *session.Session) (lossy, strict bool) {
+	enveloped := s.bus.Enveloped(sess)
+	return s.bus.Count(sess, bus.Filter)+enveloped > 0, int(s.redisCount(sess)) > enveloped
+}
+
+// FewPatterns is how many globs a message may be compared with before it counts as slow, and how many routes it may take.
+const FewPatterns = 32
+
+// MatchIsSlow reports whether there are so many patterns that a message takes long to compare with them.
+func (s *Service) MatchIsSlow() bool { return s.bus.NumPat() > FewPatterns }
+
+// PublishEvent publishes an event of the daemon's own, about something of a user's. The payload is made only if anybody may be
+// subscribed. pays is charged with the time, if that is much; nil: nobody is. The error is that of a topic that is none.
+func (s *Service) PublishEvent(topic []byte, payload func([]byte) []byte, user uint32, pays *account.User) error {
+	routes, search, err := s.bus.SearchTopic(topic, searchAtOnce)
+	if err != nil {
+		return err
+	}
+	s.stats.Published++
+	seq := s.bus.Take()
+	if len(routes) > 0 || search != nil {
+		s.payload = payload(s.payload[:0])
+		heavy := search != nil || len(routes) > FewPatterns
+		if _, _, rest := s.distribute(routes, search, &message{topic: topic, payload: s.payload, seq: seq, stamp: s.stamp}, pays); rest != nil {
+			rest.user, rest.heavy = user, heavy
+		}
+	}
+	return nil
+}
+
+// Leave gives a function that ends some of a session's subscriptions, as of one that begins anew, and reports whether there may be
+// more.
+func (s *Service) Leave(sess *session.Session) (some func() bool) {
+	kind, texts := bus.Channel, s.bus.Texts(sess, bus.Channel)
+	return func() bool {
+		switch {
+		case len(texts) > 0:
+			s.unsubscribe(sess, kind, texts[0])
+			texts = texts[1:]
+			return true
+		case kind != bus.Filter:
+			kind++
+			texts = s.bus.Texts(sess, kind)
+			return true
+		}
+		return false
+	}
+}
+
+// Closed ends the subscriptions of a session that is gone, or as many as may be ended at once. It reports whether none is left.
+func (s *Service) Closed(sess *session.Session) bool { return s.dropSubscriptions(sess) }
+
+// Stop delivers all that stands in line, and has what comes be delivered at once.
+func (s *Service) Stop() { s.endLine() }
+
+// Count counts what a session has here, and its user is charged for.
+func (s *Service) Count(sess *session.Session, found account.Count) {
+	if !sess.Is(session.Subscribed) {
+		return
+	}
+	globs, others := s.bus.Weight(sess)
+	found.Add(sess.User().UID(), account.Patterns, globs)
+	found.Add(sess.User().UID(), account.Subscriptions, others)
+}
+
+// Verify panics if what is retained is not what is counted, and counts what it costs whom.
+func (s *Service) Verify(found account.Count) { s.verifyRetained(found) }
+
+// VerifyTimers names the timers of the service.
+func (s *Service) VerifyTimers(check session.CheckTimer) {
+	all := s.retained.topics.All()
+	for more := true; more; {
+		var k *kept
+		var ok bool
+		if k, ok, more = all.Next(); ok {
+			check("a retained value", &k.expiry, k.Expires != 0)
+		}
+	}
+}

@@ -1,0 +1,20 @@
+package server
+
+import "github.com/ipcd/ipcd/internal/session"
+
+// The following is what sessions call, beside Execute (dispatch.go) and Continue (transaction.go): see session.Host. Each goes to the
+// services whose it is, in the order in which it is to be done.
+
+// HalfClosed ends what waits for a lock, as nobody will take it.
+func (h *host) HalfClosed(sess *session.Session) { (*Server)(h).cancelWait(sess) }
+
+// Closed ends the subscriptions, follows, waits and holds that end with the connection.
+func (h *host) Closed(sess *session.Session) bool {
+	return h.messages.Closed(sess) && (*Server)(h).closeLocksOf(sess)
+}
+
+// Receives is known to the messages.
+func (h *host) Receives(sess *session.Session) (lossy, strict bool) { return h.messages.Receives(sess) }
+
+// Dropped is counted by the messages.
+func (h *host) Dropped(n int) { h.messages.Dropped(n) }

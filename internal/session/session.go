@@ -1,0 +1,184 @@
+package session
+
+import (
+	"errors"
+	"log/slog"
+
+	"github.com/ipcd/ipcd/internal/account"
+	"github.com/ipcd/ipcd/internal/conn"
+	"github.com/ipcd/ipcd/internal/peer"
+	"github.com/ipcd/ipcd/ipc/wire"
+)
+
+// A Session is a connection with what hangs on it: who the peer is, what it waits for and has asked for. There may be very many, nearly
+// all of them idle: what an idle one need not have hangs on a pointer, and so does what services know of it (see [Part]).
+type Session struct {
+	conn.Conn
+	set *Set
+
+	ID    uint64
+	Peer  peer.Peer
+	proto wire.Proto
+	state State
+
+	active uint32 // Set.Age at the last command
+	born   uint32 // likewise, of the connection
+
+	last *wire.Command // the last command, for CLIENT LIST
+	more *extras       // what most sessions never need
+}
+
+// extras is the part of a session that an idle one does without.
+type extras struct {
+	stamp       []byte       // the sender's part of its messages, encoded
+	awaits      Ticket       // what holds up the execution of later commands, if that can be cancelled
+	task        *Task        // what it waits for, if that is its own work
+	transaction *Transaction // what it has asked for since MULTI
+	parts       []any        // of services: see Part
+}
+
+// None stands for a session that has ended before the daemon started.
+func None() *Session { return &Session{more: new(extras)} }
+
+// Set is the set that the session is one of.
+func (s *Session) Set() *Set { return s.set }
+
+func (s *Session) extra() *extras {
+	if s.more == nil {
+		s.more = new(extras)
+	}
+	return s.more
+}
+
+// A State is a set of flags: what services know of a connection. What it knows itself is asked of it (package conn).
+type State uint8
+
+const (
+	ReplyOff      State = 1 << iota // CLIENT REPLY OFF
+	ReplySkipNext                   // CLIENT REPLY SKIP is being executed
+	ReplySkip                       // the reply to the command after it is left out
+	Subscribed                      // has (or had) subscriptions
+	Saving                          // what a command waits for is the disk
+	Proven                          // the one who asks has proven to be the peer: see IPCD.PROVE
+	InMulti                         // has said MULTI: see transaction.go
+	InExec                          // its EXEC is being executed
+)
+
+// Is reports whether one of these flags is set.
+func (s *Session) Is(f State) bool { return s.state&f != 0 }
+
+// Mark sets flags, and Unmark clears them.
+func (s *Session) Mark(f State)   { s.state |= f }
+func (s *Session) Unmark(f State) { s.state &^= f }
+
+// State is all flags, for those who print them.
+func (s *Session) State() State { return s.state }
+
+// Note takes note that the session executes a command.
+func (s *Session) Note(row *wire.Command) { s.last, s.active = row, s.set.Age() }
+
+// Last is the last command, nil if there was none.
+func (s *Session) Last() *wire.Command { return s.last }
+
+// Age is for how many seconds there is the session, and Idle since when it has executed nothing.
+func (s *Session) Age() uint32  { return s.set.Age() - s.born }
+func (s *Session) Idle() uint32 { return s.set.Age() - s.active }
+
+// SetProto changes the protocol. The open range is in the buffer of the protocol that the session had.
+func (s *Session) SetProto(p wire.Proto) {
+	if s.proto != p {
+		s.Unfollow()
+		s.proto = p
+	}
+}
+
+// Stamp is the sender's part of the session's messages: see [AppendStamp].
+func (s *Session) Stamp() []byte {
+	x := s.extra()
+	if x.stamp == nil {
+		x.stamp = AppendStamp(nil, &s.Peer)
+	}
+	return x.stamp
+}
+
+// AppendStamp encodes the sender's part of a message: pid, uid, unit.
+func AppendStamp(b []byte, p *peer.Peer) []byte {
+	b = wire.AppendInt(b, int64(p.PID))
+	b = wire.AppendInt(b, int64(p.UID))
+	return wire.AppendBulk(b, p.Unit)
+}
+
+// Awaits is the ticket of what the session's later commands wait for, if that ends when the peer sends no more; else 0.
+func (s *Session) Awaits() Ticket {
+	if s.more == nil {
+		return 0
+	}
+	return s.more.awaits
+}
+
+// Count counts what the session has and its user is charged for, beside what services have given it.
+func (s *Session) Count(found account.Count) {
+	if x := s.more; x != nil && x.transaction != nil {
+		found.Add(s.User().UID(), account.Input, x.transaction.input.Amount())
+		found.Add(s.User().UID(), account.Output, x.transaction.output.Amount())
+	}
+	s.checkTransaction()
+}
+
+// The following is what the connection calls: see conn.Owner. What is known to services goes to the host.
+
+// Execute executes a command.
+func (s *Session) Execute(words [][]byte) conn.Outcome { return s.set.host.Execute(s, words) }
+
+// Continue goes on with EXEC.
+func (s *Session) Continue() bool { return s.set.host.Continue(s) }
+
+// HalfClosed ends what nobody will take.
+func (s *Session) HalfClosed() { s.set.host.HalfClosed(s) }
+
+// Resume goes on with the task of a session.
+func (s *Session) Resume() {
+	if s.more != nil && s.more.task != nil {
+		s.goOnWithTask()
+	}
+}
+
+// Closed ends what ends with the connection: of the services first, and then its own.
+func (s *Session) Closed() bool {
+	if !s.set.host.Closed(s) {
+		return false
+	}
+	s.dropTask()
+	s.DropTransaction()
+	return true
+}
+
+// Failed logs why a connection is ended.
+func (s *Session) Failed(why error) {
+	var proto *wire.ProtoError
+	switch {
+	case errors.As(why, &proto):
+		s.set.Log.Debug("a peer does not speak RESP", "event", "protocol-error", "client", s.ID, "pid", s.Peer.PID,
+			"uid", s.Peer.UID, "unit", s.Peer.Unit, "error", why)
+	case errors.Is(why, conn.ErrClogged):
+		s.set.LogAbout(slog.LevelWarn, s.Peer.UID, "disconnect", "a user's connections were ended: what they sent cannot be closed",
+			"pid", s.Peer.PID)
+	default:
+		s.set.LogAbout(slog.LevelWarn, s.Peer.UID, "disconnect", "a connection was ended", "reason", why.Error(), "client", s.ID,
+			"pid", s.Peer.PID, "unit", s.Peer.Unit)
+	}
+}
+
+// Proto is the protocol that HELLO has asked for.
+func (s *Session) Proto() wire.Proto { return s.proto }
+
+// Receives tells the subscriptions that lose messages and are told from those that cannot be told.
+func (s *Session) Receives() (lossy, strict bool) {
+	if !s.Is(Subscribed) {
+		return false, false
+	}
+	return s.set.host.Receives(s)
+}
+
+// Dropped counts messages that were given up.
+func (s *Session) Dropped(n int) { s.set.host.Dropped(n) }

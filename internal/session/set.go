@@ -1,0 +1,140 @@
+package session
+
+import (
+	"iter"
+	"log/slog"
+	"time"
+
+	"github.com/ipcd/ipcd/internal/account"
+	"github.com/ipcd/ipcd/internal/conn"
+	"github.com/ipcd/ipcd/internal/loop"
+	"github.com/ipcd/ipcd/internal/peer"
+	"github.com/ipcd/ipcd/ipc/wire"
+)
+
+// TimeSlice is how long the commands of one session are executed in a turn, if there are more, and how long all that waits
+// for its user's share of a turn is looked after: those who ask for much wait for each other and not the others for them.
+const TimeSlice = time.Millisecond / 2
+
+// A Host is whom sessions call: it knows which command is executed by which service, and which services hang on a session.
+type Host interface {
+	// Execute executes a command, or has it wait for a later turn.
+	Execute(s *Session, words [][]byte) conn.Outcome
+	// Continue goes on with a transaction, and reports whether it is done.
+	Continue(s *Session) bool
+	// HalfClosed says that the peer sends no more.
+	HalfClosed(s *Session)
+	// Closed ends what services have given a session whose connection has ended. It reports whether that was all: if not, it is called
+	// again.
+	Closed(s *Session) bool
+	// Receives and Dropped are those of conn.Owner, of one that is Subscribed.
+	Receives(s *Session) (lossy, strict bool)
+	Dropped(n int)
+}
+
+// A Set is the sessions, and what all services of one daemon have in common: the loop, the connections, what users are charged for, the
+// time of the turn, the commands with a REQID. It belongs to the loop's goroutine.
+type Set struct {
+	Loop   *loop.Loop
+	Net    *conn.Set // the connections: each is that of a session
+	Users  account.Book
+	Log    *slog.Logger
+	Verify bool // see Setup.Verify of package server
+
+	// Stopping is set when the server is about to end: nobody waits for his share of a turn then, and nothing for what is to come.
+	Stopping bool
+
+	host     Host
+	started  time.Time
+	nextID   uint64
+	requests requests
+	parts    int // see Part
+
+	logLimit  account.LogLimit
+	logPeriod loop.Timer // set when there is more than is logged
+
+	// Of this turn.
+	seconds uint32    // since the start, 0 until somebody asked
+	real    time.Time // likewise
+
+	said []byte // see Answer.Give
+}
+
+// NewSet makes a set without sessions, of which the connections are those that kernel carries the bytes of. pushes is what a
+// connection knows of messages.
+func NewSet(l *loop.Loop, kernel conn.Kernel, pushes conn.Pushes, log *slog.Logger, host Host, verify bool) *Set {
+	s := &Set{
+		Loop: l, Log: log, Verify: verify, host: host, started: time.Now(),
+		Users: account.Book{Slice: TimeSlice, Verify: verify},
+	}
+	s.Net = conn.New(kernel, &s.Users, pushes)
+	s.logPeriod.Init(&l.Timers, s.logLimitDue)
+	s.requests = requests{byKey: map[RequestKey]*Request{}, users: map[uint32]*outcomes{}}
+	return s
+}
+
+// Add makes a session of a connection whose peer is known.
+func (s *Set) Add(fd int, p peer.Peer) (*Session, error) {
+	sess := &Session{set: s, ID: s.nextID + 1, Peer: p, proto: wire.RESP2, born: s.Age(), active: s.Age()}
+	if err := s.Net.Add(&sess.Conn, sess, fd, p.UID); err != nil {
+		return nil, err
+	}
+	s.nextID++
+	return sess, nil
+}
+
+// NewID is a number that no session has, nor will have.
+func (s *Set) NewID() uint64 {
+	s.nextID++
+	return s.nextID
+}
+
+// All are the sessions that there are, with those that have ended and are not buried.
+func (s *Set) All() iter.Seq[*Session] {
+	return func(yield func(*Session) bool) {
+		for c := range s.Net.All() {
+			if !yield(c.Owner().(*Session)) {
+				return
+			}
+		}
+	}
+}
+
+// Started is when the set was made.
+func (s *Set) Started() time.Time { return s.started }
+
+// Now is the turn's CLOCK_BOOTTIME.
+func (s *Set) Now() time.Duration { return s.Loop.Clock.Now() }
+
+// RealTime is the turn's time of day.
+func (s *Set) RealTime() time.Time {
+	if s.real.IsZero() {
+		s.real = time.Now()
+	}
+	return s.real
+}
+
+// Age is how long there is the set, in seconds and one: for CLIENT LIST. It costs no system call.
+func (s *Set) Age() uint32 {
+	if s.seconds == 0 {
+		s.seconds = uint32(time.Since(s.started)/time.Second) + 1
+	}
+	return s.seconds
+}
+
+// EndTurn forgets the turn's time.
+func (s *Set) EndTurn() {
+	s.Loop.Clock.EndTurn()
+	s.real, s.seconds = time.Time{}, 0
+	s.Net.EndTurn()
+	s.Users.EndTurn()
+}
+
+// A CheckTimer is told of each timer that something has, whether it should be set: see the server's verifier.
+type CheckTimer func(what string, t *loop.Timer, want bool)
+
+// VerifyTimers names the timers of the set itself.
+func (s *Set) VerifyTimers(check CheckTimer) {
+	check("log records", &s.logPeriod, s.logLimit.Next() != 0)
+	s.requests.verifyTimers(check)
+}

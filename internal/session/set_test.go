@@ -1,0 +1,88 @@
+package session
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"github.com/ipcd/ipcd/internal/account"
+	"github.com/ipcd/ipcd/internal/conn"
+	"github.com/ipcd/ipcd/internal/conn/conntest"
+	"github.com/ipcd/ipcd/internal/loop"
+	"github.com/ipcd/ipcd/internal/peer"
+)
+
+// A host executes nothing.
+type host struct{}
+
+func (host) Execute(*Session, [][]byte) conn.Outcome { return conn.Done }
+func (host) Continue(*Session) bool                  { return true }
+func (host) HalfClosed(*Session)                     {}
+func (host) Closed(*Session) bool                    { return true }
+func (host) Receives(*Session) (lossy, strict bool)  { return false, false }
+func (host) Dropped(int)                             {}
+
+func newSet(t *testing.T) (*Set, *conntest.Kernel) {
+	t.Helper()
+	l, err := loop.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(l.Close)
+	k := conntest.New()
+	s := NewSet(l, k, conn.Pushes{}, slog.New(slog.DiscardHandler), host{}, true)
+	for c := range s.Users.Limits {
+		s.Users.Limits[c] = 1 << 30
+	}
+	return s, k
+}
+
+// TestVerifyTimers: a timer that is not set where it should be is named, of a request as of the log.
+func TestVerifyTimers(t *testing.T) {
+	s, _ := newSet(t)
+	r := s.RestoreRequest(RequestKey{1001, 1, 2, "id"}, 3, Plain("+OK\r\n"), nil)
+	r.Rest()
+	for range account.LogBurst + 1 {
+		s.LogAbout(slog.LevelInfo, 1001, "event", "said often")
+	}
+	wrong := func() (all []string) {
+		s.VerifyTimers(func(what string, timer *loop.Timer, want bool) {
+			if timer.IsSet() != want {
+				all = append(all, fmt.Sprint(what, " ", want))
+			}
+		})
+		return all
+	}
+	s.VerifyRequests()
+	if got := wrong(); len(got) != 0 {
+		t.Errorf("without a fault: %q", got)
+	}
+	r.expires.Stop()
+	s.logPeriod.Stop()
+	if got := strings.Join(wrong(), ", "); got != `log records true, REQID "id" true` {
+		t.Errorf("the verifier says %s", got)
+	}
+}
+
+// TestParts: each part is a session's own, of its own type, and there is none before somebody makes it.
+func TestParts(t *testing.T) {
+	s, k := newSet(t)
+	add := func() *Session {
+		sess, err := s.Add(k.Connect().FD, peer.Peer{UID: 1001})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return sess
+	}
+	numbers, words := NewPart[int](s), NewPart[string](s)
+	a, b := add(), add()
+	*words.In(a) = "x"
+	if words.In(a) != words.Of(a) || *words.Of(a) != "x" || numbers.Of(a) != nil || words.Of(b) != nil {
+		t.Error("a part is not where it was made, or is elsewhere")
+	}
+	*numbers.In(a) = 1
+	if *words.Of(a) != "x" || *numbers.Of(a) != 1 || words.Of(None()) != nil {
+		t.Error("a part takes another's place")
+	}
+}
