@@ -27,7 +27,8 @@
 // wildcard matches neither these names nor the level "ipcd" itself, as in MQTT with "$" (which means nothing here), and a
 // pattern matches them only if it begins with "ipcd/", literally.
 //
-// A topic may have a value, which is the caller's: see [Retained].
+// A topic may have a value, which is the caller's: see [Retained]. What is published may have an answer: see [Requests], which knows
+// who answers what. It is a table of its own, and the topics of requests are found by filters as those of messages are.
 //
 // # What is guaranteed
 //
@@ -45,6 +46,19 @@
 //   - A call that returns an error has changed nothing.
 //   - What is gone is forgotten: a subscriber, a route, their places in all indexes. After the last subscription the bus
 //     is as small as a new one that has published its last topic.
+//
+// Of requests:
+//
+//   - A request that is accepted is over once, and its end says why. Whoever was sent it answers it once, is gone, or is told to
+//     stop, before it is over and never after.
+//   - Only who was sent a request can answer it, and as long as it is not over. Who was not is told what he is told of one that never
+//     was.
+//   - It goes to who has the fewest to answer, and of these to who was asked longest ago: of a group, of those in none, and between
+//     these. Who takes none at the moment is passed over; if nobody does, it is refused, and names one of them.
+//   - A request that nobody serves is refused at once, or waits as long as it says, and then goes to who comes: those for one topic in
+//     their order.
+//   - It is asked a second time only if it says that it may be, only of another who serves the same, and only if nothing of an answer
+//     has come.
 //
 // # What is not
 //

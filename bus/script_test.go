@@ -3,6 +3,7 @@ package bus
 import (
 	"flag"
 	"fmt"
+	"io"
 	"math"
 	"os"
 	"path/filepath"
@@ -37,7 +38,25 @@ var rewrite = flag.Bool("rewrite", false, "write what was found into testdata/*.
 //
 // After each command all invariants are checked. With -rewrite the expectations are renewed.
 func TestScripts(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txt")
+	runScripts(t, "testdata/*.txt", func() world { return busWorld{New[string]()} })
+}
+
+// A world is what a script is run on.
+type world interface {
+	run(t *testing.T, line string, out *strings.Builder)
+	check() error
+	Dump(w io.Writer) error
+}
+
+type busWorld struct{ *Bus[string] }
+
+func (b busWorld) run(t *testing.T, line string, out *strings.Builder) {
+	runCommand(t, b.Bus, line, out)
+}
+
+// runScripts runs the scripts of a pattern, each on a new world.
+func runScripts(t *testing.T, pattern string, begin func() world) {
+	files, err := filepath.Glob(pattern)
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no scripts: %v", err)
 	}
@@ -47,7 +66,7 @@ func TestScripts(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := runScript(t, string(data))
+			got := runScript(t, begin(), string(data))
 			if got == string(data) {
 				return
 			}
@@ -69,8 +88,7 @@ func TestScripts(t *testing.T) {
 }
 
 // runScript returns the script with what the commands said as its expectations.
-func runScript(t *testing.T, script string) string {
-	b := New[string]()
+func runScript(t *testing.T, w world, script string) string {
 	var out strings.Builder
 	for i, block := range strings.Split(strings.TrimSpace(script), "\n\n") {
 		commands, _, ok := strings.Cut(block+"\n", "----\n")
@@ -85,12 +103,12 @@ func runScript(t *testing.T, script string) string {
 			if line = strings.TrimSpace(line); line == "" || line[0] == '#' {
 				continue
 			}
-			runCommand(t, b, line, &out)
-			if err := b.check(); err != nil {
+			w.run(t, line, &out)
+			if err := w.check(); err != nil {
 				t.Fatalf("%s: %v", line, err)
 			}
 		}
-		if err := b.Dump(&out); err != nil {
+		if err := w.Dump(&out); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -1,0 +1,180 @@
+package bus
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Dump writes the whole state in a form made for eyes and tests: the last request's number; a line for each service with its members,
+// the first whose turn it is, with how many requests each has to answer; a line for each request that is not over.
+func (r *Requests[S, V]) Dump(w io.Writer) error {
+	var out strings.Builder
+	fmt.Fprintf(&out, "last %d\n", r.last)
+	for _, p := range r.sortedPools() {
+		fmt.Fprintf(&out, "service %s:", p.of)
+		for _, m := range p.members.sorted() {
+			fmt.Fprintf(&out, " %v/%d", m.party.who, m.load)
+			if m.left > 0 {
+				fmt.Fprintf(&out, "(%d more)", m.left)
+			}
+		}
+		out.WriteByte('\n')
+	}
+	for _, id := range slices.Sorted(maps.Keys(r.open.whole())) {
+		q := r.open.get(id)
+		fmt.Fprintf(&out, "request %d of %v %q", q.id, q.asker.who, q.topic)
+		if q.repeatable {
+			out.WriteString(" repeatable")
+		}
+		if at := q.due(); at != Forever {
+			fmt.Fprintf(&out, " until %d", at)
+		}
+		if q.line != nil {
+			out.WriteString(" waits")
+		} else if q.replies != 1 {
+			fmt.Fprintf(&out, " answers %d", q.answers)
+		}
+		out.WriteString(":")
+		q.tasks.all(ofRequest[S, V], func(t *task[S, V]) bool {
+			fmt.Fprintf(&out, " %v", t.member.party.who)
+			if t.begun {
+				out.WriteString("(begun)")
+			}
+			return true
+		})
+		out.WriteByte('\n')
+	}
+	_, err := io.WriteString(w, out.String())
+	return err
+}
+
+func (s Sharing) String() string {
+	if s.Group == "" {
+		return fmt.Sprintf("%q", s.Filter)
+	}
+	return fmt.Sprintf("%q group %q", s.Filter, s.Group)
+}
+
+func (r *Requests[S, V]) sortedPools() (all []*pool[S, V]) {
+	for _, route := range r.pools.byFilter.sorted() {
+		all = append(all, route.Subs()...)
+	}
+	return all
+}
+
+func (r *Requests[S, V]) verify() {
+	if !r.Verify {
+		return
+	}
+	if err := r.check(); err != nil {
+		panic("bus: invariant broken: " + err.Error())
+	}
+}
+
+// check says which invariant does not hold, if one does not.
+func (r *Requests[S, V]) check() error {
+	for _, f := range []func() error{
+		r.pools.byFilter.check, r.waiting.Check, r.checkPools, r.checkParties, r.checkRequests,
+	} {
+		if err := f(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkPools: every pool is found by what it shares and by its filter, and has members, in order, who know it.
+func (r *Requests[S, V]) checkPools() error {
+	all := r.sortedPools()
+	if len(all) != r.pools.all.len() {
+		return fmt.Errorf("%d services are found by filter, %d by name", len(all), r.pools.all.len())
+	}
+	for _, p := range all {
+		if r.pools.all.get(p.of) != p || p.members.Len() == 0 || !p.members.check() {
+			return fmt.Errorf("the service %s is not in order", p.of)
+		}
+		for _, m := range p.members.in {
+			if m.pool != p || m.of != p.of || r.members.get(memberKey[S]{m.party.who, m.of}) != m {
+				return fmt.Errorf("%v is no member of %s", m.party.who, p.of)
+			}
+		}
+	}
+	return nil
+}
+
+// checkParties: whoever is known has something, each member has a pool or a task, and what they have is all there is.
+func (r *Requests[S, V]) checkParties() (err error) {
+	members, asks, tasks := 0, 0, 0
+	for s, p := range r.parties.all {
+		if p.who != s || p.members.len == 0 && p.asks.len == 0 || !p.members.check(ofParty[S, V]) || !p.asks.check(ofAsker[S, V]) {
+			return fmt.Errorf("%v is not in order", s)
+		}
+		services := 0
+		p.members.all(ofParty[S, V], func(m *member[S, V]) bool {
+			if m.pool != nil {
+				services++
+			}
+			switch {
+			case m.party != p || r.members.get(memberKey[S]{s, m.of}) != m:
+				err = fmt.Errorf("the service %s of %v is not found", m.of, s)
+			case (m.pool != nil) != (m.place > 0) || m.pool == nil && m.tasks.len == 0:
+				err = fmt.Errorf("the service %s of %v is there for nothing, or not in its pool", m.of, s)
+			case m.load != m.tasks.len || !m.tasks.check(ofMember[S, V]):
+				err = fmt.Errorf("%v has %d of %s to answer, counted %d", s, m.tasks.len, m.of, m.load)
+			}
+			tasks += m.tasks.len
+			return err == nil
+		})
+		if err == nil && services != p.services {
+			err = fmt.Errorf("%v serves %d, counted %d", s, services, p.services)
+		}
+		if err != nil {
+			return err
+		}
+		members += p.members.len
+		asks += p.asks.len
+	}
+	if members != r.members.len() || asks != r.open.len() || tasks != r.tasks.len() {
+		return fmt.Errorf("%d services, %d requests and %d tasks, counted %d, %d and %d",
+			members, asks, tasks, r.members.len(), r.open.len(), r.tasks.len())
+	}
+	return nil
+}
+
+// checkRequests: a request that is open waits, or somebody is to answer it, and it is ended in time.
+func (r *Requests[S, V]) checkRequests() error {
+	due, tasks := 0, 0
+	for id, q := range r.open.all {
+		l, _ := r.waiting.Get(q.topic)
+		switch {
+		case q.id != id || id > r.last || id == 0 || r.parties.get(q.asker.who) != q.asker:
+			return fmt.Errorf("the request %d is not in order", id)
+		case q.line != nil && (q.line != l || q.tasks.len > 0 || q.answers > 0):
+			return fmt.Errorf("the request %d waits and was sent", id)
+		case q.line == nil && (q.tasks.len == 0 || q.answers >= q.replies):
+			return fmt.Errorf("the request %d is open for nothing", id)
+		case !q.tasks.check(ofRequest[S, V]):
+			return fmt.Errorf("the tasks of the request %d are not in order", id)
+		case (q.due() != Forever) != (q.dueAt > 0) || q.dueAt > 0 && r.due[q.dueAt-1] != q:
+			return fmt.Errorf("the request %d is not ended in time", id)
+		case q.dueAt > 1 && r.due.Less(q.dueAt-1, (q.dueAt-2)/2):
+			return fmt.Errorf("the request %d is ended before another that is due sooner", id)
+		}
+		if q.dueAt > 0 {
+			due++
+		}
+		tasks += q.tasks.len
+	}
+	for key, t := range r.tasks.all {
+		if t.request.id != key.id || t.member.party.who != key.responder || r.open.get(key.id) != t.request {
+			return fmt.Errorf("what %v is to answer to %d is not in order", key.responder, key.id)
+		}
+	}
+	if due != len(r.due) || tasks != r.tasks.len() {
+		return fmt.Errorf("%d requests end by time and have %d tasks, counted %d and %d", due, tasks, len(r.due), r.tasks.len())
+	}
+	return nil
+}
