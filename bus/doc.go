@@ -28,7 +28,8 @@
 // pattern matches them only if it begins with "ipcd/", literally.
 //
 // A topic may have a value, which is the caller's: see [Retained]. What is published may have an answer: see [Requests], which knows
-// who answers what. It is a table of its own, and the topics of requests are found by filters as those of messages are.
+// who answers what. And it may go to one of several: see [Groups]. These two are tables of their own, in which filters find topics as they do
+// among the routes of messages.
 //
 // # What is guaranteed
 //
@@ -60,6 +61,15 @@
 //   - It is asked a second time only if it says that it may be, only of another who serves the same, and only if nothing of an answer
 //     has come.
 //
+// Of groups:
+//
+//   - A message of a group is given to one member, who can take it at once; of several, to who was given the least that it was not sent
+//     yet, and of these to who had none for the longest time. If nobody can take it, it waits, and those that wait are given in
+//     their order.
+//   - What was put into a group is sent to a member, lost, or there still; and the next member who is given something is told how much is
+//     lost. If the group ends before, who ended it is told.
+//   - What a member who is dropped was given and was not sent goes to the others, before all that waits, in its order.
+//
 // # What is not
 //
 //   - Nothing is delivered, kept for later, or repeated here; nobody is asked for permission.
@@ -75,7 +85,10 @@
 //   - the length of names and of patterns, of which only topics and filters have a limit: [Weight] counts a long one as several;
 //   - the number of patterns whose first byte is already special ("*x"), because a message that the cache does not know
 //     is tried with each. Any other pattern costs only the messages that begin as it does, and each filter only those
-//     whose levels lead to it.
+//     whose levels lead to it;
+//   - the requests that are open, of which each takes some 700 bytes and what its record has, and what they are sent in all: an answer from
+//     all goes to [MostAsked] at most;
+//   - what members of groups are given before they have been sent it. What waits in a group is bounded here.
 //
 // # How it is done
 //

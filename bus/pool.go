@@ -60,9 +60,9 @@ type ranked interface{ rank() *standing }
 
 // A standing is what decides when it is whose turn.
 type standing struct {
-	load  int    // what he has to do still
+	load  int   // what he has to do still
 	turn  turns // rises with each that he had, from his joining on
-	place int    // in the heap, 1 for its first; 0: he is not there
+	place int   // in the heap, 1 for its first; 0: he is not there
 }
 
 // turns counts the turns of all who may be compared.

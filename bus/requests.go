@@ -164,7 +164,6 @@ type member[S comparable, V any] struct {
 	ofParty place[member[S, V]]
 }
 
-
 func (m *member[S, V]) rank() *standing { return &m.standing }
 
 // A party is one who serves or asks.

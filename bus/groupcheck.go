@@ -1,0 +1,146 @@
+package bus
+
+import (
+	"fmt"
+	"io"
+	"strings"
+)
+
+// Dump writes the whole state in a form made for eyes and tests: a line for each group, with those who can take something, the first
+// whose turn it is, with how much each was given that it has not been sent; those who cannot; and what waits, the oldest first.
+func (g *Groups[S, M]) Dump(w io.Writer) error {
+	var out strings.Builder
+	for _, group := range g.sorted() {
+		fmt.Fprintf(&out, "group %s:", group.of)
+		for _, m := range group.members.sorted() {
+			fmt.Fprintf(&out, " %v/%d", m.taker.who, m.load)
+			if !m.taker.free {
+				out.WriteString("(busy)")
+			}
+		}
+		if n := group.len - group.members.Len(); n > 0 {
+			fmt.Fprintf(&out, " and %d out", n)
+		}
+		if group.lost > 0 {
+			fmt.Fprintf(&out, ", %d lost", group.lost)
+		}
+		if group.queue.len > 0 {
+			fmt.Fprintf(&out, ", %d bytes wait:", group.bytes)
+		}
+		group.queue.all(ofParcel[S, M], func(p *parcel[S, M]) bool {
+			fmt.Fprintf(&out, " %v", p.message)
+			return true
+		})
+		out.WriteByte('\n')
+	}
+	_, err := io.WriteString(w, out.String())
+	return err
+}
+
+// sorted are all groups by the age of filter and group.
+func (g *Groups[S, M]) sorted() (all []*Group[S, M]) {
+	for _, route := range g.pools.byFilter.sorted() {
+		all = append(all, route.Subs()...)
+	}
+	return all
+}
+
+func (g *Groups[S, M]) verify() {
+	if !g.Verify {
+		return
+	}
+	if err := g.check(); err != nil {
+		panic("bus: invariant broken: " + err.Error())
+	}
+}
+
+// check says which invariant does not hold, if one does not.
+func (g *Groups[S, M]) check() error {
+	for _, f := range []func() error{g.pools.byFilter.check, g.checkGroups, g.checkTakers} {
+		if err := f(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkGroups: every group is found by what it shares and by its filter, has members, is ready if somebody may take what it has, and
+// has no more than it may if nobody can.
+func (g *Groups[S, M]) checkGroups() error {
+	all, ready := g.sorted(), 0
+	if len(all) != g.pools.all.len() {
+		return fmt.Errorf("%d groups are found by filter, %d by name", len(all), g.pools.all.len())
+	}
+	for _, group := range all {
+		bytes := 0
+		group.queue.all(ofParcel[S, M], func(p *parcel[S, M]) bool {
+			bytes += p.size
+			return p.member == nil && p.group == group
+		})
+		candidates := group.members.Len()
+		switch {
+		case g.pools.all.get(group.of) != group || group.len < max(candidates, 1) || !group.members.check():
+			return fmt.Errorf("the group %s is not in order", group.of)
+		case bytes != group.bytes || !group.queue.check(ofParcel[S, M]):
+			return fmt.Errorf("%d bytes wait in %s, counted %d", bytes, group.of, group.bytes)
+		case group.isReady != (candidates > 0 && group.queue.len > 0):
+			return fmt.Errorf("the group %s is ready: %v", group.of, group.isReady)
+		case candidates == 0 && (group.queue.len > g.MostQueued || group.bytes > g.MostBytes):
+			return fmt.Errorf("%d messages of %d bytes wait in %s", group.queue.len, group.bytes, group.of)
+		}
+		if group.isReady {
+			ready++
+		}
+	}
+	if ready != g.ready.len || !g.ready.check(inReady[S, M]) {
+		return fmt.Errorf("%d groups are ready, counted %d", ready, g.ready.len)
+	}
+	return nil
+}
+
+// checkTakers: whoever is known has something; who is out of a ranking cannot take anything, and nobody else is.
+func (g *Groups[S, M]) checkTakers() (err error) {
+	count := map[*Group[S, M]]int{}
+	members := 0
+	for s, t := range g.takers.all {
+		if t.who != s || t.members.len+t.out.len+t.given.len == 0 || t.free && t.out.len > 0 {
+			return fmt.Errorf("%v is not in order", s)
+		}
+		if !t.members.check(ofTaker[S, M]) || !t.out.check(ofTaker[S, M]) || !t.given.check(ofParcel[S, M]) {
+			return fmt.Errorf("what %v has is not in order", s)
+		}
+		given := map[*sharer[S, M]]int{}
+		t.given.all(ofParcel[S, M], func(p *parcel[S, M]) bool {
+			given[p.member]++
+			if p.member.taker != t {
+				err = fmt.Errorf("%v was given what is another's", s)
+			}
+			return err == nil
+		})
+		for out, c := range []*chain[sharer[S, M]]{&t.members, &t.out} {
+			c.all(ofTaker[S, M], func(m *sharer[S, M]) bool {
+				if m.taker != t || m.out != (out == 1) || m.out == (m.place > 0) || g.members.get(memberKey[S]{s, m.group.of}) != m {
+					err = fmt.Errorf("%v is in the wrong place of %s", s, m.group.of)
+				}
+				if given[m] != m.load {
+					err = fmt.Errorf("%v was given %d of %s, counted %d", s, given[m], m.group.of, m.load)
+				}
+				count[m.group]++
+				members++
+				return err == nil
+			})
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for group, n := range count {
+		if group.len != n || g.pools.all.get(group.of) != group {
+			return fmt.Errorf("the group %s has %d members, counted %d", group.of, n, group.len)
+		}
+	}
+	if members != g.members.len() {
+		return fmt.Errorf("there are %d members, counted %d", members, g.members.len())
+	}
+	return nil
+}

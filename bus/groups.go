@@ -1,0 +1,327 @@
+package bus
+
+import "strings"
+
+// Groups shares messages among the members of groups: each message of a group goes to one of them. S stands for a member, and M is a
+// message, which Groups only hands on.
+//
+// A message waits in the group's own queue until somebody can take it at once, so a member that is slow, or stands still, has nothing
+// that others could have had but what was on its way to it. The caller says who can take something ([Groups.Free]) and who cannot
+// ([Groups.Busy]), takes one message after the other with [Groups.Next], which says whom it is for, and says what was sent
+// ([Groups.Sent]).
+type Groups[S comparable, M any] struct {
+	// Verify makes every call check all invariants and panic if one does not hold, in time by what there is.
+	Verify bool
+	// MostQueued and MostBytes are how many messages may wait in one group that nobody can take, and how large they may be together.
+	// What is more is lost, the oldest first.
+	MostQueued, MostBytes int
+
+	pools   pools[Group[S, M]]
+	members shrinkingMap[memberKey[S], *sharer[S, M]]
+	takers  shrinkingMap[S, *taker[S, M]]
+	ready   chain[Group[S, M]] // those with a message, and somebody who may be able to take it
+	turns   turns
+	found   []*Group[S, M] // what Match returned last, and scratch
+}
+
+// A Group is those who share what a filter matches under one name. It is there as long as it has members.
+type Group[S comparable, M any] struct {
+	of      Sharing
+	members ranking[*sharer[S, M]] // those who can take something, and some of the others
+	len     int                    // of all members
+	queue   chain[parcel[S, M]]
+	bytes   int // in the queue
+	lost    int // of the messages, and no member was told so yet
+	inReady place[Group[S, M]]
+	isReady bool
+}
+
+// Sharing is what the members share.
+func (g *Group[S, M]) Sharing() Sharing { return g.of }
+
+// A parcel is a message on its way.
+type parcel[S comparable, M any] struct {
+	message M
+	size    int
+	group   *Group[S, M]
+	member  *sharer[S, M] // who was given it; nil: it is in the queue
+	at      place[parcel[S, M]]
+}
+
+// A sharer is one member of one group. What it has to do is what it was given and has not been sent.
+type sharer[S comparable, M any] struct {
+	standing
+	taker   *taker[S, M]
+	group   *Group[S, M]
+	ofTaker place[sharer[S, M]] // among all of its, or those that are out
+	out     bool                // of the group's ranking, until the taker is free
+}
+
+func (m *sharer[S, M]) rank() *standing { return &m.standing }
+
+// A taker is who is a member of groups, or has something to be sent still.
+type taker[S comparable, M any] struct {
+	who     S
+	free    bool
+	members chain[sharer[S, M]] // those that are not out
+	out     chain[sharer[S, M]]
+	given   chain[parcel[S, M]] // in the order in which it was given them
+}
+
+func ofTaker[S comparable, M any](m *sharer[S, M]) *place[sharer[S, M]]  { return &m.ofTaker }
+func inReady[S comparable, M any](g *Group[S, M]) *place[Group[S, M]]    { return &g.inReady }
+func ofParcel[S comparable, M any](p *parcel[S, M]) *place[parcel[S, M]] { return &p.at }
+
+// Join makes s a member of a group. If it is one already, nothing changes. Whoever has no groups and nothing to be sent is free at first. The
+// error is a *NameError.
+func (g *Groups[S, M]) Join(s S, of Sharing) (joined bool, err error) {
+	if err := of.check(); err != nil {
+		return false, err
+	}
+	if g.members.get(memberKey[S]{s, of}) != nil {
+		return false, nil
+	}
+	group := g.pools.all.get(of)
+	if group == nil {
+		of = Sharing{strings.Clone(of.Filter), strings.Clone(of.Group)} // which may be a small part of a large command
+		group = &Group[S, M]{of: of}
+		g.pools.add(of, group)
+	}
+	t := g.takers.get(s)
+	if t == nil {
+		t = &taker[S, M]{who: s, free: true}
+		g.takers.set(s, t)
+	}
+	m := &sharer[S, M]{taker: t, group: group}
+	g.members.set(memberKey[S]{s, group.of}, m)
+	g.turns.take(m)
+	group.len++
+	g.enter(m)
+	g.verify()
+	return true, nil
+}
+
+// enter has a member be one of those who may be given something.
+func (g *Groups[S, M]) enter(m *sharer[S, M]) {
+	m.taker.members.push(m, ofTaker[S, M])
+	m.group.members.add(m)
+	g.settle(m.group)
+}
+
+// settle has a group be among those that are ready if it is, and keep no more than it may.
+func (g *Groups[S, M]) settle(group *Group[S, M]) {
+	if group.members.Len() == 0 {
+		for group.queue.len > g.MostQueued || group.bytes > g.MostBytes {
+			group.take(group.queue.first)
+			group.lost++
+		}
+	}
+	ready := group.queue.len > 0 && group.members.Len() > 0
+	switch {
+	case ready && !group.isReady:
+		g.ready.push(group, inReady[S, M])
+	case !ready && group.isReady:
+		g.ready.remove(group, inReady[S, M])
+	}
+	group.isReady = ready
+}
+
+// take takes a parcel out of the queue.
+func (group *Group[S, M]) take(p *parcel[S, M]) {
+	group.queue.remove(p, ofParcel[S, M])
+	group.bytes -= p.size
+}
+
+// Leave undoes Join. What s was given, and has not been sent yet, stays its own. If it was the last member, what waits is lost to
+// everybody: ended is how many that were, and were lost before without a member being told.
+func (g *Groups[S, M]) Leave(s S, of Sharing) (ended int, found bool) {
+	m := g.members.get(memberKey[S]{s, of})
+	if m == nil {
+		return 0, false
+	}
+	ended = g.leave(m)
+	g.forget(m.taker)
+	g.verify()
+	return ended, true
+}
+
+func (g *Groups[S, M]) leave(m *sharer[S, M]) (ended int) {
+	group := m.group
+	if m.out {
+		m.taker.out.remove(m, ofTaker[S, M])
+	} else {
+		m.taker.members.remove(m, ofTaker[S, M])
+		group.members.leave(m)
+	}
+	g.members.delete(memberKey[S]{m.taker.who, group.of})
+	m.group = nil
+	group.len--
+	g.settle(group)
+	if group.len == 0 {
+		g.pools.remove(group.of, group)
+		ended = group.lost + group.queue.len
+		group.queue, group.bytes = chain[parcel[S, M]]{}, 0
+	}
+	return ended
+}
+
+// forget forgets a taker that has nothing any more.
+func (g *Groups[S, M]) forget(t *taker[S, M]) {
+	if t.members.len+t.out.len+t.given.len == 0 {
+		g.takers.delete(t.who)
+	}
+}
+
+// Drop ends all that s has in groups: what it was given and has not been sent, which the caller bounds, goes to the others, before what
+// waits, and then it leaves. It leaves so many groups at most; more says that some are left, and Drop is to be called again. Before that
+// s must not join or be free. ended is as of Leave.
+func (g *Groups[S, M]) Drop(s S, most int) (ended int, more bool) {
+	t := g.takers.get(s)
+	if t == nil {
+		return 0, false
+	}
+	t.free = false
+	touched := emptied(g.found)
+	for p := t.given.last; p != nil; p = t.given.last {
+		t.given.remove(p, ofParcel[S, M])
+		p.member.unload()
+		p.member = nil
+		if p.group.len == 0 {
+			ended++
+			continue
+		}
+		p.group.queue.pushFirst(p, ofParcel[S, M])
+		p.group.bytes += p.size
+		touched = append(touched, p.group)
+	}
+	for _, group := range touched { // only now, or something older might be kept than what is lost
+		g.settle(group)
+	}
+	g.found = touched
+	for _, c := range []*chain[sharer[S, M]]{&t.members, &t.out} {
+		for ; most > 0 && c.len > 0; most-- {
+			ended += g.leave(c.first)
+		}
+	}
+	g.forget(t)
+	g.verify()
+	return ended, g.takers.get(s) == t
+}
+
+// Match returns the groups whose filters match a topic: those of the topic itself, then by the age of filter and group. ok is false if
+// so many steps are not enough to find them. The slice is to be read only, and until the next call. The error is a *NameError.
+func (g *Groups[S, M]) Match(topic string, most int) (found []*Group[S, M], ok bool, err error) {
+	if err := CheckTopic(topic); err != nil {
+		return nil, false, err
+	}
+	g.found, ok = g.pools.match(emptied(g.found), topic, most)
+	return g.found, ok, nil
+}
+
+// Put has a group have a message. It reports whether the group is there still.
+func (g *Groups[S, M]) Put(group *Group[S, M], message M, size int) bool {
+	if group.len == 0 {
+		return false
+	}
+	group.queue.push(&parcel[S, M]{message: message, size: size, group: group}, ofParcel[S, M])
+	group.bytes += size
+	g.settle(group)
+	g.verify()
+	return true
+}
+
+// Free says that s can take messages, until Busy says that it cannot.
+func (g *Groups[S, M]) Free(s S) {
+	t := g.takers.get(s)
+	if t == nil || t.free {
+		return
+	}
+	t.free = true
+	t.out.all(ofTaker[S, M], func(m *sharer[S, M]) bool {
+		t.out.remove(m, ofTaker[S, M])
+		m.out = false
+		g.enter(m)
+		return true
+	})
+	g.verify()
+}
+
+// Busy says that s cannot take any message now.
+func (g *Groups[S, M]) Busy(s S) {
+	if t := g.takers.get(s); t != nil {
+		t.free = false
+	}
+}
+
+// A Given is a message for a member of a group.
+type Given[S comparable, M any] struct {
+	To      S
+	Of      Sharing
+	Message M
+	Lost    int // so many that were older are lost to the group, which nobody was told before
+}
+
+// Next gives a message, if the step leads to one: the oldest of a group, to the member that was given the least which it has not been sent, and
+// of these to the one that had none for the longest time. The groups take turns. more says that there is more to be done. Next is to be
+// called after all other calls until it says that there is not.
+func (g *Groups[S, M]) Next() (given Given[S, M], ok, more bool) {
+	group := g.ready.first
+	if group == nil {
+		return given, false, false
+	}
+	m := group.members.in[0]
+	if !m.taker.free {
+		group.members.leave(m)
+		m.taker.members.remove(m, ofTaker[S, M])
+		m.taker.out.push(m, ofTaker[S, M])
+		m.out = true
+		g.settle(group)
+		g.verify()
+		return given, false, g.ready.len > 0
+	}
+	p := group.queue.first
+	group.take(p)
+	p.member = m
+	m.taker.given.push(p, ofParcel[S, M])
+	g.turns.take(m)
+	group.members.weigh(m, 1)
+	given = Given[S, M]{m.taker.who, group.of, p.message, group.lost}
+	group.lost = 0
+	g.ready.remove(group, inReady[S, M])
+	group.isReady = false
+	g.settle(group) // behind the others
+	g.verify()
+	return given, true, g.ready.len > 0
+}
+
+// Sent says that the first n messages that s was given, and was not sent yet, have been sent.
+func (g *Groups[S, M]) Sent(s S, n int) {
+	t := g.takers.get(s)
+	if t == nil {
+		return
+	}
+	for ; n > 0 && t.given.len > 0; n-- {
+		p := t.given.first
+		t.given.remove(p, ofParcel[S, M])
+		p.member.unload()
+	}
+	g.forget(t)
+	g.verify()
+}
+
+// unload counts one less that a member has to be sent. It may have left meanwhile.
+func (m *sharer[S, M]) unload() {
+	if m.group == nil {
+		m.load--
+	} else {
+		m.group.members.weigh(m, -1)
+	}
+}
+
+// Unsent is how many messages s was given and has not been sent.
+func (g *Groups[S, M]) Unsent(s S) int {
+	if t := g.takers.get(s); t != nil {
+		return t.given.len
+	}
+	return 0
+}
