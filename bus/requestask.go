@@ -1,0 +1,168 @@
+package bus
+
+import "strings"
+
+// Ask sends a request to whom it is for, or has it wait for somebody. Of several responders it goes to the one that has the fewest to
+// answer, and of these to the one that was asked longest ago; those that do not take it are passed over. The error is a *NameError,
+// ErrNoResponders, ErrTooMany or a *FullError; then nothing was asked.
+func (r *Requests[S, V]) Ask(a Ask[S, V]) (RequestID, error) {
+	if err := CheckTopic(a.Topic); err != nil {
+		return 0, err
+	}
+	q := &request[S, V]{
+		topic: a.Topic, value: a.Value, replies: max(a.Replies, 1), repeatable: a.Repeatable, until: a.Until, deadline: a.Deadline,
+	}
+	err := r.choose(q)
+	waits := err == ErrNoResponders && q.until > 0 //nolint:errorlint // it is ours
+	if err != nil && !waits {
+		return 0, err
+	}
+	r.last++
+	q.id, q.asker = r.last, r.party(a.Asker)
+	q.asker.asks.push(q, ofAsker[S, V])
+	r.open.set(q.id, q)
+	if waits {
+		q.topic = strings.Clone(q.topic)
+		r.lineUp(q)
+	} else {
+		r.send(q)
+	}
+	r.wake(q)
+	r.verify()
+	return q.id, nil
+}
+
+// choose finds whom to send a request to, and those who are passed over. It changes nothing but r.whom and r.full.
+func (r *Requests[S, V]) choose(q *request[S, V]) error {
+	r.whom, r.full = emptied(r.whom), emptied(r.full)
+	found, ok := r.pools.match(emptied(r.found), q.topic, mostLooked)
+	r.found = found
+	switch {
+	case !ok:
+		return ErrTooMany
+	case len(found) == 0:
+		return ErrNoResponders
+	case q.replies == 1:
+		for _, p := range found {
+			if m := r.best(p, q); m != nil && (len(r.whom) == 0 || m.compare(&r.whom[0].standing) < 0) {
+				r.whom = append(r.whom[:0], m)
+			}
+		}
+	default:
+		n := 0
+		for _, p := range found {
+			if n++; p.of.Group == "" {
+				n += len(p.members.in) - 1
+			}
+		}
+		if n > MostAsked {
+			return ErrTooMany
+		}
+		for _, p := range found {
+			r.chooseOf(p, q)
+		}
+	}
+	if len(r.whom) == 0 {
+		return &FullError[S]{r.full[0].party.who}
+	}
+	return nil
+}
+
+// chooseOf chooses whom of a pool to send a request that wants several answers.
+func (r *Requests[S, V]) chooseOf(p *pool[S, V], q *request[S, V]) {
+	if p.of.Group != "" {
+		full := len(r.full)
+		if m := r.best(p, q); m != nil {
+			r.full = r.full[:full] // one of theirs is asked
+			r.whom = append(r.whom, m)
+		} else {
+			r.full = r.full[:min(full+1, len(r.full))]
+		}
+		return
+	}
+	for _, m := range p.members.sorted() {
+		switch {
+		case r.isChosen(m, q):
+		case r.takes(m, q):
+			r.whom = append(r.whom, m)
+		default:
+			r.full = append(r.full, m)
+		}
+	}
+}
+
+// best is whose turn it is in a pool: nil if there is nobody who takes a request. Those who do not are in r.full then, or as many as were
+// tried.
+func (r *Requests[S, V]) best(p *pool[S, V], q *request[S, V]) (best *member[S, V]) {
+	var tried []*member[S, V]
+	for best == nil && p.members.Len() > 0 {
+		m := p.members.in[0]
+		switch {
+		case r.isChosen(m, q):
+		case r.takes(m, q):
+			best = m
+			continue
+		default:
+			r.full = append(r.full, m)
+		}
+		p.members.leave(m)
+		tried = append(tried, m)
+	}
+	for _, m := range tried {
+		p.members.add(m)
+	}
+	return best
+}
+
+// isChosen reports whether a request was sent to somebody already, or is about to be.
+func (r *Requests[S, V]) isChosen(m *member[S, V], q *request[S, V]) bool {
+	if q.replies > 1 {
+		for _, x := range r.whom {
+			if x.party == m.party {
+				return true
+			}
+		}
+	}
+	return q.tasks.len > 0 && r.tasks.get(taskKey[S]{m.party.who, q.id}) != nil
+}
+
+func (r *Requests[S, V]) takes(m *member[S, V], q *request[S, V]) bool {
+	return r.Takes == nil || r.Takes(m.party.who, q.value)
+}
+
+// send sends a request to those who were chosen.
+func (r *Requests[S, V]) send(q *request[S, V]) {
+	for _, m := range r.whom {
+		r.assign(q, m)
+	}
+	if q.replies > 1 {
+		for _, m := range r.full {
+			r.emit(Passed, q).Responder = m.party.who
+		}
+	}
+}
+
+func (r *Requests[S, V]) assign(q *request[S, V], m *member[S, V]) {
+	t := &task[S, V]{request: q, member: m}
+	r.tasks.set(taskKey[S]{m.party.who, q.id}, t)
+	q.tasks.push(t, ofRequest[S, V])
+	m.tasks.push(t, ofMember[S, V])
+	r.turns.take(m)
+	m.pool.members.weigh(m, 1)
+	e := r.emit(Sent, q)
+	e.Responder, e.Service = m.party.who, m.of
+	if m.left == 1 {
+		r.leavePool(m)
+	} else if m.left > 1 {
+		m.left--
+	}
+}
+
+// emptied is a slice with room for as much, unless that was for a rare event.
+func emptied[T any](s []T) []T {
+	if cap(s) > keptEffects {
+		return nil
+	}
+	clear(s)
+	return s[:0]
+}

@@ -1,0 +1,154 @@
+package bus
+
+import "container/heap"
+
+// Reply says that s has answered a request that it was sent, or a part of that, with more to come. The error is ErrNotAsked: s was
+// never sent it, or has answered it, or it is over, which s is not told apart.
+func (r *Requests[S, V]) Reply(s S, id RequestID, more bool) error {
+	t := r.tasks.get(taskKey[S]{s, id})
+	if t == nil {
+		return ErrNotAsked
+	}
+	q := t.request
+	if more {
+		t.begun = true
+		r.emit(Part, q).Responder = s
+	} else {
+		r.finish(t, Answered)
+		q.answers++
+		r.endIfDone(q)
+	}
+	r.verify()
+	return nil
+}
+
+// finish ends a task, in one of the ways.
+func (r *Requests[S, V]) finish(t *task[S, V], how RequestKind) {
+	q, m := t.request, t.member
+	r.emit(how, q).Responder = m.party.who
+	r.tasks.delete(taskKey[S]{m.party.who, q.id})
+	q.tasks.remove(t, ofRequest[S, V])
+	m.tasks.remove(t, ofMember[S, V])
+	if m.pool != nil {
+		m.pool.members.weigh(m, -1)
+	} else {
+		m.load--
+		r.release(m)
+	}
+}
+
+// release forgets a member that is in no pool and has nothing to answer any more.
+func (r *Requests[S, V]) release(m *member[S, V]) {
+	if m.pool == nil && m.tasks.len == 0 {
+		m.party.members.remove(m, ofParty[S, V])
+		r.members.delete(memberKey[S]{m.party.who, m.of})
+		r.forget(m.party)
+	}
+}
+
+// endIfDone ends a request if no more answers are to come, or wanted.
+func (r *Requests[S, V]) endIfDone(q *request[S, V]) {
+	switch {
+	case q.answers >= q.replies || q.tasks.len == 0 && q.answers > 0:
+		r.end(q, Complete)
+	case q.tasks.len == 0:
+		r.end(q, Unanswered)
+	}
+}
+
+// end ends a request. Those who are answering it are told to stop.
+func (r *Requests[S, V]) end(q *request[S, V], how Ending) *RequestEffect[S, V] {
+	for q.tasks.first != nil {
+		r.finish(q.tasks.first, Revoked)
+	}
+	if q.line != nil {
+		r.leaveLine(q)
+	}
+	if q.dueAt > 0 {
+		heap.Remove(&r.due, q.dueAt-1)
+	}
+	r.open.delete(q.id)
+	q.asker.asks.remove(q, ofAsker[S, V])
+	r.forget(q.asker)
+	e := r.emit(Over, q)
+	e.How, e.Answers = how, q.answers
+	return e
+}
+
+// Cancel withdraws a request of s. It reports whether s had it open.
+func (r *Requests[S, V]) Cancel(s S, id RequestID) bool {
+	q := r.open.get(id)
+	if q == nil || q.asker.who != s {
+		return false
+	}
+	r.end(q, Withdrawn)
+	r.verify()
+	return true
+}
+
+// Unserve undoes Serve. What s was sent of that and has not answered is lost to it: at most so many of these are told of, and left is
+// how many remain. Unserve is to be called again for them. found is false if there is no such service and nothing left of it.
+func (r *Requests[S, V]) Unserve(s S, of Sharing, most int) (left int, found bool) {
+	m := r.members.get(memberKey[S]{s, of})
+	if m == nil {
+		return 0, false
+	}
+	if m.pool != nil {
+		r.leavePool(m)
+		r.release(m)
+	}
+	left = r.giveUp(m, most)
+	r.verify()
+	return left, true
+}
+
+// giveUp takes away tasks of a member that is in no pool. It returns how many are left.
+func (r *Requests[S, V]) giveUp(m *member[S, V], most int) (left int) {
+	for ; m.tasks.len > 0 && most > 0; most-- {
+		r.lose(m.tasks.first)
+	}
+	return m.tasks.len
+}
+
+// lose ends a task whose responder is gone. Another may be asked.
+func (r *Requests[S, V]) lose(t *task[S, V]) {
+	q, of, again := t.request, t.member.of, t.request.repeatable && !t.begun
+	r.finish(t, Gone)
+	if p := r.pools.all.get(of); again && p != nil {
+		r.whom, r.full = emptied(r.whom), emptied(r.full)
+		if m := r.best(p, q); m != nil {
+			r.assign(q, m)
+		}
+	}
+	r.endIfDone(q)
+}
+
+// Drop ends all that s has to do with requests: what it serves, what it was to answer and what it has asked for, at most so many of
+// each, in this order. more says that something is left, for which Drop is to be called again; before that s must serve and ask for
+// nothing.
+func (r *Requests[S, V]) Drop(s S, most int) (more bool) {
+	p := r.parties.get(s)
+	if p == nil {
+		return false
+	}
+	n := most
+	// First it leaves all pools, or it would be asked itself for what it gives up.
+	p.members.all(ofParty[S, V], func(m *member[S, V]) bool {
+		if m.pool != nil {
+			r.leavePool(m)
+			r.release(m)
+			n--
+		}
+		return n > 0
+	})
+	for n > 0 && p.members.first != nil {
+		m := p.members.first
+		before := m.tasks.len
+		n -= before - r.giveUp(m, n)
+	}
+	for ; n > 0 && p.asks.first != nil; n-- {
+		r.end(p.asks.first, Withdrawn)
+	}
+	r.verify()
+	return r.parties.get(s) == p
+}
