@@ -22,7 +22,7 @@ func (b *bench) programs() []contender {
 	all := []contender{b.program("ipcctl lock x true", target{}, true, b.ipcctl, "lock", "x", "true")}
 	if flock, err := exec.LookPath("flock"); err == nil {
 		file := filepath.Join(b.dir, "flock")
-		all = append(all, b.program("flock f true", target{most: 1.5}, false, flock, file, "true"))
+		all = append(all, b.program("flock f true", target{most: 1.3}, false, flock, file, "true"))
 	}
 	if path, err := exec.LookPath("true"); err == nil {
 		all = append(all, b.program("true", target{}, false, path))

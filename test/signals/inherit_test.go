@@ -18,8 +18,12 @@ const signals = 64
 
 var every = ^setOf(unix.SIGKILL, unix.SIGSTOP)
 
-// show is a CMD that says of itself which signals it ignores, blocks and has pending. It fails, which ends "ipcctl wait".
-var show = []string{"cat", "/proc/self/status", "/nonexistent"}
+// show is a CMD that says of itself which signals it ignores, blocks and has pending, and by how much its timers may be late. It fails,
+// which ends "ipcctl wait".
+var show = []string{"cat", "/proc/self/status", "/proc/self/timerslack_ns", "/nonexistent"}
+
+// showing is the same as a line of a shell, and does not fail.
+const showing = "exec cat /proc/self/status /proc/self/timerslack_ns"
 
 // ways are those by which ipcctl runs CMD.
 var ways = []struct {
@@ -40,11 +44,11 @@ var ways = []struct {
 		}
 		w.Cleanup(func() { _ = publish.Wait() }) // that it has worked is seen by what it brings about
 	}},
-	{name: "--on-abandoned", ipcctl: []string{"lock", "--on-abandoned=exec cat /proc/self/status", "a", "true"},
-		cmd: []string{"sh", "-c", "exec cat /proc/self/status"}, prepared: func(w *world) { w.abandon("a") }},
+	{name: "--on-abandoned", ipcctl: []string{"lock", "--on-abandoned=" + showing, "a", "true"},
+		cmd: []string{"sh", "-c", showing}, prepared: func(w *world) { w.abandon("a") }},
 }
 
-// Each signal, ignored or blocked when ipcctl is started, is so for CMD, and no other is.
+// Each signal, ignored or blocked when ipcctl is started, is so for CMD, and no other is. Its timers are as exact.
 func TestCMDIgnoresAndBlocksWhatIpcctlWasStartedWith(t *testing.T) {
 	w := newWorld(t)
 	sets := [][2]uint64{{0, 0}, {every, every}}
@@ -118,7 +122,7 @@ func TestCMDIsWhatOtherCommandsMadeOfIpcctl(t *testing.T) {
 		`xargs -a /dev/null "$@"`, `xargs -a /dev/null -P 4 "$@"`, `find /dev/null -exec "$@" ';'`, `find /dev/null -exec "$@" {} +`,
 	} {
 		for _, way := range ways[:3] {
-			want := states(output(t, w.command("bash", "-c", line, "bash", show[0], show[1])))
+			want := states(output(t, w.command(slices.Concat([]string{"bash", "-c", line, "bash"}, show)...)))
 			words := slices.Concat([]string{"bash", "-c", line, "bash", "ipcctl"}, way.ipcctl, show)
 			if got := states(output(t, w.command(words...))); got != want {
 				t.Errorf("%s of ipcctl %s:\n%s\nwant\n%s", line, way.name, got, want)
@@ -166,11 +170,15 @@ func setOf(signals ...unix.Signal) (set uint64) {
 	return set
 }
 
-// states are the lines of a status in /proc that tell of signals: pending, blocked and ignored ones.
+// states are the lines of a status in /proc that tell of signals: pending, blocked and ignored ones. A number alone is how late timers
+// may be.
 func states(status string) string {
 	var lines []string
 	for line := range strings.Lines(status) {
 		name, set, _ := strings.Cut(strings.TrimSpace(line), ":\t")
+		if _, err := strconv.Atoi(name); err == nil {
+			lines = append(lines, "late by "+name)
+		}
 		switch name {
 		case "SigPnd":
 			// The Go runtime may have interrupted itself in the very end. Nobody is troubled by a SIGURG.

@@ -24,7 +24,7 @@ import (
 const patience = 30 * time.Second
 
 // begin is the first word of a command line by which this test runs itself, to become a program that begins with signals
-// ignored and blocked.
+// ignored and blocked, and with timers that may be late.
 const begin = "begin-with"
 
 var bin string // where the programs are
@@ -88,6 +88,9 @@ func (w *world) command(words ...string) *exec.Cmd {
 	return cmd
 }
 
+// late is by how many nanoseconds they may be: neither what the kernel has by itself, nor what ipcctl has.
+const late = 123_456
+
 // beginWith is the beginning of a command line for a program that is to begin with these signals ignored and blocked.
 func beginWith(ignored, blocked uint64) []string {
 	return []string{"/proc/self/exe", begin, strconv.FormatUint(ignored, 16), strconv.FormatUint(blocked, 16)}
@@ -114,6 +117,9 @@ func become(ignored, blocked string, argv []string) {
 	var mask unix.Sigset_t
 	mask.Val[0] = set(blocked)
 	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &mask, nil); err != nil {
+		panic(err)
+	}
+	if err := unix.Prctl(unix.PR_SET_TIMERSLACK, late, 0, 0, 0); err != nil {
 		panic(err)
 	}
 	file, err := exec.LookPath(argv[0])

@@ -1,3 +1,4 @@
+#include "go_asm.h"
 #include "textflag.h"
 
 // ipcctl_entry: see received in inherit.go. The kernel jumps here, with argc, argv and the environment on the stack.
@@ -27,6 +28,16 @@ other:
 	XORL	SI, SI
 	LEAQ	·received+16(SB), DX
 	MOVL	$8, R10
+	SYSCALL
+
+	MOVL	$157, AX	// prctl(PR_GET_TIMERSLACK)
+	MOVL	$30, DI
+	SYSCALL
+	MOVQ	AX, ·received+24(SB)
+
+	MOVL	$157, AX	// prctl(PR_SET_TIMERSLACK, slack)
+	MOVL	$29, DI
+	MOVL	$const_slack, SI
 	SYSCALL
 
 	MOVQ	$1, ·received+0(SB)

@@ -1,3 +1,4 @@
+#include "go_asm.h"
 #include "textflag.h"
 
 // ipcctl_entry: see received in inherit.go. The kernel jumps here, with argc, argv and the environment on the stack.
@@ -28,6 +29,16 @@ other:
 	MOVD	$·received+16(SB), R2
 	MOVD	$8, R3
 	MOVD	$135, R8
+	SVC
+
+	MOVD	$30, R0		// prctl(PR_GET_TIMERSLACK)
+	MOVD	$167, R8
+	SVC
+	MOVD	R0, ·received+24(SB)
+
+	MOVD	$29, R0		// prctl(PR_SET_TIMERSLACK, slack)
+	MOVD	$const_slack, R1
+	MOVD	$167, R8
 	SVC
 
 	MOVD	$1, R4

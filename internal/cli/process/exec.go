@@ -68,10 +68,14 @@ func notRun(name string, err error) *exit.Failure {
 	return exit.Fail(status, "cannot run "+name+": "+exit.Reason(err))
 }
 
-// Become replaces this process by CMD, which gets the signals as this process got them. It returns only if that fails.
+// Become replaces this process by CMD, which gets signals and timers as this process got them. It returns only if that fails.
 func Become(file string, argv, env []string) error {
 	ignoreReceived()
-	defer blockReceived()()
+	if received.blocked == 0 {
+		beExact() // To lock this thread would start another. Nothing waits from here on, so this is the one that calls execve.
+	} else {
+		defer asReceived()()
+	}
 	err := unix.Exec(file, argv, env)
 	if errors.Is(err, unix.ENOEXEC) { // a script without #!, which shells have always run
 		err = unix.Exec("/bin/sh", append([]string{"sh", file}, argv[1:]...), env)
@@ -79,11 +83,11 @@ func Become(file string, argv, env []string) error {
 	return notRun(argv[0], err)
 }
 
-// Spawn starts CMD as a child, which gets the signals as this process got them, and files as its descriptors from 3.
+// Spawn starts CMD as a child, which gets signals and timers as this process got them, and files as its descriptors from 3.
 func Spawn(file string, argv, env []string, stdin *os.File, files ...*os.File) (*os.Process, error) {
 	name := argv[0]
 	file, argv = through(file, argv)
-	defer blockReceived()()
+	defer asReceived()()
 	attr := &os.ProcAttr{Env: env, Files: append([]*os.File{stdin, os.Stdout, os.Stderr}, files...)}
 	p, err := os.StartProcess(file, argv, attr)
 	if errors.Is(err, unix.ENOEXEC) {

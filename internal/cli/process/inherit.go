@@ -11,14 +11,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// received is what this process was started with: the signals that are ignored and those that are blocked. CMD is to have
-// them likewise, but the Go runtime installs its handlers before anything that is written in Go runs. So the Makefile has
-// the kernel enter ipcctl elsewhere, at ipcctl_entry, which asks for them and then goes on to the runtime. In a program that
-// is linked without that, as by "go install", nothing is known, and CMD gets what the runtime has made of it.
+// received is what this process was started with: the signals that are ignored, those that are blocked, and by how many
+// nanoseconds its timers may be late. CMD is to have them likewise, but the Go runtime installs its handlers before anything
+// that is written in Go runs. So the Makefile has the kernel enter ipcctl elsewhere, at ipcctl_entry, which asks for them and
+// then goes on to the runtime. In a program that is linked without that, as by "go install", nothing is known, and CMD gets
+// what the runtime has made of it.
 var received struct {
 	known            uint64 // not 0 if the others are
 	ignored, blocked signalSet
+	slack            int64 // not above 0 if it is not known, or nothing that can be set: a real-time process has none
 }
+
+// slack is by how many nanoseconds the entry lets timers of ipcctl be late. The Go runtime has a thread that looks after the others
+// every 20 µs at first, and here that is most often for nothing: it takes the CPU from the thread that works, and has another one
+// started because that waits for the daemon. But where ipcctl has several things to do, they wait for it. See docs/adr/0026.
+const slack = 300_000 //nolint:unused // the entry uses it
 
 // A signalSet has a bit for each signal, as the kernel has it: the lowest is that of signal 1.
 type signalSet uint64
@@ -84,19 +91,27 @@ func through(file string, argv []string) (string, []string) {
 	return self, append([]string{self, ignoring, strconv.FormatUint(uint64(set), 16), file}, argv...)
 }
 
-// blockReceived has this thread block the signals that were blocked when this process was started, for a call of execve, or of
-// fork for a child. What it returns gives the thread its own mask again.
-func blockReceived() (undo func()) {
-	if received.blocked == 0 { // no thread of ours blocks any, and to lock one would start another
+// asReceived has this thread block the signals that were blocked when this process was started, and has its timers be as exact as they
+// were then, for a call of execve, or of fork for a child. What it returns gives the thread its own mask again.
+func asReceived() (undo func()) {
+	if received.known == 0 {
 		return func() {}
 	}
 	runtime.LockOSThread()
+	beExact()
 	var own unix.Sigset_t
 	mask := unix.Sigset_t{Val: [len(own.Val)]uint64{uint64(received.blocked)}}
 	_ = unix.PthreadSigmask(unix.SIG_SETMASK, &mask, &own) // it cannot fail
 	return func() {
 		_ = unix.PthreadSigmask(unix.SIG_SETMASK, &own, nil)
 		runtime.UnlockOSThread()
+	}
+}
+
+// beExact takes back, for this thread, what the entry has done to timers.
+func beExact() {
+	if received.slack > 0 {
+		_, _, _ = unix.RawSyscall(unix.SYS_PRCTL, unix.PR_SET_TIMERSLACK, uintptr(received.slack), 0) // it cannot fail
 	}
 }
 
