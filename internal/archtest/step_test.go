@@ -60,7 +60,7 @@ func isServer(x ast.Expr) bool {
 	case *ast.Ident:
 		return x.Name == "s"
 	case *ast.SelectorExpr: // of the embedded state
-		return x.Sel.Name == "lockState"
+		return x.Sel.Name == "lockService"
 	}
 	return false
 }
@@ -106,7 +106,7 @@ func TestUnsteppedUseIsFound(t *testing.T) {
 		`s.locks, err = restore()`:                                                  0,
 		`s.locks.Cancel(now, id)`:                                                   1,
 		`s.locks.ANewMethod()`:                                                      1,
-		`s.lockState.locks.Expire(now)`:                                             1,
+		`s.lockService.locks.Expire(now)`:                                           1,
 		`effects := s.locks.Effects()`:                                              1,
 		`s.stepFor(nil, change, func() { s.locks.Cancel(now, id) })`:                1,
 		`s.change(d, func(error) { s.locks.Expire(now) })`:                          1,

@@ -19,7 +19,7 @@ type acquisition struct {
 }
 
 // acquireWords parses the words of LOCK.ACQUIRE. If they are not valid, it has answered so, and reports false.
-func (s *Server) acquireWords(c *session.Call) bool {
+func (s *lockService) acquireWords(c *session.Call) bool {
 	a := &s.acquisition
 	*a = acquisition{}
 	c.TakesFD = true

@@ -10,7 +10,7 @@ import (
 // connections. Who has a claim in hand asks here, and need not know that there are REQIDs.
 
 // bind counts the holds that end with a connection, and what is held by a request with a REQID.
-func (s *Server) bind(e *lockmgr.Effect, n int) {
+func (s *lockService) bind(e *lockmgr.Effect, n int) {
 	if r := s.requests.byID[e.ID]; r != nil {
 		r.count(e, n)
 	} else if sess := s.conns[e.Conn]; sess != nil && e.Bind == lockmgr.ToConnection {
@@ -19,7 +19,7 @@ func (s *Server) bind(e *lockmgr.Effect, n int) {
 }
 
 // connection is the one that asked for a claim, or with a REQID did so last; nil if it has ended.
-func (s *Server) connection(c *lockmgr.Claim) *session.Session {
+func (s *lockService) connection(c *lockmgr.Claim) *session.Session {
 	if r := s.requests.byID[c.ID]; r != nil {
 		return r.Session()
 	}
@@ -28,7 +28,7 @@ func (s *Server) connection(c *lockmgr.Claim) *session.Session {
 
 // clientOf is the number of the connection that a claim was asked for on: with a REQID, the one that it was sent on last. It is
 // 0 if that was before a restart of the daemon.
-func (s *Server) clientOf(c *lockmgr.Claim) uint64 {
+func (s *lockService) clientOf(c *lockmgr.Claim) uint64 {
 	if r := s.requests.byID[c.ID]; r != nil {
 		return r.Session().ID
 	}
@@ -36,7 +36,7 @@ func (s *Server) clientOf(c *lockmgr.Claim) uint64 {
 }
 
 // commandOf is the command with a REQID that a claim was granted to, nil if there is none.
-func (s *Server) commandOf(c *lockmgr.Claim) *record.Command {
+func (s *lockService) commandOf(c *lockmgr.Claim) *record.Command {
 	if r := s.requests.byID[c.ID]; r != nil {
 		return r.recorded(c.Name)
 	}
@@ -44,7 +44,7 @@ func (s *Server) commandOf(c *lockmgr.Claim) *record.Command {
 }
 
 // claimSettled is called when all whom an effect concerns are told: there may be nothing left of a request but its outcome.
-func (s *Server) claimSettled(c *lockmgr.Claim) {
+func (s *lockService) claimSettled(c *lockmgr.Claim) {
 	if r := s.requests.byID[c.ID]; r != nil {
 		r.Rest()
 	}

@@ -39,7 +39,7 @@ func (s *Server) status(c *session.Call) {
 		{"messages_dropped", int64(sent.Dropped)},
 		{"retained", int64(values)},
 		{"retained_bytes", int64(bytes)},
-		{"locks_granted", int64(s.stats.granted)},
+		{"locks_granted", int64(s.granted)},
 		{"locks_held", int64(s.held)},
 		{"locks_waiting", int64(s.queued)},
 		{"locks_lost", int64(s.holdsLost)},

@@ -126,7 +126,7 @@ func (s *Server) sections() []section {
 			"messages_published", sent.Published,
 			"messages_delivered", sent.Delivered,
 			"messages_dropped", sent.Dropped,
-			"locks_granted", s.stats.granted,
+			"locks_granted", s.granted,
 		}},
 		{"Replication", []any{"role", "master", "connected_slaves", 0, "master_repl_offset", 0}},
 		{"CPU", []any{"used_cpu_sys", fmt.Sprintf("%.6f", system.Seconds()), "used_cpu_user", fmt.Sprintf("%.6f", user.Seconds())}},

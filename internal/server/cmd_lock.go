@@ -14,7 +14,7 @@ import (
 	"github.com/ipcd/ipcd/lockmgr"
 )
 
-func (s *Server) lockCommands() map[string]session.Handler {
+func (s *lockService) lockCommands() map[string]session.Handler {
 	return map[string]session.Handler{
 		"LOCK.ACQUIRE":   session.Gated(s.acquireWords, s.lockAcquire),
 		"LOCK.RELEASE":   session.Gated(s.releaseWords, s.lockRelease),
@@ -43,7 +43,7 @@ const (
 )
 
 // lockAcquire lets a request in. The outcome, at once or later, comes from the step.
-func (s *Server) lockAcquire(c *session.Call) {
+func (s *lockService) lockAcquire(c *session.Call) {
 	sess, a := c.Session, &s.acquisition
 	if !mayHave(c, max(len(a.Set), 1), a.Bind) || !s.mayOutlive(c, a.Bind) {
 		sess.CloseFDs() // one may have come with this command: the next command must not take it for its own
@@ -143,7 +143,7 @@ func readText(c *session.Call, option string, value []byte) (string, bool) {
 
 // lockOwner finds out who is to own a lock: the peer, or with FOR pid the process whose pidfd came with the command. The
 // process is nil if the hold does not end with one.
-func (s *Server) lockOwner(c *session.Call, a *acquisition) (p *process, ok bool) {
+func (s *lockService) lockOwner(c *session.Call, a *acquisition) (p *process, ok bool) {
 	who := &c.Session.Peer
 	switch {
 	case a.Bind == lockmgr.ToNobody:
@@ -182,7 +182,7 @@ func (s *Server) lockOwner(c *session.Call, a *acquisition) (p *process, ok bool
 
 // foreignProcess is the process whose pidfd came with the command. It is nil if there is none, or the peer has no right to
 // speak for it.
-func (s *Server) foreignProcess(c *session.Call) (*process, *peer.Peer) {
+func (s *lockService) foreignProcess(c *session.Call) (*process, *peer.Peer) {
 	sess := c.Session
 	fd := sess.TakeFD()
 	if fd < 0 {
@@ -209,7 +209,7 @@ func (s *Server) foreignProcess(c *session.Call) (*process, *peer.Peer) {
 }
 
 // shown checks the holds that a request names. Tokens are no secret, so those of other users' holds count for nothing.
-func (s *Server) shown(c *session.Call, a *acquisition) bool {
+func (s *lockService) shown(c *session.Call, a *acquisition) bool {
 	known := a.Shown[:0]
 	for _, shown := range a.Shown {
 		if hold, err := s.locks.Hold(shown.Name, shown.Token); err == nil && c.MayAct(hold.UID) {
@@ -225,7 +225,7 @@ func (s *Server) shown(c *session.Call, a *acquisition) bool {
 }
 
 // hold finds a hold by its token.
-func (s *Server) hold(c *session.Call, name string, t lockmgr.Token) (lockmgr.Claim, bool) {
+func (s *lockService) hold(c *session.Call, name string, t lockmgr.Token) (lockmgr.Claim, bool) {
 	hold, err := s.locks.Hold(name, t)
 	switch {
 	case errors.Is(err, lockmgr.ErrStale):
@@ -246,7 +246,7 @@ func owns(c *session.Call, hold *lockmgr.Claim) bool {
 }
 
 // refuseLock says why a request was not let in, and what is in its way.
-func (s *Server) refuseLock(c *session.Call, a *acquisition, err error) {
+func (s *lockService) refuseLock(c *session.Call, a *acquisition, err error) {
 	deadlock, isDeadlock := errors.AsType[*lockmgr.DeadlockError](err)
 	limit, isLimit := errors.AsType[*lockmgr.LimitError](err)
 	switch {
@@ -270,7 +270,7 @@ func (s *Server) refuseLock(c *session.Call, a *acquisition, err error) {
 }
 
 // taken is the first of the names that a request is for which is not free.
-func (s *Server) taken(r *lockmgr.Request) string {
+func (s *lockService) taken(r *lockmgr.Request) string {
 	for _, name := range r.Set {
 		if _, _, ok := s.locks.Ahead(name); ok {
 			return name
@@ -280,10 +280,10 @@ func (s *Server) taken(r *lockmgr.Request) string {
 }
 
 // describeLimit says what does not fit, and where the limit comes from.
-func (s *Server) describeLimit(e *lockmgr.LimitError, r *lockmgr.Request) string {
+func (s *lockService) describeLimit(e *lockmgr.LimitError, r *lockmgr.Request) string {
 	text := fmt.Sprintf("%q has a limit of %d units, as those who use it now asked for", e.Name, e.Limit)
 	switch _, _, used := s.locks.Ahead(e.Name); {
-	case s.opts.Semaphores[e.Name] == e.Limit:
+	case s.semaphores[e.Name] == e.Limit:
 		text = fmt.Sprintf("%q has a limit of %d units in the configuration (semaphores)", e.Name, e.Limit)
 	case !used:
 		text = fmt.Sprintf("%q has a limit of %d units", e.Name, e.Limit)

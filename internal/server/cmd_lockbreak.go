@@ -35,7 +35,7 @@ type breaking struct {
 
 // lockBreak takes a lock away from its holders. The daemon has no right to signal them; with PIDFD it hands the descriptors
 // of their processes to the caller, who may have it.
-func (s *Server) lockBreak(c *session.Call) {
+func (s *lockService) lockBreak(c *session.Call) {
 	b, name := s.breaking, string(c.Args[0])
 	b.name, b.at = name, s.set.Now()
 	b.last, _ = s.locks.Tokens()
@@ -79,7 +79,7 @@ func (s *Server) lockBreak(c *session.Call) {
 
 // breakStep takes the lock away from some of those who are to lose it, and reports whether there are more. first, if not nil, tells
 // before all others whom it concerns.
-func (s *Server) breakStep(b *breaking, pays *account.User, first func(more bool)) (more bool, err error) {
+func (s *lockService) breakStep(b *breaking, pays *account.User, first func(more bool)) (more bool, err error) {
 	s.stepFor(pays, func(now lockmgr.Time) {
 		var broken []lockmgr.Claim
 		if broken, more, err = s.locks.BreakSome(now, b.name, b.token, b.last, b.by, mostEnded); b.pidfd {
@@ -96,7 +96,7 @@ func (s *Server) breakStep(b *breaking, pays *account.User, first func(more bool
 }
 
 // breakSome goes on with what is left of a LOCK.BREAK, when it is the turn of the user who sent it.
-func (s *Server) breakSome(e *ending) {
+func (s *lockService) breakSome(e *ending) {
 	b := e.breaking
 	more, err := s.breakStep(b, nil, nil)
 	if more && err == nil {
@@ -112,7 +112,7 @@ func (s *Server) breakSome(e *ending) {
 }
 
 // saveBreak answers when it is on the disk that what an operator held is broken.
-func (s *Server) saveBreak(b *breaking) {
+func (s *lockService) saveBreak(b *breaking) {
 	s.change(&s.operators.savedFile, func(err error) {
 		if err != nil {
 			b.close()
@@ -124,7 +124,7 @@ func (s *Server) saveBreak(b *breaking) {
 }
 
 // breakWords reads the words of LOCK.BREAK.
-func (s *Server) breakWords(c *session.Call) (ok bool) {
+func (s *lockService) breakWords(c *session.Call) (ok bool) {
 	s.breaking, ok = readBreak(c)
 	return ok
 }
@@ -169,7 +169,7 @@ const maxRights = 253
 
 // takePidfds duplicates the pidfds of those who lose their holds, which are closed when nobody needs them. Of a process that has
 // several there is one.
-func (s *Server) takePidfds(b *breaking, broken []lockmgr.Claim) {
+func (s *lockService) takePidfds(b *breaking, broken []lockmgr.Claim) {
 	for i := range broken {
 		p := s.processes[broken[i].Owner.Process]
 		if p == nil || !watched(&broken[i]) || b.had[p] || len(b.rights) == maxRights {
@@ -197,7 +197,7 @@ const mostShown = 64
 
 // answerBreak says who lost the lock. If there is no room in the socket the descriptors cannot go with the reply, which then
 // says so; who waits for each reply before the next command always has room.
-func (s *Server) answerBreak(b *breaking) {
+func (s *lockService) answerBreak(b *breaking) {
 	if b.count > mostShown {
 		s.showBroken(b)
 		return
@@ -211,7 +211,7 @@ func (s *Server) answerBreak(b *breaking) {
 
 // showBroken is answerBreak of very many: it is a task of the connection that waits for it. Of the outcome that a repeat is told, how
 // long it is, is known roughly.
-func (s *Server) showBroken(b *breaking) {
+func (s *lockService) showBroken(b *breaking) {
 	sess := b.answer.To()
 	b.answer.KeepOutcome(b, b.count*len(appendClaim(nil, &b.broken[0][0], b.limit, b.at)))
 	if sess.Dead() {
@@ -267,7 +267,7 @@ func (b *breaking) appendOne(reply []byte, p wire.Proto, c *lockmgr.Claim, place
 }
 
 // logBroken is the audit record.
-func (s *Server) logBroken(b *breaking) {
+func (s *lockService) logBroken(b *breaking) {
 	var whom []string
 	for i := range b.broken[0] {
 		if i == 8 {

@@ -12,7 +12,7 @@ import (
 	"github.com/ipcd/ipcd/lockmgr"
 )
 
-func (s *Server) lockInfo(c *session.Call) {
+func (s *lockService) lockInfo(c *session.Call) {
 	var x *shownLock
 	p, name, t := c.Session.Proto(), string(c.Args[0]), &session.Task{Head: session.NoHead, Slow: true}
 	t.Step = func(b []byte) (_ []byte, more bool) {
@@ -28,7 +28,7 @@ func (s *Server) lockInfo(c *session.Call) {
 	c.Perform(t)
 }
 
-func (s *Server) lockList(c *session.Call) {
+func (s *lockService) lockList(c *session.Call) {
 	p, n := c.Session.Proto(), 0
 	var x *shownLock             // nil: the next is to be found
 	var names *heap.Heap[string] // nil: they are to be looked up
@@ -82,13 +82,13 @@ type shownLock struct {
 // used for a while the garbage collector takes.
 var shownLocks = sync.Pool{New: func() any { return new(shownLock) }}
 
-func (s *Server) show(name string, brief bool) *shownLock {
+func (s *lockService) show(name string, brief bool) *shownLock {
 	x := shownLocks.Get().(*shownLock)
 	s.locks.Look(name, &x.View)
 	x.at, x.done, x.brief = s.set.Now(), 0, brief
 	x.limit = x.Limit
 	if x.limit == 0 {
-		x.limit = max(s.opts.Semaphores[name], 1)
+		x.limit = max(s.semaphores[name], 1)
 	}
 	return x
 }
@@ -101,7 +101,7 @@ func (x *shownLock) memory() int {
 const claimsPerStep = 8
 
 // appendPart appends the next part of it, and reports whether there is more.
-func (x *shownLock) appendPart(b []byte, s *Server, p wire.Proto) (_ []byte, more bool) {
+func (x *shownLock) appendPart(b []byte, s *lockService, p wire.Proto) (_ []byte, more bool) {
 	if x.done == 0 {
 		b = x.appendHead(b, p)
 	}

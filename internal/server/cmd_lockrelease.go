@@ -12,7 +12,7 @@ import (
 
 // lockRelease ends a hold or what the caller, or with PID another process, has of it: by its token, as any process of its
 // user may, or the caller's own.
-func (s *Server) lockRelease(c *session.Call) {
+func (s *lockService) lockRelease(c *session.Call) {
 	r, name := &s.release, string(c.Args[0])
 	hold, ok := s.holdToRelease(c, name, r)
 	if !ok {
@@ -58,7 +58,7 @@ type release struct {
 }
 
 // releaseWords reads the words of LOCK.RELEASE.
-func (s *Server) releaseWords(c *session.Call) (ok bool) {
+func (s *lockService) releaseWords(c *session.Call) (ok bool) {
 	s.release, ok = readRelease(c)
 	c.TakesFD = s.release.of == forSentPID
 	return ok
@@ -107,7 +107,7 @@ func readRelease(c *session.Call) (r release, ok bool) {
 const maxPID = 1 << 30
 
 // holdToRelease finds the claim that LOCK.RELEASE means, or the first of the hold.
-func (s *Server) holdToRelease(c *session.Call, name string, r *release) (hold lockmgr.Claim, ok bool) {
+func (s *lockService) holdToRelease(c *session.Call, name string, r *release) (hold lockmgr.Claim, ok bool) {
 	if r.token != 0 {
 		if hold, ok = s.hold(c, name, r.token); !ok {
 			return hold, false
@@ -145,7 +145,7 @@ func (s *Server) holdToRelease(c *session.Call, name string, r *release) (hold l
 
 // changeHold makes a step that changes a hold, if it can, and has the reply ready. What has changed of an operator's hold is
 // answered when it is on disk.
-func (s *Server) changeHold(c *session.Call, hold *lockmgr.Claim, change func(now lockmgr.Time)) {
+func (s *lockService) changeHold(c *session.Call, hold *lockmgr.Claim, change func(now lockmgr.Time)) {
 	s.stepFor(c.Pays, change, func() {
 		if hold.Bind != lockmgr.ToNobody {
 			c.Reply()
@@ -157,7 +157,7 @@ func (s *Server) changeHold(c *session.Call, hold *lockmgr.Claim, change func(no
 }
 
 // namedHold finds the hold that the first two words name.
-func (s *Server) namedHold(c *session.Call) (hold lockmgr.Claim, ok bool) {
+func (s *lockService) namedHold(c *session.Call) (hold lockmgr.Claim, ok bool) {
 	t, ok := readToken(c, 1)
 	if !ok {
 		return hold, false
@@ -166,7 +166,7 @@ func (s *Server) namedHold(c *session.Call) (hold lockmgr.Claim, ok bool) {
 }
 
 // lockRenew has a lease end later.
-func (s *Server) lockRenew(c *session.Call) {
+func (s *lockService) lockRenew(c *session.Call) {
 	hold, ok := s.namedHold(c)
 	if !ok || !owns(c, &hold) {
 		return
@@ -194,7 +194,7 @@ func (s *Server) lockRenew(c *session.Call) {
 }
 
 // leaseOf is how long the lease of a hold is: the first of its owners who has one says it. It is 0 if none has.
-func (s *Server) leaseOf(hold *lockmgr.Claim) time.Duration {
+func (s *lockService) leaseOf(hold *lockmgr.Claim) time.Duration {
 	for h := range s.locks.Holders(hold.Name) {
 		if h.Token == hold.Token && h.Lease > 0 {
 			return h.Lease
@@ -204,8 +204,8 @@ func (s *Server) leaseOf(hold *lockmgr.Claim) time.Duration {
 }
 
 // mayLease checks a lease against the configuration. An operator's hold may last.
-func (s *Server) mayLease(c *session.Call, lease time.Duration, bind lockmgr.Binding) bool {
-	longest := s.opts.Limits.Lease
+func (s *lockService) mayLease(c *session.Call, lease time.Duration, bind lockmgr.Binding) bool {
+	longest := s.longestLease
 	if bind != lockmgr.ToNobody && lease > longest {
 		c.Fail(wire.CodeErr, "a LEASE may have at most %d milliseconds here (limits.lease)", longest.Milliseconds())
 		return false
@@ -214,7 +214,7 @@ func (s *Server) mayLease(c *session.Call, lease time.Duration, bind lockmgr.Bin
 }
 
 // lockDowngrade makes an exclusive hold shared.
-func (s *Server) lockDowngrade(c *session.Call) {
+func (s *lockService) lockDowngrade(c *session.Call) {
 	hold, ok := s.namedHold(c)
 	if !ok || !owns(c, &hold) {
 		return
@@ -232,7 +232,7 @@ func (s *Server) lockDowngrade(c *session.Call) {
 }
 
 // lockTold takes note that what a hold was told of as abandoned has been dealt with.
-func (s *Server) lockTold(c *session.Call) {
+func (s *lockService) lockTold(c *session.Call) {
 	hold, ok := s.namedHold(c)
 	if !ok || !owns(c, &hold) {
 		return
@@ -247,14 +247,14 @@ func (s *Server) lockTold(c *session.Call) {
 }
 
 // lockCheck tells whether a token is current. Anybody may ask: a token is no secret.
-func (s *Server) lockCheck(c *session.Call) {
+func (s *lockService) lockCheck(c *session.Call) {
 	if _, ok := s.namedHold(c); ok {
 		c.OK()
 	}
 }
 
 // lockCancel ends an ASYNC wait of this connection. Its outcome is pushed, as any.
-func (s *Server) lockCancel(c *session.Call) {
+func (s *lockService) lockCancel(c *session.Call) {
 	ticket, ok := session.Number(c.Args[0])
 	if !ok || ticket <= 0 {
 		c.Fail(wire.CodeErr, "a ticket is a positive number, not %q", session.Clip(string(c.Args[0])))

@@ -20,7 +20,7 @@ func readPer(c *session.Call, i int) (string, bool) {
 }
 
 // lockIsDone tells whether something was done in the present period.
-func (s *Server) lockIsDone(c *session.Call) {
+func (s *lockService) lockIsDone(c *session.Call) {
 	per, ok := readPer(c, 1)
 	if !ok {
 		return
@@ -40,13 +40,13 @@ func (s *Server) lockIsDone(c *session.Call) {
 }
 
 // doneWords reads the words of LOCK.DONE.
-func (s *Server) doneWords(c *session.Call) bool {
+func (s *lockService) doneWords(c *session.Call) bool {
 	_, ok := readPer(c, 2)
 	return ok && c.ReadRequestIDAt(4)
 }
 
 // lockDone marks something as done, for who holds the lock of that name: so no other is doing it.
-func (s *Server) lockDone(c *session.Call) {
+func (s *lockService) lockDone(c *session.Call) {
 	per, _ := readPer(c, 2)
 	hold, ok := s.namedHold(c)
 	if !ok || !owns(c, &hold) {
@@ -76,7 +76,7 @@ func (s *Server) lockDone(c *session.Call) {
 }
 
 // lockForget has something that was done be done again.
-func (s *Server) lockForget(c *session.Call) {
+func (s *lockService) lockForget(c *session.Call) {
 	gone := s.once.forget(string(c.Args[0]), c.MayAct)
 	c.Integer(int64(len(gone)))
 	if len(gone) > 0 {

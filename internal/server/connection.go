@@ -19,7 +19,7 @@ type connection struct {
 }
 
 // locksOf is how many locks end with a connection.
-func (s *Server) locksOf(sess *session.Session) int {
+func (s *lockService) locksOf(sess *session.Session) int {
 	x := s.part.Of(sess)
 	if x == nil {
 		return 0
@@ -28,7 +28,7 @@ func (s *Server) locksOf(sess *session.Session) int {
 }
 
 // closeLocksOf ends the follows, waits and holds that end with a connection, or some of them: it reports whether that was all.
-func (s *Server) closeLocksOf(sess *session.Session) bool {
+func (s *lockService) closeLocksOf(sess *session.Session) bool {
 	if !s.dropFollows(sess) || !s.dropWaits(sess) || !s.detach(sess) {
 		return false
 	}

@@ -24,7 +24,7 @@ const grace = 10 * time.Second
 
 // connectionFor is the connection that the lock engine is to know a request by: that of the call, or with a REQID one of its own. It
 // reports false if the caller's process has ended, and has the reply ready then.
-func (s *Server) connectionFor(c *session.Call) (lockmgr.ConnID, bool) {
+func (s *lockService) connectionFor(c *session.Call) (lockmgr.ConnID, bool) {
 	if !c.IsRequest() {
 		return lockmgr.ConnID(c.Session.ID), true
 	}
@@ -36,12 +36,12 @@ func (s *Server) connectionFor(c *session.Call) (lockmgr.ConnID, bool) {
 }
 
 // admitted takes note of who is answered that asked for a lock, and was let in.
-func (s *Server) admitted(who *session.Answer, id lockmgr.RequestID, a *acquisition) {
+func (s *lockService) admitted(who *session.Answer, id lockmgr.RequestID, a *acquisition) {
 	if !who.Lasts() {
 		s.conns[a.Conn] = who.To()
 		return
 	}
-	r := &request{Request: who.Request(), server: s, id: id, conn: a.Conn, owner: a.Owner, async: a.async}
+	r := &request{Request: who.Request(), locks: s, id: id, conn: a.Conn, owner: a.Owner, async: a.async}
 	r.SetLasting(r)
 	r.names = a.Set
 	if r.names == nil {
@@ -52,14 +52,14 @@ func (s *Server) admitted(who *session.Answer, id lockmgr.RequestID, a *acquisit
 }
 
 // waitsForLock reports whether a request waits for a lock. One without an outcome that does not is waiting for the disk.
-func (s *Server) waitsForLock(r *request) bool {
+func (s *lockService) waitsForLock(r *request) bool {
 	_, ok := s.waits[r.id]
 	return ok
 }
 
 // attach has a request belong to the connection of a call, and no more to the one that it came on before. If that is there
 // still, and waits, it is told. It reports false if the caller's process has ended, and has the reply ready then.
-func (s *Server) attach(c *session.Call, r *request) bool {
+func (s *lockService) attach(c *session.Call, r *request) bool {
 	old, sess := r.Session(), c.Session
 	if _, err := s.processOf(sess); err != nil {
 		c.Fail(session.ProcessCode(err), "%v", err)
@@ -79,7 +79,7 @@ const mostDetached = 128
 
 // detach begins the grace of what a connection that has ended leaves behind, or of some of it: it reports whether that was all. Until
 // then what the process asks for has to wait, as it may be just that: see mustWait.
-func (s *Server) detach(sess *session.Session) bool {
+func (s *lockService) detach(sess *session.Session) bool {
 	x := s.part.Of(sess)
 	if x == nil || s.set.Stopping {
 		return true
@@ -118,7 +118,7 @@ func (s *Server) detach(sess *session.Session) bool {
 }
 
 // leaveGrace ends the grace of a request, if it has one.
-func (s *Server) leaveGrace(r *request) {
+func (s *lockService) leaveGrace(r *request) {
 	if r.grace == nil {
 		return
 	}
@@ -145,7 +145,7 @@ const mostAbandoned = 64
 
 // graceDue ends what nobody came back for: of very much the youngest, and waits before holds, or a lock might be granted to one that is
 // about to end.
-func (s *Server) graceDue() {
+func (s *lockService) graceDue() {
 	due := newLeaving()
 	for e := s.requests.detached.Front(); e != nil; e = e.Next() {
 		r := e.Value.(*request)
@@ -175,7 +175,7 @@ func newLeaving() *leaving {
 	})}
 }
 
-func (s *Server) leaves(r *request) leaver { return leaver{r, s.waitsForLock(r)} }
+func (s *lockService) leaves(r *request) leaver { return leaver{r, s.waitsForLock(r)} }
 
 // some takes so many of them.
 func (l *leaving) some(most int) (some []*request) {
@@ -189,7 +189,7 @@ func (l *leaving) some(most int) (some []*request) {
 
 // abandonDead ends what a process that is gone will not come back for, and reports whether something is left of that: it is ended by
 // the share of the user, and then processReady is called again. What the process holds ends like its other holds, behind that.
-func (s *Server) abandonDead(p *process) (more bool) {
+func (s *lockService) abandonDead(p *process) (more bool) {
 	if p.leaving != nil {
 		return true
 	}
@@ -209,7 +209,7 @@ func (s *Server) abandonDead(p *process) (more bool) {
 }
 
 // abandonSome goes on with that.
-func (s *Server) abandonSome(e *ending) {
+func (s *lockService) abandonSome(e *ending) {
 	p := e.process
 	if p.leaving != nil {
 		s.abandon(p.leaving.some(mostAbandoned), nil)
@@ -225,7 +225,7 @@ func (s *Server) abandonSome(e *ending) {
 }
 
 // abandonRest ends at once what is left.
-func (s *Server) abandonRest(p *process) {
+func (s *lockService) abandonRest(p *process) {
 	if p.leaving != nil {
 		s.abandon(p.leaving.some(p.leaving.Len()), nil)
 		p.leaving = nil
@@ -234,7 +234,7 @@ func (s *Server) abandonRest(p *process) {
 
 // supersede ends what an owner left behind on a connection that has ended, when the same owner asks anew for the same locks:
 // it will not come back for it, and would wait for itself.
-func (s *Server) supersede(sess *session.Session, a *lockmgr.Request, pays *account.User) {
+func (s *lockService) supersede(sess *session.Session, a *lockmgr.Request, pays *account.User) {
 	p := s.processes[processID(&sess.Peer)]
 	if p == nil || len(p.detached) == 0 {
 		return
@@ -251,7 +251,7 @@ func (s *Server) supersede(sess *session.Session, a *lockmgr.Request, pays *acco
 // abandon ends detached requests: the youngest first, and waits before holds, or a lock might be granted to one that is about
 // to end. They are forgotten, but for those who were told of a grant, so that it is not told again. pays is who has it done; nil:
 // the time, or the end of their process.
-func (s *Server) abandon(all []*request, pays *account.User) {
+func (s *lockService) abandon(all []*request, pays *account.User) {
 	slices.SortFunc(all, youngestFirst)
 	for _, r := range all {
 		if r.grace != nil && s.waitsForLock(r) {
@@ -283,7 +283,7 @@ func (s *Server) abandon(all []*request, pays *account.User) {
 func youngestFirst(a, b *request) int { return cmp.Compare(b.id, a.id) }
 
 // requestsOf is what a connection waits for with a REQID.
-func (s *Server) requestsOf(sess *session.Session) *leaving {
+func (s *lockService) requestsOf(sess *session.Session) *leaving {
 	all := newLeaving()
 	if x := s.part.Of(sess); x != nil {
 		for r := range x.requests {
@@ -296,7 +296,7 @@ func (s *Server) requestsOf(sess *session.Session) *leaving {
 }
 
 // cancelRequests ends some of what a connection waits for with a REQID, and reports whether none is left.
-func (s *Server) cancelRequests(all *leaving) bool {
+func (s *lockService) cancelRequests(all *leaving) bool {
 	for _, r := range all.some(mostEnded) {
 		s.step(func(now lockmgr.Time) { s.locks.Cancel(now, r.id) }) // or it was granted meanwhile
 	}

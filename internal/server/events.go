@@ -14,7 +14,7 @@ import (
 // announce publishes what happened to a lock. A hold that was cut off or taken away is announced twice: as released, or as
 // left if others are in it, for those who wait for that, and as abandoned, expired or broken for those who look after it.
 // So is what was learned of an end, if it was such a one.
-func (s *Server) announce(e *lockmgr.Effect, pays *account.User) {
+func (s *lockService) announce(e *lockmgr.Effect, pays *account.User) {
 	if e.Kind == lockmgr.Forgotten { // the daemon's own affair
 		return
 	}
@@ -33,7 +33,7 @@ func (s *Server) announce(e *lockmgr.Effect, pays *account.User) {
 }
 
 // tellOwner tells of what happened to a hold without its owner having asked: in the log, and to the connection that acquired it.
-func (s *Server) tellOwner(e *lockmgr.Effect) {
+func (s *lockService) tellOwner(e *lockmgr.Effect) {
 	switch {
 	case e.End != nil && e.End.Abandoned():
 		s.set.LogAbout(slog.LevelWarn, e.UID, "abandoned", "a lock was abandoned", "lock", e.Name, "how", e.End.String(),
@@ -46,7 +46,7 @@ func (s *Server) tellOwner(e *lockmgr.Effect) {
 }
 
 // pushLost tells a connection how a hold has ended.
-func (s *Server) pushLost(sess *session.Session, e *lockmgr.Effect) {
+func (s *lockService) pushLost(sess *session.Session, e *lockmgr.Effect) {
 	s.push(sess, e, 5, "lock.lost", func(b []byte) []byte {
 		b = wire.AppendBulk(b, e.End.String())
 		return wire.AppendBulk(b, describeParty(e.End.By))
@@ -54,13 +54,13 @@ func (s *Server) pushLost(sess *session.Session, e *lockmgr.Effect) {
 }
 
 // pushExpiring tells a connection that the lease of a hold will end soon.
-func (s *Server) pushExpiring(sess *session.Session, e *lockmgr.Effect) {
+func (s *lockService) pushExpiring(sess *session.Session, e *lockmgr.Effect) {
 	s.push(sess, e, 4, "lock.expiring", func(b []byte) []byte { return wire.AppendInt(b, (e.Expires - s.set.Now()).Milliseconds()) })
 }
 
 // push sends n elements about a hold to a connection, if it is still there and can be told: the kind, the lock's name and the
 // token, and what more appends.
-func (s *Server) push(sess *session.Session, e *lockmgr.Effect, n int, kind string, more func([]byte) []byte) {
+func (s *lockService) push(sess *session.Session, e *lockmgr.Effect, n int, kind string, more func([]byte) []byte) {
 	if sess == nil || sess.Proto() != wire.RESP3 {
 		return
 	}
@@ -73,7 +73,7 @@ func (s *Server) push(sess *session.Session, e *lockmgr.Effect, n int, kind stri
 	sess.Tell(b)
 }
 
-func (s *Server) publishEvent(event string, e *lockmgr.Effect, pays *account.User) {
+func (s *lockService) publishEvent(event string, e *lockmgr.Effect, pays *account.User) {
 	topic := append(s.scratch[:0], wire.LockTopics...)
 	topic = append(topic, event...)
 	topic = append(topic, '/')
@@ -104,7 +104,7 @@ type announcement struct {
 }
 
 // appendEvent appends the payload: a JSON object.
-func (s *Server) appendEvent(b []byte) []byte {
+func (s *lockService) appendEvent(b []byte) []byte {
 	event, e := s.event.word, s.event.of
 	b = append(b, '{')
 	b = jsonText(b, "event", event)

@@ -19,7 +19,7 @@ import (
 type followers map[lockmgr.Token]*list.List // of *session.Session
 
 // lockFollow has a connection told of what happens to a hold.
-func (s *Server) lockFollow(c *session.Call) {
+func (s *lockService) lockFollow(c *session.Call) {
 	hold, ok := s.namedHold(c)
 	if !ok {
 		return
@@ -58,7 +58,7 @@ func (s *Server) lockFollow(c *session.Call) {
 }
 
 // tellFollowers tells those who follow a hold what happened to it, unless they were told already as the one that acquired it.
-func (s *Server) tellFollowers(e *lockmgr.Effect) {
+func (s *lockService) tellFollowers(e *lockmgr.Effect) {
 	if len(s.followers) == 0 || e.Kind != lockmgr.Ended && e.Kind != lockmgr.Expiring {
 		return
 	}
@@ -83,7 +83,7 @@ func (s *Server) tellFollowers(e *lockmgr.Effect) {
 }
 
 // unfollow has a session not be told of a hold any more.
-func (s *Server) unfollow(sess *session.Session, t lockmgr.Token) {
+func (s *lockService) unfollow(sess *session.Session, t lockmgr.Token) {
 	all := s.followers[t]
 	x := s.part.Of(sess)
 	all.Remove(x.follows[t])
@@ -98,7 +98,7 @@ func (s *Server) unfollow(sess *session.Session, t lockmgr.Token) {
 const mostUnfollowed = 128
 
 // dropFollows ends what a session follows that is gone, or as much as may be ended at once. It reports whether nothing is left.
-func (s *Server) dropFollows(sess *session.Session) bool {
+func (s *lockService) dropFollows(sess *session.Session) bool {
 	x := s.part.Of(sess)
 	if x == nil {
 		return true

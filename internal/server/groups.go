@@ -40,7 +40,7 @@ type groupsBelow struct {
 	by    map[string]*process // by the last part of their paths
 }
 
-func (s *Server) startGroups() {
+func (s *lockService) startGroups() {
 	s.groups = groups{inotify: -1, kind: s.set.Loop.Handle(s.groupsChanged), byPath: map[string]*process{}, above: map[string]*groupsBelow{}, byWatch: map[int]*groupsBelow{}}
 }
 
@@ -51,7 +51,7 @@ func isGroupPath(word []byte) bool {
 }
 
 // groupFor is the cgroup that a caller names, if he may: root, whom it was given to, and who is in it. It is nil if not.
-func (s *Server) groupFor(c *session.Call, path string) *process {
+func (s *lockService) groupFor(c *session.Call, path string) *process {
 	fd, id, err := cgroup.Open(path)
 	if err != nil {
 		code := session.ProcessCode(err)
@@ -76,7 +76,7 @@ func (s *Server) groupFor(c *session.Call, path string) *process {
 func isIn(is, path string) bool { return is == path || strings.HasPrefix(is, path+"/") }
 
 // groupsOf are the cgroups that a process is in and that something is held by, the innermost first.
-func (s *Server) groupsOf(pid int) (all []lockmgr.Process) {
+func (s *lockService) groupsOf(pid int) (all []lockmgr.Process) {
 	if len(s.groups.byPath) == 0 || pid <= 0 {
 		return nil
 	}
@@ -88,7 +88,7 @@ func (s *Server) groupsOf(pid int) (all []lockmgr.Process) {
 	return all
 }
 
-func (s *Server) closeGroups() {
+func (s *lockService) closeGroups() {
 	for _, p := range s.groups.byPath {
 		_ = unix.Close(p.pidfd)
 	}
@@ -98,7 +98,7 @@ func (s *Server) closeGroups() {
 }
 
 // watchGroup has the loop see a cgroup removed. It owns fd, its directory.
-func (s *Server) watchGroup(id lockmgr.Process, path string, fd int) (*process, error) {
+func (s *lockService) watchGroup(id lockmgr.Process, path string, fd int) (*process, error) {
 	if before := s.groups.byPath[path]; before != nil && before.id != id { // it was removed, and nobody has said so yet
 		s.groupRemoved(before)
 	}
@@ -128,7 +128,7 @@ func (s *Server) watchGroup(id lockmgr.Process, path string, fd int) (*process, 
 }
 
 // watchGroupAgain is watchGroup for one that was known to a daemon before this one. The error is ESRCH if it is gone.
-func (s *Server) watchGroupAgain(p *process) error {
+func (s *lockService) watchGroupAgain(p *process) error {
 	fd, id, err := cgroup.Open(p.path)
 	if err == nil && id != p.id.Start { // another one, of a unit that was started again
 		_ = unix.Close(fd)
@@ -147,7 +147,7 @@ func (s *Server) watchGroupAgain(p *process) error {
 func split(is string) (above, name string) { return path.Dir(is), path.Base(is) }
 
 // listen watches the directory that a cgroup is in.
-func (s *Server) listen(path string) error {
+func (s *lockService) listen(path string) error {
 	g := &s.groups
 	above, _ := split(path)
 	if g.above[above] != nil {
@@ -174,13 +174,13 @@ func (s *Server) listen(path string) error {
 }
 
 // unwatchGroup forgets a cgroup that nobody needs to know the end of.
-func (s *Server) unwatchGroup(p *process) {
+func (s *lockService) unwatchGroup(p *process) {
 	s.forgetGroup(p.path, p)
 	_ = unix.Close(p.pidfd)
 }
 
 // forgetGroup has nobody listen for a cgroup. Another one of the same path may have taken its place.
-func (s *Server) forgetGroup(path string, p *process) {
+func (s *lockService) forgetGroup(path string, p *process) {
 	g := &s.groups
 	above, name := split(path)
 	if g.byPath[path] == p {
@@ -201,7 +201,7 @@ func (s *Server) forgetGroup(path string, p *process) {
 }
 
 // groupsChanged handles what inotify says: which cgroups were removed, or that it has lost count.
-func (s *Server) groupsChanged(fd int, _ uint32) {
+func (s *lockService) groupsChanged(fd int, _ uint32) {
 	var buf [4096]byte
 	for {
 		n, err := unix.Read(fd, buf[:])
@@ -226,7 +226,7 @@ func (s *Server) groupsChanged(fd int, _ uint32) {
 }
 
 // groupRemoved ends what was held by a cgroup, if it is gone.
-func (s *Server) groupRemoved(p *process) {
+func (s *lockService) groupRemoved(p *process) {
 	if p == nil {
 		return
 	}

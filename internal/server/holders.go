@@ -25,7 +25,7 @@ const lookAgain = 100 * time.Millisecond
 
 // takeUp has the processes of a restored lock looked for: those that its holds end with, and those that have ended and not been
 // reaped yet, as far as was known.
-func (s *Server) takeUp(v *lockmgr.View) {
+func (s *lockService) takeUp(v *lockmgr.View) {
 	ends := []*lockmgr.End{v.Abandoned}
 	for i := range v.Holders {
 		if c := &v.Holders[i]; watched(c) {
@@ -42,7 +42,7 @@ func (s *Server) takeUp(v *lockmgr.View) {
 	}
 }
 
-func (s *Server) look(o lockmgr.Owner) {
+func (s *lockService) look(o lockmgr.Owner) {
 	id := o.Process
 	if s.processes[id] == nil {
 		p := &process{id: id, pidfd: -1}
@@ -56,7 +56,7 @@ func (s *Server) look(o lockmgr.Owner) {
 
 // verifyHolders begins to watch the owners of restored holds, and ends what is held by those that are gone. How they ended
 // nobody can say, and that is what the next holder is told.
-func (s *Server) verifyHolders() {
+func (s *lockService) verifyHolders() {
 	h := &s.holders
 	var failed error
 	var unseen []*process
@@ -95,7 +95,7 @@ func (s *Server) verifyHolders() {
 }
 
 // watchHolder begins to watch one that was known to a daemon before this one. The error is ESRCH if it is gone.
-func (s *Server) watchHolder(p *process) error {
+func (s *lockService) watchHolder(p *process) error {
 	if p.id.IsGroup() {
 		return s.watchGroupAgain(p)
 	}

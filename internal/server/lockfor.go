@@ -61,7 +61,7 @@ func readReleaseFor(c *session.Call, i int, r *release) bool {
 }
 
 // holdFor finds the claim that LOCK.RELEASE FOR means.
-func (s *Server) holdFor(c *session.Call, name string, r *release) (hold lockmgr.Claim, ok bool) {
+func (s *lockService) holdFor(c *session.Call, name string, r *release) (hold lockmgr.Claim, ok bool) {
 	of, who, ok := s.processesFor(c, r)
 	if !ok {
 		return hold, false
@@ -86,7 +86,7 @@ func (s *Server) holdFor(c *session.Call, name string, r *release) (hold lockmgr
 }
 
 // processesFor are the processes that are meant, the nearest first, and what they are in words.
-func (s *Server) processesFor(c *session.Call, r *release) (all []lockmgr.Process, who string, ok bool) {
+func (s *lockService) processesFor(c *session.Call, r *release) (all []lockmgr.Process, who string, ok bool) {
 	p := &c.Session.Peer
 	switch r.of {
 	case forGroup:

@@ -7,28 +7,39 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ipcd/ipcd/internal/account"
+	"github.com/ipcd/ipcd/internal/journal"
 	"github.com/ipcd/ipcd/internal/loop"
 	"github.com/ipcd/ipcd/internal/record"
 	"github.com/ipcd/ipcd/internal/session"
 	"github.com/ipcd/ipcd/lockmgr"
 )
 
-// lockState is what the loop keeps beside the lock engine: who waits on which connection, and which processes it
-// watches for it.
-type lockState struct {
+// A lockService is the service of locks: the lock engine, who waits on which connection, and which processes are watched for it. It knows
+// of the server what it is given here, and of the messages where its events go.
+type lockService struct {
+	set     *session.Set
+	journal *journal.Journal
+	events  events // where what happens to locks is published
+	setup   *Setup
+
+	semaphores   map[string]int // see Options
+	longestLease time.Duration  // see Limits
+
 	locks     *lockmgr.Manager
 	waits     map[lockmgr.RequestID]wait
 	conns     map[lockmgr.ConnID]*session.Session // those that acquired something
-	part      session.Part[connection]
+	part      session.Part[connection]            // what is known of those
 	requests  requests
 	processes map[lockmgr.Process]*process
 	pidfds    map[int]*process
+	pidfdKind loop.Kind
+	ends      account.Shares[*ending] // what waits for its user's share of a turn to be ended: see remains.go
 	groups    groups
 	event     announcement
-	events    events     // where what happens to locks is published
 	expiry    loop.Timer // of waits and leases: see armExpiry
 	grants    loop.Timer // of what the engine has left to be granted: see grantMore
 	gone      int        // connections that have ended, and hold something still, or have requests that are not detached yet
+	granted   uint64     // since the start
 	held      int        // claims that hold a lock
 	holdsLost int        // holds that were written down and could not be restored
 	queued    int        // claims that wait for one
@@ -62,24 +73,26 @@ func NextMark(last uint64, now time.Time) uint64 {
 	return min(max(last, uint64(max(now.UnixMicro(), 0)))+tokenBatch, uint64(lockmgr.MaxToken))
 }
 
-func (s *Server) startLocks() {
-	s.lockState = lockState{
+// newLocks makes the service of locks of a set of sessions, with the locks that a daemon before this one has written down. lost are
+// the records of those that could not be read.
+func newLocks(set *session.Set, j *journal.Journal, e events, setup *Setup, state *record.State, lost []error) *lockService {
+	s := &lockService{
+		set: set, journal: j, events: e, setup: setup,
 		waits:     map[lockmgr.RequestID]wait{},
 		conns:     map[lockmgr.ConnID]*session.Session{},
 		processes: map[lockmgr.Process]*process{},
 		pidfds:    map[int]*process{},
 		followers: followers{},
-		part:      session.NewPart[connection](s.set),
+		part:      session.NewPart[connection](set),
 		requests:  requests{byID: map[lockmgr.RequestID]*request{}},
 	}
+	s.pidfdKind = set.Loop.Handle(s.processReady)
+	s.ends = account.Shares[*ending]{Book: &set.Users, Serve: s.endSome, Now: set.Net.Now, Round: set.Net.FlushAll}
 	s.event.append = s.appendEvent
-	s.events = s.messages
 	s.startGroups()
 	s.expiry.Init(&s.set.Loop.Timers, s.expire)
 	s.grants.Init(&s.set.Loop.Timers, s.grantMore)
 	s.requests.graces.Init(&s.set.Loop.Timers, s.graceDue)
-	s.journal.Register(s, record.KindMark, record.KindHold, record.KindEnd)
-	s.journal.Register(s.messages, record.KindRetained)
 	s.holders.retry.Init(&s.set.Loop.Timers, s.verifyHolders)
 	mark := lockmgr.Token(s.setup.Mark)
 	if s.setup.RaiseMark == nil {
@@ -89,12 +102,22 @@ func (s *Server) startLocks() {
 	if save := s.setup.SaveDone; save != nil {
 		s.once.write = func(done func(error)) { save(s.once.all(), done) }
 	}
-	s.startHolds(mark)
+	for _, err := range lost {
+		s.lostHold(err)
+	}
+	s.startHolds(mark, state)
 	s.armExpiry() // of what was restored
+	return s
+}
+
+// setLimits changes how many units locks have, and the longest lease.
+func (s *lockService) setLimits(semaphores map[string]int, longestLease time.Duration) {
+	s.semaphores, s.longestLease = semaphores, longestLease
+	s.locks.SetLimits(semaphores)
 }
 
 // raiseMark asks for a higher mark when half of the batch is used up. It is done elsewhere: it waits for the disk.
-func (s *Server) raiseMark() {
+func (s *lockService) raiseMark() {
 	if s.setup.RaiseMark == nil || s.raising {
 		return
 	}
@@ -107,27 +130,25 @@ func (s *Server) raiseMark() {
 	s.setup.RaiseMark(next)
 }
 
-// MarkRaised is the answer to Setup.RaiseMark.
-func (s *Server) MarkRaised(mark uint64, err error) {
-	s.Post(func() {
-		s.raising = false
-		if err != nil {
-			s.set.Log.Error("cannot reserve lock tokens", "event", "state-failed", "error", err)
-			return
-		}
-		s.step(func(now lockmgr.Time) {
-			s.locks.Reserve(now, lockmgr.Token(mark))
-			s.journal.Changed(record.Subject{Kind: record.KindMark})
-		})
+// markRaised is the answer to Setup.RaiseMark.
+func (s *lockService) markRaised(mark uint64, err error) {
+	s.raising = false
+	if err != nil {
+		s.set.Log.Error("cannot reserve lock tokens", "event", "state-failed", "error", err)
+		return
+	}
+	s.step(func(now lockmgr.Time) {
+		s.locks.Reserve(now, lockmgr.Token(mark))
+		s.journal.Changed(record.Subject{Kind: record.KindMark})
 	})
 }
 
-func (s *Server) lockTime() lockmgr.Time {
+func (s *lockService) lockTime() lockmgr.Time {
 	return lockmgr.Time{Boot: s.set.Now(), Real: s.set.RealTime().UnixMicro()}
 }
 
 // waiting is how many requests are not answered yet.
-func (s *Server) waiting() int { return len(s.waits) }
+func (s *lockService) waiting() int { return len(s.waits) }
 
 // watched reports whether a claim ends with its owner's process, which then has to be watched.
 func watched(c *lockmgr.Claim) bool {
@@ -143,7 +164,7 @@ func lockColumn(bind lockmgr.Binding) account.Column {
 }
 
 // admitClaim keeps the accounts of a claim that came into being; endClaim of one that ended.
-func (s *Server) admitClaim(c *lockmgr.Claim) {
+func (s *lockService) admitClaim(c *lockmgr.Claim) {
 	s.set.Users.Of(c.UID).Count(lockColumn(c.Bind), 1)
 	if watched(c) {
 		p := s.processes[c.Owner.Process]
@@ -152,7 +173,7 @@ func (s *Server) admitClaim(c *lockmgr.Claim) {
 	}
 }
 
-func (s *Server) endClaim(c *lockmgr.Claim) {
+func (s *lockService) endClaim(c *lockmgr.Claim) {
 	s.set.Users.Of(c.UID).Count(lockColumn(c.Bind), -1)
 	if watched(c) {
 		p := s.processes[c.Owner.Process]
@@ -162,7 +183,7 @@ func (s *Server) endClaim(c *lockmgr.Claim) {
 }
 
 // follow tells all whom an effect concerns. It is recorded. pays is who pays for that, if it is anybody's doing.
-func (s *Server) follow(e *lockmgr.Effect, pays *account.User) {
+func (s *lockService) follow(e *lockmgr.Effect, pays *account.User) {
 	if e.Answers != 0 {
 		s.decided(e)
 	}
@@ -173,7 +194,7 @@ func (s *Server) follow(e *lockmgr.Effect, pays *account.User) {
 }
 
 // armExpiry has waits and leases end when their time comes, as the engine's last step has left them.
-func (s *Server) armExpiry() {
+func (s *lockService) armExpiry() {
 	if at, ok := s.locks.Deadline(); ok {
 		s.expiry.Set(at)
 	} else {
@@ -183,7 +204,7 @@ func (s *Server) armExpiry() {
 
 // expire ends the waits and leases whose time is over. While very many events stand in line, which go to very many each, that waits:
 // there is no user who could wait for himself.
-func (s *Server) expire() {
+func (s *lockService) expire() {
 	if s.events.LineIsLong() && !s.set.Stopping {
 		s.expiry.Set(s.set.Now())
 		return
@@ -192,10 +213,10 @@ func (s *Server) expire() {
 }
 
 // grantMore has the next of very many be granted what all of them may hold together.
-func (s *Server) grantMore() { s.step(s.locks.GrantMore) }
+func (s *lockService) grantMore() { s.step(s.locks.GrantMore) }
 
 // tally keeps the accounts of claims.
-func (s *Server) tally(e *lockmgr.Effect) {
+func (s *lockService) tally(e *lockmgr.Effect) {
 	if e.Bind == lockmgr.ToNobody {
 		s.noteOperator(e)
 	}
@@ -210,7 +231,7 @@ func (s *Server) tally(e *lockmgr.Effect) {
 			s.queued--
 		}
 		s.held++
-		s.stats.granted++
+		s.granted++
 		s.bind(e, 1)
 	case lockmgr.Left, lockmgr.Ended:
 		if e.End != nil {
@@ -226,7 +247,7 @@ func (s *Server) tally(e *lockmgr.Effect) {
 
 // decided gives a request its outcome, of which this is the whole or a part: a request for several locks is answered when
 // it has all of them. What an operator holds must be on disk first.
-func (s *Server) decided(e *lockmgr.Effect) {
+func (s *lockService) decided(e *lockmgr.Effect) {
 	w, ok := s.waits[e.Answers]
 	if !ok {
 		return
@@ -263,7 +284,7 @@ func (s *Server) decided(e *lockmgr.Effect) {
 }
 
 // waitFor has a connection wait for a lock, unless it is too late for that.
-func (s *Server) waitFor(id lockmgr.RequestID, a session.Answer, pays *account.User) {
+func (s *lockService) waitFor(id lockmgr.RequestID, a session.Answer, pays *account.User) {
 	sess := a.To()
 	if a.Lasts() && sess.HungUp() && !s.set.Stopping {
 		return // its process may come back for it
@@ -275,7 +296,7 @@ func (s *Server) waitFor(id lockmgr.RequestID, a session.Answer, pays *account.U
 }
 
 // cancelWait ends what a connection waits for, as its peer sends no more.
-func (s *Server) cancelWait(sess *session.Session) {
+func (s *lockService) cancelWait(sess *session.Session) {
 	if t := sess.Awaits(); t != 0 {
 		s.step(func(now lockmgr.Time) { s.locks.Cancel(now, lockmgr.RequestID(t)) })
 	} // else what it waits for, a reload or the disk, goes on
@@ -284,7 +305,7 @@ func (s *Server) cancelWait(sess *session.Session) {
 // dropLocks gives back what a connection that is gone held, and that waits for nothing any more. If the connection was all that
 // its process had to say, the process has probably ended, and the kernel will tell how in a moment: that is worth more to the
 // next holder than "disconnected".
-func (s *Server) dropLocks(sess *session.Session) {
+func (s *lockService) dropLocks(sess *session.Session) {
 	switch x := s.part.Of(sess); {
 	case s.conns[lockmgr.ConnID(sess.ID)] == nil:
 	case x != nil && x.held > 0:
@@ -298,7 +319,7 @@ func (s *Server) dropLocks(sess *session.Session) {
 	}
 }
 
-func (s *Server) closeLocks() {
+func (s *lockService) closeLocks() {
 	for fd := range s.pidfds {
 		_ = unix.Close(fd)
 	}

@@ -13,7 +13,7 @@ import (
 // replies of LOCK.ACQUIRE. The words of the command are parsed in acquisition.go.
 
 // inTheWay says who holds a lock, or waits for it before anybody who comes now.
-func (s *Server) inTheWay(name string) string {
+func (s *lockService) inTheWay(name string) string {
 	first, more, ok := s.locks.Ahead(name)
 	if !ok {
 		return fmt.Sprintf("nobody holds %q now", name)
@@ -178,11 +178,11 @@ func modeOf(c *lockmgr.Claim, limit int) string {
 	return "exclusive"
 }
 
-func (s *Server) appendTimeout(b []byte, c *lockmgr.Claim) []byte {
+func (s *lockService) appendTimeout(b []byte, c *lockmgr.Claim) []byte {
 	return wire.AppendError(b, wire.CodeTimeout, fmt.Sprintf("timed out after %v; %s", c.Wait, s.inTheWay(s.taken(&c.Request))))
 }
 
-func (s *Server) appendCancelled(b []byte) []byte {
+func (s *lockService) appendCancelled(b []byte) []byte {
 	if s.set.Stopping {
 		return wire.AppendError(b, wire.CodeShutdown, "the daemon is stopping")
 	}

@@ -2,7 +2,6 @@ package server
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -28,7 +27,7 @@ type operatorKey struct {
 }
 
 // noteOperator has what happened to an operator's hold written down.
-func (s *Server) noteOperator(e *lockmgr.Effect) {
+func (s *lockService) noteOperator(e *lockmgr.Effect) {
 	key := operatorKey{e.Name, e.UID}
 	switch e.Kind {
 	case lockmgr.Acquired, lockmgr.Downgraded, lockmgr.Renewed:
@@ -41,13 +40,13 @@ func (s *Server) noteOperator(e *lockmgr.Effect) {
 	s.change(&s.operators.savedFile, nil)
 }
 
-func (s *Server) asHold(c *lockmgr.Claim, limit int) record.OperatorHold {
+func (s *lockService) asHold(c *lockmgr.Claim, limit int) record.OperatorHold {
 	return record.NewOperatorHold(c, limit, lockmgr.Time{Boot: s.set.Now(), Real: s.set.RealTime().UnixMicro()})
 }
 
 // answerOperator tells that a lock, or several, are held by an operator, when that is on disk. If it does not get there the
 // locks are given back.
-func (s *Server) answerOperator(w wait, e *lockmgr.Effect) {
+func (s *lockService) answerOperator(w wait, e *lockmgr.Effect) {
 	got := w.got
 	if got == nil {
 		got = []lockmgr.Effect{*e}
@@ -66,15 +65,17 @@ func (s *Server) answerOperator(w wait, e *lockmgr.Effect) {
 }
 
 // startHolds makes the lock engine with the holds that were written down.
-func (s *Server) startHolds(mark lockmgr.Token) {
+func (s *lockService) startHolds(mark lockmgr.Token, state *record.State) {
 	s.operators = operators{savedFile{what: "the holds of operators"}, map[operatorKey]record.OperatorHold{}}
 	if save := s.setup.SaveHolds; save != nil {
 		s.operators.write = func(done func(error)) {
 			save(slices.SortedFunc(maps.Values(s.operators.holds), func(a, b record.OperatorHold) int { return cmp.Compare(a.Token, b.Token) }), done)
 		}
 	}
-	defer s.set.EndTurn() // this was none
-	s.restoreHolds(s.lockTime(), mark)
+	if s.setup.Records != nil { // the file may lag behind the journal
+		s.change(&s.operators.savedFile, nil)
+	}
+	s.restoreHolds(mark, state)
 	for v := range s.locks.All() {
 		s.takeUp(&v)
 		for i := range v.Holders {
@@ -86,26 +87,9 @@ func (s *Server) startHolds(mark lockmgr.Token) {
 			}
 		}
 	}
-	s.journal.Open(s.setup.Journal, s.setup.Records)
 }
 
-// restoreHolds prefers the journal, which is of this boot: the file of operators' holds may lag behind it.
-func (s *Server) restoreHolds(now lockmgr.Time, mark lockmgr.Token) {
-	records := s.setup.Records
-	if records == nil {
-		records = record.OperatorHolds(s.setup.Holds, now)
-	} else {
-		s.change(&s.operators.savedFile, nil)
-	}
-	state, bad := record.Read(records)
-	for _, err := range bad {
-		if _, retained := errors.AsType[*record.RetainedError](err); retained {
-			s.set.Log.Error("a retained value is lost: its record cannot be used", "event", "state-failed", "error", err)
-		} else {
-			s.lostHold(err)
-		}
-	}
-	s.messages.Restore(state.Retained)
+func (s *lockService) restoreHolds(mark lockmgr.Token, state *record.State) {
 	last := lockmgr.Token(s.setup.Token)
 	s.locks = lockmgr.Restore(state.Snapshot(), last, mark)
 	if err := s.locks.Check(); err != nil {
@@ -118,7 +102,7 @@ func (s *Server) restoreHolds(now lockmgr.Time, mark lockmgr.Token) {
 }
 
 // lostHold tells that a hold which was written down cannot be restored.
-func (s *Server) lostHold(err error) {
+func (s *lockService) lostHold(err error) {
 	s.holdsLost++
 	s.set.Log.Error("a lock that was held is free: its record cannot be used", "event", "state-failed", "error", err)
 }

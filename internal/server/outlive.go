@@ -40,7 +40,7 @@ func untold(abandoned *lockmgr.End, holders iter.Seq[lockmgr.Claim]) *lockmgr.En
 }
 
 // markRecord is the record of the mark of tokens, if there is one.
-func (s *Server) markRecord() record.Record {
+func (s *lockService) markRecord() record.Record {
 	if s.setup.RaiseMark == nil {
 		return record.Record{Subject: record.Subject{Kind: record.KindMark}}
 	}
@@ -49,7 +49,7 @@ func (s *Server) markRecord() record.Record {
 }
 
 // Records say all that is true of the locks now.
-func (s *Server) Records() iter.Seq[record.Record] {
+func (s *lockService) Records() iter.Seq[record.Record] {
 	return func(yield func(record.Record) bool) {
 		if mark := s.markRecord(); !mark.Over() && !yield(mark) {
 			return
@@ -68,7 +68,7 @@ func (s *Server) Records() iter.Seq[record.Record] {
 }
 
 // RecordOf is what is true of a subject now: see journal.Source.
-func (s *Server) RecordOf(is record.Subject) record.Record {
+func (s *lockService) RecordOf(is record.Subject) record.Record {
 	switch is.Kind {
 	case record.KindMark:
 		return s.markRecord()
@@ -92,7 +92,7 @@ func endOf(lock string) record.Subject { return record.Subject{Kind: record.Kind
 
 // mayOutlive checks that a hold which is to outlive the daemon can be written down. If it cannot there must be none: it would be
 // gone with the daemon, and the lock be another's, while the first holder goes on.
-func (s *Server) mayOutlive(c *session.Call, bind lockmgr.Binding) bool {
+func (s *lockService) mayOutlive(c *session.Call, bind lockmgr.Binding) bool {
 	if bind == lockmgr.ToConnection {
 		return true
 	}
@@ -104,7 +104,7 @@ func (s *Server) mayOutlive(c *session.Call, bind lockmgr.Binding) bool {
 }
 
 // record writes down what a step has changed, all of it or nothing: see step.
-func (s *Server) record(effects []lockmgr.Effect) {
+func (s *lockService) record(effects []lockmgr.Effect) {
 	if !s.journal.IsKept() {
 		return
 	}
@@ -115,7 +115,7 @@ func (s *Server) record(effects []lockmgr.Effect) {
 }
 
 // changes notes whose records an effect changes.
-func (s *Server) changes(e *lockmgr.Effect) {
+func (s *lockService) changes(e *lockmgr.Effect) {
 	if outlives(&e.Claim) {
 		switch e.Kind {
 		case lockmgr.Acquired:

@@ -61,7 +61,7 @@ const mostEndings = 200
 const endingTime = 5 * time.Millisecond
 
 // processOf is the watched process that a session's locks are held by.
-func (s *Server) processOf(sess *session.Session) (*process, error) {
+func (s *lockService) processOf(sess *session.Session) (*process, error) {
 	x := s.part.In(sess)
 	if x.process == nil {
 		fd, err := s.setup.OpenPeer(sess.FD(), sess.Peer)
@@ -85,7 +85,7 @@ func (s *Server) processOf(sess *session.Session) (*process, error) {
 func processID(p *peer.Peer) lockmgr.Process { return lockmgr.Process{PID: p.PID, Start: p.Start} }
 
 // watchProcess has the loop see a process end. It owns pidfd.
-func (s *Server) watchProcess(who *peer.Peer, pidfd int) (*process, error) {
+func (s *lockService) watchProcess(who *peer.Peer, pidfd int) (*process, error) {
 	id := processID(who)
 	p := s.processes[id]
 	if p != nil && p.pidfd >= 0 {
@@ -107,7 +107,7 @@ func (s *Server) watchProcess(who *peer.Peer, pidfd int) (*process, error) {
 }
 
 // unwatch forgets a process that nobody needs to know the end of.
-func (s *Server) unwatch(p *process) {
+func (s *lockService) unwatch(p *process) {
 	if p.claims == 0 && p.sessions == 0 && !s.locks.Unreaped(p.id) {
 		delete(s.processes, p.id)
 		s.forgetEndings(p)
@@ -125,7 +125,7 @@ func (s *Server) unwatch(p *process) {
 }
 
 // processReady handles what a pidfd says.
-func (s *Server) processReady(pidfd int, _ uint32) {
+func (s *lockService) processReady(pidfd int, _ uint32) {
 	p := s.pidfds[pidfd]
 	if p == nil {
 		return
@@ -145,7 +145,7 @@ func (s *Server) processReady(pidfd int, _ uint32) {
 
 // howEnded is what the kernel tells about how a process ended that has. What it does not tell when the process is reaped it
 // never will, nor does an older kernel then.
-func (s *Server) howEnded(p *process, reaped bool) (how lockmgr.How, status int) {
+func (s *lockService) howEnded(p *process, reaped bool) (how lockmgr.How, status int) {
 	if p.id.IsGroup() { // of each of its processes it may be another way
 		return lockmgr.Unknown, 0
 	}
@@ -166,7 +166,7 @@ func (s *Server) howEnded(p *process, reaped bool) (how lockmgr.How, status int)
 
 // endProcess ends what a process held that is gone, and mends what was said of it before. Of very much the rest is ended, or mended,
 // later.
-func (s *Server) endProcess(p *process, how lockmgr.How, status int) {
+func (s *lockService) endProcess(p *process, how lockmgr.How, status int) {
 	more := false
 	s.step(func(now lockmgr.Time) {
 		more = s.locks.EndProcess(now, p.id, how, status, mostEnded)
@@ -202,7 +202,7 @@ func (p *process) ended() (ended, reaped bool) {
 }
 
 // buryProcess is endProcess with what is known by now.
-func (s *Server) buryProcess(p *process) {
+func (s *lockService) buryProcess(p *process) {
 	_, reaped := p.ended()
 	how, status := s.howEnded(p, reaped)
 	s.endProcess(p, how, status)
@@ -210,11 +210,11 @@ func (s *Server) buryProcess(p *process) {
 
 // awaitEnd gives the kernel a moment to tell more about the end of a process, or of one of its connections, before that ends what
 // was held.
-func (s *Server) awaitEnd(p *process, conn *session.Session) {
+func (s *lockService) awaitEnd(p *process, conn *session.Session) {
 	s.newEnding(p, conn).over.Set(s.set.Now() + s.setup.EndingTime)
 }
 
-func (s *Server) newEnding(p *process, conn *session.Session) *ending {
+func (s *lockService) newEnding(p *process, conn *session.Session) *ending {
 	e := &ending{conn: conn, process: p}
 	e.over.Init(&s.set.Loop.Timers, func() { s.endLater(e) })
 	p.endings = append(p.endings, e)
@@ -236,7 +236,7 @@ func (p *process) ownEnding() *ending {
 
 // isOpen reports whether there is something left to end: the process may have been reaped meanwhile, or a connection's process
 // may have ended, which has an ending of its own.
-func (s *Server) isOpen(e *ending) bool {
+func (s *lockService) isOpen(e *ending) bool {
 	if e.conn == nil {
 		return e.process.isLeft()
 	}
@@ -247,7 +247,7 @@ func (s *Server) isOpen(e *ending) bool {
 func (p *process) isLeft() bool { return p.claims > 0 || p.learning }
 
 // forgetEnding forgets one of which nothing is left, or which is another's now.
-func (s *Server) forgetEnding(e *ending) {
+func (s *lockService) forgetEnding(e *ending) {
 	e.over.Stop()
 	i := slices.Index(e.process.endings, e)
 	if i < 0 {
@@ -261,7 +261,7 @@ func (s *Server) forgetEnding(e *ending) {
 }
 
 // forgetEndings is forgetEnding for all of a process of which nothing is left.
-func (s *Server) forgetEndings(p *process) {
+func (s *lockService) forgetEndings(p *process) {
 	for _, e := range slices.Clone(p.endings) {
 		if !s.isOpen(e) {
 			s.forgetEnding(e)
@@ -270,7 +270,7 @@ func (s *Server) forgetEndings(p *process) {
 }
 
 // settleEndings ends at once what the kernel was given time to tell more about, and what is left of other ends.
-func (s *Server) settleEndings(p *process) {
+func (s *lockService) settleEndings(p *process) {
 	s.abandonRest(p)
 	for _, e := range slices.Clone(p.endings) { // one may settle others
 		for e.noMore(); s.endStep(e); {
@@ -281,7 +281,7 @@ func (s *Server) settleEndings(p *process) {
 
 // reconnected is called when a process that is alive asks for a lock: what it held on a connection that ended just now
 // need not wait for the process to end. It reports whether some of that is left.
-func (s *Server) reconnected(p *process) (left bool) {
+func (s *lockService) reconnected(p *process) (left bool) {
 	if p.dead {
 		return false
 	}
@@ -297,7 +297,7 @@ func (s *Server) reconnected(p *process) (left bool) {
 
 // stopOf is what keeps the process of a claim from running: a lock that is held by one may be held for ever. A lease, and what a
 // person holds, need no process. A listing may show one process ten thousand times, so it is looked at once in a turn.
-func (s *Server) stopOf(c *lockmgr.Claim) peer.Stop {
+func (s *lockService) stopOf(c *lockmgr.Claim) peer.Stop {
 	if c.Token != 0 && !watched(c) {
 		return peer.Runs
 	}
@@ -319,14 +319,14 @@ func (s *Server) stopOf(c *lockmgr.Claim) peer.Stop {
 }
 
 // unpin undoes the watching that a command needed.
-func (s *Server) unpin(p *process) {
+func (s *lockService) unpin(p *process) {
 	p.claims--
 	s.unwatch(p)
 }
 
 // ancestors are the processes that the one who asks for a lock descends from. They matter if it would wait for one of them,
 // so nobody looks for them unless somebody of the same user holds what is asked for.
-func (s *Server) ancestors(p *process, sess *session.Session, r *lockmgr.Request) []lockmgr.Process {
+func (s *lockService) ancestors(p *process, sess *session.Session, r *lockmgr.Request) []lockmgr.Process {
 	if !s.heldByUser(r) {
 		return nil
 	}
@@ -344,7 +344,7 @@ func (s *Server) ancestors(p *process, sess *session.Session, r *lockmgr.Request
 }
 
 // withGroups are ancestors and the cgroups that a process is in and that hold locks, which do not end before it.
-func (s *Server) withGroups(ancestors []lockmgr.Process, pid int) []lockmgr.Process {
+func (s *lockService) withGroups(ancestors []lockmgr.Process, pid int) []lockmgr.Process {
 	if groups := s.groupsOf(pid); groups != nil {
 		return append(slices.Clip(ancestors), groups...)
 	}
@@ -352,7 +352,7 @@ func (s *Server) withGroups(ancestors []lockmgr.Process, pid int) []lockmgr.Proc
 }
 
 // heldByUser reports whether the user of a request holds one of the locks that it is for.
-func (s *Server) heldByUser(r *lockmgr.Request) bool {
+func (s *lockService) heldByUser(r *lockmgr.Request) bool {
 	for i := range max(len(r.Set), 1) {
 		name := r.Name
 		if r.Set != nil {

@@ -17,7 +17,7 @@ const mostEnded = 16
 func (e *ending) Next() **ending { return &e.next }
 
 // userOf is whose holds an ending ends.
-func (s *Server) userOf(e *ending) uint32 {
+func (s *lockService) userOf(e *ending) uint32 {
 	switch {
 	case e.breaking != nil:
 		return e.breaking.broken[0][0].UID
@@ -28,7 +28,7 @@ func (s *Server) userOf(e *ending) uint32 {
 }
 
 // endLater has an ending go on when it is its user's turn: of a process the one whose holds they are.
-func (s *Server) endLater(e *ending) {
+func (s *lockService) endLater(e *ending) {
 	e.over.Stop()
 	if e.queued {
 		return
@@ -37,7 +37,7 @@ func (s *Server) endLater(e *ending) {
 }
 
 // queueEnding has an ending stand in the queue of the user who pays for it.
-func (s *Server) queueEnding(e *ending) {
+func (s *lockService) queueEnding(e *ending) {
 	user := s.userOf(e)
 	if e.breaking != nil {
 		user = e.breaking.by.UID
@@ -48,7 +48,7 @@ func (s *Server) queueEnding(e *ending) {
 
 // endSome ends some of what is left, when it is its user's turn. A process that is exiting is given another moment. Where the events
 // of it would go to very many, it waits until those before are delivered.
-func (s *Server) endSome(e *ending) {
+func (s *lockService) endSome(e *ending) {
 	e.queued = false
 	if s.events.EventsInLine(s.userOf(e)) && !s.set.Stopping {
 		s.queueEnding(e)
@@ -81,7 +81,7 @@ func (e *ending) noMore() {
 }
 
 // endStep ends some of what is left, and reports whether there is more.
-func (s *Server) endStep(e *ending) (more bool) {
+func (s *lockService) endStep(e *ending) (more bool) {
 	p := e.process
 	switch {
 	case !s.isOpen(e):
@@ -105,7 +105,7 @@ func (s *Server) endStep(e *ending) (more bool) {
 
 // mustWait reports whether a command has to wait until what its process held on connections that have ended is ended: it may
 // ask for just that, or for what somebody has who waits for it.
-func (s *Server) mustWait(c *session.Call) bool {
+func (s *lockService) mustWait(c *session.Call) bool {
 	if c.Row.Family != wire.FamilyLock || s.set.Stopping {
 		return false
 	}
@@ -115,7 +115,7 @@ func (s *Server) mustWait(c *session.Call) bool {
 
 // cancelSome cancels waits of a connection that asks for none any more: the last first, or the lock would be granted to one of
 // them when another that stood before it in the queue has gone. It reports whether none is left.
-func (s *Server) cancelSome(sess *session.Session) bool {
+func (s *lockService) cancelSome(sess *session.Session) bool {
 	id := lockmgr.ConnID(sess.ID)
 	if s.conns[id] == nil {
 		return true
@@ -127,7 +127,7 @@ func (s *Server) cancelSome(sess *session.Session) bool {
 
 // dropWaits cancels waits of a connection that is gone, and gives back what it was granted since, without anybody having been
 // told. It reports whether none is left.
-func (s *Server) dropWaits(sess *session.Session) bool {
+func (s *lockService) dropWaits(sess *session.Session) bool {
 	if !s.cancelSome(sess) {
 		return false
 	}
@@ -153,7 +153,7 @@ func (s *Server) dropWaits(sess *session.Session) bool {
 }
 
 // tellNobody takes note of a grant for whose answer there is nobody any more.
-func (s *Server) tellNobody(w *wait, e *lockmgr.Effect) {
+func (s *lockService) tellNobody(w *wait, e *lockmgr.Effect) {
 	x := s.part.In(w.To())
 	if len(w.set) > 1 {
 		x.untold = append(x.untold, w.got...)

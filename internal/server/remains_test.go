@@ -217,11 +217,11 @@ func TestManyWaitsOfAConnection(t *testing.T) {
 			t.Errorf("of %d none is left, or some is", left)
 		}
 	}
-	granted := m.stats.granted
+	granted := m.granted
 	m.turn(nil)
 	m.settle()
-	if m.stats.granted != granted+1 || !strings.Contains(next.take(), "disconnected") {
-		t.Errorf("%d were granted", m.stats.granted-granted)
+	if m.granted != granted+1 || !strings.Contains(next.take(), "disconnected") {
+		t.Errorf("%d were granted", m.granted-granted)
 	}
 }
 

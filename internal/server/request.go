@@ -16,7 +16,7 @@ import (
 // A request is a LOCK.ACQUIRE with a REQID, from when it was let in: what there is of it beside its outcome. See session.Lasting.
 type request struct {
 	*session.Request
-	server   *Server
+	locks    *lockService
 	id       lockmgr.RequestID
 	conn     lockmgr.ConnID // stands for whichever connection its session is
 	owner    lockmgr.Owner
@@ -61,7 +61,7 @@ func (all requestSet) bound() (n int) {
 
 // Waits is the lock that a repeat would wait for.
 func (r *request) Waits() string {
-	if r.async || !r.server.waitsForLock(r) {
+	if r.async || !r.locks.waitsForLock(r) {
 		return ""
 	}
 	return r.names[0]
@@ -69,7 +69,7 @@ func (r *request) Waits() string {
 
 // Rejoin attaches a repeat to a request that has no outcome yet.
 func (r *request) Rejoin(c *session.Call) {
-	s := r.server
+	s := r.locks
 	if !s.attach(c, r) {
 		return
 	}
@@ -91,7 +91,7 @@ func (r *request) Retell(c *session.Call) bool {
 	if !ok {
 		return true
 	}
-	if lost := r.server.lost(r, g); lost != nil {
+	if lost := r.locks.lost(r, g); lost != nil {
 		how := ""
 		if r.ended != nil && r.ended.Token == lost.Token {
 			how = ": " + r.ended.String()
@@ -100,7 +100,7 @@ func (r *request) Retell(c *session.Call) bool {
 		return false
 	}
 	r.told = true
-	return r.held == 0 || r.server.attach(c, r)
+	return r.held == 0 || r.locks.attach(c, r)
 }
 
 // Ticket is what the outcome is pushed by.
@@ -119,7 +119,7 @@ func (r *request) IsLeft() bool { return r.held > 0 }
 
 // Over takes the request from what leads to it.
 func (r *request) Over() {
-	s := r.server
+	s := r.locks
 	s.leaveGrace(r)
 	delete(s.requests.byID, r.id)
 	if sess := r.Session(); sess != nil {
@@ -128,7 +128,7 @@ func (r *request) Over() {
 }
 
 // takeFrom has a request not belong to a connection.
-func (s *Server) takeFrom(sess *session.Session, r *request) {
+func (s *lockService) takeFrom(sess *session.Session, r *request) {
 	if x := s.part.Of(sess); x != nil {
 		delete(x.requests, r)
 	}
@@ -155,7 +155,7 @@ func (r *request) grantedAfter(name string, previous *lockmgr.End) {
 
 // restoreRequests makes those known again that the holds were granted to. Whether they were told of it nobody knows: they are
 // taken to have been, or a job would lose its lock that goes on under it, and are told again if they ask.
-func (s *Server) restoreRequests(holds []*record.Hold) {
+func (s *lockService) restoreRequests(holds []*record.Hold) {
 	type found struct {
 		*record.Command
 		id     lockmgr.RequestID
@@ -183,7 +183,7 @@ func (s *Server) restoreRequests(holds []*record.Hold) {
 			continue // it was answered: some of it is given back already
 		}
 		slices.SortFunc(f.grants, func(a, b lockmgr.Effect) int { return slices.Index(f.Names, a.Name) - slices.Index(f.Names, b.Name) })
-		r := &request{server: s, id: f.id, owner: f.grants[0].Owner, names: f.Names, told: true, held: len(f.grants)}
+		r := &request{locks: s, id: f.id, owner: f.grants[0].Owner, names: f.Names, told: true, held: len(f.grants)}
 		for i := range f.grants {
 			r.grantedAfter(f.grants[i].Name, f.grants[i].Previous)
 		}
@@ -207,7 +207,7 @@ func (r *request) count(e *lockmgr.Effect, n int) {
 }
 
 // lost is the first of the grants that is not held any more, or was left by its owner.
-func (s *Server) lost(r *request, g grants) *lockmgr.Effect {
+func (s *lockService) lost(r *request, g grants) *lockmgr.Effect {
 	for i := range g {
 		if _, err := s.locks.Hold(g[i].Name, g[i].Token); err != nil || r.ended != nil && r.ended.Token == g[i].Token {
 			return &g[i]
@@ -217,7 +217,7 @@ func (s *Server) lost(r *request, g grants) *lockmgr.Effect {
 }
 
 // verifyRequests checks that each request is where it belongs: it waits or holds, or it is over.
-func (s *Server) verifyRequests() {
+func (s *lockService) verifyRequests() {
 	q := &s.requests
 	held, live := map[lockmgr.RequestID]int{}, 0
 	for v := range s.locks.All() {

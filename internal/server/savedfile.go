@@ -19,7 +19,7 @@ type savedFile struct {
 }
 
 // change has a file written. then, if not nil, is called when it is on disk, or told why not.
-func (s *Server) change(d *savedFile, then func(error)) {
+func (s *lockService) change(d *savedFile, then func(error)) {
 	if then == nil {
 		then = func(error) {}
 	}
@@ -30,15 +30,15 @@ func (s *Server) change(d *savedFile, then func(error)) {
 	d.waiting = append(d.waiting, then)
 	if !d.writing {
 		d.writing = true
-		s.Post(func() { s.writeNext(d) })
+		s.set.Loop.Post(func() { s.writeNext(d) })
 	}
 }
 
-func (s *Server) writeNext(d *savedFile) {
+func (s *lockService) writeNext(d *savedFile) {
 	told := d.waiting
 	d.waiting = nil
 	d.write(func(err error) {
-		s.Post(func() {
+		s.set.Loop.Post(func() {
 			if err != nil {
 				s.set.Log.Error("cannot keep "+d.what, "event", "state-failed", "error", err)
 			}
@@ -53,13 +53,13 @@ func (s *Server) writeNext(d *savedFile) {
 }
 
 // giveSaved gives an answer when a file is on disk, or cannot be. The connection waits for it.
-func (s *Server) giveSaved(a session.Answer, d *savedFile, said func(error) session.Outcome) {
+func (s *lockService) giveSaved(a session.Answer, d *savedFile, said func(error) session.Outcome) {
 	a.AwaitDisk()
 	s.change(d, func(err error) { a.Give(said(err)) })
 }
 
 // answerSaved gives the reply that a call has so far when a file is on disk.
-func (s *Server) answerSaved(c *session.Call, d *savedFile) {
+func (s *lockService) answerSaved(c *session.Call, d *savedFile) {
 	reply := session.Plain(bytes.Clone(c.Out))
 	c.Out = c.Out[:0]
 	s.giveSaved(c.Later(), d, func(err error) session.Outcome {

@@ -131,9 +131,7 @@ type Server struct {
 	messages *messages.Service
 	names    session.Part[names] // what connections call themselves
 
-	pidfdKind loop.Kind
-	ends      account.Shares[*ending] // what waits for its user's share of a turn to be ended: see remains.go
-	lockState
+	*lockService
 
 	listeners map[int]string // descriptor → address, for people
 	spare     int            // a descriptor to close when there are no more: see accept
@@ -156,7 +154,7 @@ type Server struct {
 
 // stats counts since the start.
 type stats struct {
-	accepted, refused, commands, granted uint64
+	accepted, refused, commands uint64
 }
 
 // A host is the server as sessions see it: see session.Host.
@@ -193,15 +191,13 @@ func New(setup Setup, opts Options) (*Server, error) {
 	s.journal = journal.New(l, setup.Log)
 	s.messages = messages.New(s.set, s.journal, &s.self)
 	s.names = session.NewPart[names](s.set)
-	s.pidfdKind = l.Handle(s.processReady)
 	l.Early = s.set.Net.ReadEarly
 	s.watchdog.Init(&l.Timers, s.feedWatchdog)
 	s.stopTime.Init(&l.Timers, func() {}) // see stopWhenDone
-	s.ends = account.Shares[*ending]{Book: &s.set.Users, Serve: s.endSome, Now: s.set.Net.Now, Round: s.set.Net.FlushAll}
 	s.rules = policy.Rules{Daemon: s.self.UID, Reserved: []byte(bus.ReservedPrefix)}
 	s.again.init()
+	s.restore()
 	s.commands = newCommandIndex(s.handlers())
-	s.startLocks()
 	s.setOptions(opts)
 	return s, nil
 }
@@ -237,7 +233,7 @@ func (s *Server) setOptions(o Options) {
 	s.set.Users.Limits = o.Limits.perUser()
 	s.messages.SetLimits(messages.Limits{Retained: o.Limits.Retained, RetainedBytes: o.Limits.RetainedBytes})
 	s.set.Net.SetLimits(conn.Limits{Input: o.Limits.Input, Output: o.Limits.Output, Words: o.Limits.Arguments})
-	s.locks.SetLimits(o.Semaphores)
+	s.setLimits(o.Semaphores, o.Limits.Lease)
 	s.set.Loop.BusyPoll = o.BusyPoll
 }
 
@@ -312,6 +308,9 @@ func (s *Server) feedWatchdog() {
 	s.setup.Watchdog()
 	s.watchdog.Set(s.set.Now() + s.setup.WatchdogEvery)
 }
+
+// MarkRaised is the answer to Setup.RaiseMark.
+func (s *Server) MarkRaised(mark uint64, err error) { s.Post(func() { s.markRaised(mark, err) }) }
 
 // SetJournal has what outlives the daemon written from now on, in the place of a Journal that took nothing, so that all there is
 // is unwritten. Of what is found there only that stays which is true.

@@ -14,10 +14,10 @@ import (
 
 // step makes a step, and tells all whom it concerns. change calls the engine. It may take note of what it does, as who is to be
 // answered, and tells nobody anything. The step is nobody's doing: it is what the kernel has said, or the time has brought.
-func (s *Server) step(change func(now lockmgr.Time)) { s.stepFor(nil, change, nil) }
+func (s *lockService) step(change func(now lockmgr.Time)) { s.stepFor(nil, change, nil) }
 
 // stepFor is step for somebody, who pays for it. first, if not nil, tells him before all others.
-func (s *Server) stepFor(pays *account.User, change func(now lockmgr.Time), first func()) {
+func (s *lockService) stepFor(pays *account.User, change func(now lockmgr.Time), first func()) {
 	check := s.setup.Verify
 	if check && s.stepping {
 		panic("a step is made within another one, whose effects would be lost")

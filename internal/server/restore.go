@@ -1,0 +1,32 @@
+package server
+
+import (
+	"errors"
+
+	"github.com/ipcd/ipcd/internal/record"
+	"github.com/ipcd/ipcd/lockmgr"
+)
+
+// restore begins the services with what a daemon before this one has written down, and has what is true now be written. It prefers the
+// journal, which is of this boot, to the file of operators' holds.
+func (s *Server) restore() {
+	defer s.set.EndTurn() // this was none
+	records := s.setup.Records
+	if records == nil {
+		records = record.OperatorHolds(s.setup.Holds, lockmgr.Time{Boot: s.set.Now(), Real: s.set.RealTime().UnixMicro()})
+	}
+	state, bad := record.Read(records)
+	var lost []error
+	for _, err := range bad {
+		if _, retained := errors.AsType[*record.RetainedError](err); retained {
+			s.set.Log.Error("a retained value is lost: its record cannot be used", "event", "state-failed", "error", err)
+		} else {
+			lost = append(lost, err)
+		}
+	}
+	s.messages.Restore(state.Retained)
+	s.lockService = newLocks(s.set, s.journal, s.messages, &s.setup, &state, lost)
+	s.journal.Register(s.lockService, record.KindMark, record.KindHold, record.KindEnd)
+	s.journal.Register(s.messages, record.KindRetained)
+	s.journal.Open(s.setup.Journal, s.setup.Records)
+}
