@@ -22,8 +22,9 @@ func fail(format string, args ...any) { panic(failure{fmt.Errorf(format, args...
 // A conn is a connection of the driver's. It blocks in raw system calls: neither the Go scheduler nor an epoll set is
 // between driver and server.
 type conn struct {
-	fd  int
-	got int // bytes that await has received
+	fd   int
+	got  int  // bytes that await has received
+	idle bool // it may have to wait without end: this process ends with the driver
 }
 
 // dial connects to the path of a Unix socket, or to HOST:PORT.
@@ -112,6 +113,7 @@ func (c *conn) receive(into []byte, flags uintptr) int {
 		case errno == unix.EINTR && time.Since(since) < patience:
 		case errno == unix.EAGAIN && flags&unix.MSG_DONTWAIT != 0:
 			return 0
+		case c.idle && (errno == unix.EAGAIN || errno == unix.EINTR):
 		case errno == unix.EAGAIN, errno == unix.EINTR:
 			fail("no answer within %v", patience)
 		case errno != 0:

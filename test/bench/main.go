@@ -82,7 +82,7 @@ func parseFlags() settings {
 	flag.Parse()
 	s.idle = 4 * time.Second
 	if s.quick {
-		s.rounds, s.cell, s.idle = 3, 50*time.Millisecond, time.Second
+		s.rounds, s.cell, s.idle = 3, 25*time.Millisecond, time.Second
 		s.connections = min(s.connections, 1000)
 	}
 	if flag.NArg() > 0 {

@@ -44,8 +44,8 @@ func (b *bench) addBuses(add func(name string, p place, u unit, all ...contender
 		add(fmt.Sprintf("one message until the last of %d has it, p50", n), free, microseconds, b.serveAll(untilLast(n), nil, buses...)...)
 	}
 
-	add("message to a filter, 1 other", split, nanoseconds, b.serveAll(amongFilters(1), nil, buses...)...)
-	add("message to a filter among 1,000 others", split, nanoseconds, b.amongMany(1000, buses...)...)
+	add("message to a filter, 1 other", split, microseconds, b.serveAll(amongFilters(1), nil, buses...)...)
+	add("message to a filter among 1,000 others", split, microseconds, b.amongMany(1000, buses...)...)
 	if !b.quick {
 		// Redis takes minutes for so many patterns, as it looks for each of them among those that are there.
 		add("message to a filter among 100,000 others", split, nanoseconds,
@@ -62,13 +62,13 @@ func (b *bench) addBuses(add func(name string, p place, u unit, all ...contender
 				all = append(all, b.serveWith(kind, kind, target{}, request))
 			}
 		}
-		add("request and reply by PUBLISH there and back, 3 processes, p50", p, microseconds, all...)
+		add("request and reply (PUBLISH there and back), p50", p, microseconds, all...)
 	}
 
 	for _, who := range []struct {
 		name      string
 		publisher bool
-	}{{"publisher's answer", true}, {"last of 63 others", false}} {
+	}{{"the publisher's answer", true}, {"the last of the others", false}} {
 		all := []contender{
 			b.serveWith(ipcdServer, ipcdServer, target{}, oneStopped(who.publisher, true)),
 			b.serveWith("none stopped", ipcdServer, target{most: 1.2}, oneStopped(who.publisher, false)),
@@ -78,7 +78,7 @@ func (b *bench) addBuses(add func(name string, p place, u unit, all ...contender
 				all = append(all, b.serveWith(kind, kind, target{}, oneStopped(who.publisher, true)))
 			}
 		}
-		add(fmt.Sprintf("1 of 64 subscribers stopped, %s, p99", who.name), split, microseconds, all...)
+		add(fmt.Sprintf("1 of 64 stopped: %s, p99", who.name), split, microseconds, all...)
 	}
 }
 
