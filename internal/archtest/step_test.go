@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// What changes the locks is recorded before it is told (internal/server/step.go). So in the loop the engine is only looked at, but
+// What changes the locks is recorded before it is told (internal/locks/step.go). So in the service the engine is only looked at, but
 // for the functions that are given to a step.
 func TestLocksAreChangedInSteps(t *testing.T) {
 	checkSources(t, unsteppedUse)
@@ -27,7 +27,7 @@ var takers = []string{"Effects", "Known"}
 var steps = []string{"step", "stepFor", "changeHold"}
 
 func unsteppedUse(s source) (problems []string) {
-	if s.file == nil || s.isTest() || path.Dir(s.path) != "internal/server" {
+	if s.file == nil || s.isTest() || path.Dir(s.path) != "internal/locks" {
 		return nil
 	}
 	var stack []ast.Node
@@ -38,7 +38,7 @@ func unsteppedUse(s source) (problems []string) {
 		}
 		stack = append(stack, n)
 		engine, ok := n.(*ast.SelectorExpr)
-		if !ok || engine.Sel.Name != "locks" || !isServer(engine.X) {
+		if !ok || engine.Sel.Name != "locks" || !isService(engine.X) {
 			return true
 		}
 		method, ok := stack[len(stack)-2].(*ast.SelectorExpr)
@@ -46,7 +46,7 @@ func unsteppedUse(s source) (problems []string) {
 		case !ok && !isAssigned(stack[len(stack)-2], engine):
 			problems = append(problems, fmt.Sprintf("%s: the lock engine goes by another name: what is done to it could not be seen", s.at(n)))
 		case !ok, slices.Contains(lookers, method.Sel.Name):
-		case slices.Contains(takers, method.Sel.Name) && s.path == "internal/server/step.go":
+		case slices.Contains(takers, method.Sel.Name) && s.path == "internal/locks/step.go":
 		case !isStep(stack[:len(stack)-2], method):
 			problems = append(problems, fmt.Sprintf("%s: %s is called outside of a step: what it changes would be told before it is recorded", s.at(n), method.Sel.Name))
 		}
@@ -55,12 +55,12 @@ func unsteppedUse(s source) (problems []string) {
 	return problems
 }
 
-func isServer(x ast.Expr) bool {
+func isService(x ast.Expr) bool {
 	switch x := x.(type) {
 	case *ast.Ident:
 		return x.Name == "s"
-	case *ast.SelectorExpr: // of the embedded state
-		return x.Sel.Name == "lockService"
+	case *ast.SelectorExpr: // of what has it
+		return x.Sel.Name == "locks" || x.Sel.Name == "service"
 	}
 	return false
 }
@@ -106,7 +106,7 @@ func TestUnsteppedUseIsFound(t *testing.T) {
 		`s.locks, err = restore()`:                                                  0,
 		`s.locks.Cancel(now, id)`:                                                   1,
 		`s.locks.ANewMethod()`:                                                      1,
-		`s.lockService.locks.Expire(now)`:                                           1,
+		`r.locks.locks.Expire(now)`:                                                 1,
 		`effects := s.locks.Effects()`:                                              1,
 		`s.stepFor(nil, change, func() { s.locks.Cancel(now, id) })`:                1,
 		`s.change(d, func(error) { s.locks.Expire(now) })`:                          1,
@@ -116,7 +116,7 @@ func TestUnsteppedUseIsFound(t *testing.T) {
 		`expire(s.locks)`: 1,
 		`u.locks++`:       0,
 	} {
-		src, err := parse("internal/server/x.go", []byte("package server\nfunc f() {\n"+body+"\n}\n"))
+		src, err := parse("internal/locks/x.go", []byte("package locks\nfunc f() {\n"+body+"\n}\n"))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ipcd/ipcd/internal/config"
+	"github.com/ipcd/ipcd/internal/locks"
 	"github.com/ipcd/ipcd/internal/record"
 	"github.com/ipcd/ipcd/internal/server"
 	"github.com/ipcd/ipcd/internal/state"
@@ -156,11 +157,11 @@ func (d *daemon) setup() (server.Setup, error) {
 		d.found("the mark of the lock tokens was damaged: they go on from the time of day", "token-mark", err)
 	}
 	s.Token = d.mark.Last()
-	s.Mark = server.NextMark(s.Token, time.Now())
+	s.Mark = locks.NextMark(s.Token, time.Now())
 	if d.raise(s.Mark); d.mark.Last() < s.Mark {
 		// A daemon before this one may have given tokens beyond the mark as well, but not one in each microsecond since it was written.
 		s.Token += uint64(d.mark.Age().Microseconds())
-		s.Mark = server.NextMark(s.Token, time.Now())
+		s.Mark = locks.NextMark(s.Token, time.Now())
 		d.raise(s.Mark)
 	}
 	s.RaiseMark = func(to uint64) {

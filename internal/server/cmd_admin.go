@@ -19,7 +19,7 @@ func (s *Server) adminCommands() map[string]session.Handler {
 
 // status is the daemon's state in words and figures.
 func (s *Server) status(c *session.Call) {
-	limits, sent := s.opts.Limits, s.messages.Stats()
+	limits, sent, locks := s.opts.Limits, s.messages.Stats(), s.locks.Figures()
 	values, bytes := s.messages.Retained()
 	rows := []Field{
 		{"version", s.setup.Version},
@@ -39,13 +39,13 @@ func (s *Server) status(c *session.Call) {
 		{"messages_dropped", int64(sent.Dropped)},
 		{"retained", int64(values)},
 		{"retained_bytes", int64(bytes)},
-		{"locks_granted", int64(s.granted)},
-		{"locks_held", int64(s.held)},
-		{"locks_waiting", int64(s.queued)},
-		{"locks_lost", int64(s.holdsLost)},
+		{"locks_granted", int64(locks.Granted)},
+		{"locks_held", int64(locks.Held)},
+		{"locks_waiting", int64(locks.Waiting)},
+		{"locks_lost", int64(locks.Lost)},
 		{"locks_not_kept", int64(s.journal.Unwritten())},
-		{"locks_of_operators", int64(len(s.operators.holds))},
-		{"once_marks", int64(len(s.once.done))},
+		{"locks_of_operators", int64(locks.Operators)},
+		{"once_marks", int64(locks.Done)},
 		{"watchdog", s.setup.WatchdogEvery.Microseconds()},
 		{"busy_poll", s.set.Loop.BusyPoll.Microseconds()},
 	}

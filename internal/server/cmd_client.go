@@ -74,7 +74,7 @@ func (s *Server) describe(sess *session.Session) string {
 		channels, patterns, queued,
 		sess.Unexecuted(), max(in-sess.Unexecuted(), 0), queue, out, sess.Backlog(), sess.Unread(), in+out+queue, events, last,
 		sess.Proto(), x.libName, x.libVer,
-		filters, p.PID, p.UID, p.GID, oneWord(p.Unit), p.Start, s.locksOf(sess))
+		filters, p.PID, p.UID, p.GID, oneWord(p.Unit), p.Start, s.locks.Bound(sess))
 }
 
 // oneWord keeps the name of a unit, which a user may have chosen, from looking like more words of the line.

@@ -128,19 +128,9 @@ func (s *Server) ping(c *session.Call) {
 func (s *Server) reset(c *session.Call) {
 	sess := c.Session
 	sess.DropTransaction()
-	subscriptions := s.messages.Leave(sess)
-	var waits *leaving
+	subscriptions, claims := s.messages.Leave(sess), s.locks.Leave(sess)
 	c.Perform(&session.Task{Head: session.NoHead, Step: func(b []byte) ([]byte, bool) {
-		if subscriptions() {
-			return b, true
-		}
-		if !s.dropFollows(sess) || !s.cancelSome(sess) {
-			return b, true
-		}
-		if waits == nil {
-			waits = s.requestsOf(sess)
-		}
-		if !s.cancelRequests(waits) {
+		if subscriptions() || claims() {
 			return b, true
 		}
 		sess.SetProto(wire.RESP2)

@@ -191,8 +191,8 @@ func TestEventsInLine(t *testing.T) {
 	if got := c.delivered(t); len(got) != manyFilters+pairs*filters+pairs {
 		t.Errorf("%d messages were delivered, want %d", len(got), manyFilters+pairs*filters+pairs)
 	}
-	if m.messages.InLine()+m.messages.Parked()+m.held != 0 {
-		t.Errorf("left: %d in line, %d parked, %d held", m.messages.InLine(), m.messages.Parked(), m.held)
+	if m.messages.InLine()+m.messages.Parked()+m.figures().Held != 0 {
+		t.Errorf("left: %d in line, %d parked, %d held", m.messages.InLine(), m.messages.Parked(), m.figures().Held)
 	}
 }
 

@@ -3,12 +3,12 @@ package server
 import (
 	"fmt"
 	"os"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/ipcd/ipcd/internal/locks"
 	"github.com/ipcd/ipcd/internal/record"
 	"github.com/ipcd/ipcd/internal/session"
 	"github.com/ipcd/ipcd/ipc/wire"
@@ -24,7 +24,7 @@ func (h *harness) hangUp(c *client, others ...*client) {
 // detached is how many requests have lost their connection.
 func (h *harness) detached() (n int) {
 	h.t.Helper()
-	h.on(func() { n = h.requests.detached.Len() })
+	h.on(func() { n = h.figures().Detached })
 	return n
 }
 
@@ -43,10 +43,10 @@ func TestResend(t *testing.T) {
 		if n := h.detached(); n != 1 {
 			t.Fatalf("%d are detached", n)
 		}
-		h.pass(grace - time.Second)
+		h.pass(locks.Grace - time.Second)
 		c = h.dial()
 		c.cmd(words...)
-		h.until("it is attached", func() bool { return h.requests.detached.Len() == 0 })
+		h.until("it is attached", func() bool { return h.figures().Detached == 0 })
 	}
 	h.claims(3)
 	c.send("PING\r\n") // waits behind
@@ -76,7 +76,7 @@ func TestResendTooLate(t *testing.T) {
 	h.queue(c, words[1:]...)
 	h.queue(other, "a", "OWNER", "other")
 	h.hangUp(c, holder, other)
-	h.pass(grace - time.Second)
+	h.pass(locks.Grace - time.Second)
 	h.claims(3)
 	h.pass(time.Second)
 	h.claims(2)
@@ -119,7 +119,7 @@ func TestGrantedDetached(t *testing.T) {
 			}
 			h.hangUp(wait(), holder, next)
 			holder.do("LOCK.RELEASE", "a")
-			h.pass(grace - time.Second)
+			h.pass(locks.Grace - time.Second)
 			h.queue(next, "a", "OWNER", "next")
 			h.pass(time.Second)
 			if g := next.granted(); g.previous != "released" || g.abandoned != "" {
@@ -130,11 +130,11 @@ func TestGrantedDetached(t *testing.T) {
 			h.hangUp(wait(), holder, next)
 			next.do("LOCK.RELEASE", "a", "PID", fmt.Sprint(os.Getpid()))
 			h.queue(next, "a", "OWNER", "next")
-			h.pass(grace - time.Second)
+			h.pass(locks.Grace - time.Second)
 			c := h.dial3()
 			c.cmd(words...)
 			g := outcome(c)
-			h.pass(grace)
+			h.pass(locks.Grace)
 			c.do("LOCK.CHECK", "a", g.token)
 			d := h.dial3()
 			d.cmd(words...)
@@ -147,7 +147,7 @@ func TestGrantedDetached(t *testing.T) {
 				c.close()
 			}
 			h.quiesce()
-			h.pass(grace)
+			h.pass(locks.Grace)
 			h.claims(0)
 			h.nothingKept()
 		})
@@ -166,24 +166,24 @@ func TestHoldMoves(t *testing.T) {
 		g := first.acquire(c...)
 		h.queue(waiter, "a", "OWNER", "w")
 		h.hangUp(first, waiter)
-		h.pass(grace - time.Second)
+		h.pass(locks.Grace - time.Second)
 		second, third := h.dial3(), h.dial3()
 		if again := second.acquire(c...); again != g {
 			t.Errorf("got %+v after %+v", again, g)
 		}
-		h.pass(grace)
+		h.pass(locks.Grace)
 		if again := third.acquire(c...); again != g { // though the second is there still
 			t.Errorf("got %+v after %+v", again, g)
 		}
-		locks := map[bool]string{true: "locks=1", false: "locks=0"}[connection]
-		if line := third.do("CLIENT", "INFO").Str; !strings.Contains(line, locks) {
-			t.Errorf("got %s, want %s", line, locks)
+		bound := map[bool]string{true: "locks=1", false: "locks=0"}[connection]
+		if line := third.do("CLIENT", "INFO").Str; !strings.Contains(line, bound) {
+			t.Errorf("got %s, want %s", line, bound)
 		}
 		if line := second.do("CLIENT", "INFO").Str; !strings.Contains(line, "locks=0") {
 			t.Errorf("got %s", line)
 		}
 		h.hangUp(second, waiter, third)
-		h.pass(grace)
+		h.pass(locks.Grace)
 		third.do("LOCK.CHECK", "a", g.token)
 		if !connection { // what befalls it is told there
 			waiter.close()
@@ -195,7 +195,7 @@ func TestHoldMoves(t *testing.T) {
 			break
 		}
 		h.hangUp(third, waiter)
-		h.pass(grace - time.Second)
+		h.pass(locks.Grace - time.Second)
 		h.claims(2)
 		h.pass(time.Second)
 		if g := waiter.granted(); g.previous != "disconnected" || !strings.HasSuffix(g.abandoned, " disconnected") {
@@ -219,7 +219,7 @@ func TestTakenOver(t *testing.T) {
 	first.fails(wire.CodeCancelled, "goes on, on another connection")
 	first.want("+PONG\r\n")
 	h.hangUp(first, holder, second)
-	h.pass(grace)
+	h.pass(locks.Grace)
 	h.claims(2)
 	// Who has sent all that he will does not wait; and who is the last to know does not end it either.
 	third := h.dial()
@@ -246,8 +246,8 @@ func TestLateDuplicate(t *testing.T) {
 		gone.close()
 		if first { // it is read before the client is there again
 			m.settle()
-			if m.requests.detached.Len() != 1 || m.of(gone) != nil {
-				t.Errorf("%d are detached", m.requests.detached.Len())
+			if m.figures().Detached != 1 || m.of(gone) != nil {
+				t.Errorf("%d are detached", m.figures().Detached)
 			}
 			c.send([]byte(request)...)
 		} else {
@@ -255,8 +255,8 @@ func TestLateDuplicate(t *testing.T) {
 			m.at(m.set.Loop.Clock.Read(), c.event(1)) // EPOLLIN
 		}
 		m.settle()
-		if n := m.requests.detached.Len(); n != 0 || m.waiting() != 1 || c.take() != "" || m.messages.Stats().Published != 3 { // x, acquired, waiting
-			t.Errorf("%d are detached, %d wait, %d messages", n, m.waiting(), m.messages.Stats().Published)
+		if n := m.figures().Detached; n != 0 || m.figures().Requests != 1 || c.take() != "" || m.messages.Stats().Published != 3 { // x, acquired, waiting
+			t.Errorf("%d are detached, %d wait, %d messages", n, m.figures().Requests, m.messages.Stats().Published)
 		}
 		holder.cmd("LOCK.RELEASE", "a")
 		m.settle()
@@ -275,21 +275,21 @@ func TestGrantedToNobody(t *testing.T) {
 		gone.cmd(request...)
 		gone.close()
 		m.settle()
-		if m.held != 1 || m.of(gone) != nil {
-			t.Errorf("%d are held", m.held)
+		if m.figures().Held != 1 || m.of(gone) != nil {
+			t.Errorf("%d are held", m.figures().Held)
 		}
-		m.skip(grace - time.Second)
-		if m.held != 1 {
-			t.Errorf("%d are held", m.held)
+		m.skip(locks.Grace - time.Second)
+		if m.figures().Held != 1 {
+			t.Errorf("%d are held", m.figures().Held)
 		}
 		m.skip(time.Second)
-		if v := m.locks.View("a"); m.held != 0 || v.Previous.String() != "released" {
-			t.Errorf("%d are held, %v", m.held, v.Previous)
+		if v := m.locks.View("a"); m.figures().Held != 0 || v.Previous.String() != "released" {
+			t.Errorf("%d are held, %v", m.figures().Held, v.Previous)
 		}
 		c.cmd(request...)
 		m.settle()
-		if got := c.take(); !strings.HasPrefix(got, "*10\r\n$4\r\nname") || m.held != 1 {
-			t.Errorf("got %q, %d are held", got, m.held)
+		if got := c.take(); !strings.HasPrefix(got, "*10\r\n$4\r\nname") || m.figures().Held != 1 {
+			t.Errorf("got %q, %d are held", got, m.figures().Held)
 		}
 	}
 }
@@ -317,11 +317,11 @@ func TestDetachedDies(t *testing.T) {
 				h.claims(map[bool]int{true: 1, false: 2}[granted] + strings.Count(options, "AND"))
 				p.kill(syscall.SIGKILL)
 				h.until("it is gone", func() bool {
-					return h.requests.detached.Len()+h.waiting() == 0 && h.held == map[bool]int{false: 1}[granted]
+					return h.figures().Detached+h.figures().Requests == 0 && h.figures().Held == map[bool]int{false: 1}[granted]
 				})
 				h.claims(map[bool]int{false: 1}[granted])
 				h.on(func() {
-					if n := len(h.processes); n != 1 {
+					if n := h.figures().Processes; n != 1 {
 						t.Errorf("%d processes are watched", n)
 					}
 				})
@@ -341,7 +341,7 @@ func TestSuperseded(t *testing.T) {
 	h.hangUp(c, holder)
 	c = h.dial()
 	c.cmd("LOCK.ACQUIRE", "a", "OWNER", "w", "REQID", "2")
-	h.until("the first has gone", func() bool { return h.requests.detached.Len() == 0 && h.waiting() == 1 })
+	h.until("the first has gone", func() bool { return h.figures().Detached == 0 && h.figures().Requests == 1 })
 	h.claims(2)
 	h.hangUp(c, holder)
 	c = h.dial()
@@ -371,7 +371,7 @@ func TestSuperseded(t *testing.T) {
 	h.claims(2)
 }
 
-// TestDetachedEnds: a wait that ends in its grace has an outcome like any other.
+// TestDetachedEnds: a wait that ends in its locks.Grace has an outcome like any other.
 func TestDetachedEnds(t *testing.T) {
 	h := start(t)
 	holder, c := h.dial(), h.dial()
@@ -436,8 +436,8 @@ func TestDetachedReset(t *testing.T) {
 	c.want("+RESET\r\n")
 	h.claims(1)
 	h.on(func() {
-		if h.held != 1 || h.requests.detached.Len() != 0 {
-			t.Errorf("%d are held, %d detached", h.held, h.requests.detached.Len())
+		if h.figures().Held != 1 || h.figures().Detached != 0 {
+			t.Errorf("%d are held, %d detached", h.figures().Held, h.figures().Detached)
 		}
 	})
 	c.close()
@@ -455,10 +455,10 @@ func TestDetachedOnDisk(t *testing.T) {
 		c.cmd(acquire...)
 		w := disk.next(t, 1)
 		h.hangUp(c, other)
-		h.pass(2 * grace) // the disk is slow, which is not the client's fault
+		h.pass(2 * locks.Grace) // the disk is slow, which is not the client's fault
 		c = h.dial()
 		c.cmd(acquire...)
-		h.until("it waits", func() bool { return h.requests.detached.Len() == 0 })
+		h.until("it waits", func() bool { return h.figures().Detached == 0 })
 		if fails {
 			w.done(os.ErrPermission)
 			c.fails(wire.CodeIO, "")
@@ -469,7 +469,7 @@ func TestDetachedOnDisk(t *testing.T) {
 		w.done(nil)
 		g := c.granted()
 		h.hangUp(c, other)
-		h.pass(2 * grace)
+		h.pass(2 * locks.Grace)
 		other.do("LOCK.CHECK", "a", g.token)
 
 		release := []string{"LOCK.RELEASE", "a", "REQID", "release"}
@@ -493,119 +493,4 @@ func TestDetachedOnDisk(t *testing.T) {
 		h.hangUp(d, other)
 	}
 	disk.none(t)
-}
-
-// TestManyDetached: of a connection that ends with very many requests some begin their grace at once, and until all have, what the
-// process asks for waits; of those for whom nobody comes some end at once.
-func TestManyDetached(t *testing.T) {
-	const n = mostDetached + 2*mostAbandoned
-	m := newManual(t, 1, many)
-	holder, c, again := m.holding(1001, 1), m.connectAs(1001, false), m.connectAs(1001, false)
-	c.cmd("HELLO", "3")
-	for i := range n {
-		c.cmd("LOCK.ACQUIRE", "many/0", "ASYNC", "OWNER", strconv.Itoa(i), "REQID", strconv.Itoa(i))
-		m.settle()
-	}
-	sess := m.of(c)
-	c.close()
-	for all := false; !all; {
-		before := m.requests.detached.Len()
-		all = m.detach(sess)
-		if got := m.requests.detached.Len() - before; got > mostDetached {
-			t.Fatalf("%d are detached at once", got)
-		}
-		if !all {
-			again.cmd("LOCK.ACQUIRE", "many/0", "WAIT", "0", "OWNER", "0") // of one who is detached, or not yet
-			m.read(again)
-			m.set.Net.FlushAll()
-			if got := again.take(); got != "" {
-				t.Fatalf("it is answered %q", got)
-			}
-		}
-	}
-	if m.gone != 0 || m.requests.detached.Len() != n {
-		t.Errorf("%d are detached; gone: %d", m.requests.detached.Len(), m.gone)
-	}
-	m.settle()
-	if got := again.take(); !strings.HasPrefix(got, "-BUSY") { // by the holder, and not by itself
-		t.Errorf("it is answered %q", got)
-	}
-	left := m.requests.detached.Len()
-	for e := m.requests.detached.Front(); e != nil; e = e.Next() {
-		e.Value.(*request).by = 0
-	}
-	for ; left > 0; left = m.requests.detached.Len() {
-		if m.graceDue(); left-m.requests.detached.Len() != min(mostAbandoned, left) {
-			t.Fatalf("%d of %d have ended at once", left-m.requests.detached.Len(), left)
-		}
-		if m.queued != m.requests.detached.Len() {
-			t.Fatalf("%d wait, and %d are detached", m.queued, m.requests.detached.Len())
-		}
-	}
-	holder.close()
-	again.close()
-	m.settle()
-	if m.held+m.queued+m.gone+len(m.processes) != 0 {
-		t.Errorf("left: %d held, %d wait, %d gone, %d processes", m.held, m.queued, m.gone, len(m.processes))
-	}
-}
-
-// TestManyLeave: what a process that is gone leaves behind with a REQID, and was not told of, ends some at once, before what it holds
-// does; likewise what a connection waits for that says RESET.
-func TestManyLeave(t *testing.T) {
-	const n = 2*mostAbandoned + 1
-	wait := func(m *manual, c *end) {
-		c.cmd("HELLO", "3")
-		for i := range n {
-			c.cmd("LOCK.ACQUIRE", "many/0", "ASYNC", "OWNER", strconv.Itoa(i), "REQID", strconv.Itoa(i))
-			m.settle()
-		}
-	}
-	t.Run("process", func(t *testing.T) {
-		m := newManual(t, 1, many)
-		var now time.Duration
-		m.ends.Now = func() time.Duration { now += 2 * session.TimeSlice; return now } // one step in each turn
-		m.holding(1001, 1)
-		c := m.connectAs(1001, false)
-		wait(m, c)
-		p := m.part.Of(m.of(c)).process
-		c.close()
-		m.settle()
-		p.dead = true
-		m.abandonDead(p)
-		for left := n - mostAbandoned; ; left -= mostAbandoned {
-			if m.queued != left || len(p.detached) != left {
-				t.Fatalf("%d wait, and %d are detached, want %d", m.queued, len(p.detached), left)
-			}
-			if !m.abandonDead(p) || !m.ends.Waiting() { // a process that ends meanwhile has to wait
-				t.Fatal("nothing is said to be left")
-			}
-			m.set.EndTurn() // whatever time it took is no part of the next
-			m.ends.Turn()
-			if left <= mostAbandoned {
-				break
-			}
-		}
-		if m.queued+len(p.detached) != 0 || m.abandonDead(p) || m.ends.Waiting() || m.held != 1 {
-			t.Errorf("%d wait, %d are detached, %d are held", m.queued, len(p.detached), m.held)
-		}
-	})
-	t.Run("RESET", func(t *testing.T) {
-		m := newManual(t, 1, many)
-		m.holding(1001, 1)
-		c := m.connectAs(1001, false)
-		wait(m, c)
-		all := m.requestsOf(m.of(c))
-		for left := n; left > 0; left = max(left-mostEnded, 0) {
-			if m.queued != left || m.cancelRequests(all) != (left <= mostEnded) {
-				t.Fatalf("%d wait, want %d, and then some less", m.queued, left)
-			}
-		}
-		c.take()
-		c.cmd("RESET")
-		m.settle()
-		if !strings.HasSuffix(string(c.got), "+RESET\r\n") || m.queued != 0 {
-			t.Errorf("got %q, and %d wait", c.got, m.queued)
-		}
-	})
 }

@@ -32,8 +32,8 @@ func (s *Server) handlers() map[string]session.Handler {
 
 func (s *Server) areas() []map[string]session.Handler {
 	return []map[string]session.Handler{
-		s.connectionCommands(), s.transactionCommands(), s.clientCommands(), s.commandCommands(), s.adminCommands(), s.lockCommands(),
-		s.messages.Handlers(),
+		s.connectionCommands(), s.transactionCommands(), s.clientCommands(), s.commandCommands(), s.adminCommands(), s.messages.Handlers(),
+		s.locks.Handlers(),
 	}
 }
 
@@ -127,7 +127,7 @@ func (h *host) Execute(sess *session.Session, words [][]byte) conn.Outcome {
 	default:
 		long := s.mayTakeLong(c)
 		switch {
-		case long && (sess.User().Overspent() || s.set.Net.Queued(&sess.Conn)) || s.gone > 0 && s.mustWait(c):
+		case long && (sess.User().Overspent() || s.set.Net.Queued(&sess.Conn)) || s.locks.MustWait(c):
 			sess.Slice()
 			s.stats.commands--
 			return conn.Later
@@ -190,7 +190,7 @@ func (s *Server) dispatchQueued(sess *session.Session, words [][]byte) bool {
 	c := &s.again.call
 	cmd := s.begin(c, sess, words)
 	switch {
-	case s.gone > 0 && s.mustWait(c):
+	case s.locks.MustWait(c):
 		sess.Slice()
 		return false
 	case s.messages.InLine() > 0 && s.messages.MustWait(c):

@@ -1,5 +1,5 @@
-// Package server is the loop: one goroutine that owns every connection and the services, of which that of messages is package messages and
-// that of locks is here. It knows the commands and the order of a turn; what services have in hand of those who ask is package session.
+// Package server is the loop: one goroutine that owns every connection and the services (packages messages
+// and locks). It knows the commands and the order of a turn; what services have in hand of those who ask is package session.
 //
 // # A turn
 //
@@ -16,11 +16,11 @@
 //     subscriptions lose messages and are told how many (BUS.SUB), or it is disconnected (SUBSCRIBE, as Redis does), and
 //     its own commands wait. Nobody else notices.
 //   - A message is encoded once for all subscribers of a route, and copied only for those whose socket is full.
-//   - What has changed of a lock is recorded before anybody is told of it (step.go), and whoever has an outcome to tell gives it to
+//   - What has changed of a lock is recorded before anybody is told of it (locks), and whoever has an outcome to tell gives it to
 //     an answer, which knows whom and how (session.Answer).
 //   - A wait is a record in the lock engine. The connection's later commands wait with it, unless it was ASYNC.
 //   - The replies of a connection come in the order of its commands.
-//   - A command with a REQID is executed once, on however many connections it comes (session.Request, request.go, detached.go).
+//   - A command with a REQID is executed once, on however many connections it comes (session.Request).
 //   - What a peer can make the server hold is bounded per connection and per user (Limits). What a user has, and what of a turn's
 //     time, is kept by package account.
 //

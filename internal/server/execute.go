@@ -5,9 +5,6 @@ import (
 	"github.com/ipcd/ipcd/ipc/wire"
 )
 
-// fewClaims is how many holds and waits there may be before to ask for a lock, which may have to look at all, counts as slow.
-const fewClaims = 1000
-
 // mayTakeLong reports whether a command is to be timed, and to wait if its user has had his time. To what a message goes is
 // not known before, so if anybody took long in this turn it is suspected, and while there are sessions that are late: who has those
 // publishes more when they have what was published before.
@@ -18,7 +15,7 @@ func (s *Server) mayTakeLong(c *session.Call) bool {
 	case flags&wire.FlagFanOut != 0:
 		return s.messages.MatchIsSlow() || s.set.Users.AnySpent() || s.set.Net.Late() > 0
 	case flags&wire.FlagQueues != 0:
-		return s.held+s.queued > fewClaims
+		return s.locks.AskingIsSlow()
 	}
 	return false
 }

@@ -34,9 +34,7 @@ func (h *harness) following(want int) {
 	h.t.Helper()
 	n, charged := 0, 0
 	h.on(func() {
-		for _, all := range h.followers {
-			n += all.Len()
-		}
+		n = h.figures().Following
 		charged = h.set.Users.Total(account.Subscriptions)
 	})
 	if n != want || charged != want {
@@ -93,7 +91,7 @@ func TestFollowMember(t *testing.T) {
 	c.acquire("a", "OWNER", "two", "JOIN", g.token)
 	c.follow("a", g.token)
 	holder.close()
-	h.until("one has left", func() bool { return h.held == 1 })
+	h.until("one has left", func() bool { return h.figures().Held == 1 })
 	h.following(1)
 	h.dial().do("LOCK.BREAK", "a")
 	c.lost("a", g.token, "broken")

@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ipcd/ipcd/internal/account"
+	"github.com/ipcd/ipcd/internal/locks"
 	"github.com/ipcd/ipcd/internal/session"
 	"github.com/ipcd/ipcd/ipc/wire"
 )
@@ -437,9 +438,9 @@ func (c *client) granted() grant {
 func (h *harness) queue(c *client, words ...string) {
 	h.t.Helper()
 	before := 0
-	h.on(func() { before = h.waiting() })
+	h.on(func() { before = h.figures().Requests })
 	c.cmd(append([]string{"LOCK.ACQUIRE"}, words...)...)
-	h.until("a request waits", func() bool { return h.waiting() == before+1 })
+	h.until("a request waits", func() bool { return h.figures().Requests == before+1 })
 }
 
 // claims checks what all users together are charged for holds and waits.
@@ -451,3 +452,6 @@ func (h *harness) claims(want int) {
 		h.t.Errorf("%d holds and waits are charged, want %d", got, want)
 	}
 }
+
+// figures are those of the locks.
+func (s *Server) figures() locks.Figures { return s.locks.Figures() }

@@ -6,11 +6,11 @@ import "github.com/ipcd/ipcd/internal/session"
 // services whose it is, in the order in which it is to be done.
 
 // HalfClosed ends what waits for a lock, as nobody will take it.
-func (h *host) HalfClosed(sess *session.Session) { (*Server)(h).cancelWait(sess) }
+func (h *host) HalfClosed(sess *session.Session) { h.locks.HalfClosed(sess) }
 
 // Closed ends the subscriptions, follows, waits and holds that end with the connection.
 func (h *host) Closed(sess *session.Session) bool {
-	return h.messages.Closed(sess) && (*Server)(h).closeLocksOf(sess)
+	return h.messages.Closed(sess) && h.locks.Closed(sess)
 }
 
 // Receives is known to the messages.

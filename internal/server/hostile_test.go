@@ -184,7 +184,7 @@ func TestLockNonsense(t *testing.T) {
 			}
 		}
 		h.quiesce(observer)
-		h.until("the connections' holds are over", func() bool { return h.endings() == 0 })
+		h.until("the connections' holds are over", func() bool { return h.figures().Endings == 0 })
 		for _, lock := range observer.do("LOCK.LIST").Elems {
 			observer.cmd("LOCK.BREAK", lock.Get("name").Str)
 			err := observer.value().Err()
@@ -192,11 +192,11 @@ func TestLockNonsense(t *testing.T) {
 				t.Errorf("%q: %v", lock.Get("name").Str, err)
 			}
 		}
-		h.until("all is over", func() bool { return h.held+h.queued == 0 && h.endings() == 0 })
+		h.until("all is over", func() bool { return h.figures().Held+h.figures().Waiting == 0 && h.figures().Endings == 0 })
 		h.claims(0)
 		h.on(func() {
-			if len(h.waits)+len(h.processes)+len(h.operators.holds) != 0 {
-				t.Errorf("left: %d waits, %d processes, %d holds of operators", len(h.waits), len(h.processes), len(h.operators.holds))
+			if h.figures().Requests+h.figures().Processes+h.figures().Operators != 0 {
+				t.Errorf("left: %d waits, %d processes, %d holds of operators", h.figures().Requests, h.figures().Processes, h.figures().Operators)
 			}
 		})
 		h.stop()

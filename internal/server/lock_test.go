@@ -157,12 +157,12 @@ func TestLockCounts(t *testing.T) {
 	h.claims(0)
 	d.acquire("c")
 	d.close() // c was the connection's
-	h.until("the hold has ended", func() bool { return h.held == 0 })
+	h.until("the hold has ended", func() bool { return h.figures().Held == 0 })
 	h.claims(0)
 	h.on(func() {
-		if len(h.conns)+len(h.processes)+len(h.pidfds)+len(h.waits)+h.endings()+h.set.Users.Len() != 0 {
-			t.Errorf("left: %d connections, %d processes, %d pidfds, %d waits, %d endings, %d users",
-				len(h.conns), len(h.processes), len(h.pidfds), len(h.waits), h.endings(), h.set.Users.Len())
+		if h.figures().Connections+h.figures().Processes+h.figures().Requests+h.figures().Endings+h.set.Users.Len() != 0 {
+			t.Errorf("left: %d connections, %d processes, %d waits, %d endings, %d users",
+				h.figures().Connections, h.figures().Processes, h.figures().Requests, h.figures().Endings, h.set.Users.Len())
 		}
 	})
 }
@@ -245,10 +245,10 @@ func TestCancelGrantsNothing(t *testing.T) {
 			} else {
 				c.send("RESET\r\n")
 			}
-			h.until("no one waits", func() bool { return h.waiting() == 0 })
+			h.until("no one waits", func() bool { return h.figures().Requests == 0 })
 			h.on(func() {
-				if h.held != 1 {
-					t.Errorf("%s, round %d: %d locks are held", end, round, h.held)
+				if h.figures().Held != 1 {
+					t.Errorf("%s, round %d: %d locks are held", end, round, h.figures().Held)
 				}
 			})
 		}
@@ -282,7 +282,7 @@ func TestHalfClose(t *testing.T) {
 		t.Error("a free lock was not granted")
 	}
 	once.eof()
-	h.until("its lock is free again", func() bool { return h.held == 1 })
+	h.until("its lock is free again", func() bool { return h.figures().Held == 1 })
 
 	// Without a line end, there is no command.
 	half := h.dial()

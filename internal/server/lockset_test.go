@@ -124,7 +124,7 @@ func TestSet(t *testing.T) {
 	}
 	c.close() // all of its locks are the connection's
 	h.quiesce(two, other)
-	h.until("what it held is free", func() bool { return h.held == 2 })
+	h.until("what it held is free", func() bool { return h.figures().Held == 2 })
 	h.claims(2)
 
 	// A wait that ends leaves nothing behind.
@@ -191,7 +191,7 @@ func TestJoin(t *testing.T) {
 	}
 	h.queue(waiter, "a", "OWNER", "w")
 	c.close()
-	h.until("it has left", func() bool { return h.held == 1 })
+	h.until("it has left", func() bool { return h.figures().Held == 1 })
 	d.holders("a", "shared", 1, 1, 1)
 	d.close()
 	if g := waiter.granted(); g.previous != "disconnected" {
@@ -212,8 +212,8 @@ func TestLease(t *testing.T) {
 		t.Errorf("got %+v", holder)
 	}
 	h.on(func() {
-		if len(h.processes) != 0 {
-			t.Errorf("%d processes are watched", len(h.processes))
+		if h.figures().Processes != 0 {
+			t.Errorf("%d processes are watched", h.figures().Processes)
 		}
 	})
 	const longest = "a LEASE may have"
@@ -270,7 +270,7 @@ func TestLease(t *testing.T) {
 		t.Errorf("got %+v", holder)
 	}
 	both.end()
-	h.until("it has ended", func() bool { return h.held == 2 })
+	h.until("it has ended", func() bool { return h.figures().Held == 2 })
 	h.claims(2)
 }
 
@@ -347,7 +347,7 @@ func TestToldLater(t *testing.T) {
 	gone := h.dial()
 	gone.acquire("a")
 	gone.close()
-	h.until("it is abandoned", func() bool { return h.held == 0 })
+	h.until("it is abandoned", func() bool { return h.figures().Held == 0 })
 	c := h.dial()
 	for _, end := range []func(token string){
 		func(string) { c.do("LOCK.BREAK", "a") },
@@ -379,7 +379,7 @@ func TestUntold(t *testing.T) {
 	gone, c := h.dial(), h.dial3()
 	gone.acquire("a")
 	gone.close()
-	h.until("it is abandoned", func() bool { return h.held == 0 })
+	h.until("it is abandoned", func() bool { return h.figures().Held == 0 })
 	for range 3 {
 		g := c.acquire("a")
 		if g.abandoned == "" || !strings.Contains(g.abandoned, "disconnected") {

@@ -238,9 +238,15 @@ func (m *manual) of(c *end) *session.Session {
 	return m.session(c.id)
 }
 
-// event is what epoll would say of a session's descriptor. Connections are the kind before pidfds.
+// Connections are the first kind of descriptor behind those of the loop itself, and pidfds the next.
+const (
+	connKind = iota + 3
+	pidfdKind
+)
+
+// event is what epoll would say of a session's descriptor.
 func (c *end) event(events uint32) unix.EpollEvent {
-	return unix.EpollEvent{Events: events, Fd: int32(c.server), Pad: int32(c.of.pidfdKind - 1)}
+	return unix.EpollEvent{Events: events, Fd: int32(c.server), Pad: connKind}
 }
 
 // read has the server read from a client, and do nothing else.

@@ -114,8 +114,8 @@ func TestBlockedAnywhere(t *testing.T) {
 		s.set.Loop.Clock.SetNow(s.set.Now() + time.Second)
 		s.settle()
 	}
-	if s.set.Net.Len()+s.set.Users.Len()+len(s.processes) != 0 {
-		t.Errorf("left: %d connections, %d users, %d processes", s.set.Net.Len(), s.set.Users.Len(), len(s.processes))
+	if s.set.Net.Len()+s.set.Users.Len()+s.figures().Processes != 0 {
+		t.Errorf("left: %d connections, %d users, %d processes", s.set.Net.Len(), s.set.Users.Len(), s.figures().Processes)
 	}
 	for _, part := range []string{"+PONG", "m a x", "bus.message a/# a/b", "done l", "bus.message ipcd/lock/released/# ipcd/lock/released/l"} {
 		if !strings.Contains(want, part) {

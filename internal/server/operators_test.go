@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ipcd/ipcd/internal/locks"
 	"github.com/ipcd/ipcd/internal/record"
 	"github.com/ipcd/ipcd/ipc/wire"
 )
@@ -179,12 +180,12 @@ func TestStandingOverBeforeBoot(t *testing.T) {
 
 // TestStandingQuota: a user has but so many, and those that he waits for count.
 func TestStandingQuota(t *testing.T) {
-	h := start(t, func(_ *Setup, o *Options) { o.Limits.LocksPerUser = 2 * maxOperatorHolds })
+	h := start(t, func(_ *Setup, o *Options) { o.Limits.LocksPerUser = 2 * locks.MaxOperatorHolds })
 	c := h.dial3()
 	last := ""
-	for i := range maxOperatorHolds / maxSet {
+	for i := range locks.MaxOperatorHolds / wire.MaxSet {
 		words := []string{"LOCK.ACQUIRE", fmt.Sprint("n", i), "FOR", "nobody"}
-		for j := range maxSet - 1 {
+		for j := range wire.MaxSet - 1 {
 			last = fmt.Sprintf("n%d/%d", i, j)
 			words = append(words, "AND", last)
 		}
@@ -198,7 +199,7 @@ func TestStandingQuota(t *testing.T) {
 	other := h.dial3()
 	other.refused(wire.CodeQuota, text, "LOCK.ACQUIRE", last, "FOR", "nobody")
 	c.close()
-	h.until("the wait is over", func() bool { return h.waiting() == 0 })
+	h.until("the wait is over", func() bool { return h.figures().Requests == 0 })
 	other.do("LOCK.ACQUIRE", last, "FOR", "nobody")
 }
 
@@ -249,7 +250,7 @@ func TestStandingReset(t *testing.T) {
 	c.cmd("RESET")
 	c.want("+RESET\r\n")
 	w.done(nil)
-	h.until("it is on disk", func() bool { return !h.operators.writing })
+	h.until("it is on disk", func() bool { return !h.figures().Saving })
 	c.sync()
 	h.claims(1)
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -128,9 +129,9 @@ func TestEndings(t *testing.T) {
 			client := m.connect(false)
 			client.cmd("LOCK.ACQUIRE", "a", "OWNER", "x")
 			m.settle()
-			p := m.part.Of(m.of(client)).process
+			own := ownPIDFD(t)
 			pidfd := pidfd(t, idle.pid)
-			m.impersonate(p, pidfd)
+			m.impersonate(own, pidfd)
 
 			idle.kill(syscall.SIGKILL)
 			wait := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
@@ -151,7 +152,7 @@ func TestEndings(t *testing.T) {
 					_ = idle.cmd.Wait()
 				}
 				if step == c.exitAt || step == c.reapAt {
-					events = append(events, unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(p.pidfd), Pad: int32(m.pidfdKind)})
+					events = append(events, unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(own), Pad: pidfdKind})
 				}
 				m.at(began+step, events...)
 				want, ok := c.changes[step]
@@ -170,18 +171,24 @@ func TestEndings(t *testing.T) {
 	}
 }
 
-// endings is how many ends there are that the kernel may tell more about.
-func (s *Server) endings() (n int) {
-	for _, p := range s.processes {
-		n += len(p.endings)
+// ownPIDFD is the pidfd by which the server watches this process.
+func ownPIDFD(t *testing.T) int {
+	t.Helper()
+	for fd, what := range descriptors(t) {
+		info, err := os.ReadFile("/proc/self/fdinfo/" + fd)
+		if err == nil && strings.Contains(what, "pidfd") && strings.Contains(string(info), fmt.Sprintf("Pid:\t%d\n", os.Getpid())) {
+			n, _ := strconv.Atoi(fd)
+			return n
+		}
 	}
-	return n
+	t.Fatal("this process is not watched")
+	return -1
 }
 
-// impersonate has another process's pidfd stand for p.
-func (m *manual) impersonate(p *process, pidfd int) {
+// impersonate has another process's pidfd stand for one that the server has.
+func (m *manual) impersonate(own, pidfd int) {
 	m.t.Helper()
-	if err := unix.Dup3(pidfd, p.pidfd, unix.O_CLOEXEC); err != nil {
+	if err := unix.Dup3(pidfd, own, unix.O_CLOEXEC); err != nil {
 		m.t.Fatal(err)
 	}
 }
@@ -257,12 +264,12 @@ func TestLockAfterExit(t *testing.T) {
 	client.cmd("LOCK.RELEASE", "a")
 	m.settle()
 	client.take()
-	p := m.part.Of(m.of(client)).process
+	own := ownPIDFD(t)
 	fd := pidfd(t, idle.pid)
-	m.impersonate(p, fd)
+	m.impersonate(own, fd)
 	idle.end()
 	_ = idle.cmd.Wait()
-	m.turn([]unix.EpollEvent{{Events: unix.EPOLLIN, Fd: int32(p.pidfd), Pad: int32(m.pidfdKind)}})
+	m.turn([]unix.EpollEvent{{Events: unix.EPOLLIN, Fd: int32(own), Pad: pidfdKind}})
 	client.cmd("LOCK.ACQUIRE", "a")
 	client.cmd("PING")
 	m.settle()

@@ -77,10 +77,10 @@ func TestProveOfAnother(t *testing.T) {
 func TestForNumber(t *testing.T) {
 	h := start(t)
 	c := h.dial()
-	for _, number := range []int{1, os.Getppid(), maxPID} {
+	for _, number := range []int{1, os.Getppid(), 1 << 30} {
 		c.refused(wire.CodeDenied, fmt.Sprintf("connected, not process %d", number), "LOCK.ACQUIRE", "a", "FOR", fmt.Sprint(number))
 	}
-	for _, word := range []string{"0", "-1", "+1", "01", fmt.Sprint(maxPID + 1), "1e3"} {
+	for _, word := range []string{"0", "-1", "+1", "01", fmt.Sprint(1<<30 + 1), "1e3"} {
 		c.refused(wire.CodeErr, "FOR wants", "LOCK.ACQUIRE", "a", "FOR", word)
 	}
 	c.acquire("a", "FOR", fmt.Sprint(os.Getpid()), "LEASE", "60000")

@@ -140,7 +140,7 @@ func TestKept(t *testing.T) {
 	c.do("LOCK.RELEASE", "lease", token(c, "lease"))
 	c.do("LOCK.RELEASE", "nobody")
 	c.close()
-	h.until("all is over", func() bool { return h.held == 0 })
+	h.until("all is over", func() bool { return h.figures().Held == 0 })
 }
 
 // holdersOf is what can be seen of those who hold a lock, but for their age.
@@ -198,7 +198,7 @@ func TestKeptZombie(t *testing.T) {
 	}
 	records := must(kept.Read())
 	h = start(t, func(s *Setup, _ *Options) { s.Journal, s.Records = kept, records })
-	h.until("the hold has ended", func() bool { return h.held == 0 })
+	h.until("the hold has ended", func() bool { return h.figures().Held == 0 })
 	h.claims(0)
 }
 
@@ -210,7 +210,7 @@ func TestKeptAbandoned(t *testing.T) {
 	p.acquire("a", "FOR", "self")
 	p.kill(syscall.SIGKILL)
 	_ = p.cmd.Wait()
-	h.until("the hold has ended", func() bool { return h.held == 0 })
+	h.until("the hold has ended", func() bool { return h.figures().Held == 0 })
 
 	h = restart(h)
 	if g := h.dial3().acquire("a"); g.abandoned == "" {

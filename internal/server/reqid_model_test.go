@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ipcd/ipcd/internal/conn"
+	"github.com/ipcd/ipcd/internal/locks"
 	"github.com/ipcd/ipcd/internal/session"
 )
 
@@ -222,7 +223,7 @@ func testReqIDModel(t *testing.T, seed uint64) {
 			skips++
 			for m.step() {
 			}
-			m.skip(grace)
+			m.skip(locks.Grace)
 			q.graceOver()
 			m.turn([]unix.EpollEvent{})
 			q.check()

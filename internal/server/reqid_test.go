@@ -50,10 +50,9 @@ func (h *harness) nothingKept() {
 	h.t.Helper()
 	h.pass(session.KeepOutcome + time.Second)
 	h.on(func() {
-		q := &h.requests
 		known := len(slices.Collect(h.set.Requests()))
-		if n := known + len(q.byID) + q.detached.Len(); n != 0 {
-			h.t.Errorf("left: %d requests, %d that wait or hold, %d detached", known, len(q.byID), q.detached.Len())
+		if n := known + h.figures().Detached; n != 0 {
+			h.t.Errorf("left: %d requests, %d detached", known, h.figures().Detached)
 		}
 	})
 }
@@ -416,7 +415,7 @@ func TestReqIDBounds(t *testing.T) {
 		t.Error("more are kept than may be")
 	}
 	// Large ones: of those who held a lock, as it was broken.
-	why := strings.Repeat("w", maxLockText)
+	why := strings.Repeat("w", wire.MaxLockText)
 	for i := range 100 {
 		c.acquire("large", "SHARED", "OWNER", fmt.Sprint(i), "WHY", why)
 	}

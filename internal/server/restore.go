@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 
+	"github.com/ipcd/ipcd/internal/locks"
 	"github.com/ipcd/ipcd/internal/record"
 	"github.com/ipcd/ipcd/lockmgr"
 )
@@ -25,8 +26,10 @@ func (s *Server) restore() {
 		}
 	}
 	s.messages.Restore(state.Retained)
-	s.lockService = newLocks(s.set, s.journal, s.messages, &s.setup, &state, lost)
-	s.journal.Register(s.lockService, record.KindMark, record.KindHold, record.KindEnd)
+	setup := s.setup.Setup
+	setup.FromJournal = s.setup.Records != nil
+	s.locks = locks.New(s.set, s.journal, s.messages, setup, &state, lost)
+	s.journal.Register(s.locks, record.KindMark, record.KindHold, record.KindEnd)
 	s.journal.Register(s.messages, record.KindRetained)
 	s.journal.Open(s.setup.Journal, s.setup.Records)
 }

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +13,7 @@ import (
 	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/internal/conn"
 	"github.com/ipcd/ipcd/internal/journal"
+	"github.com/ipcd/ipcd/internal/locks"
 	"github.com/ipcd/ipcd/internal/loop"
 	"github.com/ipcd/ipcd/internal/messages"
 	"github.com/ipcd/ipcd/internal/peer"
@@ -52,8 +52,8 @@ func (l *Limits) perUser() account.Limits {
 		account.Subscriptions: l.SubscriptionsPerUser,
 		account.Patterns:      l.PatternsPerUser,
 		account.Locks:         l.LocksPerUser,
-		account.OperatorLocks: maxOperatorHolds,
-		account.Marks:         maxDone,
+		account.OperatorLocks: locks.MaxOperatorHolds,
+		account.Marks:         locks.MaxDone,
 		account.Retained:      l.RetainedPerUser,
 		account.RetainedBytes: l.RetainedBytesPerUser,
 	}
@@ -71,21 +71,10 @@ type Setup struct {
 	Version string
 	Log     *slog.Logger
 
-	// Token and Mark are where lock tokens begin: see lockmgr. When tokens are needed beyond Mark, RaiseMark is called
-	// with a new mark to make durable; the answer is given by [Server.MarkRaised]. With a nil RaiseMark, marks are
-	// taken to be durable at once.
-	Token, Mark uint64
-	RaiseMark   func(mark uint64)
+	locks.Setup // of the service of locks
 
-	// Holds are those of operators, and Done what was marked as done, as the daemon before wrote them down.
-	// SaveHolds and SaveDone have all that there is now written, in the place of what was, and call done,
-	// from any goroutine, when it is durable or cannot be. If they are nil that is taken to be so at once.
-	Holds     []record.OperatorHold
-	SaveHolds func(all []record.OperatorHold, done func(error))
-	Done      []record.Done
-	SaveDone  func(all []record.Done, done func(error))
-	BootID    string // what tells this boot of the machine from others
-
+	// Holds are those of operators, as the daemon before wrote them down.
+	Holds []record.OperatorHold
 	// Records are what a daemon before this one wrote to the journal since the machine started. If they are not nil they have the holds of operators,
 	// too, and Holds is not looked at. Journal is where records go from now on; nil: not at all, until [Server.SetJournal].
 	Records []record.Record
@@ -98,16 +87,8 @@ type Setup struct {
 	WatchdogEvery time.Duration
 	// Status is shown by IPCD.STATUS beside the server's own figures.
 	Status func() []Field
-	// EndingTime is how long the kernel is given to tell how a process ended before its locks are granted to others: 0 is 5 ms.
-	EndingTime time.Duration
 	// Kernel carries the bytes of connections: nil is sockets. What is given is for one server.
 	Kernel conn.Kernel
-	// OpenPeer opens a pidfd of the process that connected: nil is [peer.PIDFD].
-	OpenPeer func(fd int, who peer.Peer) (int, error)
-	// OpenProcess opens a pidfd of a process that was known to a daemon before this one: nil is [peer.Open].
-	OpenProcess func(peer.Peer) (int, error)
-	// ZombieStatus tells how a process ended that its parent has not reaped yet, if it can: nil is peer.ZombieStatus.
-	ZombieStatus func(pid int, start uint64) (peer.End, bool)
 	// Verify has the engines check themselves after each turn, and the loop panic if they are wrong.
 	Verify bool
 	// Turns has the turns of the loop be counted by the time that they take, for IPCD.STATUS.
@@ -129,9 +110,8 @@ type Server struct {
 	set      *session.Set // the sessions, and what all services share
 	journal  *journal.Journal
 	messages *messages.Service
+	locks    *locks.Service
 	names    session.Part[names] // what connections call themselves
-
-	*lockService
 
 	listeners map[int]string // descriptor → address, for people
 	spare     int            // a descriptor to close when there are no more: see accept
@@ -162,16 +142,6 @@ type host Server
 
 // New makes a server that listens nowhere yet.
 func New(setup Setup, opts Options) (*Server, error) {
-	setup.EndingTime = cmp.Or(setup.EndingTime, endingTime)
-	if setup.OpenPeer == nil {
-		setup.OpenPeer = peer.PIDFD
-	}
-	if setup.OpenProcess == nil {
-		setup.OpenProcess = peer.Open
-	}
-	if setup.ZombieStatus == nil {
-		setup.ZombieStatus = peer.ZombieStatus
-	}
 	l, err := loop.New()
 	if err != nil {
 		return nil, err
@@ -233,7 +203,7 @@ func (s *Server) setOptions(o Options) {
 	s.set.Users.Limits = o.Limits.perUser()
 	s.messages.SetLimits(messages.Limits{Retained: o.Limits.Retained, RetainedBytes: o.Limits.RetainedBytes})
 	s.set.Net.SetLimits(conn.Limits{Input: o.Limits.Input, Output: o.Limits.Output, Words: o.Limits.Arguments})
-	s.setLimits(o.Semaphores, o.Limits.Lease)
+	s.locks.SetLimits(o.Semaphores, o.Limits.Lease)
 	s.set.Loop.BusyPoll = o.BusyPoll
 }
 
@@ -251,12 +221,11 @@ func (s *Server) Run(ctx context.Context) error {
 	defer s.close()
 	unhook := context.AfterFunc(ctx, func() { s.Post(s.stop) })
 	defer unhook()
-	s.verifyHolders()
+	s.locks.Start()
 	if s.setup.WatchdogEvery > 0 {
 		s.watchdog.Set(0) // at once
 	}
 	s.set.EndTurn()
-	s.Post(s.raiseMark) // in a turn, which has a time of its own
 	turn := s.turn
 	if s.setup.Turns {
 		turn = s.measureTurns(turn)
@@ -282,8 +251,8 @@ func (s *Server) turn(events []unix.EpollEvent) {
 		s.set.Net.Serve()
 		s.set.Net.WrapUp()
 	}
-	if s.ends.Waiting() {
-		s.ends.Turn()
+	if s.locks.Ending() {
+		s.locks.EndSome()
 		s.set.Net.WrapUp()
 	}
 	if s.messages.InLine() > 0 {
@@ -301,7 +270,7 @@ func (s *Server) turn(events []unix.EpollEvent) {
 
 // idle reports whether there is nothing to do before something happens.
 func (s *Server) idle() bool {
-	return !s.set.Net.Waiting() && !s.ends.Waiting() && s.messages.InLine() == 0
+	return !s.set.Net.Waiting() && !s.locks.Ending() && s.messages.InLine() == 0
 }
 
 func (s *Server) feedWatchdog() {
@@ -310,7 +279,7 @@ func (s *Server) feedWatchdog() {
 }
 
 // MarkRaised is the answer to Setup.RaiseMark.
-func (s *Server) MarkRaised(mark uint64, err error) { s.Post(func() { s.markRaised(mark, err) }) }
+func (s *Server) MarkRaised(mark uint64, err error) { s.Post(func() { s.locks.MarkRaised(mark, err) }) }
 
 // SetJournal has what outlives the daemon written from now on, in the place of a Journal that took nothing, so that all there is
 // is unwritten. Of what is found there only that stays which is true.

@@ -109,7 +109,7 @@ var deeds = []deed{
 			w.wait(2, "a", "REQID", "2")
 			w.wait(3, "a", "SHARED")
 			w.c[2].close()
-			w.until("its wait goes on", func() bool { return w.requests.detached.Len() == 1 })
+			w.until("its wait goes on", func() bool { return w.figures().Detached == 1 })
 		},
 		do:    func(w *world) { w.say(0, "LOCK.ACQUIRE", "a", "LEASE", aWhile, "OWNER", "2", "WAIT", "0") },
 		until: []string{"cancelled a", "answer 0"},
@@ -371,7 +371,7 @@ func (w *world) abandon(name string) {
 	c := w.dial()
 	c.acquire(name, "OWNER", "x")
 	c.close()
-	w.until("it is abandoned", func() bool { return w.locks.Abandoned(name) != nil })
+	w.until("it is abandoned", func() bool { return w.locks.View(name).Abandoned != nil })
 }
 
 // listen takes all that is heard until the daemon has died, which it does when all is over, if not before. It reports whether
@@ -608,6 +608,5 @@ func (m *mortal) pass() {
 func (m *mortal) die() {
 	m.dead = true
 	m.server.set.Net.FlushAll()
-	m.server.stepping = false // what else was under way has ended, too
 	runtime.Goexit()
 }

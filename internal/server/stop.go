@@ -1,15 +1,12 @@
 package server
 
 import (
-	"maps"
-	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/ipcd/ipcd/internal/session"
 	"github.com/ipcd/ipcd/ipc/wire"
-	"github.com/ipcd/ipcd/lockmgr"
 )
 
 // stop begins the end of the server.
@@ -24,10 +21,7 @@ func (s *Server) stop() {
 	s.stopTime.Set(s.stopBy)
 	s.messages.Stop()
 	s.closeListeners()
-	s.cancelWaits()
-	for _, p := range slices.Collect(maps.Values(s.processes)) {
-		s.settleEndings(p) // with nobody to grant the locks to: how they ended is for the daemon after this one
-	}
+	s.locks.Stop()
 	for sess := range s.set.All() {
 		if !s.stopLate() {
 			sess.ExecuteRest() // no lock is waited for any more
@@ -38,7 +32,7 @@ func (s *Server) stop() {
 			continue
 		}
 		if sess.Proto() == wire.RESP3 {
-			b := sess.Proto().AppendPush(s.scratch[:0], 2)
+			b := sess.Proto().AppendPush(nil, 2)
 			b = wire.AppendBulk(b, "ipcd.goodbye")
 			b = wire.AppendBulk(b, "the daemon is stopping")
 			sess.Send(b)
@@ -47,16 +41,6 @@ func (s *Server) stop() {
 			sess.Finish()
 		}
 	}
-}
-
-// cancelWaits ends all waits: the youngest first, or the lock might be granted to one that is about to end as well, when one
-// before it in the queue has gone.
-func (s *Server) cancelWaits() {
-	s.step(func(now lockmgr.Time) {
-		for _, id := range slices.Backward(slices.Sorted(maps.Keys(s.waits))) {
-			s.locks.Cancel(now, id)
-		}
-	})
 }
 
 // stopLate reports whether the time is over in which a stop executes what was read; the rest of it is for the answers.
@@ -81,20 +65,8 @@ func (s *Server) stopWhenDone() {
 		s.set.Net.EndAll()
 	}
 	s.stopTime.Stop()
-	s.buryProcesses()
+	s.locks.Bury()
 	s.quit = true
-}
-
-// buryProcesses ends what is held by processes that are gone by now, before the loop does. What ends with a connection that
-// the server has ended itself was not abandoned.
-func (s *Server) buryProcesses() {
-	for _, p := range slices.Collect(maps.Values(s.processes)) {
-		if ended, _ := p.ended(); ended && p.claims > 0 {
-			p.dead = true
-			s.buryProcess(p)
-			s.settleEndings(p)
-		}
-	}
 }
 
 // close releases what the server has, after the loop.
@@ -102,7 +74,7 @@ func (s *Server) close() {
 	s.set.Loop.End()
 	s.closeListeners()
 	s.set.Net.EndAll()
-	s.closeLocks()
+	s.locks.Close()
 	s.set.Loop.Closer.Wait(time.Second)
 	s.closeFiles()
 }

@@ -22,19 +22,6 @@ func TestVerifyTimers(t *testing.T) {
 			left.Init(&m.set.Loop.Timers, func() {})
 			left.Set(time.Hour)
 		}},
-		{"a wait that would not end", "the timer of waits and leases is set: false", func(m *manual) { m.expiry.Stop() }},
-		{"a wait that would end late", "the lock engine is called at", func(m *manual) { m.expiry.Set(m.expiry.At() + 1) }},
-		{"a grace that stays", "the timer of graces is set: false", func(m *manual) { m.requests.graces.Stop() }},
-		{"an ending that stays", "an ending of process", func(m *manual) {
-			for _, p := range m.processes {
-				p.endings[0].over.Stop()
-			}
-		}},
-		{"an ending of nobody", "5 timers are set, 4", func(m *manual) {
-			for _, p := range m.processes {
-				p.endings = nil
-			}
-		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			m := newManual(t, 1, func(s *Setup, _ *Options) { s.EndingTime = time.Hour })

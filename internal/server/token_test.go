@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ipcd/ipcd/internal/locks"
 	"github.com/ipcd/ipcd/ipc/wire"
 	"github.com/ipcd/ipcd/lockmgr"
 )
@@ -23,7 +24,7 @@ func marks(token, mark uint64) (chan uint64, func(*Setup, *Options)) {
 // TestMarkAhead: with room ahead, nobody asks for more; at half of it, one does.
 func TestMarkAhead(t *testing.T) {
 	now := uint64(time.Now().UnixMicro())
-	asked, setup := marks(0, now+tokenBatch)
+	asked, setup := marks(0, now+locks.TokenBatch)
 	h := start(t, setup)
 	c := h.dial()
 	c.acquire("a")
@@ -33,11 +34,11 @@ func TestMarkAhead(t *testing.T) {
 		t.Errorf("asked for %d already", to)
 	default:
 	}
-	asked, setup = marks(0, now+tokenBatch/2-1)
+	asked, setup = marks(0, now+locks.TokenBatch/2-1)
 	h = start(t, setup)
 	first := <-asked // on the way up, before anybody asks for a lock
-	if first < now+tokenBatch || first > now+tokenBatch+1e9 {
-		t.Errorf("asked for %d, want %d", first, now+tokenBatch)
+	if first < now+locks.TokenBatch || first > now+locks.TokenBatch+1e9 {
+		t.Errorf("asked for %d, want %d", first, now+locks.TokenBatch)
 	}
 	// One question at a time.
 	c = h.dial()
@@ -64,19 +65,19 @@ func TestMarkExhausted(t *testing.T) {
 	h.MarkRaised(0, errors.New("the disk is full"))
 	waiter.cmd("LOCK.ACQUIRE", "a")
 	second := <-asked
-	if first != last+tokenBatch || second != first {
-		t.Errorf("asked for %d, %d; want %d", first, second, uint64(last+tokenBatch))
+	if first != last+locks.TokenBatch || second != first {
+		t.Errorf("asked for %d, %d; want %d", first, second, uint64(last+locks.TokenBatch))
 	}
 	if !strings.Contains(h.log.String(), "cannot reserve lock tokens") || !strings.Contains(h.log.String(), "the disk is full") {
 		t.Error("the failure is not logged")
 	}
-	h.until("the request waits", func() bool { return h.waiting() == 1 })
+	h.until("the request waits", func() bool { return h.figures().Requests == 1 })
 	waiter.quiet()
 	h.MarkRaised(last+2, nil)
 	if g := waiter.granted(); g.token != fmt.Sprint(uint64(last+1)) {
 		t.Errorf("got %+v", g)
 	}
-	if third := <-asked; third != last+1+tokenBatch {
+	if third := <-asked; third != last+1+locks.TokenBatch {
 		t.Errorf("asked for %d", third)
 	}
 	c.acquire("b")
@@ -101,15 +102,15 @@ func TestMarkMax(t *testing.T) {
 func TestNextMark(t *testing.T) {
 	now := time.UnixMicro(1_000_000)
 	for last, want := range map[uint64]uint64{
-		0:                        1_000_000 + tokenBatch,
-		5_000_000:                5_000_000 + tokenBatch,
+		0:                        1_000_000 + locks.TokenBatch,
+		5_000_000:                5_000_000 + locks.TokenBatch,
 		uint64(lockmgr.MaxToken): uint64(lockmgr.MaxToken),
 	} {
-		if got := NextMark(last, now); got != want {
+		if got := locks.NextMark(last, now); got != want {
 			t.Errorf("after %d: %d, want %d", last, got, want)
 		}
 	}
-	if got := NextMark(7, time.Unix(-1, 0)); got != 7+tokenBatch {
+	if got := locks.NextMark(7, time.Unix(-1, 0)); got != 7+locks.TokenBatch {
 		t.Errorf("before 1970: %d", got)
 	}
 }

@@ -134,7 +134,7 @@ func (s *Server) isLong(c *session.Call) bool {
 	case flags&wire.FlagFanOut != 0:
 		return s.messages.MatchIsSlow()
 	case flags&wire.FlagQueues != 0:
-		return s.held+s.queued > fewClaims
+		return s.locks.AskingIsSlow()
 	}
 	return false
 }

@@ -94,11 +94,7 @@ func TestReapedBeforeTheNext(t *testing.T) {
 	watches := func(pid int, want bool) {
 		t.Helper()
 		h.on(func() {
-			got := false
-			for id := range h.processes {
-				got = got || id.PID == pid
-			}
-			if got != want {
+			if got := h.locks.Watches(pid); got != want {
 				t.Errorf("watched: %v", got)
 			}
 		})
@@ -146,7 +142,7 @@ func TestStopWhileBuried(t *testing.T) {
 			waiter := h.dial()
 			h.queue(waiter, "a", "FOR", "self")
 			p.kill(syscall.SIGTERM)
-			h.until("being buried", func() bool { return h.endings() > 0 })
+			h.until("being buried", func() bool { return h.figures().Endings > 0 })
 			h = restart(h, unprivileged)
 			if g := h.dial().acquire("a"); !strings.HasSuffix(g.abandoned, " unreaped") && !strings.HasSuffix(g.abandoned, " disconnected") {
 				t.Errorf("got %+v", g)
@@ -209,8 +205,8 @@ func TestReapedAfterRestart(t *testing.T) {
 			t.Errorf("reaped while there was no daemon: %v: got %+v", away, g)
 		}
 		h.on(func() {
-			if len(h.processes) != 1 {
-				t.Errorf("%d processes are watched", len(h.processes))
+			if h.figures().Processes != 1 {
+				t.Errorf("%d processes are watched", h.figures().Processes)
 			}
 		})
 	}

@@ -14,14 +14,14 @@ func (s *Server) verify() {
 	for sess := range s.set.All() {
 		sess.Count(found)
 		s.messages.Count(sess, found)
-		s.countFollows(sess, found)
+		s.locks.Count(sess, found)
 	}
-	s.verifyLocks(found)
+	s.locks.Verify(found)
 	s.messages.Verify(found)
 	if err := s.set.Users.Mismatch(found); err != nil {
 		panic(err.Error())
 	}
-	if values, _ := s.messages.Retained(); s.held+values < 100 { // it costs much
+	if values, _ := s.messages.Retained(); s.locks.Figures().Held+values < 100 { // it costs much
 		s.journal.Verify()
 	}
 	s.set.VerifyRequests()
@@ -42,7 +42,7 @@ func (s *Server) verifyTimers() {
 			known++
 		}
 	}
-	s.verifyLockTimers(check)
+	s.locks.VerifyTimers(check)
 	s.messages.VerifyTimers(check)
 	s.set.VerifyTimers(check)
 	s.journal.VerifyTimers(check)
