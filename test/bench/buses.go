@@ -237,8 +237,8 @@ func request(s *server, keep func(...*conn), with func(*partner)) func(time.Dura
 	must(err)
 	with(p)
 	ask := s.protocol().publish(askTopic, payload(64))
-	if d, ok := s.protocol().(dbus); ok {
-		ask = d.call(payload(64))
+	if p, ok := s.protocol().(caller); ok {
+		ask = p.call(payload(64))
 	} else {
 		s.protocol().subscribe(in, replyTopic)
 	}
@@ -272,9 +272,9 @@ func respond(kind, path string) (err error) {
 	s := &server{kind: kind, path: path}
 	out, in := requestConns(s)
 	reply := s.protocol().publish(replyTopic, payload(64))
-	d, calls := s.protocol().(dbus)
+	called, calls := s.protocol().(caller)
 	if calls {
-		d.beResponder(in)
+		called.beResponder(in)
 	} else {
 		s.protocol().subscribe(in, askTopic)
 	}
@@ -282,7 +282,7 @@ func respond(kind, path string) (err error) {
 	fmt.Println("ready")
 	first := in.until(payload(64) + s.protocol().tail())
 	if calls {
-		reply = d.answer([]byte(first), payload(64))
+		reply = called.answer([]byte(first), payload(64))
 	}
 	for n := 1; ; n++ {
 		out.send(reply)

@@ -21,6 +21,16 @@ type protocol interface {
 	tail() string
 }
 
+// A caller is a protocol that has requests of its own. In others they are messages there and back.
+type caller interface {
+	// beResponder has calls come to a connection, and returns when they do.
+	beResponder(c *conn)
+	// call is a request. Its answer comes on the same connection.
+	call(payload string) []byte
+	// answer is what a responder sends when this call has come.
+	answer(call []byte, payload string) []byte
+}
+
 // protocols has those of all kinds of servers.
 var protocols = map[string]protocol{
 	ipcdServer:      resp{glob: func(prefix string) string { return "ipcd/filter/" + prefix + "/#" }},

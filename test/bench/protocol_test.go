@@ -79,6 +79,17 @@ func TestProtocols(t *testing.T) {
 	}
 }
 
+// A rival that is not there is said to be missing.
+func TestRivalNotInstalled(t *testing.T) {
+	b := &bench{programsOf: map[string]string{redisServer: "/bin/true"}}
+	got := strings.Join(b.versions(), "\n")
+	for _, r := range rivals {
+		if want := r.kind != redisServer; strings.Contains(got, r.program+" not installed") != want {
+			t.Errorf("%s not installed: want %v in\n%s", r.program, want, got)
+		}
+	}
+}
+
 // Each row of messages can be measured with each server that is in it.
 func TestRowsOfMessages(t *testing.T) {
 	b := testBench(t)
