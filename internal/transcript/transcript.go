@@ -14,7 +14,7 @@
 // for anything within a line, and a line that is "…" alone for any number of lines. Runs of blanks are equal to each
 // other, so that the width of a column does not matter.
 //
-// What runs sees a terminal at its standard output and error, 120 columns wide, and an empty standard input.
+// What runs sees a terminal at its standard output and error, 120 columns wide, and an empty standard input. No signal is ignored.
 //
 // All blocks of a document with the same second word of the info string (or none) are one session: one bash, one
 // directory, one after the other.
@@ -128,7 +128,7 @@ func start(t *testing.T, dir string, env []string) *shell {
 	if err != nil {
 		t.Fatalf("cannot make a terminal: %v", err)
 	}
-	cmd := exec.Command("bash", "--norc", "--noprofile")
+	cmd := exec.Command("env", "--default-signal", "bash", "--norc", "--noprofile") // whatever nohup or make ignores
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = inRead, outWrite, outWrite

@@ -2,8 +2,10 @@ package transcript
 
 import (
 	"os"
+	"os/signal"
 	"path/filepath"
 	"reflect"
+	"syscall"
 	"testing"
 )
 
@@ -25,6 +27,17 @@ func TestParse(t *testing.T) {
 func TestRun(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "doc.md")
 	if err := os.WriteFile(path, []byte(document), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	Run(t, path, "", t.TempDir())
+}
+
+// A session is the same under nohup.
+func TestNoSignalIsIgnored(t *testing.T) {
+	signal.Ignore(syscall.SIGHUP)
+	defer signal.Reset(syscall.SIGHUP)
+	path := filepath.Join(t.TempDir(), "doc.md")
+	if err := os.WriteFile(path, []byte("```console\n$ grep SigIgn /proc/self/status\nSigIgn: 0000000000000000\n```\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	Run(t, path, "", t.TempDir())
