@@ -237,11 +237,11 @@ func (c *client) connection() report {
 			input.WriteString(testdaemon.Cmd(words...))
 			text += fmt.Sprintf("%q", words)
 		}
+		if wire.Commands[rows[i]].Name == "CLIENT REPLY" {
+			input.WriteString("PING\r\nCLIENT REPLY ON\r\n") // the first may have no reply, and a mark must have one
+		}
 		fmt.Fprintf(&input, "PING mark-%d.\r\n", i)
 		said = append(said, text[:min(len(text), 300)])
-		if wire.Commands[rows[i]].Name == "CLIENT REPLY" {
-			input.WriteString("CLIENT REPLY ON\r\n")
-		}
 	}
 	r.Sent, r.Spoken = len(rows), strings.Join(said, "\n")
 	last := fmt.Sprintf("mark-%d.", len(rows)) // the last command may have had the mark behind it left out
