@@ -173,11 +173,11 @@ func TestCostlyGlobs(t *testing.T) {
 	channels, letters := costlyChannels(20_000)
 	subscribe(t, d.Dial(t), "SUBSCRIBE", channels)
 	var topics strings.Builder
-	for i := range 200 {
+	for i := range 40 {
 		topics.WriteString(testdaemon.Cmd("PUBLISH", fmt.Sprintf("%s%05d", strings.Repeat("a", 250), i), ""))
 	}
 	long := func(size int) string {
-		return strings.Repeat(testdaemon.Cmd("PUBLISH", strings.Repeat("a", size), ""), 4)
+		return testdaemon.Cmd("PUBLISH", strings.Repeat("a", size), "")
 	}
 	list := func(glob string) string { return testdaemon.Cmd("PUBSUB", "CHANNELS", glob) }
 	for _, c := range []struct {
