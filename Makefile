@@ -37,7 +37,7 @@ RACE ?= -race
 TEST := $(CURDIR)/test/setup $(GO) test -count=1 -timeout 20m $(RACE)
 
 # A count, not a time: up to Go 1.26 a time may run out "with an error" where nothing was found (go.dev/issue/75804).
-FUZZ ?= 300000x
+FUZZ ?= 100000x
 
 # All of the 98,000 states of the small worlds take some minutes.
 SEARCH ?= 0
