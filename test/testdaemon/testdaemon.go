@@ -18,7 +18,7 @@ import (
 )
 
 // patience bounds every wait here. It is there to fail a test that hangs, not to measure: a machine may be busy.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // A Daemon is a running ipcd.
 type Daemon struct {
