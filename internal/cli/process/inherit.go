@@ -25,7 +25,7 @@ var received struct {
 // slack is by how many nanoseconds the entry lets timers of ipcctl be late. The Go runtime has a thread that looks after the others
 // every 20 µs at first, and here that is most often for nothing: it takes the CPU from the thread that works, and has another one
 // started because that waits for the daemon. But where ipcctl has several things to do, they wait for it. See docs/adr/0026.
-const slack = 300_000 //nolint:unused // the entry uses it
+const slack = 500_000 //nolint:unused // the entry uses it
 
 // A signalSet has a bit for each signal, as the kernel has it: the lowest is that of signal 1.
 type signalSet uint64
