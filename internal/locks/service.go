@@ -292,9 +292,11 @@ func (s *Service) Leave(sess *session.Session) (some func() bool) {
 	}
 }
 
-// Ending reports whether something is to be ended in the share of its user, and EndSome ends some of it.
+// Ending reports whether something is to be ended in the share of its user.
 func (s *Service) Ending() bool { return s.ends.Waiting() }
-func (s *Service) EndSome()     { s.ends.Turn() }
+
+// EndSome ends some of that.
+func (s *Service) EndSome() { s.ends.Turn() }
 
 // Start is called before the first turn.
 func (s *Service) Start() {

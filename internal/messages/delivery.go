@@ -135,9 +135,10 @@ func (s *Service) MoveLine() {
 	}
 }
 
-// InLine is how many messages are not delivered to all yet, and LineIsLong reports whether that is so much that no more should come
-// which is nobody's doing.
-func (s *Service) InLine() int      { return len(s.line) }
+// InLine is how many messages are not delivered to all yet.
+func (s *Service) InLine() int { return len(s.line) }
+
+// LineIsLong reports whether that is so much that no more should come which is nobody's doing.
 func (s *Service) LineIsLong() bool { return len(s.line) > longestLine/2 }
 
 // Parked is how many sessions wait for something of their user to leave the line.

@@ -24,9 +24,10 @@ import (
 const (
 	// MaxRequestID is the longest REQID, in bytes.
 	MaxRequestID = 64
-	// MaxOutcomes is how many outcomes are kept for one user, and MaxOutcomeBytes how long they are together. Beyond that the
-	// oldest are forgotten. Requests that wait, and the holds that they were granted, are limited as such.
-	MaxOutcomes     = 1024
+	// MaxOutcomes is how many outcomes are kept for one user. Beyond that the oldest are forgotten. Requests that wait, and the holds
+	// that they were granted, are limited as such.
+	MaxOutcomes = 1024
+	// MaxOutcomeBytes is how long they may be together.
 	MaxOutcomeBytes = 1 << 20
 	// KeepOutcome is how long one is kept, from when nothing is left of the request: neither a wait nor a hold.
 	KeepOutcome = 5 * time.Minute
@@ -115,9 +116,11 @@ func (c *Call) ReadRequestIDAt(n int) bool {
 	return false
 }
 
-// HasRequestID reports whether the command has a REQID, and IsRequest whether what it is answered will be kept for its repeats.
+// HasRequestID reports whether the command has a REQID.
 func (c *Call) HasRequestID() bool { return c.reqid != nil }
-func (c *Call) IsRequest() bool    { return c.request != nil }
+
+// IsRequest reports whether what the command is answered will be kept for its repeats.
+func (c *Call) IsRequest() bool { return c.request != nil }
 
 // Gated makes the handler of a command that takes a REQID, as its row says, of what reads its words and what does as they ask: between
 // them it is found out whether it is to be done. If not, a descriptor that came with the command must not be taken for that of the
@@ -190,9 +193,11 @@ func hashCommand(c *Call) uint64 {
 	return h.Sum64()
 }
 
-// Key tells the request from all others, and Hash its command: see hashCommand.
+// Key tells the request from all others.
 func (r *Request) Key() RequestKey { return r.key }
-func (r *Request) Hash() uint64    { return r.command }
+
+// Hash tells its command from others: see hashCommand.
+func (r *Request) Hash() uint64 { return r.command }
 
 // Session is the one that sent the request last; nil if the request is over.
 func (r *Request) Session() *Session { return r.sess }
@@ -200,13 +205,17 @@ func (r *Request) Session() *Session { return r.sess }
 // Outcome is what the request is answered, nil if there is nothing yet.
 func (r *Request) Outcome() Outcome { return r.outcome }
 
-// Lasting is what there is of the request beside its outcome, nil if there never was anything, and SetLasting has there be something.
-func (r *Request) Lasting() Lasting     { return r.lasting }
+// Lasting is what there is of the request beside its outcome, nil if there never was anything.
+func (r *Request) Lasting() Lasting { return r.lasting }
+
+// SetLasting has there be something, which the service has that executes the command.
 func (r *Request) SetLasting(l Lasting) { r.lasting = l }
 
-// IsOver reports whether nothing is left of the request but its outcome, and IsKnown whether a repeat of it would be found.
-func (r *Request) IsOver() bool  { return r.over != nil }
-func (r *Request) IsKnown() bool { return r.set.requests.byKey[r.key] == r }
+// IsOver reports whether nothing is left of the request but its outcome.
+func (r *Request) IsOver() bool { return r.over != nil }
+
+// isKnown reports whether a repeat of it would be found.
+func (r *Request) isKnown() bool { return r.set.requests.byKey[r.key] == r }
 
 // Requests are all that are known.
 func (s *Set) Requests() iter.Seq[*Request] { return maps.Values(s.requests.byKey) }
@@ -233,7 +242,7 @@ func (s *Set) RestoreRequest(key RequestKey, hash uint64, o Outcome, l Lasting) 
 // the lock was busy or the wait timed out: a duplicate that comes late must not be executed after its sender was told no.
 // But who had no room, here or on the disk, may try again.
 func (r *Request) settle(o Outcome, size int) {
-	if !r.IsKnown() {
+	if !r.isKnown() {
 		return // nobody came back for it
 	}
 	if p, ok := o.(Plain); ok && (bytes.HasPrefix(p, quotaError) || bytes.HasPrefix(p, ioError)) {
@@ -257,7 +266,7 @@ var (
 
 // Rest notes that nothing is left of a request but its outcome, if that is so.
 func (r *Request) Rest() {
-	if r.outcome == nil || r.lasting != nil && r.lasting.IsLeft() || !r.IsKnown() {
+	if r.outcome == nil || r.lasting != nil && r.lasting.IsLeft() || !r.isKnown() {
 		return
 	}
 	if r.lasting != nil {

@@ -50,9 +50,10 @@ func (s *Session) extra() *extras {
 	return s.more
 }
 
-// A State is a set of flags: what services know of a connection. What it knows itself is asked of it (package conn).
+// A State is a set of flags, of what a connection does not know itself: that is asked of it (package conn).
 type State uint8
 
+// What services know of a connection.
 const (
 	ReplyOff      State = 1 << iota // CLIENT REPLY OFF
 	ReplySkipNext                   // CLIENT REPLY SKIP is being executed
@@ -67,8 +68,10 @@ const (
 // Is reports whether one of these flags is set.
 func (s *Session) Is(f State) bool { return s.state&f != 0 }
 
-// Mark sets flags, and Unmark clears them.
-func (s *Session) Mark(f State)   { s.state |= f }
+// Mark sets flags.
+func (s *Session) Mark(f State) { s.state |= f }
+
+// Unmark clears flags.
 func (s *Session) Unmark(f State) { s.state &^= f }
 
 // State is all flags, for those who print them.
@@ -80,8 +83,10 @@ func (s *Session) Note(row *wire.Command) { s.last, s.active = row, s.set.Age() 
 // Last is the last command, nil if there was none.
 func (s *Session) Last() *wire.Command { return s.last }
 
-// Age is for how many seconds there is the session, and Idle since when it has executed nothing.
-func (s *Session) Age() uint32  { return s.set.Age() - s.born }
+// Age is for how many seconds there is the session.
+func (s *Session) Age() uint32 { return s.set.Age() - s.born }
+
+// Idle is for how many it has executed nothing.
 func (s *Session) Idle() uint32 { return s.set.Age() - s.active }
 
 // SetProto changes the protocol. The open range is in the buffer of the protocol that the session had.

@@ -81,9 +81,11 @@ func (s *Session) BeginExec() {
 	s.SetUnfinished(true)
 }
 
-// Left are the commands that are not executed, and Did takes the first so many bytes off them.
+// Left are the commands that are not executed.
 func (t *Transaction) Left() []byte { return t.queue[t.at:] }
-func (t *Transaction) Did(n int)    { t.at += n }
+
+// Did takes the first so many bytes off them.
+func (t *Transaction) Did(n int) { t.at += n }
 
 // EndExec answers EXEC.
 func (s *Session) EndExec() {
