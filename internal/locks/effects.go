@@ -158,17 +158,15 @@ func (s *Service) waitFor(id lockmgr.RequestID, a session.Answer, pays *account.
 	if a.Lasts() && sess.HungUp() && !s.set.Stopping {
 		return // its process may come back for it
 	}
-	a.AwaitTicket(session.Ticket(id))
+	a.AwaitTicket(session.Ticket(id), s)
 	if s.set.Stopping || sess.SendsNoMore() {
 		s.stepFor(pays, func(now lockmgr.Time) { s.locks.Cancel(now, id) }, nil)
 	}
 }
 
-// cancelWait ends what a connection waits for, as its peer sends no more.
-func (s *Service) cancelWait(sess *session.Session) {
-	if t := sess.Awaits(); t != 0 {
-		s.step(func(now lockmgr.Time) { s.locks.Cancel(now, lockmgr.RequestID(t)) })
-	} // else what it waits for, a reload or the disk, goes on
+// CancelWait ends what a connection waits for, as its peer sends no more: see session.Canceller.
+func (s *Service) CancelWait(t session.Ticket) {
+	s.step(func(now lockmgr.Time) { s.locks.Cancel(now, lockmgr.RequestID(t)) })
 }
 
 // dropLocks gives back what a connection that is gone held, and that waits for nothing any more. If the connection was all that

@@ -122,7 +122,6 @@ func (h *host) Execute(sess *session.Session, words [][]byte) conn.Outcome {
 }
 
 func (h *host) Continue(*session.Session) bool                 { return true }
-func (h *host) HalfClosed(sess *session.Session)               { h.Service.HalfClosed(sess) }
 func (h *host) Closed(sess *session.Session) bool              { return h.Service.Closed(sess) }
 func (h *host) Receives(*session.Session) (lossy, strict bool) { return false, false }
 func (h *host) Dropped(int)                                    {}

@@ -26,9 +26,9 @@ type process struct {
 	dead      bool
 	learning  bool              // how it ended is known, and is not said yet of all that it was unknown of
 	stop      peer.Stop         // as it was at
-	stopAt    time.Duration     // a turn of the loop; see Server.stopOf
+	stopAt    time.Duration     // a turn of the loop; see Service.stopOf
 	sessions  int               // connections and detached requests that point here
-	ancestors []lockmgr.Process // from the parent up, once somebody asked; see Server.ancestors
+	ancestors []lockmgr.Process // from the parent up, once somebody asked; see Service.ancestors
 	detached  requestSet        // those in their grace that came on its connections
 	detaching int               // connections that have ended, of whose requests some are not detached yet
 	leaving   *leaving          // those of them that end, as it is gone

@@ -265,9 +265,6 @@ func (s *Service) AskingIsSlow() bool { return s.held+s.queued > fewClaims }
 // ask for just that, or for what somebody has who waits for it.
 func (s *Service) MustWait(c *session.Call) bool { return s.gone > 0 && s.mustWait(c) }
 
-// HalfClosed cancels what a session waits for whose peer sends no more, as nobody will take it.
-func (s *Service) HalfClosed(sess *session.Session) { s.cancelWait(sess) }
-
 // Closed ends the follows, waits and holds that end with a connection, or some of them: it reports whether that was all.
 func (s *Service) Closed(sess *session.Session) bool {
 	if !s.dropFollows(sess) || !s.dropWaits(sess) || !s.detach(sess) {

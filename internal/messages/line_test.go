@@ -43,7 +43,6 @@ func newStage(t *testing.T) *stage {
 
 func (s *stage) Execute(*session.Session, [][]byte) conn.Outcome { return conn.Done }
 func (s *stage) Continue(*session.Session) bool                  { return true }
-func (s *stage) HalfClosed(*session.Session)                     {}
 
 // settle makes turns until there is nothing to do.
 func (s *stage) settle() {

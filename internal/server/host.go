@@ -5,9 +5,6 @@ import "github.com/ipcd/ipcd/internal/session"
 // The following is what sessions call, beside Execute (dispatch.go) and Continue (transaction.go): see session.Host. Each goes to the
 // services whose it is, in the order in which it is to be done.
 
-// HalfClosed ends what waits for a lock, as nobody will take it.
-func (h *host) HalfClosed(sess *session.Session) { h.locks.HalfClosed(sess) }
-
 // Closed ends the subscriptions, follows, waits and holds that end with the connection.
 func (h *host) Closed(sess *session.Session) bool {
 	return h.messages.Closed(sess) && h.locks.Closed(sess)

@@ -37,7 +37,7 @@ func (s *Server) stop() {
 			b = wire.AppendBulk(b, "the daemon is stopping")
 			sess.Send(b)
 		}
-		if !sess.Is(session.Saving) { // else it is answered first: see goOnAfter
+		if !sess.Is(session.Saving) { // else it is answered first: see session.Answer
 			sess.Finish()
 		}
 	}

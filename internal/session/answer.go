@@ -130,23 +130,34 @@ func (a Answer) GiveRights(o Outcome, fds []int) bool {
 }
 
 // Await has the connection wait for the answer: its later commands are not executed before.
-func (a *Answer) Await() { a.hold(0, 0) }
+func (a *Answer) Await() { a.hold(0, awaited{}) }
 
-// AwaitTicket is Await for what is cancelled if the peer sends no more: see [Session.Awaits].
-func (a *Answer) AwaitTicket(t Ticket) { a.hold(0, t) }
+// AwaitTicket is Await for what is cancelled if the peer sends no more, by the service that has given it this number.
+func (a *Answer) AwaitTicket(t Ticket, by Canceller) { a.hold(0, awaited{t, by}) }
+
+// A Canceller ends a wait for which there is nobody any more to take what is waited for.
+type Canceller interface {
+	CancelWait(t Ticket)
+}
+
+// awaited is what a session's later commands wait for, if that can be cancelled.
+type awaited struct {
+	ticket Ticket
+	by     Canceller
+}
 
 // AwaitDisk is Await for the disk: at a stop, the connection is not ended before.
-func (a *Answer) AwaitDisk() { a.hold(Saving, 0) }
+func (a *Answer) AwaitDisk() { a.hold(Saving, awaited{}) }
 
-func (a *Answer) hold(more State, t Ticket) {
+func (a *Answer) hold(more State, what awaited) {
 	if a.push != 0 {
 		return
 	}
 	sess := a.To()
 	sess.Await()
 	sess.state |= more
-	if t != 0 || sess.more != nil {
-		sess.extra().awaits = t
+	if what.by != nil || sess.more != nil {
+		sess.extra().awaits = what
 	}
 }
 
@@ -167,7 +178,7 @@ func (s *Session) goOnAfter() {
 		s.state &^= ReplySkip
 	}
 	if s.more != nil {
-		s.more.awaits = 0
+		s.more.awaits = awaited{}
 	}
 	s.GoOn()
 }

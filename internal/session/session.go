@@ -31,7 +31,7 @@ type Session struct {
 // extras is the part of a session that an idle one does without.
 type extras struct {
 	stamp       []byte       // the sender's part of its messages, encoded
-	awaits      Ticket       // what holds up the execution of later commands, if that can be cancelled
+	awaits      awaited      // what holds up the execution of later commands, if that can be cancelled
 	task        *Task        // what it waits for, if that is its own work
 	transaction *Transaction // what it has asked for since MULTI
 	parts       []any        // of services: see Part
@@ -113,14 +113,6 @@ func AppendStamp(b []byte, p *peer.Peer) []byte {
 	return wire.AppendBulk(b, p.Unit)
 }
 
-// Awaits is the ticket of what the session's later commands wait for, if that ends when the peer sends no more; else 0.
-func (s *Session) Awaits() Ticket {
-	if s.more == nil {
-		return 0
-	}
-	return s.more.awaits
-}
-
 // Count counts what the session has and its user is charged for, beside what services have given it.
 func (s *Session) Count(found account.Count) {
 	if x := s.more; x != nil && x.transaction != nil {
@@ -138,8 +130,12 @@ func (s *Session) Execute(words [][]byte) conn.Outcome { return s.set.host.Execu
 // Continue goes on with EXEC.
 func (s *Session) Continue() bool { return s.set.host.Continue(s) }
 
-// HalfClosed ends what nobody will take.
-func (s *Session) HalfClosed() { s.set.host.HalfClosed(s) }
+// HalfClosed has what the session waits for be cancelled, as nobody will take it. What cannot be, a reload or the disk, goes on.
+func (s *Session) HalfClosed() {
+	if x := s.more; x != nil && x.awaits.by != nil {
+		x.awaits.by.CancelWait(x.awaits.ticket)
+	}
+}
 
 // Resume goes on with the task of a session.
 func (s *Session) Resume() {

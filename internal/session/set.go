@@ -22,8 +22,6 @@ type Host interface {
 	Execute(s *Session, words [][]byte) conn.Outcome
 	// Continue goes on with a transaction, and reports whether it is done.
 	Continue(s *Session) bool
-	// HalfClosed says that the peer sends no more.
-	HalfClosed(s *Session)
 	// Closed ends what services have given a session whose connection has ended. It reports whether that was all: if not, it is called
 	// again.
 	Closed(s *Session) bool

@@ -18,7 +18,6 @@ type host struct{}
 
 func (host) Execute(*Session, [][]byte) conn.Outcome { return conn.Done }
 func (host) Continue(*Session) bool                  { return true }
-func (host) HalfClosed(*Session)                     {}
 func (host) Closed(*Session) bool                    { return true }
 func (host) Receives(*Session) (lossy, strict bool)  { return false, false }
 func (host) Dropped(int)                             {}
