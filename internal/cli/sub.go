@@ -39,8 +39,10 @@ func sub() *verb.Verb {
 			"What was published before with `pub --retain` comes first: the last value of each topic. With `--json` it has " +
 				"retained, which is true. After a restart of the daemon the values come again.",
 			"With CMD, nothing is printed: CMD runs once for each message, with the payload on its standard input. One CMD runs " +
-				"at a time, unless `-j` allows more; meanwhile messages wait in the daemon. If a CMD fails, ipcctl goes on, and ends " +
-				"with that status in the end. A signal to ipcctl does not end a CMD that is running.",
+				"at a time, unless `-j` allows more; they start in the order of the messages, which meanwhile wait in the daemon, " +
+				"as many as it keeps: what was lost is told. If a CMD fails, ipcctl goes on, and ends " +
+				"with that status in the end. A signal to ipcctl, as by Ctrl-C, is passed on to each CMD that runs; no other one is started, and ipcctl " +
+				"ends when all have ended.",
 		},
 		Options: []verb.Option{
 			verb.Number('n', "count", "N", &s.count, 1, verb.Many, "End after N messages"),
@@ -113,6 +115,7 @@ func (s *subVerb) run(c *verb.Call) error {
 		return err
 	}
 	err = s.messages(c, in, r, deadline)
+	in.conn.Close() // nothing more is to come while CMDs end
 	if r != nil {
 		if e := r.Wait(); err == nil {
 			err = e
@@ -123,10 +126,7 @@ func (s *subVerb) run(c *verb.Call) error {
 
 func (s *subVerb) messages(c *verb.Call, in *receiver, r *process.Runner, deadline time.Time) error {
 	for n := 0; s.count == 0 || n < s.count; n++ {
-		if r != nil {
-			r.Slot() // what cannot run yet waits in the daemon
-		}
-		m, err := in.next(deadline)
+		m, err := s.next(in, r, deadline)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			what := "receive messages"
 			if s.count > 0 {
@@ -134,14 +134,25 @@ func (s *subVerb) messages(c *verb.Call, in *receiver, r *process.Runner, deadli
 			}
 			return s.timeout.TimedOut(what)
 		}
+		if err == nil && r != nil {
+			err = r.Start(string(m.Payload), m.environment())
+		}
 		if err != nil {
 			return err
 		}
 		if r == nil {
 			s.format.print(c.Out, &m)
-		} else if err := r.Start(string(m.Payload), m.environment()); err != nil {
-			return err
 		}
 	}
 	return nil
+}
+
+// next waits for a message. What cannot be run yet waits in the daemon.
+func (s *subVerb) next(in *receiver, r *process.Runner, deadline time.Time) (message, error) {
+	if r != nil {
+		if err := r.Slot(deadline); err != nil {
+			return message{}, err
+		}
+	}
+	return in.next(deadline)
 }

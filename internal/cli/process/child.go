@@ -77,7 +77,7 @@ func (k *Child) Outcome() error {
 // Ctrl-C or SIGTERM may mean something else to it.
 func (k *Child) Pass(s os.Signal) {
 	number, ok := s.(syscall.Signal)
-	if group := ok && k.witness.saw(number); !group || !k.inGroup() {
+	if group := ok && k.witness.saw(number); !group || !inGroup(k.process) {
 		k.Signal(s)
 	}
 	if s == unix.SIGTSTP {
@@ -85,9 +85,9 @@ func (k *Child) Pass(s os.Signal) {
 	}
 }
 
-// inGroup reports whether the child is in the process group of this process, as it was when it began.
-func (k *Child) inGroup() bool {
-	group, err := unix.Getpgid(k.process.Pid)
+// inGroup reports whether a child is in the process group of this process, as it was when it began.
+func inGroup(child *os.Process) bool {
+	group, err := unix.Getpgid(child.Pid)
 	return err == nil && group == unix.Getpgrp()
 }
 

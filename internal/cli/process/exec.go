@@ -4,7 +4,6 @@ import (
 	"errors"
 	"os"
 	"strings"
-	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -117,81 +116,4 @@ func signalThatEnded(state *os.ProcessState) syscall.Signal {
 		return status.Signal()
 	}
 	return 0
-}
-
-// A Runner runs CMD for messages, so many at a time.
-type Runner struct {
-	file  string
-	argv  []string
-	slots chan struct{}
-	tasks sync.WaitGroup
-
-	mu  sync.Mutex
-	err error // of the last CMD that failed
-}
-
-// NewRunner looks for CMD, which it is to run for messages.
-func NewRunner(command []string, jobs int) (*Runner, error) {
-	file, err := LookPath(command[0])
-	if err != nil {
-		return nil, err
-	}
-	return &Runner{file: file, argv: command, slots: make(chan struct{}, jobs)}, nil
-}
-
-// Slot waits until one more CMD may run; start takes the place.
-func (r *Runner) Slot() {
-	r.slots <- struct{}{}
-	<-r.slots
-}
-
-// Start runs CMD for a message, of which it gets the payload on its standard input.
-func (r *Runner) Start(payload string, environment []string) error {
-	stdin, err := payloadFile(payload)
-	if err != nil {
-		return exit.Cannot("hand over a payload", err)
-	}
-	defer stdin.Close()
-	p, err := Spawn(r.file, r.argv, append(os.Environ(), environment...), stdin)
-	if err != nil {
-		return err
-	}
-	r.slots <- struct{}{}
-	r.tasks.Go(func() {
-		status, err := Ended(p)
-		if err == nil && status != 0 {
-			err = status
-		}
-		r.mu.Lock()
-		if err != nil {
-			r.err = err
-		}
-		r.mu.Unlock()
-		<-r.slots
-	})
-	return nil
-}
-
-// Wait returns when no CMD runs any more, with the failure of the last that failed.
-func (r *Runner) Wait() error {
-	r.tasks.Wait()
-	return r.err
-}
-
-// payloadFile is a file in memory that holds a payload. Unlike a pipe it needs nobody to write into it while CMD runs, and
-// a CMD that does not read it bothers no one.
-func payloadFile(payload string) (*os.File, error) {
-	fd, err := unix.MemfdCreate("payload", unix.MFD_CLOEXEC)
-	if err != nil {
-		return nil, err
-	}
-	f := os.NewFile(uintptr(fd), "payload")
-	if _, err = f.WriteString(payload); err == nil {
-		_, err = f.Seek(0, 0)
-	}
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
 }
