@@ -280,8 +280,8 @@ func (f *feed) answer(err error) {
 	if f.refused > 0 && n > f.refused {
 		f.behind++
 	}
-	if short := f.pub.short(f.publishing(n), &receipt); short != nil {
-		f.refuse(n, short)
+	if receipt.Delivered < f.pub.expect {
+		f.refuse(n, f.pub.short(f.publishing(n), &receipt))
 		f.stop()
 	}
 }

@@ -139,8 +139,8 @@ func (d *Decoder) value(v *Value, depth int) error {
 		*v = Value{Kind: kind, Str: again(v.Str, rest)}
 		return nil
 	case KindInt:
-		n, err := strconv.ParseInt(string(rest), 10, 64)
-		if err != nil {
+		n, ok := integer(rest)
+		if !ok {
 			return errBadValue
 		}
 		*v = Value{Kind: kind, Int: n}
@@ -288,11 +288,30 @@ func (d *Decoder) aggregate(v *Value, kind Kind, head []byte, depth int) error {
 }
 
 func (d *Decoder) length(head []byte) (int, error) {
-	n, err := strconv.ParseInt(string(head), 10, 32)
-	if err != nil || n < -1 {
+	n, ok := integer(head)
+	if !ok || n < -1 || n > math.MaxInt32 {
 		return 0, errBadLength
 	}
 	return int(n), nil
+}
+
+// integer is strconv.ParseInt, quicker where there are digits alone, and so few that they cannot be too many.
+func integer(text []byte) (n int64, ok bool) {
+	if len(text) == 0 || len(text) > 18 {
+		return slowInteger(text)
+	}
+	for _, c := range text {
+		if c < '0' || c > '9' {
+			return slowInteger(text)
+		}
+		n = 10*n + int64(c-'0')
+	}
+	return n, true
+}
+
+func slowInteger(text []byte) (int64, bool) {
+	n, err := strconv.ParseInt(string(text), 10, 64)
+	return n, err == nil
 }
 
 // line reads up to CR LF, which it leaves out. The slice is valid until the next read.

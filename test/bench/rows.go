@@ -42,6 +42,9 @@ func (b *bench) rows() []row {
 	}
 
 	b.addBuses(add)
+	for _, p := range []place{same, free} {
+		add("lines of 64 B from a file, by one program to another", p, millions, b.byPrograms(100_000)...)
+	}
 
 	add("lock + unlock (SET NX PX + DEL)", same, microseconds, overFloor(lockPair, target{most: .9}, quick)...)
 	add("lock + unlock (SET NX PX + DEL)", free, microseconds, overFloor(lockPair, target{most: .3}, quick)...)
