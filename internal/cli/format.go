@@ -63,8 +63,8 @@ func (f *format) parse(s string) error {
 	var text []byte
 	for i := 0; i < len(s); i++ {
 		rest := s[i+1:]
-		switch {
-		case s[i] == '%':
+		switch s[i] {
+		case '%':
 			field := fieldAt(rest)
 			if field == nil {
 				return verb.Expectation{What: "a field, not " + s[i:min(i+2, len(s))], Examples: fieldsHelp()}
@@ -72,7 +72,7 @@ func (f *format) parse(s string) error {
 			f.add(text, field)
 			text = nil
 			i++
-		case s[i] == '\\':
+		case '\\':
 			if rest == "c" {
 				f.endOff = true
 				i++
