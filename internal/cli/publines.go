@@ -77,10 +77,10 @@ func (p *pubVerb) feed(c *verb.Call, topic string) error {
 	}
 	defer func() { f.conn.Close() }()
 	f.meter.begin(c)
-	announce(c, "each "+f.noun+" that you type is a message")
 	if err := f.watch(); err != nil {
 		return exit.Cannot("watch for signals", err)
 	}
+	announce(c, "each "+f.noun+" that you type is a message")
 	err = f.run()
 	f.meter.line.end(err != nil)
 	f.sum()
