@@ -1,6 +1,6 @@
 package account
 
-import "time"
+import "slices"
 
 // A Waiter is what stands in the queue of its user: a pointer to something that has room for who comes behind it.
 type Waiter[T any] interface {
@@ -9,16 +9,17 @@ type Waiter[T any] interface {
 }
 
 // Shares share a turn by users. What has something to do that the turn has no time for stands in the queue of its user. A turn
-// looks after each user who has a queue, in rounds of one waiter each, until the user has had his share: so who has thousands of
+// looks after each user who has a queue, in rounds of one waiter each, as long as there is time: so who has thousands of
 // connections that all want something waits for himself.
 type Shares[T Waiter[T]] struct {
-	Book  *Book                // its Slice is a user's share
-	Now   func() time.Duration // the clock
-	Serve func(T)              // does something for who stood in a queue, who may take his place in it again
-	Round func()               // is called when each user was looked after once
+	Book  *Book
+	Over  func() bool // reports whether there is no more time in the turn; who is served keeps to it, too
+	Serve func(T)     // does something for who stood in a queue, who may take his place in it again
+	Round func()      // is called when each user was looked after once, and before that those who had no queue in the turn before
 
 	lines map[*User]*line[T]
 	busy  []*line[T] // the same, in the order in which they are looked after
+	old   int        // how many of these had a queue in the turn before
 	spare []*line[T]
 }
 
@@ -26,7 +27,6 @@ type Shares[T Waiter[T]] struct {
 type line[T Waiter[T]] struct {
 	user        *User
 	first, last T
-	had         time.Duration // what it has taken of this turn
 }
 
 // Join has somebody stand in the queue of a user. It must not stand in one already.
@@ -86,25 +86,28 @@ func (s *Shares[T]) Queued(u *User) bool {
 	return l != nil && l.first != none
 }
 
-// Turn looks after the queues: after each once, and then as long as there is time, which is a slice for each user and two of
-// them for all.
+// Turn looks after the queues: after each once, and then as long as there is time. Those who had none in the turn before are first,
+// as they ask for little.
 func (s *Shares[T]) Turn() {
 	var none T
-	slice := s.Book.Slice
-	begun := s.Now()
-	now := begun
+	fresh := len(s.busy) - s.old
+	if fresh > 0 && s.old > 0 { // fresh and old change places
+		slices.Reverse(s.busy[:s.old])
+		slices.Reverse(s.busy[s.old:])
+		slices.Reverse(s.busy)
+	}
 	for round := 0; ; round++ {
 		served := false
 		for i := 0; i < len(s.busy); i++ { // who is served may make others busy
+			if round == 0 && i == fresh && s.old > 0 && served {
+				s.Round()
+			}
 			l := s.busy[i]
-			if l.first == none || l.user.Overspent() || round > 0 && (l.had > slice || now-begun > 2*slice) {
+			if l.first == none || l.user.Overspent() || round > 0 && s.Over() {
 				continue
 			}
 			s.Serve(l.leave())
 			served = true
-			before := now
-			now = s.Now()
-			l.had += now - before
 		}
 		if !served {
 			break
@@ -116,7 +119,6 @@ func (s *Shares[T]) Turn() {
 	still := s.busy[:0]
 	for _, l := range s.busy {
 		if l.first != none {
-			l.had = 0
 			still = append(still, l)
 			continue
 		}
@@ -127,7 +129,7 @@ func (s *Shares[T]) Turn() {
 		u.tie(-1)
 	}
 	clear(s.busy[len(still):])
-	s.busy = still
+	s.busy, s.old = still, len(still)
 	if len(still) == 0 {
 		s.spare = s.spare[:min(len(s.spare), mostSpare)]
 	}

@@ -22,13 +22,14 @@ type sharing struct {
 	Shares[*waiter]
 	book Book
 	now  time.Duration
+	most time.Duration // how long a turn may be
 	did  []string
 }
 
 func newSharing() *sharing {
-	s := &sharing{book: Book{Slice: 10, Verify: true}}
+	s := &sharing{book: Book{Slice: 10, Verify: true}, most: 10}
 	s.Shares = Shares[*waiter]{
-		Book: &s.book, Now: func() time.Duration { return s.now }, Round: func() { s.did = append(s.did, "|") },
+		Book: &s.book, Over: func() bool { return s.now > s.most }, Round: func() { s.did = append(s.did, "|") },
 		Serve: func(w *waiter) {
 			s.did = append(s.did, w.name)
 			s.now += w.takes
@@ -47,7 +48,7 @@ func (s *sharing) join(uid uint32, name string, takes time.Duration, times int) 
 
 func (s *sharing) turn(t *testing.T, want ...string) {
 	t.Helper()
-	s.did = nil
+	s.did, s.now = nil, 0
 	s.Turn()
 	s.book.EndTurn()
 	if !slices.Equal(s.did, want) {
@@ -58,20 +59,32 @@ func (s *sharing) turn(t *testing.T, want ...string) {
 	}
 }
 
-// TestShares: of each user one is served in each turn, and more as long as his slice lasts, in the order in which they came.
+// TestShares: of each user one is served in each turn, and more as long as there is time, in the order in which they came.
 func TestShares(t *testing.T) {
 	s := newSharing()
 	s.turn(t)
 	s.join(1, "a", 6, 1)
-	s.join(1, "b", 6, 1)
+	s.join(1, "b", 4, 1)
 	s.join(1, "c", 1, 1)
 	s.join(2, "x", 1, 3)
-	s.turn(t, "a", "x", "|", "b", "x", "x") // then user 1 has had 12
-	s.join(2, "y", 50, 1)                   // more than all of a turn
+	s.turn(t, "a", "x", "|", "b") // then it is over
+	s.join(2, "y", 50, 1)         // more than all of a turn
 	s.join(2, "z", 1, 1)
-	s.turn(t, "c", "y", "|")
-	s.turn(t, "z", "|")
+	s.turn(t, "c", "x", "|", "y")
+	s.turn(t, "z", "|", "x")
 	s.turn(t)
+}
+
+// TestFreshAreFirst: who had no queue in the turn before is served before those who had one, and told so before they are served.
+func TestFreshAreFirst(t *testing.T) {
+	s := newSharing()
+	s.join(1, "a", 6, 3)
+	s.join(2, "b", 6, 3)
+	s.turn(t, "a", "b", "|")
+	s.join(3, "c", 1, 2)
+	s.join(4, "d", 1, 1)
+	s.turn(t, "c", "d", "|", "a", "b", "|")
+	s.turn(t, "c", "a", "b", "|") // d's line has gone, and c is as old as they are
 }
 
 // TestSharesOfMany: also if there is no time left in a turn, each user has one served.

@@ -8,7 +8,7 @@ import (
 // A Book has the accounts of all users.
 type Book struct {
 	Limits Limits        // may change at any time
-	Slice  time.Duration // how much of a turn a user may spend before he has to wait for the next
+	Slice  time.Duration // how much of a turn a user may spend on costly commands before he has to wait for the next
 	Verify bool          // panic if a user is forgotten who is not at zero in every column
 
 	users    map[uint32]*User

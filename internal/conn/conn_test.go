@@ -69,6 +69,12 @@ func newWorld(t *testing.T, change ...func(*account.Limits, *conn.Limits)) *worl
 // connect adds a connection.
 func (w *world) connect() *owner {
 	w.t.Helper()
+	return w.connectAs(uid)
+}
+
+// connectAs is connect for a user's.
+func (w *world) connectAs(uid uint32) *owner {
+	w.t.Helper()
 	o := &owner{w: w, end: w.kernel.Connect()}
 	if err := w.Add(&o.Conn, o, o.end.FD, uid); err != nil {
 		w.t.Fatal(err)
@@ -81,9 +87,11 @@ func (w *world) turn() bool {
 	w.t.Helper()
 	w.BeginTurn()
 	busy := w.kernel.Tell()
+	w.EndEvents()
 	w.WrapUp()
 	if w.Waiting() {
 		busy = true
+		w.BeginRest()
 		w.Serve()
 		w.WrapUp()
 	}

@@ -24,8 +24,9 @@
 // # How it fits together
 //
 // A [Set] has the connections of one loop and what they share: the buffer that all read into, the buffers of streams, who is to be
-// written to, who stands in the queue of his user. The loop calls it in a turn: BeginTurn, then what there is of events, then WrapUp
-// after whatever was done, Serve for those who wait for their user's share of a turn. A connection calls its [Owner], which has it
+// written to, who stands in the queue of his user. The loop calls it in a turn: BeginTurn, then what there is of events, EndEvents, then
+// WrapUp after whatever was done; BeginRest, and Serve for those who wait for their user's share of a turn. Over tells everybody when
+// a part of the turn has lasted long enough. A connection calls its [Owner], which has it
 // embedded. What carries the bytes is a [Kernel]: sockets in the daemon; in tests package conntest, so that an owner can be driven, and
 // everything here, without any.
 package conn

@@ -24,9 +24,9 @@ func (s *Set) FlushAll() {
 			late = s.over == nil
 		case i == flushStride:
 			begun, timed = s.Now(), true
-			late = s.flushed > s.Users.Slice && s.over == nil
+			late = s.flushed > flushSlices*s.Users.Slice && s.over == nil
 		case i%flushStride == 0 && i > 0:
-			late = s.flushed+s.Now()-begun > s.Users.Slice && s.over == nil
+			late = s.flushed+s.Now()-begun > flushSlices*s.Users.Slice && s.over == nil
 		}
 		if late && !c.Dead() {
 			c.flags |= isLate
@@ -49,6 +49,9 @@ func (s *Set) FlushAll() {
 
 // flushStride is after how many writes the clock is looked at.
 const flushStride = 8
+
+// flushSlices is for how many slices of a turn is written. To write to a connection later costs more than to write to it.
+const flushSlices = 2
 
 // mostKept is how much is copied of what sockets do not take before the other connections are late. The memory for it is fresh, so that
 // this takes some hundred microseconds.

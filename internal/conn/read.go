@@ -130,6 +130,9 @@ func (c *Conn) mayHold(more int) bool {
 // stride is after how many commands the clock is looked at, unless they are slow.
 const stride = 16
 
+// slowCommand is what each command takes of a connection whose commands are slow.
+const slowCommand = 8 * time.Microsecond
+
 // execute has the commands in b executed and returns how many bytes they were.
 func (c *Conn) execute(b []byte) (used int) {
 	if c.is(isUnfinished) && !c.owner.Continue() {
@@ -149,6 +152,7 @@ func (c *Conn) execute(b []byte) (used int) {
 		}
 		if begun == 0 && used+n < len(b) {
 			begun = s.Now()
+			s.Over() // begins
 		}
 		outcome := Done
 		if len(words) > 0 {
@@ -165,8 +169,8 @@ func (c *Conn) execute(b []byte) (used int) {
 			if (i%stride == 0 || outcome == Slow) && s.over() {
 				return used
 			}
-		case (i%stride == 0 || outcome == Slow || c.is(isSlow)) && s.Now()-begun > s.Users.Slice:
-			if i < 4*stride {
+		case (i%stride == 0 || outcome == Slow || c.is(isSlow)) && s.Over():
+			if s.Now()-begun > time.Duration(i)*slowCommand {
 				c.flags |= isSlow
 			}
 			c.Slice()

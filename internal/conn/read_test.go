@@ -167,11 +167,11 @@ func TestPutOff(t *testing.T) {
 	}
 }
 
-// TestShares: one who has very much to do has his share of a turn, and who comes after him is answered in the same.
+// TestShares: one who has very much to do has his share of a turn, and another user who comes after him is answered in the same.
 func TestShares(t *testing.T) {
 	w := newWorld(t)
 	w.slow()
-	much, other := w.connect(), w.connect()
+	much, other := w.connect(), w.connectAs(uid+1)
 	much.end.Send(slices.Repeat([]byte("GIVE 1\r\n"), 100)...)
 	other.end.Send([]byte("GIVE 2\r\n")...)
 	w.turn()

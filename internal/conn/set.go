@@ -35,7 +35,8 @@ type Set struct {
 	over   func() bool           // see Last
 
 	// Of this turn.
-	events    turnTime
+	span      span
+	behind    []*Conn // with events, of users who have a queue
 	touched   []*Conn
 	late      int           // connections that were touched in an earlier turn, and are not written to yet
 	flushed   time.Duration // what writing has taken
@@ -57,9 +58,9 @@ type Set struct {
 	readTwice bool
 }
 
-// New makes a set without connections. Users' Slice is how long the commands of one connection are executed in a turn, if there are
-// more, and how long all that waits for its user's share of a turn is looked after: those who ask for much wait for each other and
-// not the others for them.
+// New makes a set without connections. Users' Slice is how long events are handled in a turn, if there are more, how long is written,
+// and how long all that waits for its user's share of a turn is looked after: those who ask for much wait for each other and not the
+// others for them.
 func New(k Kernel, users *account.Book, pushes Pushes) *Set {
 	begun := time.Now()
 	s := &Set{
@@ -68,7 +69,7 @@ func New(k Kernel, users *account.Book, pushes Pushes) *Set {
 	}
 	s.shares = account.Shares[*Conn]{
 		Book: users, Serve: s.serve,
-		Now:   func() time.Duration { return s.Now() },
+		Over:  s.Over,
 		Round: s.FlushAll, // who wants little has waited long enough
 	}
 	k.Handle(s.event)
@@ -127,7 +128,29 @@ func (s *Set) All() iter.Seq[*Conn] {
 }
 
 // BeginTurn begins a turn: what comes first in it, events that are handled as they are found, has its part of the time.
-func (s *Set) BeginTurn() { s.events = turnTime{} }
+func (s *Set) BeginTurn() { s.span = span{} }
+
+// EndEvents handles what has been found in this turn of the connections of users who have a queue: they have had their share of the
+// turn before, and wanted more. So who asks for little does not wait for them. What there is no time for waits in the queue.
+func (s *Set) EndEvents() {
+	for i, c := range s.behind {
+		s.behind[i] = nil
+		switch {
+		case c.Dead() || c.is(isQueued) || c.ready == 0: // serve looks at what is ready
+		case s.eventsAreOver():
+			c.Queue()
+		default:
+			c.handleReady()
+		}
+	}
+	s.behind = s.behind[:0]
+}
+
+// BeginRest begins the part of a turn in which those are looked after who have waited.
+func (s *Set) BeginRest() {
+	s.span = span{}
+	s.Over()
+}
 
 // EndTurn ends a turn.
 func (s *Set) EndTurn() { s.flushed = 0 }
@@ -163,9 +186,9 @@ func (s *Set) WrapUp() {
 	}
 }
 
-// A turnTime tells when events have taken long enough.
-type turnTime struct {
-	n     int
+// A span is a part of a turn. Whatever is done in it shares its time, which is a slice: all events together, all who have waited.
+type span struct {
+	n     int // events
 	begun time.Duration
 	timed bool // begun is known
 	over  bool
@@ -175,18 +198,19 @@ type turnTime struct {
 // unless one of them is large. If there is only one event, it is not looked at at all.
 const eventStride = 8
 
-// eventsAreOver is EventsAreOver for one more event.
+// eventsAreOver is Over for one more event.
 func (s *Set) eventsAreOver() bool {
-	t := &s.events
+	t := &s.span
 	if t.n++; t.n%eventStride == 0 || t.n == 2 || t.n == 4 {
-		return s.EventsAreOver()
+		return s.Over()
 	}
 	return t.over
 }
 
-// EventsAreOver looks at the clock, and reports whether events have had their part of the turn.
-func (s *Set) EventsAreOver() bool {
-	t := &s.events
+// Over looks at the clock, and reports whether this part of the turn is over: events, or those who have waited, have had their time. It
+// begins when somebody looks for the first time. Whoever is called all the same does a little, so that all goes on.
+func (s *Set) Over() bool {
+	t := &s.span
 	switch {
 	case t.over:
 	case !t.timed:
@@ -202,7 +226,12 @@ func (s *Set) EventsAreOver() bool {
 func (s *Set) event(fd int, events uint32) {
 	switch c := s.At(fd); {
 	case c == nil:
-	case s.eventsAreOver() || c.is(isQueued):
+	case c.is(isQueued):
+		c.later(events)
+	case s.shares.Queued(c.User()):
+		c.ready |= uint16(events)
+		s.behind = append(s.behind, c)
+	case s.eventsAreOver():
 		c.later(events)
 	default:
 		c.handle(events)
@@ -248,14 +277,19 @@ func (s *Set) serve(c *Conn) {
 		}
 		c.owner.Resume()
 		c.goOnSliced()
-		events := c.ready
-		c.ready = 0
-		c.handle(uint32(events))
+		c.handleReady()
 	}
 	s.serving = nil
 	if len(s.dead) > 0 {
 		s.Bury() // to do away with a dead connection is served, and counted, like a command
 	}
+}
+
+// handleReady handles what the kernel has said and nobody has looked at.
+func (c *Conn) handleReady() {
+	events := c.ready
+	c.ready = 0
+	c.handle(uint32(events))
 }
 
 func (c *Conn) goOnSliced() {

@@ -4,9 +4,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
-
-	"github.com/ipcd/ipcd/internal/session"
 )
 
 // TestManyDetached: of a connection that ends with very many requests some begin their grace at once, and until all have, what the
@@ -77,8 +74,7 @@ func TestManyLeave(t *testing.T) {
 	}
 	t.Run("process", func(t *testing.T) {
 		m := newManual(t, many)
-		var now time.Duration
-		m.ends.Now = func() time.Duration { now += 2 * session.TimeSlice; return now } // one step in each turn
+		m.ends.Over = func() bool { return true } // one step in each turn
 		m.holding(1001, 1)
 		c := m.connectAs(1001, false)
 		wait(m, c)

@@ -224,14 +224,18 @@ func (m *manual) of(c *end) *session.Session {
 func (m *manual) read(c *end) {
 	m.set.Net.BeginTurn()
 	m.set.Loop.Dispatch([]unix.EpollEvent{c.event(unix.EPOLLIN)})
+	m.set.Net.EndEvents()
 }
 
 // turn makes one turn with these events.
 func (m *manual) turn(events []unix.EpollEvent) {
 	m.set.Net.BeginTurn()
 	m.set.Loop.Dispatch(events)
-	m.set.Loop.RunTimers(session.TimeSlice)
-	if m.set.Net.WrapUp(); m.set.Net.Waiting() {
+	m.set.Net.EndEvents()
+	m.set.Loop.RunTimers(m.set.Net.Over)
+	m.set.Net.WrapUp()
+	m.set.Net.BeginRest()
+	if m.set.Net.Waiting() {
 		m.set.Net.Serve()
 		m.set.Net.WrapUp()
 	}

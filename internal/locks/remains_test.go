@@ -333,6 +333,7 @@ func TestEndsWaitForEvents(t *testing.T) {
 	for m.of(c) != nil {
 		m.set.Net.BeginTurn()
 		m.set.Loop.Dispatch([]unix.EpollEvent{c.event(unix.EPOLLHUP)})
+		m.set.Net.EndEvents()
 		m.set.Net.WrapUp()
 	}
 	var e *ending

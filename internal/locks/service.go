@@ -122,7 +122,7 @@ func New(set *session.Set, j *journal.Journal, e Events, setup Setup, state *rec
 		requests:  requests{byID: map[lockmgr.RequestID]*request{}},
 	}
 	s.pidfdKind = set.Loop.Handle(s.processReady)
-	s.ends = account.Shares[*ending]{Book: &set.Users, Serve: s.endSome, Now: set.Net.Now, Round: set.Net.FlushAll}
+	s.ends = account.Shares[*ending]{Book: &set.Users, Serve: s.endSome, Over: set.Net.Over, Round: set.Net.FlushAll}
 	s.event.append = s.appendEvent
 	s.startGroups()
 	s.expiry.Init(&s.set.Loop.Timers, s.expire)

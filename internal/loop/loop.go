@@ -158,12 +158,12 @@ func (l *Loop) arm() {
 // TimeUp notes that a timer is due, so that RunTimers looks: as the kernel tells, or who makes turns by hand.
 func (l *Loop) TimeUp() { l.armed, l.timeUp = 0, true }
 
-// RunTimers has timers go off, if one is due, for a share of the turn: see [Timers.Run].
-func (l *Loop) RunTimers(share time.Duration) {
+// RunTimers has timers go off, if one is due, until over reports that the time for that is over: see [Timers.Run].
+func (l *Loop) RunTimers(over func() bool) {
 	if !l.timeUp {
 		return
 	}
 	l.timeUp = false
-	begun := time.Now()
-	l.Timers.Run(l.Clock.Now(), func() bool { return time.Since(begun) < share })
+	over() // whose clock may begin now
+	l.Timers.Run(l.Clock.Now(), func() bool { return !over() })
 }

@@ -30,7 +30,7 @@ func (l *Loop) turn(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.Dispatch(events)
-	l.RunTimers(time.Minute)
+	l.RunTimers(func() bool { return false })
 	l.Clock.EndTurn()
 }
 
@@ -126,7 +126,7 @@ func TestTimersWakeTheLoop(t *testing.T) {
 			t.Fatal(err)
 		}
 		l.Dispatch(events)
-		l.RunTimers(0) // no time for more than one
+		l.RunTimers(func() bool { return true }) // no time for more than one
 		l.Clock.EndTurn()
 		if len(off) > n+1 {
 			t.Fatalf("in one turn %v have gone off", off[n:])

@@ -69,7 +69,7 @@ func (s *Service) distribute(routes []*bus.Route[*session.Session], search *bus.
 	}
 	begun := time.Now()
 	d := delivery{message: *m, routes: routes, rest: search}
-	if !s.advanceDelivery(&d, begun) {
+	if !s.advanceDelivery(&d) {
 		rest = s.lineUp(&d)
 	}
 	if pays != nil {
@@ -129,9 +129,11 @@ func (s *Service) await(c *session.Call, d *delivery, answer func(receipt) sessi
 
 // MoveLine goes on with what stands in line.
 func (s *Service) MoveLine() {
-	begun := time.Now()
-	for len(s.line) > 0 && s.advanceDelivery(s.line[0], begun) {
+	for len(s.line) > 0 && s.advanceDelivery(s.line[0]) {
 		s.leaveLine()
+		if s.set.Net.Over() && !s.set.Stopping {
+			return
+		}
 	}
 }
 
@@ -161,11 +163,11 @@ func (s *Service) endDelivery() {
 
 func (d *delivery) isDone() bool { return len(d.routes) == 0 && d.rest == nil && d.lookup == nil }
 
-// advanceDelivery goes on with a delivery until the time is over, and reports whether it is done.
-func (s *Service) advanceDelivery(d *delivery, begun time.Time) bool {
+// advanceDelivery goes on with a delivery until this part of the turn is over, and reports whether it is done.
+func (s *Service) advanceDelivery(d *delivery) bool {
 	for !d.isDone() {
 		s.goOnDelivering(d)
-		if !d.isDone() && time.Since(begun) > session.TimeSlice && !s.set.Stopping {
+		if !d.isDone() && s.set.Net.Over() && !s.set.Stopping {
 			return false
 		}
 	}

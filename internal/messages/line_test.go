@@ -49,6 +49,7 @@ func (s *stage) settle() {
 	for busy := true; busy; {
 		s.set.Net.BeginTurn()
 		busy = s.kernel.Tell()
+		s.set.Net.EndEvents()
 		for s.set.Net.WrapUp(); s.set.Net.Waiting(); s.set.Net.WrapUp() {
 			s.set.Net.Serve()
 		}

@@ -269,7 +269,7 @@ func (s *Service) sendRetained(sess *session.Session, r *bus.Route[*session.Sess
 		user:    sess.User().UID(),
 	}
 	begun := time.Now()
-	if s.mayBeInLine(sess) || !s.advanceDelivery(&d, begun) {
+	if s.mayBeInLine(sess) || !s.advanceDelivery(&d) {
 		s.lineUp(&d)
 	}
 	if pays != nil {

@@ -27,7 +27,7 @@ func (s *Server) accept(listener int) {
 	if s.spare < 0 { // others may have one to give by now
 		s.spare, _ = unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	}
-	for first := true; first || !s.set.Net.EventsAreOver(); first = false {
+	for first := true; first || !s.set.Net.Over(); first = false {
 		fd, _, err := unix.Accept4(listener, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 		switch {
 		case err == nil:

@@ -95,7 +95,7 @@ func TestWhoPaysForEvents(t *testing.T) {
 	paid = sess.User().Spent()
 	m.set.Loop.Clock.Skip(4 * time.Second)
 	m.set.Loop.TimeUp()
-	m.set.Loop.RunTimers(session.TimeSlice)
+	m.set.Loop.RunTimers(m.set.Net.Over)
 	if now := sess.User().Spent(); m.figures().Held != 1 || now != paid {
 		t.Errorf("%d holds, and %v is paid for what has expired after a command", m.figures().Held, now-paid)
 	}

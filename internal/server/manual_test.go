@@ -168,7 +168,7 @@ func (m *manual) events() []unix.EpollEvent {
 }
 
 // slowTurns has all that is done between two looks at the clock take more than a user's share of a turn.
-func (m *manual) slowTurns() { m.turnsTake(2 * session.TimeSlice) }
+func (m *manual) slowTurns() { m.turnsTake(3 * session.TimeSlice) }
 
 // quickTurns has nothing take any time, however busy the machine is.
 func (m *manual) quickTurns() { m.turnsTake(0) }
@@ -253,6 +253,7 @@ func (c *end) event(events uint32) unix.EpollEvent {
 func (m *manual) read(c *end) {
 	m.set.Net.BeginTurn()
 	m.set.Loop.Dispatch([]unix.EpollEvent{c.event(unix.EPOLLIN)})
+	m.set.Net.EndEvents()
 }
 
 // take returns what has arrived, and forgets it.

@@ -60,6 +60,7 @@ func (s *stage) settle() {
 	for busy := true; busy; {
 		s.set.Net.BeginTurn()
 		busy = s.kernel.Tell()
+		s.set.Net.EndEvents()
 		s.set.Net.WrapUp()
 		busy = busy || !s.idle()
 		s.turn(nil)

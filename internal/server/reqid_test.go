@@ -24,7 +24,7 @@ func (s *Server) skip(d time.Duration) {
 	s.set.Loop.Clock.Skip(d)
 	for s.isDue() {
 		s.set.Loop.TimeUp()
-		s.set.Loop.RunTimers(session.TimeSlice)
+		s.set.Loop.RunTimers(s.set.Net.Over)
 	}
 }
 

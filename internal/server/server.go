@@ -113,6 +113,9 @@ type Server struct {
 	locks    *locks.Service
 	names    session.Part[names] // what connections call themselves
 
+	over  func() bool // set.Net.Over
+	first int         // which kind of what has waited was the first
+
 	listeners map[int]string // descriptor → address, for people
 	spare     int            // a descriptor to close when there are no more: see accept
 
@@ -161,6 +164,7 @@ func New(setup Setup, opts Options) (*Server, error) {
 	s.journal = journal.New(l, setup.Log)
 	s.messages = messages.New(s.set, s.journal, &s.self)
 	s.names = session.NewPart[names](s.set)
+	s.over = s.set.Net.Over
 	l.Early = s.set.Net.ReadEarly
 	s.watchdog.Init(&l.Timers, s.feedWatchdog)
 	s.stopTime.Init(&l.Timers, func() {}) // see stopWhenDone
@@ -245,19 +249,11 @@ func (s *Server) turn(events []unix.EpollEvent) {
 	// All that epoll says is taken: who comes last must not wait for what the others want.
 	s.set.Net.BeginTurn()
 	s.set.Loop.Dispatch(events)
-	s.set.Loop.RunTimers(session.TimeSlice)
+	s.set.Net.EndEvents()
+	s.set.Loop.RunTimers(s.over)
 	s.set.Net.WrapUp()
-	if s.set.Net.Waiting() {
-		s.set.Net.Serve()
-		s.set.Net.WrapUp()
-	}
-	if s.locks.Ending() {
-		s.locks.EndSome()
-		s.set.Net.WrapUp()
-	}
-	if s.messages.InLine() > 0 {
-		s.messages.MoveLine()
-		s.set.Net.WrapUp()
+	if !s.idle() {
+		s.serveWaiting()
 	}
 	if s.set.Stopping {
 		s.stopWhenDone()
@@ -266,6 +262,25 @@ func (s *Server) turn(events []unix.EpollEvent) {
 		s.verify()
 	}
 	s.set.EndTurn()
+}
+
+// serveWaiting looks after what has waited. All of it has one part of the turn together: each kind does a little in every turn, and
+// another one of them is first each time, which has what time there is.
+func (s *Server) serveWaiting() {
+	s.set.Net.BeginRest()
+	const kinds = 3
+	s.first++
+	for i := range kinds {
+		switch (s.first + i) % kinds {
+		case 0:
+			s.set.Net.Serve()
+		case 1:
+			s.locks.EndSome()
+		case 2:
+			s.messages.MoveLine()
+		}
+		s.set.Net.WrapUp()
+	}
 }
 
 // idle reports whether there is nothing to do before something happens.

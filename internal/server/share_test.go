@@ -111,6 +111,51 @@ func TestManyReceivers(t *testing.T) {
 	}
 }
 
+// TestBehindOthers: what has come from a user who has had his share of the turn before, and wanted more, is handled after what has come
+// from others, in whichever order epoll tells of it.
+func TestBehindOthers(t *testing.T) {
+	m := newManual(t, 1)
+	m.quickTurns()
+	busy, more, other := m.connectAs(1001, false), m.connectAs(1001, false), m.connectAs(1002, false)
+	var order []string
+	m.hook(func(_ *session.Session, _ string, args []string, _ string) { order = append(order, args...) })
+	m.of(busy).Queue()
+	more.cmd("ECHO", "more")
+	other.cmd("ECHO", "other")
+	m.turn([]unix.EpollEvent{more.event(unix.EPOLLIN), other.event(unix.EPOLLIN)})
+	if !slices.Equal(order, []string{"other", "more"}) {
+		t.Errorf("the order is %q", order)
+	}
+	m.settle()
+}
+
+// TestAllThatWaitsSharesATurn: when there is no time, each kind of what waits does a little in each turn, and no more.
+func TestAllThatWaitsSharesATurn(t *testing.T) {
+	const n = 4
+	m, _ := newMany(t, 1)
+	publisher := m.connect(false)
+	publisher.cmd("PUBLISH", manyLevels, "x")
+	m.slowTurns()
+	m.read(publisher)
+	for range n {
+		m.of(m.connectAs(1001, false)).Slice()
+	}
+	for left := n - 1; left >= 0; left-- {
+		m.turn(nil)
+		waiting := 0
+		for _, c := range m.clients {
+			if sess := m.of(c); sess.User().UID() == 1001 && sess.OnHold() {
+				waiting++
+			}
+		}
+		if waiting != left || m.messages.InLine() != 1 {
+			t.Fatalf("%d connections wait, and %d messages, want %d and 1", waiting, m.messages.InLine(), left)
+		}
+	}
+	m.quickTurns()
+	m.settle()
+}
+
 // TestMoreReadyThanEpollTells: a turn takes all that there is, or who is last in the kernel's list would wait for many turns.
 func TestMoreReadyThanEpollTells(t *testing.T) {
 	m := newManual(t, 1)
@@ -154,7 +199,7 @@ func TestAcceptWhenTurnIsOver(t *testing.T) {
 		}
 	}
 	m.slowTurns()
-	for !m.set.Net.EventsAreOver() {
+	for !m.set.Net.Over() {
 		continue
 	}
 	m.accept(fd)

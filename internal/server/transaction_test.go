@@ -262,7 +262,7 @@ func TestExecIsWhole(t *testing.T) {
 	} {
 		m := newManual(t, 1)
 		m.quickTurns()
-		c, other, many := m.connect(false), m.connect(false), m.connect(false)
+		c, other, many := m.connect(false), m.connectAs(1002, false), m.connect(false)
 		for i := 0; c2.patterns && i <= messages.FewPatterns; i++ {
 			many.cmd("PSUBSCRIBE", fmt.Sprint("p", i))
 		}

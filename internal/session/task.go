@@ -1,7 +1,6 @@
 package session
 
 import (
-	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -122,7 +121,6 @@ func (s *Session) heldUp(t *Task) bool {
 
 // advance does steps of a task for as long as a session may, and reports whether there are more.
 func (s *Session) advance(t *Task) (more bool) {
-	begun := time.Since(s.set.started)
 	for i := 1; ; i++ {
 		t.makeRoom()
 		t.out, more = t.Step(t.out)
@@ -134,7 +132,7 @@ func (s *Session) advance(t *Task) (more bool) {
 			s.Confirm(t.out)
 			t.out = t.out[:0]
 		}
-		if (i == 1 && t.Slow || i%Stride == 0) && time.Since(s.set.started)-begun > TimeSlice && !s.set.Stopping {
+		if (i == 1 && t.Slow || i%Stride == 0) && s.set.Net.Over() && !s.set.Stopping {
 			return true
 		}
 	}
