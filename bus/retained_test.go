@@ -43,42 +43,6 @@ func smallFilter(random *rand.Rand) string {
 	return filter
 }
 
-// TestRetainedExamples: filters over topics, after MQTT 5, section 4.7.
-func TestRetainedExamples(t *testing.T) {
-	var r Retained[string]
-	for _, topic := range []string{
-		"sport/tennis/player1", "sport/tennis/player1/ranking", "sport/tennis/player1/score/wimbledon", "sport", "sport/", "/finance",
-		"finance", "ipcd/status", "sport/tennis/player2",
-	} {
-		r.Set(topic, topic)
-	}
-	for filter, want := range map[string]string{
-		"sport/tennis/player1/#": "sport/tennis/player1 sport/tennis/player1/ranking sport/tennis/player1/score/wimbledon",
-		"sport/#": "sport sport/ sport/tennis/player1 sport/tennis/player1/ranking sport/tennis/player1/score/wimbledon " +
-			"sport/tennis/player2",
-		"sport/tennis/+": "sport/tennis/player1 sport/tennis/player2",
-		"sport/+":        "sport/",
-		"sport":          "sport",
-		"+/+":            "/finance sport/",
-		"/+":             "/finance",
-		"+":              "finance sport",
-		"+/tennis/#": "sport/tennis/player1 sport/tennis/player1/ranking sport/tennis/player1/score/wimbledon " +
-			"sport/tennis/player2",
-		"+/status":    "",
-		"ipcd/#":      "ipcd/status",
-		"ipcd/+":      "ipcd/status",
-		"ipcd/status": "ipcd/status",
-		"nothing/#":   "",
-	} {
-		if got := strings.Join(found(r.Lookup(filter)), " "); got != want {
-			t.Errorf("%s finds %s and not %s", filter, got, want)
-		}
-	}
-	if got := len(found(r.Lookup("#"))); got != 8 {
-		t.Errorf("# finds %d", got)
-	}
-}
-
 // TestRetainedAgainstModel sets and deletes values at random, and compares what filters find with a plain matcher: filter over topics,
 // and, by a bus with the same filters, topic over filters.
 func TestRetainedAgainstModel(t *testing.T) {

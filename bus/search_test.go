@@ -8,9 +8,9 @@ import (
 )
 
 // textsOf are what routes are called.
-func textsOf(routes []*Route[int]) (all []string) {
+func textsOf[S comparable](routes []*Route[S]) (all []string) {
 	for _, r := range routes {
-		all = append(all, fmt.Sprint(r.Kind, " ", r.Text))
+		all = append(all, r.Kind.String()+" "+r.Text)
 	}
 	return all
 }
