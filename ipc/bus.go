@@ -45,10 +45,8 @@ func (c *Client) message(args []wire.Value) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if f := c.feeds[args[0].Str]; f != nil {
-		for _, s := range f.subscriptions {
-			s.deliver(m)
-		}
+	for _, s := range c.givenLocked(args[0].Str) {
+		s.deliver(m)
 	}
 	return nil
 }
@@ -86,10 +84,8 @@ func (c *Client) lost(args []wire.Value) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if f := c.feeds[args[0].Str]; f != nil {
-		for _, s := range f.subscriptions {
-			s.missed(uint64(args[1].Int))
-		}
+	for _, s := range c.givenLocked(args[0].Str) {
+		s.missed(uint64(args[1].Int))
 	}
 	return nil
 }

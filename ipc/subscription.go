@@ -48,6 +48,7 @@ func BufferSize(messages, bytes int) SubscribeOption {
 type feed struct {
 	filter        string
 	subscriptions []*Subscription
+	begun         bool          // the daemon has answered: what comes before that is of a subscription to the same filter that has ended
 	ready         chan struct{} // closed when the daemon has answered
 	err           error         // what it answered
 }
@@ -193,8 +194,16 @@ func (c *Client) subscribedLocked(f *feed, err error) {
 	if err != nil && c.feeds[f.filter] == f {
 		delete(c.feeds, f.filter)
 	}
-	f.err = err
+	f.begun, f.err = true, err
 	close(f.ready)
+}
+
+// givenLocked are those who are given what comes of a filter.
+func (c *Client) givenLocked(filter string) []*Subscription {
+	if f := c.feeds[filter]; f != nil && f.begun {
+		return f.subscriptions
+	}
+	return nil
 }
 
 // Close ends the subscription. What it has not given out yet is dropped.

@@ -66,6 +66,20 @@ func next(t *testing.T, sub *ipc.Subscription) ipc.Message {
 	return m
 }
 
+// TestSubscribeAgain: what is still on its way to a subscription that was closed does not come to the next one to the same filter.
+func TestSubscribeAgain(t *testing.T) {
+	c, s := newFake(t).client()
+	old := subscribed(t, c, s, "a/#")
+	old.Close()
+	again := subscribe(c, "a/#")
+	s.expect("BUS.UNSUB", "a/#")
+	s.expect("BUS.SUB", "a/#")
+	s.say(push("a/#", "a/b", 1) + pushLost("a/#", 7) + ":0\r\n:1\r\n" + push("a/#", "a/b", 9))
+	if m := next(t, again.ok(t)); m.Seq != 9 || m.Lost != 0 {
+		t.Errorf("it begins with message %d, and %d lost", m.Seq, m.Lost)
+	}
+}
+
 func TestPublish(t *testing.T) {
 	c, s := newFake(t).client()
 	publish := func(topic, payload string) *future[ipc.Receipt] {
