@@ -39,8 +39,11 @@ TEST := $(CURDIR)/test/setup $(GO) test -count=1 -timeout 20m $(RACE)
 # A count, not a time: up to Go 1.26 a time may run out "with an error" where nothing was found (go.dev/issue/75804).
 FUZZ ?= 100000x
 
-# All of the 98,000 states of the small worlds take some minutes.
+# All of the 98,000 states of the small worlds of locks, and of the 700,000 of the bus, take some minutes.
 SEARCH ?= 0
+
+# So many subscriptions begin in make races, in the engine and then at a daemon.
+RACES ?= 1000000
 
 # So many daemons end in make crash, and so many commands are sent by make fuzz-commands.
 KILLS ?= 1000
@@ -51,7 +54,7 @@ MODULES := . $(patsubst %/go.mod,%,$(wildcard test/*/go.mod))
 
 .DEFAULT_GOAL := build
 .NOTPARALLEL:
-.PHONY: help build demo test fuzz fuzz-commands crash search seeded-bugs check fmt fmt-check vet lint shellcheck generate generated tidy bench cover install uninstall clean
+.PHONY: help build demo test fuzz fuzz-commands crash search races seeded-bugs check fmt fmt-check vet lint shellcheck generate generated tidy bench cover install uninstall clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -81,8 +84,13 @@ fuzz-commands: ## every command in every shape, at a real daemon; COUNT=1000000 
 crash: ## locks under faults: kills, full disks, failing system calls; KILLS=1000 daemons end
 	test/setup $(GO) test -count=1 -timeout 0 $(RACE) -v ./test/crash -kills $(KILLS) -positions 40
 
-search: ## all that can happen to locks in small worlds; SEARCH=1000 visits so many states of each
+search: ## all that can happen to locks and on the bus in small worlds; SEARCH=1000 visits so many states of each
 	$(GO) test -count=1 -timeout 0 -run '^TestSearch$$' -v ./lockmgr -search $(SEARCH)
+	$(GO) test -count=1 -timeout 0 -run '^TestSmallWorlds$$' -v ./bus -search $(SEARCH)
+
+races: ## subscriptions that begin while messages are published, RACES=1000000 of them
+	$(GO) test -count=1 -timeout 0 -run '^TestRaces$$' -v ./bus -races $(RACES)
+	$(GO) test -count=1 -timeout 0 -run '^TestRaces$$' -v ./test/live -races $(RACES)
 
 seeded-bugs: ## each known bug that is put into a package must be found by its tests
 	test/seeded-bugs/run

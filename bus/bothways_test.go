@@ -24,11 +24,15 @@ type meeting struct {
 	topics  map[string]bool
 }
 
-// A form is a filter as somebody may subscribe to it.
+// A form is a way to subscribe: to a filter as it is, or as a pattern that begins so. (A channel or a glob is a filter here, too.)
 type form struct {
 	kind   Kind
 	prefix string
 	filter string
+}
+
+func compareForms(a, b form) int {
+	return cmp.Or(cmp.Compare(a.kind, b.kind), cmp.Compare(a.prefix, b.prefix), cmp.Compare(a.filter, b.filter))
 }
 
 func newMeeting(pick func(n int) int) *meeting {
@@ -139,9 +143,7 @@ func (f form) String() string { return fmt.Sprintf("%v %q", f.kind, f.prefix+f.f
 
 // forms are those that somebody is subscribed to, always in the same order.
 func (m *meeting) forms() []form {
-	return slices.SortedFunc(maps.Keys(m.filters), func(a, b form) int {
-		return cmp.Or(cmp.Compare(a.kind, b.kind), cmp.Compare(a.prefix, b.prefix), cmp.Compare(a.filter, b.filter))
-	})
+	return slices.SortedFunc(maps.Keys(m.filters), compareForms)
 }
 
 // one is one of those, or one that nobody is subscribed to.
