@@ -1,0 +1,102 @@
+package conn_test
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/ipcd/ipcd/internal/account"
+	"github.com/ipcd/ipcd/internal/conn"
+	"github.com/ipcd/ipcd/ipc/wire"
+)
+
+// The messages of several subscriptions: the number of the message among those of its own, and which that is.
+func appendOf(b []byte, of string, n, size int) []byte {
+	b = wire.RESP3.AppendPush(b, 4)
+	b = wire.AppendBulk(b, "of")
+	b = wire.AppendBulk(b, of)
+	b = wire.AppendInt(b, int64(n))
+	return wire.AppendBulk(b, strings.Repeat("m", size))
+}
+
+func lossOfSeveral(v []byte) (of []byte, n int64, told bool) {
+	if rest, ok := bytes.CutPrefix(v, []byte(">4\r\n$2\r\nof\r\n$1\r\n")); ok {
+		return rest[:1], 1, false
+	}
+	rest, ok := bytes.CutPrefix(v, []byte(">3\r\n$4\r\nlost\r\n"))
+	if !ok {
+		return nil, 0, false
+	}
+	count, line := conn.Head(rest)
+	return rest[line+len("$1\r\n") : line+len("$1\r\n")+1], int64(count), true
+}
+
+// TestLossesOfSeveral: of each of several subscriptions, what is read and what is told to be missing of it are all that there was, in
+// order; and what is missing is counted once for who publishes.
+func TestLossesOfSeveral(t *testing.T) {
+	const limit = 2000
+	missing := 0
+	for seed := range uint64(50) {
+		random := rand.New(rand.NewPCG(seed, 0))
+		w := newWorld(t, func(_ *account.Limits, l *conn.Limits) { l.Output = limit })
+		w.Pushes.Loss = lossOfSeveral
+		o := w.connect()
+		o.end.SetRoom(0)
+		o.Send([]byte("+first\r\n"))
+		w.settle()
+		if !o.Blocked() {
+			t.Fatal("a socket without room is not full")
+		}
+		sent, counted, replies := map[string]int{}, 0, []string{"first"}
+		for seq := range uint64(100) {
+			size := random.IntN(1200) // so that there may be no room for all copies of one message
+			for _, of := range []string{"a", "b", "c"} {
+				if random.IntN(2) == 0 {
+					continue
+				}
+				sent[of]++
+				_, lost := o.Enqueue(appendOf(nil, of, sent[of], size), seq+1, of)
+				counted += lost
+			}
+			if random.IntN(40) == 0 {
+				replies = append(replies, fmt.Sprint(seq))
+				o.TellLosses() // as before a reply that ends a subscription
+				o.Send(fmt.Appendf(nil, "+%d\r\n", seq))
+			}
+		}
+		o.end.SetRoom(-1)
+		w.settle()
+		seen, told := map[string]int{}, 0
+		for _, v := range values(t, o.end.Take()) {
+			switch {
+			case len(v.Elems) == 0:
+				if len(replies) == 0 || v.Str != replies[0] {
+					t.Fatalf("seed %d: the reply %s is not the next of %v", seed, v.Str, replies)
+				}
+				replies = replies[1:]
+			case v.Elems[0].Str == "lost":
+				told += int(v.Elems[1].Int)
+				seen[v.Elems[2].Str] += int(v.Elems[1].Int)
+			default:
+				of := v.Elems[1].Str
+				if seen[of]++; v.Elems[2].Int != int64(seen[of]) {
+					t.Fatalf("seed %d: message %d of %s comes where %d would", seed, v.Elems[2].Int, of, seen[of])
+				}
+			}
+		}
+		for of, n := range sent {
+			if seen[of] != n {
+				t.Errorf("seed %d: of %s %d came or are told to be missing, of %d", seed, of, seen[of], n)
+			}
+		}
+		if told != counted || len(replies) > 0 {
+			t.Errorf("seed %d: %d are told to be missing, and %d counted; and %d replies are", seed, told, counted, len(replies))
+		}
+		missing += told
+	}
+	if missing == 0 {
+		t.Error("nothing is missing, so this tests nothing")
+	}
+}
