@@ -64,7 +64,7 @@ func message(args []wire.Value) (Message, bool) {
 	if len(args) < 8 {
 		return Message{}, false
 	}
-	return Message{
+	m := Message{
 		Topic:   args[1].Str,
 		Payload: []byte(args[2].Str),
 		Seq:     uint64(args[3].Int),
@@ -72,9 +72,28 @@ func message(args []wire.Value) (Message, bool) {
 		PID:     int(args[5].Int),
 		UID:     int(args[6].Int),
 		Unit:    args[7].Str,
+	}
+	if len(args) > 8 {
+		more := &args[8]
+		m.Retained = more.Get("retained").Int == 1
+		if at := more.Get("expires").Int; at != 0 {
+			m.Expires = time.UnixMicro(at)
+		}
+		m.Headers = headers(more.Get("headers"))
+	}
+	return m, true
+}
 
-		Retained: len(args) > 8 && args[8].Str == "retained",
-	}, true
+// headers decodes a map of headers; nil if there are none.
+func headers(v wire.Value) map[string]string {
+	if len(v.Elems) == 0 {
+		return nil
+	}
+	all := make(map[string]string, len(v.Elems)/2)
+	for i := 0; i+1 < len(v.Elems); i += 2 {
+		all[v.Elems[i].Str] = v.Elems[i+1].Str
+	}
+	return all
 }
 
 // lost tells the subscriptions that share a filter how many messages the daemon dropped.

@@ -14,6 +14,7 @@ type PublishOption func(*publishOptions)
 type publishOptions struct {
 	retain  bool
 	expires time.Duration
+	headers []string // names and values in turn
 }
 
 // Retain has the message be the value of its topic, until another is retained there or [Client.Clear] removes it: who subscribes later
@@ -21,9 +22,16 @@ type publishOptions struct {
 // client to the same filter is given no values, as it shares that of the first.
 func Retain() PublishOption { return func(o *publishOptions) { o.retain = true } }
 
-// Expires is Retain for a value that is to be gone after a time, of at least a millisecond.
+// Expires tells the receivers when the message is over: after a time, of at least a millisecond. With Retain, the value is gone then.
 func Expires(d time.Duration) PublishOption {
-	return func(o *publishOptions) { o.retain, o.expires = true, d }
+	return func(o *publishOptions) { o.expires = d }
+}
+
+// Header tells the receivers one more thing beside the payload, as "content-type" or "correlation-id". A name has 1 to 64 of a to z, 0 to
+// 9 and "-", of which the first is a letter; a value is UTF-8 without control characters. A message has up to 32 headers, which have up to
+// 4096 bytes together.
+func Header(name, value string) PublishOption {
+	return func(o *publishOptions) { o.headers = append(o.headers, name, value) }
 }
 
 // append appends the command that publishes.
@@ -35,6 +43,7 @@ func (o *publishOptions) append(b []byte, topic string, payload []byte) []byte {
 	if o.expires != 0 {
 		words += 2
 	}
+	words += len(o.headers) / 2 * 3
 	b = wire.AppendArray(b, words)
 	b = wire.AppendBulk(b, "BUS.PUB")
 	b = wire.AppendBulk(b, topic)
@@ -45,6 +54,11 @@ func (o *publishOptions) append(b []byte, topic string, payload []byte) []byte {
 	if o.expires != 0 {
 		b = wire.AppendBulk(b, "EXPIRES")
 		b = wire.AppendBulk(b, fmt.Sprint(o.expires.Milliseconds()))
+	}
+	for i := 0; i < len(o.headers); i += 2 {
+		b = wire.AppendBulk(b, "HEADER")
+		b = wire.AppendBulk(b, o.headers[i])
+		b = wire.AppendBulk(b, o.headers[i+1])
 	}
 	return b
 }
@@ -63,11 +77,15 @@ func (c *Client) Get(ctx context.Context, topic string) (m Message, ok bool, err
 
 // DecodeValue decodes a reply of BUS.GET that is not null.
 func DecodeValue(v wire.Value) Message {
-	return Message{
+	m := Message{
 		Topic: v.Get("topic").Str, Payload: []byte(v.Get("payload").Str), Seq: uint64(v.Get("seq").Int),
 		Time: time.UnixMicro(v.Get("time").Int), PID: int(v.Get("pid").Int), UID: int(v.Get("uid").Int), Unit: v.Get("unit").Str,
-		Retained: true,
+		Retained: true, Headers: headers(v.Get("headers")),
 	}
+	if left := v.Get("expires").Int; left >= 0 {
+		m.Expires = time.Now().Add(time.Duration(left) * time.Millisecond)
+	}
+	return m
 }
 
 // Topics returns the names of the topics that have a value and that a filter matches, in their order.

@@ -21,7 +21,7 @@ func TestDaemonRetained(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := c.Publish(ctx, "retained/b", nil, ipc.Expires(time.Hour)); err != nil {
+	if _, err := c.Publish(ctx, "retained/b", nil, ipc.Retain(), ipc.Expires(time.Hour)); err != nil {
 		t.Fatal(err)
 	}
 	sub, err := late.Subscribe(ctx, "retained/a")

@@ -27,6 +27,9 @@ type Message struct {
 	// Retained says that the message was published before the subscription: it is the value that the topic had then.
 	Retained bool
 
+	Expires time.Time         // when the message is over, as its publisher says: see [Expires]; zero: never
+	Headers map[string]string // what the publisher says beside the payload: see [Header]; shared like the payload
+
 	// Lost is the number of messages that were dropped between the message received before this one and this one,
 	// by the daemon or by the subscription's own buffer, because they were not taken out quickly enough.
 	Lost uint64

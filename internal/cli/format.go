@@ -7,6 +7,7 @@ import (
 	"github.com/ipcd/ipcd/internal/cli/process"
 	"github.com/ipcd/ipcd/internal/cli/term"
 	"github.com/ipcd/ipcd/internal/cli/verb"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // A format says how messages are printed.
@@ -54,7 +55,7 @@ func fieldsHelp() string {
 	for _, f := range fields {
 		all = append(all, "%"+string(f.letter)+" "+f.name)
 	}
-	return strings.Join(all, ", ")
+	return strings.Join(all, ", ") + ", %{content-type} a header"
 }
 
 // parse takes what the user typed. It need not be UTF-8.
@@ -65,13 +66,13 @@ func (f *format) parse(s string) error {
 		rest := s[i+1:]
 		switch s[i] {
 		case '%':
-			field := fieldAt(rest)
+			field, n := fieldAt(rest)
 			if field == nil {
 				return verb.Expectation{What: "a field, not " + s[i:min(i+2, len(s))], Examples: fieldsHelp()}
 			}
 			f.add(text, field)
 			text = nil
-			i++
+			i += n
 		case '\\':
 			if rest == "c" {
 				f.endOff = true
@@ -97,14 +98,17 @@ func (f *format) add(text []byte, behind *field) {
 	f.parts = append(f.parts, part{text: term.Literal(text), field: behind})
 }
 
-// fieldAt is the field that a text begins with, or nil.
-func fieldAt(s string) *field {
+// fieldAt is the field that a text begins with, and how long its name is there; nil if it is none.
+func fieldAt(s string) (*field, int) {
 	for i := range fields {
 		if s != "" && fields[i].letter == s[0] {
-			return &fields[i]
+			return &fields[i], 1
 		}
 	}
-	return nil
+	if header, _, ok := strings.Cut(s, "}"); ok && strings.HasPrefix(header, "{") && wire.IsHeaderName(header[1:]) {
+		return &field{of: func(m *message) string { return m.Headers[header[1:]] }}, len(header) + 1
+	}
+	return nil, 0
 }
 
 // escapeAt is what an escape means that a text begins with, and how long that is; 0 if it is none.

@@ -2,8 +2,11 @@ package cli
 
 import (
 	"errors"
+	"maps"
 	"os"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/ipcd/ipcd/internal/cli/exit"
@@ -205,7 +208,11 @@ func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.0000
 
 // environment is what CMD gets to know of the message.
 func (m *message) environment() []string {
-	return []string{
+	expires := ""
+	if !m.Expires.IsZero() {
+		expires = stamp(m.Expires)
+	}
+	env := []string{
 		"IPC_TOPIC=" + m.Topic,
 		"IPC_SEQ=" + strconv.FormatUint(m.Seq, 10),
 		"IPC_TIME=" + stamp(m.Time),
@@ -213,7 +220,19 @@ func (m *message) environment() []string {
 		"IPC_SENDER_UID=" + strconv.Itoa(m.UID),
 		"IPC_SENDER_UNIT=" + m.Unit,
 		"IPC_RETAINED=" + map[bool]string{true: "1"}[m.Retained],
+		"IPC_EXPIRES=" + expires,
 	}
+	const header = "IPC_HEADER_"
+	for name, value := range m.Headers {
+		env = append(env, header+strings.ToUpper(strings.ReplaceAll(name, "-", "_"))+"="+value)
+	}
+	for _, e := range os.Environ() { // of a message that ipcctl is itself CMD for
+		name, _, _ := strings.Cut(e, "=")
+		if strings.HasPrefix(name, header) && !slices.ContainsFunc(env, func(own string) bool { return strings.HasPrefix(own, name+"=") }) {
+			env = append(env, name+"=")
+		}
+	}
+	return env
 }
 
 var messageEnv = []verb.Variable{
@@ -224,6 +243,8 @@ var messageEnv = []verb.Variable{
 	{Name: "IPC_SENDER_UID", Help: "the user, as a number"},
 	{Name: "IPC_SENDER_UNIT", Help: "the systemd unit, or empty"},
 	{Name: "IPC_RETAINED", Help: "1 if it is the value that the topic had before, or empty"},
+	{Name: "IPC_EXPIRES", Help: "when it is over, likewise, or empty"},
+	{Name: "IPC_HEADER_NAME", Help: "each of its headers: of content-type, IPC_HEADER_CONTENT_TYPE"},
 }
 
 func (m *message) json(o *term.Output) {
@@ -236,6 +257,16 @@ func (m *message) json(o *term.Output) {
 	obj.Text("unit", m.Unit)
 	if m.Retained {
 		obj.Value("retained", wire.Value{Kind: wire.KindBool, Int: 1})
+	}
+	if !m.Expires.IsZero() {
+		obj.Text("expires", stamp(m.Expires))
+	}
+	if len(m.Headers) > 0 {
+		all := wire.Value{Kind: wire.KindMap}
+		for _, name := range slices.Sorted(maps.Keys(m.Headers)) {
+			all.Elems = append(all.Elems, wire.Value{Kind: wire.KindBulk, Str: name}, wire.Value{Kind: wire.KindBulk, Str: m.Headers[name]})
+		}
+		obj.Value("headers", all)
 	}
 	obj.Text("payload", string(m.Payload))
 	o.Object(&obj)

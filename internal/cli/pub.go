@@ -23,6 +23,7 @@ type pubVerb struct {
 
 	retain  bool
 	expires verb.Span
+	headers []string
 	options []string // of BUS.PUB
 }
 
@@ -33,9 +34,9 @@ func pub() *verb.Verb {
 		Group:   "Messages",
 		Summary: "Publish a message",
 		Synopsis: []string{
-			"[-r [-t D]] [-e N] TOPIC [PAYLOAD|-]",
-			"[-r [-t D]] [-e N] -f FILE TOPIC",
-			"[-r [-t D]] [-e N] -l [-0] TOPIC",
+			"[-r] [-t D] [-H NAME=VALUE]… [-e N] TOPIC [PAYLOAD|-]",
+			"[-r] [-t D] [-H NAME=VALUE]… [-e N] -f FILE TOPIC",
+			"[-r] [-t D] [-H NAME=VALUE]… [-e N] -l [-0] TOPIC",
 		},
 		About: []string{
 			"Sends PAYLOAD to all who receive TOPIC at this moment. PAYLOAD may be any bytes; `-` takes them from standard " +
@@ -53,7 +54,8 @@ func pub() *verb.Verb {
 		},
 		Options: []verb.Option{
 			verb.Flag('r', "retain", &p.retain, "Have this be the topic's value: who subscribes later is sent it first, and `get` prints it"),
-			verb.Duration('t', "expires", &p.expires, "With -r: have the value be gone after this time"),
+			verb.Duration('t', "expires", &p.expires, "Tell receivers that the message is over after this time; with -r the value is gone then"),
+			verb.List('H', "header", "NAME=VALUE", &p.headers, "Tell receivers this, too, as content-type=text/plain; once for each header"),
 			verb.Number('e', "expect", "N", &p.expect, 0, verb.Many, "Fail with 83 if fewer than N receivers were given the message"),
 			verb.Flag('l', "lines", &p.lines, "Publish each line of standard input as a message, as it comes"),
 			verb.Flag('0', "null", &p.null, "With -l: a zero byte ends a message, not a line break"),
@@ -84,14 +86,19 @@ func (p *pubVerb) run(c *verb.Call) error {
 		return exit.Unparsed(strconv.Quote(c.Words[1]), "the payload comes from elsewhere").With(c.Verb.Usage())
 	case p.null && !p.lines:
 		return exit.Unparsed("-0", "without -l there are no records that it could end").With("ipcctl pub " + c.Verb.Synopsis[2])
-	case p.expires.Set && !p.retain:
-		return exit.Unparsed("-t", "without -r nothing is kept that could expire").With(c.Verb.Usage())
 	}
 	if p.retain {
 		p.options = append(p.options, "RETAIN")
 	}
 	if p.expires.Set {
 		p.options = append(p.options, "EXPIRES", strconv.FormatInt(p.expires.D.Milliseconds(), 10))
+	}
+	for _, header := range p.headers {
+		name, value, ok := strings.Cut(header, "=")
+		if !ok || !wire.IsHeaderName(name) {
+			return exit.Unparsed("-H "+strconv.Quote(header), "expected NAME=VALUE, where NAME is of a to z, 0 to 9 and -").With("-H content-type=text/plain")
+		}
+		p.options = append(p.options, "HEADER", name, value)
 	}
 	if p.lines {
 		return p.feed(c, topic)

@@ -12,8 +12,12 @@ import (
 
 // publishCall hands the peer's message to the bus, and reports whether it was taken. If not, or if it is not delivered to all yet, the
 // call has its reply, or gets it later: made of the receipt by answer.
-func (s *Service) publishCall(c *session.Call, kind nameKind, answer func(receipt) session.Outcome) (r receipt, ok bool) {
-	r, rest, err := s.publish(kind, c.Args[0], c.Args[1], c.Session.Stamp(), c.Pays)
+func (s *Service) publishCall(c *session.Call, kind nameKind, p *publication, answer func(receipt) session.Outcome) (r receipt, ok bool) {
+	m := message{topic: c.Args[0], payload: c.Args[1], stamp: c.Session.Stamp(), headers: p.headers}
+	if p.expires != 0 {
+		m.expires = s.set.RealTime().Add(p.expires).UnixMicro()
+	}
+	r, rest, err := s.publish(kind, &m, c.Pays)
 	switch {
 	case err == bus.ErrTooLong:
 		c.Fail(wire.CodeQuota, "cannot publish to a channel of %d bytes: %v", len(c.Args[0]), err)
@@ -30,7 +34,7 @@ func (s *Service) publishCall(c *session.Call, kind nameKind, answer func(receip
 }
 
 func (s *Service) publishRedis(c *session.Call) {
-	if r, ok := s.publishCall(c, anyName, delivered); ok {
+	if r, ok := s.publishCall(c, anyName, &publication{}, delivered); ok {
 		c.Integer(int64(r.delivered))
 	}
 }
@@ -41,10 +45,11 @@ func delivered(r receipt) session.Outcome {
 }
 
 func (s *Service) busPub(c *session.Call) {
-	if s.retention.asked && !s.retain(c) {
+	p := &s.publication
+	if p.retain && !s.retain(c, p) {
 		return
 	}
-	r, ok := s.publishCall(c, topicName, func(r receipt) session.Outcome { return r })
+	r, ok := s.publishCall(c, topicName, p, func(r receipt) session.Outcome { return r })
 	if !ok {
 		return
 	}

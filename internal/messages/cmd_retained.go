@@ -33,7 +33,7 @@ func (s *Service) busGet(c *session.Call) {
 	c.Bulk(k.Topic)
 	c.Bulk("payload")
 	c.Bulk(k.Payload)
-	c.Out = k.appendFields(c.Out, s.set.Now())
+	c.Out = k.appendFields(c.Out, c.Session.Proto(), s.set.Now())
 }
 
 func (s *Service) busClear(c *session.Call) {
@@ -84,7 +84,7 @@ func (s *Service) busList(c *session.Call) {
 			b = wire.AppendBulk(b, k.Topic)
 			b = wire.AppendBulk(b, "size")
 			b = wire.AppendInt(b, int64(len(k.Payload)))
-			b = k.appendFields(b, s.set.Now())
+			b = k.appendFields(b, proto, s.set.Now())
 		}
 		return b, true
 	}

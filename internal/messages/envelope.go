@@ -39,7 +39,7 @@ func (m *message) enveloped() []byte {
 	b = append(b, ',')
 	b = strconv.AppendUint(append(b, `"seq":`...), m.seq, 10)
 	b = append(b, `,"time":"`...)
-	b = time.UnixMicro(m.time).UTC().AppendFormat(b, "2006-01-02T15:04:05.000000Z")
+	b = appendJSONTime(b, m.time)
 	b = append(b, `",`...)
 	pid, rest := conn.Head(m.stamp)
 	uid, line := conn.Head(m.stamp[rest:])
@@ -47,6 +47,21 @@ func (m *message) enveloped() []byte {
 	b = strconv.AppendInt(append(b, `"pid":`...), int64(pid), 10)
 	b = strconv.AppendInt(append(b, `,"uid":`...), int64(uid), 10)
 	b = appendJSONText(append(b, `,"unit":`...), unit)
+	if m.expires != 0 {
+		b = append(b, `,"expires":"`...)
+		b = append(appendJSONTime(b, m.expires), '"')
+	}
+	for i := 0; i < len(m.headers); i += 2 {
+		open := `,"headers":{`
+		if i > 0 {
+			open = ","
+		}
+		b = appendJSONText(append(b, open...), []byte(m.headers[i]))
+		b = appendJSONText(append(b, ':'), []byte(m.headers[i+1]))
+		if i+2 == len(m.headers) {
+			b = append(b, '}')
+		}
+	}
 	if utf8.Valid(m.payload) {
 		b = appendJSONText(append(b, `,"payload":`...), m.payload)
 	} else {
@@ -56,6 +71,11 @@ func (m *message) enveloped() []byte {
 	}
 	m.envelope = append(b, '}')
 	return m.envelope
+}
+
+// appendJSONTime appends a time of so many microseconds since 1970, as it is in a string of JSON.
+func appendJSONTime(b []byte, micros int64) []byte {
+	return time.UnixMicro(micros).UTC().AppendFormat(b, "2006-01-02T15:04:05.000000Z")
 }
 
 // appendJSONText appends a string of JSON. It escapes what it must and nothing else: unlike what people are shown, this may be long.

@@ -129,7 +129,7 @@ func TestMuchIsCopiedBitByBit(t *testing.T) {
 	late := s.connect()
 	publish := func(text string) (receipt, *delivery) {
 		t.Helper()
-		r, rest, err := s.publish(anyName, []byte("a"), []byte(strings.Repeat(text, size)), []byte(":1\r\n:2\r\n$0\r\n\r\n"), nil)
+		r, rest, err := s.publish(anyName, &message{topic: []byte("a"), payload: []byte(strings.Repeat(text, size)), stamp: []byte(":1\r\n:2\r\n$0\r\n\r\n")}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

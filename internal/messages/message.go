@@ -14,12 +14,14 @@ import (
 type message struct {
 	topic, payload []byte
 	seq            uint64
-	time           int64  // microseconds since 1970
-	stamp          []byte // of the sender: see appendStamp
-	age            uint64 // of the bus, if it was published in an earlier turn
-	envelope       []byte // see enveloped
-	retained       bool   // it is the value that its topic had already
-	after          uint64 // of the next route, who subscribed up to then has it: see deliver
+	time           int64    // microseconds since 1970
+	stamp          []byte   // of the sender: see appendStamp
+	age            uint64   // of the bus, if it was published in an earlier turn
+	envelope       []byte   // see enveloped
+	retained       bool     // it is the value that its topic had already
+	expires        int64    // when it is over, in microseconds since 1970; 0: never
+	headers        []string // names and values in turn: see headers.go
+	after          uint64   // of the next route, who subscribed up to then has it: see deliver
 }
 
 // append encodes the message as subscribers of a route get it.
@@ -36,7 +38,7 @@ func (m *message) append(b []byte, p wire.Proto, k bus.Kind, text string) []byte
 		}
 	default:
 		n := 9
-		if m.retained {
+		if m.hasMore() {
 			n++
 		}
 		b = p.AppendPush(b, n)
@@ -49,8 +51,8 @@ func (m *message) append(b []byte, p wire.Proto, k bus.Kind, text string) []byte
 		b = wire.AppendInt(b, int64(m.seq))
 		b = wire.AppendInt(b, m.time)
 		b = append(b, m.stamp...)
-		if m.retained {
-			b = wire.AppendBulk(b, "retained")
+		if m.hasMore() {
+			b = m.appendMore(b, p)
 		}
 	}
 	return b
@@ -73,13 +75,13 @@ const (
 
 // publish hands a message to the engine and delivers it. Whether a peer may publish there must have been asked. If rest is not
 // nil, it is not delivered to all yet. pays is charged with the time, if that is much; nil: nobody is.
-func (s *Service) publish(kind nameKind, name, payload, stamp []byte, pays *account.User) (r receipt, rest *delivery, err error) {
+func (s *Service) publish(kind nameKind, m *message, pays *account.User) (r receipt, rest *delivery, err error) {
 	var routes []*bus.Route[*session.Session]
 	var search *bus.Search[*session.Session]
 	if kind == topicName {
-		routes, search, err = s.bus.SearchTopic(name, searchAtOnce)
+		routes, search, err = s.bus.SearchTopic(m.topic, searchAtOnce)
 	} else {
-		routes, search, err = s.bus.Search(name, searchAtOnce)
+		routes, search, err = s.bus.Search(m.topic, searchAtOnce)
 	}
 	if err != nil {
 		return receipt{}, nil, err
@@ -87,7 +89,8 @@ func (s *Service) publish(kind nameKind, name, payload, stamp []byte, pays *acco
 	s.stats.Published++
 	r.seq = s.bus.Take()
 	if len(routes) > 0 || search != nil {
-		r.delivered, r.dropped, rest = s.distribute(routes, search, &message{topic: name, payload: payload, seq: r.seq, stamp: stamp}, pays)
+		m.seq = r.seq
+		r.delivered, r.dropped, rest = s.distribute(routes, search, m, pays)
 	}
 	return r, rest, nil
 }

@@ -40,13 +40,13 @@ type kept struct {
 const LargestRetained = 1 << 20
 
 // size is what a value is charged as.
-func (k *kept) size() int { return len(k.Topic) + len(k.Payload) }
+func (k *kept) size() int { return len(k.Topic) + len(k.Payload) + headerBytes(k.Headers) }
 
 // fields are what BUS.GET and BUS.LIST tell beside the topic and the payload.
-const keptFields = 6
+const keptFields = 7
 
 // appendFields appends them. left is in milliseconds, -1 if the value does not expire.
-func (k *kept) appendFields(b []byte, now time.Duration) []byte {
+func (k *kept) appendFields(b []byte, p wire.Proto, now time.Duration) []byte {
 	left := int64(-1)
 	if k.Expires != 0 {
 		left = max(k.Expires-now, 0).Milliseconds()
@@ -61,7 +61,9 @@ func (k *kept) appendFields(b []byte, now time.Duration) []byte {
 	b = wire.AppendBulk(b, "unit")
 	b = wire.AppendBulk(b, k.Unit)
 	b = wire.AppendBulk(b, "expires")
-	return wire.AppendInt(b, left)
+	b = wire.AppendInt(b, left)
+	b = wire.AppendBulk(b, "headers")
+	return appendHeaders(b, p, k.Headers)
 }
 
 // retainedOf is the value of a topic, nil if it has none: one whose time is over has gone, whether its timer was called yet or not.
@@ -74,50 +76,9 @@ func (s *Service) retainedOf(topic string) *kept {
 
 func (k *kept) over(now time.Duration) bool { return k.Expires != 0 && k.Expires <= now }
 
-// A retention is what the words of BUS.PUB ask for.
-type retention struct {
-	asked   bool
-	expires time.Duration // from now; 0: it does not
-}
-
-// longestRetained is the longest time after which a value may expire.
-const longestRetained = 100 * 365 * 24 * time.Hour
-
-// pubWords reads the options of BUS.PUB.
-func (s *Service) pubWords(c *session.Call) bool {
-	s.retention = retention{}
-	for i := 2; i < len(c.Args); i++ {
-		switch option := c.Arg(i); {
-		case option == "RETAIN":
-			s.retention.asked = true
-		case option == "EXPIRES" && i+1 < len(c.Args):
-			i++
-			ms, ok := session.Number(c.Args[i])
-			if !ok || ms <= 0 || ms > longestRetained.Milliseconds() {
-				c.Fail(wire.CodeErr, "EXPIRES wants a number of milliseconds, not %q", session.Clip(string(c.Args[i])))
-				return false
-			}
-			s.retention.expires = time.Duration(ms) * time.Millisecond
-		case option == "REQID" && i+1 < len(c.Args):
-			i++
-			if !c.ReadRequestID(c.Args[i]) {
-				return false
-			}
-		default:
-			c.Syntax()
-			return false
-		}
-	}
-	if s.retention.expires != 0 && !s.retention.asked {
-		c.Fail(wire.CodeErr, "EXPIRES goes with RETAIN")
-		return false
-	}
-	return true
-}
-
 // retain has a call's message, which is published next, be the value of its topic. It reports whether it is, and has the reply ready
 // if not: then all is as it was.
-func (s *Service) retain(c *session.Call) bool {
+func (s *Service) retain(c *session.Call, p *publication) bool {
 	topic := string(c.Args[0])
 	if err := bus.CheckTopic(topic); err != nil {
 		c.Fail(wire.CodeBadName, "%v", err)
@@ -126,10 +87,10 @@ func (s *Service) retain(c *session.Call) bool {
 	who := &c.Session.Peer
 	k := &kept{stamp: c.Session.Stamp(), Retained: record.Retained{
 		Topic: topic, Payload: string(c.Args[1]), Seq: s.bus.Seq() + 1, Time: s.set.RealTime().UnixMicro(),
-		PID: who.PID, UID: who.UID, Unit: who.Unit,
+		PID: who.PID, UID: who.UID, Unit: who.Unit, Headers: p.headers,
 	}}
-	if s.retention.expires != 0 {
-		k.Expires = s.set.Now() + s.retention.expires
+	if p.expires != 0 {
+		k.Expires = s.set.Now() + p.expires
 	}
 	if !s.mayRetain(c, k) {
 		return false
@@ -297,7 +258,10 @@ func (s *Service) sendMore(d *delivery) {
 	}
 	k, ok, more := d.lookup.Next()
 	if ok && k.Seq <= d.seq && !k.over(s.set.Now()) {
-		m := message{topic: []byte(k.Topic), payload: []byte(k.Payload), seq: k.Seq, time: k.Time, stamp: k.stamp, retained: true}
+		m := message{topic: []byte(k.Topic), payload: []byte(k.Payload), seq: k.Seq, time: k.Time, stamp: k.stamp, retained: true, headers: k.Headers}
+		if k.Expires != 0 {
+			m.expires = s.set.RealTime().Add(k.Expires - s.set.Now()).UnixMicro()
+		}
 		delivered, dropped := s.deliverAlone(d.route, d.to, &m, d.seq)
 		s.stats.Delivered += uint64(delivered)
 		s.stats.Dropped += uint64(dropped)

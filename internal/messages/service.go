@@ -21,9 +21,9 @@ type Service struct {
 	limits  Limits
 	stats   Stats
 
-	bus       *bus.Bus[*session.Session]
-	retained  retained
-	retention retention // of the call that is executed
+	bus         *bus.Bus[*session.Session]
+	retained    retained
+	publication publication // of the call that is executed
 
 	line   []*delivery // what is not delivered to all yet: see delivery.go
 	parked []*session.Session

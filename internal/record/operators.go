@@ -1,12 +1,9 @@
 package record
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/ipcd/ipcd/ipc/wire"
 	"github.com/ipcd/ipcd/lockmgr"
@@ -101,7 +98,5 @@ func (o *OperatorHold) hold(now lockmgr.Time) *Hold {
 	return &Hold{Claim: c, Limit: o.Limit}
 }
 
-// IsText reports whether a text may be shown to people.
-func IsText(text []byte) bool {
-	return len(text) <= wire.MaxLockText && utf8.Valid(text) && !bytes.ContainsFunc(text, unicode.IsControl)
-}
+// IsText reports whether a text may be what somebody says of a lock.
+func IsText(text []byte) bool { return len(text) <= wire.MaxLockText && wire.IsText(text) }

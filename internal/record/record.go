@@ -28,7 +28,7 @@ var kinds = [...]struct {
 	KindHold:     {"hold", 2, readAs(&holdFields)},
 	KindEnd:      {"end", 1, readAs(&lockEndFields)},
 	KindMark:     {"mark", 1, readAs(&markFields)},
-	KindRetained: {"retained", 1, readAs(&retainedFields)},
+	KindRetained: {"retained", 2, readAs(&retainedFields)},
 }
 
 // A Record says what is true of its subject from now on. It is plain data.

@@ -61,7 +61,10 @@ func TestFormat(t *testing.T) {
 func TestFormatBefore(t *testing.T) { reads(t, rows(t, "before.rows"), samplesBefore()) }
 
 // TestFormat1: holds of version 1, when none belonged to a cgroup, are the same.
-func TestFormat1(t *testing.T) { reads(t, rows(t, "rows.1"), samplesBefore()) }
+func TestFormat1(t *testing.T) {
+	reads(t, rows(t, "rows.1"), samplesBefore())
+	reads(t, rows(t, "retained.1"), []Record{Of(retainedBefore())})
+}
 
 // TestSamples: every kind, and every word of every enumeration, is in what the formats are tested with.
 func TestSamples(t *testing.T) {

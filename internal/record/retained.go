@@ -19,6 +19,8 @@ type Retained struct {
 	PID  int
 	UID  uint32
 	Unit string
+
+	Headers []string // names and values in turn
 }
 
 func (v *Retained) subject() Subject       { return Subject{Kind: KindRetained, Topic: v.Topic} }
@@ -33,12 +35,16 @@ var retainedFields = []field[Retained]{
 	number("pid", func(v *Retained) *int { return &v.PID }),
 	number("uid", func(v *Retained) *uint32 { return &v.UID }),
 	text("unit", func(v *Retained) *string { return &v.Unit }),
+	texts("headers", func(v *Retained) *[]string { return &v.Headers }),
 	data("payload", func(v *Retained) *string { return &v.Payload }),
 }
 
 func (v *Retained) check() error {
 	if v.Seq == 0 {
 		return errors.New("the value has no number")
+	}
+	if len(v.Headers)%2 != 0 {
+		return errors.New("a header has no value")
 	}
 	return bus.CheckTopic(v.Topic)
 }

@@ -15,10 +15,17 @@ func samples() []Record {
 			Owner: lockmgr.Owner{Process: lockmgr.Process{PID: lockmgr.Group, Start: 1<<32 + 1}, Label: "/system.slice/nightly.service"},
 		},
 		ID: 1127, Token: 1027, Entries: 1, Since: lockmgr.Time{Boot: time.Hour, Real: 1795646133440238},
-	}}), Of(&Retained{
+	}}), Of(retainedBefore()), Of(&Retained{
+		Topic: "app/headers", Payload: "{}", Seq: 816, Time: 1795646133440238, Headers: []string{"content-type", "application/json", "note", `a "b"`},
+	}))
+}
+
+// retainedBefore is a value as there were before there were headers: also in retained.1, of version 1.
+func retainedBefore() *Retained {
+	return &Retained{
 		Topic: "app/config", Payload: "a=\"1\"\n\x00\xff", Seq: 815, Time: 1795646133440238, Expires: time.Hour, PID: 4711, UID: 1000,
 		Unit: "app.service",
-	}))
+	}
 }
 
 // samplesBefore are those that there were before cgroups could hold: also in rows.1, of version 1, and before.rows, of none.

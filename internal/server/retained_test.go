@@ -14,14 +14,23 @@ import (
 	"github.com/ipcd/ipcd/ipc/wire"
 )
 
-// told is a push of BUS.SUB in short: the topic, the payload, and whether it is marked as retained.
+// told is a push of BUS.SUB in short: the topic, the payload, and what is told in the last element.
 func told(v wire.Value) string {
 	if v.Kind != wire.KindPush && v.Kind != wire.KindArray || len(v.Elems) < 9 || v.Elems[0].Str != "bus.message" {
 		return fmt.Sprintf("%+v", v)
 	}
 	text := v.Elems[2].Str + "=" + v.Elems[3].Str
 	for _, more := range v.Elems[9:] {
-		text += " " + more.Str
+		if more.Get("retained").Int == 1 {
+			text += " retained"
+		}
+		if more.Get("expires").Int != 0 {
+			text += " expires"
+		}
+		headers := more.Get("headers").Elems
+		for i := 0; i < len(headers); i += 2 {
+			text += " " + headers[i].Str + ":" + headers[i+1].Str
+		}
 	}
 	return text
 }
@@ -96,7 +105,7 @@ func TestRetained(t *testing.T) {
 	late.do("PING") // nothing was before its reply
 
 	for words, code := range map[string]wire.Code{
-		"BUS.PUB a x EXPIRES 5": wire.CodeErr, "BUS.PUB a x RETAIN EXPIRES 0": wire.CodeErr, "BUS.PUB a x RETAIN EXPIRES": wire.CodeErr,
+		"BUS.PUB a x RETAIN EXPIRES 0": wire.CodeErr, "BUS.PUB a x RETAIN EXPIRES": wire.CodeErr,
 		"BUS.PUB a x KEEP": wire.CodeErr, "BUS.PUB a/# x RETAIN": wire.CodeBadName, "BUS.PUB ipcd/a x RETAIN": wire.CodeDenied,
 		"BUS.GET a/#": wire.CodeBadName, "BUS.CLEAR +": wire.CodeBadName, "BUS.LIST a#": wire.CodeBadName, "BUS.CLEAR ipcd/a": wire.CodeDenied,
 	} {
@@ -132,7 +141,7 @@ func TestRetainedOutlives(t *testing.T) {
 	}
 	sub := h.dial3()
 	sub.do("BUS.SUB", "#")
-	sub.told("a=4 retained", "b/c=\x00\xff\n retained")
+	sub.told("a=4 retained", "b/c=\x00\xff\n retained expires")
 	if seq := c.do("BUS.PUB", "a", "5").Get("seq").Int; seq <= 6 {
 		t.Errorf("the message after it has number %d", seq)
 	}

@@ -178,19 +178,19 @@ var Commands = []Command{
 	{Name: "PUBSUB HELP", Min: 2, Max: 2, Family: FamilyRedis, Summary: "The subcommands of PUBSUB", Reply: "array of lines", Note: "of those that are here"},
 
 	// The bus.
-	{Name: "BUS.PUB", Args: "topic payload [RETAIN] [EXPIRES ms] [REQID id]", Min: 3, Max: 8, Family: FamilyBus, Access: AccessPublish, Names: Names{First: true}, Flags: FlagFanOut, Summary: "Publish a message",
+	{Name: "BUS.PUB", Args: "topic payload [RETAIN] [EXPIRES ms] [HEADER field value …] [REQID id]", Min: 3, Family: FamilyBus, Access: AccessPublish, Names: Names{First: true}, Flags: FlagFanOut, Summary: "Publish a message",
 		Reply: "map: seq, delivered (how many subscriptions got it), dropped (how many messages, this one or older ones, were dropped for it because subscriptions are too far behind)",
-		Note:  "with RETAIN it is the value of its topic from then on, until it expires, is cleared or another takes its place", Errors: []Code{CodeBadName, CodeNotFound, CodeDenied, CodeIO}},
+		Note:  "with RETAIN it is the value of its topic from then on, until it expires, is cleared or another takes its place; HEADER may be there up to 32 times, and receivers are told of these and of EXPIRES", Errors: []Code{CodeBadName, CodeNotFound, CodeDenied, CodeIO}},
 	{Name: "BUS.SUB", Args: "filter [RAW]", Min: 2, Max: 3, Family: FamilyBus, Access: AccessSubscribe, Names: Names{First: true}, Flags: FlagSubscribed, Summary: "Receive the messages whose topic the filter matches",
-		Reply:  "integer: this connection's filters; then pushes bus.message, filter, topic, payload, seq, time, pid, uid, unit, and the word retained if it is the value that the topic had before; and bus.lost, filter, n in place of n messages that were dropped because the connection is too far behind",
+		Reply:  "integer: this connection's filters; then pushes bus.message, filter, topic, payload, seq, time, pid, uid, unit, and, if there is any of it, a map: retained (1, of the value that the topic had before), expires (microseconds since 1970), headers (a map); and bus.lost, filter, n in place of n messages that were dropped because the connection is too far behind",
 		Note:   "on RESP2 only with RAW, for a client that knows these arrays; clients made for Redis use PSUBSCRIBE ipcd/filter/…, see Messages",
 		Errors: []Code{CodeBadName}},
 	{Name: "BUS.UNSUB", Args: "[filter]", Min: 1, Max: 2, Family: FamilyBus, Flags: FlagSubscribed, Summary: "End BUS.SUB for this filter, or all", Reply: "integer: the filters left", Errors: []Code{CodeNotFound}},
 
 	{Name: "BUS.GET", Args: "topic", Min: 2, Max: 2, Family: FamilyBus, Access: AccessSubscribe, Names: Names{First: true}, Summary: "The value of a topic: what was published there last with RETAIN",
-		Reply: "map: topic, payload, seq, time, pid, uid, unit, expires (milliseconds it lasts, -1 without end); null if there is none", Errors: []Code{CodeBadName}},
+		Reply: "map: topic, payload, seq, time, pid, uid, unit, expires (milliseconds it lasts, -1 without end), headers (a map); null if there is none", Errors: []Code{CodeBadName}},
 	{Name: "BUS.LIST", Args: "[filter]", Min: 1, Max: 2, Family: FamilyBus, Flags: FlagSlow, Summary: "The topics that have a value and that the filter matches, or #",
-		Reply: "array of maps, by topic: topic, size (bytes of the payload), seq, time, pid, uid, unit, expires", Errors: []Code{CodeBadName}},
+		Reply: "array of maps, by topic: topic, size (bytes of the payload), seq, time, pid, uid, unit, expires, headers", Errors: []Code{CodeBadName}},
 	{Name: "BUS.CLEAR", Args: "topic", Min: 2, Max: 2, Family: FamilyBus, Access: AccessPublish, Names: Names{First: true}, Summary: "Have a topic have no value",
 		Reply: "integer: 1, or 0 if it had none", Errors: []Code{CodeBadName, CodeDenied}},
 

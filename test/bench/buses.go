@@ -127,7 +127,7 @@ func subscribeToValues(values int) scenario {
 		request, end, behind := command(words...), []byte(nil), "\r\n"
 		switch s.kind {
 		case ipcdServer:
-			request, end, behind = command("BUS.SUB", "bench/value/#", "RAW"), command("BUS.UNSUB", "bench/value/#"), "$8\r\nretained\r\n"
+			request, end, behind = command("BUS.SUB", "bench/value/#", "RAW"), command("BUS.UNSUB", "bench/value/#"), "$8\r\nretained\r\n:1\r\n"
 		case mosquittoServer:
 			request, behind = mqttSubscription("bench/value/#"), ""
 		}

@@ -1,0 +1,125 @@
+package messages
+
+import (
+	"time"
+
+	"github.com/ipcd/ipcd/internal/session"
+	"github.com/ipcd/ipcd/ipc/wire"
+)
+
+// A message may say more of itself than its payload does: when it is over, and what its publisher has put into its headers. The daemon
+// reads none of that. Who has published it is told beside, by the daemon, and is no header: nobody can forge it.
+//
+// What a message has of these is in the last element of its push, a map, which most messages do without.
+
+// A publication is what the words of BUS.PUB ask for.
+type publication struct {
+	retain  bool
+	expires time.Duration // from now; 0: it does not
+	headers []string      // names and values in turn
+}
+
+// longestExpiry is the longest time after which a message may expire.
+const longestExpiry = 100 * 365 * 24 * time.Hour
+
+// pubWords reads the options of BUS.PUB.
+func (s *Service) pubWords(c *session.Call) bool {
+	p := &s.publication
+	*p = publication{}
+	for i := 2; i < len(c.Args); i++ {
+		switch option := c.Arg(i); {
+		case option == "RETAIN":
+			p.retain = true
+		case option == "EXPIRES" && i+1 < len(c.Args):
+			i++
+			ms, ok := session.Number(c.Args[i])
+			if !ok || ms <= 0 || ms > longestExpiry.Milliseconds() {
+				c.Fail(wire.CodeErr, "EXPIRES wants a number of milliseconds, not %q", session.Clip(string(c.Args[i])))
+				return false
+			}
+			p.expires = time.Duration(ms) * time.Millisecond
+		case option == "HEADER" && i+2 < len(c.Args):
+			if !p.addHeader(c, c.Args[i+1], c.Args[i+2]) {
+				return false
+			}
+			i += 2
+		case option == "REQID" && i+1 < len(c.Args):
+			i++
+			if !c.ReadRequestID(c.Args[i]) {
+				return false
+			}
+		default:
+			c.Syntax()
+			return false
+		}
+	}
+	return true
+}
+
+// addHeader reads a header.
+func (p *publication) addHeader(c *session.Call, name, value []byte) bool {
+	switch {
+	case !wire.IsHeaderName(name):
+		c.Fail(wire.CodeErr, "the name of a header has 1 to %d of a to z, 0 to 9 and - and begins with a letter, unlike %q", wire.MaxHeaderName, session.Clip(string(name)))
+	case !wire.IsText(value):
+		c.Fail(wire.CodeErr, "header %q wants UTF-8 without control characters", name)
+	case len(p.headers) == 2*wire.MaxHeaders:
+		c.Fail(wire.CodeErr, "a message has at most %d headers", wire.MaxHeaders)
+	case headerBytes(p.headers)+len(name)+len(value) > wire.MaxHeaderBytes:
+		c.Fail(wire.CodeErr, "the headers of a message have at most %d bytes together", wire.MaxHeaderBytes)
+	default:
+		for i := 0; i < len(p.headers); i += 2 {
+			if p.headers[i] == string(name) {
+				c.Fail(wire.CodeErr, "header %q is there twice", name)
+				return false
+			}
+		}
+		p.headers = append(p.headers, string(name), string(value))
+		return true
+	}
+	return false
+}
+
+// headerBytes is how long headers are together.
+func headerBytes(headers []string) (n int) {
+	for _, text := range headers {
+		n += len(text)
+	}
+	return n
+}
+
+// appendHeaders appends headers as a map.
+func appendHeaders(b []byte, p wire.Proto, headers []string) []byte {
+	b = p.AppendMap(b, len(headers)/2)
+	for _, text := range headers {
+		b = wire.AppendBulk(b, text)
+	}
+	return b
+}
+
+// hasMore reports whether the push of the message has a last element.
+func (m *message) hasMore() bool { return m.retained || m.expires != 0 || len(m.headers) > 0 }
+
+// appendMore appends it.
+func (m *message) appendMore(b []byte, p wire.Proto) []byte {
+	n := 0
+	for _, has := range []bool{m.retained, m.expires != 0, len(m.headers) > 0} {
+		if has {
+			n++
+		}
+	}
+	b = p.AppendMap(b, n)
+	if m.retained {
+		b = wire.AppendBulk(b, "retained")
+		b = wire.AppendInt(b, 1)
+	}
+	if m.expires != 0 {
+		b = wire.AppendBulk(b, "expires")
+		b = wire.AppendInt(b, m.expires)
+	}
+	if len(m.headers) > 0 {
+		b = wire.AppendBulk(b, "headers")
+		b = appendHeaders(b, p, m.headers)
+	}
+	return b
+}
