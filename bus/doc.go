@@ -48,6 +48,13 @@
 //   - What is gone is forgotten: a subscriber, a route, their places in all indexes. After the last subscription the bus
 //     is as small as a new one that has published its last topic.
 //
+// Of retained values:
+//
+//   - A topic has one value, the last that was set. A filter finds the topics that have one and that it matches, each once.
+//   - Who looks for them bit by bit, as [Lookup] does, finds each topic once that had a value all the time, with the value that it has
+//     when its turn comes, whatever comes and goes meanwhile.
+//   - A topic that has lost its value leaves nothing.
+//
 // Of requests:
 //
 //   - A request that is accepted is over once, and its end says why. Whoever was sent it answers it once, is gone, or is told to

@@ -1,7 +1,6 @@
 package bus
 
 import (
-	"fmt"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -163,22 +162,4 @@ func FuzzRetained(f *testing.F) {
 			t.Errorf("something is left of %q: %v", topic, err)
 		}
 	})
-}
-
-// BenchmarkRetained: one topic among many costs the same, however many there are.
-func BenchmarkRetained(b *testing.B) {
-	for _, n := range []int{1, 1000, 100_000} {
-		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			var r Retained[int]
-			for i := range n {
-				r.Set(fmt.Sprintf("app/%d/config", i), i)
-			}
-			b.ReportAllocs()
-			for b.Loop() {
-				if _, ok := r.Get("app/0/config"); !ok {
-					b.Fatal("it is not there")
-				}
-			}
-		})
-	}
 }
