@@ -127,9 +127,9 @@ func (g *Groups[S, M]) settle(group *Group[S, M]) {
 }
 
 // take takes a parcel out of the queue.
-func (group *Group[S, M]) take(p *parcel[S, M]) {
-	group.queue.remove(p, ofParcel[S, M])
-	group.bytes -= p.size
+func (g *Group[S, M]) take(p *parcel[S, M]) {
+	g.queue.remove(p, ofParcel[S, M])
+	g.bytes -= p.size
 }
 
 // Leave undoes Join. What s was given, and has not been sent yet, stays its own. If it was the last member, what waits is lost to

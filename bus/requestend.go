@@ -2,20 +2,22 @@ package bus
 
 import "container/heap"
 
-// Reply says that s has answered a request that it was sent, or a part of that, with more to come. The error is ErrNotAsked: s was
-// never sent it, or has answered it, or it is over, which s is not told apart.
-func (r *Requests[S, V]) Reply(s S, id RequestID, more bool) error {
+// Reply says what s has done about a request that it was sent: Part, Answered or Failed. The error is ErrNotAsked: s was never sent it, or
+// has answered it, or it is over, which s is not told apart.
+func (r *Requests[S, V]) Reply(s S, id RequestID, how RequestKind) error {
 	t := r.tasks.get(taskKey[S]{s, id})
 	if t == nil {
 		return ErrNotAsked
 	}
 	q := t.request
-	if more {
+	if how == Part {
 		t.begun = true
 		r.emit(Part, q).Responder = s
 	} else {
-		r.finish(t, Answered)
-		q.answers++
+		r.finish(t, how)
+		if how == Answered {
+			q.answers++
+		}
 		r.endIfDone(q)
 	}
 	r.verify()

@@ -269,17 +269,19 @@ func (w *requestModel) endIfDone(q *modelRequest) {
 	}
 }
 
-func (w *requestModel) reply(s int, id RequestID, more bool) error {
+func (w *requestModel) reply(s int, id RequestID, how RequestKind) error {
 	t := w.find(s, id)
 	switch {
 	case t == nil:
 		return ErrNotAsked
-	case more:
+	case how == Part:
 		t.begun = true
 		w.say("part %d %d", id, s)
 	default:
-		w.finish(t, Answered)
-		t.q.answers++
+		w.finish(t, how)
+		if how == Answered {
+			t.q.answers++
+		}
 		w.endIfDone(t.q)
 	}
 	return nil
@@ -454,12 +456,12 @@ var requestSteps = map[string]func(p *requestPair) (got, want any){
 		return fmt.Sprintf("%d %#v", id, err), fmt.Sprintf("%d %#v", q.id, wantErr)
 	},
 	"reply": func(p *requestPair) (got, want any) {
-		s, id, more := p.who(), RequestID(p.pick(int(p.model.last)+2)), p.pick(4) == 0
+		s, id, how := p.who(), RequestID(p.pick(int(p.model.last)+2)), []RequestKind{Part, Answered, Answered, Failed}[p.pick(4)]
 		if len(p.model.tasks) > 0 && p.pick(4) > 0 {
 			t := p.model.tasks[p.pick(len(p.model.tasks))]
 			s, id = t.m.who, t.q.id
 		}
-		return p.real.Reply(s, id, more), p.model.reply(s, id, more)
+		return p.real.Reply(s, id, how), p.model.reply(s, id, how)
 	},
 	"cancel": func(p *requestPair) (got, want any) {
 		if len(p.model.requests) == 0 {
@@ -542,7 +544,7 @@ func (p *requestPair) conserve(e RequestEffect[int, string]) error {
 	switch e.Kind {
 	case Sent:
 		p.sent[key]++
-	case Answered, Gone, Revoked:
+	case Answered, Failed, Gone, Revoked:
 		p.sent[key]--
 	case Over:
 		for key := range p.sent {
@@ -692,7 +694,7 @@ func BenchmarkRequest(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				if err := r.Reply(r.Effects()[0].Responder, id, false); err != nil {
+				if err := r.Reply(r.Effects()[0].Responder, id, Answered); err != nil {
 					b.Fatal(err)
 				}
 				r.Effects()

@@ -78,12 +78,13 @@ func (*FullError[S]) Error() string { return "the responders take no more reques
 // A RequestKind is what happened.
 type RequestKind uint8
 
-// The kinds. Of each request there is one Over; of each Sent there is one Answered, Gone or Revoked.
+// The kinds. Of each request there is one Over; of each Sent there is one Answered, Failed, Gone or Revoked.
 const (
 	Sent     RequestKind = iota // the responder is to be sent the request
 	Passed                      // the responder was not asked, as it takes none; others were
 	Part                        // the responder has answered, and goes on
 	Answered                    // the responder has answered
+	Failed                      // the responder has said that it has no answer
 	Gone                        // the responder is gone before it had answered. Another may be Sent it
 	Revoked                     // the responder is to stop: nobody waits for it any more
 	Over                        // the asker is to be told: How says why
@@ -91,7 +92,7 @@ const (
 )
 
 func (k RequestKind) String() string {
-	return [...]string{"sent", "passed", "part", "answered", "gone", "revoked", "over", "left"}[k]
+	return [...]string{"sent", "passed", "part", "answered", "failed", "gone", "revoked", "over", "left"}[k]
 }
 
 // An Ending is why a request is over.
@@ -100,7 +101,7 @@ type Ending uint8
 // The endings.
 const (
 	Complete   Ending = iota // there are as many answers as were wanted, or all who are left have answered
-	Unanswered               // all who were asked are gone
+	Unanswered               // all who were asked are gone, or have no answer
 	TimedOut                 // its deadline has passed; there may be answers
 	Unserved                 // nobody came to answer it
 	Refused                  // who came takes none
@@ -286,6 +287,19 @@ func (r *Requests[S, V]) Serves(s S) int {
 		return p.services
 	}
 	return 0
+}
+
+// IsServed reports whether s serves that, or has something left to answer of it.
+func (r *Requests[S, V]) IsServed(s S, of Sharing) bool {
+	return r.members.get(memberKey[S]{s, of}) != nil
+}
+
+// Asked is the request that s was sent and has not answered; false: there is none.
+func (r *Requests[S, V]) Asked(s S, id RequestID) (v V, ok bool) {
+	if t := r.tasks.get(taskKey[S]{s, id}); t != nil {
+		return t.request.value, true
+	}
+	return v, false
 }
 
 // Open is how many requests of s are not over.

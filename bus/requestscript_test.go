@@ -17,7 +17,7 @@ import (
 //	unserve S FILTER [group G] [some N]    Unserve: at most N are told of
 //	ask S TOPIC [replies N|all] [repeatable] [until T] [deadline T]
 //	offer FILTER [some N]                  Offer, as many steps as it takes, or N
-//	reply S ID [more]                      Reply
+//	reply S ID [more|failed]               Reply
 //	cancel S ID                            Cancel
 //	drop S [some N]                        Drop, as often as it takes, or once
 //	expire T [some N]                      Expire
@@ -98,7 +98,14 @@ func (w *requestWorld) run(t *testing.T, line string, out *strings.Builder) {
 		for n := option("some", math.MaxInt); n > 0 && o.Next(); n-- {
 		}
 	case "reply":
-		failed(w.Reply(args[0], RequestID(number(args[1])), slices.Contains(args, "more")))
+		how := Answered
+		switch {
+		case slices.Contains(args, "more"):
+			how = Part
+		case slices.Contains(args, "failed"):
+			how = Failed
+		}
+		failed(w.Reply(args[0], RequestID(number(args[1])), how))
 	case "cancel":
 		if !w.Cancel(args[0], RequestID(number(args[1]))) {
 			out.WriteString("cancel: has none\n")

@@ -26,6 +26,9 @@ func (r *Requests[S, V]) leaveLine(q *request[S, V]) {
 	}
 }
 
+// Waiting is how many topics somebody has a request for that waits.
+func (r *Requests[S, V]) Waiting() int { return r.waiting.Len() }
+
 // An Offer goes through the requests that wait for somebody to serve what a filter matches, a step at a time, for who has something
 // else to do meanwhile. Of each topic it takes those that asked first. Requests that are asked meanwhile are sent at once.
 type Offer[S comparable, V any] struct {
@@ -84,7 +87,7 @@ func (r *Requests[S, V]) Expire(now time.Duration, most int) (more bool) {
 			return true
 		}
 		q := r.due[0]
-		if q.line != nil && q.until <= now && !(q.deadline != 0 && q.deadline <= now) {
+		if q.line != nil && q.until <= now && (q.deadline == 0 || q.deadline > now) {
 			r.end(q, Unserved)
 		} else {
 			r.end(q, TimedOut)
