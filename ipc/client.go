@@ -31,17 +31,18 @@ type Client struct {
 
 	unproven error // why the daemon cannot know that this process is the one that connected; nil: it does
 
-	mu      sync.Mutex
-	unsent  []byte              // commands to write, in the order of pending
-	spare   []byte              // the buffer that unsent was before
-	writing bool                // somebody is writing; who finds it set leaves his bytes in unsent
-	broken  error               // why nothing can be written any more
-	pending queue               // calls that wait for their reply
-	tickets map[int64]*call     // calls that wait for a push "done"
-	feeds   map[string]*feed    // by filter
-	held    map[heldKey][]*Lock // several if one joined the hold of another
-	reason  error               // what the daemon said before it hung up
-	err     error               // why the connection ended
+	mu       sync.Mutex
+	unsent   []byte              // commands to write, in the order of pending
+	spare    []byte              // the buffer that unsent was before
+	writing  bool                // somebody is writing; who finds it set leaves his bytes in unsent
+	broken   error               // why nothing can be written any more
+	pending  queue               // calls that wait for their reply
+	tickets  map[int64]*call     // calls that wait for a push "done"
+	feeds    map[string]*feed    // by filter
+	held     map[heldKey][]*Lock // several if one joined the hold of another
+	services map[string]*service // by filter
+	reason   error               // what the daemon said before it hung up
+	err      error               // why the connection ended
 }
 
 // A heldKey is one hold.
@@ -126,14 +127,15 @@ func newClient(fd int, sent ...*call) (*Client, error) {
 		return nil, err
 	}
 	c := &Client{
-		file:    file,
-		dec:     wire.NewDecoder(file, replyLimits),
-		limits:  wire.DefaultLimits,
-		slots:   make(chan struct{}, maxCalls),
-		done:    make(chan struct{}),
-		tickets: make(map[int64]*call),
-		feeds:   make(map[string]*feed),
-		held:    make(map[heldKey][]*Lock),
+		file:     file,
+		dec:      wire.NewDecoder(file, replyLimits),
+		limits:   wire.DefaultLimits,
+		slots:    make(chan struct{}, maxCalls),
+		done:     make(chan struct{}),
+		tickets:  make(map[int64]*call),
+		feeds:    make(map[string]*feed),
+		held:     make(map[heldKey][]*Lock),
+		services: make(map[string]*service),
 	}
 	c.out.init(raw)
 	for _, cl := range sent {
@@ -170,6 +172,10 @@ func insteadOfDo(words []string) string {
 		return "Client.Close"
 	case "BUS.SUB", "BUS.UNSUB", "SUBSCRIBE", "UNSUBSCRIBE", "PSUBSCRIBE", "PUNSUBSCRIBE":
 		return "Client.Subscribe"
+	case "BUS.REQ":
+		return "Client.Request"
+	case "BUS.SERVE", "BUS.UNSERVE":
+		return "Client.Serve"
 	case "LOCK.ACQUIRE":
 		return "Client.Lock"
 	case "CLIENT":

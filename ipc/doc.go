@@ -48,6 +48,10 @@
 // the daemon dropped them or the subscription's own buffer did. A publisher is told in the [Receipt] how many
 // subscriptions were given the message; whether the programs behind them have acted on it, the daemon does not know.
 //
+// Requests: [Client.Request] returns the answer of one who serves the topic ([Client.Serve]), in this program or another. It is answered once,
+// or fails: with [ErrNoResponders] at once if nobody serves the topic, with [ErrRemote] if the responder has no answer or is gone. The handler
+// of a request is told by its context when nobody waits for the answer any more. A request is asked twice only if it is [Repeatable].
+//
 // Locks: one holder, several that asked for [Shared], or as many as there are units ([Limit]); who asks first is first,
 // whatever is asked for. Several names can be asked for at once ([And]). Each call of [Client.Lock] is an owner of its own,
 // so two goroutines exclude each other as two programs do; one that acts for a holder says so ([Within], [Inherited]) and

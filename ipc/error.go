@@ -19,4 +19,7 @@ var (
 	ErrNotFound = &Error{Code: wire.CodeNotFound}
 	ErrShutdown = &Error{Code: wire.CodeShutdown}
 	ErrLimit    = &Error{Code: wire.CodeLimit}
+	ErrRemote   = &Error{Code: wire.CodeRemote}
+
+	ErrNoResponders = &Error{Code: wire.CodeNoResponders}
 )

@@ -17,7 +17,9 @@ type call struct {
 	feed   *feed       // BUS.SUB: what it is for
 	next   *call       // in the queue
 
-	// LOCK.ACQUIRE. Guarded by Client.mu.
+	asks bool // it is BUS.REQ
+
+	// LOCK.ACQUIRE, and the ticket of BUS.REQ, too. Guarded by Client.mu.
 	lock     *Lock  // what it is for
 	ticket   string // of the wait; "" before the daemon gave one
 	unwanted bool   // the caller gave up: a grant that comes nevertheless is to be given back
@@ -91,7 +93,7 @@ func (c *Client) reply(v wire.Value) error {
 		<-c.slots
 	}
 	switch {
-	case cl.lock != nil && v.Kind == wire.KindInt:
+	case (cl.lock != nil || cl.asks) && v.Kind == wire.KindInt:
 		c.queuedLocked(cl, v.Int)
 		return nil
 	case cl.feed != nil:
@@ -101,7 +103,7 @@ func (c *Client) reply(v wire.Value) error {
 	return nil
 }
 
-// queuedLocked is told the ticket of a wait for a lock.
+// queuedLocked is told the ticket of a wait, for a lock or an answer.
 func (c *Client) queuedLocked(cl *call, ticket int64) {
 	cl.ticket = strconv.FormatInt(ticket, 10)
 	c.tickets[ticket] = cl
@@ -110,7 +112,13 @@ func (c *Client) queuedLocked(cl *call, ticket int64) {
 	}
 }
 
-func (c *Client) cancelLocked(cl *call) { c.postLocked(newCall(), "LOCK.CANCEL", cl.ticket) }
+func (c *Client) cancelLocked(cl *call) {
+	command := "LOCK.CANCEL"
+	if cl.asks {
+		command = "BUS.CANCEL"
+	}
+	c.postLocked(newCall(), command, cl.ticket)
+}
 
 // finishLocked hands the outcome to whoever waits for it, and gives back a lock that nobody waits for any more.
 func (c *Client) finishLocked(cl *call, v wire.Value) {
@@ -139,6 +147,10 @@ func (c *Client) push(v wire.Value) error {
 		return c.message(args)
 	case "bus.lost":
 		return c.lost(args)
+	case "bus.request":
+		return c.request(args)
+	case "bus.cancel":
+		return c.revoked(args)
 	case "done":
 		return c.decided(args)
 	case "lock.lost":
@@ -201,6 +213,6 @@ func (c *Client) end(err error) {
 			l.hangUp(c, c.err)
 		}
 	}
-	c.tickets, c.feeds, c.held = nil, nil, nil
+	c.tickets, c.feeds, c.held, c.services = nil, nil, nil, nil
 	close(c.done)
 }

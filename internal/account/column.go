@@ -21,6 +21,7 @@ const (
 	Marks         // of what was done
 	Retained      // values of topics
 	RetainedBytes // of them, and of the topics
+	Requests      // that are not answered
 	columns
 )
 
@@ -53,6 +54,7 @@ var table = [columns]row{
 	Marks:         {name: "marks of what was done", refusal: "user {user} has marked {limit} things as done: LOCK.FORGET some"},
 	Retained:      {name: "retained values", refusal: "user {user} has {used} retained values already (limits.retained_per_user)"},
 	RetainedBytes: {name: "bytes of retained values", refusal: "user {user} retains {used} bytes already (limits.retained_bytes_per_user)"},
+	Requests:      {name: "requests", refusal: "{used} requests of user {user} wait for an answer already (limits.requests_per_user)"},
 }
 
 func (c Column) String() string { return table[c].name }

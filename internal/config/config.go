@@ -53,6 +53,7 @@ type Limits struct {
 	RetainedBytes        int // Of values and their topics, in all.
 	RetainedPerUser      int
 	RetainedBytesPerUser int
+	RequestsPerUser      int // Those that are not answered.
 
 	// Lease is the longest that a lease may last, unless it is an operator's.
 	Lease time.Duration
@@ -88,6 +89,7 @@ func Default() *Config {
 			RetainedBytes:        32 << 20,
 			RetainedPerUser:      10_000,
 			RetainedBytesPerUser: 16 << 20,
+			RequestsPerUser:      1_000,
 			Lease:                24 * time.Hour,
 		},
 		Loop:       Loop{BusyPoll: 50 * time.Microsecond},

@@ -77,6 +77,8 @@ func (c *Config) fixedTables() []table {
 				"Topics whose retained value one user (uid) has published. Root is not exempt."},
 			{"retained_bytes_per_user", size{&l.RetainedBytesPerUser, minBuffer, maxRetainedBytes},
 				"Bytes of the retained values that one user (uid) has published, and of their topics. Root is not exempt."},
+			{"requests_per_user", count{&l.RequestsPerUser, 1, maxCount},
+				"Requests of one user (uid) that are not answered, all connections together. Root is not exempt."},
 			{"lease", duration{&l.Lease, time.Millisecond, 100 * 365 * 24 * time.Hour},
 				"The longest lease, without being renewed. An operator's (ipcctl hold) may be longer."},
 		}},

@@ -226,6 +226,7 @@ func options(cfg *config.Config) server.Options {
 			RetainedBytes:        cfg.Limits.RetainedBytes,
 			RetainedPerUser:      cfg.Limits.RetainedPerUser,
 			RetainedBytesPerUser: cfg.Limits.RetainedBytesPerUser,
+			RequestsPerUser:      cfg.Limits.RequestsPerUser,
 			Lease:                cfg.Limits.Lease,
 		},
 		Semaphores: cfg.Semaphores,

@@ -39,6 +39,7 @@ func (s *Server) status(c *session.Call) {
 		{"messages_dropped", int64(sent.Dropped)},
 		{"retained", int64(values)},
 		{"retained_bytes", int64(bytes)},
+		{"requests", int64(s.asking.Open())},
 		{"locks_granted", int64(locks.Granted)},
 		{"locks_held", int64(locks.Held)},
 		{"locks_waiting", int64(locks.Waiting)},

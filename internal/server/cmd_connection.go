@@ -130,7 +130,7 @@ func (s *Server) reset(c *session.Call) {
 	sess.DropTransaction()
 	subscriptions, claims := s.messages.Leave(sess), s.locks.Leave(sess)
 	c.Perform(&session.Task{Head: session.NoHead, Step: func(b []byte) ([]byte, bool) {
-		if subscriptions() || claims() {
+		if subscriptions() || !s.asking.Closed(sess) || claims() {
 			return b, true
 		}
 		sess.SetProto(wire.RESP2)

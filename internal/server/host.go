@@ -5,9 +5,9 @@ import "github.com/ipcd/ipcd/internal/session"
 // The following is what sessions call, beside Execute (dispatch.go) and Continue (transaction.go): see session.Host. Each goes to the
 // services whose it is, in the order in which it is to be done.
 
-// Closed ends the subscriptions, follows, waits and holds that end with the connection.
+// Closed ends the subscriptions, requests, follows, waits and holds that end with the connection.
 func (h *host) Closed(sess *session.Session) bool {
-	return h.messages.Closed(sess) && h.locks.Closed(sess)
+	return h.messages.Closed(sess) && h.asking.Closed(sess) && h.locks.Closed(sess)
 }
 
 // Receives is known to the messages.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/ipcd/ipcd/bus"
 	"github.com/ipcd/ipcd/internal/account"
+	"github.com/ipcd/ipcd/internal/asking"
 	"github.com/ipcd/ipcd/internal/conn"
 	"github.com/ipcd/ipcd/internal/journal"
 	"github.com/ipcd/ipcd/internal/locks"
@@ -37,6 +38,7 @@ type Limits struct {
 	RetainedBytes        int // of them and their topics, in all
 	RetainedPerUser      int
 	RetainedBytesPerUser int
+	RequestsPerUser      int // that are not answered
 
 	Lease time.Duration // the longest that a hold may last by time, unless it is an operator's
 }
@@ -56,6 +58,7 @@ func (l *Limits) perUser() account.Limits {
 		account.Marks:         locks.MaxDone,
 		account.Retained:      l.RetainedPerUser,
 		account.RetainedBytes: l.RetainedBytesPerUser,
+		account.Requests:      l.RequestsPerUser,
 	}
 }
 
@@ -111,6 +114,7 @@ type Server struct {
 	journal  *journal.Journal
 	messages *messages.Service
 	locks    *locks.Service
+	asking   *asking.Service
 	names    session.Part[names] // what connections call themselves
 
 	over  func() bool // set.Net.Over
@@ -163,6 +167,7 @@ func New(setup Setup, opts Options) (*Server, error) {
 	s.set = session.NewSet(l, s.setup.Kernel, messages.Pushes, setup.Log, (*host)(s), setup.Verify)
 	s.journal = journal.New(l, setup.Log)
 	s.messages = messages.New(s.set, s.journal, &s.self)
+	s.asking = asking.New(s.set)
 	s.names = session.NewPart[names](s.set)
 	s.over = s.set.Net.Over
 	l.Early = s.set.Net.ReadEarly
@@ -205,6 +210,7 @@ func (s *Server) SetOptions(o Options) error {
 func (s *Server) setOptions(o Options) {
 	s.opts = o
 	s.set.Users.Limits = o.Limits.perUser()
+	s.asking.SetOutput(o.Limits.Output)
 	s.messages.SetLimits(messages.Limits{Retained: o.Limits.Retained, RetainedBytes: o.Limits.RetainedBytes})
 	s.set.Net.SetLimits(conn.Limits{Input: o.Limits.Input, Output: o.Limits.Output, Words: o.Limits.Arguments})
 	s.locks.SetLimits(o.Semaphores, o.Limits.Lease)

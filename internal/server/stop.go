@@ -20,6 +20,7 @@ func (s *Server) stop() {
 	s.stopBy = s.set.Now() + longestStop
 	s.stopTime.Set(s.stopBy)
 	s.messages.Stop()
+	s.asking.Stop()
 	s.closeListeners()
 	s.locks.Stop()
 	for sess := range s.set.All() {

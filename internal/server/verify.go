@@ -15,9 +15,11 @@ func (s *Server) verify() {
 		sess.Count(found)
 		s.messages.Count(sess, found)
 		s.locks.Count(sess, found)
+		s.asking.Count(sess, found)
 	}
 	s.locks.Verify(found)
 	s.messages.Verify(found)
+	s.asking.Verify(found)
 	if err := s.set.Users.Mismatch(found); err != nil {
 		panic(err.Error())
 	}
@@ -44,6 +46,7 @@ func (s *Server) verifyTimers() {
 	}
 	s.locks.VerifyTimers(check)
 	s.messages.VerifyTimers(check)
+	s.asking.VerifyTimers(check)
 	s.set.VerifyTimers(check)
 	s.journal.VerifyTimers(check)
 	check("the watchdog", &s.watchdog, s.setup.WatchdogEvery > 0)

@@ -29,6 +29,7 @@ const (
 	CodeLimit        Code = "LIMIT"
 	CodeNotKept      Code = "NOTKEPT"
 	CodeExecAbort    Code = "EXECABORT"
+	CodeRemote       Code = "REMOTE"
 )
 
 // CodeInfo is one row of the code table.
@@ -49,7 +50,7 @@ var Codes = []CodeInfo{
 	{CodeShutdown, "the daemon is stopping", 69, true, true},
 	{CodeInternal, "a bug in the daemon", 70, false, false},
 	{CodeIO, "the daemon cannot read or write its files", 74, false, true},
-	{CodeBusy, "the lock is held or waited for, and the request would not wait", 75, false, true},
+	{CodeBusy, "the lock is held or waited for, and the request would not wait; or who could answer takes no more requests", 75, false, true},
 	{CodeProto, "what was sent beside the commands breaks the protocol", 76, true, false},
 	{CodeNoProto, "HELLO asked for a protocol version that is not spoken here", 76, false, false},
 	{CodeDenied, "not allowed for this user", 77, false, false},
@@ -57,12 +58,13 @@ var Codes = []CodeInfo{
 	{CodeQuota, "a limit is reached", 79, false, true},
 	{CodeDeadlock, "waiting would never end", 80, false, false},
 	{CodeNoLock, "the lock is not held", 82, false, false},
-	{CodeStale, "the token is not that of a present hold", 82, false, false},
+	{CodeStale, "the token is not that of a present hold, or the request waits for no answer of this connection", 82, false, false},
 	{CodeCancelled, "the wait was cancelled by the one who waited", 130, false, false},
 	{CodeTimeout, "the time to wait is over", 124, false, true},
 	{CodeLimit, "the request does not fit the number of units that the lock has", 65, false, false},
 	{CodeNotKept, "it is done and in force, but the daemon cannot write its files: after a reboot it will be as it was before", 74, false, false},
 	{CodeExecAbort, "nothing of the transaction was executed, as one of its commands was refused before EXEC", 64, false, false},
+	{CodeRemote, "who was to answer the request has answered with an error, or is gone", 84, false, false},
 }
 
 // Info is the row of c; a code that this version does not know is treated as ERR.

@@ -194,6 +194,21 @@ var Commands = []Command{
 	{Name: "BUS.CLEAR", Args: "topic", Min: 2, Max: 2, Family: FamilyBus, Access: AccessPublish, Names: Names{First: true}, Summary: "Have a topic have no value",
 		Reply: "integer: 1, or 0 if it had none", Errors: []Code{CodeBadName, CodeDenied}},
 
+	{Name: "BUS.SERVE", Args: "filter [GROUP label] [COUNT n]", Min: 2, Max: 6, Family: FamilyBus, Access: AccessSubscribe, Names: Names{First: true}, Flags: FlagNoMulti,
+		Summary: "Answer the requests whose topic the filter matches",
+		Reply:   "integer: this connection's services; then pushes bus.request, id, filter, topic, payload, time, pid, uid, unit, deadline (microseconds since 1970, 0 without one), each to be answered by BUS.REPLY; and bus.cancel, id if nobody waits for that answer any more",
+		Note:    "needs RESP3; with COUNT it ends after so many requests", Errors: []Code{CodeBadName}},
+	{Name: "BUS.UNSERVE", Args: "[filter [GROUP label]]", Min: 1, Max: 4, Family: FamilyBus, Flags: FlagNoMulti, Summary: "End BUS.SERVE for this filter, or all",
+		Reply: "integer: the services left", Note: "what is not answered by then is told to be REMOTE, or asked of another", Errors: []Code{CodeNotFound, CodeBadName}},
+	{Name: "BUS.REQ", Args: "topic payload [TIMEOUT ms] [WAIT ms] [REPLIES n|ALL] [REPEATABLE] [ASYNC]", Min: 3, Max: 11, Family: FamilyBus, Access: AccessPublish, Names: Names{First: true},
+		Flags: FlagBlocks | FlagNoMulti, Summary: "Ask for an answer, and wait for it",
+		Reply:  "the answer; with REPLIES an array of answers, in which one may be an error; with ASYNC an integer, the ticket, and later the push done, ticket, outcome",
+		Note:   "without WAIT it is NORESPONDERS at once if nobody serves the topic; with REPEATABLE another is asked if the responder goes",
+		Errors: []Code{CodeBadName, CodeDenied, CodeNoResponders, CodeRemote, CodeTimeout, CodeBusy, CodeDeadlock, CodeCancelled, CodeShutdown}},
+	{Name: "BUS.REPLY", Args: "id payload [MORE|ERROR]", Min: 3, Max: 4, Family: FamilyBus, Summary: "Answer a request that this connection was sent",
+		Reply: "OK", Note: "with MORE it is a part of the answer, and the next follows it; with ERROR the payload says why there is no answer", Errors: []Code{CodeStale}},
+	{Name: "BUS.CANCEL", Args: "ticket", Min: 2, Max: 2, Family: FamilyBus, Summary: "Give up a request that this connection made with ASYNC", Reply: "integer: 1, or 0 if the outcome is known already"},
+
 	// Locks.
 	{Name: "LOCK.ACQUIRE", Args: "name [AND name …] [SHARED | EXCLUSIVE | UNITS n] [LIMIT n] [WAIT ms] [LEASE ms] [FOR self|number|pid|nobody|/cgroup] " +
 		"[OWNER label] [WHY text] [WITH token name …] [JOIN token] [UNTOLD] [ASYNC] [REQID id]", Min: 2, Family: FamilyLock, Access: AccessLock,

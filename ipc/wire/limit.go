@@ -40,3 +40,6 @@ func IsHeaderName[T ~string | ~[]byte](name T) bool {
 func IsText(text []byte) bool {
 	return utf8.Valid(text) && !bytes.ContainsFunc(text, unicode.IsControl)
 }
+
+// MaxAnswer is how many bytes the answer to a request may have, in all its parts; of several answers, all together.
+const MaxAnswer = 8 << 20

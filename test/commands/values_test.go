@@ -78,6 +78,9 @@ func (m *maker) command(row int) (words []string, blocks bool) {
 			blocks = blocks || word == "REQID" // it waits for another of the same id
 		}
 	}
+	if c.Name == "BUS.REQ" { // somebody may serve it who does not answer, and a half-close does not end it
+		words = append(words, "TIMEOUT", strconv.Itoa(1+m.rng.IntN(3)))
+	}
 	return words, blocks
 }
 

@@ -27,7 +27,7 @@ var Statuses = []Status{
 	{Usage, "USAGE", "the command line, or a command to the daemon, cannot be parsed"},
 	{Data, "BADNAME", "a name or other data is not valid, or the request does not fit the lock's limit"},
 	{NotFound, "NOTFOUND", "there is no such client, process or file"},
-	{exitNoResponders, "NORESPONDERS", "nobody is there to answer"},
+	{NoResponders, "NORESPONDERS", "nobody is there to answer"},
 	{exitUnreachable, "UNREACHABLE", "no daemon answers, or it went away"},
 	{Internal, "INTERNAL", "a bug in ipcd or ipcctl"},
 	{OS, "OSERR", "a system call failed"},
@@ -41,6 +41,7 @@ var Statuses = []Status{
 	{Abandoned, "ABANDONED", "the holder before was cut off, and --on-abandoned says not to go on"},
 	{NoLock, "NOLOCK", "the lock is not held, or not by that token"},
 	{Short, "SHORT", "fewer receivers than --expect asks for"},
+	{Remote, "REMOTE", "the responder has answered with an error, or is gone"},
 	{Timeout, "TIMEOUT", "the time that -w gives is over"},
 	{NoExec, "NOEXEC", "CMD cannot be executed"},
 	{NoCmd, "NOCMD", "CMD is not found"},
@@ -54,27 +55,28 @@ var (
 
 // The statuses by what they are called in the table.
 const (
-	No               = 1
-	Usage            = 64
-	Data             = 65
-	NotFound         = 66
-	exitNoResponders = 67
-	exitUnreachable  = 69
-	Internal         = 70
-	OS               = 71
-	IO               = 74
-	Busy             = 75
-	Proto            = 76
-	Denied           = 77
-	Config           = 78
-	Quota            = 79
-	Deadlock         = 80
-	Abandoned        = 81
-	NoLock           = 82
-	Short            = 83
-	Timeout          = 124
-	NoExec           = 126
-	NoCmd            = 127
+	No              = 1
+	Usage           = 64
+	Data            = 65
+	NotFound        = 66
+	NoResponders    = 67
+	exitUnreachable = 69
+	Internal        = 70
+	OS              = 71
+	IO              = 74
+	Busy            = 75
+	Proto           = 76
+	Denied          = 77
+	Config          = 78
+	Quota           = 79
+	Deadlock        = 80
+	Abandoned       = 81
+	NoLock          = 82
+	Short           = 83
+	Remote          = 84
+	Timeout         = 124
+	NoExec          = 126
+	NoCmd           = 127
 )
 
 // Find is the row of an exit status, or nil.

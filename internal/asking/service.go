@@ -1,0 +1,215 @@
+package asking
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/ipcd/ipcd/bus"
+	"github.com/ipcd/ipcd/internal/account"
+	"github.com/ipcd/ipcd/internal/loop"
+	"github.com/ipcd/ipcd/internal/session"
+	"github.com/ipcd/ipcd/ipc/wire"
+)
+
+// A Service is the service of requests.
+type Service struct {
+	set    *session.Set
+	output int // the most that may wait for a connection
+	engine bus.Requests[*session.Session, *asking]
+	expiry loop.Timer // set if a request ends by time
+
+	open     map[*asking]struct{}
+	answer   part // of the answer at hand, for the effects of BUS.REPLY
+	stopping bool
+	scratch  []byte
+}
+
+const (
+	// mostEnded is how many requests are ended in one step: each may go to others, and up to bus.MostAsked are told of it.
+	mostEnded = 16
+	// firstTicket is where the tickets of requests begin: no lock has such a one.
+	firstTicket = 1 << 52
+)
+
+// New makes the service of a set of sessions.
+func New(set *session.Set) *Service {
+	s := &Service{set: set, open: map[*asking]struct{}{}}
+	s.engine.Verify, s.engine.Takes = set.Verify, s.takes
+	s.expiry.Init(&set.Loop.Timers, s.expire)
+	return s
+}
+
+// Handlers execute the commands of requests.
+func (s *Service) Handlers() map[string]session.Handler {
+	return map[string]session.Handler{
+		"BUS.SERVE":   s.busServe,
+		"BUS.UNSERVE": s.busUnserve,
+		"BUS.REQ":     s.busReq,
+		"BUS.REPLY":   s.busReply,
+		"BUS.CANCEL":  s.busCancel,
+	}
+}
+
+// Open is how many requests are not over.
+func (s *Service) Open() int { return len(s.open) }
+
+// SetOutput changes how much may wait for a connection.
+func (s *Service) SetOutput(most int) { s.output = most }
+
+// takes reports whether a responder can be sent a request now. A connection that waits for the answer cannot give it.
+func (s *Service) takes(sess *session.Session, a *asking) bool {
+	if sess == a.asker && !a.async {
+		return false
+	}
+	_, out := sess.Memory()
+	return !sess.Ending() && sess.Proto() == wire.RESP3 && (!sess.Blocked() || out+len(a.payload) <= s.output/2)
+}
+
+// settle carries out what the engine says has happened.
+func (s *Service) settle() {
+	effects := s.engine.Effects()
+	for i := range effects {
+		s.carryOut(&effects[i])
+	}
+	if at, ok := s.engine.Deadline(); ok {
+		s.expiry.Set(at)
+	} else {
+		s.expiry.Stop()
+	}
+}
+
+func (s *Service) carryOut(e *bus.RequestEffect[*session.Session, *asking]) {
+	a, to := e.Value, e.Responder
+	switch e.Kind {
+	case bus.Sent:
+		s.scratch = a.appendRequest(s.scratch[:0], e, to.Proto())
+		to.Tell(s.scratch)
+	case bus.Passed:
+		a.failed(to, wire.CodeBusy, name(to)+" takes no more requests")
+	case bus.Part, bus.Answered, bus.Failed:
+		a.add(to, s.answer)
+	case bus.Gone:
+		a.failed(to, wire.CodeRemote, name(to)+" is gone, and had not answered")
+	case bus.Revoked:
+		if !to.Ending() {
+			b := to.Proto().AppendPush(s.scratch[:0], 2)
+			b = wire.AppendBulk(b, "bus.cancel")
+			s.scratch = wire.AppendInt(b, int64(e.ID))
+			to.Tell(s.scratch)
+		}
+	case bus.Left:
+		to.User().Count(account.Subscriptions, -weight(e.Service))
+	case bus.Over:
+		s.end(a, e)
+	}
+	if cap(s.scratch) > 64<<10 {
+		s.scratch = nil
+	}
+}
+
+// end answers who has asked, and forgets the request.
+func (s *Service) end(a *asking, e *bus.RequestEffect[*session.Session, *asking]) {
+	delete(s.open, a)
+	a.charge.Release()
+	a.bytes.Release()
+	var o session.Outcome
+	switch {
+	case e.How == bus.Complete, e.How == bus.TimedOut && e.Answers > 0 && a.several:
+		o = a.outcome()
+	case e.How == bus.Unanswered:
+		o = a.answers[len(a.answers)-1].outcome()
+	case e.How == bus.TimedOut:
+		o = failure{wire.CodeTimeout, "no answer came in time"}
+	case e.How == bus.Unserved:
+		o = failure{wire.CodeNoResponders, fmt.Sprintf("nobody came to answer %q", a.topic)}
+	case e.How == bus.Refused && e.Responder != nil:
+		o = failure{wire.CodeBusy, name(e.Responder) + " takes no more requests"}
+	case e.How == bus.Refused:
+		o = failure{wire.CodeQuota, bus.ErrTooMany.Error()}
+	case s.stopping:
+		o = failure{wire.CodeShutdown, "the daemon is stopping"}
+	default:
+		o = failure{wire.CodeCancelled, "the request was given up"}
+	}
+	a.Give(o)
+}
+
+// name is a responder in words.
+func name(sess *session.Session) string {
+	who := &sess.Peer
+	unit := ""
+	if who.Unit != "" {
+		unit = ", " + who.Unit
+	}
+	return fmt.Sprintf("the responder (pid %d, uid %d%s)", who.PID, who.UID, unit)
+}
+
+// weight is what a service counts as, among subscriptions.
+func weight(of bus.Sharing) int { return bus.Weight(of.Filter) }
+
+// expire ends the requests whose time is over.
+func (s *Service) expire() {
+	more := s.engine.Expire(s.set.Now(), mostEnded)
+	s.settle()
+	if more {
+		s.expiry.Set(s.set.Now()) // others are served first
+	}
+}
+
+// Closed ends what a session that is gone has asked for and what it serves, or as much as may be ended at once. It reports whether
+// nothing is left.
+func (s *Service) Closed(sess *session.Session) bool {
+	more := s.engine.Drop(sess, mostEnded)
+	s.settle()
+	return !more
+}
+
+// Stop ends all requests.
+func (s *Service) Stop() {
+	s.stopping = true
+	for a := range s.open {
+		s.engine.Cancel(a.asker, a.id)
+	}
+	s.settle()
+}
+
+// Count counts what a session serves, and its user is charged for.
+func (s *Service) Count(sess *session.Session, found account.Count) {
+	for _, of := range s.engine.Services(sess) {
+		found.Add(sess.User().UID(), account.Subscriptions, weight(of))
+	}
+}
+
+// Verify counts the requests that are open, and what is kept of them.
+func (s *Service) Verify(found account.Count) {
+	if len(s.open) != s.engine.Len() {
+		panic(fmt.Sprintf("%d requests are open, counted %d", s.engine.Len(), len(s.open)))
+	}
+	for a := range s.open {
+		found.Add(a.charge.User().UID(), account.Requests, 1)
+		if a.bytes.Amount() != a.kept() {
+			panic(fmt.Sprintf("a request keeps %d bytes, and is charged for %d", a.kept(), a.bytes.Amount()))
+		}
+		found.Add(a.charge.User().UID(), account.Output, a.kept())
+	}
+}
+
+// VerifyTimers names the timer of the service.
+func (s *Service) VerifyTimers(check session.CheckTimer) {
+	_, ok := s.engine.Deadline()
+	check("requests", &s.expiry, ok)
+}
+
+// oneLine makes a text one line for an error.
+func oneLine(text []byte) string {
+	line := strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(string(text[:min(len(text), mostError)]), "?"))
+	return strings.TrimSpace(line)
+}
+
+// mostError is how much is told of an error of a responder's.
+const mostError = 1 << 10
