@@ -9,7 +9,7 @@ var groups = []string{"Messages", "Locks", "The daemon", "ipcctl itself"}
 func verbs() *verb.Table {
 	return &verb.Table{Elsewhere: elsewhere, Rows: []verb.Row{
 		{Name: "pub", Make: pub}, {Name: "sub", Make: sub}, {Name: "wait", Make: wait}, {Name: "get", Make: get},
-		{Name: "topics", Make: topics}, {Name: "clear", Make: clearTopic},
+		{Name: "topics", Make: topics}, {Name: "clear", Make: clearTopic}, {Name: "request", Make: ask}, {Name: "serve", Make: serve},
 		{Name: "lock", Make: lock}, {Name: "acquire", Make: acquire}, {Name: "renew", Make: renew}, {Name: "release", Make: release},
 		{Name: "locks", Make: locks}, {Name: "why", Make: why}, {Name: "break", Make: breakLock}, {Name: "hold", Make: hold},
 		{Name: "fence", Make: fence}, {Name: "once", Make: once},

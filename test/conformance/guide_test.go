@@ -1,6 +1,8 @@
 package conformance
 
 import (
+	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +13,7 @@ import (
 	"time"
 
 	"github.com/ipcd/ipcd/internal/testenv"
+	"github.com/ipcd/ipcd/ipc"
 	"github.com/ipcd/ipcd/test/testdaemon"
 )
 
@@ -57,8 +60,8 @@ func TestGuide(t *testing.T) {
 			command := exampleOf[language](t, script)
 			cmd := exec.Command(command[0], command[1:]...)
 			cmd.Env = append(os.Environ(), "IPCD_SOCKET="+socket)
-			var out, errors strings.Builder
-			cmd.Stdout, cmd.Stderr = &out, &errors
+			var out, said strings.Builder
+			cmd.Stdout, cmd.Stderr = &out, &said
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
@@ -66,6 +69,8 @@ func TestGuide(t *testing.T) {
 			// The message is sent when the example has subscribed; it may have ended instead.
 			ended := make(chan error, 1)
 			go func() { ended <- cmd.Wait() }()
+			stop := serveSum(t, socket)
+			defer stop()
 			p := testdaemon.Dial(t, socket)
 			for p.Do("PUBSUB", "NUMPAT") != ":1\r\n" && len(ended) == 0 {
 			}
@@ -74,9 +79,33 @@ func TestGuide(t *testing.T) {
 			if !limit.Stop() {
 				t.Error("it does not end")
 			}
-			if err != nil || out.String() != "backup is mine\ndeploy/web done\n" {
-				t.Errorf("%v: %s%s", err, out.String(), errors.String())
+			if err != nil || out.String() != "backup is mine\nthe sum is 5\ndeploy/web done\n" {
+				t.Errorf("%v: %s%s", err, out.String(), said.String())
 			}
 		})
+	}
+}
+
+// serveSum answers what the examples ask for, until it is stopped.
+func serveSum(t *testing.T, socket string) (stop func()) {
+	c, err := ipc.Dial(context.Background(), socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = c.Serve(ctx, "sum", func(_ context.Context, r *ipc.Request) ([]byte, error) {
+			if string(r.Payload) != "2 3" {
+				return nil, errors.New("what is asked is " + string(r.Payload))
+			}
+			return []byte("5"), nil
+		})
+	}()
+	return func() {
+		cancel()
+		<-ended
+		_ = c.Close()
 	}
 }

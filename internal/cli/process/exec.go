@@ -84,10 +84,16 @@ func Become(file string, argv, env []string) error {
 
 // Spawn starts CMD as a child, which gets signals and timers as this process got them, and files as its descriptors from 3.
 func Spawn(file string, argv, env []string, stdin *os.File, files ...*os.File) (*os.Process, error) {
+	return spawn(file, argv, &os.ProcAttr{Env: env, Files: append([]*os.File{stdin, os.Stdout, os.Stderr}, files...)})
+}
+
+// standardError is where what a job says goes.
+func standardError() *os.File { return os.Stderr }
+
+func spawn(file string, argv []string, attr *os.ProcAttr) (*os.Process, error) {
 	name := argv[0]
 	file, argv = through(file, argv)
 	defer asReceived()()
-	attr := &os.ProcAttr{Env: env, Files: append([]*os.File{stdin, os.Stdout, os.Stderr}, files...)}
 	p, err := os.StartProcess(file, argv, attr)
 	if errors.Is(err, unix.ENOEXEC) {
 		p, err = os.StartProcess("/bin/sh", append([]string{"sh", file}, argv[1:]...), attr)

@@ -1,0 +1,168 @@
+package cli
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/ipcd/ipcd/internal/cli/exit"
+	"github.com/ipcd/ipcd/internal/cli/process"
+	"github.com/ipcd/ipcd/internal/cli/verb"
+	"github.com/ipcd/ipcd/internal/printable"
+	"github.com/ipcd/ipcd/ipc"
+)
+
+type serveVerb struct {
+	jobs  int
+	count int
+	group string
+}
+
+func serve() *verb.Verb {
+	var s serveVerb
+	return &verb.Verb{
+		Name:     "serve",
+		Group:    "Messages",
+		Summary:  "Answer requests by running CMD for each",
+		Synopsis: []string{"[-j N] [-g G] [-n N] TOPIC -- CMD [ARG…]"},
+		About: []string{
+			"Runs CMD once for each `request` for TOPIC, which may be a filter as that of `sub`. CMD gets the payload on its standard input, and " +
+				"what it prints is the answer. If its status is not 0, the request fails, with the last line of what it printed on standard " +
+				"error.",
+			"One CMD runs at a time, unless `-j` allows more; other requests wait. Those who serve the same TOPIC with the same `-g` " +
+				"share the requests: who has the fewest is asked.",
+			"CMD is killed, with all processes of its group, when nobody waits for its answer any more: who asked has gone, or its time is " +
+				"over. It gets SIGTERM, and two seconds later SIGKILL. An answer may have 8 MiB; if CMD prints more, it is killed and the request " +
+				"fails.",
+			"When the daemon ends, CMD is killed, and ipcctl serves the next daemon, which it waits for: see `--wait-daemon`.",
+		},
+		Options: []verb.Option{
+			verb.Number('j', "jobs", "N", &s.jobs, 1, 1024, "Run up to N CMDs at a time instead of one"),
+			verb.Text('g', "group", "G", &s.group, "Share the requests with others who serve TOPIC in this group"),
+			verb.Number('n', "count", "N", &s.count, 1, verb.Many, "End after N requests"),
+		},
+		Env: serveEnv,
+		Examples: []verb.Example{
+			{Line: "ipcctl serve sum -- awk '{print $1+$2}'", Help: "Add two numbers for whoever asks."},
+			{Line: "ipcctl serve -g workers -j 4 thumbnail -- ./make-thumbnail", Help: "Be one of several who do the work, four at a time."},
+		},
+		Exits:   []int{exit.Data, exit.NoExec, exit.NoCmd},
+		Words:   []string{"TOPIC"},
+		Least:   1,
+		Most:    1,
+		Grammar: verb.WordsCommand,
+		Run:     s.run,
+	}
+}
+
+var serveEnv = []verb.Variable{
+	{Name: "IPC_TOPIC", Help: "the topic that was asked for"},
+	{Name: "IPC_SEQ", Help: "the number of the request, rising over all"},
+	{Name: "IPC_TIME", Help: "when it was asked, as 2026-08-01T09:30:00.000000Z"},
+	{Name: "IPC_DEADLINE", Help: "until when who asks waits, likewise, or empty"},
+	{Name: "IPC_SENDER_PID", Help: "who asks: the process"},
+	{Name: "IPC_SENDER_UID", Help: "the user, as a number"},
+	{Name: "IPC_SENDER_UNIT", Help: "the systemd unit, or empty"},
+}
+
+// environment is what CMD gets to know of a request.
+func requestEnvironment(r *ipc.Request) []string {
+	deadline := ""
+	if !r.Deadline.IsZero() {
+		deadline = stamp(r.Deadline)
+	}
+	return []string{
+		"IPC_TOPIC=" + r.Topic,
+		"IPC_SEQ=" + strconv.FormatUint(r.ID, 10),
+		"IPC_TIME=" + stamp(r.Time),
+		"IPC_DEADLINE=" + deadline,
+		"IPC_SENDER_PID=" + strconv.Itoa(r.PID),
+		"IPC_SENDER_UID=" + strconv.Itoa(r.UID),
+		"IPC_SENDER_UNIT=" + r.Unit,
+	}
+}
+
+func (s *serveVerb) run(c *verb.Call) error {
+	if c.Command == nil {
+		return exit.Unparsed("serve", "there is no CMD to run").With(c.Verb.Usage())
+	}
+	file, err := lookPath(c, c.Command[0])
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	signals := make(chan os.Signal, 1)
+	process.Catch(signals, process.Leaving)
+	var left os.Signal
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		select {
+		case left = <-signals:
+			cancel() // each CMD gets SIGTERM
+		case <-ctx.Done():
+		}
+	}()
+	answer := func(ctx context.Context, r *ipc.Request) ([]byte, error) {
+		return nil, process.RunJob(ctx, file, c.Command, append(os.Environ(), requestEnvironment(r)...), r.Payload, r.Send)
+	}
+	err = s.serve(ctx, c, answer)
+	cancel()
+	<-stopped
+	signal.Stop(signals)
+	if left != nil {
+		process.Die(left)
+	}
+	return err
+}
+
+// serve serves one daemon after the other.
+func (s *serveVerb) serve(ctx context.Context, c *verb.Call, answer ipc.Handler) error {
+	var mu sync.Mutex
+	left := s.count
+	counted := func(ctx context.Context, r *ipc.Request) ([]byte, error) {
+		mu.Lock()
+		left--
+		mu.Unlock()
+		return answer(ctx, r)
+	}
+	var outage verb.Outage
+	conn, err := c.Dial() // which waits for a daemon, and says why there is none
+	for {
+		if err != nil {
+			return err
+		}
+		conn.Close()
+		var client *ipc.Client
+		if client, err = ipc.Dial(ctx, c.Address); err == nil {
+			options := []ipc.ServeOption{ipc.Jobs(max(s.jobs, 1))}
+			if s.group != "" {
+				options = append(options, ipc.Group(s.group))
+			}
+			if left > 0 {
+				options = append(options, ipc.Count(left))
+			}
+			err = client.Serve(ctx, c.Words[0], counted, options...)
+			client.Close()
+		}
+		switch {
+		case err == nil || ctx.Err() != nil:
+			return nil //nolint:nilerr // a signal has ended it
+		case !verb.Stopped(err):
+			return exit.Cannot("serve "+printable.Name(c.Words[0]), err)
+		}
+		if s.count > 0 && left <= 0 {
+			return nil
+		}
+		next, gone := outage.Redial(c, time.Time{}, err)
+		if gone != nil {
+			return exit.Cannot("serve "+printable.Name(c.Words[0]), gone)
+		}
+		conn = next
+		err = nil
+	}
+}
