@@ -78,6 +78,9 @@ func (r *Route[S]) mayTake(name []byte, topic bool) bool {
 	return topic && Match(r.filter, name)
 }
 
+// Filter is the filter whose topics the route takes, be it a Filter or a Pattern in the guise of one; "" if it has none.
+func (r *Route[S]) Filter() string { return r.filter }
+
 // ref is the route as the indexes know it.
 func (r *Route[S]) ref() ref { return ref{born: r.born, slot: int32(r.Slot)} }
 

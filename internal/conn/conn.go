@@ -163,6 +163,9 @@ func (c *Conn) OnHold() bool { return c.flags&(isAlive|isWaiting|isSliced|isPark
 // Park sets the connection aside: its commands wait until Unpark, whatever else happens.
 func (c *Conn) Park() { c.flags |= isParked }
 
+// Parked reports whether it is set aside.
+func (c *Conn) Parked() bool { return c.is(isParked) }
+
 // Unpark has the commands go on when it is their user's turn.
 func (c *Conn) Unpark() {
 	c.flags &^= isParked

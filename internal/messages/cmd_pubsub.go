@@ -132,10 +132,13 @@ func subscriptionColumn(k bus.Kind, text string) account.Column {
 }
 
 // subscribeRedis confirms each name by a push, which CLIENT REPLY OFF does not suppress. One among several that is refused is
-// answered with an error in its place, and the others are subscribed to.
+// answered with an error in its place, and the others are subscribed to. One that begins with values waits for those of the one before:
+// see sendRetained.
 func (s *Service) subscribeRedis(c *session.Call, k bus.Kind, word string) {
+	valued := false // one behind the first may begin with values
 	one := func(c *session.Call, text string) {
 		c.Out = c.Out[:0]
+		before := s.bus.Age()
 		if !s.subscribe(c, k, text) {
 			c.Reply()
 			return
@@ -143,8 +146,14 @@ func (s *Service) subscribeRedis(c *session.Call, k bus.Kind, word string) {
 		s.confirm(c, word, text)
 		c.Session.Confirm(c.Out)
 		c.Out = c.Out[:0]
+		if isEnvelope(k, text) {
+			s.beginWithRetained(c, before, k, text)
+		}
 	}
-	if len(c.Args) <= fewNames {
+	for i, a := range c.Args {
+		valued = valued || i > 0 && s.retained.topics.Len() > 0 && isEnvelope(k, string(a))
+	}
+	if len(c.Args) <= fewNames && !valued {
 		for _, a := range c.Args {
 			one(c, string(a))
 		}
@@ -152,7 +161,8 @@ func (s *Service) subscribeRedis(c *session.Call, k bus.Kind, word string) {
 	}
 	texts := c.Texts()
 	own := &session.Call{Session: c.Session, Row: c.Row}
-	c.PerformEach(texts, func(b []byte, text string) []byte {
+	ready := func(text string) bool { return !isEnvelope(k, text) || !s.mustAwaitRetained(own.Session) }
+	c.PerformEach(texts, ready, func(b []byte, text string) []byte {
 		one(own, text)
 		return b
 	})
@@ -174,7 +184,7 @@ func (s *Service) unsubscribeRedis(c *session.Call, k bus.Kind, word string) {
 		return
 	}
 	own := &session.Call{Session: c.Session}
-	c.PerformEach(texts, func(b []byte, text string) []byte {
+	c.PerformEach(texts, nil, func(b []byte, text string) []byte {
 		s.unsubscribe(own.Session, k, text)
 		own.Out = b
 		s.confirm(own, word, text)
@@ -285,10 +295,7 @@ func (s *Service) busSub(c *session.Call) {
 		return
 	}
 	c.Integer(int64(s.bus.Count(c.Session, bus.Filter)))
-	if s.retained.topics.Len() > 0 && s.bus.Age() != before { // else it is subscribed already, and has had them
-		c.Reply()
-		s.sendRetained(c.Session, s.bus.Route(bus.Filter, string(c.Args[0])), c.Pays)
-	}
+	s.beginWithRetained(c, before, bus.Filter, string(c.Args[0]))
 }
 
 func (s *Service) busUnsub(c *session.Call) {

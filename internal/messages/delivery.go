@@ -227,12 +227,29 @@ func (s *Service) MustWait(c *session.Call) bool {
 	case c.Row.Family == wire.FamilyLock:
 		return s.EventsInLine(user)
 	case c.Row.Access == wire.AccessSubscribe && c.Row.Flags&wire.FlagSubscribed != 0: // after the values that he is being sent
-		return slices.ContainsFunc(s.line, func(d *delivery) bool { return d.lookup != nil && d.user == user })
+		return s.retainedInLine(user)
 	case c.Row.Flags&wire.FlagFanOut == 0 || !slices.ContainsFunc(s.line, func(d *delivery) bool { return d.done != nil && d.user == user }):
 		return false
 	}
 	routes, search, err := s.bus.Search(c.Args[0], searchAtOnce)
 	return err == nil && s.mustLineUp(routes, search)
+}
+
+// retainedInLine reports whether values that a user is being sent stand in line.
+func (s *Service) retainedInLine(user uint32) bool {
+	return slices.ContainsFunc(s.line, func(d *delivery) bool { return d.lookup != nil && d.user == user })
+}
+
+// mustAwaitRetained reports whether a session must not ask for more values before its user has those that stand in line. Then it is
+// parked.
+func (s *Service) mustAwaitRetained(sess *session.Session) bool {
+	if s.set.Stopping || !s.retainedInLine(sess.User().UID()) {
+		return false
+	}
+	if !sess.Parked() {
+		s.Park(sess)
+	}
+	return true
 }
 
 // EventsInLine reports whether as many events of a user's locks stand in line as may before he has to wait. Events themselves wait for

@@ -47,6 +47,9 @@ func (m *message) enveloped() []byte {
 	b = strconv.AppendInt(append(b, `"pid":`...), int64(pid), 10)
 	b = strconv.AppendInt(append(b, `,"uid":`...), int64(uid), 10)
 	b = appendJSONText(append(b, `,"unit":`...), unit)
+	if m.retained {
+		b = append(b, `,"retained":true`...)
+	}
 	if m.expires != 0 {
 		b = append(b, `,"expires":"`...)
 		b = append(appendJSONTime(b, m.expires), '"')

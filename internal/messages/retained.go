@@ -14,9 +14,9 @@ import (
 	"github.com/ipcd/ipcd/ipc/wire"
 )
 
-// A topic may have a value: the last message that was published there with RETAIN. Who subscribes with BUS.SUB is sent the values of
-// the topics that his filter matches, before any message that is published later: the subscription and the look at what there is are
-// one step of the loop. Values that are more than a turn has time for stand in line as a message to many does (see delivery.go), and
+// A topic may have a value: the last message that was published there with RETAIN. Who subscribes with BUS.SUB, or for messages in an
+// envelope, which has a place for the mark, is sent the values of the topics that his filter matches, before any message that is
+// published later: the subscription and the look at what there is are one step of the loop. Values that are more than a turn has time for stand in line as a message to many does (see delivery.go), and
 // what is published meanwhile and goes to the same connection stands behind them. So a value may be replaced before its turn has come:
 // then it is the new one that is sent, as the message that it is, and not both.
 //
@@ -222,11 +222,21 @@ type sending struct {
 	since  uint64 // the age of the subscription
 }
 
-// sendRetained sends a session the values of the topics that a new subscription of its own matches, or has them stand in line.
+// beginWithRetained has a subscription that a call asks for begin with the values that there are, behind the reply. If it was there when
+// the bus had the age before, it has had them.
+func (s *Service) beginWithRetained(c *session.Call, before uint64, k bus.Kind, text string) {
+	if s.retained.topics.Len() > 0 && s.bus.Age() != before {
+		c.Reply()
+		s.sendRetained(c.Session, s.bus.Route(k, text), c.Pays)
+	}
+}
+
+// sendRetained sends a session the values of the topics that a new subscription of its own matches, or has them stand in line. Of a user
+// they do so for one subscription at a time, so that what others publish to many does not wait for more than that.
 func (s *Service) sendRetained(sess *session.Session, r *bus.Route[*session.Session], pays *account.User) {
 	d := delivery{
 		message: message{seq: s.bus.Seq(), retained: true},
-		sending: sending{s.retained.topics.Lookup(r.Text), sess, r, s.bus.AgeOf(sess, r)},
+		sending: sending{s.retained.topics.Lookup(r.Filter()), sess, r, s.bus.AgeOf(sess, r)},
 		user:    sess.User().UID(),
 	}
 	begun := time.Now()

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -14,8 +15,16 @@ import (
 	"github.com/ipcd/ipcd/ipc/wire"
 )
 
-// told is a push of BUS.SUB in short: the topic, the payload, and what is told in the last element.
+// told is a push of BUS.SUB in short: the topic, the payload, and what is told in the last element. Of a message in an envelope it is
+// whether that is marked as retained.
 func told(v wire.Value) string {
+	var m struct {
+		Topic, Payload string
+		Retained       bool
+	}
+	if len(v.Elems) == 4 && v.Elems[0].Str == "pmessage" && json.Unmarshal([]byte(v.Elems[3].Str), &m) == nil && m.Topic == v.Elems[2].Str {
+		return m.Topic + "=" + m.Payload + map[bool]string{true: " retained"}[m.Retained]
+	}
 	if v.Kind != wire.KindPush && v.Kind != wire.KindArray || len(v.Elems) < 9 || v.Elems[0].Str != "bus.message" {
 		return fmt.Sprintf("%+v", v)
 	}
@@ -355,6 +364,123 @@ func TestManyRetained(t *testing.T) {
 	}
 }
 
+// TestRetainedInEnvelopes: an ordinary client gets the values by a pattern for messages in envelopes, which has a place for the mark: behind
+// the confirmation, before what is published later, and once.
+func TestRetainedInEnvelopes(t *testing.T) {
+	for _, proto := range []string{"2", "3"} {
+		h := start(t)
+		c, pub := h.dial(), h.dial3()
+		c.do("HELLO", proto)
+		confirmed := func(word, pattern string, n int64) {
+			t.Helper()
+			if v := c.value(); v.Elems[0].Str != word || v.Elems[1].Str != pattern || v.Elems[2].Int != n {
+				t.Errorf("a client is told %+v", v)
+			}
+		}
+		seq := pub.do("BUS.PUB", "app/config", "\xff", "RETAIN").Get("seq").Int
+		pub.do("BUS.PUB", "app", "a\"b", "RETAIN")
+		c.cmd("PSUBSCRIBE", "ipcd/filter-json/app", "ipcd/filter/app/#", "app*", "ipcd/filter-json/app/+", "ipcd/filter-json/#/x", "ipcd/filter-json/app")
+		confirmed("psubscribe", "ipcd/filter-json/app", 1)
+		c.told("app=a\"b retained")
+		confirmed("psubscribe", "ipcd/filter/app/#", 2)
+		confirmed("psubscribe", "app*", 3)
+		confirmed("psubscribe", "ipcd/filter-json/app/+", 4)
+		want := fmt.Sprintf(`{"topic":"app/config","seq":%d,`, seq)
+		if v := c.value(); v.Elems[1].Str != "ipcd/filter-json/app/+" || !strings.HasPrefix(v.Elems[3].Str, want) || !strings.HasSuffix(v.Elems[3].Str, `,"retained":true,"payload64":"/w=="}`) {
+			t.Errorf("a value comes as %+v", v)
+		}
+		if err := c.value().Err(); err == nil {
+			t.Error("what is no filter was subscribed to")
+		}
+		confirmed("psubscribe", "ipcd/filter-json/app", 4) // again: nothing
+		c.cmd("SUBSCRIBE", "app")
+		confirmed("subscribe", "app", 5)
+		pub.do("BUS.PUB", "app/config", "new", "RETAIN")
+		for range 2 {
+			if v := c.value(); v.Elems[3].Str != "new" {
+				t.Errorf("a message comes as %+v", v)
+			}
+		}
+		c.told("app/config=new")
+		c.cmd("PUNSUBSCRIBE", "ipcd/filter-json/app/+")
+		confirmed("punsubscribe", "ipcd/filter-json/app/+", 4)
+		c.cmd("PSUBSCRIBE", "ipcd/filter-json/app/+")
+		confirmed("psubscribe", "ipcd/filter-json/app/+", 5)
+		c.told("app/config=new retained")
+	}
+}
+
+// TestManyRetainedInEnvelopes: of one command that names several filters, the values of one stand in line at a time, and each filter gets
+// its own before what is published after it was confirmed. Others' values come between them.
+func TestManyRetainedInEnvelopes(t *testing.T) {
+	m, sub := newManyTopics(t)
+	publisher, other := m.connectAs(1002, false), m.connectAs(1003, false)
+	other.cmd("HELLO", "3")
+	m.settle()
+	other.take()
+	filters := []string{"t/#", "t/+", "+/+", "none/#", "t/1"}
+	words := []string{"PSUBSCRIBE"}
+	for _, f := range filters {
+		words = append(words, bus.EnvelopePattern+f)
+	}
+	sub.cmd(words...)
+	sub.cmd("PUBLISH", "else", "x")
+	m.read(sub)
+	if _, n, _ := m.messages.Subscriptions(m.of(sub)); n != 1 || m.messages.InLine() != 1 {
+		t.Fatalf("%d filters are subscribed to while values of %d stand in line", n, m.messages.InLine())
+	}
+	publisher.cmd("BUS.PUB", "t/1", "new", "RETAIN")
+	m.read(publisher)
+	other.cmd("BUS.SUB", "#")
+	m.read(other)
+	for m.step() {
+		for _, c := range []*end{sub, other, publisher} {
+			for c.read(64 << 10) {
+			}
+		}
+		if n := m.messages.InLine(); n > 3 {
+			t.Fatalf("%d stand in line", n)
+		}
+	}
+	m.settle()
+	got, replies := map[string][]string{}, 0
+	for v := range values(t, sub.got) {
+		switch {
+		case v.Kind == wire.KindInt:
+			if replies++; len(got) != len(filters) {
+				t.Error("a command is answered before the one before it")
+			}
+		case v.Elems[0].Str == "psubscribe":
+			got[v.Elems[1].Str] = []string{}
+		case got[v.Elems[1].Str] == nil:
+			t.Fatalf("%s has a message and is not confirmed", v.Elems[1].Str)
+		default:
+			got[v.Elems[1].Str] = append(got[v.Elems[1].Str], told(v))
+		}
+	}
+	if replies != 1 {
+		t.Errorf("the next command has %d replies", replies)
+	}
+	for i, f := range filters {
+		has, newest := got[bus.EnvelopePattern+f], "t/1=new retained"
+		if i == 0 { // it was there before
+			last := max(len(has)-1, 0)
+			if has[last] != "t/1=new" {
+				t.Errorf("the last message is %s", has[last])
+			}
+			has, newest = has[:last], "t/1=old retained"
+		}
+		slices.Sort(has)
+		want := []int{manyTopics, manyTopics, manyTopics, 0, 1}[i]
+		if n := len(slices.Compact(slices.Clone(has))); n != len(has) || n != want || want > 0 && !slices.Contains(has, newest) {
+			t.Errorf("%s has %d messages, %d of them different, and not %d", f, len(has), n, want)
+		}
+	}
+	if n := len(other.sent(t)); n != manyTopics+1 {
+		t.Errorf("another user is told %d messages", n)
+	}
+}
+
 // TestRetainedBehindOlder: where messages stand in line that a session gets, the values that a subscription of its own begins with come
 // behind them.
 func TestRetainedBehindOlder(t *testing.T) {
@@ -394,6 +520,22 @@ func TestManyRetainedEnd(t *testing.T) {
 	}
 }
 
+// TestManyRetainedInEnvelopesEnd: of a connection that ends while its next filter waits for the values of the one before it, nothing is left.
+func TestManyRetainedInEnvelopesEnd(t *testing.T) {
+	m, sub := newManyTopics(t)
+	sub.cmd("PSUBSCRIBE", bus.EnvelopePattern+"t/#", bus.EnvelopePattern+"t/+")
+	m.read(sub)
+	m.step()
+	if m.messages.InLine() != 1 || m.messages.Parked() != 1 {
+		t.Fatalf("%d stand in line, %d are parked", m.messages.InLine(), m.messages.Parked())
+	}
+	sub.close()
+	m.settle()
+	if _, patterns := m.messages.Routes(); m.messages.InLine()+m.messages.Parked()+patterns != 0 || m.messages.Stats().Delivered >= manyTopics {
+		t.Errorf("%d stand in line, %d are parked, %d patterns; %d values were sent", m.messages.InLine(), m.messages.Parked(), patterns, m.messages.Stats().Delivered)
+	}
+}
+
 // TestRetainedAtRandom: whatever is published, retained, cleared and subscribed to in whatever order, in few turns or many, each
 // subscription begins with the values of its moment, and goes on with what is published later: nothing is missing, twice or in another
 // order.
@@ -409,7 +551,7 @@ func TestRetainedAtRandom(t *testing.T) {
 			case "BUS.PUB":
 				for _, filters := range want {
 					for filter := range filters {
-						if bus.Match(filter, args[0]) {
+						if bus.Match(strings.TrimPrefix(filter, bus.EnvelopePattern), args[0]) {
 							filters[filter] = append(filters[filter], args[0]+"="+args[1])
 						}
 					}
@@ -419,14 +561,14 @@ func TestRetainedAtRandom(t *testing.T) {
 				}
 			case "BUS.CLEAR":
 				delete(now, args[0])
-			case "BUS.SUB":
+			case "BUS.SUB", "PSUBSCRIBE":
 				for c, filters := range want {
 					if c.id != sess.ID || filters[args[0]] != nil {
 						continue
 					}
 					begins := []string{}
 					for _, topic := range topics {
-						if v, ok := now[topic]; ok && bus.Match(args[0], topic) {
+						if v, ok := now[topic]; ok && bus.Match(strings.TrimPrefix(args[0], bus.EnvelopePattern), topic) {
 							begins = append(begins, topic+"="+v+" retained")
 						}
 					}
@@ -444,9 +586,11 @@ func TestRetainedAtRandom(t *testing.T) {
 		}
 		for i := range 60 {
 			c, topic := clients[random.IntN(3)], topics[random.IntN(len(topics))]
-			switch random.IntN(6) {
+			switch random.IntN(7) {
 			case 0:
 				c.cmd("BUS.SUB", filters[random.IntN(len(filters))])
+			case 6:
+				c.cmd("PSUBSCRIBE", bus.EnvelopePattern+filters[random.IntN(len(filters))])
 			case 1:
 				c.cmd("BUS.CLEAR", topic)
 			case 2:
@@ -479,11 +623,11 @@ func TestRetainedAtRandom(t *testing.T) {
 	}
 }
 
-// valuesOf are the pushes of BUS.SUB that came to a client.
+// valuesOf are the messages that came to a client by filters.
 func valuesOf(t *testing.T, c *end) func(func(wire.Value) bool) {
 	return func(yield func(wire.Value) bool) {
 		for v := range values(t, c.got) {
-			if v.Kind == wire.KindPush && v.Elems[0].Str == "bus.message" && !yield(v) {
+			if v.Kind == wire.KindPush && (v.Elems[0].Str == "bus.message" || v.Elems[0].Str == "pmessage") && !yield(v) {
 				return
 			}
 		}

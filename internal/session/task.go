@@ -16,6 +16,9 @@ type Task struct {
 	// Step does a little, which takes some microseconds, appends what there is to say of it, and reports whether there is more
 	// to do.
 	Step func(b []byte) (_ []byte, more bool)
+	// Ready reports whether the next step may be made now. If not, it has seen to it that the session is queued when it may. nil: it
+	// always may.
+	Ready func() bool
 	// Slow says that a step may take longer, as one that finds out what there is to do: so the clock is looked at after the first
 	// of a turn, too.
 	Slow bool
@@ -25,6 +28,7 @@ type Task struct {
 	out  []byte // what was said: behind headRoom, if there is a head
 	Held int    // bytes that it keeps beside that, roughly
 	done bool   // all is said, and waits for the socket: see heldUp
+	idle bool   // it waits for being ready
 
 	mapping []byte // where out is, if it is long: see long.go
 
@@ -59,13 +63,14 @@ func (c *Call) Perform(t *Task) {
 	s.keepTask(t)
 	a := c.Later()
 	a.Await()
-	if !t.done {
+	if !t.done && !t.idle {
 		s.Queue()
 	}
 }
 
-// PerformEach executes a command by one step for each of these. What a step appends is sent.
-func (c *Call) PerformEach(texts []string, one func(b []byte, text string) []byte) {
+// PerformEach executes a command by one step for each of these. What a step appends is sent. ready says whether it is time for the
+// next, as Task.Ready does; nil: it always is.
+func (c *Call) PerformEach(texts []string, ready func(text string) bool, one func(b []byte, text string) []byte) {
 	t := &Task{Step: func(b []byte) ([]byte, bool) {
 		if len(texts) == 0 {
 			return b, false
@@ -74,6 +79,9 @@ func (c *Call) PerformEach(texts []string, one func(b []byte, text string) []byt
 		texts = texts[1:]
 		return b, true
 	}}
+	if ready != nil {
+		t.Ready = func() bool { return len(texts) == 0 || ready(texts[0]) }
+	}
 	for _, text := range texts {
 		t.Held += len(text) + int(unsafe.Sizeof(text))
 	}
@@ -122,6 +130,9 @@ func (s *Session) heldUp(t *Task) bool {
 // advance does steps of a task for as long as a session may, and reports whether there are more.
 func (s *Session) advance(t *Task) (more bool) {
 	for i := 1; ; i++ {
+		if t.idle = t.Ready != nil && !t.Ready(); t.idle {
+			return true
+		}
 		t.makeRoom()
 		t.out, more = t.Step(t.out)
 		t.moved()
@@ -145,7 +156,9 @@ func (s *Session) goOnWithTask() {
 		s.Keep(t.memory())
 		err := s.User().Room(account.Buffers, 0)
 		if err == nil {
-			s.Queue()
+			if !t.idle {
+				s.Queue()
+			}
 			return
 		}
 		t.Head = nil
