@@ -2,7 +2,6 @@ package locks
 
 import (
 	"log/slog"
-	"strconv"
 
 	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/internal/printable"
@@ -106,62 +105,46 @@ type announcement struct {
 // appendEvent appends the payload: a JSON object.
 func (s *Service) appendEvent(b []byte) []byte {
 	event, e := s.event.word, s.event.of
-	b = append(b, '{')
-	b = jsonText(b, "event", event)
-	b = jsonText(b, "name", e.Name)
+	b = printable.BeginObject(b)
+	b = printable.AppendTextField(b, "event", event)
+	b = printable.AppendTextField(b, "name", e.Name)
 	if e.Kind != lockmgr.Learned {
-		b = jsonText(b, "mode", modeOf(&e.Claim, e.Limit))
+		b = printable.AppendTextField(b, "mode", modeOf(&e.Claim, e.Limit))
 	}
 	pid, _ := shownProcess(e.Owner.Process)
-	b = jsonInt(b, "pid", pid)
-	b = jsonInt(b, "uid", int64(e.UID))
-	b = jsonText(b, "unit", e.Unit)
-	b = jsonText(b, "why", e.Why)
+	b = printable.AppendIntField(b, "pid", pid)
+	b = printable.AppendIntField(b, "uid", int64(e.UID))
+	b = printable.AppendTextField(b, "unit", e.Unit)
+	b = printable.AppendTextField(b, "why", e.Why)
 	if e.Limit > 1 && e.Kind != lockmgr.Learned {
-		b = jsonInt(b, "units", int64(e.Units))
-		b = jsonInt(b, "limit", int64(e.Limit))
+		b = printable.AppendIntField(b, "units", int64(e.Units))
+		b = printable.AppendIntField(b, "limit", int64(e.Limit))
 	}
 	if e.Kind == lockmgr.Waiting {
-		b = jsonInt(b, "place", int64(e.Place))
+		b = printable.AppendIntField(b, "place", int64(e.Place))
 	} else if e.Token != 0 {
-		b = jsonInt(b, "token", int64(e.Token))
+		b = printable.AppendIntField(b, "token", int64(e.Token))
 	}
 	switch e.Kind {
 	case lockmgr.Acquired:
-		b = jsonText(b, "previous", e.Previous.String())
-		b = jsonText(b, "abandoned", describeEnd(e.Abandoned))
+		b = printable.AppendTextField(b, "previous", e.Previous.String())
+		b = printable.AppendTextField(b, "abandoned", describeEnd(e.Abandoned))
 	case lockmgr.Reentered:
-		b = jsonInt(b, "entries", int64(e.Entries))
+		b = printable.AppendIntField(b, "entries", int64(e.Entries))
 	}
 	switch {
 	case e.Kind == lockmgr.Learned:
-		b = jsonText(b, "how", e.End.String())
+		b = printable.AppendTextField(b, "how", e.End.String())
 	case e.End != nil:
-		b = jsonText(b, "how", e.End.String())
-		b = jsonInt(b, "held_us", (s.set.Now() - e.Since.Boot).Microseconds())
+		b = printable.AppendTextField(b, "how", e.End.String())
+		b = printable.AppendIntField(b, "held_us", (s.set.Now() - e.Since.Boot).Microseconds())
 		if e.End.By != nil {
-			b = jsonText(b, "by", describeParty(e.End.By))
+			b = printable.AppendTextField(b, "by", describeParty(e.End.By))
 		}
 	case e.Kind == lockmgr.Left:
-		b = jsonInt(b, "entries", int64(e.Entries))
+		b = printable.AppendIntField(b, "entries", int64(e.Entries))
 	case e.Expires > 0:
-		b = jsonInt(b, "expires_us", (e.Expires - s.set.Now()).Microseconds())
+		b = printable.AppendIntField(b, "expires_us", (e.Expires - s.set.Now()).Microseconds())
 	}
-	b[len(b)-1] = '}' // for the last comma
-	return b
-}
-
-func jsonInt(b []byte, key string, n int64) []byte {
-	b = append(b, '"')
-	b = append(b, key...)
-	b = append(b, `":`...)
-	b = strconv.AppendInt(b, n, 10)
-	return append(b, ',')
-}
-
-func jsonText(b []byte, key, text string) []byte {
-	b = append(b, '"')
-	b = append(b, key...)
-	b = append(b, `":`...)
-	return append(printable.AppendJSON(b, text), ',')
+	return printable.EndObject(b)
 }
