@@ -32,7 +32,7 @@ var layers = []layer{
 		"internal/state", "internal/version", "ipc", "systemd", "bus", "lockmgr", xsys},
 		why: "the composition root wires the parts together and is itself used by cmd/ipcd alone"},
 	{path: "internal/server", may: []string{"bus", "lockmgr", "internal/account", "internal/asking", "internal/conn", "internal/heap", "internal/journal", "internal/lockname", "internal/locks", "internal/loop",
-		"internal/messages", "internal/peer", "internal/policy", "internal/record", "internal/session", "internal/version", "ipc/wire", xsys},
+		"internal/messages", "internal/peer", "internal/policy", "internal/printable", "internal/record", "internal/session", "internal/version", "ipc/wire", xsys},
 		why: "the loop joins commands and services, and carries out what follows; configuration and systemd are handed to it from above"},
 	{path: "internal/locks", may: []string{"lockmgr", "internal/account", "internal/cgroup", "internal/conn", "internal/heap", "internal/journal", "internal/loop", "internal/peer",
 		"internal/printable", "internal/record", "internal/session", "ipc/wire", xsys},

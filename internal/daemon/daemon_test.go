@@ -449,6 +449,7 @@ func TestReload(t *testing.T) {
 	p.cmd.Args = append(p.cmd.Args, "--config", config)
 	p.launch().ready()
 	c := p.dial()
+	events := p.subscribe("ipcd/config/#")
 	check := func(connections, rejected string) {
 		t.Helper()
 		var status wire.Value
@@ -501,6 +502,19 @@ func TestReload(t *testing.T) {
 	// What needs a restart is said, and nothing else happens to it.
 	write(t, p.dir, "conf/ipcd.conf.d/x.toml", "[limits]\nconnections = 400\n[socket.more]\npath = \"/nonexistent/s\"\n")
 	check("400", "")
+
+	// Each of that was an event, in this order.
+	for _, want := range []string{
+		`{"event":"reloaded","why":"FILE changed","config":"FILE","changed":"limits.connections"}`,
+		`{"event":"refused","why":"FILE changed","file":"FILE","line":2,"error":"limits.connections must be from 1 to 1000000, not 0"}`,
+		`"file":"FILE","line":3,"error":"unknown key \"limits.inputs\"; did you mean \"input\"?"}`,
+		`"why":"IPCD.RELOAD","file":"FILE","line":2,`,
+		`"why":"IPCD.RELOAD","config":"FILE","changed":"limits.connections"}`,
+		`"why":"SIGHUP",`,
+		` socket.more"}`,
+	} {
+		until(t, events, strings.ReplaceAll(want, "FILE", config))
+	}
 	p.stop()
 	for _, want := range []string{
 		"limits.connections changed from 100 to 200", "limits.connections changed from 250 to 300", "limits.connections changed from 300 to 400",
@@ -509,6 +523,30 @@ func TestReload(t *testing.T) {
 	} {
 		if !strings.Contains(p.stderr.String(), want) {
 			t.Errorf("the log lacks %q", want)
+		}
+	}
+}
+
+// subscribe gives a connection that gets events.
+func (p *process) subscribe(filter string) *ipc.Conn {
+	p.t.Helper()
+	events := p.dial()
+	if _, err := events.Do("BUS.SUB", filter, "RAW"); err != nil {
+		p.t.Fatal(err)
+	}
+	return events
+}
+
+// until reads events up to one whose payload contains a text.
+func until(t *testing.T, events *ipc.Conn, text string) {
+	t.Helper()
+	for {
+		v, err := events.Receive()
+		switch {
+		case err != nil:
+			t.Fatalf("no event has %s: %v", text, err)
+		case len(v.Elems) == 9 && strings.Contains(v.Elems[3].Str, text):
+			return
 		}
 	}
 }

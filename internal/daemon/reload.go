@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/ipcd/ipcd/internal/config"
+	"github.com/ipcd/ipcd/internal/server"
 	"github.com/ipcd/ipcd/systemd"
 )
 
@@ -101,6 +102,7 @@ func (d *daemon) reload(why string) error {
 		d.rejected = err
 		d.mu.Unlock()
 		d.logRejection("reload-failed", why, err)
+		d.announceRefusal(why, err)
 		d.log.Error(fmt.Sprintf("the configuration was rejected: %s, until it is right", d.inForce()), "event", "reload-failed", "reason", why)
 		return errors.New(inOneLine(err))
 	}
@@ -115,8 +117,31 @@ func (d *daemon) reload(why string) error {
 	for _, c := range changes {
 		d.log.Info(c.String(), "event", "setting", "key", c.Key, "old", c.Old, "new", c.New)
 	}
+	d.announceReload(why, next, changes)
 	d.log.Info("configuration reloaded", "event", "reload", "reason", why, "config", describeFiles(next), "changes", len(changes))
 	return nil
+}
+
+// announceReload publishes that the configuration was read again, and which settings are others now.
+func (d *daemon) announceReload(why string, cfg *config.Config, changes []config.Change) {
+	keys := make([]string, len(changes))
+	for i, c := range changes {
+		keys[i] = c.Key
+	}
+	d.server.Announce("config", "reloaded", server.Field{Key: "why", Value: why}, server.Field{Key: "config", Value: describeFiles(cfg)},
+		server.Field{Key: "changed", Value: strings.Join(keys, " ")})
+}
+
+// announceRefusal publishes every error of the configuration on its own, with its place.
+func (d *daemon) announceRefusal(why string, err error) {
+	all, ok := errors.AsType[config.Errors](err)
+	if !ok {
+		all = config.Errors{{Text: err.Error()}}
+	}
+	for _, e := range all {
+		d.server.Announce("config", "refused", server.Field{Key: "why", Value: why}, server.Field{Key: "file", Value: e.File},
+			server.Field{Key: "line", Value: int64(e.Line)}, server.Field{Key: "error", Value: e.Text})
+	}
 }
 
 // inOneLine is what is wrong as a reply and the status have it, "" if nothing is.

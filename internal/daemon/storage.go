@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ipcd/ipcd/internal/server"
 	"github.com/ipcd/ipcd/systemd"
 )
 
@@ -95,7 +96,7 @@ func (s *storage) tries() (all []func()) {
 }
 
 // mend tries again what does not work, until ctx ends: with more and more time in between, but at once when something else has
-// come to work. It tells the service manager what is wrong, when that is not what it was told already.
+// come to work. It tells the service manager what is wrong, and who is subscribed, when that is not what they were told already.
 func (d *daemon) mend(ctx context.Context, told string) {
 	open, wait := 0, retryFirst
 	timer := time.NewTimer(wait)
@@ -115,6 +116,7 @@ func (d *daemon) mend(ctx context.Context, told string) {
 		if text, _ := d.storage.texts(); text != told {
 			told = text
 			d.tell(systemd.Status(d.summary()))
+			d.server.Announce("status", "problem", server.Field{Key: "problem", Value: text})
 		}
 		before := open
 		switch open = len(d.storage.tries()); {

@@ -115,10 +115,12 @@ func TestStateFull(t *testing.T) {
 		p.crash()
 	}
 	p = degraded(t, "--state-dir", state)
+	events := p.subscribe("ipcd/status/#")
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)
 	}
 	p.mended()
+	until(t, events, `{"event":"problem","problem":""}`)
 	p.do("LOCK.ACQUIRE", "other", "FOR", "nobody")
 	p.crash()
 	p = begin(t, "--state-dir", state)

@@ -126,6 +126,12 @@ func (s *Service) PublishEvent(topic []byte, payload func([]byte) []byte, user u
 	return nil
 }
 
+// Heard reports whether anybody may get what is published under a topic.
+func (s *Service) Heard(topic []byte) bool {
+	routes, search, err := s.bus.SearchTopic(topic, searchAtOnce)
+	return err == nil && (len(routes) > 0 || search != nil)
+}
+
 // Leave gives a function that ends some of a session's subscriptions, as of one that begins anew, and reports whether there may be
 // more.
 func (s *Service) Leave(sess *session.Session) (some func() bool) {

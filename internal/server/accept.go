@@ -102,5 +102,6 @@ func (s *Server) join(fd int, p peer.Peer) (*session.Session, error) {
 		return nil, errors.New("the daemon cannot watch another connection")
 	}
 	s.stats.accepted++
+	s.announceConnected(sess)
 	return sess, nil
 }

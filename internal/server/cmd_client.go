@@ -228,6 +228,7 @@ func (s *Server) clientKill(c *session.Call) {
 				s.set.LogAbout(slog.LevelInfo, sess.Peer.UID, "client-kill", "a connection was ended by CLIENT KILL", "client", sess.ID,
 					"pid", sess.Peer.PID, "by_pid", c.Session.Peer.PID, "by_uid", c.Session.Peer.UID)
 			}
+			sess.EndedFor("ended by CLIENT KILL")
 			if sess == c.Session {
 				sess.Finish() // after its reply
 			} else {

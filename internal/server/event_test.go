@@ -11,7 +11,7 @@ import (
 	"github.com/ipcd/ipcd/ipc/wire"
 )
 
-// event reads the next event of a lock.
+// event reads the next event, which must be as docs/topics.md says.
 func (c *client) event() (topic string, payload map[string]any) {
 	c.t.Helper()
 	v := c.value()
@@ -21,6 +21,7 @@ func (c *client) event() (topic string, payload map[string]any) {
 	if err := json.Unmarshal([]byte(v.Elems[3].Str), &payload); err != nil {
 		c.t.Fatalf("%v: %s", err, v.Elems[3].Str)
 	}
+	checkSchema(c.t, v.Elems[2].Str, payload)
 	return v.Elems[2].Str, payload
 }
 

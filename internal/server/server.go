@@ -116,6 +116,7 @@ type Server struct {
 	locks    *locks.Service
 	asking   *asking.Service
 	names    session.Part[names] // what connections call themselves
+	leftOut  int                 // events about connections, since the last one that was published: see events.go
 
 	over  func() bool // set.Net.Over
 	first int         // which kind of what has waited was the first

@@ -14,6 +14,7 @@ func (s *Server) stop() {
 	if s.set.Stopping {
 		return
 	}
+	s.announceStopping()
 	s.set.Stopping = true
 	s.set.Users.Unbound()
 	s.set.Net.Last(s.stopLate)

@@ -35,6 +35,7 @@ type extras struct {
 	task        *Task        // what it waits for, if that is its own work
 	transaction *Transaction // what it has asked for since MULTI
 	parts       []any        // of services: see Part
+	ended       string       // why, if that is not the peer's doing
 }
 
 // None stands for a session that has ended before the daemon started.
@@ -154,14 +155,35 @@ func (s *Session) Closed() bool {
 	return true
 }
 
-// Failed logs why a connection is ended.
+// EndedFor notes why a connection ends, if its peer has not ended it. The first reason is the one.
+func (s *Session) EndedFor(why string) {
+	if x := s.extra(); x.ended == "" {
+		x.ended = why
+	}
+}
+
+// WhyEnded is why a connection has ended, "" if that was its peer's doing.
+func (s *Session) WhyEnded() string {
+	if s.more == nil {
+		return ""
+	}
+	return s.more.ended
+}
+
+// Failed notes, and logs, why a connection is ended.
 func (s *Session) Failed(why error) {
+	s.EndedFor(why.Error())
 	var proto *wire.ProtoError
 	switch {
 	case errors.As(why, &proto):
 		s.set.Log.Debug("a peer does not speak RESP", "event", "protocol-error", "client", s.ID, "pid", s.Peer.PID,
 			"uid", s.Peer.UID, "unit", s.Peer.Unit, "error", why)
-	case errors.Is(why, conn.ErrClogged):
+	case errors.Is(why, conn.ErrClogged): // which is told once
+		for other := range s.set.All() {
+			if other.User() == s.User() {
+				other.EndedFor(why.Error())
+			}
+		}
 		s.set.LogAbout(slog.LevelWarn, s.Peer.UID, "disconnect", "a user's connections were ended: what they sent cannot be closed",
 			"pid", s.Peer.PID)
 	default:
