@@ -98,7 +98,7 @@ func (e *GapError) Error() string {
 
 // Subscribe begins to receive the messages whose topic matches filter. When it returns, the daemon has taken the
 // subscription down: whatever is published later is received. Subscriptions of one Client to the same filter share
-// one in the daemon, and each receives every message.
+// one in the daemon, and each receives every message; the values that topics have by then, see [Retain], only the first.
 func (c *Client) Subscribe(ctx context.Context, filter string, options ...SubscribeOption) (*Subscription, error) {
 	s := newSubscription(filter, options)
 	if err := s.resume(ctx, c, nil); err != nil {
