@@ -57,7 +57,13 @@ func (k *clientsVerb) run(c *verb.Call) error {
 		return k.end(c, conn)
 	}
 	if k.watch {
-		return watchClients(c, conn)
+		return watchPolled(c, conn, polled[client]{
+			ask: askClients, table: clientTable,
+			print:   func(clients ...client) { printClients(c, clients...) },
+			key:     func(l client) string { return l.get("id") },
+			lasting: client.lasting,
+			object:  func(o *term.Object, id string) { o.Number("id", client{"id=" + id}.number("id")) },
+		})
 	}
 	clients, err := askClients(conn)
 	if err != nil {
@@ -139,6 +145,12 @@ func (l client) row() []string {
 	subs := l.number("sub") + l.number("psub") + l.number("bsub")
 	return []string{l.get("id"), l.get("pid"), process.CommandOf(l.number("pid"), l.number("start")), process.UserName(l.number("uid")), l.get("unit"),
 		seconds("age"), seconds("idle"), strconv.FormatInt(subs, 10), l.get("locks"), strings.ReplaceAll(l.get("cmd"), "|", " "), l.get("name")}
+}
+
+// lasting are the cells of a client that do not change as time goes by.
+func (l client) lasting() []string {
+	row := l.row()
+	return append(row[:5:5], row[7:]...) // without AGE and IDLE
 }
 
 // object has the words of CLIENT LIST as they are, numbers as such.
