@@ -3,6 +3,7 @@ package server
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -517,6 +518,34 @@ func TestManyRetainedEnd(t *testing.T) {
 		if m.messages.InLine() > 0 || m.messages.Stats().Delivered == manyTopics {
 			t.Errorf("%s: %d values were sent, and %d stand in line", how, m.messages.Stats().Delivered, m.messages.InLine())
 		}
+	}
+}
+
+// TestRetainedInTransaction: the values with which the subscriptions of a transaction begin are sent as they would be without it, before the
+// reply to EXEC, and of several filters one after the other.
+func TestRetainedInTransaction(t *testing.T) {
+	m, sub := newManyTopics(t)
+	sub.cmd("MULTI")
+	sub.cmd("PSUBSCRIBE", bus.EnvelopePattern+"t/#", bus.EnvelopePattern+"t/+")
+	sub.cmd("PSUBSCRIBE", bus.EnvelopePattern+"+/1")
+	sub.cmd("BUS.SUB", "t/2")
+	sub.cmd("EXEC")
+	sub.cmd("PING")
+	m.settle()
+	got, other := map[string]int{}, ""
+	for v := range values(t, sub.got) {
+		if v.Kind == wire.KindPush && (v.Elems[0].Str == "pmessage" || v.Elems[0].Str == "bus.message") {
+			got[v.Elems[1].Str]++
+		} else if v.Kind != wire.KindArray {
+			other += " " + v.Str
+		}
+	}
+	want := map[string]int{bus.EnvelopePattern + "t/#": manyTopics, bus.EnvelopePattern + "t/+": manyTopics, bus.EnvelopePattern + "+/1": 1, "t/2": 1}
+	if !maps.Equal(got, want) || !strings.HasSuffix(other, " PONG") {
+		t.Errorf("the filters have %v messages, and the replies are %.200s", got, other)
+	}
+	if m.messages.InLine()+m.messages.Parked() > 0 {
+		t.Errorf("%d stand in line, %d are parked", m.messages.InLine(), m.messages.Parked())
 	}
 }
 
