@@ -171,12 +171,12 @@ func (j *Journal) Rewrite(is record.Subject) {
 	j.apply([]record.Subject{is})
 }
 
-// recordOf is what is true of a subject now.
+// recordOf is what is true of a subject now. To take a subject of which nobody says anything for one that is over would lose it.
 func (j *Journal) recordOf(is record.Subject) record.Record {
-	if int(is.Kind) < len(j.of) && j.of[is.Kind] != nil {
-		return j.of[is.Kind].RecordOf(is)
+	if int(is.Kind) >= len(j.of) || j.of[is.Kind] == nil {
+		panic(fmt.Sprintf("nobody is registered for records of %q", is.Key()))
 	}
-	return record.Record{Subject: is}
+	return j.of[is.Kind].RecordOf(is)
 }
 
 // all say all that is true now.

@@ -172,3 +172,14 @@ func TestReplace(t *testing.T) {
 		t.Error("what was found there stays, and is not true")
 	}
 }
+
+// TestNobodyIsRegistered: a kind that somebody tells of and nobody is asked for is not taken for one of which nothing is true.
+func TestNobodyIsRegistered(t *testing.T) {
+	j, _, _, _ := newJournal(t)
+	defer func() {
+		if got, want := recover(), `nobody is registered for records of "mark"`; got != want {
+			t.Errorf("got %v, want %s", got, want)
+		}
+	}()
+	j.Rewrite(record.Subject{Kind: record.KindMark})
+}
