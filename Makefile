@@ -142,7 +142,7 @@ install: build ## honours DESTDIR, PREFIX, SYSCONFDIR, UNITDIR, …; keeps an ip
 	install -Dm644 -t $(DESTDIR)$(SYSUSERSDIR) packaging/sysusers/ipcd.conf
 	[ -e $(DESTDIR)$(SYSCONFDIR)/ipcd/ipcd.toml ] || install -Dm644 -t $(DESTDIR)$(SYSCONFDIR)/ipcd packaging/ipcd.toml
 	for m in packaging/man/*.[1-8]; do install -Dm644 -t $(DESTDIR)$(MANDIR)/man$${m##*.} $$m || exit; done
-	install -Dm644 -t $(DESTDIR)$(DOCDIR) CHANGELOG.md LICENSE docs/guide.md docs/protocol.md docs/locks-json.md
+	install -Dm644 -t $(DESTDIR)$(DOCDIR) CHANGELOG.md LICENSE docs/guide.md docs/protocol.md docs/topics.md docs/locks-json.md
 	install -Dm644 -t $(DESTDIR)$(DOCDIR)/examples docs/examples/*.service
 	install -Dm644 packaging/completions/ipcctl.bash $(DESTDIR)$(BASHDIR)/ipcctl
 	install -Dm644 -t $(DESTDIR)$(ZSHDIR) packaging/completions/_ipcctl

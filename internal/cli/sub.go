@@ -58,6 +58,7 @@ func sub() *verb.Verb {
 			{Line: "ipcctl sub -n 1 -w 30s -F %p app/port", Help: "Print one message's payload."},
 			{Line: "ipcctl sub deploy/done -- systemctl reload nginx", Help: "Act on each message."},
 			{Line: "ipcctl sub ipcd/lock/#", Help: "Watch the locks."},
+			{Line: "ipcctl sub ipcd/client/#", Help: "Watch who comes, goes and misses messages."},
 		},
 		Exits:   []int{exit.Data, exit.Timeout, exit.NoExec, exit.NoCmd},
 		Words:   []string{"FILTER"},

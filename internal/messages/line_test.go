@@ -43,6 +43,7 @@ func newStage(t *testing.T) *stage {
 
 func (s *stage) Execute(*session.Session, [][]byte) conn.Outcome { return conn.Done }
 func (s *stage) Continue(*session.Session) bool                  { return true }
+func (s *stage) Lost(*session.Session, int)                      {}
 
 // settle makes turns until there is nothing to do.
 func (s *stage) settle() {

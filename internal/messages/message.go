@@ -147,7 +147,7 @@ func (s *Service) deliver(routes []*bus.Route[*session.Session], m *message, man
 					return delivered, dropped, len(routes) - i
 				}
 				if canLose(r.Kind, r.Text) && sess.IsFull(len(m.payload), m.seq) { // not even encoded
-					sess.Lose(r.Text)
+					lose(sess, r)
 					dropped++
 					copied += lossCost
 					continue
@@ -185,7 +185,9 @@ const (
 func enqueue(sess *session.Session, r *bus.Route[*session.Session], msg []byte, seq uint64) (taken, lost int) {
 	var ok bool
 	if canLose(r.Kind, r.Text) {
-		ok, lost = sess.Enqueue(msg, seq, r.Text)
+		if ok, lost = sess.Enqueue(msg, seq, r.Text); lost > 0 {
+			sess.Lost(lost)
+		}
 	} else if ok = sess.EnqueueStrict(msg, seq); !ok {
 		lost = 1
 	}
@@ -195,6 +197,12 @@ func enqueue(sess *session.Session, r *bus.Route[*session.Session], msg []byte, 
 	return taken, lost
 }
 
+// lose has a session miss a message of a route.
+func lose(sess *session.Session, r *bus.Route[*session.Session]) {
+	sess.Lose(r.Text)
+	sess.Lost(1)
+}
+
 // deliverAlone gives a message to the one subscriber of a route that is one of very many: a buffer for each of them would be
 // more than all that they carry. seq is the place of the message among those that the session is sent.
 func (s *Service) deliverAlone(r *bus.Route[*session.Session], sess *session.Session, m *message, seq uint64) (delivered, dropped int) {
@@ -202,7 +210,7 @@ func (s *Service) deliverAlone(r *bus.Route[*session.Session], sess *session.Ses
 	case !sess.MayReceive():
 		return 0, 0
 	case sess.Blocked() && canLose(r.Kind, r.Text) && sess.IsFull(len(m.payload), seq):
-		sess.Lose(r.Text)
+		lose(sess, r)
 		return 0, 1
 	}
 	s.alone = m.append(s.alone[:0], sess.Proto(), r.Kind, r.Text)

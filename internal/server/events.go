@@ -26,17 +26,22 @@ func (s *Server) announceConnected(sess *session.Session) {
 // announceDisconnected tells that a connection has ended, and all that ends with it.
 func (s *Server) announceDisconnected(sess *session.Session) {
 	s.announceClient(disconnectedTopic, "disconnected", sess, func(b []byte) []byte {
-		name, reason := "", sess.WhyEnded()
-		if x := s.names.Of(sess); x != nil {
-			name = x.name
-		}
+		reason := sess.WhyEnded()
 		if reason == "" {
 			reason = "closed"
 		}
-		b = printable.AppendTextField(b, "name", name)
+		b = printable.AppendTextField(b, "name", s.nameOf(sess))
 		b = printable.AppendIntField(b, "age", int64(sess.Age()))
 		return printable.AppendTextField(b, "reason", reason)
 	})
+}
+
+// nameOf is what a connection calls itself.
+func (s *Server) nameOf(sess *session.Session) string {
+	if x := s.names.Of(sess); x != nil {
+		return x.name
+	}
+	return ""
 }
 
 func (s *Server) announceClient(topic []byte, event string, sess *session.Session, more func([]byte) []byte) {
@@ -47,6 +52,10 @@ func (s *Server) announceClient(topic []byte, event string, sess *session.Sessio
 	case s.messages.EventsInLine(p.UID) || s.messages.LineIsLong():
 		s.leftOut++
 		return
+	}
+	pays := sess.User()
+	if sess.FD() < 0 { // it is buried, and its user perhaps gone
+		pays = nil
 	}
 	s.publish(topic, func(b []byte) []byte {
 		b = printable.BeginObject(b)
@@ -62,7 +71,7 @@ func (s *Server) announceClient(topic []byte, event string, sess *session.Sessio
 			s.leftOut = 0
 		}
 		return printable.EndObject(b)
-	}, p.UID, sess.User())
+	}, p.UID, pays)
 }
 
 // announceStopping tells that the daemon is about to end.

@@ -19,3 +19,6 @@ func (h *host) Receives(sess *session.Session) (lossy, strict bool) { return h.m
 
 // Dropped is counted by the messages.
 func (h *host) Dropped(n int) { h.messages.Dropped(n) }
+
+// Lost is told to whoever has subscribed to that.
+func (h *host) Lost(sess *session.Session, n int) { (*Server)(h).noteLoss(sess, n) }

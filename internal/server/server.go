@@ -117,6 +117,8 @@ type Server struct {
 	asking   *asking.Service
 	names    session.Part[names] // what connections call themselves
 	leftOut  int                 // events about connections, since the last one that was published: see events.go
+	losses   map[uint32]*loss    // of messages, by user: see losses.go
+	lossTime loop.Timer
 
 	over  func() bool // set.Net.Over
 	first int         // which kind of what has waited was the first
@@ -173,6 +175,7 @@ func New(setup Setup, opts Options) (*Server, error) {
 	s.over = s.set.Net.Over
 	l.Early = s.set.Net.ReadEarly
 	s.watchdog.Init(&l.Timers, s.feedWatchdog)
+	s.lossTime.Init(&l.Timers, s.announceLosses)
 	s.stopTime.Init(&l.Timers, func() {}) // see stopWhenDone
 	s.rules = policy.Rules{Daemon: s.self.UID, Reserved: []byte(bus.ReservedPrefix)}
 	s.again.init()

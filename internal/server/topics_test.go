@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/ipcd/ipcd/internal/messages"
 	"github.com/ipcd/ipcd/ipc/wire"
@@ -100,7 +101,7 @@ func checkSchema(t testing.TB, topic string, payload map[string]any) {
 // TestTopics: every topic that docs/topics.md has is published, with the fields that it says and no others, and each of these is seen. That
 // an event is as the page says is checked wherever a test reads one.
 func TestTopics(t *testing.T) {
-	h := start(t)
+	h := start(t, func(_ *Setup, o *Options) { o.Limits.Output = 64 << 10 })
 	watcher := h.dial3()
 	watcher.do("BUS.SUB", "ipcd/#")
 	topics, types := documented()
@@ -131,9 +132,14 @@ func TestTopics(t *testing.T) {
 	until("ipcd/lock/timedout/a")
 	b.do("LOCK.CANCEL", b.do("LOCK.ACQUIRE", "a", "OWNER", "c", "ASYNC").Text())
 	until("ipcd/lock/cancelled/a")
-	b.do("LOCK.BREAK", "a", "WHY", "test")
+	e := h.dial() // which is told nothing beside its replies
+	e.do("LOCK.BREAK", "a", "WHY", "test")
 	until("ipcd/lock/broken/a")
-	b.cmd("LOCK.ACQUIRE", "a", "LEASE", "1")
+	b.cmd("LOCK.ACQUIRE", "a", "LEASE", "60000")
+	until("ipcd/lock/acquired/a")
+	h.pass(45 * time.Second)
+	until("ipcd/lock/expiring/a")
+	h.pass(15 * time.Second)
 	until("ipcd/lock/expired/a")
 
 	c := h.dial3()
@@ -142,9 +148,16 @@ func TestTopics(t *testing.T) {
 	c.acquire("b")
 	c.close()
 	until("ipcd/client/disconnected")
-	e := h.dial3()
-	e.do("LOCK.TOLD", "b", e.acquire("b", "UNTOLD").token)
+	f := h.dial3()
+	f.do("LOCK.TOLD", "b", f.acquire("b", "UNTOLD").token)
 	until("ipcd/lock/told/b")
+
+	stuck := h.dial3()
+	stuck.do("BUS.SUB", "x")
+	for large := strings.Repeat("x", 32<<10); f.do("BUS.PUB", "x", large).Get("dropped").Int == 0; {
+	}
+	h.pass(lossPeriod)
+	until("ipcd/client/lost")
 
 	h.Announce("config", "reloaded", Field{"why", "SIGHUP"}, Field{"config", "a"}, Field{"changed", "b"})
 	h.Announce("config", "refused", Field{"why", "SIGHUP"}, Field{"file", "a"}, Field{"line", int64(1)}, Field{"error", "b"})

@@ -50,6 +50,7 @@ func (s *Server) verifyTimers() {
 	s.set.VerifyTimers(check)
 	s.journal.VerifyTimers(check)
 	check("the watchdog", &s.watchdog, s.setup.WatchdogEvery > 0)
+	check("the losses", &s.lossTime, len(s.losses) > 0)
 	check("the stop", &s.stopTime, s.set.Stopping && !s.quit)
 	if n := s.set.Loop.Timers.Len(); n != known {
 		panic(fmt.Sprintf("%d timers are set, %d of them by what there is", n, known))

@@ -204,4 +204,10 @@ func (s *Session) Receives() (lossy, strict bool) {
 }
 
 // Dropped counts messages that were given up.
-func (s *Session) Dropped(n int) { s.set.host.Dropped(n) }
+func (s *Session) Dropped(n int) {
+	s.set.host.Dropped(n)
+	s.Lost(n)
+}
+
+// Lost takes note that the session misses n messages more of those that it is told to miss, when it reads.
+func (s *Session) Lost(n int) { s.set.host.Lost(s, n) }

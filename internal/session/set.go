@@ -29,6 +29,8 @@ type Host interface {
 	// Receives and Dropped are those of conn.Owner, of one that is Subscribed.
 	Receives(s *Session) (lossy, strict bool)
 	Dropped(n int)
+	// Lost is told when a session misses n messages more.
+	Lost(s *Session, n int)
 }
 
 // A Set is the sessions, and what all services of one daemon have in common: the loop, the connections, what users are charged for, the
