@@ -22,6 +22,6 @@
 // # Where things are
 //
 // service.go is what others call, cmd_*.go are the handlers, step.go is the only file that changes the engine, effects.go says what
-// follows from a change, and events.go how it is told to those who look on. A request that outlives its connection is in request.go,
-// and whose a claim is in claimant.go: nothing else knows of REQID.
+// follows from a change, and events.go how it is told to those who look on. A request that outlives its connection is in request.go
+// and detached.go, and whose a claim is in claimant.go. Of REQID the others know that it is a word which a command may have.
 package locks
