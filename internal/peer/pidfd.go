@@ -135,7 +135,7 @@ func fromPIDFD(fd int) (Peer, error) {
 	case exited:
 		return Peer{}, unix.ESRCH
 	case !ok1 || !ok2 || !ok3 || p.Start == 0:
-		return Peer{}, fmt.Errorf("cannot read /proc/%d", p.PID)
+		return Peer{}, fmt.Errorf("cannot read /proc/%d: %w", p.PID, unix.EIO)
 	case leader != uint64(p.PID):
 		return Peer{}, fmt.Errorf("%d is a thread", p.PID)
 	}

@@ -49,12 +49,14 @@ func (c *Call) Proven(what string) bool {
 	return true
 }
 
-// ProcessCode is the code for an error of looking at a process: that the daemon has nothing left to look with says nothing of
-// the process.
+// ProcessCode is the code for an error of looking at a process: that the daemon has nothing left to look with, or cannot read, says
+// nothing of the process.
 func ProcessCode(err error) wire.Code {
 	switch {
 	case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE), errors.Is(err, unix.ENOMEM), errors.Is(err, unix.ENOSPC):
 		return wire.CodeQuota
+	case errors.Is(err, unix.EIO):
+		return wire.CodeIO
 	}
 	return wire.CodeNotFound
 }

@@ -222,7 +222,7 @@ var Commands = []Command{
 			"with ASYNC an integer, the ticket, and later the push done, ticket, outcome",
 		Errors: []Code{CodeBadName, CodeNotFound, CodeBusy, CodeTimeout, CodeDeadlock, CodeLimit, CodeDenied, CodeNoLock, CodeStale, CodeCancelled, CodeIO, CodeShutdown}},
 	{Name: "LOCK.RELEASE", Args: "name [token] [PID number | FOR self|ancestor|pid|/cgroup] [UNTOLD] [REQID id]", Min: 2, Max: 8, Family: FamilyLock, Access: AccessLock, Names: Names{First: true}, Flags: FlagQueues | FlagDescriptors, Summary: "Give a lock back, or leave a hold that others share",
-		Reply: "OK; with FOR an integer, the token of the hold", Note: "with UNTOLD, the next holder is told of the abandoned hold that this one was told of", Errors: []Code{CodeBadName, CodeNotFound, CodeNoLock, CodeStale, CodeDenied, CodeNotKept}},
+		Reply: "OK; with FOR an integer, the token of the hold", Note: "with UNTOLD, the next holder is told of the abandoned hold that this one was told of", Errors: []Code{CodeBadName, CodeNotFound, CodeNoLock, CodeStale, CodeDenied, CodeIO, CodeNotKept}},
 	{Name: "LOCK.RENEW", Args: "name token [LEASE ms]", Min: 3, Max: 5, Family: FamilyLock, Access: AccessLock, Names: Names{First: true}, Flags: FlagQueues, Summary: "Make a lease end that long from now; without LEASE, as long from now as it was given last",
 		Reply: "integer: how many milliseconds it lasts now", Errors: []Code{CodeBadName, CodeNoLock, CodeStale, CodeDenied, CodeNotKept}},
 	{Name: "LOCK.DOWNGRADE", Args: "name token", Min: 3, Max: 3, Family: FamilyLock, Access: AccessLock, Names: Names{First: true}, Flags: FlagQueues, Summary: "Make an exclusive hold shared, with no other holder in between",
@@ -253,7 +253,7 @@ var Commands = []Command{
 	{Name: "IPCD.RELOAD", Min: 1, Max: 1, Family: FamilyAdmin, Access: AccessAdmin, Flags: FlagBlocks, Summary: "Read the configuration again",
 		Reply: "OK, after it is in force", Errors: []Code{CodeConfig, CodeDenied}},
 	{Name: "IPCD.PROVE", Min: 1, Max: 1, Family: FamilyAdmin, Flags: FlagDescriptors | FlagNoMulti, Summary: "Prove to be the process that connected, by a pidfd that is sent along (SCM_RIGHTS)",
-		Reply: "OK; from then on FOR self is allowed on this connection", Errors: []Code{CodeNotFound, CodeDenied}},
+		Reply: "OK; from then on FOR self is allowed on this connection", Errors: []Code{CodeNotFound, CodeDenied, CodeIO}},
 }
 
 // FindCommand looks up a row by its name, in any case; a subcommand's has one space.
