@@ -123,7 +123,7 @@ func (a *askVerb) ask(c *verb.Call, topic, payload string) (wire.Value, error) {
 	rest, deadline := *a, a.timeout.Deadline()
 	v, err := conn.Do(rest.words(topic, payload)...)
 	for outage := (verb.Outage{}); a.repeatable && verb.Stopped(err); {
-		next, gone := verb.Greeted(outage.Redial(c, deadline, err))
+		next, gone := outage.Redial(c, deadline, err)
 		if gone != nil {
 			return v, gone
 		}
@@ -132,7 +132,9 @@ func (a *askVerb) ask(c *verb.Call, topic, payload string) (wire.Value, error) {
 		if a.timeout.Set {
 			rest.timeout.D = max(time.Until(deadline), time.Millisecond)
 		}
-		v, err = conn.Do(rest.words(topic, payload)...)
+		if _, err = conn.Do("HELLO", "3"); err == nil { // or this is the daemon of before, which is ending
+			v, err = conn.Do(rest.words(topic, payload)...)
+		}
 	}
 	return v, err
 }
