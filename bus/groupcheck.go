@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"github.com/ipcd/ipcd/internal/list"
 )
 
 // Dump writes the whole state in a form made for eyes and tests: a line for each group, with those who can take something, the first
@@ -24,10 +26,10 @@ func (g *Groups[S, M]) Dump(w io.Writer) error {
 		if group.lost > 0 {
 			fmt.Fprintf(&out, ", %d lost", group.lost)
 		}
-		if group.queue.len > 0 {
+		if group.queue.Len > 0 {
 			fmt.Fprintf(&out, ", %d bytes wait:", group.bytes)
 		}
-		group.queue.all(ofParcel[S, M], func(p *parcel[S, M]) bool {
+		group.queue.All(ofParcel[S, M], func(p *parcel[S, M]) bool {
 			fmt.Fprintf(&out, " %v", p.message)
 			return true
 		})
@@ -73,7 +75,7 @@ func (g *Groups[S, M]) checkGroups() error {
 	}
 	for _, group := range all {
 		bytes := 0
-		group.queue.all(ofParcel[S, M], func(p *parcel[S, M]) bool {
+		group.queue.All(ofParcel[S, M], func(p *parcel[S, M]) bool {
 			bytes += p.size
 			return p.member == nil && p.group == group
 		})
@@ -81,19 +83,19 @@ func (g *Groups[S, M]) checkGroups() error {
 		switch {
 		case g.pools.all.get(group.of) != group || group.len < max(candidates, 1) || !group.members.check():
 			return fmt.Errorf("the group %s is not in order", group.of)
-		case bytes != group.bytes || !group.queue.check(ofParcel[S, M]):
+		case bytes != group.bytes || !group.queue.Check(ofParcel[S, M]):
 			return fmt.Errorf("%d bytes wait in %s, counted %d", bytes, group.of, group.bytes)
-		case group.isReady != (candidates > 0 && group.queue.len > 0):
+		case group.isReady != (candidates > 0 && group.queue.Len > 0):
 			return fmt.Errorf("the group %s is ready: %v", group.of, group.isReady)
-		case candidates == 0 && (group.queue.len > g.MostQueued || group.bytes > g.MostBytes):
-			return fmt.Errorf("%d messages of %d bytes wait in %s", group.queue.len, group.bytes, group.of)
+		case candidates == 0 && (group.queue.Len > g.MostQueued || group.bytes > g.MostBytes):
+			return fmt.Errorf("%d messages of %d bytes wait in %s", group.queue.Len, group.bytes, group.of)
 		}
 		if group.isReady {
 			ready++
 		}
 	}
-	if ready != g.ready.len || !g.ready.check(inReady[S, M]) {
-		return fmt.Errorf("%d groups are ready, counted %d", ready, g.ready.len)
+	if ready != g.ready.Len || !g.ready.Check(inReady[S, M]) {
+		return fmt.Errorf("%d groups are ready, counted %d", ready, g.ready.Len)
 	}
 	return nil
 }
@@ -103,22 +105,22 @@ func (g *Groups[S, M]) checkTakers() (err error) {
 	count := map[*Group[S, M]]int{}
 	members := 0
 	for s, t := range g.takers.all {
-		if t.who != s || t.members.len+t.out.len+t.given.len == 0 || t.free && t.out.len > 0 {
+		if t.who != s || t.members.Len+t.out.Len+t.given.Len == 0 || t.free && t.out.Len > 0 {
 			return fmt.Errorf("%v is not in order", s)
 		}
-		if !t.members.check(ofTaker[S, M]) || !t.out.check(ofTaker[S, M]) || !t.given.check(ofParcel[S, M]) {
+		if !t.members.Check(ofTaker[S, M]) || !t.out.Check(ofTaker[S, M]) || !t.given.Check(ofParcel[S, M]) {
 			return fmt.Errorf("what %v has is not in order", s)
 		}
 		given := map[*sharer[S, M]]int{}
-		t.given.all(ofParcel[S, M], func(p *parcel[S, M]) bool {
+		t.given.All(ofParcel[S, M], func(p *parcel[S, M]) bool {
 			given[p.member]++
 			if p.member.taker != t {
 				err = fmt.Errorf("%v was given what is another's", s)
 			}
 			return err == nil
 		})
-		for out, c := range []*chain[sharer[S, M]]{&t.members, &t.out} {
-			c.all(ofTaker[S, M], func(m *sharer[S, M]) bool {
+		for out, c := range []*list.List[sharer[S, M]]{&t.members, &t.out} {
+			c.All(ofTaker[S, M], func(m *sharer[S, M]) bool {
 				if m.taker != t || m.out != (out == 1) || m.out == (m.place > 0) || g.members.get(memberKey[S]{s, m.group.of}) != m {
 					err = fmt.Errorf("%v is in the wrong place of %s", s, m.group.of)
 				}

@@ -302,7 +302,7 @@ func (p *groupPair) step(call func(*groupPair) (got, want any)) error {
 	waiting, lost := map[Sharing]string{}, map[Sharing]string{}
 	for _, group := range p.real.sorted() {
 		var queue []int
-		group.queue.all(ofParcel[int, int], func(x *parcel[int, int]) bool {
+		group.queue.All(ofParcel[int, int], func(x *parcel[int, int]) bool {
 			queue = append(queue, x.message)
 			return true
 		})
@@ -347,7 +347,7 @@ func TestGroupsAgainstModel(t *testing.T) {
 				_, more = p.real.Drop(s, 1)
 			}
 		}
-		if r := &p.real; r.members.len()+r.takers.len()+r.pools.all.len()+len(r.pools.byFilter.slots)+r.ready.len != 0 {
+		if r := &p.real; r.members.len()+r.takers.len()+r.pools.all.len()+len(r.pools.byFilter.slots)+r.ready.Len != 0 {
 			var out strings.Builder
 			t.Fatalf("something is left: %v\n%s", r.Dump(&out), out.String())
 		}
@@ -421,7 +421,7 @@ func TestGroupsConserve(t *testing.T) {
 			}
 			waits, untold, unsent := 0, 0, 0
 			for _, group := range g.sorted() {
-				waits, untold = waits+group.queue.len, untold+group.lost
+				waits, untold = waits+group.queue.Len, untold+group.lost
 			}
 			for s, all := range given {
 				if unsent += len(all); len(all) != g.Unsent(s) {

@@ -1,6 +1,10 @@
 package bus
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/ipcd/ipcd/internal/list"
+)
 
 // Groups shares messages among the members of groups: each message of a group goes to one of them. S stands for a member, and M is a
 // message, which Groups only hands on.
@@ -19,7 +23,7 @@ type Groups[S comparable, M any] struct {
 	pools   pools[Group[S, M]]
 	members shrinkingMap[memberKey[S], *sharer[S, M]]
 	takers  shrinkingMap[S, *taker[S, M]]
-	ready   chain[Group[S, M]] // those with a message, and somebody who may be able to take it
+	ready   list.List[Group[S, M]] // those with a message, and somebody who may be able to take it
 	turns   turns
 	found   []*Group[S, M] // what Match returned last, and scratch
 }
@@ -29,10 +33,10 @@ type Group[S comparable, M any] struct {
 	of      Sharing
 	members ranking[*sharer[S, M]] // those who can take something, and some of the others
 	len     int                    // of all members
-	queue   chain[parcel[S, M]]
+	queue   list.List[parcel[S, M]]
 	bytes   int // in the queue
 	lost    int // of the messages, and no member was told so yet
-	inReady place[Group[S, M]]
+	inReady list.Link[Group[S, M]]
 	isReady bool
 }
 
@@ -45,7 +49,7 @@ type parcel[S comparable, M any] struct {
 	size    int
 	group   *Group[S, M]
 	member  *sharer[S, M] // who was given it; nil: it is in the queue
-	at      place[parcel[S, M]]
+	at      list.Link[parcel[S, M]]
 }
 
 // A sharer is one member of one group. What it has to do is what it was given and has not been sent.
@@ -53,8 +57,8 @@ type sharer[S comparable, M any] struct {
 	standing
 	taker   *taker[S, M]
 	group   *Group[S, M]
-	ofTaker place[sharer[S, M]] // among all of its, or those that are out
-	out     bool                // of the group's ranking, until the taker is free
+	ofTaker list.Link[sharer[S, M]] // among all of its, or those that are out
+	out     bool                    // of the group's ranking, until the taker is free
 }
 
 func (m *sharer[S, M]) rank() *standing { return &m.standing }
@@ -63,14 +67,14 @@ func (m *sharer[S, M]) rank() *standing { return &m.standing }
 type taker[S comparable, M any] struct {
 	who     S
 	free    bool
-	members chain[sharer[S, M]] // those that are not out
-	out     chain[sharer[S, M]]
-	given   chain[parcel[S, M]] // in the order in which it was given them
+	members list.List[sharer[S, M]] // those that are not out
+	out     list.List[sharer[S, M]]
+	given   list.List[parcel[S, M]] // in the order in which it was given them
 }
 
-func ofTaker[S comparable, M any](m *sharer[S, M]) *place[sharer[S, M]]  { return &m.ofTaker }
-func inReady[S comparable, M any](g *Group[S, M]) *place[Group[S, M]]    { return &g.inReady }
-func ofParcel[S comparable, M any](p *parcel[S, M]) *place[parcel[S, M]] { return &p.at }
+func ofTaker[S comparable, M any](m *sharer[S, M]) *list.Link[sharer[S, M]]  { return &m.ofTaker }
+func inReady[S comparable, M any](g *Group[S, M]) *list.Link[Group[S, M]]    { return &g.inReady }
+func ofParcel[S comparable, M any](p *parcel[S, M]) *list.Link[parcel[S, M]] { return &p.at }
 
 // Join makes s a member of a group. If it is one already, nothing changes. Whoever has no groups and nothing to be sent is free at first. The
 // error is a *NameError.
@@ -103,7 +107,7 @@ func (g *Groups[S, M]) Join(s S, of Sharing) (joined bool, err error) {
 
 // enter has a member be one of those who may be given something.
 func (g *Groups[S, M]) enter(m *sharer[S, M]) {
-	m.taker.members.push(m, ofTaker[S, M])
+	m.taker.members.Push(m, ofTaker[S, M])
 	m.group.members.add(m)
 	g.settle(m.group)
 }
@@ -111,24 +115,24 @@ func (g *Groups[S, M]) enter(m *sharer[S, M]) {
 // settle has a group be among those that are ready if it is, and keep no more than it may.
 func (g *Groups[S, M]) settle(group *Group[S, M]) {
 	if group.members.Len() == 0 {
-		for group.queue.len > g.MostQueued || group.bytes > g.MostBytes {
-			group.take(group.queue.first)
+		for group.queue.Len > g.MostQueued || group.bytes > g.MostBytes {
+			group.take(group.queue.First)
 			group.lost++
 		}
 	}
-	ready := group.queue.len > 0 && group.members.Len() > 0
+	ready := group.queue.Len > 0 && group.members.Len() > 0
 	switch {
 	case ready && !group.isReady:
-		g.ready.push(group, inReady[S, M])
+		g.ready.Push(group, inReady[S, M])
 	case !ready && group.isReady:
-		g.ready.remove(group, inReady[S, M])
+		g.ready.Remove(group, inReady[S, M])
 	}
 	group.isReady = ready
 }
 
 // take takes a parcel out of the queue.
 func (g *Group[S, M]) take(p *parcel[S, M]) {
-	g.queue.remove(p, ofParcel[S, M])
+	g.queue.Remove(p, ofParcel[S, M])
 	g.bytes -= p.size
 }
 
@@ -148,9 +152,9 @@ func (g *Groups[S, M]) Leave(s S, of Sharing) (ended int, found bool) {
 func (g *Groups[S, M]) leave(m *sharer[S, M]) (ended int) {
 	group := m.group
 	if m.out {
-		m.taker.out.remove(m, ofTaker[S, M])
+		m.taker.out.Remove(m, ofTaker[S, M])
 	} else {
-		m.taker.members.remove(m, ofTaker[S, M])
+		m.taker.members.Remove(m, ofTaker[S, M])
 		group.members.leave(m)
 	}
 	g.members.delete(memberKey[S]{m.taker.who, group.of})
@@ -159,15 +163,15 @@ func (g *Groups[S, M]) leave(m *sharer[S, M]) (ended int) {
 	g.settle(group)
 	if group.len == 0 {
 		g.pools.remove(group.of, group)
-		ended = group.lost + group.queue.len
-		group.queue, group.bytes = chain[parcel[S, M]]{}, 0
+		ended = group.lost + group.queue.Len
+		group.queue, group.bytes = list.List[parcel[S, M]]{}, 0
 	}
 	return ended
 }
 
 // forget forgets a taker that has nothing any more.
 func (g *Groups[S, M]) forget(t *taker[S, M]) {
-	if t.members.len+t.out.len+t.given.len == 0 {
+	if t.members.Len+t.out.Len+t.given.Len == 0 {
 		g.takers.delete(t.who)
 	}
 }
@@ -182,15 +186,15 @@ func (g *Groups[S, M]) Drop(s S, most int) (ended int, more bool) {
 	}
 	t.free = false
 	touched := emptied(g.found)
-	for p := t.given.last; p != nil; p = t.given.last {
-		t.given.remove(p, ofParcel[S, M])
+	for p := t.given.Last; p != nil; p = t.given.Last {
+		t.given.Remove(p, ofParcel[S, M])
 		p.member.unload()
 		p.member = nil
 		if p.group.len == 0 {
 			ended++
 			continue
 		}
-		p.group.queue.pushFirst(p, ofParcel[S, M])
+		p.group.queue.PushFirst(p, ofParcel[S, M])
 		p.group.bytes += p.size
 		touched = append(touched, p.group)
 	}
@@ -198,9 +202,9 @@ func (g *Groups[S, M]) Drop(s S, most int) (ended int, more bool) {
 		g.settle(group)
 	}
 	g.found = touched
-	for _, c := range []*chain[sharer[S, M]]{&t.members, &t.out} {
-		for ; most > 0 && c.len > 0; most-- {
-			ended += g.leave(c.first)
+	for _, c := range []*list.List[sharer[S, M]]{&t.members, &t.out} {
+		for ; most > 0 && c.Len > 0; most-- {
+			ended += g.leave(c.First)
 		}
 	}
 	g.forget(t)
@@ -223,7 +227,7 @@ func (g *Groups[S, M]) Put(group *Group[S, M], message M, size int) bool {
 	if group.len == 0 {
 		return false
 	}
-	group.queue.push(&parcel[S, M]{message: message, size: size, group: group}, ofParcel[S, M])
+	group.queue.Push(&parcel[S, M]{message: message, size: size, group: group}, ofParcel[S, M])
 	group.bytes += size
 	g.settle(group)
 	g.verify()
@@ -237,8 +241,8 @@ func (g *Groups[S, M]) Free(s S) {
 		return
 	}
 	t.free = true
-	t.out.all(ofTaker[S, M], func(m *sharer[S, M]) bool {
-		t.out.remove(m, ofTaker[S, M])
+	t.out.All(ofTaker[S, M], func(m *sharer[S, M]) bool {
+		t.out.Remove(m, ofTaker[S, M])
 		m.out = false
 		g.enter(m)
 		return true
@@ -265,33 +269,33 @@ type Given[S comparable, M any] struct {
 // of these to the one that had none for the longest time. The groups take turns. more says that there is more to be done. Next is to be
 // called after all other calls until it says that there is not.
 func (g *Groups[S, M]) Next() (given Given[S, M], ok, more bool) {
-	group := g.ready.first
+	group := g.ready.First
 	if group == nil {
 		return given, false, false
 	}
 	m := group.members.in[0]
 	if !m.taker.free {
 		group.members.leave(m)
-		m.taker.members.remove(m, ofTaker[S, M])
-		m.taker.out.push(m, ofTaker[S, M])
+		m.taker.members.Remove(m, ofTaker[S, M])
+		m.taker.out.Push(m, ofTaker[S, M])
 		m.out = true
 		g.settle(group)
 		g.verify()
-		return given, false, g.ready.len > 0
+		return given, false, g.ready.Len > 0
 	}
-	p := group.queue.first
+	p := group.queue.First
 	group.take(p)
 	p.member = m
-	m.taker.given.push(p, ofParcel[S, M])
+	m.taker.given.Push(p, ofParcel[S, M])
 	g.turns.take(m)
 	group.members.weigh(m, 1)
 	given = Given[S, M]{m.taker.who, group.of, p.message, group.lost}
 	group.lost = 0
-	g.ready.remove(group, inReady[S, M])
+	g.ready.Remove(group, inReady[S, M])
 	group.isReady = false
 	g.settle(group) // behind the others
 	g.verify()
-	return given, true, g.ready.len > 0
+	return given, true, g.ready.Len > 0
 }
 
 // Sent says that the first n messages that s was given, and was not sent yet, have been sent.
@@ -300,9 +304,9 @@ func (g *Groups[S, M]) Sent(s S, n int) {
 	if t == nil {
 		return
 	}
-	for ; n > 0 && t.given.len > 0; n-- {
-		p := t.given.first
-		t.given.remove(p, ofParcel[S, M])
+	for ; n > 0 && t.given.Len > 0; n-- {
+		p := t.given.First
+		t.given.Remove(p, ofParcel[S, M])
 		p.member.unload()
 	}
 	g.forget(t)
@@ -321,7 +325,7 @@ func (m *sharer[S, M]) unload() {
 // Unsent is how many messages s was given and has not been sent.
 func (g *Groups[S, M]) Unsent(s S) int {
 	if t := g.takers.get(s); t != nil {
-		return t.given.len
+		return t.given.Len
 	}
 	return 0
 }

@@ -19,7 +19,7 @@ func (r *Requests[S, V]) Ask(a Ask[S, V]) (RequestID, error) {
 	}
 	r.last++
 	q.id, q.asker = r.last, r.party(a.Asker)
-	q.asker.asks.push(q, ofAsker[S, V])
+	q.asker.asks.Push(q, ofAsker[S, V])
 	r.open.set(q.id, q)
 	if waits {
 		q.topic = strings.Clone(q.topic)
@@ -123,7 +123,7 @@ func (r *Requests[S, V]) isChosen(m *member[S, V], q *request[S, V]) bool {
 			}
 		}
 	}
-	return q.tasks.len > 0 && r.tasks.get(taskKey[S]{m.party.who, q.id}) != nil
+	return q.tasks.Len > 0 && r.tasks.get(taskKey[S]{m.party.who, q.id}) != nil
 }
 
 func (r *Requests[S, V]) takes(m *member[S, V], q *request[S, V]) bool {
@@ -145,8 +145,8 @@ func (r *Requests[S, V]) send(q *request[S, V]) {
 func (r *Requests[S, V]) assign(q *request[S, V], m *member[S, V]) {
 	t := &task[S, V]{request: q, member: m}
 	r.tasks.set(taskKey[S]{m.party.who, q.id}, t)
-	q.tasks.push(t, ofRequest[S, V])
-	m.tasks.push(t, ofMember[S, V])
+	q.tasks.Push(t, ofRequest[S, V])
+	m.tasks.Push(t, ofMember[S, V])
 	r.turns.take(m)
 	m.pool.members.weigh(m, 1)
 	e := r.emit(Sent, q)

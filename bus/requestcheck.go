@@ -38,7 +38,7 @@ func (r *Requests[S, V]) Dump(w io.Writer) error {
 			fmt.Fprintf(&out, " answers %d", q.answers)
 		}
 		out.WriteString(":")
-		q.tasks.all(ofRequest[S, V], func(t *task[S, V]) bool {
+		q.tasks.All(ofRequest[S, V], func(t *task[S, V]) bool {
 			fmt.Fprintf(&out, " %v", t.member.party.who)
 			if t.begun {
 				out.WriteString("(begun)")
@@ -109,23 +109,23 @@ func (r *Requests[S, V]) checkPools() error {
 func (r *Requests[S, V]) checkParties() (err error) {
 	members, asks, tasks := 0, 0, 0
 	for s, p := range r.parties.all {
-		if p.who != s || p.members.len == 0 && p.asks.len == 0 || !p.members.check(ofParty[S, V]) || !p.asks.check(ofAsker[S, V]) {
+		if p.who != s || p.members.Len == 0 && p.asks.Len == 0 || !p.members.Check(ofParty[S, V]) || !p.asks.Check(ofAsker[S, V]) {
 			return fmt.Errorf("%v is not in order", s)
 		}
 		services := 0
-		p.members.all(ofParty[S, V], func(m *member[S, V]) bool {
+		p.members.All(ofParty[S, V], func(m *member[S, V]) bool {
 			if m.pool != nil {
 				services++
 			}
 			switch {
 			case m.party != p || r.members.get(memberKey[S]{s, m.of}) != m:
 				err = fmt.Errorf("the service %s of %v is not found", m.of, s)
-			case (m.pool != nil) != (m.place > 0) || m.pool == nil && m.tasks.len == 0:
+			case (m.pool != nil) != (m.place > 0) || m.pool == nil && m.tasks.Len == 0:
 				err = fmt.Errorf("the service %s of %v is there for nothing, or not in its pool", m.of, s)
-			case m.load != m.tasks.len || !m.tasks.check(ofMember[S, V]):
-				err = fmt.Errorf("%v has %d of %s to answer, counted %d", s, m.tasks.len, m.of, m.load)
+			case m.load != m.tasks.Len || !m.tasks.Check(ofMember[S, V]):
+				err = fmt.Errorf("%v has %d of %s to answer, counted %d", s, m.tasks.Len, m.of, m.load)
 			}
-			tasks += m.tasks.len
+			tasks += m.tasks.Len
 			return err == nil
 		})
 		if err == nil && services != p.services {
@@ -134,8 +134,8 @@ func (r *Requests[S, V]) checkParties() (err error) {
 		if err != nil {
 			return err
 		}
-		members += p.members.len
-		asks += p.asks.len
+		members += p.members.Len
+		asks += p.asks.Len
 	}
 	if members != r.members.len() || asks != r.open.len() || tasks != r.tasks.len() {
 		return fmt.Errorf("%d services, %d requests and %d tasks, counted %d, %d and %d",
@@ -152,11 +152,11 @@ func (r *Requests[S, V]) checkRequests() error {
 		switch {
 		case q.id != id || id > r.last || id == 0 || r.parties.get(q.asker.who) != q.asker:
 			return fmt.Errorf("the request %d is not in order", id)
-		case q.line != nil && (q.line != l || q.tasks.len > 0 || q.answers > 0):
+		case q.line != nil && (q.line != l || q.tasks.Len > 0 || q.answers > 0):
 			return fmt.Errorf("the request %d waits and was sent", id)
-		case q.line == nil && (q.tasks.len == 0 || q.answers >= q.replies):
+		case q.line == nil && (q.tasks.Len == 0 || q.answers >= q.replies):
 			return fmt.Errorf("the request %d is open for nothing", id)
-		case !q.tasks.check(ofRequest[S, V]):
+		case !q.tasks.Check(ofRequest[S, V]):
 			return fmt.Errorf("the tasks of the request %d are not in order", id)
 		case (q.due() != Forever) != (q.dueAt > 0) || q.dueAt > 0 && r.due[q.dueAt-1] != q:
 			return fmt.Errorf("the request %d is not ended in time", id)
@@ -166,7 +166,7 @@ func (r *Requests[S, V]) checkRequests() error {
 		if q.dueAt > 0 {
 			due++
 		}
-		tasks += q.tasks.len
+		tasks += q.tasks.Len
 	}
 	for key, t := range r.tasks.all {
 		if t.request.id != key.id || t.member.party.who != key.responder || r.open.get(key.id) != t.request {

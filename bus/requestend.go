@@ -29,8 +29,8 @@ func (r *Requests[S, V]) finish(t *task[S, V], how RequestKind) {
 	q, m := t.request, t.member
 	r.emit(how, q).Responder = m.party.who
 	r.tasks.delete(taskKey[S]{m.party.who, q.id})
-	q.tasks.remove(t, ofRequest[S, V])
-	m.tasks.remove(t, ofMember[S, V])
+	q.tasks.Remove(t, ofRequest[S, V])
+	m.tasks.Remove(t, ofMember[S, V])
 	if m.pool != nil {
 		m.pool.members.weigh(m, -1)
 	} else {
@@ -41,8 +41,8 @@ func (r *Requests[S, V]) finish(t *task[S, V], how RequestKind) {
 
 // release forgets a member that is in no pool and has nothing to answer any more.
 func (r *Requests[S, V]) release(m *member[S, V]) {
-	if m.pool == nil && m.tasks.len == 0 {
-		m.party.members.remove(m, ofParty[S, V])
+	if m.pool == nil && m.tasks.Len == 0 {
+		m.party.members.Remove(m, ofParty[S, V])
 		r.members.delete(memberKey[S]{m.party.who, m.of})
 		r.forget(m.party)
 	}
@@ -51,17 +51,17 @@ func (r *Requests[S, V]) release(m *member[S, V]) {
 // endIfDone ends a request if no more answers are to come, or wanted.
 func (r *Requests[S, V]) endIfDone(q *request[S, V]) {
 	switch {
-	case q.answers >= q.replies || q.tasks.len == 0 && q.answers > 0:
+	case q.answers >= q.replies || q.tasks.Len == 0 && q.answers > 0:
 		r.end(q, Complete)
-	case q.tasks.len == 0:
+	case q.tasks.Len == 0:
 		r.end(q, Unanswered)
 	}
 }
 
 // end ends a request. Those who are answering it are told to stop.
 func (r *Requests[S, V]) end(q *request[S, V], how Ending) *RequestEffect[S, V] {
-	for q.tasks.first != nil {
-		r.finish(q.tasks.first, Revoked)
+	for q.tasks.First != nil {
+		r.finish(q.tasks.First, Revoked)
 	}
 	if q.line != nil {
 		r.leaveLine(q)
@@ -70,7 +70,7 @@ func (r *Requests[S, V]) end(q *request[S, V], how Ending) *RequestEffect[S, V] 
 		heap.Remove(&r.due, q.dueAt-1)
 	}
 	r.open.delete(q.id)
-	q.asker.asks.remove(q, ofAsker[S, V])
+	q.asker.asks.Remove(q, ofAsker[S, V])
 	r.forget(q.asker)
 	e := r.emit(Over, q)
 	e.How, e.Answers = how, q.answers
@@ -106,10 +106,10 @@ func (r *Requests[S, V]) Unserve(s S, of Sharing, most int) (left int, found boo
 
 // giveUp takes away tasks of a member that is in no pool. It returns how many are left.
 func (r *Requests[S, V]) giveUp(m *member[S, V], most int) (left int) {
-	for ; m.tasks.len > 0 && most > 0; most-- {
-		r.lose(m.tasks.first)
+	for ; m.tasks.Len > 0 && most > 0; most-- {
+		r.lose(m.tasks.First)
 	}
-	return m.tasks.len
+	return m.tasks.Len
 }
 
 // lose ends a task whose responder is gone. Another may be asked.
@@ -135,7 +135,7 @@ func (r *Requests[S, V]) Drop(s S, most int) (more bool) {
 	}
 	n := most
 	// First it leaves all pools, or it would be asked itself for what it gives up.
-	p.members.all(ofParty[S, V], func(m *member[S, V]) bool {
+	p.members.All(ofParty[S, V], func(m *member[S, V]) bool {
 		if m.pool != nil {
 			r.leavePool(m)
 			r.release(m)
@@ -143,13 +143,13 @@ func (r *Requests[S, V]) Drop(s S, most int) (more bool) {
 		}
 		return n > 0
 	})
-	for n > 0 && p.members.first != nil {
-		m := p.members.first
-		before := m.tasks.len
+	for n > 0 && p.members.First != nil {
+		m := p.members.First
+		before := m.tasks.Len
 		n -= before - r.giveUp(m, n)
 	}
-	for ; n > 0 && p.asks.first != nil; n-- {
-		r.end(p.asks.first, Withdrawn)
+	for ; n > 0 && p.asks.First != nil; n-- {
+		r.end(p.asks.First, Withdrawn)
 	}
 	r.verify()
 	return r.parties.get(s) == p

@@ -5,6 +5,8 @@ import (
 	"math"
 	"strings"
 	"time"
+
+	"github.com/ipcd/ipcd/internal/list"
 )
 
 // Requests knows who answers requests, to whom each one was sent, and when it is over. S stands for one who asks or answers, and V is
@@ -134,17 +136,17 @@ type request[S comparable, V any] struct {
 	until      time.Duration
 	deadline   time.Duration
 	line       *line[S, V] // where it waits for somebody to ask; nil: it was sent
-	tasks      chain[task[S, V]]
+	tasks      list.List[task[S, V]]
 	answers    int
 
-	ofAsker, inLine place[request[S, V]]
+	ofAsker, inLine list.Link[request[S, V]]
 	dueAt           int // in the heap, 1 for its first; 0: it is not there
 }
 
 // A line has the requests that wait for somebody to serve a topic.
 type line[S comparable, V any] struct {
 	topic    string
-	requests chain[request[S, V]]
+	requests list.List[request[S, V]]
 }
 
 // A pool has those who serve one filter in one group, or in none.
@@ -160,8 +162,8 @@ type member[S comparable, V any] struct {
 	of      Sharing
 	left    int         // how many more requests it takes; 0: any number
 	pool    *pool[S, V] // nil: it takes no more
-	tasks   chain[task[S, V]]
-	ofParty place[member[S, V]]
+	tasks   list.List[task[S, V]]
+	ofParty list.Link[member[S, V]]
 }
 
 func (m *member[S, V]) rank() *standing { return &m.standing }
@@ -170,8 +172,8 @@ func (m *member[S, V]) rank() *standing { return &m.standing }
 type party[S comparable, V any] struct {
 	who      S
 	services int // how many of members are in a pool
-	members  chain[member[S, V]]
-	asks     chain[request[S, V]]
+	members  list.List[member[S, V]]
+	asks     list.List[request[S, V]]
 }
 
 // memberKey finds a member.
@@ -185,7 +187,7 @@ type task[S comparable, V any] struct {
 	request             *request[S, V]
 	member              *member[S, V]
 	begun               bool // a part of the answer has come
-	ofRequest, ofMember place[task[S, V]]
+	ofRequest, ofMember list.Link[task[S, V]]
 }
 
 // taskKey finds a task. Nobody is asked the same twice at a time.
@@ -194,11 +196,11 @@ type taskKey[S comparable] struct {
 	id        RequestID
 }
 
-func ofAsker[S comparable, V any](q *request[S, V]) *place[request[S, V]] { return &q.ofAsker }
-func inLine[S comparable, V any](q *request[S, V]) *place[request[S, V]]  { return &q.inLine }
-func ofParty[S comparable, V any](m *member[S, V]) *place[member[S, V]]   { return &m.ofParty }
-func ofRequest[S comparable, V any](t *task[S, V]) *place[task[S, V]]     { return &t.ofRequest }
-func ofMember[S comparable, V any](t *task[S, V]) *place[task[S, V]]      { return &t.ofMember }
+func ofAsker[S comparable, V any](q *request[S, V]) *list.Link[request[S, V]] { return &q.ofAsker }
+func inLine[S comparable, V any](q *request[S, V]) *list.Link[request[S, V]]  { return &q.inLine }
+func ofParty[S comparable, V any](m *member[S, V]) *list.Link[member[S, V]]   { return &m.ofParty }
+func ofRequest[S comparable, V any](t *task[S, V]) *list.Link[task[S, V]]     { return &t.ofRequest }
+func ofMember[S comparable, V any](t *task[S, V]) *list.Link[task[S, V]]      { return &t.ofMember }
 
 // Effects takes the effects of all calls since it was called last, in the order in which they happened. They must be used before the
 // next call, which reuses the memory.
@@ -236,7 +238,7 @@ func (r *Requests[S, V]) Serve(s S, of Sharing, most int) (added bool, err error
 	if m == nil {
 		of = Sharing{strings.Clone(of.Filter), strings.Clone(of.Group)} // which may be a small part of a large command
 		m = &member[S, V]{party: r.party(s), of: of}
-		m.party.members.push(m, ofParty[S, V])
+		m.party.members.Push(m, ofParty[S, V])
 		r.members.set(memberKey[S]{s, of}, m)
 	}
 	p := r.pools.all.get(of)
@@ -263,7 +265,7 @@ func (r *Requests[S, V]) party(s S) *party[S, V] {
 
 // forget forgets a party that has nothing any more.
 func (r *Requests[S, V]) forget(p *party[S, V]) {
-	if p.members.len == 0 && p.asks.len == 0 {
+	if p.members.Len == 0 && p.asks.Len == 0 {
 		r.parties.delete(p.who)
 	}
 }
@@ -271,7 +273,7 @@ func (r *Requests[S, V]) forget(p *party[S, V]) {
 // Services returns what s serves, in the order in which that began.
 func (r *Requests[S, V]) Services(s S) (all []Sharing) {
 	if p := r.parties.get(s); p != nil {
-		p.members.all(ofParty[S, V], func(m *member[S, V]) bool {
+		p.members.All(ofParty[S, V], func(m *member[S, V]) bool {
 			if m.pool != nil {
 				all = append(all, m.of)
 			}
@@ -305,7 +307,7 @@ func (r *Requests[S, V]) Asked(s S, id RequestID) (v V, ok bool) {
 // Open is how many requests of s are not over.
 func (r *Requests[S, V]) Open(s S) int {
 	if p := r.parties.get(s); p != nil {
-		return p.asks.len
+		return p.asks.Len
 	}
 	return 0
 }

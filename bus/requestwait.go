@@ -13,15 +13,15 @@ func (r *Requests[S, V]) lineUp(q *request[S, V]) {
 		l = &line[S, V]{topic: q.topic}
 		r.waiting.Set(q.topic, l)
 	}
-	l.requests.push(q, inLine[S, V])
+	l.requests.Push(q, inLine[S, V])
 	q.line = l
 }
 
 func (r *Requests[S, V]) leaveLine(q *request[S, V]) {
 	l := q.line
-	l.requests.remove(q, inLine[S, V])
+	l.requests.Remove(q, inLine[S, V])
 	q.line = nil
-	if l.requests.len == 0 {
+	if l.requests.Len == 0 {
 		r.waiting.Delete(l.topic)
 	}
 }
@@ -46,14 +46,14 @@ func (r *Requests[S, V]) Offer(filter string) *Offer[S, V] {
 // any more, it goes on waiting.
 func (o *Offer[S, V]) Next() (more bool) {
 	r := o.requests
-	if o.line == nil || o.line.requests.len == 0 {
+	if o.line == nil || o.line.requests.Len == 0 {
 		var ok bool
 		if o.line, ok, more = o.lookup.Next(); !ok {
 			o.line = nil
 		}
 		return ok || more
 	}
-	q := o.line.requests.first
+	q := o.line.requests.First
 	switch err := r.choose(q).(type) { //nolint:errorlint // they are ours
 	case nil:
 		r.leaveLine(q)

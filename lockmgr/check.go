@@ -3,6 +3,8 @@ package lockmgr
 import (
 	"errors"
 	"fmt"
+
+	"github.com/ipcd/ipcd/internal/list"
 )
 
 // Check looks for a broken invariant, and describes the first that it finds. It visits everything: it is for tests, and
@@ -27,7 +29,7 @@ func (m *Manager) Check() error {
 		return err
 	}
 	has := tally{
-		claims: len(m.claims), waits: len(m.waits), deadlines: len(m.deadlines), starving: m.starving.len,
+		claims: len(m.claims), waits: len(m.waits), deadlines: len(m.deadlines), starving: m.starving.Len,
 		waiting: size(m.waiting), holding: size(m.holding), asking: size(m.asking), bound: size(m.bound), free: size(m.remembered),
 		touched: len(m.touched), unreaped: len(m.unreaped), unknown: size(m.unknown),
 	}
@@ -90,10 +92,10 @@ func (m *Manager) checkLock(l *lock, n *tally) error {
 	if err := m.checkQueue(l, n); err != nil {
 		return fmt.Errorf("queue: %w", err)
 	}
-	grantable := l.queue.len > 0 && m.grantable(l.queue.first)
+	grantable := l.queue.Len > 0 && m.grantable(l.queue.First)
 	switch {
-	case grantable && m.tokensFor(l.queue.first) && !m.pending:
-		return fmt.Errorf("request %d could be granted, and waits", l.queue.first.ID)
+	case grantable && m.tokensFor(l.queue.First) && !m.pending:
+		return fmt.Errorf("request %d could be granted, and waits", l.queue.First.ID)
 	case grantable != l.starving:
 		return fmt.Errorf("starving is %v", l.starving)
 	case l.starving:
@@ -111,7 +113,7 @@ func (m *Manager) checkHolders(l *lock, n *tally) error {
 			return fmt.Errorf("token %d is %s, and the one before it is not", h.token, h.mode)
 		case h.token <= before || h.token > m.last:
 			return fmt.Errorf("token %d comes after %d, and the last was %d", h.token, before, m.last)
-		case h.members.len == 0:
+		case h.members.Len == 0:
 			return fmt.Errorf("token %d is held by nobody", h.token)
 		}
 		before = h.token
@@ -204,18 +206,18 @@ func (m *Manager) checkLists() error {
 		checkList(m.starving, among, func(l *lock) bool { return l.starving && m.locks[l.name] == l }),
 	)
 	for uid, locks := range m.remembered {
-		if locks.len > MaxRemembered {
-			err = errors.Join(err, fmt.Errorf("%d locks are remembered for uid %d", locks.len, uid))
+		if locks.Len > MaxRemembered {
+			err = errors.Join(err, fmt.Errorf("%d locks are remembered for uid %d", locks.Len, uid))
 		}
 	}
 	return err
 }
 
 func checkIndex[K comparable, T any](
-	what string, x index[K, T], via func(*T) *link[T], belongs func(K, *T) bool,
+	what string, x index[K, T], via func(*T) *list.Link[T], belongs func(K, *T) bool,
 ) error {
 	for k, l := range x {
-		if l.len == 0 {
+		if l.Len == 0 {
 			return fmt.Errorf("%s %v: is listed with nothing", what, k)
 		}
 		if err := checkList(l, via, func(e *T) bool { return belongs(k, e) }); err != nil {
@@ -225,22 +227,20 @@ func checkIndex[K comparable, T any](
 	return nil
 }
 
-func checkList[T any](l list[T], via func(*T) *link[T], belongs func(*T) bool) error {
-	var before *T
-	count := 0
-	for x := l.first; x != nil; before, x = x, via(x).next {
-		if via(x).prev != before {
-			return fmt.Errorf("element %d is not linked both ways", count)
-		}
+func checkList[T any](l list.List[T], via func(*T) *list.Link[T], belongs func(*T) bool) error {
+	if !l.Check(via) {
+		return fmt.Errorf("its %d elements are not linked both ways, or not as many", l.Len)
+	}
+	var err error
+	at := 0
+	l.All(via, func(x *T) bool {
 		if !belongs(x) {
-			return fmt.Errorf("element %d does not belong there", count)
+			err = fmt.Errorf("element %d does not belong there", at)
 		}
-		count++
-	}
-	if count != l.len || l.last != before {
-		return fmt.Errorf("has %d elements and counts %d", count, l.len)
-	}
-	return nil
+		at++
+		return err == nil
+	})
+	return err
 }
 
 func (m *Manager) checkDeadlines() error {
@@ -258,7 +258,7 @@ func (m *Manager) checkDeadlines() error {
 func size[K comparable, T any](x index[K, T]) int {
 	sum := 0
 	for _, l := range x {
-		sum += l.len
+		sum += l.Len
 	}
 	return sum
 }

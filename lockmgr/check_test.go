@@ -3,6 +3,8 @@ package lockmgr
 import (
 	"testing"
 	"time"
+
+	"github.com/ipcd/ipcd/internal/list"
 )
 
 // A check that finds nothing is worth nothing: each of these breaks one thing of a state that is in order.
@@ -16,35 +18,35 @@ func TestCheckFinds(t *testing.T) {
 			h[0], h[1] = h[1], h[0]
 		},
 		"a token above the last":         func(m *Manager) { m.last, m.mark = 1, 1 },
-		"a holder with a deadline":       func(m *Manager) { m.locks["crowd"].holds[0].members.first.deadline = 5 },
-		"a holder of another lock":       func(m *Manager) { m.locks["crowd"].holds[0].members.first.lock = m.locks["free"] },
+		"a holder with a deadline":       func(m *Manager) { m.locks["crowd"].holds[0].members.First.deadline = 5 },
+		"a holder of another lock":       func(m *Manager) { m.locks["crowd"].holds[0].members.First.lock = m.locks["free"] },
 		"a wait for nothing":             func(m *Manager) { m.mark++ },
 		"a lock that starves unseen":     func(m *Manager) { m.locks["starving"].starving = false },
-		"starvation that is not listed":  func(m *Manager) { m.starving = list[lock]{} },
-		"a queue out of order":           func(m *Manager) { m.locks["crowd"].queue.first.ID = 99 },
-		"a queue linked one way":         func(m *Manager) { m.locks["crowd"].queue.last.lineLink.prev = nil },
-		"a queue that counts wrong":      func(m *Manager) { m.locks["crowd"].queue.len++ },
-		"a wait with a token":            func(m *Manager) { m.locks["crowd"].queue.last.Token = 2 },
+		"starvation that is not listed":  func(m *Manager) { m.starving = list.List[lock]{} },
+		"a queue out of order":           func(m *Manager) { m.locks["crowd"].queue.First.ID = 99 },
+		"a queue linked one way":         func(m *Manager) { m.locks["crowd"].queue.Last.lineLink.Prev = nil },
+		"a queue that counts wrong":      func(m *Manager) { m.locks["crowd"].queue.Len++ },
+		"a wait with a token":            func(m *Manager) { m.locks["crowd"].queue.Last.Token = 2 },
 		"a claim that has no owner":      func(m *Manager) { delete(m.claims, claimKey{m.locks["crowd"], owner}) },
 		"an owner of nothing":            func(m *Manager) { m.claims[claimKey{nil, Owner{}}] = &claim{} },
 		"a hold that has no process":     func(m *Manager) { delete(m.holding, process) },
 		"a hold of another process":      func(m *Manager) { m.holding[Process{PID: 9}] = m.holding[process] },
-		"a process without holds":        func(m *Manager) { m.holding[Process{PID: 9}] = list[claim]{} },
+		"a process without holds":        func(m *Manager) { m.holding[Process{PID: 9}] = list.List[claim]{} },
 		"a wait that has no process":     func(m *Manager) { delete(m.waiting, Process{PID: 3}) },
 		"a wait of another process":      func(m *Manager) { m.waiting[Process{PID: 9}] = m.waiting[Process{PID: 3}] },
 		"a hold among the waits":         func(m *Manager) { m.waiting[process] = m.holding[process] },
-		"a hold without members":         func(m *Manager) { m.locks["crowd"].holds[0].members = list[claim]{} },
-		"a member that knows no token":   func(m *Manager) { m.locks["crowd"].holds[0].members.first.Token = 9 },
-		"a member with other units":      func(m *Manager) { m.locks["units"].holds[0].members.last.Units = 1 },
-		"a member without entries":       func(m *Manager) { m.locks["units"].holds[0].members.last.Entries = 0 },
+		"a hold without members":         func(m *Manager) { m.locks["crowd"].holds[0].members = list.List[claim]{} },
+		"a member that knows no token":   func(m *Manager) { m.locks["crowd"].holds[0].members.First.Token = 9 },
+		"a member with other units":      func(m *Manager) { m.locks["units"].holds[0].members.Last.Units = 1 },
+		"a member without entries":       func(m *Manager) { m.locks["units"].holds[0].members.Last.Entries = 0 },
 		"units that are not counted":     func(m *Manager) { m.locks["units"].used-- },
 		"more units than there are":      func(m *Manager) { m.locks["units"].limit = 1 },
-		"a wait for more than there are": func(m *Manager) { m.locks["crowd"].queue.first.Units = 2 },
+		"a wait for more than there are": func(m *Manager) { m.locks["crowd"].queue.First.Units = 2 },
 		"a token shown by nobody":        func(m *Manager) { m.acting.push(nil, &acting{claim: &claim{}}, forHold) },
-		"a lease that is not watched":    func(m *Manager) { m.locks["units"].holds[0].members.first.Expires = 0 },
+		"a lease that is not watched":    func(m *Manager) { m.locks["units"].holds[0].members.First.Expires = 0 },
 		"a claim that has no connection": func(m *Manager) { delete(m.bound, 1) },
 		"a claim of another connection":  func(m *Manager) { m.bound[9] = m.bound[1] },
-		"a wait that cannot be found":    func(m *Manager) { delete(m.waits, m.locks["crowd"].queue.last.ID) },
+		"a wait that cannot be found":    func(m *Manager) { delete(m.waits, m.locks["crowd"].queue.Last.ID) },
 		"a wait that is none":            func(m *Manager) { m.waits[99] = &claim{} },
 		"a deadline that is not kept":    func(m *Manager) { m.deadlines = m.deadlines[:1] },
 		"deadlines out of order":         func(m *Manager) { m.deadlines[0].deadline = 99 },
@@ -127,7 +129,7 @@ func TestNothingIsLeft(t *testing.T) {
 		if err := m.Check(); err != nil {
 			t.Fatal(err)
 		}
-		left := len(m.claims) + len(m.waiting) + len(m.holding) + len(m.waits) + len(m.asking) + len(m.bound) + len(m.deadlines) + m.starving.len
+		left := len(m.claims) + len(m.waiting) + len(m.holding) + len(m.waits) + len(m.asking) + len(m.bound) + len(m.deadlines) + m.starving.Len
 		if left != 0 {
 			t.Errorf("mark %d: %d entries are left of claims", mark, left)
 		}

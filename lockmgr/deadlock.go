@@ -94,18 +94,18 @@ func (m *Manager) findDeadlock(r *Request) []Step {
 // mayClose reports whether a request can close a cycle at all. The last in a cycle waits for a hold that the request keeps
 // from ending, so somebody is in the queue of that lock; or it is the request itself, which waits for an ancestor.
 func (m *Manager) mayClose(r *Request) bool {
-	for c := m.holding[r.Owner.Process].first; c != nil; c = c.processLink.next {
-		if c.Owner == r.Owner && c.keeps() && c.lock.queue.len > 0 {
+	for c := m.holding[r.Owner.Process].First; c != nil; c = c.processLink.Next {
+		if c.Owner == r.Owner && c.keeps() && c.lock.queue.Len > 0 {
 			return true
 		}
 	}
 	for _, shown := range r.Shown {
-		if m.locks[shown.Name].queue.len > 0 { // what is not held is shown no longer
+		if m.locks[shown.Name].queue.Len > 0 { // what is not held is shown no longer
 			return true
 		}
 	}
 	for _, p := range r.Ancestors {
-		for c := m.holding[p].first; c != nil; c = c.processLink.next {
+		for c := m.holding[p].First; c != nil; c = c.processLink.Next {
 			if c.keeps() && slices.Contains(r.names(), c.lock.name) {
 				return true
 			}
@@ -128,7 +128,7 @@ func (s *search) owns(l *lock, h *hold) bool {
 
 // keptBy reports whether one of these processes keeps a hold from ending.
 func (s *search) keptBy(h *hold, processes []Process) bool {
-	for c := h.members.first; c != nil && s.goOn(); c = c.lineLink.next {
+	for c := h.members.First; c != nil && s.goOn(); c = c.lineLink.Next {
 		if c.keeps() && slices.Contains(processes, c.Owner.Process) {
 			return true
 		}
@@ -149,7 +149,7 @@ func asked(r *Request, name string) Claim {
 
 // lasts reports whether a hold does not end by time.
 func (s *search) lasts(h *hold) bool {
-	for c := h.members.first; c != nil && s.goOn(); c = c.lineLink.next {
+	for c := h.members.First; c != nil && s.goOn(); c = c.lineLink.Next {
 		if c.Expires == 0 {
 			return true
 		}
@@ -165,17 +165,17 @@ func (s *search) keepers(h *hold) []*claim {
 			keepers = append(keepers, s.m.leader(c))
 		}
 	}
-	for c := h.members.first; c != nil && s.goOn(); c = c.lineLink.next {
+	for c := h.members.First; c != nil && s.goOn(); c = c.lineLink.Next {
 		if !c.keeps() {
 			continue
 		}
-		for w := s.m.waiting[c.Owner.Process].first; w != nil && s.goOn(); w = w.processLink.next {
+		for w := s.m.waiting[c.Owner.Process].First; w != nil && s.goOn(); w = w.processLink.Next {
 			if w.Owner == c.Owner {
 				keep(w)
 			}
 		}
 	}
-	for a := s.m.acting[h].first; a != nil && s.goOn(); a = a.link.next {
+	for a := s.m.acting[h].First; a != nil && s.goOn(); a = a.link.Next {
 		keep(a.claim)
 	}
 	return keepers
@@ -183,12 +183,12 @@ func (s *search) keepers(h *hold) []*claim {
 
 // before gives the nearest wait in a queue that lasts: before a claim, or the last of all.
 func (s *search) before(l *lock, c *claim) *claim {
-	at := l.queue.last
+	at := l.queue.Last
 	if c != nil {
-		at = c.lineLink.prev
+		at = c.lineLink.Prev
 	}
 	for at != nil && at.Wait >= 0 && s.goOn() {
-		at = at.lineLink.prev
+		at = at.lineLink.Prev
 	}
 	return at
 }
@@ -238,7 +238,7 @@ func (s *search) find(c *claim) {
 // reduce grants all that can be, and reports whether the request would be granted then.
 func (s *search) reduce() bool {
 	for l := range s.locks {
-		s.locks[l] = l.queue.first
+		s.locks[l] = l.queue.First
 	}
 	for granted := true; granted; {
 		granted = false
@@ -273,7 +273,7 @@ func (s *search) grantable(w *claim) bool {
 func (s *search) head(l *lock) *claim {
 	c := s.locks[l]
 	for c != nil && (c.Wait >= 0 || !s.stuck[s.m.leader(c)]) && s.goOn() {
-		c = c.lineLink.next
+		c = c.lineLink.Next
 	}
 	s.locks[l] = c
 	return c
@@ -337,7 +337,7 @@ func (s *search) cycle() []Step {
 				if !s.stays(w.lock, h) {
 					continue
 				}
-				first := h.members.first
+				first := h.members.First
 				if s.owns(w.lock, h) {
 					return way(node{nil, at, w, first})
 				}
@@ -362,7 +362,7 @@ func (s *search) blocked(w *claim) []*claim {
 	for _, l := range s.wants {
 		c := &claim{Claim: asked(s.request, l.name), lock: l}
 		c.Units = l.units(c.Mode, c.Units)
-		c.lineLink.prev = l.queue.last
+		c.lineLink.Prev = l.queue.Last
 		wants = append(wants, c)
 	}
 	return wants

@@ -11,11 +11,11 @@ const All = math.MaxInt
 func (m *Manager) EndConn(now Time, id ConnID, how How, status, most int) (more bool) {
 	m.ending = func(c *claim) bool { return c.Conn == id }
 	most = cancelLast(m, now, m.asking, id, most)
-	if m.asking[id].len == 0 {
+	if m.asking[id].Len == 0 {
 		loseFirst(m, now, m.bound, id, how, status, most)
 	}
 	m.endSome(now)
-	return m.asking[id].len+m.bound[id].len > 0
+	return m.asking[id].Len+m.bound[id].Len > 0
 }
 
 // CancelConn cancels the waits of a connection that asks for nothing any more, likewise.
@@ -23,7 +23,7 @@ func (m *Manager) CancelConn(now Time, id ConnID, most int) (more bool) {
 	m.ending = func(c *claim) bool { return c.Conn == id }
 	cancelLast(m, now, m.asking, id, most)
 	m.endSome(now)
-	return m.asking[id].len > 0
+	return m.asking[id].Len > 0
 }
 
 // EndProcess cancels the waits of a process that is gone, whichever connection asked for it, and then ends all that it holds in
@@ -31,28 +31,28 @@ func (m *Manager) CancelConn(now Time, id ConnID, most int) (more bool) {
 func (m *Manager) EndProcess(now Time, p Process, how How, status, most int) (more bool) {
 	m.ending = func(c *claim) bool { return c.Owner.Process == p }
 	most = cancelLast(m, now, m.waiting, p, most)
-	if m.waiting[p].len == 0 {
+	if m.waiting[p].Len == 0 {
 		loseFirst(m, now, m.holding, p, how, status, most)
 	}
 	m.endSome(now)
-	return m.waiting[p].len+m.holding[p].len > 0
+	return m.waiting[p].Len+m.holding[p].Len > 0
 }
 
 // cancelLast cancels some of the waits in a list, the last first: in each queue they come behind those that are left, so none
 // of these is granted because of it. It returns how many claims may be ended beside them.
 func cancelLast[K comparable](m *Manager, now Time, waits index[K, claim], of K, most int) int {
-	for most > 0 && waits[of].len > 0 {
-		before := waits[of].len
-		m.giveUp(now, m.leader(waits[of].last), Cancelled)
-		most -= before - waits[of].len
+	for most > 0 && waits[of].Len > 0 {
+		before := waits[of].Len
+		m.giveUp(now, m.leader(waits[of].Last), Cancelled)
+		most -= before - waits[of].Len
 	}
 	return most
 }
 
 // loseFirst ends some of the holds in a list, the first first.
 func loseFirst[K comparable](m *Manager, now Time, holds index[K, claim], of K, how How, status, most int) {
-	for ; most > 0 && holds[of].len > 0; most-- {
-		m.lose(now, holds[of].first, how, status, nil)
+	for ; most > 0 && holds[of].Len > 0; most-- {
+		m.lose(now, holds[of].First, how, status, nil)
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"slices"
 	"time"
+
+	"github.com/ipcd/ipcd/internal/list"
 )
 
 // MaxRemembered is how many free locks are remembered for one uid, that of the last holder. The one that has been free
@@ -29,12 +31,12 @@ type claim struct {
 
 	acting *acting // for the first of the holds whose tokens it shows while it waits
 
-	lineLink, connLink, processLink link[claim]
+	lineLink, connLink, processLink list.Link[claim]
 }
 
-func inLine(c *claim) *link[claim]    { return &c.lineLink } // of a queue, or of the members of a hold
-func ofConn(c *claim) *link[claim]    { return &c.connLink }
-func ofProcess(c *claim) *link[claim] { return &c.processLink }
+func inLine(c *claim) *list.Link[claim]    { return &c.lineLink } // of a queue, or of the members of a hold
+func ofConn(c *claim) *list.Link[claim]    { return &c.connLink }
+func ofProcess(c *claim) *list.Link[claim] { return &c.processLink }
 
 // A hold is what a grant gives: some of a lock, for as long as it has members.
 type hold struct {
@@ -43,7 +45,7 @@ type hold struct {
 	untold  bool // when it ends, the abandoned end that was told of with it goes to the next one
 	told    *End // that one, until it has been dealt with
 	units   int
-	members list[claim] // Invariant: at least one, who share the token, in the order of joining
+	members list.List[claim] // Invariant: at least one, who share the token, in the order of joining
 }
 
 // An acting is a wait that acts for a hold, as it shows its token: the hold does not end before the wait does.
@@ -53,11 +55,11 @@ type acting struct {
 	part  *lock   // the lock, if that is a part of the same set: then the owner is a member of the hold already
 	next  *acting // of the same claim
 
-	link, restLink link[acting]
+	link, restLink list.Link[acting]
 }
 
-func forHold(a *acting) *link[acting] { return &a.link }
-func forRest(a *acting) *link[acting] { return &a.restLink }
+func forHold(a *acting) *list.Link[acting] { return &a.link }
+func forRest(a *acting) *list.Link[acting] { return &a.restLink }
 
 // A lock is a name that is held, waited for or remembered.
 type lock struct {
@@ -71,7 +73,7 @@ type lock struct {
 	used  int
 
 	// Invariant: in order of asking, which is that of IDs. Invariant: the first cannot be granted, or starving is set.
-	queue list[claim]
+	queue list.List[claim]
 
 	// Invariant: previous is nil only until the first hold ended. Both are set by Manager.remember, and hold.told, too.
 	previous  *End // the latest
@@ -83,12 +85,12 @@ type lock struct {
 
 	// Invariant: a lock is in at most one such list: Manager.starving if starving is set, the list of previous.UID in
 	// Manager.remembered if it is free, else none.
-	link link[lock]
+	link list.Link[lock]
 }
 
-func among(l *lock) *link[lock] { return &l.link }
+func among(l *lock) *list.Link[lock] { return &l.link }
 
-func (l *lock) free() bool { return len(l.holds) == 0 && l.queue.len == 0 }
+func (l *lock) free() bool { return len(l.holds) == 0 && l.queue.Len == 0 }
 
 func (l *lock) shared() bool { return len(l.holds) > 0 && l.holds[0].mode == Shared }
 
@@ -204,8 +206,8 @@ func (m *Manager) closeFree() {
 
 // forgetOldest forgets what there is too much of to remember.
 func (m *Manager) forgetOldest(uid uint32) {
-	for m.remembered[uid].len > MaxRemembered {
-		oldest := m.remembered[uid].first
+	for m.remembered[uid].Len > MaxRemembered {
+		oldest := m.remembered[uid].First
 		m.drop(oldest)
 		m.emitOf(Forgotten, oldest, Info{UID: uid})
 	}
@@ -214,12 +216,12 @@ func (m *Manager) forgetOldest(uid uint32) {
 // grantNext grants the lock to the head of its queue for as long as that is possible. One that is about to end may have come
 // there by what the step gave back that its owner had entered for a set.
 func (m *Manager) grantNext(now Time, l *lock) {
-	for l.queue.len > 0 && m.grantable(l.queue.first) && m.tokensFor(l.queue.first) {
+	for l.queue.Len > 0 && m.grantable(l.queue.First) && m.tokensFor(l.queue.First) {
 		if m.granted >= MostGranted {
 			m.pending = true
 			break
 		}
-		if head := l.queue.first; m.ending != nil && m.ending(head) {
+		if head := l.queue.First; m.ending != nil && m.ending(head) {
 			m.giveUp(now, m.leader(head), Cancelled)
 			m.granted++
 		} else {
@@ -231,11 +233,11 @@ func (m *Manager) grantNext(now Time, l *lock) {
 
 // findStarving sets starving for a lock and, if it is, for those whose queues the same request heads.
 func (m *Manager) findStarving(l *lock) {
-	if l.queue.len == 0 || !m.grantable(l.queue.first) {
+	if l.queue.Len == 0 || !m.grantable(l.queue.First) {
 		m.starve(l, false)
 		return
 	}
-	for c := range m.waitingParts(l.queue.first) {
+	for c := range m.waitingParts(l.queue.First) {
 		m.starve(c.lock, true)
 	}
 }
@@ -243,9 +245,9 @@ func (m *Manager) findStarving(l *lock) {
 func (m *Manager) starve(l *lock, starving bool) {
 	switch {
 	case starving && !l.starving:
-		m.starving.push(l, among)
+		m.starving.Push(l, among)
 	case !starving && l.starving:
-		m.starving.remove(l, among)
+		m.starving.Remove(l, among)
 	}
 	l.starving = starving
 }
@@ -254,7 +256,7 @@ func (m *Manager) starve(l *lock, starving bool) {
 // compatible.
 func (m *Manager) grantable(c *claim) bool {
 	for part := range m.waitingParts(c) {
-		if part.lock.queue.first != part || !part.lock.admits(part.Mode, part.Units) {
+		if part.lock.queue.First != part || !part.lock.admits(part.Mode, part.Units) {
 			return false
 		}
 	}
@@ -337,7 +339,7 @@ func (m *Manager) enter(c *claim, h *hold) {
 	c.hold, c.Token, c.Entries = h, h.token, 1
 	c.Mode, c.Units, c.Untold = h.mode, h.units, h.untold
 	c.Join, c.Shown, c.Ancestors = 0, nil, nil
-	h.members.push(c, inLine)
+	h.members.Push(c, inLine)
 	if c.Bind == ToProcess || c.Bind == ToConnection {
 		m.holding.push(c.Owner.Process, c, ofProcess)
 	}
@@ -354,7 +356,7 @@ func (m *Manager) enter(c *claim, h *hold) {
 // end ends a claim that holds, and the hold with it if it has no other members.
 func (m *Manager) end(now Time, c *claim, how How, status int, by *Party) {
 	l, h := c.lock, c.hold
-	h.members.remove(c, inLine)
+	h.members.Remove(c, inLine)
 	if c.Bind == ToProcess || c.Bind == ToConnection {
 		m.holding.remove(c.Owner.Process, c, ofProcess)
 	}
@@ -366,7 +368,7 @@ func (m *Manager) end(now Time, c *claim, how How, status int, by *Party) {
 
 	e := &End{Token: c.Token, Owner: c.Owner, Info: c.Info, How: how, Status: status, At: now, By: by}
 	m.tellNext(l, e)
-	if h.members.len > 0 {
+	if h.members.Len > 0 {
 		m.emit(Left, c).End = e
 		return
 	}
@@ -391,7 +393,7 @@ func (m *Manager) end(now Time, c *claim, how How, status int, by *Party) {
 func (m *Manager) lose(now Time, c *claim, how How, status int, by *Party) {
 	key := claimKey{c.lock, c.Owner}
 	m.end(now, c, how, status, by)
-	for a := m.rest[key].first; a != nil; a = m.rest[key].first {
+	for a := m.rest[key].First; a != nil; a = m.rest[key].First {
 		m.giveUp(now, m.waits[a.claim.ID], Cancelled)
 	}
 }
@@ -408,7 +410,7 @@ func (m *Manager) leave(now Time, c *claim) {
 
 // endHold ends a hold with all its members.
 func (m *Manager) endHold(now Time, h *hold, how How, by *Party) {
-	for h.members.len > 0 {
-		m.lose(now, h.members.last, how, 0, by)
+	for h.members.Len > 0 {
+		m.lose(now, h.members.Last, how, 0, by)
 	}
 }

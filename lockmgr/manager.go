@@ -3,6 +3,8 @@ package lockmgr
 import (
 	"slices"
 	"time"
+
+	"github.com/ipcd/ipcd/internal/list"
 )
 
 // A Manager is the state of all locks. Its methods are the steps by which it changes, and must not be called at the
@@ -32,7 +34,7 @@ type Manager struct {
 	nowKnown []Process // that have left unknown since Known was called; some may be in it again
 
 	// Invariant: empty unless tokens have run out, or pending is set. In the order in which they came to that.
-	starving list[lock]
+	starving list.List[lock]
 	pending  bool // a step has granted as much as one may, and left some: see GrantMore
 	granted  int  // how many claims, or given up where they might have been, since Effects was called
 
@@ -115,7 +117,7 @@ func (m *Manager) Acquire(now Time, r Request) (RequestID, error) {
 		}
 		if h == nil {
 			fresh++
-			admitted = admitted && (l == nil || l.idle || l.queue.len == 0 && l.admits(r.Mode, l.units(r.Mode, r.Units)))
+			admitted = admitted && (l == nil || l.idle || l.queue.Len == 0 && l.admits(r.Mode, l.units(r.Mode, r.Units)))
 		}
 	}
 	granted := admitted && m.tokensLeft() >= fresh
@@ -152,7 +154,7 @@ func (m *Manager) Acquire(now Time, r Request) (RequestID, error) {
 		c.deadline, ends = ends, never // the first stands for all
 		m.enqueue(c)
 		e := m.emit(Waiting, c)
-		e.New, e.Place = true, c.lock.queue.len
+		e.New, e.Place = true, c.lock.queue.Len
 	}
 	if !granted {
 		m.settle(now)
@@ -268,7 +270,7 @@ func (m *Manager) Told(name string, t Token) error {
 	}
 	if h.told != nil {
 		m.setTold(m.locks[name], h, nil)
-		m.emit(Told, h.members.first)
+		m.emit(Told, h.members.First)
 	}
 	return nil
 }
@@ -277,7 +279,7 @@ func (m *Manager) Told(name string, t Token) error {
 func (m *Manager) setTold(l *lock, h *hold, e *End) {
 	m.remember(l, &h.told, e)
 	h.untold = h.untold && e != nil
-	for c := h.members.first; c != nil; c = c.lineLink.next {
+	for c := h.members.First; c != nil; c = c.lineLink.Next {
 		c.Told, c.Untold = e, h.untold
 	}
 }
@@ -289,9 +291,9 @@ func (m *Manager) Leave(now Time, name string, t Token, p Process) error {
 	if err != nil {
 		return err
 	}
-	c := h.members.last
+	c := h.members.Last
 	for c != nil && c.Owner.Process != p {
-		c = c.lineLink.prev
+		c = c.lineLink.Prev
 	}
 	if c == nil {
 		return ErrNotHeld
@@ -321,8 +323,8 @@ func (m *Manager) BreakSome(now Time, name string, t, last Token, by Party, most
 		}
 	}
 	for h := m.toBreak(name, t, last); h != nil && most > 0; h = m.toBreak(name, t, last) {
-		broken = append(broken, h.members.last.Claim)
-		m.lose(now, h.members.last, Broken, 0, &by)
+		broken = append(broken, h.members.Last.Claim)
+		m.lose(now, h.members.Last, Broken, 0, &by)
 		most--
 	}
 	m.settle(now)
@@ -355,7 +357,7 @@ func (m *Manager) Downgrade(now Time, name string, t Token) error {
 		return ErrShares
 	}
 	m.share(l, h)
-	m.emit(Downgraded, h.members.first)
+	m.emit(Downgraded, h.members.First)
 	m.touch(l)
 	m.settle(now)
 	return nil
@@ -364,7 +366,7 @@ func (m *Manager) Downgrade(now Time, name string, t Token) error {
 func (m *Manager) share(l *lock, h *hold) {
 	l.used -= h.units
 	h.mode, h.units = Shared, 0
-	for c := h.members.first; c != nil; c = c.lineLink.next {
+	for c := h.members.First; c != nil; c = c.lineLink.Next {
 		c.Mode, c.Units = Shared, 0
 	}
 }
@@ -377,7 +379,7 @@ func (m *Manager) Renew(now Time, name string, t Token, lease time.Duration) err
 		return err
 	}
 	err = ErrNotLeased
-	for c := h.members.first; c != nil; c = c.lineLink.next {
+	for c := h.members.First; c != nil; c = c.lineLink.Next {
 		if c.Expires > 0 {
 			m.renew(c, lease, leaseEnds(now, lease))
 			m.emit(Renewed, c)
@@ -433,7 +435,7 @@ func (m *Manager) Deadline() (time.Duration, bool) {
 func (m *Manager) Reserve(now Time, mark Token) {
 	m.mark = max(m.mark, min(mark, MaxToken))
 	m.pending = false
-	for l := m.starving.first; l != nil; l = l.link.next {
+	for l := m.starving.First; l != nil; l = l.link.Next {
 		m.touch(l)
 	}
 	m.settle(now)

@@ -22,7 +22,7 @@ func (m *Manager) Snapshot() Snapshot {
 		}
 	}
 	for _, uid := range slices.Sorted(maps.Keys(m.remembered)) {
-		for l := m.remembered[uid].first; l != nil; l = l.link.next {
+		for l := m.remembered[uid].First; l != nil; l = l.link.Next {
 			s.Locks = append(s.Locks, l.view())
 		}
 	}
@@ -65,7 +65,7 @@ func Restore(s Snapshot, last, mark Token) *Manager {
 		l.touched = false
 		m.findStarving(l) // what was short of tokens is, until Reserve
 	}
-	m.pending = m.starving.len > 0 // or of a step that grants it
+	m.pending = m.starving.Len > 0 // or of a step that grants it
 	m.touched, m.effects = nil, nil
 	m.last = max(last, s.Last)
 	return m
@@ -82,7 +82,7 @@ func (m *Manager) Replay(effects []Effect) {
 	for _, l := range m.touched {
 		m.findStarving(l)
 	}
-	m.pending = m.starving.len > 0
+	m.pending = m.starving.Len > 0
 	m.closeFree()
 	m.touched = emptied(m.touched)
 	for i := range effects {

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+
+	"github.com/ipcd/ipcd/internal/list"
 )
 
 // An endKey names the end of a hold: each owner of it has ended once.
@@ -20,10 +22,10 @@ type unreaped struct {
 	endKey
 	end  *End
 	refs int // from lock.previous, lock.abandoned and hold.told, also by way of End.Before
-	link link[unreaped]
+	link list.Link[unreaped]
 }
 
-func ofUnknown(u *unreaped) *link[unreaped] { return &u.link }
+func ofUnknown(u *unreaped) *list.Link[unreaped] { return &u.link }
 
 // remember puts an end, or nil, into the place of another one: where a lock or a hold remembers one.
 func (m *Manager) remember(l *lock, place **End, e *End) {
@@ -58,7 +60,7 @@ func (m *Manager) unrefer(k endKey) {
 	delete(m.unreaped, k)
 	p := k.owner.Process
 	m.unknown.remove(p, u, ofUnknown)
-	if m.unknown[p].len == 0 {
+	if m.unknown[p].Len == 0 {
 		m.nowKnown = append(m.nowKnown, p)
 	}
 }
@@ -122,13 +124,17 @@ func (m *Manager) Learn(p Process, how How, status, most int) (more bool) {
 
 // firstUnknown gives the first of what is to be learned of a process, without a step in which all is sorted.
 func (m *Manager) firstUnknown(p Process, most int) []*unreaped {
-	if m.unknown[p].len <= most {
-		all := m.unknown[p].all(ofUnknown)
-		slices.SortFunc(all, compareUnknown)
-		return all
+	all := m.unknown[p]
+	if all.Len <= most {
+		first := make([]*unreaped, 0, all.Len)
+		for u := all.First; u != nil; u = u.link.Next {
+			first = append(first, u)
+		}
+		slices.SortFunc(first, compareUnknown)
+		return first
 	}
 	first := make([]*unreaped, 0, most+1)
-	for u := m.unknown[p].first; u != nil; u = u.link.next {
+	for u := all.First; u != nil; u = u.link.Next {
 		if len(first) == most && compareUnknown(u, first[most-1]) > 0 {
 			continue
 		}
@@ -186,7 +192,7 @@ func corrected(e, truth *End) (*End, bool) {
 
 // Unreaped reports whether an end is remembered of a process of which it is not known how it ended: then to [Manager.Learn]
 // it makes a difference.
-func (m *Manager) Unreaped(p Process) bool { return m.unknown[p].len > 0 }
+func (m *Manager) Unreaped(p Process) bool { return m.unknown[p].Len > 0 }
 
 // Known takes the processes of which Unreaped reports false since Known was called last, and reported true before. Of some
 // it may report true again.

@@ -4,6 +4,8 @@ import (
 	"iter"
 	"maps"
 	"slices"
+
+	"github.com/ipcd/ipcd/internal/list"
 )
 
 // A View is a lock as it is at one moment. It is plain data, a copy.
@@ -62,14 +64,14 @@ func (l *lock) show(v *View) {
 	}
 	n := 0
 	for _, h := range l.holds {
-		n += h.members.len
+		n += h.members.Len
 	}
 	v.Holders = slices.Grow(v.Holders, n)
 	for c := range l.holders() {
 		v.Holders = append(v.Holders, c.Claim)
 	}
-	v.Waiters = slices.Grow(v.Waiters, l.queue.len)
-	for c := l.queue.first; c != nil; c = c.lineLink.next {
+	v.Waiters = slices.Grow(v.Waiters, l.queue.Len)
+	for c := l.queue.First; c != nil; c = c.lineLink.Next {
 		v.Waiters = append(v.Waiters, c.Claim)
 	}
 }
@@ -88,7 +90,7 @@ func (m *Manager) Hold(name string, t Token) (Claim, error) {
 	if err != nil {
 		return Claim{}, err
 	}
-	return h.members.first.Claim, nil
+	return h.members.First.Claim, nil
 }
 
 // Claim finds the claim that an owner has on a lock, if any: a hold if its token is not 0, else a wait.
@@ -104,8 +106,8 @@ func (m *Manager) Claim(name string, o Owner) (Claim, bool) {
 // which it entered them, whatever the label. What it has by a lease alone is not among them.
 func (m *Manager) Claims(p Process) iter.Seq[Claim] {
 	return func(yield func(Claim) bool) {
-		for _, claims := range []list[claim]{m.waiting[p], m.holding[p]} {
-			for c := claims.first; c != nil; c = c.processLink.next {
+		for _, claims := range []list.List[claim]{m.waiting[p], m.holding[p]} {
+			for c := claims.First; c != nil; c = c.processLink.Next {
 				if !yield(c.Claim) {
 					return
 				}
@@ -130,9 +132,9 @@ func (m *Manager) Ahead(name string) (first Claim, more int, ok bool) {
 	case l == nil || l.free():
 		return Claim{}, 0, false
 	case len(l.holds) > 0:
-		return l.holds[0].members.first.Claim, len(l.holds) - 1, true
+		return l.holds[0].members.First.Claim, len(l.holds) - 1, true
 	}
-	return l.queue.first.Claim, l.queue.len - 1, true
+	return l.queue.First.Claim, l.queue.Len - 1, true
 }
 
 // Holders gives the claims that hold a lock, as View does.
@@ -151,7 +153,7 @@ func (m *Manager) Holders(name string) iter.Seq[Claim] {
 func (l *lock) holders() iter.Seq[*claim] {
 	return func(yield func(*claim) bool) {
 		for _, h := range l.holds {
-			for c := h.members.first; c != nil; c = c.lineLink.next {
+			for c := h.members.First; c != nil; c = c.lineLink.Next {
 				if !yield(c) {
 					return
 				}

@@ -7,7 +7,7 @@ import (
 
 // enqueue makes a claim a wait; its request's first one stands for all of them.
 func (m *Manager) enqueue(c *claim) {
-	c.lock.queue.push(c, inLine)
+	c.lock.queue.Push(c, inLine)
 	m.asking.push(c.Conn, c, ofConn)
 	m.waiting.push(c.Owner.Process, c, ofProcess)
 	for _, shown := range c.Shown {
@@ -34,7 +34,7 @@ func (m *Manager) leaveQueue(parts ...*claim) {
 	leader.deadline = never
 	delete(m.waits, leader.ID)
 	for _, c := range parts {
-		c.lock.queue.remove(c, inLine)
+		c.lock.queue.Remove(c, inLine)
 		m.asking.remove(c.Conn, c, ofConn)
 		m.waiting.remove(c.Owner.Process, c, ofProcess)
 		for a := c.acting; a != nil; a = a.next {

@@ -63,8 +63,8 @@ var layers = []layer{
 	{path: "systemd", may: []string{xsys, "github.com/coreos/go-systemd/v22/..."},
 		why: "a public package about systemd knows nothing of ipcd"},
 
-	{path: "bus", may: []string{"internal/heap"}, never: impure, why: whyPure},
-	{path: "lockmgr", never: impure, why: whyPure},
+	{path: "bus", may: []string{"internal/heap", "internal/list"}, never: impure, why: whyPure},
+	{path: "lockmgr", may: []string{"internal/list"}, never: impure, why: whyPure},
 
 	{path: "internal/policy", may: []string{"ipc/wire"}, never: impure,
 		why: "who may do what is decided by what is asked alone; the rights are those of the command table"},
@@ -92,6 +92,9 @@ var layers = []layer{
 
 	{path: "internal/heap", never: impure,
 		why: "what is put in order is known to who has it, an engine or the loop"},
+
+	{path: "internal/list", never: impure,
+		why: "what stands in a list is known to the engine that has it"},
 
 	{path: "internal/lockname", may: []string{"bus", "ipc/wire"}, never: impure,
 		why: "the rule for names of locks is made of that for topics, and of what the wire says of both"},
