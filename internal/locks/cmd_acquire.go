@@ -124,7 +124,7 @@ func readText(c *session.Call, option string, value []byte) (string, bool) {
 
 // lockOwner finds out who is to own a lock: the peer, or with FOR pid the process whose pidfd came with the command. The
 // process is nil if the hold does not end with one.
-func (s *Service) lockOwner(c *session.Call, a *acquisition) (p *process, ok bool) {
+func (s *Service) lockOwner(c *session.Call, a *acquisition) (p *holder, ok bool) {
 	who := &c.Session.Peer
 	switch {
 	case a.Bind == lockmgr.ToNobody:
@@ -134,8 +134,8 @@ func (s *Service) lockOwner(c *session.Call, a *acquisition) (p *process, ok boo
 		if p = s.groupFor(c, a.group); p == nil {
 			return nil, false
 		}
-		a.Owner = lockmgr.Owner{Process: p.id, Label: p.path}
-		a.UID, a.GID, a.Unit = who.UID, who.GID, peer.UnitOf(p.path)
+		a.Owner = lockmgr.Owner{Process: p.ID, Label: p.Path}
+		a.UID, a.GID, a.Unit = who.UID, who.GID, peer.UnitOf(p.Path)
 		return p, true
 	case a.forPID:
 		if p, who = s.foreignProcess(c); p == nil {
@@ -163,7 +163,7 @@ func (s *Service) lockOwner(c *session.Call, a *acquisition) (p *process, ok boo
 
 // foreignProcess is the process whose pidfd came with the command. It is nil if there is none, or the peer has no right to
 // speak for it.
-func (s *Service) foreignProcess(c *session.Call) (*process, *peer.Peer) {
+func (s *Service) foreignProcess(c *session.Call) (*holder, *peer.Peer) {
 	sess := c.Session
 	fd := sess.TakeFD()
 	if fd < 0 {
@@ -181,12 +181,12 @@ func (s *Service) foreignProcess(c *session.Call) (*process, *peer.Peer) {
 		c.Fail(wire.CodeDenied, "process %d is user %d's, not yours", who.PID, who.UID)
 		return nil, nil
 	}
-	p, err := s.watchProcess(&who, fd)
+	is, err := s.watch.Of(&who, fd)
 	if err != nil {
 		c.Fail(session.ProcessCode(err), "cannot watch process %d: %v", who.PID, err)
 		return nil, nil
 	}
-	return p, &who
+	return s.adopt(is), &who
 }
 
 // shown checks the holds that a request names. Tokens are no secret, so those of other users' holds count for nothing.

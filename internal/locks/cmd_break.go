@@ -28,7 +28,7 @@ type breaking struct {
 	at       time.Duration     // when
 	rights   []int             // duplicates of the pidfds of those who have one
 	of       []int             // for each of rights whose it is, by the place in broken
-	had      map[*process]bool // those who are among them
+	had      map[*holder]bool  // those who are among them
 	standing bool              // one was an operator's
 	answer   session.Answer
 }
@@ -176,10 +176,10 @@ func (s *Service) takePidfds(b *breaking, broken []lockmgr.Claim) {
 			continue
 		}
 		if b.had == nil {
-			b.had = map[*process]bool{}
+			b.had = map[*holder]bool{}
 		}
 		b.had[p] = true
-		if fd, err := unix.FcntlInt(uintptr(p.pidfd), unix.F_DUPFD_CLOEXEC, 0); err == nil {
+		if fd, err := p.Duplicate(); err == nil {
 			b.rights, b.of = append(b.rights, fd), append(b.of, b.count+i)
 		}
 	}

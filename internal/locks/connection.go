@@ -9,7 +9,7 @@ import (
 
 // A connection is what the locks know of a session: most know nothing.
 type connection struct {
-	process   *process                        // the watched process of the peer, after its first lock
+	process   *holder                         // the watched process of the peer, after its first lock
 	held      int                             // locks that end with this connection and have no REQID
 	untold    []lockmgr.Effect                // what it was granted when it had ended
 	ancestors []lockmgr.Process               // as process.ancestors, for requests that no process is watched for

@@ -111,7 +111,7 @@ func (s *Service) detach(sess *session.Session) bool {
 		return false
 	}
 	x.requests = nil
-	if p != nil && p.dead {
+	if p != nil && p.Dead {
 		s.abandonDead(p)
 	}
 	return true
@@ -189,7 +189,7 @@ func (l *leaving) some(most int) (some []*request) {
 
 // abandonDead ends what a process that is gone will not come back for, and reports whether something is left of that: it is ended by
 // the share of the user, and then processReady is called again. What the process holds ends like its other holds, behind that.
-func (s *Service) abandonDead(p *process) (more bool) {
+func (s *Service) abandonDead(p *holder) (more bool) {
 	if p.leaving != nil {
 		return true
 	}
@@ -219,13 +219,14 @@ func (s *Service) abandonSome(e *ending) {
 		}
 		p.leaving = nil
 	}
-	if s.processes[p.id] == p {
-		s.processReady(p.pidfd, 0)
+	if s.processes[p.ID] == p {
+		_, reaped := p.Ended()
+		s.Ended(p.Process, reaped)
 	}
 }
 
 // abandonRest ends at once what is left.
-func (s *Service) abandonRest(p *process) {
+func (s *Service) abandonRest(p *holder) {
 	if p.leaving != nil {
 		s.abandon(p.leaving.some(p.leaving.Len()), nil)
 		p.leaving = nil

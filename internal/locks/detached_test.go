@@ -81,7 +81,7 @@ func TestManyLeave(t *testing.T) {
 		p := m.part.Of(m.of(c)).process
 		c.close()
 		m.settle()
-		p.dead = true
+		p.Dead = true
 		m.abandonDead(p)
 		for left := n - mostAbandoned; ; left -= mostAbandoned {
 			if m.queued != left || len(p.detached) != left {

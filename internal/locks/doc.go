@@ -1,12 +1,12 @@
-// Package locks is the service of locks: it has the lock engine (package lockmgr) grant and end what clients ask for, watches the processes
-// whose locks they are, and tells whom it concerns.
+// Package locks is the service of locks: it has the lock engine (package lockmgr) grant and end what clients ask for, and
+// tells whom it concerns.
 //
 // # What it promises
 //
 //   - What has changed is recorded before anybody is told of it: each change of the engine is a step (step.go), which is accounted for and
 //     written to the journal as a whole, and then told. A hold that is to outlive the daemon and cannot be written down is refused.
 //   - A hold ends with what it is bound to: its connection, its process, a cgroup, a lease; or, if it is an operator's, with nobody. The
-//     next holder is told how it ended, as well as the kernel knows (processes.go), and is not told later than some milliseconds
+//     next holder is told how it ended, as well as the kernel knows (package process), and is not told later than some milliseconds
 //     after that.
 //   - A wait is a record in the engine. The later commands of its connection wait with it, unless it was ASYNC.
 //   - A LOCK.ACQUIRE with a REQID keeps its place in the queue, and what it was granted, for a while after its connection has ended

@@ -90,8 +90,8 @@ func (s *Service) processesFor(c *session.Call, r *release) (all []lockmgr.Proce
 	p := &c.Session.Peer
 	switch r.of {
 	case forGroup:
-		if g := s.groups.byPath[r.group]; g != nil {
-			all = append(all, g.id)
+		if g := s.watch.Group(r.group); g != nil {
+			all = append(all, g.ID)
 		}
 		return all, "cgroup " + r.group, true
 	case forSelf:
@@ -101,7 +101,7 @@ func (s *Service) processesFor(c *session.Call, r *release) (all []lockmgr.Proce
 		for _, a := range peer.Ancestors(p.PID, p.Start) {
 			all = append(all, lockmgr.Process{PID: a.PID, Start: a.Start})
 		}
-		all = append(all, s.groupsOf(p.PID)...)
+		all = append(all, s.watch.GroupsOf(p.PID)...)
 		return all, fmt.Sprintf("%s, nor by one that it descends from, nor by user %d", session.ProcessName(p), p.UID), true
 	}
 	fd := c.Session.TakeFD()

@@ -15,6 +15,7 @@ import (
 	"github.com/ipcd/ipcd/internal/journal"
 	"github.com/ipcd/ipcd/internal/loop"
 	"github.com/ipcd/ipcd/internal/peer"
+	"github.com/ipcd/ipcd/internal/process"
 	"github.com/ipcd/ipcd/internal/record"
 	"github.com/ipcd/ipcd/internal/session"
 	"github.com/ipcd/ipcd/ipc/wire"
@@ -27,6 +28,7 @@ const patience = 20 * time.Second
 // pairs, and what they may say is LOCK.*, HELLO 3, PING and RESET.
 type manual struct {
 	*Service
+	watched  *process.Set
 	t        *testing.T
 	self     peer.Peer
 	call     session.Call
@@ -52,7 +54,13 @@ func (nobody) PublishEvent([]byte, func([]byte) []byte, uint32, *account.User) e
 func (nobody) EventsInLine(uint32) bool                                              { return false }
 func (nobody) LineIsLong() bool                                                      { return false }
 
-func newManual(t *testing.T, change ...func(*Setup)) *manual {
+// A manualSetup is what a test may change.
+type manualSetup struct {
+	Setup
+	process.Sight
+}
+
+func newManual(t *testing.T, change ...func(*manualSetup)) *manual {
 	t.Helper()
 	l, err := loop.New()
 	if err != nil {
@@ -66,11 +74,12 @@ func newManual(t *testing.T, change ...func(*Setup)) *manual {
 		set.Users.Limits[c] = 1 << 30
 	}
 	set.Net.SetLimits(conn.Limits{Input: 1 << 20, Output: 8 << 20, Words: 1024})
-	setup := Setup{}
+	setup := manualSetup{}
 	for _, f := range change {
 		f(&setup)
 	}
-	m.Service = New(set, journal.New(l, set.Log), nobody{}, setup, new(record.State), nil)
+	m.watched = process.New(l, set.Log, setup.Sight)
+	m.Service = New(set, journal.New(l, set.Log), m.watched, nobody{}, setup.Setup, new(record.State), nil)
 	m.SetLimits(nil, time.Hour)
 	m.handlers = m.Handlers()
 	t.Cleanup(func() {
@@ -79,7 +88,7 @@ func newManual(t *testing.T, change ...func(*Setup)) *manual {
 		}
 		l.End()
 		set.Net.EndAll()
-		m.Close()
+		m.watched.Close()
 		l.Closer.Wait(time.Second)
 		l.Close()
 	})

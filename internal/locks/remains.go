@@ -1,7 +1,7 @@
 package locks
 
 import (
-	"github.com/ipcd/ipcd/internal/peer"
+	"github.com/ipcd/ipcd/internal/process"
 	"github.com/ipcd/ipcd/internal/session"
 	"github.com/ipcd/ipcd/ipc/wire"
 	"github.com/ipcd/ipcd/lockmgr"
@@ -62,9 +62,9 @@ func (s *Service) endSome(e *ending) {
 		s.abandonSome(e)
 		return
 	}
-	if !e.known && e.conn != nil && s.isOpen(e) && e.tries < mostEndings && peer.Exiting(e.process.id.PID, e.process.id.Start) {
+	if !e.known && e.conn != nil && s.isOpen(e) && e.tries < process.MostTries && e.process.IsExiting() {
 		e.tries++
-		e.over.Set(s.set.Now() + s.setup.EndingTime)
+		e.over.Set(s.set.Now() + s.watch.EndingTime())
 		return
 	}
 	if s.endStep(e) {
@@ -138,7 +138,7 @@ func (s *Service) dropWaits(sess *session.Session) bool {
 		}
 		e := &x.untold[0]
 		x.untold = x.untold[1:]
-		if p := s.processes[e.Owner.Process]; p != nil && watched(&e.Claim) && p.isGoing() {
+		if p := s.processes[e.Owner.Process]; p != nil && watched(&e.Claim) && p.IsGoing() {
 			continue // it ends with its process, and who is next is told how
 		}
 		s.step(func(now lockmgr.Time) {

@@ -28,7 +28,7 @@ func (m *manual) holding(uid uint32, n int, options ...string) *end {
 }
 
 // many has no end be waited for.
-func many(s *Setup) {
+func many(s *manualSetup) {
 	s.EndingTime = 1 // the time is over at once
 }
 
@@ -136,7 +136,7 @@ func TestLearnedInSteps(t *testing.T) {
 	for m.endProcess(p, lockmgr.Unreaped, 0); m.held > 0; {
 		m.endStep(p.ownEnding())
 	}
-	if !m.locks.Unreaped(p.id) || p.isLeft() || len(p.endings) > 0 {
+	if !m.locks.Unreaped(p.ID) || p.isLeft() || len(p.endings) > 0 {
 		t.Fatalf("it is known, or something is left: %+v", p)
 	}
 	said := func() (n int) {
@@ -155,7 +155,7 @@ func TestLearnedInSteps(t *testing.T) {
 		}
 		m.endStep(e)
 	}
-	if said() != n || m.locks.Unreaped(p.id) {
+	if said() != n || m.locks.Unreaped(p.ID) {
 		t.Errorf("it is said of %d of %d", said(), n)
 	}
 	c.close()
@@ -282,7 +282,7 @@ func TestGrantedAfterTheEnd(t *testing.T) {
 // TestAsksAgainForMuch: a process whose connection ended with very much, and which connects again, finds all of it free.
 func TestAsksAgainForMuch(t *testing.T) {
 	const n = 3*mostEnded + 1
-	m := newManual(t, many, func(s *Setup) { s.EndingTime = time.Hour })
+	m := newManual(t, many, func(s *manualSetup) { s.EndingTime = time.Hour })
 	c := m.holding(m.self.UID, n)
 	m.of(c).Kill(nil)
 	m.turn(nil)
@@ -303,7 +303,7 @@ func TestAsksAgainForMuch(t *testing.T) {
 
 // TestStopWithMuchToEnd: a stop waits for no turn.
 func TestStopWithMuchToEnd(t *testing.T) {
-	m := newManual(t, many, func(s *Setup) { s.EndingTime = time.Hour })
+	m := newManual(t, many, func(s *manualSetup) { s.EndingTime = time.Hour })
 	m.of(m.holding(1001, 3*mostEnded+1)).Kill(nil)
 	m.turn(nil)
 	m.Stop()

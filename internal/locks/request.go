@@ -31,7 +31,7 @@ type request struct {
 	// While its connection has ended, and it has not: see detach.
 	grace   *list.Element
 	by      time.Duration
-	process *process
+	process *holder
 }
 
 // requests are those that wait or hold.

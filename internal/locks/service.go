@@ -1,17 +1,14 @@
 package locks
 
 import (
-	"cmp"
 	"maps"
 	"slices"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/internal/journal"
 	"github.com/ipcd/ipcd/internal/loop"
-	"github.com/ipcd/ipcd/internal/peer"
+	"github.com/ipcd/ipcd/internal/process"
 	"github.com/ipcd/ipcd/internal/record"
 	"github.com/ipcd/ipcd/internal/session"
 	"github.com/ipcd/ipcd/lockmgr"
@@ -35,15 +32,6 @@ type Setup struct {
 
 	// FromJournal says that the locks are those of the journal, behind which the file of operators' holds may lag.
 	FromJournal bool
-
-	// EndingTime is how long the kernel is given to tell how a process ended before its locks are granted to others: 0 is 5 ms.
-	EndingTime time.Duration
-	// OpenPeer opens a pidfd of the process that connected: nil is [peer.PIDFD].
-	OpenPeer func(fd int, who peer.Peer) (int, error)
-	// OpenProcess opens a pidfd of a process that was known to a daemon before this one: nil is [peer.Open].
-	OpenProcess func(peer.Peer) (int, error)
-	// ZombieStatus tells how a process ended that its parent has not reaped yet, if it can: nil is peer.ZombieStatus.
-	ZombieStatus func(pid int, start uint64) (peer.End, bool)
 }
 
 // A Service is the service of locks: the lock engine, who waits on which connection, and which processes are watched for it. It knows
@@ -51,6 +39,7 @@ type Setup struct {
 type Service struct {
 	set     *session.Set
 	journal *journal.Journal
+	watch   *process.Set
 	events  Events // where what happens to locks is published
 	setup   Setup
 
@@ -62,11 +51,8 @@ type Service struct {
 	conns     map[lockmgr.ConnID]*session.Session // those that acquired something
 	part      session.Part[connection]            // what is known of those
 	requests  requests
-	processes map[lockmgr.Process]*process
-	pidfds    map[int]*process
-	pidfdKind loop.Kind
+	processes map[lockmgr.Process]*holder
 	ends      account.Shares[*ending] // what waits for its user's share of a turn to be ended: see remains.go
-	groups    groups
 	event     announcement
 	expiry    loop.Timer // of waits and leases: see armExpiry
 	grants    loop.Timer // of what the engine has left to be granted: see grantMore
@@ -77,7 +63,6 @@ type Service struct {
 	queued    int        // claims that wait for one
 	operators operators
 	once      once
-	holders   holders
 	followers followers
 	raising   bool // RaiseMark is under way
 	scratch   []byte
@@ -100,35 +85,22 @@ func NextMark(last uint64, now time.Time) uint64 {
 
 // New makes the service of locks of a set of sessions, with the locks that a daemon before this one has written down. lost are
 // the records of those that could not be read.
-func New(set *session.Set, j *journal.Journal, e Events, setup Setup, state *record.State, lost []error) *Service {
-	setup.EndingTime = cmp.Or(setup.EndingTime, endingTime)
-	if setup.OpenPeer == nil {
-		setup.OpenPeer = peer.PIDFD
-	}
-	if setup.OpenProcess == nil {
-		setup.OpenProcess = peer.Open
-	}
-	if setup.ZombieStatus == nil {
-		setup.ZombieStatus = peer.ZombieStatus
-	}
+func New(set *session.Set, j *journal.Journal, watch *process.Set, e Events, setup Setup, state *record.State, lost []error) *Service {
 	s := &Service{
-		set: set, journal: j, events: e, setup: setup,
+		set: set, journal: j, watch: watch, events: e, setup: setup,
 		waits:     map[lockmgr.RequestID]wait{},
 		conns:     map[lockmgr.ConnID]*session.Session{},
-		processes: map[lockmgr.Process]*process{},
-		pidfds:    map[int]*process{},
+		processes: map[lockmgr.Process]*holder{},
 		followers: followers{},
 		part:      session.NewPart[connection](set),
 		requests:  requests{byID: map[lockmgr.RequestID]*request{}},
 	}
-	s.pidfdKind = set.Loop.Handle(s.processReady)
+	watch.Tell(s)
 	s.ends = account.Shares[*ending]{Book: &set.Users, Serve: s.endSome, Over: set.Net.Over, Round: set.Net.FlushAll}
 	s.event.append = s.appendEvent
-	s.startGroups()
 	s.expiry.Init(&s.set.Loop.Timers, s.expire)
 	s.grants.Init(&s.set.Loop.Timers, s.grantMore)
 	s.requests.graces.Init(&s.set.Loop.Timers, s.graceDue)
-	s.holders.retry.Init(&s.set.Loop.Timers, s.verifyHolders)
 	mark := lockmgr.Token(s.setup.Mark)
 	if s.setup.RaiseMark == nil {
 		mark = lockmgr.MaxToken
@@ -239,6 +211,9 @@ func (s *Service) Figures() Figures {
 	return f
 }
 
+// Watched is how many uses of processes there are: see process.Set.Verify.
+func (s *Service) Watched() int { return len(s.processes) }
+
 // Watches reports whether a process of that number is watched.
 func (s *Service) Watches(pid int) bool {
 	for id := range s.processes {
@@ -297,7 +272,6 @@ func (s *Service) EndSome() { s.ends.Turn() }
 
 // Start is called before the first turn.
 func (s *Service) Start() {
-	s.verifyHolders()
 	s.set.Loop.Post(s.raiseMark) // in a turn, which has a time of its own
 }
 
@@ -323,20 +297,10 @@ func (s *Service) cancelWaits() {
 // the server has ended itself was not abandoned.
 func (s *Service) Bury() {
 	for _, p := range slices.Collect(maps.Values(s.processes)) {
-		if ended, _ := p.ended(); ended && p.claims > 0 {
-			p.dead = true
+		if ended, _ := p.Ended(); ended && p.claims > 0 {
+			p.Dead = true
 			s.buryProcess(p)
 			s.settleEndings(p)
 		}
 	}
-}
-
-// Close closes the descriptors of all processes, after the loop.
-func (s *Service) Close() {
-	for fd := range s.pidfds {
-		_ = unix.Close(fd)
-	}
-	s.closeGroups()
-	clear(s.pidfds)
-	clear(s.processes)
 }

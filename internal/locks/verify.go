@@ -51,11 +51,6 @@ func (s *Service) verifyClaims(found account.Count) {
 			panic(fmt.Sprintf("process %d is watched for nothing", id.PID))
 		}
 	}
-	for path, p := range s.groups.byPath {
-		if s.processes[p.id] != p {
-			panic(fmt.Sprintf("cgroup %q is watched for nothing", path))
-		}
-	}
 }
 
 // verifyFollowers checks that what is followed is there, and known to who follows it.
@@ -93,5 +88,4 @@ func (s *Service) VerifyTimers(check session.CheckTimer) {
 			check(fmt.Sprintf("an ending of process %d", id.PID), &e.over, !e.queued)
 		}
 	}
-	check("unseen holders", &s.holders.retry, len(s.holders.unseen) > 0)
 }

@@ -48,7 +48,7 @@ func TestVerifyTimers(t *testing.T) {
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			m := newManual(t, func(s *Setup) { s.EndingTime = time.Hour })
+			m := newManual(t, func(s *manualSetup) { s.EndingTime = time.Hour })
 			holder, waiter, detached, gone := m.connect(false), m.connect(false), m.connect(false), m.connect(false)
 			holder.cmd("LOCK.ACQUIRE", "a")
 			m.settle()

@@ -28,7 +28,7 @@ func (s *Server) restore() {
 	s.messages.Restore(state.Retained)
 	setup := s.setup.Setup
 	setup.FromJournal = s.setup.Records != nil
-	s.locks = locks.New(s.set, s.journal, s.messages, setup, &state, lost)
+	s.locks = locks.New(s.set, s.journal, s.watch, s.messages, setup, &state, lost)
 	s.journal.Register(s.locks, record.KindMark, record.KindHold, record.KindEnd)
 	s.journal.Register(s.messages, record.KindRetained)
 	s.journal.Open(s.setup.Journal, s.setup.Records)

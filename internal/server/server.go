@@ -19,6 +19,7 @@ import (
 	"github.com/ipcd/ipcd/internal/messages"
 	"github.com/ipcd/ipcd/internal/peer"
 	"github.com/ipcd/ipcd/internal/policy"
+	"github.com/ipcd/ipcd/internal/process"
 	"github.com/ipcd/ipcd/internal/record"
 	"github.com/ipcd/ipcd/internal/session"
 )
@@ -74,7 +75,8 @@ type Setup struct {
 	Version string
 	Log     *slog.Logger
 
-	locks.Setup // of the service of locks
+	locks.Setup   // of the service of locks
+	process.Sight // of the processes that are watched
 
 	// Holds are those of operators, as the daemon before wrote them down.
 	Holds []record.OperatorHold
@@ -112,6 +114,7 @@ type Server struct {
 
 	set      *session.Set // the sessions, and what all services share
 	journal  *journal.Journal
+	watch    *process.Set // of processes
 	messages *messages.Service
 	locks    *locks.Service
 	asking   *asking.Service
@@ -169,6 +172,7 @@ func New(setup Setup, opts Options) (*Server, error) {
 	}
 	s.set = session.NewSet(l, s.setup.Kernel, messages.Pushes, setup.Log, (*host)(s), setup.Verify)
 	s.journal = journal.New(l, setup.Log)
+	s.watch = process.New(l, setup.Log, setup.Sight)
 	s.messages = messages.New(s.set, s.journal, &s.self)
 	s.asking = asking.New(s.set)
 	s.names = session.NewPart[names](s.set)
@@ -235,6 +239,7 @@ func (s *Server) Run(ctx context.Context) error {
 	defer s.close()
 	unhook := context.AfterFunc(ctx, func() { s.Post(s.stop) })
 	defer unhook()
+	s.watch.FindKnown()
 	s.locks.Start()
 	if s.setup.WatchdogEvery > 0 {
 		s.watchdog.Set(0) // at once

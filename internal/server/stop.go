@@ -76,7 +76,7 @@ func (s *Server) close() {
 	s.set.Loop.End()
 	s.closeListeners()
 	s.set.Net.EndAll()
-	s.locks.Close()
+	s.watch.Close()
 	s.set.Loop.Closer.Wait(time.Second)
 	s.closeFiles()
 }

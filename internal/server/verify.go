@@ -26,6 +26,7 @@ func (s *Server) verify() {
 	if values, _ := s.messages.Retained(); s.locks.Figures().Held+values < 100 { // it costs much
 		s.journal.Verify()
 	}
+	s.watch.Verify(s.locks.Watched())
 	s.set.VerifyRequests()
 	s.verifyTimers()
 }
@@ -44,6 +45,7 @@ func (s *Server) verifyTimers() {
 			known++
 		}
 	}
+	s.watch.VerifyTimers(check)
 	s.locks.VerifyTimers(check)
 	s.messages.VerifyTimers(check)
 	s.asking.VerifyTimers(check)
