@@ -41,6 +41,7 @@
 //     time: see [Route.SubsBetween].
 //   - One subscription, one copy: a subscriber with several that match is in each of those routes, as in Redis.
 //     Subscribing twice with the same kind and text is one subscription.
+//   - The messages that take a route have numbers of their own, from 1 on, if the caller has each counted: see [Route.Number].
 //   - The order of routes in one message is defined: the channel, the patterns, the filter that is the name itself, the
 //     filters with wildcards; patterns and filters by age. Within a route it is the order of subscribing. The same calls
 //     give the same results, slot numbers included.

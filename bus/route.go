@@ -28,6 +28,7 @@ type Route[S comparable] struct {
 	Slot int
 
 	born   uint64 // rises with every new route: their order of creation
+	count  uint64 // of its messages: see Number
 	glob   *Glob  // of a Pattern that is one
 	filter string // of a Filter, and of a Pattern that is one
 
@@ -66,6 +67,13 @@ func (r *Route[S]) SubsBetween(after, age uint64) (list []S, first int) {
 
 // AgeAt is the age of the bus when the one with a place among Subs had just subscribed. It rises with the place.
 func (r *Route[S]) AgeAt(place int) uint64 { return r.subs[place].born }
+
+// Number counts one more message that takes the route, and returns its number among these, of which the first is 1. So whoever is given
+// them with their numbers sees whether some are missing between two. A route that has gone and comes again begins anew.
+func (r *Route[S]) Number() uint64 {
+	r.count++
+	return r.count
+}
 
 // mayTake reports whether a message under a name takes the route. It may say so in error for the daemon's topics, and for long names.
 func (r *Route[S]) mayTake(name []byte, topic bool) bool {

@@ -61,7 +61,7 @@ func DecodeMessage(v wire.Value) (Message, bool) {
 
 // message decodes what comes after the push's name, of which the filter is the first.
 func message(args []wire.Value) (Message, bool) {
-	if len(args) < 8 {
+	if len(args) < 9 {
 		return Message{}, false
 	}
 	m := Message{
@@ -72,9 +72,10 @@ func message(args []wire.Value) (Message, bool) {
 		PID:     int(args[5].Int),
 		UID:     int(args[6].Int),
 		Unit:    args[7].Str,
+		Count:   uint64(args[8].Int),
 	}
-	if len(args) > 8 {
-		more := &args[8]
+	if len(args) > 9 {
+		more := &args[9]
 		m.Retained = more.Get("retained").Int == 1
 		if at := more.Get("expires").Int; at != 0 {
 			m.Expires = time.UnixMicro(at)

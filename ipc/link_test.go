@@ -170,7 +170,7 @@ func TestGapInFullBuffer(t *testing.T) {
 	defer k.Close()
 	subscribed := start(func() (*ipc.Subscription, error) { return k.Subscribe(ctx, "a", ipc.BufferSize(2, 100)) })
 	one.expect("BUS.SUB", "a")
-	const message = ">9\r\n+bus.message\r\n+a\r\n+a\r\n+x\r\n:1\r\n:1\r\n:1\r\n:1\r\n+\r\n"
+	const message = ">10\r\n+bus.message\r\n+a\r\n+a\r\n+x\r\n:1\r\n:1\r\n:1\r\n:1\r\n+\r\n:1\r\n"
 	one.say(":1\r\n" + message)
 	s := subscribed.ok(t)
 	one.hangUp()

@@ -19,6 +19,11 @@ type Message struct {
 	Seq     uint64 // of the publication, by the daemon
 	Time    time.Time
 
+	// Count is the number of the message among those of the filter, in the daemon: it rises by one with each, and by as many more as are
+	// Lost before. It begins somewhere, since subscribers to one filter share it, and anew with each connection. A retained value that
+	// was there before the subscription has none: 0.
+	Count uint64
+
 	// The sender, as the kernel told the daemon.
 	PID  int
 	UID  int

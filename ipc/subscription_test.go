@@ -15,14 +15,15 @@ import (
 
 // push is a message as the daemon sends it.
 func push(filter, topic string, seq int) string {
-	b := wire.RESP3.AppendPush(nil, 9)
+	b := wire.RESP3.AppendPush(nil, 10)
 	for _, word := range []string{"bus.message", filter, topic, fmt.Sprint("payload ", seq)} {
 		b = wire.AppendBulk(b, word)
 	}
 	for _, n := range []int64{int64(seq), 1795401234567890, 4121, 1000} {
 		b = wire.AppendInt(b, n)
 	}
-	return string(wire.AppendBulk(b, "cron.service"))
+	b = wire.AppendBulk(b, "cron.service")
+	return string(wire.AppendInt(b, int64(100+seq)))
 }
 
 func pushLost(filter string, n int64) string {
@@ -112,7 +113,7 @@ func TestSubscription(t *testing.T) {
 	sub := f.ok(t)
 	want := ipc.Message{
 		Topic: "a/b", Payload: []byte("payload 7"), Seq: 7, Time: time.UnixMicro(1795401234567890),
-		PID: 4121, UID: 1000, Unit: "cron.service",
+		PID: 4121, UID: 1000, Unit: "cron.service", Count: 107,
 	}
 	if got := next(t, sub); !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, want %+v", got, want)

@@ -36,6 +36,7 @@ var fields = []field{
 	{'t', "topic", func(m *message) string { return m.Topic }},
 	{'p', "payload", func(m *message) string { return string(m.Payload) }},
 	{'s', "number", func(m *message) string { return strconv.FormatUint(m.Seq, 10) }},
+	{'c', "count", func(m *message) string { return count(m.Count) }},
 	{'T', "time", func(m *message) string { return stamp(m.Time) }},
 	{'u', "uid", func(m *message) string { return strconv.Itoa(m.UID) }},
 	{'P', "pid", func(m *message) string { return strconv.Itoa(m.PID) }},

@@ -206,6 +206,14 @@ var longAgo = time.Unix(1, 0)
 // stamp is how times are written for programs.
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000000Z") }
 
+// count is a message's number among those of its filter; "" if it has none.
+func count(n uint64) string {
+	if n == 0 {
+		return ""
+	}
+	return strconv.FormatUint(n, 10)
+}
+
 // environment is what CMD gets to know of the message.
 func (m *message) environment() []string {
 	expires := ""
@@ -215,6 +223,7 @@ func (m *message) environment() []string {
 	env := []string{
 		"IPC_TOPIC=" + m.Topic,
 		"IPC_SEQ=" + strconv.FormatUint(m.Seq, 10),
+		"IPC_COUNT=" + count(m.Count),
 		"IPC_TIME=" + stamp(m.Time),
 		"IPC_SENDER_PID=" + strconv.Itoa(m.PID),
 		"IPC_SENDER_UID=" + strconv.Itoa(m.UID),
@@ -238,6 +247,7 @@ func (m *message) environment() []string {
 var messageEnv = []verb.Variable{
 	{Name: "IPC_TOPIC", Help: "its topic"},
 	{Name: "IPC_SEQ", Help: "its number, rising over all topics"},
+	{Name: "IPC_COUNT", Help: "its number among those of its filter, or empty if it is a value that the topic had before"},
 	{Name: "IPC_TIME", Help: "when it was published, as 2026-08-01T09:30:00.000000Z"},
 	{Name: "IPC_SENDER_PID", Help: "who published it: the process"},
 	{Name: "IPC_SENDER_UID", Help: "the user, as a number"},
@@ -251,6 +261,9 @@ func (m *message) json(o *term.Output) {
 	var obj term.Object
 	obj.Text("topic", m.Topic)
 	obj.Number("seq", int64(m.Seq))
+	if m.Count != 0 {
+		obj.Number("count", int64(m.Count))
+	}
 	obj.Text("time", stamp(m.Time))
 	obj.Number("pid", int64(m.PID))
 	obj.Number("uid", int64(m.UID))

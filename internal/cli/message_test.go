@@ -18,7 +18,7 @@ func shownBy(tty bool, write func(*term.Output)) string {
 }
 
 func TestFormat(t *testing.T) {
-	m := message{ipc.Message{Topic: "a/b", Payload: []byte("x\x1b\xff"), Seq: 7, Time: time.Unix(1, 5000), PID: 42, UID: 0, Unit: "u.service"}}
+	m := message{ipc.Message{Topic: "a/b", Payload: []byte("x\x1b\xff"), Seq: 7, Count: 3, Time: time.Unix(1, 5000), PID: 42, UID: 0, Unit: "u.service"}}
 	parsed := func(text, end string) format {
 		f := format{end: term.Literal(end)}
 		if err := f.parse(text); err != nil {
@@ -40,9 +40,10 @@ func TestFormat(t *testing.T) {
 		{"escapes on a terminal", true, parsed(`\x1b[1m%p\xff`, "\n"), "\x1b[1mx\\x1b\\xff\xff\n"},
 		{"no end", false, parsed(`%p\c`, "\x00"), "x\x1b\xff"},
 		{"time", false, parsed("%T\xff", "\x00"), "1970-01-01T00:00:01.000005Z\xff\x00"},
+		{"count", false, parsed("%s %c", "\n"), "7 3\n"},
 		{"nothing", false, parsed("", "\n"), "\n"},
 		{"terminal", true, format{end: "\n"}, m.Time.Format("15:04:05") + "  a/b  x\\x1b\\xff  root (42)\n"},
-		{"json", true, format{json: true}, `{"topic":"a/b","seq":7,"time":"1970-01-01T00:00:01.000005Z","pid":42,"uid":0,"unit":"u.service","payload64":"eBv/"}` + "\n"},
+		{"json", true, format{json: true}, `{"topic":"a/b","seq":7,"count":3,"time":"1970-01-01T00:00:01.000005Z","pid":42,"uid":0,"unit":"u.service","payload64":"eBv/"}` + "\n"},
 	} {
 		if got := shownBy(c.tty, func(o *term.Output) { c.format.print(o, &m) }); got != c.want {
 			t.Errorf("%s: %q, want %q", c.name, got, c.want)

@@ -31,8 +31,9 @@ func sub() *verb.Verb {
 				"`deploy/#`, `host/+/up`. Without FILTER, all messages are received except the daemon's own, which are under `ipcd/`.",
 			"On a terminal, a line shows the time, the topic, the payload and the sender. Elsewhere it is the topic, a tab and " +
 				"the payload as it is, which may contain line breaks: with `-0`, records end with a zero byte instead.",
-			"With `--json`, a line is an object of topic, seq, time, pid, uid, unit and payload, or payload64, in base64, if the " +
-				"payload is not UTF-8. Messages that come faster than they are taken are lost in the end: an object with filter and " +
+			"With `--json`, a line is an object of topic, seq, count, time, pid, uid, unit and payload, or payload64, in base64, if the " +
+				"payload is not UTF-8. The count is the message's number among those of the FILTER by which it came first: with one FILTER, " +
+				"it rises by one with each message, and by as many more as were lost before it. Messages that come faster than they are taken are lost in the end: an object with filter and " +
 				"lost, their number, is printed in their place, or without `--json` a line on standard error.",
 			"When the daemon ends, ipcctl subscribes to the next one, which it waits for: see `--wait-daemon`. What was " +
 				"published meanwhile is missing, and nobody knows how much that is: lost is null then.",

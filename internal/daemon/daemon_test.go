@@ -545,7 +545,7 @@ func until(t *testing.T, events *ipc.Conn, text string) {
 		switch {
 		case err != nil:
 			t.Fatalf("no event has %s: %v", text, err)
-		case len(v.Elems) == 9 && strings.Contains(v.Elems[3].Str, text):
+		case len(v.Elems) == 10 && strings.Contains(v.Elems[3].Str, text):
 			return
 		}
 	}

@@ -29,15 +29,32 @@ func isEnvelope(k bus.Kind, text string) bool {
 // canLose reports whether a route's messages may be dropped, as their subscribers can be told.
 func canLose(k bus.Kind, text string) bool { return k == bus.Filter || isEnvelope(k, text) }
 
-// enveloped is the message in its envelope: a JSON object as "ipcctl sub --json" prints it. It is made once for all subscribers.
-func (m *message) enveloped() []byte {
-	if m.envelope != nil {
-		return m.envelope
+// appendEnvelope appends the message in its envelope, a JSON object as "ipcctl sub --json" prints it. All of it but its number is made once
+// for all routes.
+func (m *message) appendEnvelope(b []byte) []byte {
+	if m.envelope.before == nil {
+		m.envelope = m.enveloped()
 	}
+	e := &m.envelope
+	var buf [32]byte
+	count := buf[:0]
+	if m.count != 0 {
+		count = strconv.AppendUint(append(count, `,"count":`...), m.count, 10)
+	}
+	b = wire.AppendBulkHead(b, len(e.before)+len(count)+len(e.behind))
+	b = append(append(append(b, e.before...), count...), e.behind...)
+	return append(b, "\r\n"...)
+}
+
+// An envelope is one without the number, which stands between these.
+type envelope struct{ before, behind []byte }
+
+func (m *message) enveloped() envelope {
 	b := make([]byte, 0, len(m.topic)+len(m.payload)+len(m.payload)/2+256)
 	b = appendJSONText(append(b, `{"topic":`...), m.topic)
 	b = append(b, ',')
 	b = strconv.AppendUint(append(b, `"seq":`...), m.seq, 10)
+	at := len(b)
 	b = append(b, `,"time":"`...)
 	b = appendJSONTime(b, m.time)
 	b = append(b, `",`...)
@@ -72,8 +89,8 @@ func (m *message) enveloped() []byte {
 		b = base64.StdEncoding.AppendEncode(b, m.payload)
 		b = append(b, '"')
 	}
-	m.envelope = append(b, '}')
-	return m.envelope
+	b = append(b, '}')
+	return envelope{b[:at:at], b[at:]}
 }
 
 // appendJSONTime appends a time of so many microseconds since 1970, as it is in a string of JSON.

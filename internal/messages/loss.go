@@ -30,9 +30,9 @@ func lossOf(v []byte) (filter []byte, n int64, told bool) {
 	if v[0] != '>' && v[0] != '*' {
 		return nil, 0, false
 	}
-	rest, ok := bytes.CutPrefix(v[1:], []byte("9\r\n$11\r\nbus.message\r\n"))
-	if !ok { // one that is marked as retained
-		rest, ok = bytes.CutPrefix(v[1:], []byte("10\r\n$11\r\nbus.message\r\n"))
+	rest, ok := bytes.CutPrefix(v[1:], []byte("10\r\n$11\r\nbus.message\r\n"))
+	if !ok { // one of which there is more to tell
+		rest, ok = bytes.CutPrefix(v[1:], []byte("11\r\n$11\r\nbus.message\r\n"))
 	}
 	if ok {
 		filter, rest = cutBulk(rest)

@@ -23,11 +23,11 @@ func TestLossOf(t *testing.T) {
 			t.Errorf("a loss: %q, %d, %v", filter, n, told)
 		}
 	}
-	channels := slices.Concat([]string{"bus.message"}, slices.Repeat([]string{"a"}, 8))
+	channels := slices.Concat([]string{"bus.message"}, slices.Repeat([]string{"a"}, 9))
 	for _, reply := range []string{
 		string(wire.AppendCommand(nil, channels...)),
 		string(wire.AppendCommand(nil, "bus.lost", "a", "1")),
-		"*2\r\n$8\r\nbus.lost\r\n:1\r\n", "$3\r\n*9\r\n\r\n", "+OK\r\n", "*0\r\n",
+		"*2\r\n$8\r\nbus.lost\r\n:1\r\n", "$3\r\n*10\r\n\r\n", "+OK\r\n", "*0\r\n",
 		string(m.append(nil, wire.RESP3, 0, "a")), string(m.append(nil, wire.RESP3, 1, "a*")),
 	} {
 		if filter, n, _ := lossOf([]byte(reply)); n != 0 {

@@ -17,11 +17,12 @@ type message struct {
 	time           int64    // microseconds since 1970
 	stamp          []byte   // of the sender: see appendStamp
 	age            uint64   // of the bus, if it was published in an earlier turn
-	envelope       []byte   // see enveloped
+	envelope       envelope // see appendEnvelope
 	retained       bool     // it is the value that its topic had already
 	expires        int64    // when it is over, in microseconds since 1970; 0: never
 	headers        []string // names and values in turn: see headers.go
 	after          uint64   // of the next route, who subscribed up to then has it: see deliver
+	count          uint64   // its number among those of the route that it is given to; 0: it has none, or none yet
 }
 
 // append encodes the message as subscribers of a route get it.
@@ -34,10 +35,10 @@ func (m *message) append(b []byte, p wire.Proto, k bus.Kind, text string) []byte
 		b = appendPMessage(b, p, text)
 		if isEnvelope(k, text) {
 			b = wire.AppendBulk(b, m.topic)
-			return wire.AppendBulk(b, m.enveloped())
+			return m.appendEnvelope(b)
 		}
 	default:
-		n := 9
+		n := 10
 		if m.hasMore() {
 			n++
 		}
@@ -51,6 +52,7 @@ func (m *message) append(b []byte, p wire.Proto, k bus.Kind, text string) []byte
 		b = wire.AppendInt(b, int64(m.seq))
 		b = wire.AppendInt(b, m.time)
 		b = append(b, m.stamp...)
+		b = wire.AppendInt(b, int64(m.count))
 		if m.hasMore() {
 			b = m.appendMore(b, p)
 		}
@@ -108,6 +110,9 @@ func (s *Service) deliver(routes []*bus.Route[*session.Session], m *message, man
 			subs = r.Subs()
 		} else if subs, first = r.SubsBetween(after, cmp.Or(m.age, math.MaxUint64)); len(subs) == 0 {
 			continue // all have gone since, and the slot may be another's
+		}
+		if i > 0 || m.count == 0 { // else some have it already, with its number
+			m.count = r.Number()
 		}
 		if many && r.Len() == 1 && !s.set.Net.InTurn(r.Slot) {
 			d, l := s.deliverAlone(r, subs[0], m, m.seq)
@@ -170,6 +175,7 @@ func (s *Service) deliver(routes []*bus.Route[*session.Session], m *message, man
 		}
 		s.set.Net.Relieve()
 	}
+	m.count = 0
 	return delivered, dropped, 0
 }
 

@@ -56,7 +56,7 @@ func newMany(t *testing.T, seed uint64) (*manual, *end) {
 func (c *end) delivered(t *testing.T) (all []string) {
 	t.Helper()
 	for v := range values(t, c.got) {
-		if len(v.Elems) == 9 {
+		if len(v.Elems) == 10 {
 			all = append(all, fmt.Sprint(v.Elems[1].Str, " ", v.Elems[4].Int))
 		}
 	}
@@ -274,7 +274,7 @@ func TestLineModel(t *testing.T) {
 			for i, c := range all {
 				got, last := map[string]bool{}, int64(0)
 				for v := range values(t, c.got) {
-					if len(v.Elems) != 9 {
+					if len(v.Elems) != 10 {
 						continue
 					}
 					seq := v.Elems[4].Int

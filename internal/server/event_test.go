@@ -15,7 +15,7 @@ import (
 func (c *client) event() (topic string, payload map[string]any) {
 	c.t.Helper()
 	v := c.value()
-	if len(v.Elems) != 9 || v.Elems[0].Str != "bus.message" || v.Elems[6].Int != int64(os.Getpid()) {
+	if len(v.Elems) != 10 || v.Elems[0].Str != "bus.message" || v.Elems[6].Int != int64(os.Getpid()) {
 		c.t.Fatalf("got %+v, want an event", v)
 	}
 	if err := json.Unmarshal([]byte(v.Elems[3].Str), &payload); err != nil {

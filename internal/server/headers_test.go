@@ -38,7 +38,7 @@ func TestHeaders(t *testing.T) {
 		t.Errorf("the envelope is %s", got)
 	}
 	pub.do("BUS.PUB", "a/b", "z") // which has no more of it than before there were any
-	if v := sub.value(); len(v.Elems) != 9 {
+	if v := sub.value(); len(v.Elems) != 10 {
 		t.Errorf("a plain message is %+v", v)
 	}
 }
@@ -98,7 +98,7 @@ func TestHeadersBounds(t *testing.T) {
 		if v := c.do(append([]string{"BUS.PUB", "a", "x"}, fits...)...); v.Get("delivered").Int != 1 {
 			t.Errorf("%.80q: %+v", fits, v)
 		}
-		if v := sub.value(); len(v.Elems) != 10 || len(v.Elems[9].Get("headers").Elems) != len(fits)/3*2 {
+		if v := sub.value(); len(v.Elems) != 11 || len(v.Elems[10].Get("headers").Elems) != len(fits)/3*2 {
 			t.Errorf("a subscriber is told %.200s", fmt.Sprint(v))
 		}
 	}

@@ -42,6 +42,8 @@ type modelRoute struct {
 	kind bus.Kind
 	text string
 	subs []*modelSession
+
+	count int // of its messages
 }
 
 // watch has the model learn of every command that the server executes from now on.
@@ -260,16 +262,17 @@ func matches(filter, topic string) bool {
 	return bus.CheckTopic(topic) == nil && bus.Match(filter, topic)
 }
 
-func (mo *model) envelope(from *modelSession, topic, payload string, now time.Time) string {
+func (mo *model) envelope(from *modelSession, r *modelRoute, topic, payload string, now time.Time) string {
 	b, err := json.Marshal(struct {
 		Topic   string `json:"topic"`
 		Seq     int    `json:"seq"`
+		Count   int    `json:"count"`
 		Time    string `json:"time"`
 		PID     int    `json:"pid"`
 		UID     int    `json:"uid"`
 		Unit    string `json:"unit"`
 		Payload string `json:"payload"`
-	}{topic, mo.seq, now.UTC().Format("2006-01-02T15:04:05.000000Z"), os.Getpid(), os.Getuid(), from.unit, payload})
+	}{topic, mo.seq, r.count, now.UTC().Format("2006-01-02T15:04:05.000000Z"), os.Getpid(), os.Getuid(), from.unit, payload})
 	if err != nil {
 		panic(err)
 	}
@@ -301,6 +304,7 @@ func (mo *model) publish(from *modelSession, topic, payload string, now time.Tim
 			if rank(r) != want {
 				continue
 			}
+			r.count++
 			for _, s := range r.subs {
 				if s.gone {
 					continue
@@ -311,13 +315,13 @@ func (mo *model) publish(from *modelSession, topic, payload string, now time.Tim
 					s.push(bulk("message"), bulk(topic), bulk(payload))
 				case bus.Pattern:
 					if strings.HasPrefix(r.text, "ipcd/filter-json/") {
-						s.push(bulk("pmessage"), bulk(r.text), bulk(topic), bulk(mo.envelope(from, topic, payload, now)))
+						s.push(bulk("pmessage"), bulk(r.text), bulk(topic), bulk(mo.envelope(from, r, topic, payload, now)))
 						break
 					}
 					s.push(bulk("pmessage"), bulk(r.text), bulk(topic), bulk(payload))
 				case bus.Filter:
 					s.push(bulk("bus.message"), bulk(r.text), bulk(topic), bulk(payload), integer(mo.seq), integer(int(now.UnixMicro())),
-						integer(os.Getpid()), integer(os.Getuid()), bulk(from.unit))
+						integer(os.Getpid()), integer(os.Getuid()), bulk(from.unit), integer(r.count))
 				}
 			}
 		}

@@ -26,11 +26,11 @@ func told(v wire.Value) string {
 	if len(v.Elems) == 4 && v.Elems[0].Str == "pmessage" && json.Unmarshal([]byte(v.Elems[3].Str), &m) == nil && m.Topic == v.Elems[2].Str {
 		return m.Topic + "=" + m.Payload + map[bool]string{true: " retained"}[m.Retained]
 	}
-	if v.Kind != wire.KindPush && v.Kind != wire.KindArray || len(v.Elems) < 9 || v.Elems[0].Str != "bus.message" {
+	if v.Kind != wire.KindPush && v.Kind != wire.KindArray || len(v.Elems) < 10 || v.Elems[0].Str != "bus.message" {
 		return fmt.Sprintf("%+v", v)
 	}
 	text := v.Elems[2].Str + "=" + v.Elems[3].Str
-	for _, more := range v.Elems[9:] {
+	for _, more := range v.Elems[10:] {
 		if more.Get("retained").Int == 1 {
 			text += " retained"
 		}
@@ -96,7 +96,7 @@ func TestRetained(t *testing.T) {
 	sub.do("BUS.SUB", "app/#")
 	sub.told("app= retained", "app/config=a\x00\xff retained")
 	old.cmd("BUS.SUB", "app", "RAW")
-	old.want(":1\r\n*10\r\n$11\r\nbus.message\r\n$3\r\napp\r\n$3\r\napp\r\n$0\r\n\r\n")
+	old.want(":1\r\n*11\r\n$11\r\nbus.message\r\n$3\r\napp\r\n$3\r\napp\r\n$0\r\n\r\n")
 	sub.do("BUS.SUB", "app/#") // again: nothing
 	c.do("BUS.PUB", "app/config", "new", "RETAIN")
 	sub.told("app/config=new")

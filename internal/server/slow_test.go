@@ -28,7 +28,8 @@ type diaryEntry struct {
 }
 
 // TestLosses has slow readers miss messages. For each subscription, what the client received and what it was told to
-// have missed is, in order, exactly what was published from its beginning to its end; and the publisher was told as many.
+// have missed is, in order, exactly what was published from its beginning to its end; the numbers of the messages among those of the
+// filter say the same; and the publisher was told as many.
 func TestLosses(t *testing.T) {
 	for seed := range uint64(20) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -130,6 +131,7 @@ func values(t *testing.T, b []byte) func(func(wire.Value) bool) {
 func (d *diary) check(t *testing.T, got []byte) (lost int64) {
 	t.Helper()
 	left := map[string]*[]int64{} // what is still to come, of each subscription that there is
+	next := map[string]int64{}    // and which number the next has, among those of its filter; 0: any
 	for v := range values(t, got) {
 		word := ""
 		if len(v.Elems) > 0 {
@@ -140,19 +142,19 @@ func (d *diary) check(t *testing.T, got []byte) (lost int64) {
 		case "bus.message", "bus.lost", "pmessage":
 			filter := v.Elems[1].Str
 			due := left[filter]
-			n, seq := int64(1), int64(0)
+			n, seq, count := int64(1), int64(0), int64(0)
 			switch word {
 			case "bus.lost":
 				n = v.Elems[2].Int
 				lost += n
 			case "bus.message":
-				seq = v.Elems[4].Int
+				seq, count = v.Elems[4].Int, v.Elems[9].Int
 			case "pmessage":
-				var envelope struct{ Seq, Lost int64 }
+				var envelope struct{ Seq, Count, Lost int64 }
 				if err := json.Unmarshal([]byte(v.Elems[3].Str), &envelope); err != nil {
 					t.Fatal(err)
 				}
-				if seq = envelope.Seq; v.Elems[2].Str == "ipcd/lost" {
+				if seq, count = envelope.Seq, envelope.Count; v.Elems[2].Str == "ipcd/lost" {
 					n = envelope.Lost
 					lost += n
 				}
@@ -164,6 +166,16 @@ func (d *diary) check(t *testing.T, got []byte) (lost int64) {
 				t.Fatalf("%s of %q: %d, and only %d were published", word, filter, n, len(*due))
 			case seq != 0 && seq != (*due)[0]:
 				t.Fatalf("%q: message %d, want %d", filter, seq, (*due)[0])
+			case count != 0 && next[filter] != 0 && count != next[filter]:
+				t.Fatalf("%q: message %d has the number %d of its filter, want %d", filter, seq, count, next[filter])
+			case (count == 0) != (seq == 0):
+				t.Fatalf("%q: message %d has no number of its filter", filter, seq)
+			}
+			switch {
+			case count != 0:
+				next[filter] = count + 1
+			case next[filter] != 0:
+				next[filter] += n
 			}
 			*due = (*due)[n:]
 		default:
@@ -172,7 +184,7 @@ func (d *diary) check(t *testing.T, got []byte) (lost int64) {
 			switch {
 			case e.messages == nil:
 			case e.name == "BUS.SUB", e.name == "PSUBSCRIBE":
-				left[e.filter] = e.messages
+				left[e.filter], next[e.filter] = e.messages, 0
 			case len(*left[e.filter]) > 0:
 				t.Fatalf("the subscription to %q ended without %d messages", e.filter, len(*left[e.filter]))
 			default:
@@ -189,6 +201,55 @@ func (d *diary) check(t *testing.T, got []byte) (lost int64) {
 		t.Errorf("%d commands were not answered", len(d.commands))
 	}
 	return lost
+}
+
+// TestCounts: the messages of a filter have numbers of their own, the same for all who are subscribed to it, whatever other messages there
+// are; values that the topics had before have none, and who comes later is given them without a number being missing for others.
+func TestCounts(t *testing.T) {
+	h := start(t)
+	pub, first, second, envelope := h.dial(), h.dial3(), h.dial3(), h.dial3()
+	counts := func(c *client, want ...int64) {
+		t.Helper()
+		for _, want := range want {
+			v := c.value()
+			got := int64(-1)
+			switch {
+			case v.Elems[0].Str == "bus.message":
+				got = v.Elems[9].Int
+			case v.Elems[0].Str == "pmessage":
+				var e struct{ Count int64 }
+				if err := json.Unmarshal([]byte(v.Elems[3].Str), &e); err != nil {
+					t.Fatal(err)
+				}
+				got = e.Count
+			}
+			if got != want {
+				t.Errorf("%v has the number %d, want %d", v, got, want)
+			}
+		}
+	}
+	pub.do("BUS.PUB", "a/value", "x", "RETAIN")
+	first.do("BUS.SUB", "a/+")
+	counts(first, 0)
+	first.do("BUS.SUB", "a/b")
+	envelope.do("PSUBSCRIBE", bus.EnvelopePattern+"a/#")
+	counts(envelope, 0)
+	pub.do("PUBLISH", "a/b", "x")
+	pub.do("PUBLISH", "b", "x")
+	pub.do("PUBLISH", "a/c", "x")
+	counts(first, 1, 1, 2)
+	counts(envelope, 1, 2)
+	second.do("BUS.SUB", "a/+")
+	counts(second, 0)
+	pub.do("PUBLISH", "a/b", "x")
+	counts(first, 2, 3)
+	counts(second, 3)
+	counts(envelope, 3)
+	first.do("BUS.UNSUB", "a/b")
+	first.do("BUS.SUB", "a/b") // nobody else was subscribed to it
+	pub.do("PUBLISH", "a/b", "x")
+	counts(first, 1, 4)
+	counts(second, 4)
 }
 
 // TestRedisSubscriberTooFarBehind is disconnected, with what it was sent before, and nobody else notices.

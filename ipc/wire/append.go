@@ -47,6 +47,9 @@ func AppendBulk[T ~string | ~[]byte](b []byte, s T) []byte {
 	return append(b, '\r', '\n')
 }
 
+// AppendBulkHead appends what a bulk string of n bytes begins with: these follow, and a line's end.
+func AppendBulkHead(b []byte, n int) []byte { return appendHeader(b, '$', n) }
+
 // AppendArray appends the head of an array of n elements, which follow.
 func AppendArray(b []byte, n int) []byte { return appendHeader(b, '*', n) }
 

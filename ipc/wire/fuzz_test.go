@@ -71,7 +71,7 @@ func FuzzDecode(f *testing.F) {
 	for _, seed := range []string{
 		"+OK\r\n-BUSY a\r\n:1\r\n$1\r\na\r\n$-1\r\n*-1\r\n_\r\n#t\r\n,1.5\r\n,nan\r\n(12\r\n",
 		"!3\r\nE b\r\n=5\r\ntxt:a\r\n*2\r\n:1\r\n~0\r\n%1\r\n+a\r\n|1\r\n+a\r\n:1\r\n>1\r\n:1\r\n",
-		">9\r\n$11\r\nbus.message\r\n$1\r\n#\r\n$3\r\na/b\r\n$2\r\n\r\n\r\n:1\r\n:2\r\n:3\r\n:0\r\n$0\r\n\r\n",
+		">10\r\n$11\r\nbus.message\r\n$1\r\n#\r\n$3\r\na/b\r\n$2\r\n\r\n\r\n:1\r\n:2\r\n:3\r\n:0\r\n$0\r\n\r\n:1\r\n",
 		"*1000000\r\n", "$1000000\r\n", "*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n",
 	} {
 		f.Add(seed)

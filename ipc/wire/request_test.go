@@ -204,7 +204,7 @@ func TestCodecDoesNotAllocate(t *testing.T) {
 
 // appendMessage appends a message as the daemon pushes it.
 func appendMessage(b []byte, filter, topic, payload string) []byte {
-	b = wire.RESP3.AppendPush(b, 9)
+	b = wire.RESP3.AppendPush(b, 10)
 	b = wire.AppendBulk(b, "bus.message")
 	b = wire.AppendBulk(b, filter)
 	b = wire.AppendBulk(b, topic)
@@ -213,7 +213,8 @@ func appendMessage(b []byte, filter, topic, payload string) []byte {
 	b = wire.AppendInt(b, 1795401234567890)
 	b = wire.AppendInt(b, 4121)
 	b = wire.AppendInt(b, 1000)
-	return wire.AppendBulk(b, "backup.service")
+	b = wire.AppendBulk(b, "backup.service")
+	return wire.AppendInt(b, 12)
 }
 
 func BenchmarkRequest(b *testing.B) {
