@@ -125,6 +125,73 @@ func TestBlockedAnywhere(t *testing.T) {
 	}
 }
 
+// TestLossBeforeUnsubscription: what a subscription has missed behind a reply for which alone there was room is told before the reply that
+// ends it, and not behind that, where it would be of another subscription to the same filter, or of none.
+func TestLossBeforeUnsubscription(t *testing.T) {
+	for _, words := range [][]string{{"BUS.UNSUB", "a"}, {"BUS.UNSUB"}} {
+		s := newStage(t, func(_ *Setup, o *Options) { o.Limits.Output = 16 << 10 })
+		c, pub := s.connect(1000), s.connect(1001)
+		c.cmd("HELLO", "3")
+		c.cmd("BUS.SUB", "a")
+		s.settle()
+		c.Take()
+		c.SetRoom(0)
+		c.cmd("ECHO", strings.Repeat("x", 20<<10))
+		s.settle()
+		for range 3 {
+			pub.cmd("PUBLISH", "a", "missed")
+		}
+		s.settle()
+		c.cmd(words...)
+		c.cmd("BUS.SUB", "a")
+		s.settle()
+		c.SetRoom(-1)
+		s.settle()
+		got := c.Take()
+		if want := ">3\r\n$8\r\nbus.lost\r\n$1\r\na\r\n:3\r\n:0\r\n:1\r\n"; !strings.HasPrefix(got, "$20480\r\n") || !strings.HasSuffix(got, "x\r\n"+want) {
+			t.Errorf("%v: behind the first reply comes %q, want %q", words, strings.TrimLeft(got, "$20480\r\nx"), want)
+		}
+	}
+}
+
+// TestNumberedOnceInParts: a message that is given bit by bit to those whose sockets are full has one number among those of each of its
+// filters, wherever it was left off: among the subscribers of a filter, or before the first of the next.
+func TestNumberedOnceInParts(t *testing.T) {
+	const size = 60 << 10
+	for subs := 1; subs <= 12; subs++ { // a few of which have as much copied as is at once
+		s := newStage(t)
+		pub := s.connect(1001)
+		var all []actor
+		for _, filter := range []string{"a", "+", "#"} {
+			for range subs {
+				c := s.connect(1000)
+				c.cmd("HELLO", "3")
+				c.cmd("BUS.SUB", filter)
+				s.settle()
+				c.Take()
+				c.SetRoom(1 << 10)
+				all = append(all, c)
+			}
+		}
+		const messages = 3
+		for range messages {
+			pub.cmd("PUBLISH", "a", strings.Repeat("x", size))
+			s.settle() // nobody reads, and all sockets are full
+		}
+		for i, c := range all {
+			c.SetRoom(-1)
+			s.settle()
+			var got []int64
+			for v := range values(t, []byte(c.Take())) {
+				got = append(got, v.Elems[9].Int)
+			}
+			if fmt.Sprint(got) != "[1 2 3]" {
+				t.Fatalf("of %d subscribers to each filter, %d has the messages %v", subs, i, got)
+			}
+		}
+	}
+}
+
 // stable is what a client got, without what is another in each run: times and tokens.
 func stable(t *testing.T, got string) string {
 	t.Helper()
