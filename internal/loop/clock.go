@@ -15,6 +15,7 @@ type Clock struct {
 	base           time.Time
 	slept, checked time.Duration
 	turn           time.Duration // what Now says in this turn; 0: nobody has asked yet
+	last           time.Duration // of the last turn in which somebody asked
 }
 
 func newClock() Clock { return Clock{base: time.Now()} }
@@ -27,8 +28,12 @@ func (c *Clock) Now() time.Duration {
 	return c.turn
 }
 
+// Lately is the time of a turn that was about a [tick] ago at most, or of this one. It does not look at the clock, which takes
+// longer than all that the daemon does for the simplest of commands: it is for what is told in seconds.
+func (c *Clock) Lately() time.Duration { return max(c.last, c.turn) }
+
 // EndTurn forgets the time of the turn.
-func (c *Clock) EndTurn() { c.turn = 0 }
+func (c *Clock) EndTurn() { c.last, c.turn = c.Lately(), 0 }
 
 // SetNow has the turn take place at a time of the caller's. It is for who makes turns by hand, as tests do.
 func (c *Clock) SetNow(now time.Duration) { c.turn = now }

@@ -142,6 +142,31 @@ func TestTimersWakeTheLoop(t *testing.T) {
 	}
 }
 
+// TestLately: the clock is looked at every tick, also if nobody asks and the loop never blocks.
+func TestLately(t *testing.T) {
+	l := newLoop(t)
+	clock := l.Clock // to be read without the loop's knowing
+	begun := clock.Read()
+	rises := 0
+	for rises < 5 && clock.Read() < begun+time.Minute {
+		before := l.Clock.Lately()
+		events, err := l.Wait(false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.Dispatch(events)
+		l.Clock.EndTurn()
+		if lately := l.Clock.Lately(); lately > clock.Read() || lately < before {
+			t.Fatalf("it was %v lately, and %v before that", lately, before)
+		} else if lately > before {
+			rises++
+		}
+	}
+	if rises < 5 {
+		t.Errorf("in a minute the clock was looked at %d times", rises)
+	}
+}
+
 // TestPost: what is posted is run in order, and what that posts in a later turn. When the loop has ended nothing is.
 func TestPost(t *testing.T) {
 	l := newLoop(t)

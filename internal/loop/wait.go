@@ -38,6 +38,9 @@ func (l *Loop) Wait(block bool) ([]unix.EpollEvent, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot wait for events: %w", err)
 	}
+	if !l.ticking {
+		l.setTick()
+	}
 	return l.events[:max(n, 0)], nil
 }
 
@@ -91,9 +94,6 @@ func (l *Loop) rest() (n int, err error) {
 			n, err = 0, nil
 		}
 	}
-	if !l.ticking {
-		l.setTick()
-	}
 	return n, err
 }
 
@@ -104,10 +104,12 @@ func (l *Loop) onTick(int, uint32) {
 	}
 }
 
+// setTick has a tick come, and the clock be looked at once: see [Clock.Lately].
 func (l *Loop) setTick() {
 	l.ticking, l.ticked = true, l.turns
 	spec := unix.ItimerSpec{Value: unix.NsecToTimespec(int64(tick))}
 	_ = unix.TimerfdSettime(l.tickfd, 0, &spec, nil)
+	l.Clock.Now()
 }
 
 // poll returns the events that are there.

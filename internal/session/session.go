@@ -21,7 +21,7 @@ type Session struct {
 	proto wire.Proto
 	state State
 
-	active uint32 // Set.Age at the last command
+	active uint32 // Set.second at the last command
 	born   uint32 // likewise, of the connection
 
 	last *wire.Command // the last command, for CLIENT LIST
@@ -79,16 +79,16 @@ func (s *Session) Unmark(f State) { s.state &^= f }
 func (s *Session) State() State { return s.state }
 
 // Note takes note that the session executes a command.
-func (s *Session) Note(row *wire.Command) { s.last, s.active = row, s.set.Age() }
+func (s *Session) Note(row *wire.Command) { s.last, s.active = row, s.set.second() }
 
 // Last is the last command, nil if there was none.
 func (s *Session) Last() *wire.Command { return s.last }
 
 // Age is for how many seconds there is the session.
-func (s *Session) Age() uint32 { return s.set.Age() - s.born }
+func (s *Session) Age() uint32 { return s.set.second() - s.born }
 
 // Idle is for how many it has executed nothing.
-func (s *Session) Idle() uint32 { return s.set.Age() - s.active }
+func (s *Session) Idle() uint32 { return s.set.second() - s.active }
 
 // SetProto changes the protocol. The open range is in the buffer of the protocol that the session had.
 func (s *Session) SetProto(p wire.Proto) {

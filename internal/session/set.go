@@ -54,9 +54,7 @@ type Set struct {
 	logLimit  account.LogLimit
 	logPeriod loop.Timer // set when there is more than is logged
 
-	// Of this turn.
-	seconds uint32    // since the start, 0 until somebody asked
-	real    time.Time // likewise
+	real time.Time // of this turn, once somebody has asked
 
 	said []byte // see Answer.Give
 }
@@ -76,7 +74,7 @@ func NewSet(l *loop.Loop, kernel conn.Kernel, pushes conn.Pushes, log *slog.Logg
 
 // Add makes a session of a connection whose peer is known.
 func (s *Set) Add(fd int, p peer.Peer) (*Session, error) {
-	sess := &Session{set: s, ID: s.nextID + 1, Peer: p, proto: wire.RESP2, born: s.Age(), active: s.Age()}
+	sess := &Session{set: s, ID: s.nextID + 1, Peer: p, proto: wire.RESP2, born: s.second(), active: s.second()}
 	if err := s.Net.Add(&sess.Conn, sess, fd, p.UID); err != nil {
 		return nil, err
 	}
@@ -107,6 +105,9 @@ func (s *Set) Started() time.Time { return s.started }
 // Now is the turn's CLOCK_BOOTTIME.
 func (s *Set) Now() time.Duration { return s.Loop.Clock.Now() }
 
+// second is the one in which the turn takes place, since some time, and perhaps the one before.
+func (s *Set) second() uint32 { return uint32(s.Loop.Clock.Lately() / time.Second) }
+
 // RealTime is the turn's time of day.
 func (s *Set) RealTime() time.Time {
 	if s.real.IsZero() {
@@ -115,18 +116,10 @@ func (s *Set) RealTime() time.Time {
 	return s.real
 }
 
-// Age is how long there is the set, in seconds and one: for CLIENT LIST. It costs no system call.
-func (s *Set) Age() uint32 {
-	if s.seconds == 0 {
-		s.seconds = uint32(time.Since(s.started)/time.Second) + 1
-	}
-	return s.seconds
-}
-
 // EndTurn forgets the turn's time.
 func (s *Set) EndTurn() {
 	s.Loop.Clock.EndTurn()
-	s.real, s.seconds = time.Time{}, 0
+	s.real = time.Time{}
 	s.Net.EndTurn()
 	s.Users.EndTurn()
 }
