@@ -145,10 +145,9 @@ func TestTimersWakeTheLoop(t *testing.T) {
 // TestLately: the clock is looked at every tick, also if nobody asks and the loop never blocks.
 func TestLately(t *testing.T) {
 	l := newLoop(t)
-	clock := l.Clock // to be read without the loop's knowing
-	begun := clock.Read()
+	begun := l.Clock.Read() // which the loop does not know of
 	rises := 0
-	for rises < 5 && clock.Read() < begun+time.Minute {
+	for rises < 5 && l.Clock.Read() < begun+time.Minute {
 		before := l.Clock.Lately()
 		events, err := l.Wait(false)
 		if err != nil {
@@ -156,7 +155,7 @@ func TestLately(t *testing.T) {
 		}
 		l.Dispatch(events)
 		l.Clock.EndTurn()
-		if lately := l.Clock.Lately(); lately > clock.Read() || lately < before {
+		if lately := l.Clock.Lately(); lately > l.Clock.Read() || lately < before {
 			t.Fatalf("it was %v lately, and %v before that", lately, before)
 		} else if lately > before {
 			rises++
