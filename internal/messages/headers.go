@@ -16,7 +16,7 @@ import (
 type publication struct {
 	retain  bool
 	expires time.Duration // from now; 0: it does not
-	headers []string      // names and values in turn
+	headers session.Headers
 }
 
 // longestExpiry is the longest time after which a message may expire.
@@ -39,7 +39,7 @@ func (s *Service) pubWords(c *session.Call) bool {
 			}
 			p.expires = time.Duration(ms) * time.Millisecond
 		case option == "HEADER" && i+2 < len(c.Args):
-			if !p.addHeader(c, c.Args[i+1], c.Args[i+2]) {
+			if !p.headers.Add(c, c.Args[i+1], c.Args[i+2]) {
 				return false
 			}
 			i += 2
@@ -54,47 +54,6 @@ func (s *Service) pubWords(c *session.Call) bool {
 		}
 	}
 	return true
-}
-
-// addHeader reads a header.
-func (p *publication) addHeader(c *session.Call, name, value []byte) bool {
-	switch {
-	case !wire.IsHeaderName(name):
-		c.Fail(wire.CodeErr, "the name of a header has 1 to %d of a to z, 0 to 9 and - and begins with a letter, unlike %q", wire.MaxHeaderName, session.Clip(string(name)))
-	case !wire.IsText(value):
-		c.Fail(wire.CodeErr, "header %q wants UTF-8 without control characters", name)
-	case len(p.headers) == 2*wire.MaxHeaders:
-		c.Fail(wire.CodeErr, "a message has at most %d headers", wire.MaxHeaders)
-	case headerBytes(p.headers)+len(name)+len(value) > wire.MaxHeaderBytes:
-		c.Fail(wire.CodeErr, "the headers of a message have at most %d bytes together", wire.MaxHeaderBytes)
-	default:
-		for i := 0; i < len(p.headers); i += 2 {
-			if p.headers[i] == string(name) {
-				c.Fail(wire.CodeErr, "header %q is there twice", name)
-				return false
-			}
-		}
-		p.headers = append(p.headers, string(name), string(value))
-		return true
-	}
-	return false
-}
-
-// headerBytes is how long headers are together.
-func headerBytes(headers []string) (n int) {
-	for _, text := range headers {
-		n += len(text)
-	}
-	return n
-}
-
-// appendHeaders appends headers as a map.
-func appendHeaders(b []byte, p wire.Proto, headers []string) []byte {
-	b = p.AppendMap(b, len(headers)/2)
-	for _, text := range headers {
-		b = wire.AppendBulk(b, text)
-	}
-	return b
 }
 
 // hasMore reports whether the push of the message has a last element.
@@ -119,7 +78,7 @@ func (m *message) appendMore(b []byte, p wire.Proto) []byte {
 	}
 	if len(m.headers) > 0 {
 		b = wire.AppendBulk(b, "headers")
-		b = appendHeaders(b, p, m.headers)
+		b = m.headers.Append(b, p)
 	}
 	return b
 }

@@ -40,7 +40,7 @@ type kept struct {
 const LargestRetained = 1 << 20
 
 // size is what a value is charged as.
-func (k *kept) size() int { return len(k.Topic) + len(k.Payload) + headerBytes(k.Headers) }
+func (k *kept) size() int { return len(k.Topic) + len(k.Payload) + session.Headers(k.Headers).Bytes() }
 
 // fields are what BUS.GET and BUS.LIST tell beside the topic and the payload.
 const keptFields = 7
@@ -63,7 +63,7 @@ func (k *kept) appendFields(b []byte, p wire.Proto, now time.Duration) []byte {
 	b = wire.AppendBulk(b, "expires")
 	b = wire.AppendInt(b, left)
 	b = wire.AppendBulk(b, "headers")
-	return appendHeaders(b, p, k.Headers)
+	return session.Headers(k.Headers).Append(b, p)
 }
 
 // retainedOf is the value of a topic, nil if it has none: one whose time is over has gone, whether its timer was called yet or not.
