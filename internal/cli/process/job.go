@@ -26,7 +26,8 @@ type job struct {
 }
 
 // RunJob runs CMD with a payload on its standard input, and gives what it prints to send, part by part. What it says on standard error is
-// passed on, and the last line of it is the error if it fails. When ctx ends, or send fails, its process group is killed.
+// passed on, and the last line of it is the error if it fails. When ctx ends, or send fails, its process group is killed; and so it is if
+// this process is.
 func RunJob(ctx context.Context, file string, argv, env []string, payload []byte, send func([]byte) error) error {
 	stdin, err := payloadFile(string(payload))
 	if err != nil {
@@ -44,12 +45,17 @@ func RunJob(ctx context.Context, file string, argv, env []string, payload []byte
 		return exit.Cannot("run CMD", err)
 	}
 	defer said.Close()
-	p, err := spawn(file, argv, &os.ProcAttr{Env: env, Files: []*os.File{stdin, stdout, stderr}, Sys: &syscall.SysProcAttr{Setpgid: true}})
+	p, err := spawn(file, argv, &os.ProcAttr{Env: env, Files: []*os.File{stdin, stdout, stderr}, Sys: &syscall.SysProcAttr{
+		// For as long as there is no guard yet. The signal comes when the thread ends that has started CMD, and the runtime ends none
+		// but those that a goroutine was locked to when it ended.
+		Setpgid: true, Pdeathsig: unix.SIGKILL,
+	}})
 	stdout.Close()
 	stderr.Close()
 	if err != nil {
 		return err
 	}
+	defer newGuard(p.Pid).dismiss()
 	j := &job{process: p}
 	defer context.AfterFunc(ctx, func() {
 		j.end()

@@ -24,9 +24,16 @@ type witness struct {
 
 // newWitness begins to watch, if it can.
 func newWitness() (w witness) {
+	w.pid, w.life = newSleeper(0)
+	return w
+}
+
+// newSleeper forks a process that blocks all signals and sleeps until nobody has the other end of a pipe any more, which is life. If it
+// is one of another process group, it ends all of that then. pid is 0 if there is none.
+func newSleeper(group int) (pid, life int) {
 	pipe := make([]int, 2)
 	if unix.Pipe2(pipe, unix.O_CLOEXEC) != nil {
-		return w
+		return 0, 0
 	}
 	defer unix.Close(pipe[0])
 	runtime.LockOSThread()
@@ -36,29 +43,39 @@ func newWitness() (w witness) {
 		all.Val[i]--
 	}
 	_ = unix.PthreadSigmask(unix.SIG_SETMASK, &all, &own) // it cannot fail
-	pid, errno := forkSleeper(uintptr(pipe[0]), uintptr(pipe[1]))
+	sleeper, errno := forkSleeper(uintptr(pipe[0]), uintptr(pipe[1]), uintptr(group))
 	_ = unix.PthreadSigmask(unix.SIG_SETMASK, &own, nil)
 	if errno != 0 {
 		unix.Close(pipe[1])
-		return w
+		return 0, 0
 	}
-	return witness{pid: int(pid), life: pipe[1]}
+	return int(sleeper), pipe[1]
 }
 
-// sleeperName is what the witness is called by ps.
-var sleeperName = [...]byte{'i', 'p', 'c', 'c', 't', 'l', '-', 'w', 'i', 't', 'n', 'e', 's', 's', 0}
+// sleeperName is what a witness is called by ps, and guardName what a guard is.
+var (
+	sleeperName = [...]byte{'i', 'p', 'c', 'c', 't', 'l', '-', 'w', 'i', 't', 'n', 'e', 's', 's', 0}
+	guardName   = [...]byte{'i', 'p', 'c', 'c', 't', 'l', '-', 'g', 'u', 'a', 'r', 'd', 0}
+)
 
-// forkSleeper forks a process that keeps nothing of this one open but the pipe, and ends with that. There, nothing of the Go
-// runtime may run: the calling thread is all that is left, and its signals are blocked.
+// forkSleeper forks a process that keeps nothing of this one open but the pipe, and ends with that; with it ends the group, if that is
+// not 0. There, nothing of the Go runtime may run: the calling thread is all that is left, and its signals are blocked.
 //
 //go:norace
 //go:noinline
-func forkSleeper(pipe, life uintptr) (pid uintptr, errno syscall.Errno) {
+func forkSleeper(pipe, life, group uintptr) (pid uintptr, errno syscall.Errno) {
 	pid, _, errno = unix.RawSyscall6(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
 	if errno != 0 || pid != 0 {
 		return pid, errno
 	}
-	_, _, _ = unix.RawSyscall(unix.SYS_PRCTL, unix.PR_SET_NAME, uintptr(unsafe.Pointer(&sleeperName)), 0)
+	if group == 0 {
+		_, _, _ = unix.RawSyscall(unix.SYS_PRCTL, unix.PR_SET_NAME, uintptr(unsafe.Pointer(&sleeperName)), 0)
+	} else {
+		_, _, _ = unix.RawSyscall(unix.SYS_PRCTL, unix.PR_SET_NAME, uintptr(unsafe.Pointer(&guardName)), 0)
+		if _, _, failed := unix.RawSyscall(unix.SYS_SETPGID, 0, group, 0); failed != 0 { // the group has ended
+			group = 0
+		}
+	}
 	_, _, _ = unix.RawSyscall(unix.SYS_CLOSE, life, 0, 0)
 	_, _, _ = unix.RawSyscall(unix.SYS_CLOSE_RANGE, pipe+1, uintptr(^uint32(0)), 0)
 	if pipe > 0 {
@@ -66,6 +83,9 @@ func forkSleeper(pipe, life uintptr) (pid uintptr, errno syscall.Errno) {
 	}
 	var b byte
 	_, _, _ = unix.RawSyscall(unix.SYS_READ, pipe, uintptr(unsafe.Pointer(&b)), 1)
+	if group != 0 {
+		_, _, _ = unix.RawSyscall(unix.SYS_KILL, 0, uintptr(unix.SIGKILL), 0) // the group that it is in
+	}
 	for {
 		_, _, _ = unix.RawSyscall(unix.SYS_EXIT_GROUP, 0, 0, 0)
 	}
