@@ -19,6 +19,7 @@ import (
 //     [Lock.Lost] tells. What is asked for it while there is no connection waits for the next one.
 //   - Who waits for a lock goes on: with the same place in the queue, if only the connection was lost and is there again within ten
 //     seconds; anew, if the daemon was restarted. Either way the lock is granted once, as the request has an id (REQID).
+//   - [Link.Serve] serves by the next connection. What was asked by the one before, and not answered, is lost; who asked is told so.
 //
 // For all else there is [Link.Client]: what fails with [ErrClosed] there, the program has to decide about.
 type Link struct {

@@ -17,7 +17,8 @@ type call struct {
 	feed   *feed       // BUS.SUB: what it is for
 	next   *call       // in the queue
 
-	asks bool // it is BUS.REQ
+	asks  bool   // it is BUS.REQ
+	parts *parts // of which it wants all as they come; nil: it does not
 
 	// LOCK.ACQUIRE, and the ticket of BUS.REQ, too. Guarded by Client.mu.
 	lock     *Lock  // what it is for
@@ -151,6 +152,10 @@ func (c *Client) push(v wire.Value) error {
 		return c.request(args)
 	case "bus.cancel":
 		return c.revoked(args)
+	case "bus.ready":
+		return c.ready(args)
+	case "bus.part":
+		return c.part(args)
 	case "done":
 		return c.decided(args)
 	case "lock.lost":

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -23,11 +24,16 @@ type Request struct {
 	UID  int
 	Unit string // systemd unit, "" if none
 
+	Headers map[string]string // what the asker says beside the payload: see [RequestHeader]
+
 	ID uint64 // it rises
 
-	client *Client
-	ctx    context.Context
-	cancel context.CancelFunc
+	client  *Client
+	ctx     context.Context
+	cancel  context.CancelFunc
+	ready   chan struct{} // holds a token if the asker has read
+	sending sync.Mutex    // one part at a time
+	own     []string      // headers of the answer that are not sent yet: names and values in turn. Guarded by sending
 }
 
 // A Handler answers a request. Its context ends when nobody waits for the answer any more: who asked is gone, the deadline has passed,
@@ -68,15 +74,41 @@ type service struct {
 // any more, and who waits for an answer was told that there is none. It returns nil after as many requests as [Count] says. A client
 // serves a filter once at a time.
 func (c *Client) Serve(ctx context.Context, filter string, handler Handler, options ...ServeOption) error {
+	return notServed(ctx, filter, c.newService(filter, handler, options).run(ctx))
+}
+
+func (c *Client) newService(filter string, handler Handler, options []ServeOption) *service {
 	s := &service{filter: filter, jobs: 16, handler: handler, client: c, open: map[uint64]*Request{}, done: make(chan struct{})}
 	for _, option := range options {
 		option(s)
 	}
-	err := s.run(ctx)
+	return s
+}
+
+// notServed is why a service has ended, unless that is nil or the end of its context.
+func notServed(ctx context.Context, filter string, err error) error {
 	if err != nil && !errors.Is(err, ctx.Err()) {
 		return fmt.Errorf("cannot serve %q: %w", filter, err)
 	}
 	return err
+}
+
+// Serve is [Client.Serve], which goes on with the next connection. When one ends, the contexts of the requests that came on it end, too:
+// the daemon has told who asked that there is no answer. It returns nil after as many requests as [Count] says, on all connections.
+func (k *Link) Serve(ctx context.Context, filter string, handler Handler, options ...ServeOption) error {
+	left, counts := 0, false
+	return notServed(ctx, filter, k.each(ctx, func(c *Client) error {
+		s := c.newService(filter, handler, options)
+		if !counts {
+			left, counts = s.count, s.count > 0
+		}
+		s.count = left
+		err := s.run(ctx)
+		if left -= s.taken; counts && left <= 0 {
+			return nil
+		}
+		return err
+	}))
 }
 
 func (s *service) run(ctx context.Context) error {
@@ -147,6 +179,10 @@ func (c *Client) request(args []wire.Value) error {
 	if args[8].Int != 0 {
 		r.Deadline = time.UnixMicro(args[8].Int)
 	}
+	if len(args) > 9 {
+		r.Headers = headers(args[9].Get("headers"))
+	}
+	r.ready = make(chan struct{}, 1)
 	r.ctx, r.cancel = context.WithCancel(s.ctx)
 	s.open[r.ID] = r
 	s.waiting = append(s.waiting, r)
@@ -169,6 +205,24 @@ func (c *Client) revoked(args []wire.Value) error {
 		if r := s.open[uint64(args[0].Int)]; r != nil {
 			delete(s.open, r.ID)
 			r.cancel()
+		}
+	}
+	return nil
+}
+
+// ready is told that the asker has read what was sent of an answer.
+func (c *Client) ready(args []wire.Value) error {
+	if len(args) < 1 {
+		return errBadPush
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.services {
+		if r := s.open[uint64(args[0].Int)]; r != nil {
+			select {
+			case r.ready <- struct{}{}:
+			default:
+			}
 		}
 	}
 	return nil
@@ -217,8 +271,16 @@ func (s *service) answer(r *Request) {
 // largestPart is how much of an answer is sent in one command.
 const largestPart = 256 << 10
 
-// Send sends a part of the answer before the rest of it, which the handler returns. An error says that nobody waits for it any more,
-// or that it is longer than an answer may be ([wire.MaxAnswer]).
+// SetHeader has the answer say one more thing beside its payload: see [Header]. It goes with what is sent next of the answer.
+func (r *Request) SetHeader(name, value string) {
+	r.sending.Lock()
+	defer r.sending.Unlock()
+	r.own = append(r.own, name, value)
+}
+
+// Send sends a part of the answer before the rest of it, which the handler returns. If the asker wants parts as they come, and reads them
+// more slowly than they do, Send waits for him. An error says that nobody waits for the answer any more, or, if the asker wants it as a
+// whole, that it is longer than it may be then ([wire.MaxAnswer]).
 func (r *Request) Send(part []byte) error {
 	for len(part) > largestPart {
 		if err := r.send(part[:largestPart], "MORE"); err != nil {
@@ -241,16 +303,41 @@ func (r *Request) finish(rest []byte) error {
 	return r.send(rest)
 }
 
+// send sends a part, and returns when the next may be sent.
 func (r *Request) send(part []byte, option ...string) error {
-	_, err := r.client.roundTrip(r.ctx, func(b []byte) []byte {
-		b = wire.AppendArray(b, 3+len(option))
-		b = wire.AppendBulk(b, "BUS.REPLY")
-		b = wire.AppendBulk(b, strconv.FormatUint(r.ID, 10))
-		b = wire.AppendBulk(b, part)
-		for _, o := range option {
-			b = wire.AppendBulk(b, o)
+	r.sending.Lock()
+	defer r.sending.Unlock()
+	words := option
+	if !slices.Contains(option, "ERROR") { // which has none
+		for i := 0; i < len(r.own); i += 2 {
+			words = append(words, "HEADER", r.own[i], r.own[i+1])
 		}
-		return b
-	})
-	return err
+	}
+	for {
+		v, err := r.client.roundTrip(r.ctx, func(b []byte) []byte {
+			b = wire.AppendArray(b, 3+len(words))
+			b = wire.AppendBulk(b, "BUS.REPLY")
+			b = wire.AppendBulk(b, strconv.FormatUint(r.ID, 10))
+			b = wire.AppendBulk(b, part)
+			for _, w := range words {
+				b = wire.AppendBulk(b, w)
+			}
+			return b
+		})
+		again := errors.Is(err, ErrBusy)
+		if err == nil {
+			r.own = nil
+		}
+		if !again && (err != nil || v.Str != "WAIT") {
+			return err
+		}
+		select {
+		case <-r.ready:
+		case <-r.ctx.Done():
+			return r.ctx.Err()
+		}
+		if !again {
+			return nil
+		}
+	}
 }

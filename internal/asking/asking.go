@@ -3,10 +3,12 @@ package asking
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/ipcd/ipcd/bus"
 	"github.com/ipcd/ipcd/internal/account"
+	"github.com/ipcd/ipcd/internal/loop"
 	"github.com/ipcd/ipcd/internal/session"
 	"github.com/ipcd/ipcd/ipc/wire"
 )
@@ -14,39 +16,56 @@ import (
 // An asking is a request that is not over: what it says, where the answer goes, and what there is of that.
 type asking struct {
 	session.Answer
-	asker   *session.Session
+	service *Service
+	asker   *session.Session // as the engine knows him: the session of the call, or with a REQID one of its own
 	id      bus.RequestID
 	topic   string
 	payload []byte // good for the call that asks alone, unless it is kept
+	headers session.Headers
 	keeps   bool
 	stamp   []byte
 	asked   time.Time
 	ends    int64 // the deadline, in microseconds since 1970; 0: there is none
 	several bool  // several answers were asked for
 	async   bool
+	form
 	answers []response
+	behind  []*session.Session // responders who wait until the asker has read what it was sent of their answers
 
 	charge, bytes account.Charge
+	grace         loop.Timer // set while its connection has ended: see again.go
 }
 
-// A part is one piece of an answer, which is gone after the call.
-type part struct {
+// A form is how an asker wants answers.
+type form struct {
+	envelope bool // with who has answered, and headers
+	parts    bool // as they come
+}
+
+// A piece is one piece of an answer, which is gone after the call.
+type piece struct {
 	payload []byte
+	headers session.Headers
 	more    bool
 	failed  bool // it says why there is no answer
 }
 
-// A response is the answer of one responder, as far as it has come; or why it gave none.
+// A response is the answer of one responder, as far as it has come and was not told; or why it gave none.
 type response struct {
-	from *session.Session
-	body []byte
-	code wire.Code // "": it is no error
-	over bool
+	from    *session.Session
+	body    []byte
+	headers session.Headers
+	code    wire.Code // "": it is no error
+	over    bool
 }
 
 // appendRequest encodes the push by which a responder gets the request.
 func (a *asking) appendRequest(b []byte, e *bus.RequestEffect[*session.Session, *asking], p wire.Proto) []byte {
-	b = p.AppendPush(b, 10)
+	n := 10
+	if len(a.headers) > 0 {
+		n++
+	}
+	b = p.AppendPush(b, n)
 	b = wire.AppendBulk(b, "bus.request")
 	b = wire.AppendInt(b, int64(e.ID))
 	b = wire.AppendBulk(b, e.Service.Filter)
@@ -54,8 +73,17 @@ func (a *asking) appendRequest(b []byte, e *bus.RequestEffect[*session.Session, 
 	b = wire.AppendBulk(b, a.payload)
 	b = wire.AppendInt(b, a.asked.UnixMicro())
 	b = append(b, a.stamp...)
-	return wire.AppendInt(b, a.ends)
+	b = wire.AppendInt(b, a.ends)
+	if len(a.headers) > 0 {
+		b = p.AppendMap(b, 1)
+		b = wire.AppendBulk(b, "headers")
+		b = a.headers.Append(b, p)
+	}
+	return b
 }
+
+// size is how many bytes the request has to say.
+func (a *asking) size() int { return len(a.payload) + a.headers.Bytes() }
 
 // keep has the payload be there after the call.
 func (a *asking) keep() {
@@ -63,13 +91,16 @@ func (a *asking) keep() {
 	a.bytes.Set(a.kept())
 }
 
+// drop has it be gone.
+func (a *asking) drop() { a.payload, a.headers = nil, nil }
+
 // kept is how many bytes are kept of the request and its answers.
 func (a *asking) kept() (n int) {
 	if a.keeps {
-		n = len(a.payload)
+		n = a.size()
 	}
 	for i := range a.answers {
-		n += len(a.answers[i].body)
+		n += len(a.answers[i].body) + a.answers[i].headers.Bytes()
 	}
 	return n
 }
@@ -86,66 +117,96 @@ func (a *asking) room(more int) error {
 	return a.charge.User().Room(account.Buffers, more)
 }
 
-// of is the response of a responder that has not answered yet.
-func (a *asking) of(from *session.Session) *response {
+// of is the response of a responder that has not answered yet, and its number.
+func (a *asking) of(from *session.Session) (r *response, n int) {
 	for i := range a.answers {
 		if r := &a.answers[i]; r.from == from && !r.over {
-			return r
+			return r, i + 1
 		}
 	}
 	a.answers = append(a.answers, response{from: from})
-	return &a.answers[len(a.answers)-1]
+	return &a.answers[len(a.answers)-1], len(a.answers)
 }
 
 // add adds what has come of an answer. Of an error only that is told.
-func (a *asking) add(from *session.Session, p part) {
+func (a *asking) add(from *session.Session, p piece) {
 	if p.failed {
 		a.failed(from, wire.CodeRemote, oneLine(p.payload))
 		return
 	}
-	r := a.of(from)
-	r.body, r.over = append(r.body, p.payload...), !p.more
+	r, n := a.of(from)
+	r.over = !p.more
+	if a.parts {
+		a.service.tellPart(a, n, a.shaped(&response{from: from, body: p.payload, headers: p.headers}), p.more)
+		return
+	}
+	r.body = append(r.body, p.payload...)
+	r.headers.Merge(p.headers) // there is room: see busReply
 	a.bytes.Set(a.kept())
 }
 
 // failed notes why a responder gives no answer.
 func (a *asking) failed(from *session.Session, code wire.Code, why string) {
-	r := a.of(from)
-	r.body, r.code, r.over = []byte(why), code, true
+	r, n := a.of(from)
+	r.body, r.headers, r.code, r.over = []byte(why), nil, code, true
 	a.bytes.Set(a.kept())
+	if a.parts {
+		a.service.tellPart(a, n, a.shaped(r), false)
+	}
 }
 
 // outcome is what has come of answers.
 func (a *asking) outcome() session.Outcome {
-	var all responses
-	for _, r := range a.answers {
-		if r.over { // who was answering when there was enough is left out
-			all = append(all, r)
+	if a.parts {
+		return session.Plain(wire.AppendInt(nil, int64(a.complete())))
+	}
+	var all answers
+	for i := range a.answers {
+		if a.answers[i].over { // who was answering when there was enough is left out
+			all = append(all, a.shaped(&a.answers[i]))
 		}
 	}
 	if !a.several {
-		return all[len(all)-1].outcome()
+		return all[len(all)-1]
 	}
 	return all
 }
 
-// responses are the outcome of a request for several answers.
-type responses []response
-
-// Append makes them an outcome.
-func (all responses) Append(b []byte, p wire.Proto) []byte {
-	b = wire.AppendArray(b, len(all))
-	for i := range all {
-		b = all[i].outcome().Append(b, p)
+// complete is how many answers there are.
+func (a *asking) complete() (n int) {
+	for i := range a.answers {
+		if a.answers[i].over && a.answers[i].code == "" {
+			n++
+		}
 	}
-	return b
+	return n
 }
 
-func (r *response) outcome() session.Outcome {
-	if r.code != "" {
+// why is why nobody has answered.
+func (a *asking) why() session.Outcome { return a.shaped(&a.answers[len(a.answers)-1]) }
+
+// shaped is a response as the asker wants it.
+func (a *asking) shaped(r *response) session.Outcome {
+	switch {
+	case r.code != "":
 		return failure{r.code, string(r.body)}
+	case a.envelope:
+		who := &r.from.Peer
+		return enveloped{answered(r.body), r.headers, who.PID, who.UID, who.Unit}
 	}
 	return answered(r.body)
+}
+
+// answers are the outcome of a request for several answers.
+type answers []session.Outcome
+
+// Append makes them an outcome.
+func (all answers) Append(b []byte, p wire.Proto) []byte {
+	b = wire.AppendArray(b, len(all))
+	for _, o := range all {
+		b = o.Append(b, p)
+	}
+	return b
 }
 
 // answered is one answer.
@@ -153,6 +214,30 @@ type answered []byte
 
 // Append makes it an outcome.
 func (o answered) Append(b []byte, _ wire.Proto) []byte { return wire.AppendBulk(b, o) }
+
+// enveloped is one answer with who has given it.
+type enveloped struct {
+	payload answered
+	headers session.Headers
+	pid     int
+	uid     uint32
+	unit    string
+}
+
+// Append makes it an outcome.
+func (o enveloped) Append(b []byte, p wire.Proto) []byte {
+	b = p.AppendMap(b, 5)
+	b = wire.AppendBulk(b, "payload")
+	b = wire.AppendBulk(b, o.payload)
+	b = wire.AppendBulk(b, "headers")
+	b = o.headers.Append(b, p)
+	b = wire.AppendBulk(b, "pid")
+	b = wire.AppendInt(b, int64(o.pid))
+	b = wire.AppendBulk(b, "uid")
+	b = wire.AppendInt(b, int64(o.uid))
+	b = wire.AppendBulk(b, "unit")
+	return wire.AppendBulk(b, o.unit)
+}
 
 // A failure is an error as an outcome.
 type failure struct {
@@ -162,3 +247,12 @@ type failure struct {
 
 // Append makes it an outcome.
 func (f failure) Append(b []byte, _ wire.Proto) []byte { return wire.AppendError(b, f.code, f.text) }
+
+// waits has a responder be told when the asker has read what it was sent.
+func (a *asking) waits(from *session.Session) (first bool) {
+	if slices.Contains(a.behind, from) {
+		return false
+	}
+	a.behind = append(a.behind, from)
+	return len(a.behind) == 1
+}

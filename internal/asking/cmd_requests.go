@@ -2,6 +2,7 @@ package asking
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"time"
 
@@ -115,74 +116,119 @@ func (s *Service) busUnserve(c *session.Call) {
 	})
 }
 
-// words reads the options of BUS.REQ.
-func (s *Service) words(c *session.Call) (ask bus.Ask[*session.Session, *asking], ok bool) {
+// An ask is what the words of BUS.REQ ask for.
+type ask = bus.Ask[*session.Session, *asking]
+
+// reqWords reads the options of BUS.REQ.
+func (s *Service) reqWords(c *session.Call) bool {
 	now := s.set.Now()
-	a := &asking{asker: c.Session, topic: string(c.Args[0]), payload: c.Args[1], asked: s.set.RealTime()}
-	ask = bus.Ask[*session.Session, *asking]{Asker: c.Session, Topic: a.topic, Value: a}
+	a := &asking{service: s, asker: c.Session, topic: string(c.Args[0]), payload: c.Args[1], asked: s.set.RealTime()}
+	q := &s.ask
+	*q = ask{Asker: c.Session, Topic: a.topic, Value: a}
 	for i := 2; i < len(c.Args); i++ {
-		var n int64
 		switch option := c.Arg(i); option {
 		case "TIMEOUT":
-			if n, ok = number(c, i, 1, longest); !ok {
-				return ask, false
+			n, ok := number(c, i, 1, longest)
+			if !ok {
+				return false
 			}
 			wait := time.Duration(n) * time.Millisecond
-			ask.Deadline, a.ends = now+wait, a.asked.Add(wait).UnixMicro()
+			q.Deadline, a.ends = now+wait, a.asked.Add(wait).UnixMicro()
 			i++
+			c.Patience[0] = i
 		case "WAIT":
-			if n, ok = number(c, i, 0, longest); !ok {
-				return ask, false
+			n, ok := number(c, i, 0, longest)
+			if !ok {
+				return false
 			}
-			if ask.Until = 0; n > 0 {
-				ask.Until = now + time.Duration(n)*time.Millisecond
+			if q.Until = 0; n > 0 {
+				q.Until = now + time.Duration(n)*time.Millisecond
 			}
 			i++
+			c.Patience[1] = i
 		case "REPLIES":
-			a.several, ask.Replies = true, bus.AllReplies
+			a.several, q.Replies = true, bus.AllReplies
 			if i+1 >= len(c.Args) || c.Arg(i+1) != "ALL" {
-				if n, ok = number(c, i, 1, bus.MostAsked); !ok {
-					return ask, false
+				n, ok := number(c, i, 1, bus.MostAsked)
+				if !ok {
+					return false
 				}
-				ask.Replies = int(n)
+				q.Replies = int(n)
 			}
 			i++
 		case "REPEATABLE":
-			ask.Repeatable = true
+			q.Repeatable = true
+		case "ENVELOPE":
+			a.envelope = true
 		case "ASYNC":
 			a.async = true
+		case "PARTS":
+			a.parts = true
+		case "HEADER":
+			if !header(c, i, &a.headers) {
+				return false
+			}
+			i += 2
+		case "REQID":
+			if i++; i == len(c.Args) {
+				c.Syntax()
+				return false
+			}
+			if !c.ReadRequestID(c.Args[i]) {
+				return false
+			}
 		default:
 			c.Syntax()
-			return ask, false
+			return false
 		}
 	}
-	return ask, true
+	switch {
+	case a.async && c.Session.Proto() != wire.RESP3:
+		c.Fail(wire.CodeErr, "ASYNC needs RESP3: say HELLO 3 first")
+	case a.parts && !a.async:
+		c.Fail(wire.CodeErr, "PARTS come as pushes: say ASYNC, too")
+	case a.parts && c.HasRequestID():
+		c.Fail(wire.CodeErr, "PARTS and REQID exclude each other: what has been sent of an answer is not kept for a repeat")
+	default:
+		return true
+	}
+	return false
 }
 
-// mostToMany is the longest payload of a request that may go to several.
+// header reads the header behind option i.
+func header(c *session.Call, i int, into *session.Headers) bool {
+	if i+2 >= len(c.Args) {
+		c.Syntax()
+		return false
+	}
+	return into.Add(c, c.Args[i+1], c.Args[i+2])
+}
+
+// mostToMany is the longest payload, with its headers, of a request that may go to several.
 const mostToMany = 64 << 10
 
 func (s *Service) busReq(c *session.Call) {
-	ask, ok := s.words(c)
-	a := ask.Value
+	q := s.ask
+	a := q.Value
+	s.ask = ask{}
 	switch {
-	case !ok:
-		return
 	case s.stopping:
 		c.Fail(wire.CodeShutdown, "the daemon is stopping")
 		return
-	case a.async && c.Session.Proto() != wire.RESP3:
-		c.Fail(wire.CodeErr, "ASYNC needs RESP3: say HELLO 3 first")
+	case q.Replies > 1 && a.size() > mostToMany:
+		c.Fail(wire.CodeQuota, "a request for several answers may have %d bytes, not %d", mostToMany, a.size())
 		return
-	case ask.Replies > 1 && len(a.payload) > mostToMany:
-		c.Fail(wire.CodeQuota, "a request for several answers may have %d bytes, not %d", mostToMany, len(a.payload))
-		return
-	case !c.Room(account.Requests, 1), (ask.Repeatable || ask.Until > 0) && !c.Room(account.Buffers, len(a.payload)):
+	case !c.Room(account.Requests, 1), (q.Repeatable || q.Until > 0) && !c.Room(account.Buffers, a.size()):
 		return
 	}
 	a.stamp = c.Session.Stamp()
+	a.Answer = session.AnswerTo(c.Session, 0) // to tell the responders from the asker
+	if c.IsRequest() {
+		a.asker = session.None()
+		q.Asker = a.asker
+	}
 	var err error
-	if a.id, err = s.engine.Ask(ask); err != nil {
+	if a.id, err = s.engine.Ask(q); err != nil {
 		refuse(c, a, err)
 		return
 	}
@@ -190,18 +236,22 @@ func (s *Service) busReq(c *session.Call) {
 	a.charge, a.bytes = user.Charge(account.Requests, 1), user.Charge(account.Output, 0)
 	s.open[a] = struct{}{}
 	a.Answer = c.Later()
+	if a.Lasts() {
+		a.grace.Init(&s.set.Loop.Timers, a.abandoned)
+		a.Request().SetLasting(a)
+		s.link(a)
+	}
 	if a.async {
-		ticket := firstTicket + session.Ticket(a.id)
-		a.AsPush(ticket)
-		c.Integer(int64(ticket))
+		a.AsPush(a.ticket())
+		c.Integer(int64(a.ticket()))
 		c.Reply()
 	}
 	a.Await()
 	s.settle()
-	if ask.Repeatable || ask.Until > 0 {
+	if q.Repeatable || q.Until > 0 {
 		a.keep()
 	} else {
-		a.payload = nil
+		a.drop()
 	}
 }
 
@@ -228,27 +278,42 @@ func (s *Service) busReply(c *session.Call) {
 		c.Fail(wire.CodeErr, "the id of a request is a number, not %q", session.Clip(string(c.Args[0])))
 		return
 	}
-	p := part{payload: c.Args[1]}
-	if len(c.Args) > 2 {
-		switch c.Arg(2) {
+	p := piece{payload: c.Args[1]}
+	for i := 2; i < len(c.Args); i++ {
+		switch c.Arg(i) {
 		case "MORE":
 			p.more = true
 		case "ERROR":
 			p.failed = true
+		case "HEADER":
+			if !header(c, i, &p.headers) {
+				return
+			}
+			i += 2
 		default:
 			c.Syntax()
 			return
 		}
+	}
+	if p.failed && (p.more || len(p.headers) > 0) {
+		c.Fail(wire.CodeErr, "ERROR is the end of an answer, and has no headers")
+		return
 	}
 	a, ok := s.engine.Asked(c.Session, bus.RequestID(id))
 	if !ok {
 		c.Fail(wire.CodeStale, "no request %d waits for an answer of this connection", id)
 		return
 	}
-	if err := a.room(len(p.payload)); err != nil && !p.failed {
+	switch err := s.mayTake(a, c.Session, &p); {
+	case err == errReadFirst:
+		c.Fail(wire.CodeBusy, "%v", err)
+		return
+	case err != nil:
 		c.Fail(wire.CodeQuota, "%v", err)
-		p = part{payload: []byte("the answer is too long: " + err.Error()), failed: true}
-	} else {
+		p = piece{payload: []byte("the answer is too long: " + err.Error()), failed: true}
+	case a.parts && p.more && s.isBehind(a, c.Session):
+		c.Out = append(c.Out, "+WAIT\r\n"...)
+	default:
 		c.OK()
 	}
 	s.answer = p
@@ -263,7 +328,34 @@ func (s *Service) busReply(c *session.Call) {
 		panic("asking: " + err.Error()) // it was asked
 	}
 	s.settle()
-	s.answer = part{}
+	s.answer = piece{}
+}
+
+// errReadFirst is that a piece of an answer cannot be taken now.
+var errReadFirst = errors.New("who asks has to read first: send it again after bus.ready")
+
+// mayTake says why a piece of an answer cannot be taken: now, or with what there is of that answer.
+func (s *Service) mayTake(a *asking, from *session.Session, p *piece) error {
+	switch to := a.To(); {
+	case p.failed:
+		return nil
+	case a.parts && to.Blocked():
+		if _, out := to.Memory(); out+len(p.payload) > s.output/2 || to.User().Exceeds(account.Buffers, len(p.payload)) {
+			s.isBehind(a, from)
+			return errReadFirst
+		}
+		return nil
+	case a.parts:
+		return nil
+	}
+	if err := a.room(len(p.payload) + p.headers.Bytes()); err != nil {
+		return err
+	}
+	r, _ := a.of(from)
+	if had := r.headers; !had.Merge(p.headers) {
+		return fmt.Errorf("an answer has at most %d headers of %d bytes together", wire.MaxHeaders, wire.MaxHeaderBytes)
+	}
+	return nil
 }
 
 func (s *Service) busCancel(c *session.Call) {
@@ -272,7 +364,8 @@ func (s *Service) busCancel(c *session.Call) {
 		c.Fail(wire.CodeErr, "a ticket is a number, not %q", session.Clip(string(c.Args[0])))
 		return
 	}
-	if ticket <= firstTicket || !s.engine.Cancel(c.Session, bus.RequestID(ticket-firstTicket)) {
+	id := bus.RequestID(ticket - firstTicket)
+	if ticket <= firstTicket || !s.engine.Cancel(s.askerOf(c.Session, id), id) {
 		c.Integer(0)
 		return
 	}

@@ -7,10 +7,12 @@
 //   - Who asks is told at once if nobody is there who could answer, or if who was to answer is gone.
 //   - Who answers is told at once if nobody waits for the answer any more.
 //   - A responder whose outbox is full is not sent a request: another is, or who asks is told who is behind.
+//   - Who wants an answer in parts is sent each as it comes, and is sent all: if he does not read, the responder is told to wait.
+//   - A request with a REQID is made once, and whoever repeats it is answered alike.
 //   - What a user has here, requests and services and what is kept of answers, is charged to him, and given back when it ends.
 //
 // # Where things are
 //
-// service.go is what others call and where effects are carried out, cmd_*.go are the handlers, and asking.go is what is known of a request
-// that is open.
+// service.go is what others call and where effects are carried out, cmd_*.go are the handlers, asking.go is what is known of a request
+// that is open, and again.go is what becomes of one with a REQID when its connection ends.
 package asking

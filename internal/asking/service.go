@@ -15,11 +15,13 @@ import (
 type Service struct {
 	set    *session.Set
 	output int // the most that may wait for a connection
+	part   session.Part[resender]
 	engine bus.Requests[*session.Session, *asking]
 	expiry loop.Timer // set if a request ends by time
 
+	ask      ask // of the call that is executed
 	open     map[*asking]struct{}
-	answer   part // of the answer at hand, for the effects of BUS.REPLY
+	answer   piece // of the answer at hand, for the effects of BUS.REPLY
 	stopping bool
 	scratch  []byte
 }
@@ -33,7 +35,7 @@ const (
 
 // New makes the service of a set of sessions.
 func New(set *session.Set) *Service {
-	s := &Service{set: set, open: map[*asking]struct{}{}}
+	s := &Service{set: set, part: session.NewPart[resender](set), open: map[*asking]struct{}{}}
 	s.engine.Verify, s.engine.Takes = set.Verify, s.takes
 	s.expiry.Init(&set.Loop.Timers, s.expire)
 	return s
@@ -44,7 +46,7 @@ func (s *Service) Handlers() map[string]session.Handler {
 	return map[string]session.Handler{
 		"BUS.SERVE":   s.busServe,
 		"BUS.UNSERVE": s.busUnserve,
-		"BUS.REQ":     s.busReq,
+		"BUS.REQ":     session.Gated(s.reqWords, s.busReq),
 		"BUS.REPLY":   s.busReply,
 		"BUS.CANCEL":  s.busCancel,
 	}
@@ -58,11 +60,11 @@ func (s *Service) SetOutput(most int) { s.output = most }
 
 // takes reports whether a responder can be sent a request now. A connection that waits for the answer cannot give it.
 func (s *Service) takes(sess *session.Session, a *asking) bool {
-	if sess == a.asker && !a.async {
+	if sess == a.To() && !a.async {
 		return false
 	}
 	_, out := sess.Memory()
-	return !sess.Ending() && sess.Proto() == wire.RESP3 && (!sess.Blocked() || out+len(a.payload) <= s.output/2)
+	return !sess.Ending() && sess.Proto() == wire.RESP3 && (!sess.Blocked() || out+a.size() <= s.output/2)
 }
 
 // settle carries out what the engine says has happened.
@@ -91,12 +93,7 @@ func (s *Service) carryOut(e *bus.RequestEffect[*session.Session, *asking]) {
 	case bus.Gone:
 		a.failed(to, wire.CodeRemote, name(to)+" is gone, and had not answered")
 	case bus.Revoked:
-		if !to.Ending() {
-			b := to.Proto().AppendPush(s.scratch[:0], 2)
-			b = wire.AppendBulk(b, "bus.cancel")
-			s.scratch = wire.AppendInt(b, int64(e.ID))
-			to.Tell(s.scratch)
-		}
+		s.tellOf(to, "bus.cancel", e.ID)
 	case bus.Left:
 		to.User().Count(account.Subscriptions, -weight(e.Service))
 	case bus.Over:
@@ -107,9 +104,62 @@ func (s *Service) carryOut(e *bus.RequestEffect[*session.Session, *asking]) {
 	}
 }
 
+// tellOf tells a responder something of a request that it was sent.
+func (s *Service) tellOf(to *session.Session, what string, id bus.RequestID) {
+	if to.Ending() {
+		return
+	}
+	b := to.Proto().AppendPush(s.scratch[:0], 2)
+	b = wire.AppendBulk(b, what)
+	s.scratch = wire.AppendInt(b, int64(id))
+	to.Tell(s.scratch)
+}
+
+// tellPart tells an asker who wants parts what has come of answer n.
+func (s *Service) tellPart(a *asking, n int, part session.Outcome, more bool) {
+	to := a.To()
+	if to.Ending() {
+		return
+	}
+	b := to.Proto().AppendPush(s.scratch[:0], 5)
+	b = wire.AppendBulk(b, "bus.part")
+	b = wire.AppendInt(b, int64(a.ticket()))
+	b = wire.AppendInt(b, int64(n))
+	b = part.Append(b, to.Proto())
+	if more {
+		b = wire.AppendInt(b, 1)
+	} else {
+		b = wire.AppendInt(b, 0)
+	}
+	s.scratch = b
+	to.Tell(b)
+	s.set.Net.Relieve()
+}
+
+// isBehind reports whether an asker who wants parts has not read what it was sent. Then the responder is told when it has.
+func (s *Service) isBehind(a *asking, from *session.Session) bool {
+	to := a.To()
+	if !to.Blocked() {
+		return false
+	}
+	if a.waits(from) {
+		to.WhenRead(func() {
+			behind := a.behind
+			a.behind = nil
+			for _, from := range behind {
+				if _, ok := s.engine.Asked(from, a.id); ok {
+					s.tellOf(from, "bus.ready", a.id)
+				}
+			}
+		})
+	}
+	return true
+}
+
 // end answers who has asked, and forgets the request.
 func (s *Service) end(a *asking, e *bus.RequestEffect[*session.Session, *asking]) {
 	delete(s.open, a)
+	s.unlink(a)
 	a.charge.Release()
 	a.bytes.Release()
 	var o session.Outcome
@@ -117,7 +167,7 @@ func (s *Service) end(a *asking, e *bus.RequestEffect[*session.Session, *asking]
 	case e.How == bus.Complete, e.How == bus.TimedOut && e.Answers > 0 && a.several:
 		o = a.outcome()
 	case e.How == bus.Unanswered:
-		o = a.answers[len(a.answers)-1].outcome()
+		o = a.why()
 	case e.How == bus.TimedOut:
 		o = failure{wire.CodeTimeout, "no answer came in time"}
 	case e.How == bus.Unserved:
@@ -130,6 +180,10 @@ func (s *Service) end(a *asking, e *bus.RequestEffect[*session.Session, *asking]
 		o = failure{wire.CodeShutdown, "the daemon is stopping"}
 	default:
 		o = failure{wire.CodeCancelled, "the request was given up"}
+	}
+	a.answers, a.payload = nil, nil
+	if a.Lasts() {
+		o = again{o}
 	}
 	a.Give(o)
 }
@@ -159,9 +213,10 @@ func (s *Service) expire() {
 // Closed ends what a session that is gone has asked for and what it serves, or as much as may be ended at once. It reports whether
 // nothing is left.
 func (s *Service) Closed(sess *session.Session) bool {
+	left := s.leave(sess)
 	more := s.engine.Drop(sess, mostEnded)
 	s.settle()
-	return !more
+	return left && !more
 }
 
 // Stop ends all requests.
@@ -191,6 +246,9 @@ func (s *Service) Verify(found account.Count) {
 			panic(fmt.Sprintf("a request keeps %d bytes, and is charged for %d", a.kept(), a.bytes.Amount()))
 		}
 		found.Add(a.charge.User().UID(), account.Output, a.kept())
+		if a.Lasts() {
+			s.verifyAgain(a)
+		}
 	}
 }
 
@@ -198,6 +256,11 @@ func (s *Service) Verify(found account.Count) {
 func (s *Service) VerifyTimers(check session.CheckTimer) {
 	_, ok := s.engine.Deadline()
 	check("requests", &s.expiry, ok)
+	for a := range s.open {
+		if a.grace.IsSet() {
+			check("the grace of a request", &a.grace, a.Lasts())
+		}
+	}
 }
 
 // oneLine makes a text one line for an error.

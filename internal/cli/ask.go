@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"os"
 	"strconv"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"github.com/ipcd/ipcd/internal/cli/term"
 	"github.com/ipcd/ipcd/internal/cli/verb"
 	"github.com/ipcd/ipcd/internal/printable"
+	"github.com/ipcd/ipcd/ipc"
 	"github.com/ipcd/ipcd/ipc/wire"
 )
 
@@ -18,6 +20,8 @@ type askVerb struct {
 	wait       bool
 	repeatable bool
 	replies    string
+	headers    []string
+	options    []string // of BUS.REQ, for these
 }
 
 // ask is the verb request: a request is what is sent for a lock, here.
@@ -27,22 +31,25 @@ func ask() *verb.Verb {
 		Name:     "request",
 		Group:    "Messages",
 		Summary:  "Ask who serves a topic, and print the answer",
-		Synopsis: []string{"[-w D] [-W] [-R] [-n N|all] TOPIC [PAYLOAD|-]"},
+		Synopsis: []string{"[-w D] [-W] [-R] [-n N|all] [-H NAME=VALUE]… TOPIC [PAYLOAD|-]"},
 		About: []string{
-			"Sends PAYLOAD to one of those who `serve` TOPIC, and prints the answer, byte for byte. PAYLOAD may be any bytes; `-` takes them " +
-				"from standard input. If nobody serves TOPIC the status is 67, at once, unless `-W` says to wait for somebody.",
-			"If who was asked fails, or is gone before it has answered, the status is 84. Whether it has done something by then is not known; " +
-				"with `-R`, which says that this does no harm, another who serves the same is asked if it is gone, and the next daemon if this one ends. " +
-				"If ipcctl ends first, the responder is told, and its command is killed.",
-			"With `-n`, all who serve TOPIC are asked, of a group one, and each answer is printed, with a line break behind it if it does not " +
-				"end with one. It ends when there are N, or all have answered, or the time of `-w` is over; fewer than N are a failure with 83. " +
-				"What some of them say that fail goes to standard error.",
-			"With `--json`, an answer is an object with payload, or payload64, in base64, if it is not UTF-8; or with error and code.",
+			"Sends PAYLOAD to one of those who `serve` TOPIC, and prints the answer, byte for byte, as it comes. PAYLOAD may be any bytes; `-` " +
+				"takes them from standard input. If nobody serves TOPIC the status is 67, at once, unless `-W` says to wait for somebody.",
+			"If who was asked fails, or is gone before it has answered, the status is 84, whatever of an answer was printed. Whether it has done " +
+				"something by then is not known; with `-R`, which says that this does no harm, another who serves the same is asked if it is gone, " +
+				"and the next daemon if this one ends, unless a part of the answer has come. If ipcctl ends first, the responder is told, and its " +
+				"command is killed.",
+			"With `-n`, all who serve TOPIC are asked, of a group one, and each answer is printed when it is there, with a line break behind it " +
+				"if it does not end with one. It ends when there are N, or all have answered, or the time of `-w` is over; fewer than N are a " +
+				"failure with 83. What some of them say that fail goes to standard error.",
+			"With `--json`, an answer is an object with payload, or payload64, in base64, if it is not UTF-8, the pid, uid and unit of who has " +
+				"answered, and the answer's headers, if it has any; or with error and code.",
 		},
 		Options: []verb.Option{
 			verb.Duration('w', "timeout", &a.timeout, "Fail with 124 if there is no answer after this time"),
 			verb.Flag('W', "wait", &a.wait, "Wait for somebody to serve TOPIC, rather than fail with 67"),
 			verb.Flag('R', "repeatable", &a.repeatable, "If who was asked goes without an answer, ask another"),
+			verb.List('H', "header", "NAME=VALUE", &a.headers, "Tell the responder this, too, as content-type=text/plain; once for each header"),
 			{Short: 'n', Long: "replies", Value: "N", Help: "Print N answers, or `all`, of all who serve TOPIC", Set: a.setReplies},
 		},
 		Examples: []verb.Example{
@@ -82,50 +89,60 @@ func (a *askVerb) words(topic, payload string) []string {
 	if a.repeatable {
 		words = append(words, "REPEATABLE")
 	}
-	return words
+	return append(append(words, a.options...), "ENVELOPE", "ASYNC", "PARTS")
 }
 
 func (a *askVerb) run(c *verb.Call) error {
 	topic, payload := c.Words[0], ""
+	var err error
+	if a.options, err = headerWords(a.headers); err != nil {
+		return err
+	}
 	if len(c.Words) == 2 {
 		payload = c.Words[1]
 	}
 	if payload == "-" {
 		announce(c, "what you type is the request")
-		var err error
 		if payload, err = readAll(os.Stdin, "standard input"); err != nil {
 			return err
 		}
 	}
-	asking := "ask for " + printable.Name(topic)
-	v, err := a.ask(c, topic, payload)
-	if err != nil {
-		f := refusal(asking, err)
+	p := &answerPrinter{call: c, asking: "ask for " + printable.Name(topic), several: a.replies != ""}
+	err = a.ask(c, topic, payload, p)
+	p.end()
+	switch {
+	case a.replies != "" && (err == nil || p.failed != nil && (errors.Is(err, ipc.ErrRemote) || errors.Is(err, ipc.ErrBusy))):
+		if want, unbound := strconv.Atoi(a.replies); unbound == nil && p.answers < want {
+			return exit.Fail(exit.Short, "cannot "+p.asking+" "+term.Plural(int64(want), "responder")+": "+strconv.Itoa(p.answers)+" answered")
+		}
+		if err != nil {
+			return p.failed
+		}
+		return nil
+	case err != nil:
+		f := refusal(p.asking, err)
 		if f.Exit == exit.Timeout && a.timeout.Set {
-			f = a.timeout.TimedOut(asking)
+			f = a.timeout.TimedOut(p.asking)
 		}
 		return f
 	}
-	if a.replies != "" {
-		return a.printAll(c, asking, v.Elems)
-	}
-	printAnswer(c, v.Str, false)
 	return nil
 }
 
-// ask sends the request and waits for the outcome. When the daemon ends meanwhile, the next one is asked, if that does no harm.
-func (a *askVerb) ask(c *verb.Call, topic, payload string) (wire.Value, error) {
+// ask sends the request, prints what comes of answers and returns at the outcome. When the daemon ends meanwhile, the next one is asked,
+// if that does no harm.
+func (a *askVerb) ask(c *verb.Call, topic, payload string, p *answerPrinter) error {
 	conn, err := c.Dial3()
 	if err != nil {
-		return wire.Value{}, err
+		return err
 	}
 	defer func() { conn.Close() }()
 	rest, deadline := *a, a.timeout.Deadline()
-	v, err := conn.Do(rest.words(topic, payload)...)
-	for outage := (verb.Outage{}); a.repeatable && verb.Stopped(err); {
+	err = p.follow(conn, rest.words(topic, payload))
+	for outage := (verb.Outage{}); a.repeatable && !p.begun && verb.Stopped(err); {
 		next, gone := outage.Redial(c, deadline, err)
 		if gone != nil {
-			return v, gone
+			return gone
 		}
 		conn.Close()
 		conn = next
@@ -133,61 +150,154 @@ func (a *askVerb) ask(c *verb.Call, topic, payload string) (wire.Value, error) {
 			rest.timeout.D = max(time.Until(deadline), time.Millisecond)
 		}
 		if _, err = conn.Do("HELLO", "3"); err == nil { // or this is the daemon of before, which is ending
-			v, err = conn.Do(rest.words(topic, payload)...)
+			err = p.follow(conn, rest.words(topic, payload))
 		}
 	}
-	return v, err
+	return err
 }
 
-// printAnswer prints an answer: byte for byte, and if it is one of several as lines; on a terminal always.
-func printAnswer(c *verb.Call, answer string, several bool) {
+// An answerPrinter prints answers as they come.
+type answerPrinter struct {
+	call    *verb.Call
+	asking  string // in words
+	several bool
+
+	begun   bool                    // something has come
+	answers int                     // that have come
+	failed  *exit.Failure           // the first that is an error
+	pieces  map[int64]*answerPieces // of answers that go on, if these are printed as a whole
+	line    string                  // that goes on, on a terminal
+}
+
+// answerPieces are an answer as far as it has come.
+type answerPieces struct {
+	payload []byte
+	headers map[string]string
+}
+
+// follow sends a request and prints what comes, until the outcome.
+func (p *answerPrinter) follow(conn *ipc.Conn, words []string) error {
+	if _, err := conn.Do(words...); err != nil {
+		return err
+	}
+	var v wire.Value
+	for {
+		if err := p.call.Out.Flush(); err != nil { // what was printed must not wait for what is to come
+			return err
+		}
+		if err := conn.ReceiveInto(&v); err != nil {
+			return err
+		}
+		switch {
+		case v.Kind == wire.KindError:
+			return v.Err()
+		case v.Kind != wire.KindPush || len(v.Elems) < 3:
+		case v.Elems[0].Str == "done":
+			return v.Elems[2].Err()
+		case v.Elems[0].Str == "bus.part" && len(v.Elems) > 4:
+			p.take(v.Elems[2].Int, &v.Elems[3], v.Elems[4].Int == 1)
+		}
+	}
+}
+
+// take prints a part of an answer, or keeps it until the others are there.
+func (p *answerPrinter) take(n int64, v *wire.Value, more bool) {
+	c := p.call
+	if err := v.Err(); err != nil {
+		if delete(p.pieces, n); p.several {
+			p.fails(err)
+		}
+		return
+	}
+	p.begun = true
+	if !more {
+		p.answers++
+	}
+	payload := v.Get("payload").Str
+	if !p.several && !c.JSON {
+		p.print(payload)
+		return
+	}
+	is := p.pieces[n]
+	if is == nil {
+		if p.pieces == nil {
+			p.pieces = map[int64]*answerPieces{}
+		}
+		is = &answerPieces{}
+		p.pieces[n] = is
+	}
+	is.payload = append(is.payload, payload...)
+	for h := v.Get("headers").Elems; len(h) > 1; h = h[2:] {
+		if is.headers == nil {
+			is.headers = map[string]string{}
+		}
+		is.headers[h[0].Str] = h[1].Str
+	}
+	if more {
+		return
+	}
+	delete(p.pieces, n)
 	switch {
 	case c.Quiet:
 	case c.JSON:
 		var o term.Object
-		o.Text("payload", answer)
-		c.Out.Object(&o)
-	case c.Out.TTY:
-		for line := range strings.Lines(answer) {
-			c.Out.Clean(strings.TrimSuffix(line, "\n")).Text("\n")
+		o.Text("payload", string(is.payload))
+		for _, key := range []string{"pid", "uid"} {
+			o.Number(key, v.Get(key).Int)
 		}
+		o.Text("unit", v.Get("unit").Str)
+		if len(is.headers) > 0 {
+			o.Value("headers", headersOf(is.headers))
+		}
+		c.Out.Object(&o)
 	default:
-		c.Out.Data(answer)
-		if several && !strings.HasSuffix(answer, "\n") {
+		p.print(string(is.payload))
+		if p.end(); !c.Out.TTY && !strings.HasSuffix(string(is.payload), "\n") {
 			c.Out.Text("\n")
 		}
 	}
 }
 
-// printAll prints several answers.
-func (a *askVerb) printAll(c *verb.Call, asking string, answers []wire.Value) error {
-	n := 0
-	var failed *exit.Failure
-	for i := range answers {
-		err := answers[i].Err()
-		if err == nil {
-			n++
-			printAnswer(c, answers[i].Str, true)
-			continue
-		}
-		f := exit.Cannot(asking, err)
-		if failed == nil {
-			failed = f
-		}
-		if c.JSON {
-			var o term.Object
-			o.Text("error", f.Text)
-			o.Text("code", f.Name)
-			c.Out.Object(&o)
-		} else if !c.Quiet {
-			c.Say(f.Text)
+// fails tells that one of several answers is an error.
+func (p *answerPrinter) fails(err error) {
+	f := exit.Cannot(p.asking, err)
+	if p.failed == nil {
+		p.failed = f
+	}
+	switch c := p.call; {
+	case c.JSON:
+		var o term.Object
+		o.Text("error", f.Text)
+		o.Text("code", f.Name)
+		c.Out.Object(&o)
+	case !c.Quiet:
+		c.Say(f.Text)
+	}
+}
+
+// print prints what has come: byte for byte; on a terminal line by line, of which one that goes on waits for its end.
+func (p *answerPrinter) print(payload string) {
+	switch c := p.call; {
+	case c.Quiet:
+	case !c.Out.TTY:
+		c.Out.Data(payload)
+	default:
+		p.line += payload
+		for {
+			line, rest, whole := strings.Cut(p.line, "\n")
+			if !whole {
+				break
+			}
+			c.Out.Clean(line).Text("\n")
+			p.line = rest
 		}
 	}
-	if want, err := strconv.Atoi(a.replies); err == nil && n < want {
-		return exit.Fail(exit.Short, "cannot "+asking+" "+term.Plural(int64(want), "responder")+": "+strconv.Itoa(n)+" answered")
+}
+
+// end prints the line that has no end.
+func (p *answerPrinter) end() {
+	if p.line != "" {
+		p.call.Out.Clean(p.line).Text("\n")
+		p.line = ""
 	}
-	if n == 0 && failed != nil {
-		return failed
-	}
-	return nil
 }

@@ -231,8 +231,13 @@ func (m *message) environment() []string {
 		"IPC_RETAINED=" + map[bool]string{true: "1"}[m.Retained],
 		"IPC_EXPIRES=" + expires,
 	}
+	return append(env, headerEnvironment(m.Headers)...)
+}
+
+// headerEnvironment is what CMD gets to know of headers.
+func headerEnvironment(headers map[string]string) (env []string) {
 	const header = "IPC_HEADER_"
-	for name, value := range m.Headers {
+	for name, value := range headers {
 		env = append(env, header+strings.ToUpper(strings.ReplaceAll(name, "-", "_"))+"="+value)
 	}
 	for _, e := range os.Environ() { // of a message that ipcctl is itself CMD for
@@ -242,6 +247,15 @@ func (m *message) environment() []string {
 		}
 	}
 	return env
+}
+
+// headersOf are headers as a value of JSON.
+func headersOf(headers map[string]string) wire.Value {
+	all := wire.Value{Kind: wire.KindMap}
+	for _, name := range slices.Sorted(maps.Keys(headers)) {
+		all.Elems = append(all.Elems, wire.Value{Kind: wire.KindBulk, Str: name}, wire.Value{Kind: wire.KindBulk, Str: headers[name]})
+	}
+	return all
 }
 
 var messageEnv = []verb.Variable{
@@ -275,11 +289,7 @@ func (m *message) json(o *term.Output) {
 		obj.Text("expires", stamp(m.Expires))
 	}
 	if len(m.Headers) > 0 {
-		all := wire.Value{Kind: wire.KindMap}
-		for _, name := range slices.Sorted(maps.Keys(m.Headers)) {
-			all.Elems = append(all.Elems, wire.Value{Kind: wire.KindBulk, Str: name}, wire.Value{Kind: wire.KindBulk, Str: m.Headers[name]})
-		}
-		obj.Value("headers", all)
+		obj.Value("headers", headersOf(m.Headers))
 	}
 	obj.Text("payload", string(m.Payload))
 	o.Object(&obj)

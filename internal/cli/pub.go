@@ -76,6 +76,18 @@ func pub() *verb.Verb {
 	}
 }
 
+// headerWords are the words of a command for what -H says.
+func headerWords(headers []string) (words []string, err error) {
+	for _, header := range headers {
+		name, value, ok := strings.Cut(header, "=")
+		if !ok || !wire.IsHeaderName(name) {
+			return nil, exit.Unparsed("-H "+strconv.Quote(header), "expected NAME=VALUE, where NAME is of a to z, 0 to 9 and -").With("-H content-type=text/plain")
+		}
+		words = append(words, "HEADER", name, value)
+	}
+	return words, nil
+}
+
 func (p *pubVerb) run(c *verb.Call) error {
 	topic := c.Words[0]
 	given := len(c.Words) == 2
@@ -93,18 +105,15 @@ func (p *pubVerb) run(c *verb.Call) error {
 	if p.expires.Set {
 		p.options = append(p.options, "EXPIRES", strconv.FormatInt(p.expires.D.Milliseconds(), 10))
 	}
-	for _, header := range p.headers {
-		name, value, ok := strings.Cut(header, "=")
-		if !ok || !wire.IsHeaderName(name) {
-			return exit.Unparsed("-H "+strconv.Quote(header), "expected NAME=VALUE, where NAME is of a to z, 0 to 9 and -").With("-H content-type=text/plain")
-		}
-		p.options = append(p.options, "HEADER", name, value)
+	headers, err := headerWords(p.headers)
+	if err != nil {
+		return err
 	}
+	p.options = append(p.options, headers...)
 	if p.lines {
 		return p.feed(c, topic)
 	}
 	payload := ""
-	var err error
 	switch {
 	case p.file != "":
 		payload, err = readFile(p.file)

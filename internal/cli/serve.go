@@ -16,9 +16,10 @@ import (
 )
 
 type serveVerb struct {
-	jobs  int
-	count int
-	group string
+	jobs    int
+	count   int
+	group   string
+	headers []string
 }
 
 func serve() *verb.Verb {
@@ -27,7 +28,7 @@ func serve() *verb.Verb {
 		Name:     "serve",
 		Group:    "Messages",
 		Summary:  "Answer requests by running CMD for each",
-		Synopsis: []string{"[-j N] [-g G] [-n N] TOPIC -- CMD [ARG…]"},
+		Synopsis: []string{"[-j N] [-g G] [-n N] [-H NAME=VALUE]… TOPIC -- CMD [ARG…]"},
 		About: []string{
 			"Runs CMD once for each `request` for TOPIC, which may be a filter as that of `sub`. CMD gets the payload on its standard input, and " +
 				"what it prints is the answer. If its status is not 0, the request fails, with the last line of what it printed on standard " +
@@ -35,14 +36,16 @@ func serve() *verb.Verb {
 			"One CMD runs at a time, unless `-j` allows more; other requests wait. Those who serve the same TOPIC with the same `-g` " +
 				"share the requests: who has the fewest is asked.",
 			"CMD is killed, with all processes of its group, when nobody waits for its answer any more: who asked has gone, or its time is " +
-				"over. It gets SIGTERM, and two seconds later SIGKILL. An answer may have 8 MiB; if CMD prints more, it is killed and the request " +
-				"fails.",
+				"over. It gets SIGTERM, and two seconds later SIGKILL; and SIGKILL at once if ipcctl is killed.",
+			"What CMD prints is sent as it comes. `request` prints it likewise, without end if there is none, and when it reads more slowly, CMD " +
+				"waits. Who wants the answer as a whole gets 8 MiB; if CMD prints more, it is killed and the request fails.",
 			"When the daemon ends, CMD is killed, and ipcctl serves the next daemon, which it waits for: see `--wait-daemon`.",
 		},
 		Options: []verb.Option{
 			verb.Number('j', "jobs", "N", &s.jobs, 1, 1024, "Run up to N CMDs at a time instead of one"),
 			verb.Text('g', "group", "G", &s.group, "Share the requests with others who serve TOPIC in this group"),
 			verb.Number('n', "count", "N", &s.count, 1, verb.Many, "End after N requests"),
+			verb.List('H', "header", "NAME=VALUE", &s.headers, "Say this of each answer, as content-type=text/plain; once for each header"),
 		},
 		Env: serveEnv,
 		Examples: []verb.Example{
@@ -66,15 +69,16 @@ var serveEnv = []verb.Variable{
 	{Name: "IPC_SENDER_PID", Help: "who asks: the process"},
 	{Name: "IPC_SENDER_UID", Help: "the user, as a number"},
 	{Name: "IPC_SENDER_UNIT", Help: "the systemd unit, or empty"},
+	{Name: "IPC_HEADER_NAME", Help: "each of the request's headers: of content-type, IPC_HEADER_CONTENT_TYPE"},
 }
 
-// environment is what CMD gets to know of a request.
+// requestEnvironment is what CMD gets to know of a request.
 func requestEnvironment(r *ipc.Request) []string {
 	deadline := ""
 	if !r.Deadline.IsZero() {
 		deadline = stamp(r.Deadline)
 	}
-	return []string{
+	return append([]string{
 		"IPC_TOPIC=" + r.Topic,
 		"IPC_SEQ=" + strconv.FormatUint(r.ID, 10),
 		"IPC_TIME=" + stamp(r.Time),
@@ -82,7 +86,7 @@ func requestEnvironment(r *ipc.Request) []string {
 		"IPC_SENDER_PID=" + strconv.Itoa(r.PID),
 		"IPC_SENDER_UID=" + strconv.Itoa(r.UID),
 		"IPC_SENDER_UNIT=" + r.Unit,
-	}
+	}, headerEnvironment(r.Headers)...)
 }
 
 func (s *serveVerb) run(c *verb.Call) error {
@@ -90,6 +94,10 @@ func (s *serveVerb) run(c *verb.Call) error {
 		return exit.Unparsed("serve", "there is no CMD to run").With(c.Verb.Usage())
 	}
 	file, err := lookPath(c, c.Command[0])
+	if err != nil {
+		return err
+	}
+	headers, err := headerWords(s.headers)
 	if err != nil {
 		return err
 	}
@@ -108,7 +116,10 @@ func (s *serveVerb) run(c *verb.Call) error {
 		}
 	}()
 	answer := func(ctx context.Context, r *ipc.Request) ([]byte, error) {
-		return nil, process.RunJob(ctx, file, c.Command, append(os.Environ(), requestEnvironment(r)...), r.Payload, r.Send)
+		for i := 0; i < len(headers); i += 3 {
+			r.SetHeader(headers[i+1], headers[i+2])
+		}
+		return nil, process.RunJob(ctx, file, c.Command, process.Environment(requestEnvironment(r)), r.Payload, r.Send)
 	}
 	err = s.serve(ctx, c, answer)
 	cancel()

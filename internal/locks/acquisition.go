@@ -90,7 +90,7 @@ func acquireOption(c *session.Call, i int, a *acquisition) int {
 		ok = readUnits(c, option, value, &a.Limit)
 	case "WAIT":
 		a.Wait, ok = readMilliseconds(c, option, value, 0)
-		c.Patience = i
+		c.Patience[0] = i
 	case "LEASE":
 		a.Lease, ok = readMilliseconds(c, option, value, 1)
 	case "FOR":

@@ -20,8 +20,8 @@ type Call struct {
 
 	gate // of REQID
 
-	Patience int  // the argument that says how long to wait, behind WAIT; 0: none does
-	TakesFD  bool // a descriptor may have come with it
+	Patience [2]int // the arguments that say how long to wait, each behind its word; 0: none does
+	TakesFD  bool   // a descriptor may have come with it
 }
 
 // A Handler executes a command.
@@ -30,7 +30,7 @@ type Handler func(*Call)
 // Begin makes the call that of another command.
 func (c *Call) Begin(s *Session, args [][]byte) {
 	c.Session, c.Row, c.Args, c.Out = s, nil, args, c.Out[:0]
-	c.gate, c.Patience, c.Pays, c.TakesFD = gate{}, 0, nil, false
+	c.gate, c.Patience, c.Pays, c.TakesFD = gate{}, [2]int{}, nil, false
 }
 
 // Trim does not keep the room of a long reply.
@@ -96,6 +96,16 @@ func (c *Call) Texts() []string {
 		texts[i] = string(a)
 	}
 	return texts
+}
+
+// isPatience reports whether argument i says how long to wait, or is the word before.
+func (c *Call) isPatience(i int) bool {
+	for _, at := range c.Patience {
+		if at > 0 && (i == at || i == at-1) {
+			return true
+		}
+	}
+	return false
 }
 
 // Number parses an argument as Redis does.

@@ -183,7 +183,7 @@ func hashCommand(c *Call) uint64 {
 	_, _ = h.Write([]byte(c.Row.Name))
 	var size [8]byte
 	for i, a := range c.Args {
-		if c.Patience > 0 && (i == c.Patience || i == c.Patience-1) {
+		if c.isPatience(i) {
 			continue
 		}
 		binary.LittleEndian.PutUint64(size[:], uint64(len(a)))
@@ -251,6 +251,9 @@ func (r *Request) settle(o Outcome, size int) {
 	}
 	if p, ok := o.(Passing); ok {
 		o = p.Kept()
+		if size > MaxOutcomeBytes/4 { // which it may be no more
+			size = len(o.Append(nil, wire.RESP3))
+		}
 	}
 	r.outcome, r.size = o, size+len(r.key.ID)
 	if r.lasting != nil {

@@ -35,6 +35,7 @@ type extras struct {
 	task        *Task        // what it waits for, if that is its own work
 	transaction *Transaction // what it has asked for since MULTI
 	parts       []any        // of services: see Part
+	read        []func()     // what waits until the peer has read: see WhenRead
 	ended       string       // why, if that is not the peer's doing
 }
 
@@ -138,10 +139,29 @@ func (s *Session) HalfClosed() {
 	}
 }
 
-// Resume goes on with the task of a session.
+// Resume goes on with the task of a session, and with what waits for its peer to read.
 func (s *Session) Resume() {
-	if s.more != nil && s.more.task != nil {
+	if s.more == nil {
+		return
+	}
+	if s.more.task != nil {
 		s.goOnWithTask()
+	}
+	if len(s.more.read) > 0 && !s.HeldUp() {
+		waiting := s.more.read
+		s.more.read = nil
+		for _, f := range waiting {
+			f()
+		}
+	}
+}
+
+// WhenRead has a function be called when the socket has taken all that the peer is to be sent, in its user's turn; or never, if the
+// connection ends before.
+func (s *Session) WhenRead(f func()) {
+	s.extra().read = append(s.extra().read, f)
+	if !s.HeldUp() {
+		s.Queue()
 	}
 }
 
