@@ -75,6 +75,9 @@ func (w *walk) lastHead() int { return min(len(w.name), MaxTopic) }
 
 // tryGlobs tries globs, one in a step, unless the name is long.
 func (w *walk) tryGlobs(x *patternIndex, most int) (left int) {
+	if x.tails.len() == 0 {
+		w.head = w.lastHead() + 1
+	}
 	for ; w.head <= w.lastHead(); w.head++ {
 		if x.count[w.head] == 0 {
 			continue
@@ -141,29 +144,30 @@ func (w *walk) level(at int) (level []byte, next int) {
 // goOn goes on through the tree, one node in a step. It visits no node twice, so it takes at most as many as there are.
 func (w *walk) goOn(most int) (left int) {
 	for len(w.ways) > 0 {
-		if most == 0 {
-			return 0
-		}
-		most--
 		last := &w.ways[len(w.ways)-1]
 		n, at := last.from, last.at
 		*last = way{} // a node that has gone since would be kept from the garbage collector
 		w.ways = w.ways[:len(w.ways)-1]
-		if n.rest.born != 0 {
-			w.refs = append(w.refs, n.rest)
-		}
-		if at > len(w.name) {
-			if n.here.born != 0 {
-				w.refs = append(w.refs, n.here)
+		for n != nil {
+			if most == 0 {
+				w.ways = append(w.ways, way{n, at})
+				return 0
 			}
-			continue
-		}
-		level, next := w.level(at)
-		if n.plus != nil {
-			w.ways = append(w.ways, way{n.plus, next})
-		}
-		if child := find(&n.next, level); child != nil {
-			w.ways = append(w.ways, way{child, next})
+			most--
+			if n.rest.born != 0 {
+				w.refs = append(w.refs, n.rest)
+			}
+			if at > len(w.name) {
+				if n.here.born != 0 {
+					w.refs = append(w.refs, n.here)
+				}
+				break
+			}
+			level, next := w.level(at)
+			if n.plus != nil {
+				w.ways = append(w.ways, way{n.plus, next})
+			}
+			n, at = find(&n.next, level), next
 		}
 	}
 	return most
