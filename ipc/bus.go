@@ -80,6 +80,7 @@ func message(args []wire.Value) (Message, bool) {
 		if at := more.Get("expires").Int; at != 0 {
 			m.Expires = time.UnixMicro(at)
 		}
+		m.Ended = more.Get("ended").Str
 		m.Headers = headers(more.Get("headers"))
 	}
 	return m, true

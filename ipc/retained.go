@@ -83,7 +83,7 @@ func DecodeValue(v wire.Value) Message {
 	m := Message{
 		Topic: v.Get("topic").Str, Payload: []byte(v.Get("payload").Str), Seq: uint64(v.Get("seq").Int),
 		Time: time.UnixMicro(v.Get("time").Int), PID: int(v.Get("pid").Int), UID: int(v.Get("uid").Int), Unit: v.Get("unit").Str,
-		Retained: true, Headers: headers(v.Get("headers")),
+		Retained: true, Ended: v.Get("ended").Str, Headers: headers(v.Get("headers")),
 	}
 	if left := v.Get("expires").Int; left >= 0 {
 		m.Expires = time.Now().Add(time.Duration(left) * time.Millisecond)

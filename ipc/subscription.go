@@ -32,6 +32,10 @@ type Message struct {
 	// Retained says that the message was published before the subscription: it is the value that the topic had then.
 	Retained bool
 
+	// Ended says how the sender had ended, as "exited 3", "killed 9" or "disconnected", if the message is a will. The daemon says it, and
+	// nobody else can.
+	Ended string
+
 	Expires time.Time         // when the message is over, as its publisher says: see [Expires]; zero: never
 	Headers map[string]string // what the publisher says beside the payload: see [Header]; shared like the payload
 

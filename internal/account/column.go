@@ -22,6 +22,7 @@ const (
 	Retained      // values of topics
 	RetainedBytes // of them, and of the topics
 	Requests      // that are not answered
+	Wills
 	columns
 )
 
@@ -55,6 +56,7 @@ var table = [columns]row{
 	Retained:      {name: "retained values", refusal: "user {user} has {used} retained values already (limits.retained_per_user)"},
 	RetainedBytes: {name: "bytes of retained values", refusal: "user {user} retains {used} bytes already (limits.retained_bytes_per_user)"},
 	Requests:      {name: "requests", refusal: "{used} requests of user {user} wait for an answer already (limits.requests_per_user)"},
+	Wills:         {name: "wills", refusal: "user {user} has {used} wills already (limits.wills_per_user)"},
 }
 
 func (c Column) String() string { return table[c].name }

@@ -41,6 +41,7 @@ var fields = []field{
 	{'u', "uid", func(m *message) string { return strconv.Itoa(m.UID) }},
 	{'P', "pid", func(m *message) string { return strconv.Itoa(m.PID) }},
 	{'U', "unit", func(m *message) string { return m.Unit }},
+	{'e', "how the sender ended", func(m *message) string { return m.Ended }},
 	{'%', "a percent sign", func(*message) string { return "%" }},
 }
 
@@ -148,7 +149,11 @@ func (f *format) print(o *term.Output, m *message) {
 		if len(m.Payload) > 0 {
 			o.Clean(string(m.Payload)).Text("  ")
 		}
-		o.Styled(term.Dim, process.UserName(int64(m.UID))+" ("+strconv.Itoa(m.PID)+")").Text("\n")
+		who := process.UserName(int64(m.UID)) + " (" + strconv.Itoa(m.PID) + ")"
+		if m.Ended != "" {
+			who += " " + m.Ended
+		}
+		o.Styled(term.Dim, who).Text("\n")
 	default:
 		o.Data(m.Topic).Text("\t").Data(string(m.Payload)).Text(f.end)
 	}

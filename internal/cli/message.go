@@ -230,6 +230,7 @@ func (m *message) environment() []string {
 		"IPC_SENDER_UNIT=" + m.Unit,
 		"IPC_RETAINED=" + map[bool]string{true: "1"}[m.Retained],
 		"IPC_EXPIRES=" + expires,
+		"IPC_ENDED=" + m.Ended,
 	}
 	return append(env, headerEnvironment(m.Headers)...)
 }
@@ -268,6 +269,7 @@ var messageEnv = []verb.Variable{
 	{Name: "IPC_SENDER_UNIT", Help: "the systemd unit, or empty"},
 	{Name: "IPC_RETAINED", Help: "1 if it is the value that the topic had before, or empty"},
 	{Name: "IPC_EXPIRES", Help: "when it is over, likewise, or empty"},
+	{Name: "IPC_ENDED", Help: "how its sender had ended, as `killed 9`, if the message is a will; or empty"},
 	{Name: "IPC_HEADER_NAME", Help: "each of its headers: of content-type, IPC_HEADER_CONTENT_TYPE"},
 }
 
@@ -287,6 +289,9 @@ func (m *message) json(o *term.Output) {
 	}
 	if !m.Expires.IsZero() {
 		obj.Text("expires", stamp(m.Expires))
+	}
+	if m.Ended != "" {
+		obj.Text("ended", m.Ended)
 	}
 	if len(m.Headers) > 0 {
 		obj.Value("headers", headersOf(m.Headers))

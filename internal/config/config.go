@@ -54,6 +54,7 @@ type Limits struct {
 	RetainedPerUser      int
 	RetainedBytesPerUser int
 	RequestsPerUser      int // Those that are not answered.
+	WillsPerUser         int
 
 	// Lease is the longest that a lease may last, unless it is an operator's.
 	Lease time.Duration
@@ -90,6 +91,7 @@ func Default() *Config {
 			RetainedPerUser:      10_000,
 			RetainedBytesPerUser: 16 << 20,
 			RequestsPerUser:      1_000,
+			WillsPerUser:         1_000,
 			Lease:                24 * time.Hour,
 		},
 		Loop:       Loop{BusyPoll: 50 * time.Microsecond},

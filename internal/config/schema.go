@@ -79,6 +79,8 @@ func (c *Config) fixedTables() []table {
 				"Bytes of the retained values that one user (uid) has published, and of their topics. Root is not exempt."},
 			{"requests_per_user", count{&l.RequestsPerUser, 1, maxCount},
 				"Requests of one user (uid) that are not answered, all connections together. Root is not exempt."},
+			{"wills_per_user", count{&l.WillsPerUser, 1, maxCount},
+				"Wills of one user (uid): messages that are published when a connection or a process has ended. Their bytes count as those of retained values. Root is not exempt."},
 			{"lease", duration{&l.Lease, time.Millisecond, 100 * 365 * 24 * time.Hour},
 				"The longest lease, without being renewed. An operator's (ipcctl hold) may be longer."},
 		}},

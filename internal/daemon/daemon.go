@@ -227,6 +227,7 @@ func options(cfg *config.Config) server.Options {
 			RetainedPerUser:      cfg.Limits.RetainedPerUser,
 			RetainedBytesPerUser: cfg.Limits.RetainedBytesPerUser,
 			RequestsPerUser:      cfg.Limits.RequestsPerUser,
+			WillsPerUser:         cfg.Limits.WillsPerUser,
 			Lease:                cfg.Limits.Lease,
 		},
 		Semaphores: cfg.Semaphores,

@@ -71,6 +71,9 @@ func (m *message) enveloped() envelope {
 		b = append(b, `,"expires":"`...)
 		b = append(appendJSONTime(b, m.expires), '"')
 	}
+	if m.ended != "" {
+		b = appendJSONText(append(b, `,"ended":`...), []byte(m.ended))
+	}
 	for i := 0; i < len(m.headers); i += 2 {
 		open := `,"headers":{`
 		if i > 0 {

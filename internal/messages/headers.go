@@ -57,12 +57,14 @@ func (s *Service) pubWords(c *session.Call) bool {
 }
 
 // hasMore reports whether the push of the message has a last element.
-func (m *message) hasMore() bool { return m.retained || m.expires != 0 || len(m.headers) > 0 }
+func (m *message) hasMore() bool {
+	return m.retained || m.expires != 0 || m.ended != "" || len(m.headers) > 0
+}
 
 // appendMore appends it.
 func (m *message) appendMore(b []byte, p wire.Proto) []byte {
 	n := 0
-	for _, has := range []bool{m.retained, m.expires != 0, len(m.headers) > 0} {
+	for _, has := range []bool{m.retained, m.expires != 0, m.ended != "", len(m.headers) > 0} {
 		if has {
 			n++
 		}
@@ -75,6 +77,10 @@ func (m *message) appendMore(b []byte, p wire.Proto) []byte {
 	if m.expires != 0 {
 		b = wire.AppendBulk(b, "expires")
 		b = wire.AppendInt(b, m.expires)
+	}
+	if m.ended != "" {
+		b = wire.AppendBulk(b, "ended")
+		b = wire.AppendBulk(b, m.ended)
 	}
 	if len(m.headers) > 0 {
 		b = wire.AppendBulk(b, "headers")

@@ -20,6 +20,7 @@ type message struct {
 	envelope       envelope // see appendEnvelope
 	retained       bool     // it is the value that its topic had already
 	expires        int64    // when it is over, in microseconds since 1970; 0: never
+	ended          string   // it is a will: how its sender has ended
 	headers        session.Headers
 	after          uint64 // of the next route, who subscribed up to then has it: see deliver
 	count          uint64 // its number among those of the route that it is given to; 0: it has none, or none yet

@@ -26,6 +26,7 @@ import (
 type retained struct {
 	topics bus.Retained[*kept]
 	bytes  int // of all
+	wills  int // bytes of wills, which may be values one day, and are bounded with these
 }
 
 // A kept is a value. It does not change: another value is another kept.
@@ -43,7 +44,7 @@ const LargestRetained = 1 << 20
 func (k *kept) size() int { return len(k.Topic) + len(k.Payload) + session.Headers(k.Headers).Bytes() }
 
 // fields are what BUS.GET and BUS.LIST tell beside the topic and the payload.
-const keptFields = 7
+const keptFields = 8
 
 // appendFields appends them. left is in milliseconds, -1 if the value does not expire.
 func (k *kept) appendFields(b []byte, p wire.Proto, now time.Duration) []byte {
@@ -62,6 +63,8 @@ func (k *kept) appendFields(b []byte, p wire.Proto, now time.Duration) []byte {
 	b = wire.AppendBulk(b, k.Unit)
 	b = wire.AppendBulk(b, "expires")
 	b = wire.AppendInt(b, left)
+	b = wire.AppendBulk(b, "ended")
+	b = wire.AppendBulk(b, k.Ended)
 	b = wire.AppendBulk(b, "headers")
 	return session.Headers(k.Headers).Append(b, p)
 }
@@ -87,7 +90,7 @@ func (s *Service) retain(c *session.Call, p *publication) bool {
 	who := &c.Session.Peer
 	k := &kept{stamp: c.Session.Stamp(), Retained: record.Retained{
 		Topic: topic, Payload: string(c.Args[1]), Seq: s.bus.Seq() + 1, Time: s.set.RealTime().UnixMicro(),
-		PID: who.PID, UID: who.UID, Unit: who.Unit, Headers: p.headers,
+		PID: who.PID, Start: who.Start, UID: who.UID, Unit: who.Unit, Headers: p.headers,
 	}}
 	if p.expires != 0 {
 		k.Expires = s.set.Now() + p.expires
@@ -120,12 +123,20 @@ func (s *Service) mayRetain(c *session.Call, k *kept) bool {
 	case ownCount > 0 && !c.Room(account.Retained, ownCount), ownBytes > 0 && !c.Room(account.RetainedBytes, ownBytes):
 	case count > 0 && s.retained.topics.Len()+count > limits.Retained:
 		c.Fail(wire.CodeQuota, "%d topics have a retained value already (limits.retained)", s.retained.topics.Len())
-	case bytes > 0 && s.retained.bytes+bytes > limits.RetainedBytes:
-		c.Fail(wire.CodeQuota, "%d bytes are retained already (limits.retained_bytes)", s.retained.bytes)
 	default:
-		return true
+		return s.roomToRetain(c, bytes)
 	}
 	return false
+}
+
+// roomToRetain checks that so many bytes more may be retained, of all users.
+func (s *Service) roomToRetain(c *session.Call, bytes int) bool {
+	all := s.retained.bytes + s.retained.wills
+	if bytes > 0 && all+bytes > s.limits.RetainedBytes {
+		c.Fail(wire.CodeQuota, "%d bytes are retained already (limits.retained_bytes)", all)
+		return false
+	}
+	return true
 }
 
 // keep has a value be that of its topic from now on.
@@ -268,7 +279,7 @@ func (s *Service) sendMore(d *delivery) {
 	}
 	k, ok, more := d.lookup.Next()
 	if ok && k.Seq <= d.seq && !k.over(s.set.Now()) {
-		m := message{topic: []byte(k.Topic), payload: []byte(k.Payload), seq: k.Seq, time: k.Time, stamp: k.stamp, retained: true, headers: k.Headers}
+		m := message{topic: []byte(k.Topic), payload: []byte(k.Payload), seq: k.Seq, time: k.Time, stamp: k.stamp, retained: true, ended: k.Ended, headers: k.Headers}
 		if k.Expires != 0 {
 			m.expires = s.set.RealTime().Add(k.Expires - s.set.Now()).UnixMicro()
 		}

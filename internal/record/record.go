@@ -17,6 +17,7 @@ const (
 	KindEnd
 	KindMark
 	KindRetained
+	KindWill
 )
 
 // kinds are what the kinds are called, and how they are read.
@@ -28,7 +29,8 @@ var kinds = [...]struct {
 	KindHold:     {"hold", 2, readAs(&holdFields)},
 	KindEnd:      {"end", 1, readAs(&lockEndFields)},
 	KindMark:     {"mark", 1, readAs(&markFields)},
-	KindRetained: {"retained", 2, readAs(&retainedFields)},
+	KindRetained: {"retained", 3, readAs(&retainedFields)},
+	KindWill:     {"will", 1, readAs(&willFields)},
 }
 
 // A Record says what is true of its subject from now on. It is plain data.
@@ -37,7 +39,7 @@ type Record struct {
 	Is Body // nil: there is nothing any more
 }
 
-// A Body is what a record says: a [Hold], an [End], a [Mark] or a [Retained].
+// A Body is what a record says: a [Hold], an [End], a [Mark], a [Retained] or a [Will].
 type Body interface {
 	subject() Subject
 	// append appends the text from which decode makes the same again.
@@ -66,7 +68,7 @@ func (r Record) Append(b []byte) []byte {
 }
 
 // A Subject is what one record is about: the hold that an owner has of a lock, the end that the next holder of a lock is to be told
-// of, the mark of the tokens, or the retained value of a topic.
+// of, the mark of the tokens, the retained value of a topic, or the will that an owner has for one.
 type Subject struct {
 	Kind  Kind
 	Lock  string
@@ -78,7 +80,7 @@ type Subject struct {
 func (s Subject) Key() string {
 	b := make([]byte, 0, 128)
 	b = append(b, kinds[s.Kind].name...)
-	if s.Kind == KindHold {
+	if s.Kind == KindHold || s.Kind == KindWill {
 		b = append(b, ' ')
 		b = strconv.AppendInt(b, int64(s.Owner.Process.PID), 10)
 		b = append(b, '/')

@@ -64,6 +64,7 @@ func TestFormatBefore(t *testing.T) { reads(t, rows(t, "before.rows"), samplesBe
 func TestFormat1(t *testing.T) {
 	reads(t, rows(t, "rows.1"), samplesBefore())
 	reads(t, rows(t, "retained.1"), []Record{Of(retainedBefore())})
+	reads(t, rows(t, "retained.2"), []Record{Of(retainedWithHeaders())})
 }
 
 // TestSamples: every kind, and every word of every enumeration, is in what the formats are tested with.
@@ -74,7 +75,7 @@ func TestSamples(t *testing.T) {
 			t.Errorf("there is no %q", kinds[i].name)
 		}
 	}
-	for name, words := range map[string][]string{"mode": modes, "bind": bindings, "how": hows} {
+	for name, words := range map[string][]string{"mode": modes, "bind": bindings, "how": hows, "then": thens} {
 		for _, word := range words {
 			if word != "" && !strings.Contains(text, " "+name+"="+word+" ") {
 				t.Errorf("there is no %s=%s", name, word)
@@ -169,7 +170,7 @@ func TestUnknown(t *testing.T) {
 		"hold":                               `no record: it begins with "hold"`,
 		"hold x":                             `no record: it begins with "hold x"`,
 		"hold 0 ":                            `no record: it begins with "hold 0 "`,
-		"will 1":                             `a record "will" has version 1, of a newer ipcd; this one knows versions up to 0`,
+		"cursor 1":                           `a record "cursor" has version 1, of a newer ipcd; this one knows versions up to 0`,
 		"hold 3 x=1":                         `a record "hold" has version 3, of a newer ipcd; this one knows versions up to 2`,
 		hold + "color=3":                     `hold: unknown field "color"`,
 		hold + "token=3 token=4":             `hold: field "token" is there twice`,

@@ -16,9 +16,11 @@ type Retained struct {
 	Expires time.Duration // CLOCK_BOOTTIME; 0: it does not
 
 	// Who published it.
-	PID  int
-	UID  uint32
-	Unit string
+	PID   int
+	Start uint64 // of the process; 0: not known
+	UID   uint32
+	Unit  string
+	Ended string // how it had ended, if this was its will
 
 	Headers []string // names and values in turn
 }
@@ -33,8 +35,10 @@ var retainedFields = []field[Retained]{
 	number("time-real", func(v *Retained) *int64 { return &v.Time }),
 	number("expires", func(v *Retained) *time.Duration { return &v.Expires }),
 	number("pid", func(v *Retained) *int { return &v.PID }),
+	number("start", func(v *Retained) *uint64 { return &v.Start }),
 	number("uid", func(v *Retained) *uint32 { return &v.UID }),
 	text("unit", func(v *Retained) *string { return &v.Unit }),
+	text("ended", func(v *Retained) *string { return &v.Ended }),
 	texts("headers", func(v *Retained) *[]string { return &v.Headers }),
 	data("payload", func(v *Retained) *string { return &v.Payload }),
 }

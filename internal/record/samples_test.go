@@ -15,9 +15,14 @@ func samples() []Record {
 			Owner: lockmgr.Owner{Process: lockmgr.Process{PID: lockmgr.Group, Start: 1<<32 + 1}, Label: "/system.slice/nightly.service"},
 		},
 		ID: 1127, Token: 1027, Entries: 1, Since: lockmgr.Time{Boot: time.Hour, Real: 1795646133440238},
-	}}), Of(retainedBefore()), Of(&Retained{
-		Topic: "app/headers", Payload: "{}", Seq: 816, Time: 1795646133440238, Headers: []string{"content-type", "application/json", "note", `a "b"`},
-	}))
+	}}), Of(retainedBefore()), Of(retainedWithHeaders()), Of(&Retained{
+		Topic: "online/web1", Payload: "down", Seq: 817, Time: 1795646133440238, PID: 4711, Start: 815, UID: 1000, Ended: "killed 9",
+	}), Of(&Will{
+		Topic: "online/web1", Payload: "down", Then: ThenRetain, Process: lockmgr.Process{PID: 4711, Start: 815}, UID: 1000, Unit: "web.service",
+		Headers: []string{"reason", "\"lost\""},
+	}), Of(&Will{
+		Topic: "online/web1", Then: ThenClear, Process: lockmgr.Process{PID: 4711, Start: 815}, Conn: 7,
+	}), Of(&Will{Topic: "gone", Then: TellOnly, Payload: "\x00", Process: lockmgr.Process{PID: 4712, Start: 815}}))
 }
 
 // retainedBefore is a value as there were before there were headers: also in retained.1, of version 1.
@@ -25,6 +30,13 @@ func retainedBefore() *Retained {
 	return &Retained{
 		Topic: "app/config", Payload: "a=\"1\"\n\x00\xff", Seq: 815, Time: 1795646133440238, Expires: time.Hour, PID: 4711, UID: 1000,
 		Unit: "app.service",
+	}
+}
+
+// retainedWithHeaders is a value as there were before there were wills: also in retained.2, of version 2.
+func retainedWithHeaders() *Retained {
+	return &Retained{
+		Topic: "app/headers", Payload: "{}", Seq: 816, Time: 1795646133440238, Headers: []string{"content-type", "application/json", "note", `a "b"`},
 	}
 }
 

@@ -16,6 +16,7 @@ type State struct {
 	mark  lockmgr.Token
 
 	Retained []*Retained
+	Wills    []*Will
 }
 
 // Read finds out what records say together. Those that cannot be true are left out, and one error for each says why: one that is
@@ -29,8 +30,11 @@ func Read(records []Record) (State, []error) {
 		}
 		if err := r.Is.check(); err != nil {
 			err = fmt.Errorf("record of %q: %w", r.Lock+r.Topic, err)
-			if r.Kind == KindRetained {
+			switch r.Kind {
+			case KindRetained:
 				err = &RetainedError{err}
+			case KindWill:
+				err = &WillError{err}
 			}
 			bad = append(bad, err)
 			continue

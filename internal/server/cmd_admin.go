@@ -39,6 +39,7 @@ func (s *Server) status(c *session.Call) {
 		{"messages_dropped", int64(sent.Dropped)},
 		{"retained", int64(values)},
 		{"retained_bytes", int64(bytes)},
+		{"wills", int64(s.wills.Len())},
 		{"requests", int64(s.asking.Open())},
 		{"locks_granted", int64(locks.Granted)},
 		{"locks_held", int64(locks.Held)},

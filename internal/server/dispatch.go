@@ -33,7 +33,7 @@ func (s *Server) handlers() map[string]session.Handler {
 func (s *Server) areas() []map[string]session.Handler {
 	return []map[string]session.Handler{
 		s.connectionCommands(), s.transactionCommands(), s.clientCommands(), s.commandCommands(), s.adminCommands(), s.messages.Handlers(),
-		s.asking.Handlers(), s.locks.Handlers(),
+		s.asking.Handlers(), s.wills.Handlers(), s.locks.Handlers(),
 	}
 }
 

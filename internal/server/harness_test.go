@@ -34,7 +34,7 @@ const patience = 20 * time.Second
 var testLimits = Limits{
 	Connections: 1000, ConnectionsPerUser: 1000, Input: 1 << 20, Output: 8 << 20, Arguments: 1024, BuffersPerUser: 256 << 20,
 	SubscriptionsPerUser: 1000, PatternsPerUser: 1000, LocksPerUser: 1000, Lease: time.Hour,
-	Retained: 1000, RetainedBytes: 64 << 20, RetainedPerUser: 1000, RetainedBytesPerUser: 64 << 20, RequestsPerUser: 1000,
+	Retained: 1000, RetainedBytes: 64 << 20, RetainedPerUser: 1000, RetainedBytesPerUser: 64 << 20, RequestsPerUser: 1000, WillsPerUser: 1000,
 }
 
 // A harness is a server whose loop runs in this process.

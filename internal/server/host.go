@@ -5,11 +5,13 @@ import "github.com/ipcd/ipcd/internal/session"
 // The following is what sessions call, beside Execute (dispatch.go) and Continue (transaction.go): see session.Host. Each goes to the
 // services whose it is, in the order in which it is to be done.
 
-// Closed ends the subscriptions, requests, follows, waits and holds that end with the connection, and then tells of its end.
+// Closed ends the subscriptions, requests, follows, waits and holds that end with the connection, has its wills be published, and then tells of its
+// end.
 func (h *host) Closed(sess *session.Session) bool {
 	if !h.messages.Closed(sess) || !h.asking.Closed(sess) || !h.locks.Closed(sess) {
 		return false
 	}
+	h.wills.Closed(sess)
 	(*Server)(h).announceDisconnected(sess)
 	return true
 }

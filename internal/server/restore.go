@@ -19,17 +19,24 @@ func (s *Server) restore() {
 	state, bad := record.Read(records)
 	var lost []error
 	for _, err := range bad {
-		if _, retained := errors.AsType[*record.RetainedError](err); retained {
+		_, retained := errors.AsType[*record.RetainedError](err)
+		_, will := errors.AsType[*record.WillError](err)
+		switch {
+		case retained:
 			s.set.Log.Error("a retained value is lost: its record cannot be used", "event", "state-failed", "error", err)
-		} else {
+		case will:
+			s.set.Log.Error("a will is lost: its record cannot be used", "event", "state-failed", "error", err)
+		default:
 			lost = append(lost, err)
 		}
 	}
 	s.messages.Restore(state.Retained)
+	s.wills.Restore(state.Wills)
 	setup := s.setup.Setup
 	setup.FromJournal = s.setup.Records != nil
 	s.locks = locks.New(s.set, s.journal, s.watch, s.messages, setup, &state, lost)
 	s.journal.Register(s.locks, record.KindMark, record.KindHold, record.KindEnd)
 	s.journal.Register(s.messages, record.KindRetained)
+	s.journal.Register(s.wills, record.KindWill)
 	s.journal.Open(s.setup.Journal, s.setup.Records)
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/ipcd/ipcd/internal/process"
 	"github.com/ipcd/ipcd/internal/record"
 	"github.com/ipcd/ipcd/internal/session"
+	"github.com/ipcd/ipcd/internal/wills"
 )
 
 // Limits bounds what peers may use.
@@ -40,6 +41,7 @@ type Limits struct {
 	RetainedPerUser      int
 	RetainedBytesPerUser int
 	RequestsPerUser      int // that are not answered
+	WillsPerUser         int
 
 	Lease time.Duration // the longest that a hold may last by time, unless it is an operator's
 }
@@ -60,6 +62,7 @@ func (l *Limits) perUser() account.Limits {
 		account.Retained:      l.RetainedPerUser,
 		account.RetainedBytes: l.RetainedBytesPerUser,
 		account.Requests:      l.RequestsPerUser,
+		account.Wills:         l.WillsPerUser,
 	}
 }
 
@@ -118,6 +121,7 @@ type Server struct {
 	messages *messages.Service
 	locks    *locks.Service
 	asking   *asking.Service
+	wills    *wills.Service
 	names    session.Part[names] // what connections call themselves
 	leftOut  int                 // events about connections, since the last one that was published: see events.go
 	losses   map[uint32]*loss    // of messages, by user: see losses.go
@@ -175,6 +179,7 @@ func New(setup Setup, opts Options) (*Server, error) {
 	s.watch = process.New(l, setup.Log, setup.Sight)
 	s.messages = messages.New(s.set, s.journal, &s.self)
 	s.asking = asking.New(s.set)
+	s.wills = wills.New(s.set, s.journal, s.watch, s.messages)
 	s.names = session.NewPart[names](s.set)
 	s.over = s.set.Net.Over
 	l.Early = s.set.Net.ReadEarly
@@ -240,6 +245,7 @@ func (s *Server) Run(ctx context.Context) error {
 	unhook := context.AfterFunc(ctx, func() { s.Post(s.stop) })
 	defer unhook()
 	s.watch.FindKnown()
+	s.wills.Start()
 	s.locks.Start()
 	if s.setup.WatchdogEvery > 0 {
 		s.watchdog.Set(0) // at once
@@ -283,7 +289,7 @@ func (s *Server) turn(events []unix.EpollEvent) {
 // another one of them is first each time, which has what time there is.
 func (s *Server) serveWaiting() {
 	s.set.Net.BeginRest()
-	const kinds = 3
+	const kinds = 4
 	s.first++
 	for i := range kinds {
 		switch (s.first + i) % kinds {
@@ -293,6 +299,8 @@ func (s *Server) serveWaiting() {
 			s.locks.EndSome()
 		case 2:
 			s.messages.MoveLine()
+		case 3:
+			s.wills.EndSome()
 		}
 		s.set.Net.WrapUp()
 	}
@@ -300,7 +308,7 @@ func (s *Server) serveWaiting() {
 
 // idle reports whether there is nothing to do before something happens.
 func (s *Server) idle() bool {
-	return !s.set.Net.Waiting() && !s.locks.Ending() && s.messages.InLine() == 0
+	return !s.set.Net.Waiting() && !s.locks.Ending() && !s.wills.Ending() && s.messages.InLine() == 0
 }
 
 func (s *Server) feedWatchdog() {

@@ -20,6 +20,7 @@ func (s *Server) stop() {
 	s.set.Net.Last(s.stopLate)
 	s.stopBy = s.set.Now() + longestStop
 	s.stopTime.Set(s.stopBy)
+	s.wills.Stop()
 	s.messages.Stop()
 	s.asking.Stop()
 	s.closeListeners()

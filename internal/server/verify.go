@@ -20,13 +20,14 @@ func (s *Server) verify() {
 	s.locks.Verify(found)
 	s.messages.Verify(found)
 	s.asking.Verify(found)
+	s.wills.Verify(found)
 	if err := s.set.Users.Mismatch(found); err != nil {
 		panic(err.Error())
 	}
-	if values, _ := s.messages.Retained(); s.locks.Figures().Held+values < 100 { // it costs much
+	if values, _ := s.messages.Retained(); s.locks.Figures().Held+values+s.wills.Len() < 100 { // it costs much
 		s.journal.Verify()
 	}
-	s.watch.Verify(s.locks.Watched())
+	s.watch.Verify(s.locks.Watched() + s.wills.Watched())
 	s.set.VerifyRequests()
 	s.verifyTimers()
 }
@@ -49,6 +50,7 @@ func (s *Server) verifyTimers() {
 	s.locks.VerifyTimers(check)
 	s.messages.VerifyTimers(check)
 	s.asking.VerifyTimers(check)
+	s.wills.VerifyTimers(check)
 	s.set.VerifyTimers(check)
 	s.journal.VerifyTimers(check)
 	check("the watchdog", &s.watchdog, s.setup.WatchdogEvery > 0)

@@ -182,17 +182,24 @@ var Commands = []Command{
 		Reply: "map: seq, delivered (how many subscriptions got it), dropped (how many messages, this one or older ones, were dropped for it because subscriptions are too far behind)",
 		Note:  "with RETAIN it is the value of its topic from then on, until it expires, is cleared or another takes its place; HEADER may be there up to 32 times, and receivers are told of these and of EXPIRES", Errors: []Code{CodeBadName, CodeNotFound, CodeDenied, CodeIO}},
 	{Name: "BUS.SUB", Args: "filter [RAW]", Min: 2, Max: 3, Family: FamilyBus, Access: AccessSubscribe, Names: Names{First: true}, Flags: FlagSubscribed, Summary: "Receive the messages whose topic the filter matches",
-		Reply:  "integer: this connection's filters; then pushes bus.message, filter, topic, payload, seq, time, pid, uid, unit, count (its number among those of this filter, 0 of a value that the topic had before), and, if there is any of it, a map: retained (1, of the value that the topic had before), expires (microseconds since 1970), headers (a map); and bus.lost, filter, n in place of n messages that were dropped because the connection is too far behind",
+		Reply:  "integer: this connection's filters; then pushes bus.message, filter, topic, payload, seq, time, pid, uid, unit, count (its number among those of this filter, 0 of a value that the topic had before), and, if there is any of it, a map: retained (1, of the value that the topic had before), expires (microseconds since 1970), ended (of a will: how its sender has ended), headers (a map); and bus.lost, filter, n in place of n messages that were dropped because the connection is too far behind",
 		Note:   "on RESP2 only with RAW, for a client that knows these arrays; clients made for Redis use PSUBSCRIBE ipcd/filter/…, see Messages",
 		Errors: []Code{CodeBadName}},
 	{Name: "BUS.UNSUB", Args: "[filter]", Min: 1, Max: 2, Family: FamilyBus, Flags: FlagSubscribed, Summary: "End BUS.SUB for this filter, or all", Reply: "integer: the filters left", Errors: []Code{CodeNotFound}},
 
 	{Name: "BUS.GET", Args: "topic", Min: 2, Max: 2, Family: FamilyBus, Access: AccessSubscribe, Names: Names{First: true}, Summary: "The value of a topic: what was published there last with RETAIN",
-		Reply: "map: topic, payload, seq, time, pid, uid, unit, expires (milliseconds it lasts, -1 without end), headers (a map); null if there is none", Errors: []Code{CodeBadName}},
+		Reply: "map: topic, payload, seq, time, pid, uid, unit, expires (milliseconds it lasts, -1 without end), ended (of a will: how its sender has ended, else empty), headers (a map); null if there is none", Errors: []Code{CodeBadName}},
 	{Name: "BUS.LIST", Args: "[filter]", Min: 1, Max: 2, Family: FamilyBus, Flags: FlagSlow, Summary: "The topics that have a value and that the filter matches, or #",
-		Reply: "array of maps, by topic: topic, size (bytes of the payload), seq, time, pid, uid, unit, expires, headers", Errors: []Code{CodeBadName}},
+		Reply: "array of maps, by topic: topic, size (bytes of the payload), seq, time, pid, uid, unit, expires, ended, headers", Errors: []Code{CodeBadName}},
 	{Name: "BUS.CLEAR", Args: "topic", Min: 2, Max: 2, Family: FamilyBus, Access: AccessPublish, Names: Names{First: true}, Summary: "Have a topic have no value",
 		Reply: "integer: 1, or 0 if it had none", Errors: []Code{CodeBadName, CodeDenied}},
+
+	{Name: "BUS.WILL", Args: "topic payload [RETAIN | CLEAR] [HEADER field value …] [FOR self|pid] [REQID id]", Min: 3, Family: FamilyBus, Access: AccessPublish, Names: Names{First: true}, Flags: FlagDescriptors,
+		Summary: "Have a message be published when this connection has ended, or the process", Reply: "OK",
+		Note: "it is from whom it is of, and says how that ended: see Messages; with RETAIN it is the value of its topic then, with CLEAR the topic has none any more, unless another process has published it; " +
+			"with FOR pid it is of the process whose pidfd is sent along (SCM_RIGHTS); another will of the same for the same topic takes its place", Errors: []Code{CodeBadName, CodeNotFound, CodeDenied, CodeIO}},
+	{Name: "BUS.UNWILL", Args: "topic [FOR self|pid] [REQID id]", Min: 2, Max: 6, Family: FamilyBus, Access: AccessPublish, Names: Names{First: true}, Flags: FlagDescriptors,
+		Summary: "Take a will back", Reply: "integer: 1, or 0 if there was none", Errors: []Code{CodeBadName, CodeNotFound, CodeDenied, CodeIO}},
 
 	{Name: "BUS.SERVE", Args: "filter [GROUP label] [COUNT n]", Min: 2, Max: 6, Family: FamilyBus, Access: AccessSubscribe, Names: Names{First: true}, Flags: FlagNoMulti,
 		Summary: "Answer the requests whose topic the filter matches",

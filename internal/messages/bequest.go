@@ -1,0 +1,67 @@
+package messages
+
+import (
+	"github.com/ipcd/ipcd/internal/account"
+	"github.com/ipcd/ipcd/internal/peer"
+	"github.com/ipcd/ipcd/internal/record"
+	"github.com/ipcd/ipcd/internal/session"
+	"github.com/ipcd/ipcd/ipc/wire"
+)
+
+// What the service of wills asks for: see package wills.
+
+// RoomForWill checks whether a user may have so many bytes more in wills, of which the whole has a size. As a will may be the value of its
+// topic one day, it may be as large as one, and its bytes count as those of values: they are there then, and nobody is asked.
+func (s *Service) RoomForWill(c *session.Call, u *account.User, size, more int) bool {
+	if size > LargestRetained {
+		c.Fail(wire.CodeQuota, "a will and its topic may have %d bytes, not %d", LargestRetained, size)
+		return false
+	}
+	if more > 0 {
+		if err := u.Room(account.RetainedBytes, more); err != nil {
+			c.Fail(wire.CodeQuota, "%v", err)
+			return false
+		}
+	}
+	return s.roomToRetain(c, more)
+}
+
+// CountWill counts bytes of wills.
+func (s *Service) CountWill(bytes int) { s.retained.wills += bytes }
+
+// BytesOfWills is how many there are.
+func (s *Service) BytesOfWills() int { return s.retained.wills }
+
+// Bequeath publishes a will that is none any more, with the word on how whom it was of has ended. What is true of it, and of the value of
+// its topic, is recorded as one, before anybody is told. If it is to clear a value that is another's by then, nobody is told: it would be of
+// that value that he would think.
+func (s *Service) Bequeath(w *record.Will, ended string) {
+	value := s.retainedOf(w.Topic)
+	own := value != nil && value.PID == w.Process.PID && value.Start == w.Process.Start
+	stamp := session.AppendStamp(nil, &peer.Peer{PID: w.Process.PID, UID: w.UID, Unit: w.Unit})
+	tell := true
+	switch {
+	case w.Then == record.ThenRetain:
+		s.keep(&kept{stamp: stamp, Retained: record.Retained{
+			Topic: w.Topic, Payload: w.Payload, Seq: s.bus.Seq() + 1, Time: s.set.RealTime().UnixMicro(),
+			PID: w.Process.PID, Start: w.Process.Start, UID: w.UID, Unit: w.Unit, Ended: ended, Headers: w.Headers,
+		}})
+	case w.Then == record.ThenClear && own:
+		s.retained.topics.Delete(w.Topic)
+		s.release(value)
+	case w.Then == record.ThenClear && value != nil:
+		tell = false
+	}
+	if s.journal.IsKept() {
+		s.journal.Changed(record.Of(w).Subject)
+		s.journal.Changed(record.Subject{Kind: record.KindRetained, Topic: w.Topic})
+		s.journal.Record()
+	}
+	if !tell {
+		return
+	}
+	m := message{topic: []byte(w.Topic), payload: []byte(w.Payload), stamp: stamp, ended: ended, headers: w.Headers}
+	if _, rest, err := s.publish(topicName, &m, nil); err == nil && rest != nil {
+		rest.user, rest.heavy = w.UID, true
+	}
+}
