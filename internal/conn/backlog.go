@@ -26,16 +26,16 @@ type Pushes struct {
 }
 
 // Enqueue puts a message behind the backlog of a blocked connection, if the limits let it: one that can be told to be missing, as one
-// of the subscription that is called of. lost is how many messages the connection loses for it: this one, or older ones. seq is the
+// of the subscription that is called of. in is the buffer that it is in, if others get it, too. lost is how many messages the connection loses for it: this one, or older ones. seq is the
 // message's number, by which it is known as one that the connection gets by several of its subscriptions.
-func (c *Conn) Enqueue(msg []byte, seq uint64, of string) (taken bool, lost int) {
+func (c *Conn) Enqueue(msg []byte, in *Buffer, seq uint64, of string) (taken bool, lost int) {
 	defer c.account()
 	x := c.more
-	over := c.tooMuch(len(msg))
+	over := c.tooMuch(len(msg), in)
 	for over && c.hasBefore(seq) {
 		lost += c.dropPart()
 		c.account()
-		over = c.tooMuch(len(msg))
+		over = c.tooMuch(len(msg), in)
 	}
 	if over || lost == 0 && x.dropping && c.Backlog() > c.set.limits.Output/2 {
 		// What is there is not messages, or must not be touched.
@@ -45,30 +45,30 @@ func (c *Conn) Enqueue(msg []byte, seq uint64, of string) (taken bool, lost int)
 	}
 	x.dropping = false
 	c.TellLosses()
-	c.appendMessage(msg, seq)
+	c.keep(msg, in, seq)
 	return true, lost
 }
 
 // EnqueueStrict is Enqueue for a message that must not be missing: if there is no room for it, the connection ends.
-func (c *Conn) EnqueueStrict(msg []byte, seq uint64) (taken bool) {
+func (c *Conn) EnqueueStrict(msg []byte, in *Buffer, seq uint64) (taken bool) {
 	defer c.account()
-	if c.tooMuch(len(msg)) {
+	if c.tooMuch(len(msg), in) {
 		c.endBehind()
 		return false
 	}
-	c.appendMessage(msg, seq)
+	c.keep(msg, in, seq)
 	return true
 }
 
 // tooMuch reports whether a message of so many bytes is too much for a connection's backlog, or for its user.
-func (c *Conn) tooMuch(size int) bool {
-	grows := len(c.own) + size - cap(c.own)
+func (c *Conn) tooMuch(size int, in *Buffer) bool {
+	grows := c.grows(size, in)
 	return c.Backlog()+size > c.set.limits.Output || grows > 0 && (c.overMessages(grows) || c.overBuffers(grows))
 }
 
 // IsFull reports whether a blocked connection has no room left for a message of a size but that of other copies of it: to drop
 // one of them for the next helps nobody, and takes time for each of the subscriptions.
-func (c *Conn) IsFull(size int, seq uint64) bool { return c.tooMuch(size) && !c.hasBefore(seq) }
+func (c *Conn) IsFull(size int, seq uint64) bool { return c.tooMuch(size, nil) && !c.hasBefore(seq) }
 
 // overMessages reports whether more bytes of messages would be too much for a connection's user.
 func (c *Conn) overMessages(more int) bool { return c.User().Exceeds(account.Output, more) }
@@ -113,9 +113,11 @@ func (c *Conn) keepPieces(n int) (sent int) {
 		return 0
 	}
 	c.cutOwn()
-	rest := c.set.pool.get()
+	c.setBlocked()
+	own := c.own
+	c.own, c.cut = nil, 0
 	for _, p := range c.pieces {
-		b := c.bytes(p)
+		b := p.bytes(own)
 		if n >= len(b) {
 			n -= len(b)
 			continue
@@ -128,13 +130,11 @@ func (c *Conn) keepPieces(n int) (sent int) {
 		default:
 			start, _ = valueAt(b, n)
 		}
-		rest = append(rest, b[start:]...)
+		c.keep(b[start:], p.buf, 0)
 		sent += n - start
 		n = 0
 	}
-	c.set.pool.put(c.own)
-	c.set.kept += len(rest)
-	c.own, c.cut = rest, 0
+	c.set.pool.put(own)
 	c.dropPieces()
 	return sent
 }
@@ -165,8 +165,8 @@ func (c *Conn) appendLosses(b []byte, losses map[string]int64) []byte {
 	return b
 }
 
-// check panics if the parts of a backlog are not whole values, or are not counted.
-func (c *Conn) check() {
+// check panics if the parts of a backlog are not whole values, or are not counted. It counts the parts that share memory.
+func (c *Conn) check(shared map[*block]int) {
 	x := c.more
 	if x == nil {
 		x = new(extras)
@@ -177,6 +177,9 @@ func (c *Conn) check() {
 	length, room := 0, 0
 	for _, p := range x.parts {
 		length, room = length+len(p.b), room+cap(p.b)
+		if p.in != nil {
+			shared[p.in]++
+		}
 	}
 	if length != x.shelved || room != x.room || x.kept > len(x.parts) || len(x.parts) > 0 && !c.is(isBlocked) {
 		panic(fmt.Sprintf("the backlog of %v has %d bytes in %d, counted %d in %d", c, length, room, x.shelved, x.room))

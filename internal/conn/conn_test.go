@@ -125,8 +125,11 @@ func appendMessage(b []byte, p wire.Proto, seq uint64, size int) []byte {
 	b = p.AppendPush(b, 3)
 	b = wire.AppendBulk(b, "message")
 	b = wire.AppendInt(b, int64(seq))
-	return wire.AppendBulk(b, strings.Repeat("m", size))
+	return wire.AppendBulk(b, payload(seq, size))
 }
+
+// payload is that of a message: others have other bytes.
+func payload(seq uint64, size int) string { return strings.Repeat(string(rune('a'+seq%26)), size) }
 
 func appendLoss(b []byte, p wire.Proto, of string, n int64) []byte {
 	b = p.AppendPush(b, 3)
@@ -177,9 +180,9 @@ func (w *world) publish(size int) {
 		case o.IsFull(size, w.seq):
 			o.Lose("a")
 		case o.strict:
-			o.EnqueueStrict(buffer.From(from), w.seq)
+			o.EnqueueStrict(buffer.From(from), buffer, w.seq)
 		default:
-			o.Enqueue(buffer.From(from), w.seq, "a")
+			o.Enqueue(buffer.From(from), buffer, w.seq, "a")
 		}
 	}
 	w.Relieve()

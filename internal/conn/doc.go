@@ -10,7 +10,7 @@
 //   - What is sent comes in the order in which it was given here: replies (Send) and messages (Follow, Enqueue) alike. Nothing of it is
 //     doubled or torn, however the socket takes it; a connection that has been sent part of a value is sent the rest.
 //   - Sending costs no system call: at the turn's end all that there is for a connection goes out with one. What many are sent is
-//     encoded once (Stream), and copied only for those whose socket is full.
+//     encoded once (Stream), and copied only for those whose socket is full, if it is little: what is much they share.
 //   - A peer that does not read fills its own backlog, up to the limits. Then it loses the oldest messages that it can be told to have
 //     missed, and is told so where they would have been; if there is none, it is ended.
 //   - A descriptor that a peer has sent belongs to the command that it came with or after. What no command takes is closed.

@@ -14,13 +14,13 @@ import (
 // copied of what sockets did not take, the others are late: each is written when it is its user's turn. What they were to be sent together is theirs then.
 func (s *Set) FlushAll() {
 	var begun time.Duration
-	late, timed, kept := false, false, s.kept
+	late, timed, copied := false, false, s.copied
 	for i := 0; i < len(s.touched); i++ { // flushing may touch more
 		c := s.touched[i]
 		s.touched[i] = nil
 		switch {
 		case late:
-		case s.kept-kept > mostKept:
+		case s.copied-copied > mostCopied:
 			late = s.over == nil
 		case i == flushStride:
 			begun, timed = s.Now(), true
@@ -53,9 +53,12 @@ const flushStride = 8
 // flushSlices is for how many slices of a turn is written. To write to a connection later costs more than to write to it.
 const flushSlices = 2
 
-// mostKept is how much is copied of what sockets do not take before the other connections are late. The memory for it is fresh, so that
-// this takes some hundred microseconds.
-const mostKept = 256 << 10
+// mostCopied is how much is copied of what sockets do not take before the other connections are late. If the memory for it is fresh, this
+// takes some hundred microseconds.
+const mostCopied = 256 << 10
+
+// Copied is how much was copied of what sockets do not take, since the beginning.
+func (s *Set) Copied() int { return s.copied }
 
 // Late is how many connections wait for their user's turn to be written to.
 func (s *Set) Late() int { return s.late }
@@ -107,8 +110,8 @@ func (c *Conn) MayReceive() bool {
 func (c *Conn) holdBack() {
 	c.notLate()
 	c.closeRange()
-	c.keepPieces(0)
 	c.setBlocked()
+	c.keepPieces(0)
 	c.later(unix.EPOLLOUT)
 	c.settleBlocked()
 }

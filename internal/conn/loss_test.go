@@ -57,7 +57,7 @@ func TestLossesOfSeveral(t *testing.T) {
 					continue
 				}
 				sent[of]++
-				_, lost := o.Enqueue(appendOf(nil, of, sent[of], size), seq+1, of)
+				_, lost := o.Enqueue(appendOf(nil, of, sent[of], size), nil, seq+1, of)
 				counted += lost
 			}
 			if random.IntN(40) == 0 {

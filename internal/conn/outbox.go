@@ -9,8 +9,8 @@ import (
 // An outbox is what a connection is to be sent. During a turn it is a sequence of pieces: bytes of its own (replies), and
 // ranges of the buffers of streams, into which a message is encoded once for all who get it. The range at the end of the sequence
 // may be open: it grows as its buffer does, with no work for this connection. At the turn's end all pieces go out in
-// one write. What the socket does not take becomes bytes of the connection's own, the backlog, and the connection is blocked:
-// until it drains, whatever more it is sent is copied behind the backlog, up to the limits: see backlog.go.
+// one write. What the socket does not take is the backlog, and the connection is blocked: until it drains, whatever more it is sent is
+// kept behind the backlog, up to the limits: see backlog.go.
 type outbox struct {
 	own    []byte // from the pool; nil if empty. Invariant: whole RESP values
 	cut    int    // bytes of own that the pieces cover
@@ -54,9 +54,10 @@ func (o *outbox) dropPieces() {
 	}
 }
 
-func (o *outbox) bytes(p piece) []byte {
+// bytes are those of a piece, of an outbox with these bytes of its own.
+func (p piece) bytes(own []byte) []byte {
 	if p.buf == nil {
-		return o.own[p.start:p.end]
+		return own[p.start:p.end]
 	}
 	return p.buf.b[p.start:p.end]
 }
@@ -70,10 +71,7 @@ func (c *Conn) Send(b []byte) {
 	if c.open != nil {
 		c.closeRange()
 	}
-	if c.own == nil {
-		c.own = c.set.pool.get()
-	}
-	c.own = append(c.own, b...)
+	c.own = c.set.pool.append(c.own, b)
 	c.set.turnBytes += len(b)
 }
 
@@ -101,8 +99,8 @@ func (c *Conn) flush() {
 		c.open = nil
 		if n := c.write(t.b[from:]); n < len(t.b)-from && !c.Dead() {
 			start := t.messageAt(from + n)
-			c.own = append(c.set.pool.get(), t.b[start:]...)
-			c.set.kept += len(c.own)
+			c.setBlocked()
+			c.keep(t.b[start:], t, 0)
 			c.block(from + n - start)
 		}
 	default:
@@ -133,7 +131,7 @@ func (c *Conn) flushPieces() {
 	total := 0
 	vec := c.set.vec[:0]
 	for _, p := range c.pieces {
-		b := c.bytes(p)
+		b := p.bytes(c.own)
 		total += len(b)
 		vec = append(vec, unix.Iovec{Base: unsafe.SliceData(b), Len: uint64(len(b))})
 	}

@@ -3,6 +3,7 @@ package conn_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -178,6 +179,8 @@ func checkSequence(t *testing.T, got string, last int64) (lost int64) {
 			seen += v.Elems[1].Int
 		case v.Elems[1].Int != seen+1:
 			t.Fatalf("message %d comes behind %d", v.Elems[1].Int, seen)
+		case v.Elems[2].Str != payload(uint64(seen+1), len(v.Elems[2].Str)):
+			t.Fatalf("message %d has the bytes of another: %.20q", seen+1, v.Elems[2].Str)
 		default:
 			seen++
 		}
@@ -186,6 +189,81 @@ func checkSequence(t *testing.T, got string, last int64) (lost int64) {
 		t.Fatalf("%d messages came or are told to be lost, of %d", seen, last)
 	}
 	return lost
+}
+
+// TestSharedByMany: large messages to several whose sockets are full at whatever places, of whom some lose them and some end, are
+// there once for all of them; each gets what it was sent, also while the memory of what all have got carries what comes later.
+func TestSharedByMany(t *testing.T) {
+	const limit = 300_000
+	sizes, lost, ended := []int{0, 30, 700, 9000, 17_000, 40_000, 90_000}, int64(0), 0
+	for seed := range uint64(30) {
+		random := rand.New(rand.NewPCG(seed, 0))
+		w := newWorld(t, func(_ *account.Limits, l *conn.Limits) { l.Output = limit })
+		var all []*owner
+		for range 5 {
+			o := w.connect()
+			o.end.Send(cmd("FOLLOW")...)
+			all = append(all, o)
+		}
+		w.settle()
+		for range 150 {
+			for range 1 + random.IntN(3)*random.IntN(2) {
+				w.publish(sizes[random.IntN(len(sizes))])
+			}
+			o := all[random.IntN(len(all))]
+			switch random.IntN(12) {
+			case 0:
+				o.end.SetRoom(-1)
+			case 1, 2, 3, 4:
+				o.end.SetRoom(random.IntN(60_000))
+			case 5:
+				o.Send(fmt.Appendf(nil, "+%d\r\n", w.seq))
+			case 6:
+				if len(all) > 2 && random.IntN(5) == 0 {
+					o.Kill(nil)
+					all = slices.DeleteFunc(all, func(x *owner) bool { return x == o })
+					ended++
+				}
+			}
+			w.turn()
+		}
+		for _, o := range all {
+			o.end.SetRoom(-1)
+		}
+		w.settle()
+		for _, o := range all {
+			lost += checkSequence(t, o.end.Take(), int64(w.seq))
+		}
+	}
+	if lost == 0 || ended == 0 {
+		t.Errorf("%d messages are lost and %d connections have ended, so this tests little", lost, ended)
+	}
+}
+
+// TestSharedIsThereOnce: what many keep of one large message, also of one that each has got in part, takes memory once, and each of
+// them is charged for it.
+func TestSharedIsThereOnce(t *testing.T) {
+	const size, n = 1 << 20, 200
+	w := newWorld(t, func(_ *account.Limits, l *conn.Limits) { l.Output = size + size/2 })
+	for i := range n {
+		o := w.connect()
+		o.end.Send(cmd("FOLLOW")...)
+		w.settle()
+		o.end.SetRoom(i)
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range 3 { // the first stays, and the others are lost
+		w.publish(size)
+		w.settle()
+	}
+	runtime.ReadMemStats(&after)
+	if took := after.TotalAlloc - before.TotalAlloc; took > 20*size {
+		t.Errorf("%d bytes are allocated for %d who do not read a message of %d", took, n, size)
+	}
+	if used := w.users.Of(uid).Used(account.Output); used < n*size {
+		t.Errorf("%d bytes are charged", used)
+	}
 }
 
 // TestDropsLittle: what is dropped for a message is little more than its own size, however long the backlog is: it takes time, in
@@ -312,10 +390,10 @@ func TestLate(t *testing.T) {
 	}
 }
 
-// TestLateForWhatIsKept: when much was copied of what sockets do not take, the other connections are late, however little time that
+// TestLateForWhatIsCopied: when much was copied of what sockets do not take, the other connections are late, however little time that
 // has taken, and get it nonetheless.
-func TestLateForWhatIsKept(t *testing.T) {
-	const size, n = 100 << 10, 20
+func TestLateForWhatIsCopied(t *testing.T) {
+	const size, n = 15 << 10, 40
 	w := newWorld(t)
 	w.Now = func() time.Duration { return 0 }
 	var all []*owner
@@ -338,7 +416,7 @@ func TestLateForWhatIsKept(t *testing.T) {
 			blocked++
 		}
 	}
-	if blocked != 3 || w.Late() != n-blocked {
+	if blocked != 256<<10/size+1 || w.Late() != n-blocked {
 		t.Errorf("%d have a backlog, and %d are late", blocked, w.Late())
 	}
 	for _, o := range all {

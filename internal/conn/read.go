@@ -64,9 +64,8 @@ func (c *Conn) read() bool {
 			if !c.mayHold(n - used + c.parser.Memory()) {
 				return true
 			}
-			c.in = s.pool.get()
 		}
-		c.in = append(c.in[:0], buf[used:n]...)
+		c.in = s.pool.append(c.in[:0], buf[used:n])
 		c.executed()
 	case held > 0:
 		c.releaseInput()
@@ -104,14 +103,10 @@ func (c *Conn) growInput() bool {
 	if cap(c.in) >= want {
 		return true
 	}
-	size := max(want, 2*cap(c.in))
-	if !c.mayHold(size - cap(c.in)) {
+	if !c.mayHold(roomy(max(want, 2*cap(c.in))) - cap(c.in)) {
 		return false
 	}
-	grown := make([]byte, len(c.in), size)
-	copy(grown, c.in)
-	c.set.pool.put(c.in)
-	c.in = grown
+	c.in = c.set.pool.grow(c.in, want-len(c.in))
 	c.account()
 	return true
 }

@@ -76,7 +76,8 @@ func (c *Conn) SendRights(b []byte, fds []int) bool {
 		return false // that the peer is gone is found out with the next write
 	}
 	if n < len(b) { // a backlog begins with a whole value
-		c.own = append(c.set.pool.get(), b...)
+		c.setBlocked()
+		c.keep(b, nil, 0)
 		c.block(n)
 		c.settleBlocked()
 	}

@@ -40,7 +40,7 @@ type Set struct {
 	touched   []*Conn
 	late      int           // connections that were touched in an earlier turn, and are not written to yet
 	flushed   time.Duration // what writing has taken
-	kept      int           // bytes that sockets did not take, and that were copied for that, since the beginning
+	copied    int           // bytes that sockets did not take, and that were copied for that, since the beginning
 	runnable  []*Conn
 	serving   *Conn // the one of a queue that is looked after
 	dead      []*Conn
@@ -154,6 +154,12 @@ func (s *Set) BeginRest() {
 
 // EndTurn ends a turn.
 func (s *Set) EndTurn() { s.flushed = 0 }
+
+// Spare is how many bytes of buffers are kept that nobody needs now.
+func (s *Set) Spare() int { return s.pool.bytes }
+
+// Trim gives up the buffers that nobody has needed since it was called last.
+func (s *Set) Trim() { s.pool.trim() }
 
 // Waiting reports whether somebody stands in the queue of his user.
 func (s *Set) Waiting() bool { return s.shares.Waiting() }
@@ -395,6 +401,7 @@ var (
 // Check panics if the connections contradict themselves, and counts what they cost their users.
 func (s *Set) Check(found account.Count) {
 	count := 0
+	shared := map[*block]int{}
 	for fd, c := range s.conns {
 		if c == nil {
 			continue
@@ -406,9 +413,14 @@ func (s *Set) Check(found account.Count) {
 			found.Add(uid, account.Input, x.input.Amount())
 			found.Add(uid, account.Output, x.output.Amount())
 		}
-		c.check()
+		c.check(shared)
 		if c.FD() != fd {
 			panic(fmt.Sprintf("%v stands at %d", c, fd))
+		}
+	}
+	for b, parts := range shared {
+		if parts != b.parts {
+			panic(fmt.Sprintf("%d parts of backlogs are in a block, counted %d", parts, b.parts))
 		}
 	}
 	if count != s.count {

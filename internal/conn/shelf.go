@@ -8,7 +8,8 @@ import (
 
 // A shelf is what there is of a blocked connection beside its own bytes. What of a long backlog is before these is kept in parts of
 // some ten kilobytes, so that nothing which is done with a backlog takes time by its length: the oldest messages are dropped by
-// looking through one part, and what is added moves nothing. What is missing is told where it was: before the first part that is left,
+// looking through one part, and what is added moves nothing. A large message, or many together, that several connections keep, are a
+// part of each, in memory that they share. What is missing is told where it was: before the first part that is left,
 // but behind what must stay.
 type shelf struct {
 	parts         []part
@@ -38,7 +39,23 @@ func (c *Conn) Backlog() int {
 // A part is some of a backlog. Invariant: whole RESP values.
 type part struct {
 	b   []byte
+	in  *block // whose memory it is in, with parts of others; nil: it has its own
 	seq uint64 // of the message by which the part was begun; 0: not known
+}
+
+// share makes a part of bytes that are in a block.
+func (in *block) share(b []byte) part {
+	in.parts++
+	return part{b: b[:len(b):len(b)], in: in}
+}
+
+// free gives up the memory of a part.
+func (s *Set) free(p part) {
+	if p.in == nil {
+		s.pool.put(p.b)
+	} else if p.in.parts--; p.in.parts == 0 {
+		s.pool.put(p.in.b)
+	}
 }
 
 // largestPart is how much is added to one part, unless the limit of output is so small that it has fewer than some parts.
@@ -50,44 +67,90 @@ func (h *shelf) insert(i int, p part) {
 	h.room += cap(p.b)
 }
 
-func (h *shelf) remove(i int) (b []byte) {
-	b = h.parts[i].b
+func (h *shelf) remove(i int) part {
+	p := h.parts[i]
 	h.parts = slices.Delete(h.parts, i, i+1)
-	h.shelved -= len(b)
-	h.room -= cap(b)
-	return b
+	h.shelved -= len(p.b)
+	h.room -= cap(p.b)
+	return p
 }
 
-// stay has a value stay, behind what else does and what is missing there.
-func (c *Conn) stay(v []byte) {
+// stay has a value of a part stay, behind what else does and what is missing there.
+func (c *Conn) stay(v []byte, in *block) {
 	h := &c.more.shelf
 	var b []byte
-	if h.kept > 0 {
+	if h.kept > 0 && h.parts[h.kept-1].in == nil {
 		h.kept--
-		b = h.remove(h.kept)
+		b = h.remove(h.kept).b
 	}
-	h.insert(h.kept, part{b: append(c.tellGap(b), v...)})
-	h.kept++
+	b = c.tellGap(b)
+	large := in != nil && isShared(len(v), in.size)
+	if !large {
+		b = c.set.pool.append(b, v)
+		c.set.copied += len(v)
+	}
+	if len(b) > 0 {
+		h.insert(h.kept, part{b: b})
+		h.kept++
+	}
+	if large {
+		h.insert(h.kept, in.share(v))
+		h.kept++
+	}
 }
 
-// appendMessage appends a message to the backlog of a connection.
-func (c *Conn) appendMessage(msg []byte, seq uint64) {
-	if len(c.own) >= min(largestPart, c.set.limits.Output/8) {
-		c.shelve()
+// keep puts whole values behind a backlog: a message with a number, or what is left of more (0). in is the buffer that they are in, if
+// others get them, too. What has no room behind the connection's own bytes is not moved together with them: it begins the next part.
+func (c *Conn) keep(b []byte, in *Buffer, seq uint64) {
+	switch {
+	case in.isShared(len(b)):
+		if len(c.own) > 0 {
+			c.shelve()
+		}
+		p := in.share(b)
+		p.seq = seq
+		c.more.insert(len(c.more.parts), p)
+		return
+	case !c.fits(len(b)):
+		room := c.nextPart(len(b))
+		if len(c.own) > 0 {
+			c.shelve()
+		}
+		c.set.pool.put(c.own)
+		c.own = c.set.pool.get(room)
 	}
 	if len(c.own) == 0 {
 		c.more.ownSeq = seq
-		if c.own == nil {
-			c.own = c.set.pool.get()
-		}
 	}
-	c.own = append(c.own, msg...)
+	c.own = append(c.own, b...)
+	c.set.copied += len(b)
+}
+
+// fits reports whether so many bytes have room behind the connection's own.
+func (c *Conn) fits(n int) bool {
+	return len(c.own)+n <= cap(c.own) && len(c.own) < min(largestPart, c.set.limits.Output/8)
+}
+
+// nextPart is for how many bytes the next part has to have room, of which so many come now: as many as there are.
+func (c *Conn) nextPart(n int) int {
+	return max(n, min(c.Backlog(), largestPart, c.set.limits.Output/8))
+}
+
+// grows is how much memory a backlog takes more if so many bytes are kept.
+func (c *Conn) grows(n int, in *Buffer) int {
+	switch {
+	case in.isShared(n):
+		return n
+	case c.fits(n):
+		return 0
+	}
+	return roomy(c.nextPart(n))
 }
 
 // shelve makes a part of the connection's own bytes.
 func (c *Conn) shelve() {
 	h := &c.more.shelf
-	h.insert(len(h.parts), part{c.own, h.ownSeq})
+	h.insert(len(h.parts), part{b: c.own, seq: h.ownSeq})
 	c.own, h.ownSeq = nil, 0
 }
 
@@ -113,7 +176,7 @@ func (c *Conn) passOn() {
 		c.own = nil
 		return
 	}
-	c.set.pool.put(h.remove(0))
+	c.set.free(h.remove(0))
 	h.kept = max(h.kept-1, 0)
 }
 
@@ -132,10 +195,10 @@ func (c *Conn) dropPart() (dropped int) {
 		c.shelve()
 	}
 	whole := h.remove(h.kept)
-	b := whole
+	b := whole.b
 	if h.kept == 0 && h.sent > 0 { // written in part: that stays
 		at, n := valueAt(b, h.sent)
-		c.stay(b[at : at+n])
+		c.stay(b[at:at+n], whole.in)
 		h.sent -= at
 		b = b[at+n:]
 	}
@@ -144,7 +207,7 @@ func (c *Conn) dropPart() (dropped int) {
 		b = b[len(v):]
 		of, lost, told := c.set.Pushes.Loss(v)
 		if lost == 0 {
-			c.stay(v)
+			c.stay(v, whole.in)
 			continue
 		}
 		h.gap.add(of, lost, v[0])
@@ -152,7 +215,7 @@ func (c *Conn) dropPart() (dropped int) {
 			dropped++
 		}
 	}
-	c.set.pool.put(whole)
+	c.set.free(whole)
 	return dropped
 }
 
@@ -160,7 +223,7 @@ func (c *Conn) dropPart() (dropped int) {
 func (c *Conn) freeOwn() {
 	if x := c.more; x != nil {
 		for _, p := range x.parts {
-			c.set.pool.put(p.b)
+			c.set.free(p)
 		}
 		x.shelf = shelf{}
 	}

@@ -24,6 +24,46 @@ type Buffer struct {
 	b      []byte
 	starts []int // where messages begin: as far as somebody had to know
 	stream *Stream
+	usual  int    // how long it becomes in a turn, of late
+	block  *block // nil: no part of a backlog is in it
+}
+
+// A block is the memory of a buffer that is longer than a turn, as parts of backlogs are in it.
+type block struct {
+	b     []byte // for the pool, when it is no more the buffer's
+	size  int    // of the memory
+	parts int
+}
+
+// sharedFrom is how much has to be kept of a buffer for a connection whose socket is full to have a part of its own in it, rather than
+// a copy: what all of them have together is there once, and what is little can go together with what comes later.
+const sharedFrom = 16 << 10
+
+// isShared reports whether so many bytes are shared if they are kept, of memory of a size. Each who keeps some is charged for what he
+// has: that is at least half of what is there only for him, if he is the last.
+func isShared(n, size int) bool { return n >= sharedFrom && 2*n >= size }
+
+// isShared reports whether so many of the bytes of a buffer are.
+func (t *Buffer) isShared(n int) bool { return t != nil && isShared(n, cap(t.b)) }
+
+// share makes a part of bytes that are in a buffer.
+func (t *Buffer) share(b []byte) part {
+	if t.block == nil {
+		t.block = new(block)
+	}
+	t.block.size = cap(t.b)
+	return t.block.share(b)
+}
+
+// end ends what has been carried. What parts are in is theirs.
+func (t *Buffer) end(p *pool) {
+	if t.block != nil && t.block.parts > 0 {
+		t.block.b = t.b
+	} else {
+		p.put(t.b)
+	}
+	t.usual = max(len(t.b), t.usual-t.usual/256)
+	t.b, t.starts, t.block = nil, nil, nil
 }
 
 // Stream is the stream of a number, in this turn.
@@ -65,8 +105,7 @@ func (s *Set) endStreams(late bool) {
 		}
 		t.used, t.Steady = false, false
 		for i := range t.buffers {
-			s.pool.put(t.buffers[i].b)
-			t.buffers[i].b, t.buffers[i].starts = nil, nil
+			t.buffers[i].end(&s.pool)
 		}
 	}
 	clear(s.used)
@@ -85,7 +124,7 @@ func (t *Buffer) From(offset int) []byte { return t.b[offset:] }
 // Bytes is all that is in a buffer, to be appended to and given to Extend.
 func (t *Buffer) Bytes() []byte {
 	if t.b == nil {
-		t.b = t.stream.set.pool.get()
+		t.b = t.stream.set.pool.get(t.usual)
 	}
 	return t.b
 }
@@ -140,7 +179,7 @@ func (c *Conn) closeRange() {
 	t.stream.Steady = false
 	from := int(c.from)
 	if len(t.b)-from <= smallRange || len(c.pieces) >= maxPieces {
-		c.own = append(c.own, t.b[from:]...)
+		c.own = c.set.pool.append(c.own, t.b[from:])
 		return
 	}
 	c.cutOwn()

@@ -115,10 +115,10 @@ func TestRoutesAreFoundBitByBit(t *testing.T) {
 	}
 }
 
-// TestMuchIsCopiedBitByBit: a large message to very many whose sockets are full is copied for some of them in a step. Each who was
+// TestMuchIsCopiedBitByBit: a message to very many whose sockets are full is copied for some of them in a step. Each who was
 // subscribed when it was published, and still is, has it once, and nobody who came later.
 func TestMuchIsCopiedBitByBit(t *testing.T) {
-	const subs, size = 24, 60 << 10
+	const subs, size = 60, 12 << 10
 	s := newStage(t)
 	var all []subscriber
 	for range subs {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/ipcd/ipcd/bus"
 	"github.com/ipcd/ipcd/internal/account"
+	"github.com/ipcd/ipcd/internal/conn"
 	"github.com/ipcd/ipcd/internal/session"
 	"github.com/ipcd/ipcd/ipc/wire"
 )
@@ -103,7 +104,7 @@ func (s *Service) publish(kind nameKind, m *message, pays *account.User) (r rece
 // was copied for those whose sockets are full, it stops, and left is how many of the routes at the end are not done, the first of them
 // in part.
 func (s *Service) deliver(routes []*bus.Route[*session.Session], m *message, many bool) (delivered, dropped, left int) {
-	copied := 0
+	copied := -s.set.Net.Copied() // and what it costs to lose some
 	for i, r := range routes {
 		var subs []*session.Session
 		first, after := 0, m.after
@@ -146,7 +147,7 @@ func (s *Service) deliver(routes []*bus.Route[*session.Session], m *message, man
 			blocked := sess.Blocked()
 			if blocked {
 				t.Steady = false
-				if copied > mostCopied {
+				if copied+s.set.Net.Copied() > mostCopied {
 					if m.after = after; at > 0 {
 						m.after = r.AgeAt(first + at - 1)
 					}
@@ -169,10 +170,10 @@ func (s *Service) deliver(routes []*bus.Route[*session.Session], m *message, man
 				delivered++
 				continue
 			}
-			taken, lost := enqueue(sess, r, b.From(from), m.seq)
+			taken, lost := enqueue(sess, r, b.From(from), b, m.seq)
 			delivered += taken
 			dropped += lost
-			copied += b.Len() - from + lossCost
+			copied += lossCost
 		}
 		s.set.Net.Relieve()
 	}
@@ -188,14 +189,15 @@ const (
 )
 
 // enqueue puts a message behind the backlog of a session whose socket is full, if that is to be: of Redis's subscribers, who cannot be
-// told that they miss something, none is dropped. lost is how many the session loses for it.
-func enqueue(sess *session.Session, r *bus.Route[*session.Session], msg []byte, seq uint64) (taken, lost int) {
+// told that they miss something, none is dropped. in is the buffer that it is in, if it is not for this session alone. lost is how many
+// the session loses for it.
+func enqueue(sess *session.Session, r *bus.Route[*session.Session], msg []byte, in *conn.Buffer, seq uint64) (taken, lost int) {
 	var ok bool
 	if canLose(r.Kind, r.Text) {
-		if ok, lost = sess.Enqueue(msg, seq, r.Text); lost > 0 {
+		if ok, lost = sess.Enqueue(msg, in, seq, r.Text); lost > 0 {
 			sess.Lost(lost)
 		}
-	} else if ok = sess.EnqueueStrict(msg, seq); !ok {
+	} else if ok = sess.EnqueueStrict(msg, in, seq); !ok {
 		lost = 1
 	}
 	if ok {
@@ -222,7 +224,7 @@ func (s *Service) deliverAlone(r *bus.Route[*session.Session], sess *session.Ses
 	}
 	s.alone = m.append(s.alone[:0], sess.Proto(), r.Kind, r.Text)
 	if sess.Blocked() {
-		return enqueue(sess, r, s.alone, seq)
+		return enqueue(sess, r, s.alone, nil, seq)
 	}
 	sess.Send(s.alone)
 	s.set.Net.Relieve()

@@ -54,6 +54,8 @@ type Set struct {
 	logLimit  account.LogLimit
 	logPeriod loop.Timer // set when there is more than is logged
 
+	trim loop.Timer // set when more than a little is kept in buffers that nobody needs
+
 	real time.Time // of this turn, once somebody has asked
 
 	said []byte // see Answer.Give
@@ -68,6 +70,7 @@ func NewSet(l *loop.Loop, kernel conn.Kernel, pushes conn.Pushes, log *slog.Logg
 	}
 	s.Net = conn.New(kernel, &s.Users, pushes)
 	s.logPeriod.Init(&l.Timers, s.logLimitDue)
+	s.trim.Init(&l.Timers, s.Net.Trim)
 	s.requests = requests{byKey: map[RequestKey]*Request{}, users: map[uint32]*outcomes{}}
 	return s
 }
@@ -116,13 +119,25 @@ func (s *Set) RealTime() time.Time {
 	return s.real
 }
 
+const (
+	// littleSpare is how much may be kept for ever in buffers that nobody needs.
+	littleSpare = 256 << 10
+	// trimAfter is how long buffers are kept that nobody needs.
+	trimAfter = 2 * time.Second
+)
+
 // EndTurn forgets the turn's time.
 func (s *Set) EndTurn() {
+	if !s.trim.IsSet() && s.hasSpare() {
+		s.trim.Set(s.Now() + trimAfter)
+	}
 	s.Loop.Clock.EndTurn()
 	s.real = time.Time{}
 	s.Net.EndTurn()
 	s.Users.EndTurn()
 }
+
+func (s *Set) hasSpare() bool { return s.Net.Spare() > littleSpare }
 
 // A CheckTimer is told of each timer that something has, whether it should be set: see the server's verifier.
 type CheckTimer func(what string, t *loop.Timer, want bool)
@@ -130,5 +145,6 @@ type CheckTimer func(what string, t *loop.Timer, want bool)
 // VerifyTimers names the timers of the set itself.
 func (s *Set) VerifyTimers(check CheckTimer) {
 	check("log records", &s.logPeriod, s.logLimit.Next() != 0)
+	check("spare buffers", &s.trim, s.trim.IsSet())
 	s.requests.verifyTimers(check)
 }

@@ -65,6 +65,41 @@ func TestVerifyTimers(t *testing.T) {
 	}
 }
 
+// TestSpareIsTrimmed: what a burst took of buffers is given up when nobody has needed it for a while, and no timer is left.
+func TestSpareIsTrimmed(t *testing.T) {
+	s, k := newSet(t)
+	end := k.Connect()
+	sess, err := s.Add(end.FD, peer.Peer{UID: 1001})
+	if err != nil {
+		t.Fatal(err)
+	}
+	turn := func() {
+		s.Net.BeginTurn()
+		k.Tell()
+		s.Loop.RunTimers(s.Net.Over)
+		s.Net.WrapUp()
+		s.EndTurn()
+	}
+	sess.Send(fmt.Appendf(nil, "+%s\r\n", strings.Repeat("x", 4*littleSpare)))
+	for sess.Blocked() || !s.hasSpare() {
+		turn()
+	}
+	if !s.trim.IsSet() {
+		t.Fatalf("%d bytes are spare, and the timer is not set", s.Net.Spare())
+	}
+	for round := 0; s.hasSpare(); round++ {
+		if round == 3 {
+			t.Fatalf("%d bytes are spare still", s.Net.Spare())
+		}
+		s.Loop.Clock.Skip(trimAfter)
+		s.Loop.TimeUp()
+		turn()
+	}
+	if s.trim.IsSet() {
+		t.Error("the timer is set for nothing")
+	}
+}
+
 // TestParts: each part is a session's own, of its own type, and there is none before somebody makes it.
 func TestParts(t *testing.T) {
 	s, k := newSet(t)
