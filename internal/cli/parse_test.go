@@ -29,7 +29,7 @@ func TestParseWords(t *testing.T) {
 		{"pub a/b hi --expect=2", "a/b hi", ""},
 		{"pub a/b -", "a/b -", ""},
 		{"pub -- -a -e", "-a -e", ""},
-		{"pub a -- -e", "a -e", ""},
+		{"pub a -- -e", "a", "-e"},
 		{"--json -v pub a", "a", ""},
 		{"sub", "", ""},
 		{"sub a b # -n 1", "a b #", ""},

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/ipcd/ipcd/internal/cli/exit"
+	"github.com/ipcd/ipcd/internal/cli/process"
 	"github.com/ipcd/ipcd/internal/cli/term"
 	"github.com/ipcd/ipcd/internal/cli/verb"
 	"github.com/ipcd/ipcd/internal/printable"
@@ -21,6 +22,7 @@ type pubVerb struct {
 	null   bool
 	file   string
 
+	hold    bool
 	retain  bool
 	expires verb.Span
 	headers []string
@@ -37,6 +39,7 @@ func pub() *verb.Verb {
 			"[-r] [-t D] [-H NAME=VALUE]… [-e N] TOPIC [PAYLOAD|-]",
 			"[-r] [-t D] [-H NAME=VALUE]… [-e N] -f FILE TOPIC",
 			"[-r] [-t D] [-H NAME=VALUE]… [-e N] -l [-0] TOPIC",
+			"--hold [-H NAME=VALUE]… [-e N] TOPIC PAYLOAD|-|-f FILE [-- CMD [ARG…]]",
 		},
 		About: []string{
 			"Sends PAYLOAD to all who receive TOPIC at this moment. PAYLOAD may be any bytes; `-` takes them from standard " +
@@ -45,6 +48,10 @@ func pub() *verb.Verb {
 				"says so.",
 			"With `-r`, PAYLOAD is also the value of TOPIC, until another is published with `-r`, `clear` removes it, or the time of " +
 				"`-t` is over. It outlives a restart of the daemon, and not a reboot.",
+			"With `--hold`, PAYLOAD is the value of TOPIC for as long as this process lives. ipcctl becomes CMD, as `lock` does, or without CMD " +
+				"waits for a signal. When the process has ended, however it did, the value is gone, unless another process has published one there since, and who " +
+				"follows TOPIC is sent an empty message from it, that says how it ended: `sub --json` and `sub -F %e` tell. So the presence " +
+				"of a service is never that of one which has died, also if the daemon is restarted or killed meanwhile.",
 			"With `-l`, each line of standard input is a message, without its line break, also an empty one; with `-0`, what a zero byte " +
 				"ends. They are sent as they come, many before the first is answered; if ipcd is slower, the input waits. The first line that is refused " +
 				"ends it: the error names it, and says how many of those that were sent behind it were published. A signal lets " +
@@ -54,6 +61,7 @@ func pub() *verb.Verb {
 		},
 		Options: []verb.Option{
 			verb.Flag('r', "retain", &p.retain, "Have this be the topic's value: who subscribes later is sent it first, and `get` prints it"),
+			verb.Flag(0, "hold", &p.hold, "Have this be the topic's value while this process lives, which becomes CMD"),
 			verb.Duration('t', "expires", &p.expires, "Tell receivers that the message is over after this time; with -r the value is gone then"),
 			verb.List('H', "header", "NAME=VALUE", &p.headers, "Tell receivers this, too, as content-type=text/plain; once for each header"),
 			verb.Number('e', "expect", "N", &p.expect, 0, verb.Many, "Fail with 83 if fewer than N receivers were given the message"),
@@ -65,14 +73,16 @@ func pub() *verb.Verb {
 			{Line: "ipcctl pub deploy/done v1.4.2", Help: "Tell everybody that a deployment is done."},
 			{Line: "ipcctl pub -e 1 app/config - <app.toml", Help: "Push a configuration, and fail if nobody was there to take it."},
 			{Line: "ipcctl pub -r app/config - <app.toml", Help: "Push a configuration also to who comes later."},
+			{Line: "ipcctl pub --hold online/web1 up -- ./server", Help: "Others see who is there: `ipcctl topics 'online/#'`."},
 			{Line: "tail -F access.log | ipcctl pub -l log/access", Help: "Turn a log into messages."},
 			{Line: "find . -name '*.jpg' -print0 | ipcctl pub -l0 thumbnails", Help: "Hand out work, whatever files are called."},
 		},
-		Exits: []int{exit.Data, exit.NotFound, exit.Short},
-		Words: []string{"TOPIC", "PAYLOAD"},
-		Least: 1,
-		Most:  2,
-		Run:   p.run,
+		Exits:   []int{exit.Data, exit.NotFound, exit.Short, exit.NoExec, exit.NoCmd},
+		Words:   []string{"TOPIC", "PAYLOAD"},
+		Least:   1,
+		Most:    2,
+		Grammar: verb.WordsCommand,
+		Run:     p.run,
 	}
 }
 
@@ -89,9 +99,21 @@ func headerWords(headers []string) (words []string, err error) {
 }
 
 func (p *pubVerb) run(c *verb.Call) error {
+	if !p.hold { // there is no CMD, and what stands behind "--" is a word
+		c.Words = append(c.Words, c.Command...)
+		if len(c.Words) > c.Verb.Most {
+			return exit.Unparsed(strconv.Quote(c.Words[c.Verb.Most]), "one word too many").With(c.Verb.Usage())
+		}
+	}
 	topic := c.Words[0]
 	given := len(c.Words) == 2
 	switch {
+	case p.hold && p.lines:
+		return exit.Unparsed("pub", "--hold and -l exclude each other").With(p.holdUsage(c))
+	case p.hold && p.expires.Set:
+		return exit.Unparsed("pub", "--hold and -t exclude each other: the value lasts as long as the process").With(p.holdUsage(c))
+	case p.hold && !given && p.file == "":
+		return exit.Unparsed("pub", "PAYLOAD is missing").With(p.holdUsage(c))
 	case p.lines && p.file != "":
 		return exit.Unparsed("pub", "-l and -f exclude each other").With(c.Verb.Usage())
 	case given && (p.lines || p.file != ""):
@@ -99,7 +121,7 @@ func (p *pubVerb) run(c *verb.Call) error {
 	case p.null && !p.lines:
 		return exit.Unparsed("-0", "without -l there are no records that it could end").With("ipcctl pub " + c.Verb.Synopsis[2])
 	}
-	if p.retain {
+	if p.retain && !p.hold {
 		p.options = append(p.options, "RETAIN")
 	}
 	if p.expires.Set {
@@ -126,6 +148,9 @@ func (p *pubVerb) run(c *verb.Call) error {
 	if err != nil {
 		return err
 	}
+	if p.hold {
+		return p.holdFor(c, topic, payload)
+	}
 	conn, err := c.Dial()
 	if err != nil {
 		return err
@@ -142,6 +167,39 @@ func (p *pubVerb) run(c *verb.Call) error {
 		return p.short(publishing, &receipt)
 	}
 	return nil
+}
+
+func (p *pubVerb) holdUsage(c *verb.Call) string { return "ipcctl pub " + c.Verb.Synopsis[3] }
+
+// holdFor is --hold: it returns only if that fails.
+func (p *pubVerb) holdFor(c *verb.Call, topic, payload string) error {
+	file := ""
+	if c.Command != nil {
+		var err error
+		if file, err = lookPath(c, c.Command[0]); err != nil {
+			return err
+		}
+	}
+	signals := make(chan os.Signal, 1)
+	if c.Command == nil {
+		process.Catch(signals, process.Leaving)
+	}
+	v, err := holdValue(c, topic, payload, p.options...)
+	if err != nil {
+		return err
+	}
+	receipt := ipc.DecodeReceipt(v)
+	tellReceipt(c, &receipt)
+	if receipt.Delivered < p.expect {
+		return p.short("publish "+printable.Name(topic), &receipt) // and the value ends with this process
+	}
+	if err := c.Out.Flush(); err != nil {
+		return err
+	}
+	if c.Command == nil {
+		process.Die(<-signals)
+	}
+	return process.Become(file, c.Command, os.Environ())
 }
 
 // announce tells a person at a terminal that something is waited for which is to be typed there.

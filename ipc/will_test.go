@@ -1,0 +1,78 @@
+package ipc_test
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/ipcd/ipcd/ipc"
+)
+
+// TestWillsOfProcess: what a program has announced, and its last word, outlive its clients, and not the program. Here the program is this test
+// binary, run again.
+func TestWillsOfProcess(t *testing.T) {
+	if address := os.Getenv("IPC_TEST_WILLS"); address != "" {
+		leaveWills(t, address)
+		return
+	}
+	ctx := context.Background()
+	c := dialDaemon(t, "")
+	sub, err := c.Subscribe(ctx, "wills/#")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("/proc/self/exe", "-test.run=^TestWillsOfProcess$")
+	cmd.Env = append(os.Environ(), "IPC_TEST_WILLS="+os.Getenv("IPCD_SOCKET"))
+	out, _ := cmd.CombinedOutput()
+	if cmd.ProcessState.ExitCode() != 7 {
+		t.Fatalf("it ended with %v: %s", cmd.ProcessState, out)
+	}
+	var got []string
+	for range 3 {
+		m, err := sub.Next(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.PID != cmd.Process.Pid {
+			t.Errorf("%q is from %d, not %d", m.Topic, m.PID, cmd.Process.Pid)
+		}
+		got = append(got, m.Topic+"="+string(m.Payload)+" "+m.Headers["x"]+m.Ended)
+	}
+	if all := strings.Join(got, ", "); all != "wills/here=up , wills/last=word 1exited 7, wills/here= exited 7" &&
+		all != "wills/here=up , wills/here= exited 7, wills/last=word 1exited 7" {
+		t.Errorf("its messages are %s", all)
+	}
+	if _, ok, err := c.Get(ctx, "wills/here"); ok || err != nil {
+		t.Errorf("it is there still: %v, %v", ok, err)
+	}
+	if m, ok, err := c.Get(ctx, "wills/last"); !ok || err != nil || m.Ended != "exited 7" {
+		t.Errorf("its last word is %+v, %v, %v", m, ok, err)
+	}
+}
+
+func leaveWills(t *testing.T, address string) {
+	ctx := context.Background()
+	c, err := ipc.Dial(ctx, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Announce(ctx, "wills/here", []byte("up")); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Will(ctx, "wills/last", []byte("word"), ipc.Retain(), ipc.Header("x", "1")); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Will(ctx, "wills/none", nil); err != nil {
+		t.Fatal(err)
+	}
+	if had, err := c.Unwill(ctx, "wills/none"); !had || err != nil {
+		t.Fatalf("it was not there: %v", err)
+	}
+	if err := c.Will(ctx, "wills/#", nil); err == nil || !strings.Contains(err.Error(), `cannot leave a will for "wills/#"`) {
+		t.Fatalf("a filter is no topic: %v", err)
+	}
+	c.Close()
+	os.Exit(7)
+}
