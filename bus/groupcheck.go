@@ -9,13 +9,17 @@ import (
 )
 
 // Dump writes the whole state in a form made for eyes and tests: a line for each group, with those who can take something, the first
-// whose turn it is, with how much each was given that it has not been sent; those who cannot; and what waits, the oldest first.
+// whose turn it is, with how much each was given that it has not been sent, and how much more it takes, if it has said that; those who
+// cannot; and what waits, the oldest first.
 func (g *Groups[S, M]) Dump(w io.Writer) error {
 	var out strings.Builder
 	for _, group := range g.sorted() {
 		fmt.Fprintf(&out, "group %s:", group.of)
 		for _, m := range group.members.sorted() {
 			fmt.Fprintf(&out, " %v/%d", m.taker.who, m.load)
+			if m.limited {
+				fmt.Fprintf(&out, "(takes %d)", m.left)
+			}
 			if !m.taker.free {
 				out.WriteString("(busy)")
 			}
@@ -87,7 +91,7 @@ func (g *Groups[S, M]) checkGroups() error {
 			return fmt.Errorf("%d bytes wait in %s, counted %d", bytes, group.of, group.bytes)
 		case group.isReady != (candidates > 0 && group.queue.Len > 0):
 			return fmt.Errorf("the group %s is ready: %v", group.of, group.isReady)
-		case candidates == 0 && (group.queue.Len > g.MostQueued || group.bytes > g.MostBytes):
+		case candidates == 0 && (group.queue.Len > g.MostQueued || group.bytes > g.MostBytes): // of Keep, the answer may be another by now
 			return fmt.Errorf("%d messages of %d bytes wait in %s", group.queue.Len, group.bytes, group.of)
 		}
 		if group.isReady {
@@ -105,24 +109,33 @@ func (g *Groups[S, M]) checkTakers() (err error) {
 	count := map[*Group[S, M]]int{}
 	members := 0
 	for s, t := range g.takers.all {
-		if t.who != s || t.members.Len+t.out.Len+t.given.Len == 0 || t.free && t.out.Len > 0 {
+		if t.who != s || t.members.Len+t.out.Len+t.given.Len == 0 {
 			return fmt.Errorf("%v is not in order", s)
 		}
 		if !t.members.Check(ofTaker[S, M]) || !t.out.Check(ofTaker[S, M]) || !t.given.Check(ofParcel[S, M]) {
 			return fmt.Errorf("what %v has is not in order", s)
 		}
-		given := map[*sharer[S, M]]int{}
+		given, unsent := map[*sharer[S, M]]int{}, 0
 		t.given.All(ofParcel[S, M], func(p *parcel[S, M]) bool {
 			given[p.member]++
+			if unsent++; p.lost > 0 {
+				unsent++
+			}
 			if p.member.taker != t {
 				err = fmt.Errorf("%v was given what is another's", s)
 			}
 			return err == nil
 		})
+		if unsent != t.unsent {
+			return fmt.Errorf("%v has %d things to be sent, counted %d", s, unsent, t.unsent)
+		}
 		for out, c := range []*list.List[sharer[S, M]]{&t.members, &t.out} {
 			c.All(ofTaker[S, M], func(m *sharer[S, M]) bool {
 				if m.taker != t || m.out != (out == 1) || m.out == (m.place > 0) || g.members.get(memberKey[S]{s, m.group.of}) != m {
 					err = fmt.Errorf("%v is in the wrong place of %s", s, m.group.of)
+				}
+				if m.out && m.takes() || m.left < 0 {
+					err = fmt.Errorf("%v takes what comes of %s, and is out: %v", s, m.group.of, m.out)
 				}
 				if given[m] != m.load {
 					err = fmt.Errorf("%v was given %d of %s, counted %d", s, given[m], m.group.of, m.load)

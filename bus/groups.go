@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"iter"
 	"strings"
 
 	"github.com/ipcd/ipcd/internal/list"
@@ -11,20 +12,26 @@ import (
 //
 // A message waits in the group's own queue until somebody can take it at once, so a member that is slow, or stands still, has nothing
 // that others could have had but what was on its way to it. The caller says who can take something ([Groups.Free]) and who cannot
-// ([Groups.Busy]), takes one message after the other with [Groups.Next], which says whom it is for, and says what was sent
-// ([Groups.Sent]).
+// ([Groups.Busy], Takes), takes one message after the other with [Groups.Next], which says whom it is for, and says what was sent
+// ([Groups.Sent]). And a member may say itself how much it takes ([Groups.Take]).
 type Groups[S comparable, M any] struct {
 	// Verify makes every call check all invariants and panic if one does not hold, in time by what there is.
 	Verify bool
 	// MostQueued and MostBytes are how many messages may wait in one group that nobody can take, and how large they may be together.
 	// What is more is lost, the oldest first.
 	MostQueued, MostBytes int
+	// Takes reports whether somebody who is free can be given a message now. If not, he is busy. It changes nothing here; nil: he can.
+	Takes func(S) bool
+	// Keep is told how many bytes wait in a group, and reports whether so many may. If not, and nobody can take them, the oldest are lost
+	// until so many may; the last time, when the group has ended, it is 0. It changes nothing here; nil: as many may as MostBytes says.
+	Keep func(g *Group[S, M], bytes int) bool
 
 	pools   pools[Group[S, M]]
 	members shrinkingMap[memberKey[S], *sharer[S, M]]
 	takers  shrinkingMap[S, *taker[S, M]]
 	ready   list.List[Group[S, M]] // those with a message, and somebody who may be able to take it
 	turns   turns
+	lost    int
 	found   []*Group[S, M] // what Match returned last, and scratch
 }
 
@@ -43,12 +50,24 @@ type Group[S comparable, M any] struct {
 // Sharing is what the members share.
 func (g *Group[S, M]) Sharing() Sharing { return g.of }
 
+// Candidates are members, in no order: those who may be able to take something, among them.
+func (g *Group[S, M]) Candidates() iter.Seq[S] {
+	return func(yield func(S) bool) {
+		for _, m := range g.members.in {
+			if !yield(m.taker.who) {
+				return
+			}
+		}
+	}
+}
+
 // A parcel is a message on its way.
 type parcel[S comparable, M any] struct {
 	message M
 	size    int
 	group   *Group[S, M]
 	member  *sharer[S, M] // who was given it; nil: it is in the queue
+	lost    int           // what he is told with it is lost, unless that was sent
 	at      list.Link[parcel[S, M]]
 }
 
@@ -58,8 +77,13 @@ type sharer[S comparable, M any] struct {
 	taker   *taker[S, M]
 	group   *Group[S, M]
 	ofTaker list.Link[sharer[S, M]] // among all of its, or those that are out
-	out     bool                    // of the group's ranking, until the taker is free
+	out     bool                    // of the group's ranking, until it can take something
+	limited bool                    // it takes only so much:
+	left    int
 }
+
+// takes reports whether a member can be given something, as far as is known.
+func (m *sharer[S, M]) takes() bool { return m.taker.free && (!m.limited || m.left > 0) }
 
 func (m *sharer[S, M]) rank() *standing { return &m.standing }
 
@@ -70,6 +94,7 @@ type taker[S comparable, M any] struct {
 	members list.List[sharer[S, M]] // those that are not out
 	out     list.List[sharer[S, M]]
 	given   list.List[parcel[S, M]] // in the order in which it was given them
+	unsent  int                     // of them, and of what it is told with them
 }
 
 func ofTaker[S comparable, M any](m *sharer[S, M]) *list.Link[sharer[S, M]]  { return &m.ofTaker }
@@ -114,11 +139,10 @@ func (g *Groups[S, M]) enter(m *sharer[S, M]) {
 
 // settle has a group be among those that are ready if it is, and keep no more than it may.
 func (g *Groups[S, M]) settle(group *Group[S, M]) {
-	if group.members.Len() == 0 {
-		for group.queue.Len > g.MostQueued || group.bytes > g.MostBytes {
-			group.take(group.queue.First)
-			group.lost++
-		}
+	for !g.keeps(group) && group.members.Len() == 0 {
+		group.take(group.queue.First)
+		group.lost++
+		g.lost++
 	}
 	ready := group.queue.Len > 0 && group.members.Len() > 0
 	switch {
@@ -128,6 +152,12 @@ func (g *Groups[S, M]) settle(group *Group[S, M]) {
 		g.ready.Remove(group, inReady[S, M])
 	}
 	group.isReady = ready
+}
+
+// keeps reports whether what waits in a group may.
+func (g *Groups[S, M]) keeps(group *Group[S, M]) bool {
+	may := g.Keep == nil || g.Keep(group, group.bytes)
+	return group.queue.Len == 0 || may && group.queue.Len <= g.MostQueued && group.bytes <= g.MostBytes
 }
 
 // take takes a parcel out of the queue.
@@ -164,7 +194,9 @@ func (g *Groups[S, M]) leave(m *sharer[S, M]) (ended int) {
 	if group.len == 0 {
 		g.pools.remove(group.of, group)
 		ended = group.lost + group.queue.Len
+		g.lost += group.queue.Len
 		group.queue, group.bytes = list.List[parcel[S, M]]{}, 0
+		g.keeps(group)
 	}
 	return ended
 }
@@ -185,15 +217,19 @@ func (g *Groups[S, M]) Drop(s S, most int) (ended int, more bool) {
 		return 0, false
 	}
 	t.free = false
+	t.unsent = 0
 	touched := emptied(g.found)
 	for p := t.given.Last; p != nil; p = t.given.Last {
 		t.given.Remove(p, ofParcel[S, M])
 		p.member.unload()
 		p.member = nil
 		if p.group.len == 0 {
-			ended++
+			ended += 1 + p.lost
+			g.lost++
 			continue
 		}
+		p.group.lost += p.lost // which was not told
+		p.lost = 0
 		p.group.queue.PushFirst(p, ofParcel[S, M])
 		p.group.bytes += p.size
 		touched = append(touched, p.group)
@@ -212,26 +248,50 @@ func (g *Groups[S, M]) Drop(s S, most int) (ended int, more bool) {
 	return ended, g.takers.get(s) == t
 }
 
-// Match returns the groups whose filters match a topic: those of the topic itself, then by the age of filter and group. ok is false if
-// so many steps are not enough to find them. The slice is to be read only, and until the next call. The error is a *NameError.
-func (g *Groups[S, M]) Match(topic string, most int) (found []*Group[S, M], ok bool, err error) {
-	if err := CheckTopic(topic); err != nil {
-		return nil, false, err
+// Search returns the groups whose filters match what has to be a topic: those of the topic itself, then by the age of filter and group. If so
+// many steps are not enough, it returns none, and a search that goes on. The slice is to be read only, and until the next call.
+func (g *Groups[S, M]) Search(topic []byte, most int) (found []*Group[S, M], rest *GroupSearch[S, M]) {
+	routes, search, _ := g.pools.byFilter.SearchTopic(topic, most) // which is one
+	if search != nil {
+		return nil, &GroupSearch[S, M]{search: search, age: g.pools.byFilter.Age()}
 	}
-	g.found, ok = g.pools.match(emptied(g.found), topic, most)
-	return g.found, ok, nil
+	g.found = emptied(g.found)
+	for _, r := range routes {
+		g.found = append(g.found, r.Subs()...)
+	}
+	return g.found, nil
 }
 
-// Put has a group have a message. It reports whether the group is there still.
-func (g *Groups[S, M]) Put(group *Group[S, M], message M, size int) bool {
-	if group.len == 0 {
-		return false
+// A GroupSearch goes on to find the groups that have a message: see [Search].
+type GroupSearch[S comparable, M any] struct {
+	search *Search[*Group[S, M]]
+	age    uint64
+	found  []*Group[S, M]
+}
+
+// Next does at most so many steps, and returns the groups that these have led to, of those that were there when the search was begun. more
+// says that there is more to be done. The slice is to be read only, and until the next call.
+func (x *GroupSearch[S, M]) Next(most int) (found []*Group[S, M], more bool) {
+	routes, more := x.search.Next(most)
+	x.found = emptied(x.found)
+	for _, r := range routes {
+		x.found = append(x.found, r.SubsAt(x.age)...)
 	}
+	return x.found, more
+}
+
+// Put has a group have a message, unless the group has ended. taken says that it has it, and lost how many messages it has lost for it:
+// older ones, or this one, which is not taken then.
+func (g *Groups[S, M]) Put(group *Group[S, M], message M, size int) (taken bool, lost int) {
+	if group.len == 0 {
+		return false, 0
+	}
+	before := group.lost
 	group.queue.Push(&parcel[S, M]{message: message, size: size, group: group}, ofParcel[S, M])
 	group.bytes += size
 	g.settle(group)
 	g.verify()
-	return true
+	return group.queue.Len > 0, group.lost - before
 }
 
 // Free says that s can take messages, until Busy says that it cannot.
@@ -242,12 +302,79 @@ func (g *Groups[S, M]) Free(s S) {
 	}
 	t.free = true
 	t.out.All(ofTaker[S, M], func(m *sharer[S, M]) bool {
-		t.out.Remove(m, ofTaker[S, M])
-		m.out = false
-		g.enter(m)
+		g.comeBack(m)
 		return true
 	})
 	g.verify()
+}
+
+// comeBack has a member that is out be one of those who may be given something, if it can take it.
+func (g *Groups[S, M]) comeBack(m *sharer[S, M]) {
+	if m.takes() {
+		m.taker.out.Remove(m, ofTaker[S, M])
+		m.out = false
+		g.enter(m)
+	}
+}
+
+// Take has a member be given n messages more, and then none before it says so again; below 0: as many as come. It reports whether s is
+// a member. Who joins takes as many as come.
+func (g *Groups[S, M]) Take(s S, of Sharing, n int) bool {
+	m := g.members.get(memberKey[S]{s, of})
+	if m == nil {
+		return false
+	}
+	if !m.limited {
+		m.left = 0
+	}
+	m.limited, m.left = n >= 0, m.left+max(n, 0)
+	if m.out {
+		g.comeBack(m)
+	}
+	g.verify()
+	return true
+}
+
+// Count is of how many groups s is a member, and Len how many members there are of all.
+func (g *Groups[S, M]) Count(s S) int {
+	if t := g.takers.get(s); t != nil {
+		return t.members.Len + t.out.Len
+	}
+	return 0
+}
+
+// Len is how many members there are.
+func (g *Groups[S, M]) Len() int { return g.members.len() }
+
+// Joined is what s shares, as one of the members.
+func (g *Groups[S, M]) Joined(s S) (all []Sharing) {
+	if t := g.takers.get(s); t != nil {
+		for _, c := range []*list.List[sharer[S, M]]{&t.members, &t.out} {
+			c.All(ofTaker[S, M], func(m *sharer[S, M]) bool {
+				all = append(all, m.group.of)
+				return true
+			})
+		}
+	}
+	return all
+}
+
+// Lost is how many messages all groups have lost so far, also those that have ended, whether somebody was told so or not.
+func (g *Groups[S, M]) Lost() int { return g.lost }
+
+// Waiting is how many messages wait in a group that nobody could take, and how large they are together.
+func (g *Group[S, M]) Waiting() (messages, bytes int) { return g.queue.Len, g.bytes }
+
+// IsMember reports whether s is a member.
+func (g *Groups[S, M]) IsMember(s S, of Sharing) bool {
+	return g.members.get(memberKey[S]{s, of}) != nil
+}
+
+// All are the groups, in no order.
+func (g *Groups[S, M]) All() iter.Seq[*Group[S, M]] {
+	return func(yield func(*Group[S, M]) bool) {
+		g.pools.all.all(func(_ Sharing, group *Group[S, M]) bool { return yield(group) })
+	}
 }
 
 // Busy says that s cannot take any message now.
@@ -274,7 +401,10 @@ func (g *Groups[S, M]) Next() (given Given[S, M], ok, more bool) {
 		return given, false, false
 	}
 	m := group.members.in[0]
-	if !m.taker.free {
+	if m.takes() && g.Takes != nil && !g.Takes(m.taker.who) {
+		m.taker.free = false
+	}
+	if !m.takes() {
 		group.members.leave(m)
 		m.taker.members.Remove(m, ofTaker[S, M])
 		m.taker.out.Push(m, ofTaker[S, M])
@@ -286,10 +416,14 @@ func (g *Groups[S, M]) Next() (given Given[S, M], ok, more bool) {
 	p := group.queue.First
 	group.take(p)
 	p.member = m
+	if m.limited {
+		m.left--
+	}
 	m.taker.given.Push(p, ofParcel[S, M])
 	g.turns.take(m)
 	group.members.weigh(m, 1)
 	given = Given[S, M]{m.taker.who, group.of, p.message, group.lost}
+	m.taker.unsent += p.sendings(group.lost)
 	group.lost = 0
 	g.ready.Remove(group, inReady[S, M])
 	group.isReady = false
@@ -298,14 +432,28 @@ func (g *Groups[S, M]) Next() (given Given[S, M], ok, more bool) {
 	return given, true, g.ready.Len > 0
 }
 
-// Sent says that the first n messages that s was given, and was not sent yet, have been sent.
+// sendings is how many things are to be sent with a message: itself, and, before it, how many are lost.
+func (p *parcel[S, M]) sendings(lost int) int {
+	if p.lost = lost; lost > 0 {
+		return 2
+	}
+	return 1
+}
+
+// Sent says that the first n of what s was given, and was not sent yet, have been sent: messages, and how many are lost, which is before the
+// message that it comes with.
 func (g *Groups[S, M]) Sent(s S, n int) {
 	t := g.takers.get(s)
 	if t == nil {
 		return
 	}
 	for ; n > 0 && t.given.Len > 0; n-- {
+		t.unsent--
 		p := t.given.First
+		if p.lost > 0 {
+			p.lost = 0
+			continue
+		}
 		t.given.Remove(p, ofParcel[S, M])
 		p.member.unload()
 	}
@@ -322,10 +470,10 @@ func (m *sharer[S, M]) unload() {
 	}
 }
 
-// Unsent is how many messages s was given and has not been sent.
+// Unsent is how much s was given and has not been sent, counted as by Sent.
 func (g *Groups[S, M]) Unsent(s S) int {
 	if t := g.takers.get(s); t != nil {
-		return t.given.Len
+		return t.unsent
 	}
 	return 0
 }

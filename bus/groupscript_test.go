@@ -15,8 +15,11 @@ import (
 //	join S FILTER [group G]    Join
 //	leave S FILTER [group G]   Leave
 //	drop S [some N]            Drop, as often as it takes, or once
-//	pub TOPIC M [bytes N]      Match, and Put in each; of 1 byte, or N
+//	pub TOPIC M [bytes N]      Search, and Put in each; of 1 byte, or N
 //	free S…, busy S…           Free, Busy
+//	full S…, empty S…          from now on Takes says that S cannot take anything, or can
+//	take S FILTER [group G] N  Take
+//	room N                     from now on Keep says that N bytes may wait in a group
 //	sent S N                   Sent
 //	step                       Next, once
 //
@@ -24,13 +27,18 @@ import (
 // printed, and all invariants are checked.
 func TestGroupScripts(t *testing.T) {
 	runScripts(t, "testdata/groups/*.txt", func() world {
-		return &groupWorld{Groups: Groups[string, string]{Verify: true, MostQueued: 3, MostBytes: 10}}
+		w := &groupWorld{Groups: Groups[string, string]{Verify: true, MostQueued: 3, MostBytes: 10}, full: map[string]bool{}, room: 10}
+		w.Takes = func(s string) bool { return !w.full[s] }
+		w.Keep = func(_ *Group[string, string], bytes int) bool { return bytes <= w.room }
+		return w
 	})
 }
 
 type groupWorld struct {
 	Groups[string, string]
 	bySteps bool
+	full    map[string]bool
+	room    int
 }
 
 func (w *groupWorld) run(t *testing.T, line string, out *strings.Builder) {
@@ -78,12 +86,14 @@ func (w *groupWorld) run(t *testing.T, line string, out *strings.Builder) {
 			more = more && len(args) == 1
 		}
 	case "pub":
-		found, ok, err := w.Match(args[0], math.MaxInt)
-		if err != nil || !ok || len(found) == 0 {
-			fmt.Fprintf(out, "pub: %d groups, %v, %v\n", len(found), ok, err)
+		found, rest := w.Search([]byte(args[0]), math.MaxInt)
+		if rest != nil || len(found) == 0 {
+			fmt.Fprintf(out, "pub: %d groups, more %v\n", len(found), rest != nil)
 		}
 		for _, group := range slices.Clone(found) {
-			w.Put(group, args[1], option("bytes", 1))
+			if taken, lost := w.Put(group, args[1], option("bytes", 1)); !taken || lost > 0 {
+				fmt.Fprintf(out, "pub: taken %v, lost %d\n", taken, lost)
+			}
 		}
 	case "free":
 		for _, s := range args {
@@ -93,6 +103,16 @@ func (w *groupWorld) run(t *testing.T, line string, out *strings.Builder) {
 		for _, s := range args {
 			w.Busy(s)
 		}
+	case "full", "empty":
+		for _, s := range args {
+			w.full[s] = name == "full"
+		}
+	case "take":
+		if !w.Take(args[0], sharing(), number(args[len(args)-1])) {
+			fmt.Fprintf(out, "take: no member\n")
+		}
+	case "room":
+		w.room = number(args[0])
 	case "sent":
 		w.Sent(args[0], number(args[1]))
 	case "by":
