@@ -142,7 +142,7 @@ func (l client) number(key string) int64 {
 
 func (l client) row() []string {
 	seconds := func(key string) string { return term.Age(time.Duration(l.number(key)) * time.Second) }
-	subs := l.number("sub") + l.number("psub") + l.number("bsub")
+	subs := l.number("sub") + l.number("psub") + l.number("bsub") + l.number("gsub")
 	return []string{l.get("id"), l.get("pid"), process.CommandOf(l.number("pid"), l.number("start")), process.UserName(l.number("uid")), l.get("unit"),
 		seconds("age"), seconds("idle"), strconv.FormatInt(subs, 10), l.get("locks"), strings.ReplaceAll(l.get("cmd"), "|", " "), l.get("name")}
 }

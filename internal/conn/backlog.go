@@ -23,6 +23,8 @@ type Pushes struct {
 	Loss func(value []byte) (of []byte, n int64, told bool)
 	// AppendLoss appends the push that says so.
 	AppendLoss func(b []byte, p wire.Proto, of string, n int64) []byte
+	// Counts reports whether a value is one that the owner wants to know of if it was not sent: see [Conn.Unsent].
+	Counts func(value []byte) bool
 }
 
 // Enqueue puts a message behind the backlog of a blocked connection, if the limits let it: one that can be told to be missing, as one
@@ -94,6 +96,7 @@ func (c *Conn) settleBlocked() {
 
 // endBehind ends a connection that is too far behind, with its backlog at once: the others of its user have its room.
 func (c *Conn) endBehind() {
+	c.extra().givenUp = c.Unsent()
 	c.releaseOwn()
 	c.Kill(ErrTooFarBehind)
 }

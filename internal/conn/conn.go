@@ -30,6 +30,8 @@ type Owner interface {
 	Receives() (lossy, strict bool)
 	// Dropped takes note of messages that were given up, beside those that Enqueue has told of.
 	Dropped(n int)
+	// Taken says that the peer has read what AwaitTaken was for.
+	Taken()
 }
 
 // An Outcome is what became of a command.
@@ -73,11 +75,13 @@ type extras struct {
 	fds           []int          // received and not yet claimed by a command
 	long          *longReply     // what is written before the outbox
 	owners        int            // bytes that the owner keeps for what it is going to say
+	since         int            // bytes that were written since what AwaitTaken was for was; below 0: it is not written
+	givenUp       int            // of what Unsent counts, with the backlog
 	shelf                        // while the socket is full
 }
 
 // flags is a set of them.
-type flags uint16
+type flags uint32
 
 const (
 	isAlive      flags = 1 << iota // was added, and has not ended
@@ -96,6 +100,7 @@ const (
 	isBlocked                      // the socket is full: no pieces, no open range
 	isUnfinished                   // its owner goes on before the next command
 	isHeldUp                       // queued for its owner when it is no more blocked
+	isAwaited                      // the owner is called when the peer has read: see AwaitTaken
 )
 
 func (c *Conn) is(f flags) bool { return c.flags&f != 0 }

@@ -54,7 +54,7 @@ func newWorld(t *testing.T, change ...func(*account.Limits, *conn.Limits)) *worl
 	for _, f := range change {
 		f(&w.users.Limits, &limits)
 	}
-	w.Set = conn.New(w.kernel, &w.users, conn.Pushes{Loss: loss, AppendLoss: appendLoss})
+	w.Set = conn.New(w.kernel, &w.users, conn.Pushes{Loss: loss, AppendLoss: appendLoss, Counts: counts})
 	w.SetLimits(limits)
 	t.Cleanup(func() {
 		w.EndAll()
@@ -148,6 +148,11 @@ func loss(v []byte) (of []byte, n int64, told bool) {
 	}
 	return nil, 0, false
 }
+
+// counts are the values that begin so.
+func counts(v []byte) bool { return bytes.HasPrefix(v, []byte("$9\r\ncounted")) }
+
+const counted = "$9\r\ncounted--\r\n"
 
 // publish gives a message to all that follow, as a server does.
 func (w *world) publish(size int) {
@@ -246,6 +251,7 @@ func (o *owner) Proto() wire.Proto {
 	return wire.RESP3
 }
 func (o *owner) Dropped(int) {}
+func (o *owner) Taken()      { o.calls = append(o.calls, "taken") }
 
 func (o *owner) Receives() (lossy, strict bool) {
 	if !slices.Contains(o.w.subs, o) {

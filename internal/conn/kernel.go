@@ -23,6 +23,8 @@ type Kernel interface {
 	Send(fd int, b []byte) (int, unix.Errno)
 	SendVector(fd int, vec []unix.Iovec) (int, unix.Errno)
 	SendRights(fd int, b []byte, fds []int) (int, error)
+	// Untaken is how much memory that has which was sent and is not read.
+	Untaken(fd int) int
 
 	// Close closes the connection of a user; read says that it was read to its end.
 	Close(fd int, uid uint32, read bool)
@@ -105,6 +107,11 @@ func (k *sockets) SendVector(fd int, vec []unix.Iovec) (int, unix.Errno) {
 
 func (k *sockets) SendRights(fd int, b []byte, fds []int) (int, error) {
 	return unix.SendmsgN(fd, b, unix.UnixRights(fds...), nil, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
+}
+
+func (k *sockets) Untaken(fd int) int {
+	n, _ := unix.IoctlGetInt(fd, unix.SIOCOUTQ) // of what is no socket any more, it is nothing
+	return n
 }
 
 func (k *sockets) Close(fd int, uid uint32, read bool) {

@@ -218,6 +218,9 @@ func (c *Conn) write(b []byte) int {
 func (c *Conn) written(n int, errno unix.Errno) int {
 	switch errno {
 	case 0:
+		if c.is(isAwaited) && c.more.since >= 0 {
+			c.more.since += n
+		}
 		return n
 	case unix.EAGAIN:
 		return 0

@@ -259,6 +259,9 @@ func (c *Conn) handle(events uint32) {
 	if c.is(isBlocked) && events&unix.EPOLLOUT != 0 {
 		c.drain()
 	}
+	if c.is(isAwaited) && events&unix.EPOLLOUT != 0 && !c.Dead() {
+		c.lookWhetherTaken()
+	}
 	if events&unix.EPOLLRDHUP != 0 && !c.is(isHalf) {
 		c.flags |= isHalf
 		c.owner.HalfClosed()
@@ -328,7 +331,7 @@ func (c *Conn) watch() {
 			want |= unix.EPOLLRDHUP
 		}
 	}
-	if c.is(isBlocked) {
+	if c.is(isBlocked | isAwaited) {
 		want |= unix.EPOLLOUT
 	}
 	c.account()

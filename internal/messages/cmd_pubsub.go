@@ -1,6 +1,7 @@
 package messages
 
 import (
+	"math"
 	"unsafe"
 
 	"github.com/ipcd/ipcd/bus"
@@ -281,26 +282,76 @@ func (s *Service) pubsubNumSub(c *session.Call) {
 // busSub answers what a client made for Redis does not expect: the messages that follow are pushes of a kind of their own, and on
 // RESP2 arrays, which a client takes for replies to what it asks, or for messages of Redis's kinds. So there it has to know.
 func (s *Service) busSub(c *session.Call) {
+	of, take, raw, ok := subWords(c)
 	switch {
-	case len(c.Args) > 1 && c.Arg(1) != "RAW":
-		c.Syntax()
+	case !ok:
 		return
-	case len(c.Args) == 1 && c.Session.Proto() == wire.RESP2:
+	case !raw && c.Session.Proto() == wire.RESP2:
 		c.Fail(wire.CodeErr, "BUS.SUB on RESP2 sends arrays that clients take for replies: say RAW behind the filter if yours knows them, "+
 			"or HELLO 3, or PSUBSCRIBE %s and the filter", bus.FilterPattern)
 		return
 	}
-	before := s.bus.Age()
-	if !s.subscribe(c, bus.Filter, string(c.Args[0])) {
+	if of.Group != "" {
+		if s.join(c, of, take) {
+			c.Integer(s.busCount(c.Session))
+			c.Reply() // before what waits in the group
+			s.give()
+		}
 		return
 	}
-	c.Integer(int64(s.bus.Count(c.Session, bus.Filter)))
-	s.beginWithRetained(c, before, bus.Filter, string(c.Args[0]))
+	before := s.bus.Age()
+	if !s.subscribe(c, bus.Filter, of.Filter) {
+		return
+	}
+	c.Integer(s.busCount(c.Session))
+	s.beginWithRetained(c, before, bus.Filter, of.Filter)
+}
+
+// subWords reads the options of BUS.SUB: below 0, a member takes as many as come.
+func subWords(c *session.Call) (of bus.Sharing, take int, raw, ok bool) {
+	of.Filter, take = string(c.Args[0]), -1
+	for i := 1; i < len(c.Args); i++ {
+		switch option := c.Arg(i); {
+		case option == "RAW":
+			raw = true
+		case option == "GROUP" && i+1 < len(c.Args):
+			i++
+			of.Group = string(c.Args[i])
+			if err := bus.CheckGroup(of.Group); err != nil {
+				c.Fail(wire.CodeBadName, "%v", err)
+				return of, 0, false, false
+			}
+		case option == "TAKE" && i+1 < len(c.Args):
+			i++
+			n, ok := session.Number(c.Args[i])
+			if !ok || n < 0 || n > mostTaken {
+				c.Fail(wire.CodeErr, "TAKE wants a number from 0 to %d, not %q", mostTaken, session.Clip(string(c.Args[i])))
+				return of, 0, false, false
+			}
+			take = int(n)
+		default:
+			c.Syntax()
+			return of, 0, false, false
+		}
+	}
+	if take >= 0 && of.Group == "" {
+		c.Fail(wire.CodeErr, "TAKE is for a member of a group: say GROUP and its label, too")
+		return of, 0, false, false
+	}
+	return of, take, raw, true
+}
+
+// mostTaken is how many messages can be asked for at once.
+const mostTaken = math.MaxInt32
+
+// busCount is how many subscriptions by BUS.SUB a session has.
+func (s *Service) busCount(sess *session.Session) int64 {
+	return int64(s.bus.Count(sess, bus.Filter) + s.groups.Count(sess))
 }
 
 func (s *Service) busUnsub(c *session.Call) {
 	if len(c.Args) == 0 {
-		sess, texts := c.Session, s.bus.Texts(c.Session, bus.Filter)
+		sess, texts, groups := c.Session, s.bus.Texts(c.Session, bus.Filter), s.groups.Joined(c.Session)
 		c.Perform(&session.Task{
 			Step: func(b []byte) ([]byte, bool) {
 				if len(texts) > 0 {
@@ -308,16 +359,34 @@ func (s *Service) busUnsub(c *session.Call) {
 					texts = texts[1:]
 					return b, true
 				}
-				return wire.AppendInt(b, int64(s.bus.Count(sess, bus.Filter))), false
+				if len(groups) > 0 {
+					s.leave(sess, groups[0])
+					groups = groups[1:]
+					return b, true
+				}
+				return wire.AppendInt(b, s.busCount(sess)), false
 			},
 			Head: session.NoHead,
-			Held: len(texts) * int(unsafe.Sizeof("")),
+			Held: (len(texts) + 2*len(groups)) * int(unsafe.Sizeof("")),
 		})
 		return
 	}
-	if !s.unsubscribe(c.Session, bus.Filter, string(c.Args[0])) {
-		c.Fail(wire.CodeNotFound, "this connection is not subscribed to %q", session.Clip(string(c.Args[0])))
+	filter := string(c.Args[0])
+	switch {
+	case len(c.Args) == 1:
+		if !s.unsubscribe(c.Session, bus.Filter, filter) {
+			c.Fail(wire.CodeNotFound, "this connection is not subscribed to %q", session.Clip(filter))
+			return
+		}
+	case len(c.Args) == 3 && c.Arg(1) == "GROUP":
+		group := string(c.Args[2])
+		if !s.leave(c.Session, bus.Sharing{Filter: filter, Group: group}) {
+			c.Fail(wire.CodeNotFound, "this connection is not subscribed to %q in group %q", session.Clip(filter), session.Clip(group))
+			return
+		}
+	default:
+		c.Syntax()
 		return
 	}
-	c.Integer(int64(s.bus.Count(c.Session, bus.Filter)))
+	c.Integer(s.busCount(c.Session))
 }

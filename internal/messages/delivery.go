@@ -55,15 +55,18 @@ const (
 func (s *Service) distribute(routes []*bus.Route[*session.Session], search *bus.Search[*session.Session], m *message, pays *account.User) (delivered, dropped int, rest *delivery) {
 	m.time = s.set.RealTime().UnixMicro()
 	switch {
-	case len(s.line) > 0 && s.mustLineUp(routes, search):
+	case len(s.line) > 0 && (s.mustLineUp(routes, search) || s.groupsMustLineUp(m)):
 		return 0, 0, s.lineUp(&delivery{message: *m, routes: routes, rest: search})
-	case search == nil && len(routes) <= FewPatterns:
+	case search == nil && len(routes) <= FewPatterns && m.groupSearch == nil && len(m.groups) <= FewPatterns:
 		var left int
 		delivered, dropped, left = s.deliver(routes, m, false)
 		s.stats.Delivered += uint64(delivered)
 		s.stats.Dropped += uint64(dropped)
 		if left > 0 {
 			rest = s.lineUp(&delivery{message: *m, routes: routes[len(routes)-left:], delivered: delivered, dropped: dropped})
+		} else if len(m.groups) > 0 {
+			taken, lost := s.share(m, len(m.groups))
+			delivered, dropped = delivered+taken, dropped+lost
 		}
 		return delivered, dropped, rest
 	}
@@ -99,8 +102,11 @@ func (s *Service) mustLineUp(routes []*bus.Route[*session.Session], search *bus.
 
 // concerns reports whether what stands in line may go to a session: see [bus.Bus.MayReceive] for the budget.
 func (s *Service) concerns(d *delivery, sess *session.Session, budget *int) bool {
-	if d.lookup != nil {
+	switch {
+	case d.lookup != nil:
 		return d.to == sess
+	case d.hasGroups() && s.mayBeGiven(d, sess):
+		return true
 	}
 	return s.bus.MayReceive(sess, d.topic, budget)
 }
@@ -112,7 +118,7 @@ func (s *Service) lineUp(left *delivery) *delivery {
 	}
 	d := new(delivery)
 	*d = *left
-	d.routes = slices.Clone(d.routes)
+	d.routes, d.groups = slices.Clone(d.routes), slices.Clone(d.groups)
 	d.topic, d.payload, d.stamp = bytes.Clone(d.topic), bytes.Clone(d.payload), bytes.Clone(d.stamp)
 	d.age = s.bus.Age()
 	s.line = append(s.line, d)
@@ -161,7 +167,9 @@ func (s *Service) endDelivery() {
 	s.leaveLine()
 }
 
-func (d *delivery) isDone() bool { return len(d.routes) == 0 && d.rest == nil && d.lookup == nil }
+func (d *delivery) isDone() bool {
+	return len(d.routes) == 0 && d.rest == nil && d.lookup == nil && !d.hasGroups()
+}
 
 // advanceDelivery goes on with a delivery until this part of the turn is over, and reports whether it is done.
 func (s *Service) advanceDelivery(d *delivery) bool {
@@ -180,6 +188,11 @@ func (s *Service) goOnDelivering(d *delivery) {
 		for i := 0; i < routesPerStep && d.lookup != nil; i++ {
 			s.sendMore(d)
 		}
+		return
+	}
+	if len(d.routes) == 0 && d.rest == nil { // its groups are last
+		delivered, dropped := s.share(&d.message, routesPerStep)
+		d.delivered, d.dropped = d.delivered+delivered, d.dropped+dropped
 		return
 	}
 	if len(d.routes) == 0 {
@@ -232,7 +245,9 @@ func (s *Service) MustWait(c *session.Call) bool {
 		return false
 	}
 	routes, search, err := s.bus.Search(c.Args[0], searchAtOnce)
-	return err == nil && s.mustLineUp(routes, search)
+	m := message{topic: c.Args[0]}
+	s.findGroups(&m)
+	return err == nil && (s.mustLineUp(routes, search) || s.groupsMustLineUp(&m))
 }
 
 // retainedInLine reports whether values that a user is being sent stand in line.

@@ -13,6 +13,8 @@
 //     unless they would overtake it.
 //   - A retained value is in the journal before anybody is told of it, and who subscribes is sent it before any message that is published
 //     later (retained.go).
+//   - Of what a group is for, each message is given to one member, in its place among all that the member is sent, unless it had to wait
+//     for somebody who can take it. What was not written to a member's socket when it ends is given to the others (groups.go).
 //   - What a user has here, subscriptions and values, is charged to him, and given back when it ends.
 //
 // # What it offers to others

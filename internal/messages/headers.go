@@ -58,18 +58,22 @@ func (s *Service) pubWords(c *session.Call) bool {
 
 // hasMore reports whether the push of the message has a last element.
 func (m *message) hasMore() bool {
-	return m.retained || m.expires != 0 || m.ended != "" || len(m.headers) > 0
+	return m.retained || m.expires != 0 || m.ended != "" || len(m.headers) > 0 || m.group != ""
 }
 
-// appendMore appends it.
+// appendMore appends it. The group is the first of it, by which isOfGroup knows it.
 func (m *message) appendMore(b []byte, p wire.Proto) []byte {
 	n := 0
-	for _, has := range []bool{m.retained, m.expires != 0, m.ended != "", len(m.headers) > 0} {
+	for _, has := range []bool{m.group != "", m.retained, m.expires != 0, m.ended != "", len(m.headers) > 0} {
 		if has {
 			n++
 		}
 	}
 	b = p.AppendMap(b, n)
+	if m.group != "" {
+		b = wire.AppendBulk(b, "group")
+		b = wire.AppendBulk(b, m.group)
+	}
 	if m.retained {
 		b = wire.AppendBulk(b, "retained")
 		b = wire.AppendInt(b, 1)

@@ -9,7 +9,7 @@ import (
 )
 
 // Pushes is what a connection knows of messages: that of some it can tell the peer that they are missing, and how.
-var Pushes = conn.Pushes{Loss: lossOf, AppendLoss: appendLost}
+var Pushes = conn.Pushes{Loss: lossOf, AppendLoss: appendLost, Counts: isOfGroup}
 
 // appendLost appends the push that says that n messages of a filter are missing.
 func appendLost(b []byte, p wire.Proto, filter string, n int64) []byte {
@@ -28,6 +28,9 @@ func appendLost(b []byte, p wire.Proto, filter string, n int64) []byte {
 // is before it in the alphabet.
 func lossOf(v []byte) (filter []byte, n int64, told bool) {
 	if v[0] != '>' && v[0] != '*' {
+		return nil, 0, false
+	}
+	if isOfGroup(v) { // it is another's, if it is not sent
 		return nil, 0, false
 	}
 	rest, ok := bytes.CutPrefix(v[1:], []byte("10\r\n$11\r\nbus.message\r\n"))

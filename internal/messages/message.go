@@ -25,6 +25,10 @@ type message struct {
 	headers        session.Headers
 	after          uint64 // of the next route, who subscribed up to then has it: see deliver
 	count          uint64 // its number among those of the route that it is given to; 0: it has none, or none yet
+
+	groups      []*bus.Group[*session.Session, *message]     // that it is for and that do not have it: see groups.go
+	groupSearch *bus.GroupSearch[*session.Session, *message] // finds those behind them; nil: there are no more
+	group       string                                       // of the member that it is given to
 }
 
 // append encodes the message as subscribers of a route get it.
@@ -92,7 +96,8 @@ func (s *Service) publish(kind nameKind, m *message, pays *account.User) (r rece
 	}
 	s.stats.Published++
 	r.seq = s.bus.Take()
-	if len(routes) > 0 || search != nil {
+	s.findGroups(m)
+	if len(routes) > 0 || search != nil || m.hasGroups() {
 		m.seq = r.seq
 		r.delivered, r.dropped, rest = s.distribute(routes, search, m, pays)
 	}

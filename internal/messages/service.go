@@ -1,6 +1,8 @@
 package messages
 
 import (
+	"math"
+
 	"github.com/ipcd/ipcd/bus"
 	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/internal/journal"
@@ -12,6 +14,7 @@ import (
 type Limits struct {
 	Retained      int // values of topics
 	RetainedBytes int // of them and their topics
+	Output        int // bytes that may wait in a group of subscribers
 }
 
 // A Service is the service of messages: who is subscribed to what, what is retained, and what is not delivered to all yet.
@@ -24,6 +27,7 @@ type Service struct {
 	bus         *bus.Bus[*session.Session]
 	retained    retained
 	publication publication // of the call that is executed
+	groups      groups
 
 	line   []*delivery // what is not delivered to all yet: see delivery.go
 	parked []*session.Session
@@ -42,6 +46,7 @@ type Stats struct {
 func New(set *session.Set, j *journal.Journal, self *peer.Peer) *Service {
 	s := &Service{set: set, journal: j, bus: bus.New[*session.Session](), stamp: session.AppendStamp(nil, self)}
 	s.bus.Verify = set.Verify
+	s.initGroups()
 	return s
 }
 
@@ -68,10 +73,17 @@ func (s *Service) Handlers() map[string]session.Handler {
 }
 
 // SetLimits changes the limits. What there is already stays.
-func (s *Service) SetLimits(l Limits) { s.limits = l }
+func (s *Service) SetLimits(l Limits) {
+	s.limits = l
+	s.groups.output, s.groups.MostBytes = l.Output, math.MaxInt
+}
 
 // Stats are the present ones.
-func (s *Service) Stats() Stats { return s.stats }
+func (s *Service) Stats() Stats {
+	all := s.stats
+	all.Dropped += uint64(s.groups.Lost())
+	return all
+}
 
 // Seq is the number of the last message.
 func (s *Service) Seq() uint64 { return s.bus.Seq() }
@@ -92,7 +104,7 @@ func (s *Service) Subscriptions(sess *session.Session) (channels, patterns, filt
 
 // IsSubscriber reports whether a session has a subscription of any kind.
 func (s *Service) IsSubscriber(sess *session.Session) bool {
-	return sess.Is(session.Subscribed) && s.bus.Count(sess) > 0
+	return sess.Is(session.Subscribed) && (s.bus.Count(sess) > 0 || s.groups.Count(sess) > 0)
 }
 
 // Receives tells the subscriptions of BUS.SUB, which lose messages and are told, from those of Redis's commands.
@@ -115,11 +127,13 @@ func (s *Service) PublishEvent(topic []byte, payload func([]byte) []byte, user u
 		return err
 	}
 	s.stats.Published++
-	seq := s.bus.Take()
-	if len(routes) > 0 || search != nil {
+	m := message{topic: topic, seq: s.bus.Take(), stamp: s.stamp}
+	s.findGroups(&m)
+	if len(routes) > 0 || search != nil || m.hasGroups() {
 		s.payload = payload(s.payload[:0])
+		m.payload = s.payload
 		heavy := search != nil || len(routes) > FewPatterns
-		if _, _, rest := s.distribute(routes, search, &message{topic: topic, payload: s.payload, seq: seq, stamp: s.stamp}, pays); rest != nil {
+		if _, _, rest := s.distribute(routes, search, &m, pays); rest != nil {
 			rest.user, rest.heavy = user, heavy
 		}
 	}
@@ -129,15 +143,21 @@ func (s *Service) PublishEvent(topic []byte, payload func([]byte) []byte, user u
 // Heard reports whether anybody may get what is published under a topic.
 func (s *Service) Heard(topic []byte) bool {
 	routes, search, err := s.bus.SearchTopic(topic, searchAtOnce)
-	return err == nil && (len(routes) > 0 || search != nil)
+	m := message{topic: topic}
+	s.findGroups(&m)
+	return err == nil && (len(routes) > 0 || search != nil || m.hasGroups())
 }
 
 // Leave gives a function that ends some of a session's subscriptions, as of one that begins anew, and reports whether there may be
 // more.
 func (s *Service) Leave(sess *session.Session) (some func() bool) {
-	kind, texts := bus.Channel, s.bus.Texts(sess, bus.Channel)
+	kind, texts, groups := bus.Channel, s.bus.Texts(sess, bus.Channel), s.groups.Joined(sess)
 	return func() bool {
 		switch {
+		case len(groups) > 0:
+			s.leave(sess, groups[0])
+			groups = groups[1:]
+			return true
 		case len(texts) > 0:
 			s.unsubscribe(sess, kind, texts[0])
 			texts = texts[1:]
@@ -152,7 +172,9 @@ func (s *Service) Leave(sess *session.Session) (some func() bool) {
 }
 
 // Closed ends the subscriptions of a session that is gone, or as many as may be ended at once. It reports whether none is left.
-func (s *Service) Closed(sess *session.Session) bool { return s.dropSubscriptions(sess) }
+func (s *Service) Closed(sess *session.Session) bool {
+	return s.dropSubscriptions(sess) && s.leaveAll(sess)
+}
 
 // Stop delivers all that stands in line, and has what comes be delivered at once.
 func (s *Service) Stop() { s.endLine() }
@@ -165,10 +187,14 @@ func (s *Service) Count(sess *session.Session, found account.Count) {
 	globs, others := s.bus.Weight(sess)
 	found.Add(sess.User().UID(), account.Patterns, globs)
 	found.Add(sess.User().UID(), account.Subscriptions, others)
+	s.countGroups(sess, found)
 }
 
 // Verify panics if what is retained is not what is counted, and counts what it costs whom.
-func (s *Service) Verify(found account.Count) { s.verifyRetained(found) }
+func (s *Service) Verify(found account.Count) {
+	s.verifyRetained(found)
+	s.verifyGroups(found)
+}
 
 // VerifyTimers names the timers of the service.
 func (s *Service) VerifyTimers(check session.CheckTimer) {

@@ -21,6 +21,7 @@ func (s *Server) adminCommands() map[string]session.Handler {
 func (s *Server) status(c *session.Call) {
 	limits, sent, locks := s.opts.Limits, s.messages.Stats(), s.locks.Figures()
 	values, bytes := s.messages.Retained()
+	groups, waiting := s.messages.Groups()
 	rows := []Field{
 		{"version", s.setup.Version},
 		{"pid", int64(s.self.PID)},
@@ -40,6 +41,8 @@ func (s *Server) status(c *session.Call) {
 		{"retained", int64(values)},
 		{"retained_bytes", int64(bytes)},
 		{"wills", int64(s.wills.Len())},
+		{"groups", int64(groups)},
+		{"groups_bytes", int64(waiting)},
 		{"requests", int64(s.asking.Open())},
 		{"locks_granted", int64(locks.Granted)},
 		{"locks_held", int64(locks.Held)},

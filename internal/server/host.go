@@ -22,5 +22,8 @@ func (h *host) Receives(sess *session.Session) (lossy, strict bool) { return h.m
 // Dropped is counted by the messages.
 func (h *host) Dropped(n int) { h.messages.Dropped(n) }
 
+// Taken is known to the messages.
+func (h *host) Taken(sess *session.Session) { h.messages.Taken(sess) }
+
 // Lost is told to whoever has subscribed to that.
 func (h *host) Lost(sess *session.Session, n int) { (*Server)(h).noteLoss(sess, n) }

@@ -224,7 +224,7 @@ func (s *Server) setOptions(o Options) {
 	s.opts = o
 	s.set.Users.Limits = o.Limits.perUser()
 	s.asking.SetOutput(o.Limits.Output)
-	s.messages.SetLimits(messages.Limits{Retained: o.Limits.Retained, RetainedBytes: o.Limits.RetainedBytes})
+	s.messages.SetLimits(messages.Limits{Retained: o.Limits.Retained, RetainedBytes: o.Limits.RetainedBytes, Output: o.Limits.Output})
 	s.set.Net.SetLimits(conn.Limits{Input: o.Limits.Input, Output: o.Limits.Output, Words: o.Limits.Arguments})
 	s.locks.SetLimits(o.Semaphores, o.Limits.Lease)
 	s.set.Loop.BusyPoll = o.BusyPoll
@@ -279,6 +279,7 @@ func (s *Server) turn(events []unix.EpollEvent) {
 	if s.set.Stopping {
 		s.stopWhenDone()
 	}
+	s.messages.EndTurn()
 	if s.setup.Verify {
 		s.verify()
 	}

@@ -229,5 +229,8 @@ func (s *Session) Dropped(n int) {
 	s.Lost(n)
 }
 
+// Taken says that the peer has read what was awaited: see [conn.Conn.AwaitTaken].
+func (s *Session) Taken() { s.set.host.Taken(s) }
+
 // Lost takes note that the session misses n messages more of those that it is told to miss, when it reads.
 func (s *Session) Lost(n int) { s.set.host.Lost(s, n) }

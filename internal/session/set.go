@@ -29,6 +29,8 @@ type Host interface {
 	// Receives and Dropped are those of conn.Owner, of one that is Subscribed.
 	Receives(s *Session) (lossy, strict bool)
 	Dropped(n int)
+	// Taken is that of conn.Owner.
+	Taken(s *Session)
 	// Lost is told when a session misses n messages more.
 	Lost(s *Session, n int)
 }

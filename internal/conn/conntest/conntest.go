@@ -94,7 +94,9 @@ func (e *End) SetRoom(n int) {
 // Take returns what has come, and forgets it.
 func (e *End) Take() string {
 	got := string(e.Got)
-	e.Got = nil
+	if e.Got = nil; got != "" && e.room != 0 {
+		e.told = false
+	}
 	return got
 }
 
@@ -213,6 +215,17 @@ func (k *Kernel) SendRights(fd int, b []byte, fds []int) (int, error) {
 	e.FDs = append(e.FDs, fds...)
 	return n, nil
 }
+
+// Untaken is how much has come and was not taken, with room for what the kernel adds to it.
+func (k *Kernel) Untaken(fd int) int {
+	if n := len(k.ends[fd].Got); n > 0 {
+		return n + perWrite
+	}
+	return 0
+}
+
+// perWrite is what a write takes in the kernel, beside its bytes.
+const perWrite = 512
 
 // Close closes the other end.
 func (k *Kernel) Close(fd int, _ uint32, _ bool) {

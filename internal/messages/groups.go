@@ -1,0 +1,412 @@
+package messages
+
+import (
+	"bytes"
+	"fmt"
+
+	"github.com/ipcd/ipcd/bus"
+	"github.com/ipcd/ipcd/internal/account"
+	"github.com/ipcd/ipcd/internal/conn"
+	"github.com/ipcd/ipcd/internal/session"
+	"github.com/ipcd/ipcd/ipc/wire"
+)
+
+// Who subscribes to a filter as a member of a group shares what it matches with the other members: each message goes to one of them, as
+// the engine says (bus.Groups). It is in the member's outbox at once, so it comes in its place among all that the member is sent; only
+// what nobody could take at once, and what comes back from a member that has ended, comes later than it was published.
+//
+// Whether a member can take a message is known from what it reads. Once it was given so much (window), it is given more when it has read
+// that: what lies in its socket and is not read is a stalled member's own, and no other's. What was not written into its socket as a whole
+// when it ends is the others'; what was written is not, whether it was read or not, as nobody knows that.
+
+// groups are those who share messages.
+type groups struct {
+	bus.Groups[*session.Session, *message]
+	members session.Part[member]
+	keepers map[bus.Sharing]*keepers
+	bytes   int                // that wait in all groups
+	output  int                // the most that may wait in a group
+	given   []*session.Session // who was given something that may not be written yet
+	giving  bool
+	scratch []byte
+}
+
+// A member is what is known of a session that is one, in whichever groups.
+type member struct {
+	messages, bytes int  // that it was given since it was known to have read all
+	isGiven         bool // it is in groups.given
+}
+
+// keepers are the users whose sessions are members of a group, as long as there are any. What waits in the group is charged to the first.
+type keepers struct {
+	users  []keeper // in the order in which they came
+	charge account.Charge
+}
+
+type keeper struct {
+	user    *account.User
+	members int
+}
+
+const (
+	// windowMessages and windowBytes are how much a member is given before it is known to have read it: the last message may be larger.
+	windowMessages = 16
+	windowBytes    = 64 << 10
+	// mostQueued is how many messages may wait in a group.
+	mostQueued = 1 << 16
+	// queuedSize is what a message that waits counts for, beside its bytes.
+	queuedSize = 256
+)
+
+func (s *Service) initGroups() {
+	g := &s.groups
+	g.Verify, g.MostQueued = s.set.Verify, mostQueued
+	g.Takes, g.Keep = s.takes, s.keepsInGroup
+	g.members, g.keepers = session.NewPart[member](s.set), map[bus.Sharing]*keepers{}
+}
+
+// takes reports whether a session can be given a message of a group now. If not, it is asked for when it has read what it was sent.
+func (s *Service) takes(sess *session.Session) bool {
+	m := s.groups.members.In(sess)
+	switch {
+	case sess.Ending():
+		return false
+	case sess.Blocked() || !sess.IsReceiving():
+	case m.messages < windowMessages && m.bytes < windowBytes:
+		return true
+	case sess.HasTaken():
+		m.messages, m.bytes = 0, 0
+		return true
+	}
+	sess.AwaitTaken()
+	return false
+}
+
+// Taken has a session, which has read what it was sent, be given more.
+func (s *Service) Taken(sess *session.Session) {
+	m := s.groups.members.Of(sess)
+	if m == nil || sess.Ending() {
+		return
+	}
+	m.messages, m.bytes = 0, 0
+	s.groups.Sent(sess, s.groups.Unsent(sess))
+	s.groups.Free(sess)
+	s.give()
+}
+
+// findGroups finds those that have a message, if its name is a topic.
+func (s *Service) findGroups(m *message) {
+	if s.groups.Len() > 0 && bus.IsTopic(m.topic) {
+		m.groups, m.groupSearch = s.groups.Search(m.topic, searchAtOnce)
+	}
+}
+
+// hasGroups reports whether a message may be for groups that do not have it.
+func (m *message) hasGroups() bool { return len(m.groups) > 0 || m.groupSearch != nil }
+
+// groupsMustLineUp is mustLineUp for the groups of a message, which is given to any of those who may be able to take it.
+func (s *Service) groupsMustLineUp(m *message) bool {
+	if m.groupSearch != nil || len(m.groups) > FewPatterns {
+		return true
+	}
+	budget := orderBudget
+	for _, g := range m.groups {
+		for _, d := range s.line {
+			if d.groupSearch != nil || d.lookup == nil && bus.Match(g.Sharing().Filter, d.topic) {
+				return true
+			}
+			for sess := range g.Candidates() {
+				if s.concerns(d, sess, &budget) {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// mayBeGiven reports whether a session may be given what stands in line for groups.
+func (s *Service) mayBeGiven(d *delivery, sess *session.Session) bool {
+	if d.groupSearch != nil {
+		return s.groups.Count(sess) > 0
+	}
+	for _, g := range d.groups {
+		if s.groups.IsMember(sess, g.Sharing()) {
+			return true
+		}
+	}
+	return false
+}
+
+// share puts a message into so many of its groups at most. What is put into several of them is one copy.
+func (s *Service) share(m *message, most int) (delivered, dropped int) {
+	if len(m.groups) == 0 && m.groupSearch != nil {
+		found, more := m.groupSearch.Next(searchAtOnce)
+		if m.groups = found; !more {
+			m.groupSearch = nil
+		}
+	}
+	n := min(most, len(m.groups))
+	if n == 0 {
+		return 0, 0
+	}
+	c := new(message)
+	*c = *m
+	c.topic, c.payload = bytes.Clone(m.topic), bytes.Clone(m.payload)
+	c.groups, c.groupSearch, c.envelope, c.count = nil, nil, envelope{}, 0
+	for _, g := range m.groups[:n] {
+		taken, lost := s.groups.Put(g, c, c.size())
+		if taken {
+			delivered++
+		}
+		dropped += lost
+	}
+	m.groups = m.groups[n:]
+	s.give()
+	s.stats.Delivered += uint64(delivered)
+	return delivered, dropped
+}
+
+// size is what a message counts for that waits in a group.
+func (m *message) size() int {
+	return len(m.topic) + len(m.payload) + m.headers.Bytes() + queuedSize
+}
+
+// give gives members what waits, as long as somebody can take it.
+func (s *Service) give() {
+	g := &s.groups
+	if g.giving { // what is sent may lead to an event
+		return
+	}
+	g.giving = true
+	for more := true; more; {
+		var given bus.Given[*session.Session, *message]
+		var ok bool
+		if given, ok, more = g.Next(); !ok {
+			continue
+		}
+		sess, m := given.To, *given.Message
+		m.group = given.Of.Group
+		b := g.scratch[:0]
+		if given.Lost > 0 {
+			b = appendGroupLost(b, sess.Proto(), given.Of, given.Lost)
+		}
+		b = m.append(b, sess.Proto(), bus.Filter, given.Of.Filter)
+		sess.Send(b)
+		x := g.members.In(sess)
+		x.messages++
+		x.bytes += len(b)
+		if !x.isGiven {
+			x.isGiven = true
+			g.given = append(g.given, sess)
+		}
+		if g.scratch = b; cap(b) > conn.LargestKept {
+			g.scratch = nil
+		}
+		s.set.Net.Relieve()
+	}
+	g.giving = false
+}
+
+// EndTurn takes note of what was written in this turn of what members were given.
+func (s *Service) EndTurn() {
+	g := &s.groups
+	left := g.given[:0]
+	for _, sess := range g.given {
+		switch {
+		case sess.Dead():
+		case sess.IsWritten():
+			g.Sent(sess, g.Unsent(sess))
+		case sess.Blocked():
+			g.Busy(sess)
+			sess.AwaitTaken()
+		default: // it has to wait for its turn
+			left = append(left, sess)
+			continue
+		}
+		g.members.In(sess).isGiven = false
+	}
+	clear(g.given[len(left):])
+	g.given = left
+}
+
+// keepsInGroup charges what waits in a group, and reports whether it may.
+func (s *Service) keepsInGroup(g *bus.Group[*session.Session, *message], bytes int) bool {
+	k := s.groups.keepers[g.Sharing()]
+	if k == nil { // it has no members yet, and nothing waits
+		return true
+	}
+	s.groups.bytes += bytes - k.charge.Amount()
+	k.charge.Set(bytes)
+	return bytes <= s.groups.output && !k.charge.User().Exceeds(account.Output, 0)
+}
+
+// joined takes note of a member more, whose user may have to pay for what waits.
+func (s *Service) joined(of bus.Sharing, user *account.User) {
+	k := s.groups.keepers[of]
+	if k == nil {
+		k = &keepers{charge: user.Charge(account.Output, 0)}
+		s.groups.keepers[of] = k
+	}
+	for i := range k.users {
+		if k.users[i].user == user {
+			k.users[i].members++
+			return
+		}
+	}
+	k.users = append(k.users, keeper{user, 1})
+}
+
+// left takes note that a session is no more a member.
+func (s *Service) left(of bus.Sharing, sess *session.Session) {
+	user, k := sess.User(), s.groups.keepers[of]
+	user.Count(account.Subscriptions, -bus.Weight(of.Filter))
+	for i := range k.users {
+		if k.users[i].user != user {
+			continue
+		}
+		if k.users[i].members--; k.users[i].members > 0 {
+			return
+		}
+		k.users = append(k.users[:i], k.users[i+1:]...)
+		break
+	}
+	bytes := k.charge.Amount()
+	if len(k.users) == 0 {
+		delete(s.groups.keepers, of)
+	} else if k.charge.User() == user {
+		k.charge.Release()
+		k.charge = k.users[0].user.Charge(account.Output, bytes)
+	}
+}
+
+// join makes a session a member of a group, which is given so many messages more, below 0 as many as come. It reports whether it is one
+// now, and has the reply ready if not.
+func (s *Service) join(c *session.Call, of bus.Sharing, take int) bool {
+	sess := c.Session
+	if !s.groups.IsMember(sess, of) && !c.Room(account.Subscriptions, bus.Weight(of.Filter)) {
+		return false
+	}
+	joined, err := s.groups.Join(sess, of)
+	if err != nil {
+		c.Fail(wire.CodeBadName, "%v", err)
+		return false
+	}
+	if joined {
+		sess.Mark(session.Subscribed)
+		sess.User().Count(account.Subscriptions, bus.Weight(of.Filter))
+		s.joined(of, sess.User())
+	}
+	s.groups.Take(sess, of, take)
+	return true
+}
+
+// leave undoes join.
+func (s *Service) leave(sess *session.Session, of bus.Sharing) bool {
+	_, found := s.groups.Leave(sess, of) // what is lost with the group is counted
+	if found {
+		s.left(of, sess)
+	}
+	return found
+}
+
+// leaveAll gives what a session that is gone was not sent to the other members, and ends its memberships, or as many as may be ended at
+// once. It reports whether none is left.
+func (s *Service) leaveAll(sess *session.Session) bool {
+	g := &s.groups
+	if !sess.Is(session.Subscribed) {
+		return true
+	}
+	was := g.Joined(sess)
+	g.Sent(sess, g.Unsent(sess)-sess.Unsent())
+	_, more := g.Drop(sess, MostDropped)
+	for _, of := range was[:len(was)-g.Count(sess)] {
+		s.left(of, sess)
+	}
+	s.give()
+	return !more
+}
+
+// Memberships is of how many groups a session is a member.
+func (s *Service) Memberships(sess *session.Session) int { return s.groups.Count(sess) }
+
+// Groups is how many groups there are, and how many bytes wait in them.
+func (s *Service) Groups() (groups, bytes int) { return len(s.groups.keepers), s.groups.bytes }
+
+// countGroups counts what a session has of groups, and its user is charged for.
+func (s *Service) countGroups(sess *session.Session, found account.Count) {
+	for _, of := range s.groups.Joined(sess) {
+		found.Add(sess.User().UID(), account.Subscriptions, bus.Weight(of.Filter))
+	}
+}
+
+// verifyGroups panics if somebody else pays for a group than should, and counts what it costs whom.
+func (s *Service) verifyGroups(found account.Count) {
+	groups, all := 0, 0
+	for g := range s.groups.All() {
+		groups++
+		k := s.groups.keepers[g.Sharing()]
+		if k == nil || k.charge.User() != k.users[0].user {
+			panic(fmt.Sprintf("the group %s is kept by somebody else", g.Sharing()))
+		}
+		_, bytes := g.Waiting()
+		found.Add(k.charge.User().UID(), account.Output, bytes)
+		all += bytes
+	}
+	if groups != len(s.groups.keepers) || all != s.groups.bytes {
+		panic(fmt.Sprintf("there are %d groups with %d bytes, counted %d with %d", groups, all, len(s.groups.keepers), s.groups.bytes))
+	}
+}
+
+// appendGroupLost appends the push that says that n messages are lost to a group.
+func appendGroupLost(b []byte, p wire.Proto, of bus.Sharing, n int) []byte {
+	b = p.AppendPush(b, 4)
+	b = append(b, "$8\r\nbus.lost\r\n"...)
+	b = wire.AppendBulk(b, of.Filter)
+	b = wire.AppendInt(b, int64(n))
+	b = p.AppendMap(b, 1)
+	b = wire.AppendBulk(b, "group")
+	return wire.AppendBulk(b, of.Group)
+}
+
+// isOfGroup reports whether a value is what was given to a member of a group: a message (see [message.appendMore]), or how many are lost.
+func isOfGroup(v []byte) bool {
+	if len(v) == 0 || v[0] != '>' && v[0] != '*' {
+		return false
+	}
+	if rest, ok := bytes.CutPrefix(v[1:], []byte("4\r\n$8\r\nbus.lost\r\n")); ok {
+		_, rest = cutBulk(rest)
+		return len(rest) > 0 && rest[0] == ':'
+	}
+	rest, ok := bytes.CutPrefix(v[1:], []byte("11\r\n$11\r\nbus.message\r\n"))
+	if !ok {
+		return false
+	}
+	for range 3 { // the filter, the topic, the payload
+		if _, rest = cutBulk(rest); rest == nil {
+			return false
+		}
+	}
+	for range 4 { // the numbers: seq, time, pid, uid
+		if rest = cutInt(rest); rest == nil {
+			return false
+		}
+	}
+	if _, rest = cutBulk(rest); rest == nil { // the unit
+		return false
+	}
+	if rest = cutInt(rest); rest == nil { // the count
+		return false
+	}
+	_, line := conn.Head(rest)
+	return bytes.HasPrefix(rest[line:], []byte("$5\r\ngroup\r\n"))
+}
+
+// cutInt takes a number off; nil if there is none.
+func cutInt(b []byte) (rest []byte) {
+	if len(b) == 0 || b[0] != ':' {
+		return nil
+	}
+	_, line := conn.Head(b)
+	return b[line:]
+}
