@@ -45,7 +45,7 @@ func (c *Client) message(args []wire.Value) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, s := range c.givenLocked(args[0].Str) {
+	for _, s := range c.givenLocked(sharing{args[0].Str, m.Group}) {
 		s.deliver(m)
 	}
 	return nil
@@ -76,6 +76,7 @@ func message(args []wire.Value) (Message, bool) {
 	}
 	if len(args) > 9 {
 		more := &args[9]
+		m.Group = more.Get("group").Str
 		m.Retained = more.Get("retained").Int == 1
 		if at := more.Get("expires").Int; at != 0 {
 			m.Expires = time.UnixMicro(at)
@@ -98,14 +99,18 @@ func headers(v wire.Value) map[string]string {
 	return all
 }
 
-// lost tells the subscriptions that share a filter how many messages the daemon dropped.
+// lost tells the subscriptions that share a filter how many messages the daemon dropped, or a member of a group how many are lost to that.
 func (c *Client) lost(args []wire.Value) error {
 	if len(args) < 2 {
 		return errBadPush
 	}
+	of := sharing{filter: args[0].Str}
+	if len(args) > 2 {
+		of.group = args[2].Get("group").Str
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, s := range c.givenLocked(args[0].Str) {
+	for _, s := range c.givenLocked(of) {
 		s.missed(uint64(args[1].Int))
 	}
 	return nil

@@ -32,13 +32,13 @@ type Client struct {
 	unproven error // why the daemon cannot know that this process is the one that connected; nil: it does
 
 	mu       sync.Mutex
-	unsent   []byte              // commands to write, in the order of pending
-	spare    []byte              // the buffer that unsent was before
-	writing  bool                // somebody is writing; who finds it set leaves his bytes in unsent
-	broken   error               // why nothing can be written any more
-	pending  queue               // calls that wait for their reply
-	tickets  map[int64]*call     // calls that wait for a push "done"
-	feeds    map[string]*feed    // by filter
+	unsent   []byte          // commands to write, in the order of pending
+	spare    []byte          // the buffer that unsent was before
+	writing  bool            // somebody is writing; who finds it set leaves his bytes in unsent
+	broken   error           // why nothing can be written any more
+	pending  queue           // calls that wait for their reply
+	tickets  map[int64]*call // calls that wait for a push "done"
+	feeds    map[sharing]*feed
 	held     map[heldKey][]*Lock // several if one joined the hold of another
 	services map[string]*service // by filter
 	reason   error               // what the daemon said before it hung up
@@ -133,7 +133,7 @@ func newClient(fd int, sent ...*call) (*Client, error) {
 		slots:    make(chan struct{}, maxCalls),
 		done:     make(chan struct{}),
 		tickets:  make(map[int64]*call),
-		feeds:    make(map[string]*feed),
+		feeds:    make(map[sharing]*feed),
 		held:     make(map[heldKey][]*Lock),
 		services: make(map[string]*service),
 	}

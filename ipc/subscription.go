@@ -1,11 +1,14 @@
 package ipc
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -29,6 +32,8 @@ type Message struct {
 	UID  int
 	Unit string // systemd unit, "" if none
 
+	Group string // of which the subscription is a member, "" if of none: see [Share]
+
 	// Retained says that the message was published before the subscription: it is the value that the topic had then.
 	Retained bool
 
@@ -40,7 +45,8 @@ type Message struct {
 	Headers map[string]string // what the publisher says beside the payload: see [Header]; shared like the payload
 
 	// Lost is the number of messages that were dropped between the message received before this one and this one,
-	// by the daemon or by the subscription's own buffer, because they were not taken out quickly enough.
+	// by the daemon or by the subscription's own buffer, because they were not taken out quickly enough. Of a group it is how many nobody
+	// of it has got.
 	Lost uint64
 }
 
@@ -52,13 +58,34 @@ type SubscribeOption func(*Subscription)
 
 // BufferSize is how many messages (4096), and how many bytes of payload (16 MiB), a subscription keeps for the program
 // to take out. If more come, the oldest are dropped; see [Message].Lost. One message is kept whatever its size.
+//
+// A member of a group ([Share]) is given no more than so many messages (16) that are not taken out, whatever their size, and none is
+// dropped: with 1, it is given one after the program has asked for it.
 func BufferSize(messages, bytes int) SubscribeOption {
 	return func(s *Subscription) { s.maxMessages, s.maxBytes = max(messages, 1), bytes }
 }
 
+// Share makes the subscription a member of a group: of all that share the same filter under this name, on whatever connection, each message
+// goes to one. It goes to one that takes messages out; what this one has not been sent when its connection ends goes to the others, and
+// what it was sent and has not given out is lost. It begins with no values that topics have, see [Retain]. A Client is a member of a
+// group once at a time.
+func Share(group string) SubscribeOption { return func(s *Subscription) { s.of.group = group } }
+
+// A sharing is what those have in common who are given the same messages, or, in a group, share them.
+type sharing struct{ filter, group string }
+
+// words are a command about it.
+func (of sharing) words(command string, more ...string) []string {
+	words := []string{command, of.filter}
+	if of.group != "" {
+		words = append(words, "GROUP", of.group)
+	}
+	return append(words, more...)
+}
+
 // A feed is one BUS.SUB on the wire and those who share it.
 type feed struct {
-	filter        string
+	of            sharing
 	subscriptions []*Subscription
 	begun         bool          // the daemon has answered: what comes before that is of a subscription to the same filter that has ended
 	ready         chan struct{} // closed when the daemon has answered
@@ -69,7 +96,7 @@ type feed struct {
 // may be used by any number of goroutines; each message goes to one of them.
 type Subscription struct {
 	link        *Link // whose it is; nil: of a client alone
-	filter      string
+	of          sharing
 	maxMessages int
 	maxBytes    int
 	wake        chan struct{} // holds a token if there may be a message
@@ -84,6 +111,8 @@ type Subscription struct {
 	lost   uint64    // since the newest message in buf
 	gap    *GapError // likewise
 	told   bool      // that gap is to be told, whether or not a message follows
+	took   int       // messages that were taken out since the daemon was told so: of a member of a group
+	member *Client   // it is one by
 	err    error     // why there will be no more
 }
 
@@ -119,14 +148,19 @@ func (c *Client) Subscribe(ctx context.Context, filter string, options ...Subscr
 
 func newSubscription(filter string, options []SubscribeOption) *Subscription {
 	s := &Subscription{
-		filter:      filter,
-		maxMessages: 4096,
-		maxBytes:    16 << 20,
-		wake:        make(chan struct{}, 1),
-		ended:       make(chan struct{}),
+		of:       sharing{filter: filter},
+		maxBytes: 16 << 20,
+		wake:     make(chan struct{}, 1),
+		ended:    make(chan struct{}),
 	}
 	for _, option := range options {
 		option(s)
+	}
+	switch {
+	case s.of.group != "":
+		s.maxMessages, s.maxBytes = cmp.Or(s.maxMessages, 16), math.MaxInt
+	case s.maxMessages == 0:
+		s.maxMessages = 4096
 	}
 	return s
 }
@@ -179,17 +213,22 @@ func (c *Client) subscribe(ctx context.Context, s *Subscription) error {
 		defer c.mu.Unlock()
 		return c.err
 	}
-	f := c.feeds[s.filter]
+	f := c.feeds[s.of]
+	if f != nil && s.of.group != "" {
+		defer c.mu.Unlock()
+		return &Error{Code: wire.CodeErr, Text: "this client is a member of the group already"}
+	}
 	if f == nil {
 		// Entered before the daemon answers: the first messages may come together with its answer.
-		f = &feed{filter: s.filter, ready: make(chan struct{})}
+		f = &feed{of: s.of, ready: make(chan struct{})}
 		cl := newCall()
 		cl.feed = f
-		if err := c.appendLocked(cl, func(b []byte) []byte { return wire.AppendCommand(b, "BUS.SUB", s.filter) }); err != nil {
+		words := s.begin(c)
+		if err := c.appendLocked(cl, func(b []byte) []byte { return wire.AppendCommand(b, words...) }); err != nil {
 			defer c.mu.Unlock()
 			return err
 		}
-		c.feeds[s.filter] = f
+		c.feeds[s.of] = f
 	}
 	f.subscriptions = append(f.subscriptions, s)
 	c.flushAndUnlock()
@@ -201,18 +240,46 @@ func (c *Client) subscribe(ctx context.Context, s *Subscription) error {
 	}
 }
 
+// begin is the command that begins a subscription. A member is given as much as there is room for.
+func (s *Subscription) begin(c *Client) []string {
+	if s.of.group == "" {
+		return s.of.words("BUS.SUB")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.member, s.took = c, 0
+	return s.of.words("BUS.SUB", "TAKE", strconv.Itoa(s.maxMessages-s.count))
+}
+
+// renewal is how many messages more a member can be given, if it is time to say so.
+func (s *Subscription) renewal() (n int) {
+	if s.member != nil && s.member == s.client && 2*s.took >= s.maxMessages {
+		n, s.took = s.took, 0
+	}
+	return n
+}
+
+// renew has a member be given so many messages more.
+func (c *Client) renew(s *Subscription, n int) {
+	c.mu.Lock()
+	if f := c.feeds[s.of]; f != nil && slices.Contains(f.subscriptions, s) {
+		c.postLocked(newCall(), s.of.words("BUS.SUB", "TAKE", strconv.Itoa(n))...)
+	}
+	c.flushAndUnlock()
+}
+
 // subscribedLocked is told the daemon's answer to BUS.SUB.
 func (c *Client) subscribedLocked(f *feed, err error) {
-	if err != nil && c.feeds[f.filter] == f {
-		delete(c.feeds, f.filter)
+	if err != nil && c.feeds[f.of] == f {
+		delete(c.feeds, f.of)
 	}
 	f.begun, f.err = true, err
 	close(f.ready)
 }
 
 // givenLocked are those who are given what comes of a filter.
-func (c *Client) givenLocked(filter string) []*Subscription {
-	if f := c.feeds[filter]; f != nil && f.begun {
+func (c *Client) givenLocked(of sharing) []*Subscription {
+	if f := c.feeds[of]; f != nil && f.begun {
 		return f.subscriptions
 	}
 	return nil
@@ -234,11 +301,11 @@ func (s *Subscription) Close() {
 
 func (c *Client) unsubscribe(s *Subscription) {
 	c.mu.Lock()
-	if f := c.feeds[s.filter]; f != nil {
+	if f := c.feeds[s.of]; f != nil {
 		f.subscriptions = slices.DeleteFunc(f.subscriptions, func(other *Subscription) bool { return other == s })
 		if len(f.subscriptions) == 0 {
-			delete(c.feeds, s.filter)
-			c.postLocked(newCall(), "BUS.UNSUB", s.filter)
+			delete(c.feeds, s.of)
+			c.postLocked(newCall(), s.of.words("BUS.UNSUB")...)
 		}
 	}
 	c.flushAndUnlock()
@@ -262,16 +329,23 @@ func (s *Subscription) end(err error) {
 }
 
 // Filter is what it was subscribed with.
-func (s *Subscription) Filter() string { return s.filter }
+func (s *Subscription) Filter() string { return s.of.filter }
 
 // Next returns the next message as soon as there is one. After the connection ended it returns what came before that,
 // then an error that wraps [ErrClosed]; of a [Link] a [*GapError], and goes on.
 func (s *Subscription) Next(ctx context.Context) (Message, error) {
 	for {
 		s.mu.Lock()
+		more, c := s.renewal(), s.client
+		if more > 0 { // what the program had taken out, it is done with, as it asks for another
+			s.mu.Unlock()
+			c.renew(s, more)
+			s.mu.Lock()
+		}
 		gap := s.takeGap()
 		if gap == nil && s.count > 0 {
 			m := s.pop().Message
+			s.took++
 			if s.count > 0 {
 				s.signal() // for another that waits
 			}
