@@ -57,7 +57,7 @@ func newDaemon(address string) (*daemon, error) {
 	s, err := server.New(server.Setup{Version: "test", Log: slog.New(slog.DiscardHandler), Verify: true}, server.Options{
 		Limits: server.Limits{
 			Connections: 1000, ConnectionsPerUser: 1000, Input: 1 << 20, Output: 1 << 20, Arguments: 1024,
-			BuffersPerUser: 64 << 20, SubscriptionsPerUser: 1000, PatternsPerUser: 100, LocksPerUser: 10000, Retained: 1000, RetainedBytes: 1 << 20, RetainedPerUser: 1000, RetainedBytesPerUser: 1 << 20, RequestsPerUser: 1000, WillsPerUser: 1000,
+			BuffersPerUser: 64 << 20, SubscriptionsPerUser: 1000, PatternsPerUser: 100, LocksPerUser: 10000, Retained: 1000, RetainedBytes: 1 << 20, RetainedPerUser: 1000, RetainedBytesPerUser: 1 << 20, RequestsPerUser: 1000, WillsPerUser: 1000, FilesPerUser: 64, FileBytesPerUser: 1 << 30,
 			Lease: 24 * time.Hour,
 		},
 	})

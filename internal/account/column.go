@@ -23,6 +23,8 @@ const (
 	RetainedBytes // of them, and of the topics
 	Requests      // that are not answered
 	Wills
+	Files     // beside messages that wait
+	FileBytes // of them, in memory
 	columns
 )
 
@@ -57,6 +59,9 @@ var table = [columns]row{
 	RetainedBytes: {name: "bytes of retained values", refusal: "user {user} retains {used} bytes already (limits.retained_bytes_per_user)"},
 	Requests:      {name: "requests", refusal: "{used} requests of user {user} wait for an answer already (limits.requests_per_user)"},
 	Wills:         {name: "wills", refusal: "user {user} has {used} wills already (limits.wills_per_user)"},
+	Files:         {name: "files beside messages that wait", refusal: "{used} files beside messages wait for user {user} already (limits.files_per_user)"},
+	FileBytes: {name: "bytes of files beside messages that wait",
+		refusal: "{used} bytes of files beside messages wait for user {user} already (limits.file_bytes_per_user)"},
 }
 
 func (c Column) String() string { return table[c].name }

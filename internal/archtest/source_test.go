@@ -46,7 +46,7 @@ func impureUse(s source) (problems []string) {
 
 // Unsafe code and raw system calls stay where the kernel's interface needs them, or mapped memory is written in one step.
 func TestUnsafeIsConfined(t *testing.T) {
-	allowed := []string{"internal/loop/", "internal/conn/", "internal/server/", "internal/session/", "internal/messages/", "internal/locks/", "internal/peer/", "internal/state/slots.go", "systemd/", "ipc/",
+	allowed := []string{"internal/loop/", "internal/conn/", "internal/server/", "internal/session/", "internal/messages/", "internal/locks/", "internal/openfile/", "internal/peer/", "internal/state/slots.go", "systemd/", "ipc/",
 		"internal/cli/process/inherit.go", "internal/cli/process/witness.go", "test/"}
 	checkSources(t, func(s source) []string {
 		if s.file == nil || slices.ContainsFunc(allowed, func(a string) bool { return strings.HasPrefix(s.path, a) }) {

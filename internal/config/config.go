@@ -55,6 +55,8 @@ type Limits struct {
 	RetainedBytesPerUser int
 	RequestsPerUser      int // Those that are not answered.
 	WillsPerUser         int
+	FilesPerUser         int // Those beside messages that wait for receivers.
+	FileBytesPerUser     int // Theirs, in memory.
 
 	// Lease is the longest that a lease may last, unless it is an operator's.
 	Lease time.Duration
@@ -92,6 +94,8 @@ func Default() *Config {
 			RetainedBytesPerUser: 16 << 20,
 			RequestsPerUser:      1_000,
 			WillsPerUser:         1_000,
+			FilesPerUser:         64,
+			FileBytesPerUser:     1 << 30,
 			Lease:                24 * time.Hour,
 		},
 		Loop:       Loop{BusyPoll: 50 * time.Microsecond},

@@ -32,6 +32,7 @@ const (
 	// maxRetained and maxRetainedBytes are what the journal, of 256 MiB, has room for beside the holds of locks.
 	maxRetained      = 100_000
 	maxRetainedBytes = 64 << 20
+	maxBeside        = 10_000
 	maxTotal         = min(1<<40, math.MaxInt) // The latter on machines of 32 bits.
 )
 
@@ -81,6 +82,10 @@ func (c *Config) fixedTables() []table {
 				"Requests of one user (uid) that are not answered, all connections together. Root is not exempt."},
 			{"wills_per_user", count{&l.WillsPerUser, 1, maxCount},
 				"Wills of one user (uid): messages that are published when a connection or a process has ended. Their bytes count as those of retained values. Root is not exempt."},
+			{"files_per_user", count{&l.FilesPerUser, 1, maxBeside},
+				"Files beside messages that wait because connections of one user (uid) read slowly. If there are more, the oldest messages are dropped. Each is an open file of the daemon's. Root is not exempt."},
+			{"file_bytes_per_user", size{&l.FileBytesPerUser, minBuffer, maxTotal},
+				"Bytes of these files that are in memory, for one user (uid) together. Root is not exempt."},
 			{"lease", duration{&l.Lease, time.Millisecond, 100 * 365 * 24 * time.Hour},
 				"The longest lease, without being renewed. An operator's (ipcctl hold) may be longer."},
 		}},

@@ -31,13 +31,21 @@ type Pushes struct {
 // of the subscription that is called of. in is the buffer that it is in, if others get it, too. lost is how many messages the connection loses for it: this one, or older ones. seq is the
 // message's number, by which it is known as one that the connection gets by several of its subscriptions.
 func (c *Conn) Enqueue(msg []byte, in *Buffer, seq uint64, of string) (taken bool, lost int) {
+	return c.enqueue(msg, in, nil, seq, of)
+}
+
+// enqueue is Enqueue of a message that has a file beside it, unless that is nil. Messages are dropped for a file only as long as there
+// are files among them: it is these that it may be too much with.
+func (c *Conn) enqueue(msg []byte, in *Buffer, f *File, seq uint64, of string) (taken bool, lost int) {
 	defer c.account()
 	x := c.more
-	over := c.tooMuch(len(msg), in)
-	for over && c.hasBefore(seq) {
+	long := c.tooMuch(len(msg), in)
+	over := long || c.tooMuchOf(f)
+	for over && (long || x.files > 0) && c.hasBefore(seq) {
 		lost += c.dropPart()
 		c.account()
-		over = c.tooMuch(len(msg), in)
+		long = c.tooMuch(len(msg), in)
+		over = long || c.tooMuchOf(f)
 	}
 	if over || lost == 0 && x.dropping && c.Backlog() > c.set.limits.Output/2 {
 		// What is there is not messages, or must not be touched.
@@ -47,7 +55,11 @@ func (c *Conn) Enqueue(msg []byte, in *Buffer, seq uint64, of string) (taken boo
 	}
 	x.dropping = false
 	c.TellLosses()
-	c.keep(msg, in, seq)
+	if f != nil {
+		c.keepFile(msg, f, seq)
+	} else {
+		c.keep(msg, in, seq)
+	}
 	return true, lost
 }
 
@@ -177,12 +189,22 @@ func (c *Conn) check(shared map[*block]int) {
 	if c.is(isBlocked) && c.more == nil || !c.is(isBlocked) && (x.sent > 0 || x.dropping || x.losses != nil || x.gap.lost != nil || x.ownSeq != 0) {
 		panic(fmt.Sprintf("%v keeps a backlog, and is blocked: %v", c, c.is(isBlocked)))
 	}
-	length, room := 0, 0
-	for _, p := range x.parts {
+	length, room, files := 0, 0, 0
+	for i, p := range x.parts {
 		length, room = length+len(p.b), room+cap(p.b)
 		if p.in != nil {
 			shared[p.in]++
 		}
+		if p.file == nil {
+			continue
+		}
+		files++
+		if at, n := valueAt(p.b, 0); at+n != len(p.b) || i < x.kept || i == 0 && x.sent > 0 {
+			panic(fmt.Sprintf("a file in the backlog of %v is beside more than a message, or it is sent", c))
+		}
+	}
+	if files != x.files {
+		panic(fmt.Sprintf("the backlog of %v has %d files, counted %d", c, files, x.files))
 	}
 	if length != x.shelved || room != x.room || x.kept > len(x.parts) || len(x.parts) > 0 && !c.is(isBlocked) {
 		panic(fmt.Sprintf("the backlog of %v has %d bytes in %d, counted %d in %d", c, length, room, x.shelved, x.room))

@@ -37,6 +37,8 @@ type owner struct {
 	calls  []string
 	burial int // how often it is called to be closed before it has given back everything
 	midway int // how often it goes on with a command
+
+	dropped int // messages that it was told of
 }
 
 const uid = 1000
@@ -250,8 +252,8 @@ func (o *owner) Failed(why error) { o.calls = append(o.calls, why.Error()) }
 func (o *owner) Proto() wire.Proto {
 	return wire.RESP3
 }
-func (o *owner) Dropped(int) {}
-func (o *owner) Taken()      { o.calls = append(o.calls, "taken") }
+func (o *owner) Dropped(n int) { o.dropped += n }
+func (o *owner) Taken()        { o.calls = append(o.calls, "taken") }
 
 func (o *owner) Receives() (lossy, strict bool) {
 	if !slices.Contains(o.w.subs, o) {

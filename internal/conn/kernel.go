@@ -25,6 +25,8 @@ type Kernel interface {
 	SendRights(fd int, b []byte, fds []int) (int, error)
 	// Untaken is how much memory that has which was sent and is not read.
 	Untaken(fd int) int
+	// HasRoom reports whether so little is not read that epoll would say that there is room. More may be taken all the same.
+	HasRoom(fd int) bool
 
 	// Close closes the connection of a user; read says that it was read to its end.
 	Close(fd int, uid uint32, read bool)
@@ -112,6 +114,12 @@ func (k *sockets) SendRights(fd int, b []byte, fds []int) (int, error) {
 func (k *sockets) Untaken(fd int) int {
 	n, _ := unix.IoctlGetInt(fd, unix.SIOCOUTQ) // of what is no socket any more, it is nothing
 	return n
+}
+
+func (k *sockets) HasRoom(fd int) bool {
+	p := [1]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
+	n, _ := unix.Poll(p[:], 0) // if it fails, epoll will tell
+	return n > 0
 }
 
 func (k *sockets) Close(fd int, uid uint32, read bool) {

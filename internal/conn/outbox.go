@@ -164,7 +164,16 @@ func (c *Conn) drain() {
 		if len(part) == 0 {
 			break
 		}
-		n := c.write(part[x.sent:])
+		var n int
+		if x.sent == 0 && len(x.parts) > 0 && x.parts[0].file != nil {
+			taken, stays := c.writeFile()
+			if !stays {
+				continue
+			}
+			n = taken
+		} else {
+			n = c.write(part[x.sent:])
+		}
 		if c.Dead() {
 			return
 		}

@@ -6,14 +6,11 @@ import (
 	"github.com/ipcd/ipcd/ipc/wire"
 )
 
-// maxPassedFDs is how many descriptors a peer may have sent with commands that are not executed yet.
-const maxPassedFDs = 8
-
 // takeRights keeps the descriptors that came with a read for the commands they belong to. lost says that not all of them came.
 func (c *Conn) takeRights(fds []int, lost bool) {
 	x := c.extra()
 	for _, fd := range fds {
-		if len(x.fds) < maxPassedFDs {
+		if len(x.fds) < wire.MaxDescriptors {
 			x.fds = append(x.fds, fd)
 			continue
 		}
@@ -37,14 +34,28 @@ func (c *Conn) TakeFD() int {
 
 // Discard closes a descriptor that the peer sent.
 func (c *Conn) Discard(fd int) {
-	if c.set.kernel.Discard(fd, c.User().UID()) || c.Dead() {
+	if c.Dead() {
+		c.set.kernel.Discard(fd, c.User().UID())
 		return
 	}
-	c.owner.Failed(ErrClogged)
-	for other := range c.set.All() {
-		if other.User() == c.User() {
-			other.Kill(nil)
+	c.set.discard(fd, c.User().UID())
+}
+
+// discard closes a descriptor that a user's process sent.
+func (s *Set) discard(fd int, uid uint32) {
+	if s.kernel.Discard(fd, uid) {
+		return
+	}
+	told := false
+	for c := range s.All() {
+		if c.User().UID() != uid || c.Dead() {
+			continue
 		}
+		if !told {
+			c.owner.Failed(ErrClogged)
+			told = true
+		}
+		c.Kill(nil)
 	}
 }
 

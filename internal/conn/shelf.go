@@ -14,6 +14,7 @@ import (
 type shelf struct {
 	parts         []part
 	shelved, room int              // bytes in all parts, and for how many there is room
+	files         int              // of the parts
 	kept          int              // so many parts at the beginning have nothing to be dropped
 	gap           gap              // what is missing behind them
 	ownSeq        uint64           // as part.seq, of the connection's own bytes
@@ -38,9 +39,10 @@ func (c *Conn) Backlog() int {
 
 // A part is some of a backlog. Invariant: whole RESP values.
 type part struct {
-	b   []byte
-	in  *block // whose memory it is in, with parts of others; nil: it has its own
-	seq uint64 // of the message by which the part was begun; 0: not known
+	b    []byte
+	in   *block // whose memory it is in, with parts of others; nil: it has its own
+	seq  uint64 // of the message by which the part was begun; 0: not known
+	file *File  // goes out with the first byte; nil: none, or it is sent. Invariant: there is one message in the part
 }
 
 // share makes a part of bytes that are in a block.
@@ -67,6 +69,7 @@ func (h *shelf) insert(i int, p part) {
 	h.room += cap(p.b)
 }
 
+// remove takes a part off, whose file must have been given back.
 func (h *shelf) remove(i int) part {
 	p := h.parts[i]
 	h.parts = slices.Delete(h.parts, i, i+1)
@@ -194,6 +197,7 @@ func (c *Conn) dropPart() (dropped int) {
 	if h.kept == len(h.parts) {
 		c.shelve()
 	}
+	c.giveBack(&h.parts[h.kept])
 	whole := h.remove(h.kept)
 	b := whole.b
 	if h.kept == 0 && h.sent > 0 { // written in part: that stays
@@ -222,8 +226,9 @@ func (c *Conn) dropPart() (dropped int) {
 // freeOwn frees a connection's own bytes.
 func (c *Conn) freeOwn() {
 	if x := c.more; x != nil {
-		for _, p := range x.parts {
-			c.set.free(p)
+		for i := range x.parts {
+			c.giveBack(&x.parts[i])
+			c.set.free(x.parts[i])
 		}
 		x.shelf = shelf{}
 	}

@@ -226,6 +226,8 @@ func options(cfg *config.Config) server.Options {
 			RetainedBytes:        cfg.Limits.RetainedBytes,
 			RetainedPerUser:      cfg.Limits.RetainedPerUser,
 			RetainedBytesPerUser: cfg.Limits.RetainedBytesPerUser,
+			FilesPerUser:         cfg.Limits.FilesPerUser,
+			FileBytesPerUser:     cfg.Limits.FileBytesPerUser,
 			RequestsPerUser:      cfg.Limits.RequestsPerUser,
 			WillsPerUser:         cfg.Limits.WillsPerUser,
 			Lease:                cfg.Limits.Lease,

@@ -22,7 +22,6 @@ type acquisition struct {
 func (s *Service) acquireWords(c *session.Call) bool {
 	a := &s.acquisition
 	*a = acquisition{}
-	c.TakesFD = true
 	a.Name = string(c.Args[0])
 	a.Wait, a.Units = lockmgr.Forever, 1
 	for i := 1; i < len(c.Args); {

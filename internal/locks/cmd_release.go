@@ -60,7 +60,6 @@ type release struct {
 // releaseWords reads the words of LOCK.RELEASE.
 func (s *Service) releaseWords(c *session.Call) (ok bool) {
 	s.release, ok = readRelease(c)
-	c.TakesFD = s.release.of == forSentPID
 	return ok
 }
 

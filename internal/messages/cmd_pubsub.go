@@ -15,6 +15,12 @@ import (
 // call has its reply, or gets it later: made of the receipt by answer.
 func (s *Service) publishCall(c *session.Call, kind nameKind, p *publication, answer func(receipt) session.Outcome) (r receipt, ok bool) {
 	m := message{topic: c.Args[0], payload: c.Args[1], stamp: c.Session.Stamp(), headers: p.headers}
+	if p.fd != "" {
+		if m.file = s.takeFile(c, p.fd); m.file == nil {
+			return r, false
+		}
+		defer m.file.Release()
+	}
 	if p.expires != 0 {
 		m.expires = s.set.RealTime().Add(p.expires).UnixMicro()
 	}
@@ -101,6 +107,9 @@ func (s *Service) unsubscribe(sess *session.Session, k bus.Kind, text string) bo
 	s.set.Net.Unsettle(r.Slot)
 	removed := s.bus.Unsubscribe(sess, k, text)
 	if removed {
+		if k == bus.Filter {
+			s.setTakesFiles(sess, text, false)
+		}
 		sess.User().Count(subscriptionColumn(k, text), -bus.Weight(text))
 	}
 	return removed
@@ -282,9 +291,12 @@ func (s *Service) pubsubNumSub(c *session.Call) {
 // busSub answers what a client made for Redis does not expect: the messages that follow are pushes of a kind of their own, and on
 // RESP2 arrays, which a client takes for replies to what it asks, or for messages of Redis's kinds. So there it has to know.
 func (s *Service) busSub(c *session.Call) {
-	of, take, raw, ok := subWords(c)
+	of, take, raw, files, ok := subWords(c)
 	switch {
 	case !ok:
+		return
+	case files && c.Session.Proto() == wire.RESP2:
+		c.Fail(wire.CodeErr, "BUS.SUB with FD needs RESP3: HELLO 3")
 		return
 	case !raw && c.Session.Proto() == wire.RESP2:
 		c.Fail(wire.CodeErr, "BUS.SUB on RESP2 sends arrays that clients take for replies: say RAW behind the filter if yours knows them, "+
@@ -303,42 +315,49 @@ func (s *Service) busSub(c *session.Call) {
 	if !s.subscribe(c, bus.Filter, of.Filter) {
 		return
 	}
+	s.setTakesFiles(c.Session, of.Filter, files)
 	c.Integer(s.busCount(c.Session))
 	s.beginWithRetained(c, before, bus.Filter, of.Filter)
 }
 
 // subWords reads the options of BUS.SUB: below 0, a member takes as many as come.
-func subWords(c *session.Call) (of bus.Sharing, take int, raw, ok bool) {
+func subWords(c *session.Call) (of bus.Sharing, take int, raw, files, ok bool) {
 	of.Filter, take = string(c.Args[0]), -1
 	for i := 1; i < len(c.Args); i++ {
 		switch option := c.Arg(i); {
 		case option == "RAW":
 			raw = true
+		case option == "FD":
+			files = true
 		case option == "GROUP" && i+1 < len(c.Args):
 			i++
 			of.Group = string(c.Args[i])
 			if err := bus.CheckGroup(of.Group); err != nil {
 				c.Fail(wire.CodeBadName, "%v", err)
-				return of, 0, false, false
+				return of, 0, false, false, false
 			}
 		case option == "TAKE" && i+1 < len(c.Args):
 			i++
 			n, ok := session.Number(c.Args[i])
 			if !ok || n < 0 || n > mostTaken {
 				c.Fail(wire.CodeErr, "TAKE wants a number from 0 to %d, not %q", mostTaken, session.Clip(string(c.Args[i])))
-				return of, 0, false, false
+				return of, 0, false, false, false
 			}
 			take = int(n)
 		default:
 			c.Syntax()
-			return of, 0, false, false
+			return of, 0, false, false, false
 		}
 	}
-	if take >= 0 && of.Group == "" {
+	switch {
+	case take >= 0 && of.Group == "":
 		c.Fail(wire.CodeErr, "TAKE is for a member of a group: say GROUP and its label, too")
-		return of, 0, false, false
+		return of, 0, false, false, false
+	case files && of.Group != "":
+		c.Fail(wire.CodeErr, "FD does not go with GROUP: members are given what is in a command")
+		return of, 0, false, false, false
 	}
-	return of, take, raw, true
+	return of, take, raw, files, true
 }
 
 // mostTaken is how many messages can be asked for at once.

@@ -121,8 +121,20 @@ func (s *Service) lineUp(left *delivery) *delivery {
 	d.routes, d.groups = slices.Clone(d.routes), slices.Clone(d.groups)
 	d.topic, d.payload, d.stamp = bytes.Clone(d.topic), bytes.Clone(d.payload), bytes.Clone(d.stamp)
 	d.age = s.bus.Age()
+	if d.file != nil {
+		d.file.Keep()
+		s.chargeFile(d, 1)
+	}
 	s.line = append(s.line, d)
 	return d
+}
+
+// chargeFile charges who has published what stands in line for the file beside it, or gives that back (-1). There is one such message of
+// each user.
+func (s *Service) chargeFile(d *delivery, n int) {
+	u := s.set.Users.Of(d.file.UID())
+	u.Count(account.Files, n)
+	u.Count(account.FileBytes, n*d.file.Size)
 }
 
 // await has a call answered when its message is delivered to all.
@@ -217,6 +229,10 @@ func (s *Service) leaveLine() {
 	s.line = s.line[1:]
 	if len(s.line) == 0 {
 		s.line = nil
+	}
+	if d.file != nil {
+		s.chargeFile(d, -1)
+		d.file.Release()
 	}
 	if d.done != nil {
 		d.done(receipt{d.seq, d.delivered, d.dropped})

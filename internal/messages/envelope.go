@@ -85,11 +85,15 @@ func (m *message) enveloped() envelope {
 			b = append(b, '}')
 		}
 	}
-	if utf8.Valid(m.payload) {
-		b = appendJSONText(append(b, `,"payload":`...), m.payload)
+	if m.isTold() {
+		b = append(append(b, `,"file":"`...), m.file.kind...)
+		b = strconv.AppendInt(append(b, `","size":`...), m.file.size, 10)
+	}
+	if text := m.text(); utf8.Valid(text) {
+		b = appendJSONText(append(b, `,"payload":`...), text)
 	} else {
 		b = append(b, `,"payload64":"`...)
-		b = base64.StdEncoding.AppendEncode(b, m.payload)
+		b = base64.StdEncoding.AppendEncode(b, text)
 		b = append(b, '"')
 	}
 	b = append(b, '}')

@@ -152,7 +152,8 @@ func (s *Service) share(m *message, most int) (delivered, dropped int) {
 	}
 	c := new(message)
 	*c = *m
-	c.topic, c.payload = bytes.Clone(m.topic), bytes.Clone(m.payload)
+	c.withoutFile()
+	c.topic, c.payload = bytes.Clone(m.topic), bytes.Clone(c.payload)
 	c.groups, c.groupSearch, c.envelope, c.count = nil, nil, envelope{}, 0
 	for _, g := range m.groups[:n] {
 		taken, lost := s.groups.Put(g, c, c.size())

@@ -1,6 +1,7 @@
 package messages
 
 import (
+	"strings"
 	"time"
 
 	"github.com/ipcd/ipcd/internal/session"
@@ -17,6 +18,7 @@ type publication struct {
 	retain  bool
 	expires time.Duration // from now; 0: it does not
 	headers session.Headers
+	fd      string // what the file beside it is said to be; "": there is none
 }
 
 // longestExpiry is the longest time after which a message may expire.
@@ -43,6 +45,14 @@ func (s *Service) pubWords(c *session.Call) bool {
 				return false
 			}
 			i += 2
+		case option == "FD" && i+1 < len(c.Args):
+			i++
+			switch p.fd = strings.ToLower(string(c.Args[i])); p.fd {
+			case wire.FileSealed, wire.FileOpen:
+			default:
+				c.Fail(wire.CodeErr, "FD wants sealed or open, not %q", session.Clip(string(c.Args[i])))
+				return false
+			}
 		case option == "REQID" && i+1 < len(c.Args):
 			i++
 			if !c.ReadRequestID(c.Args[i]) {
@@ -53,18 +63,23 @@ func (s *Service) pubWords(c *session.Call) bool {
 			return false
 		}
 	}
+	if p.retain && p.fd != "" {
+		c.Fail(wire.CodeErr, "RETAIN keeps bytes, and FD publishes a file: a value has to be in the payload")
+		return false
+	}
 	return true
 }
 
 // hasMore reports whether the push of the message has a last element.
 func (m *message) hasMore() bool {
-	return m.retained || m.expires != 0 || m.ended != "" || len(m.headers) > 0 || m.group != ""
+	return m.retained || m.expires != 0 || m.ended != "" || len(m.headers) > 0 || m.group != "" || m.isTold()
 }
 
 // appendMore appends it. The group is the first of it, by which isOfGroup knows it.
 func (m *message) appendMore(b []byte, p wire.Proto) []byte {
 	n := 0
-	for _, has := range []bool{m.group != "", m.retained, m.expires != 0, m.ended != "", len(m.headers) > 0} {
+	told := m.isTold()
+	for _, has := range []bool{m.group != "", m.retained, m.expires != 0, m.ended != "", len(m.headers) > 0, told, told, m.beside} {
 		if has {
 			n++
 		}
@@ -89,6 +104,16 @@ func (m *message) appendMore(b []byte, p wire.Proto) []byte {
 	if len(m.headers) > 0 {
 		b = wire.AppendBulk(b, "headers")
 		b = m.headers.Append(b, p)
+	}
+	if told {
+		b = wire.AppendBulk(b, "file")
+		b = wire.AppendBulk(b, m.file.kind)
+		b = wire.AppendBulk(b, "size")
+		b = wire.AppendInt(b, m.file.size)
+	}
+	if m.beside {
+		b = wire.AppendBulk(b, "fd")
+		b = wire.AppendInt(b, 1)
 	}
 	return b
 }

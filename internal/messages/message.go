@@ -23,6 +23,8 @@ type message struct {
 	expires        int64    // when it is over, in microseconds since 1970; 0: never
 	ended          string   // it is a will: how its sender has ended
 	headers        session.Headers
+	file           *file  // beside it; nil: none
+	beside         bool   // it is encoded for who gets the file
 	after          uint64 // of the next route, who subscribed up to then has it: see deliver
 	count          uint64 // its number among those of the route that it is given to; 0: it has none, or none yet
 
@@ -53,7 +55,7 @@ func (m *message) append(b []byte, p wire.Proto, k bus.Kind, text string) []byte
 		b = wire.AppendBulk(b, text)
 	}
 	b = wire.AppendBulk(b, m.topic)
-	b = wire.AppendBulk(b, m.payload)
+	b = wire.AppendBulk(b, m.text())
 	if k == bus.Filter {
 		b = wire.AppendInt(b, int64(m.seq))
 		b = wire.AppendInt(b, m.time)
@@ -127,7 +129,8 @@ func (s *Service) deliver(routes []*bus.Route[*session.Session], m *message, man
 			continue
 		}
 		t := s.set.Net.Stream(r.Slot)
-		t.Steady = t.Steady && len(subs) == r.Len()
+		t.Steady = t.Steady && len(subs) == r.Len() && m.file == nil
+		s.keepApart(m, r, subs)
 		var start [2]int // where m is in each buffer
 		for i := range start {
 			p := wire.RESP2 + wire.Proto(i)
@@ -142,6 +145,13 @@ func (s *Service) deliver(routes []*bus.Route[*session.Session], m *message, man
 			continue
 		}
 		t.Steady = len(subs) == r.Len()
+		// later has those from one on be given it later.
+		later := func(at int) int {
+			if m.after = after; at > 0 {
+				m.after = r.AgeAt(first + at - 1)
+			}
+			return len(routes) - i
+		}
 		for at, sess := range subs {
 			if !sess.IsReceiving() {
 				t.Steady = false
@@ -150,20 +160,25 @@ func (s *Service) deliver(routes []*bus.Route[*session.Session], m *message, man
 				}
 			}
 			blocked := sess.Blocked()
-			if blocked {
+			takes := m.file != nil && s.takesFiles(sess, r)
+			if blocked || takes {
 				t.Steady = false
 				if copied+s.set.Net.Copied() > mostCopied {
-					if m.after = after; at > 0 {
-						m.after = r.AgeAt(first + at - 1)
-					}
-					return delivered, dropped, len(routes) - i
+					return delivered, dropped, later(at)
 				}
-				if canLose(r.Kind, r.Text) && sess.IsFull(len(m.payload), m.seq) { // not even encoded
+				if blocked && canLose(r.Kind, r.Text) && sess.IsFull(len(m.text()), m.seq) { // not even encoded
 					lose(sess, r)
 					dropped++
 					copied += lossCost
 					continue
 				}
+			}
+			if takes {
+				given, lost := s.giveFile(r, sess, m, m.seq)
+				delivered += given
+				dropped += lost
+				copied += fileCost
+				continue
 			}
 			b := t.Buffer(sess.Proto())
 			from := start[sess.Proto()-wire.RESP2]
@@ -223,9 +238,11 @@ func (s *Service) deliverAlone(r *bus.Route[*session.Session], sess *session.Ses
 	switch {
 	case !sess.MayReceive():
 		return 0, 0
-	case sess.Blocked() && canLose(r.Kind, r.Text) && sess.IsFull(len(m.payload), seq):
+	case sess.Blocked() && canLose(r.Kind, r.Text) && sess.IsFull(len(m.text()), seq):
 		lose(sess, r)
 		return 0, 1
+	case m.file != nil && s.takesFiles(sess, r):
+		return s.giveFile(r, sess, m, seq)
 	}
 	s.alone = m.append(s.alone[:0], sess.Proto(), r.Kind, r.Text)
 	if sess.Blocked() {

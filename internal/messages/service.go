@@ -28,6 +28,7 @@ type Service struct {
 	retained    retained
 	publication publication // of the call that is executed
 	groups      groups
+	takers      session.Part[taker]
 
 	line   []*delivery // what is not delivered to all yet: see delivery.go
 	parked []*session.Session
@@ -47,6 +48,7 @@ func New(set *session.Set, j *journal.Journal, self *peer.Peer) *Service {
 	s := &Service{set: set, journal: j, bus: bus.New[*session.Session](), stamp: session.AppendStamp(nil, self)}
 	s.bus.Verify = set.Verify
 	s.initGroups()
+	s.takers = session.NewPart[taker](set)
 	return s
 }
 
@@ -190,10 +192,16 @@ func (s *Service) Count(sess *session.Session, found account.Count) {
 	s.countGroups(sess, found)
 }
 
-// Verify panics if what is retained is not what is counted, and counts what it costs whom.
+// Verify panics if what is retained is not what is counted, and counts what it costs whom, and the files of what stands in line.
 func (s *Service) Verify(found account.Count) {
 	s.verifyRetained(found)
 	s.verifyGroups(found)
+	for _, d := range s.line {
+		if d.file != nil {
+			found.Add(d.file.UID(), account.Files, 1)
+			found.Add(d.file.UID(), account.FileBytes, d.file.Size)
+		}
+	}
 }
 
 // VerifyTimers names the timers of the service.

@@ -123,6 +123,7 @@ func (h *host) Execute(sess *session.Session, words [][]byte) conn.Outcome {
 	switch fits := cmd != nil && s.fits(c, len(words)); {
 	case !fits:
 		s.refuseQueued(c)
+		c.DropFD()
 	case sess.Is(session.InMulti) && s.keepForExec(c, words):
 	default:
 		long := s.mayTakeLong(c)
@@ -139,9 +140,7 @@ func (h *host) Execute(sess *session.Session, words [][]byte) conn.Outcome {
 		sess.Note(c.Row)
 		switch {
 		case !s.permitted(c):
-			if c.Row.Flags&wire.FlagDescriptors != 0 {
-				sess.CloseFDs() // one may have come with this command: the next command must not take it for its own
-			}
+			c.DropFD()
 		case long:
 			begun := time.Now()
 			cmd.run(c)
@@ -198,13 +197,10 @@ func (s *Server) dispatchQueued(sess *session.Session, words [][]byte) bool {
 		return false
 	}
 	s.stats.commands++
-	switch {
-	case !hasWords(c, len(words)):
-	case !c.Room(account.Buffers, 0): // for its reply
-	case s.permitted(c):
+	if hasWords(c, len(words)) && c.Room(account.Buffers, 0) && s.permitted(c) { // that is for its reply
 		cmd.run(c)
-	case c.Row.Flags&wire.FlagDescriptors != 0:
-		sess.CloseFDs()
+	} else {
+		c.DropFD()
 	}
 	c.Reply()
 	c.Trim()

@@ -35,6 +35,7 @@ var testLimits = Limits{
 	Connections: 1000, ConnectionsPerUser: 1000, Input: 1 << 20, Output: 8 << 20, Arguments: 1024, BuffersPerUser: 256 << 20,
 	SubscriptionsPerUser: 1000, PatternsPerUser: 1000, LocksPerUser: 1000, Lease: time.Hour,
 	Retained: 1000, RetainedBytes: 64 << 20, RetainedPerUser: 1000, RetainedBytesPerUser: 64 << 20, RequestsPerUser: 1000, WillsPerUser: 1000,
+	FilesPerUser: 64, FileBytesPerUser: 1 << 30,
 }
 
 // A harness is a server whose loop runs in this process.

@@ -42,6 +42,8 @@ type Limits struct {
 	RetainedBytesPerUser int
 	RequestsPerUser      int // that are not answered
 	WillsPerUser         int
+	FilesPerUser         int // beside messages that wait for receivers of one uid
+	FileBytesPerUser     int // of them, in memory
 
 	Lease time.Duration // the longest that a hold may last by time, unless it is an operator's
 }
@@ -63,6 +65,8 @@ func (l *Limits) perUser() account.Limits {
 		account.RetainedBytes: l.RetainedBytesPerUser,
 		account.Requests:      l.RequestsPerUser,
 		account.Wills:         l.WillsPerUser,
+		account.Files:         l.FilesPerUser,
+		account.FileBytes:     l.FileBytesPerUser,
 	}
 }
 

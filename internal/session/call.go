@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"fmt"
 	"strconv"
 	"strings"
@@ -21,7 +22,6 @@ type Call struct {
 	gate // of REQID
 
 	Patience [2]int // the arguments that say how long to wait, each behind its word; 0: none does
-	TakesFD  bool   // a descriptor may have come with it
 }
 
 // A Handler executes a command.
@@ -30,7 +30,7 @@ type Handler func(*Call)
 // Begin makes the call that of another command.
 func (c *Call) Begin(s *Session, args [][]byte) {
 	c.Session, c.Row, c.Args, c.Out = s, nil, args, c.Out[:0]
-	c.gate, c.Patience, c.Pays, c.TakesFD = gate{}, [2]int{}, nil, false
+	c.gate, c.Patience, c.Pays = gate{}, [2]int{}, nil
 }
 
 // Trim does not keep the room of a long reply.
@@ -47,6 +47,22 @@ func (c *Call) Room(what account.Column, more int) bool {
 		c.Fail(wire.CodeQuota, "%v", err)
 	}
 	return err == nil
+}
+
+// DropFD closes the descriptor that came with a command which is not executed: that of the next must not be mistaken for it. Whether one
+// came is told by the words, which need not be right otherwise: if there is one too few, the next command finds none and fails.
+func (c *Call) DropFD() {
+	if c.Row == nil || c.Row.Flags&wire.FlagDescriptors == 0 {
+		return
+	}
+	for _, word := range c.Args[min(c.Row.Min-1, len(c.Args)):] {
+		if bytes.EqualFold(word, []byte("FD")) || bytes.EqualFold(word, []byte("FOR")) {
+			if fd := c.Session.TakeFD(); fd >= 0 {
+				c.Session.Discard(fd)
+			}
+			return
+		}
+	}
 }
 
 // Fail makes an error the reply.

@@ -123,14 +123,13 @@ func (c *Call) HasRequestID() bool { return c.reqid != nil }
 func (c *Call) IsRequest() bool { return c.request != nil }
 
 // Gated makes the handler of a command that takes a REQID, as its row says, of what reads its words and what does as they ask: between
-// them it is found out whether it is to be done. If not, a descriptor that came with the command must not be taken for that of the
-// next.
+// them it is found out whether it is to be done.
 func Gated(words func(*Call) bool, run func(*Call)) Handler {
 	return func(c *Call) {
 		if words(c) && (c.reqid == nil || !c.repeated()) {
 			run(c)
-		} else if c.TakesFD {
-			c.Session.CloseFDs()
+		} else {
+			c.DropFD()
 		}
 	}
 }

@@ -23,7 +23,6 @@ type words struct {
 func (s *Service) willWords(c *session.Call) bool {
 	w := &s.words
 	*w = words{}
-	c.TakesFD = true
 	if !readTopic(c, w) {
 		return false
 	}
@@ -55,7 +54,6 @@ func (s *Service) willWords(c *session.Call) bool {
 func (s *Service) unwillWords(c *session.Call) bool {
 	w := &s.words
 	*w = words{}
-	c.TakesFD = true
 	if !readTopic(c, w) {
 		return false
 	}

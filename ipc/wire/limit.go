@@ -20,6 +20,15 @@ const (
 	MaxHeaders     = 32   // headers
 	MaxHeaderName  = 64   // bytes of a header's name
 	MaxHeaderBytes = 4096 // bytes of all their names and values together
+
+	MaxFileRead    = 1 << 20 // bytes of a sealed file that those get who do not take files
+	MaxDescriptors = 8       // sent with commands that are not executed yet
+)
+
+// What the file beside a message is said to be: see BUS.PUB with FD.
+const (
+	FileSealed = "sealed" // nobody can change it any more
+	FileOpen   = "open"   // it is what its publisher has opened, as it is
 )
 
 // IsHeaderName reports whether a header may have a name: 1 to MaxHeaderName of a to z, 0 to 9 and "-", of which the first is a letter. So a

@@ -19,6 +19,11 @@ type Kernel struct {
 	Discarded int  // descriptors that were closed as nobody took them
 	Clogged   bool // no more of them can be closed
 
+	Unsendable bool // no descriptor can be sent
+
+	Dup  bool   // whoever is sent a descriptor gets one of his own: it is a real one, which the sender may close
+	Sent func() // is called when a descriptor is sent; nil: nothing is
+
 	handle func(fd int, events uint32)
 	ends   map[int]*End // by the descriptor of the other end
 	next   int
@@ -40,6 +45,7 @@ type End struct {
 	kernel  *Kernel
 	room    int    // how many bytes the other end may write; below 0: any number
 	sent    []sent // and not read
+	unread  bool   // much is, so that the other end has no room, though it may write
 	half    bool   // no more is sent
 	closed  bool   // nothing is read any more either
 	watched uint32
@@ -91,6 +97,9 @@ func (e *End) SetRoom(n int) {
 	}
 }
 
+// SetUnread says whether so much is not read that there is no room, though the socket takes more.
+func (e *End) SetUnread(is bool) { e.unread, e.told = is, false }
+
 // Take returns what has come, and forgets it.
 func (e *End) Take() string {
 	got := string(e.Got)
@@ -120,7 +129,7 @@ func (e *End) events() uint32 {
 	if len(e.sent) > 0 || e.half {
 		is |= unix.EPOLLIN
 	}
-	if e.room != 0 {
+	if e.hasRoom() {
 		is |= unix.EPOLLOUT
 	}
 	if e.half {
@@ -161,9 +170,6 @@ func (k *Kernel) Receive(fd int, b []byte) (n int, fds []int, lost bool, errno u
 	}
 	for n < len(b) && len(e.sent) > 0 && len(fds) == 0 && !lost {
 		first := &e.sent[0]
-		if n > 0 && (len(first.fds) > 0 || first.lost) {
-			break
-		}
 		fds, lost = first.fds, first.lost
 		first.fds, first.lost = nil, false
 		c := copy(b[n:], first.b)
@@ -207,12 +213,27 @@ func (k *Kernel) SendVector(fd int, vec []unix.Iovec) (total int, errno unix.Err
 
 // SendRights is Send with descriptors.
 func (k *Kernel) SendRights(fd int, b []byte, fds []int) (int, error) {
+	if k.Unsendable {
+		return 0, unix.ETOOMANYREFS
+	}
 	n, errno := k.Send(fd, b)
 	if errno != 0 {
 		return 0, errno
 	}
 	e := k.ends[fd]
-	e.FDs = append(e.FDs, fds...)
+	for _, fd := range fds {
+		if k.Dup {
+			own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+			if err != nil {
+				return 0, err
+			}
+			fd = own
+		}
+		e.FDs = append(e.FDs, fd)
+	}
+	if k.Sent != nil {
+		k.Sent()
+	}
 	return n, nil
 }
 
@@ -226,6 +247,11 @@ func (k *Kernel) Untaken(fd int) int {
 
 // perWrite is what a write takes in the kernel, beside its bytes.
 const perWrite = 512
+
+// HasRoom reports whether there is room.
+func (k *Kernel) HasRoom(fd int) bool { return k.ends[fd].hasRoom() }
+
+func (e *End) hasRoom() bool { return e.room != 0 && !e.unread }
 
 // Close closes the other end.
 func (k *Kernel) Close(fd int, _ uint32, _ bool) {
