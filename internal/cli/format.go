@@ -37,6 +37,7 @@ var fields = []field{
 	{'p', "payload", func(m *message) string { return string(m.Payload) }},
 	{'s', "number", func(m *message) string { return strconv.FormatUint(m.Seq, 10) }},
 	{'c', "count", func(m *message) string { return count(m.Count) }},
+	{'g', "group", func(m *message) string { return m.Group }},
 	{'T', "time", func(m *message) string { return stamp(m.Time) }},
 	{'u', "uid", func(m *message) string { return strconv.Itoa(m.UID) }},
 	{'P', "pid", func(m *message) string { return strconv.Itoa(m.PID) }},

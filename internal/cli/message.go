@@ -24,6 +24,10 @@ type message struct{ ipc.Message }
 type receiver struct {
 	call    *verb.Call
 	filters []string
+	group   string     // of which it is a member; "": of none
+	takes   func() int // how many messages it takes of a filter; nil: as many as come
+	again   bool       // it takes so many again when it waits for the next one
+	spent   []string   // filters of which it does not take any until then
 	conn    *ipc.Conn
 	value   wire.Value // what was received last
 	idle    func() error
@@ -38,34 +42,42 @@ type receiver struct {
 
 // receive subscribes to all filters in one write. What is published after it returns is received.
 func receive(c *verb.Call, filters []string) (*receiver, error) {
+	return receiveAs(c, filters, "", nil, false)
+}
+
+// receiveAs is receive as a member of a group, unless that is "".
+func receiveAs(c *verb.Call, filters []string, group string, takes func() int, again bool) (*receiver, error) {
+	r := &receiver{
+		call: c, filters: filters, group: group, takes: takes, again: again, idle: c.Out.Flush,
+		lost:    func(n int64, filter string) { lost(c, n, filter, group) },
+		resumed: func() { missing(c, "messages") },
+	}
 	conn, err := c.Dial()
 	since := time.Now()
 	if err == nil {
-		err = subscribe(conn, filters)
+		err = r.subscribe(conn)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return &receiver{
-		call: c, filters: filters, conn: conn, since: since, idle: c.Out.Flush,
-		lost:    func(n int64, filter string) { lost(c, n, filter) },
-		resumed: func() { missing(c, "messages") },
-	}, nil
+	r.conn, r.since = conn, since
+	return r, nil
 }
 
 // subscribe makes a new connection one with subscriptions, or closes it.
-func subscribe(conn *ipc.Conn, filters []string) error {
-	last := len(filters) - 1
+func (r *receiver) subscribe(conn *ipc.Conn) error {
+	last := len(r.filters) - 1
 	conn.Buffer("HELLO", "3") // RESP3: a message that comes before the last reply is no reply
-	for _, f := range filters[:last] {
-		conn.Buffer("BUS.SUB", f)
+	for _, f := range r.filters[:last] {
+		conn.Buffer(r.subscription(f)...)
 	}
-	_, err := conn.Do("BUS.SUB", filters[last])
+	_, err := conn.Do(r.subscription(r.filters[last])...)
 	what := "greet ipcd" // the replies come in order
 	for i := 0; err == nil && i <= last; i++ {
-		what = "receive " + printable.Name(filters[i])
+		what = "receive " + printable.Name(r.filters[i])
 		_, err = conn.Reply()
 	}
+	r.spent = nil
 	if err != nil {
 		conn.Close()
 		return exit.Cannot(what, err)
@@ -73,13 +85,47 @@ func subscribe(conn *ipc.Conn, filters []string) error {
 	return nil
 }
 
-// lost tells that messages were dropped because they were not taken in time.
-func lost(c *verb.Call, n int64, filter string) {
+// subscription is the command that subscribes to a filter, or has a member be given more.
+func (r *receiver) subscription(filter string) []string {
+	words := []string{"BUS.SUB", filter}
+	if r.group != "" {
+		words = append(words, "GROUP", r.group)
+	}
+	if r.takes != nil {
+		words = append(words, "TAKE", strconv.Itoa(r.takes()))
+	}
+	return words
+}
+
+// takeMore says that it takes more of the filters of which it has had what it took.
+func (r *receiver) takeMore() error {
+	if len(r.spent) == 0 {
+		return nil
+	}
+	for _, f := range r.spent {
+		r.conn.Buffer(r.subscription(f)...)
+	}
+	r.spent = r.spent[:0]
+	if err := r.conn.Flush(); err != nil && !verb.Stopped(err) { // what it says of its end is read
+		return exit.Cannot("receive messages", err)
+	}
+	return nil
+}
+
+// lost tells that messages were dropped because they were not taken in time, by a subscription or by all members of a group.
+func lost(c *verb.Call, n int64, filter, group string) {
 	if c.JSON {
 		var o term.Object
 		o.Number("lost", n)
 		o.Text("filter", filter)
+		if group != "" {
+			o.Text("group", group)
+		}
 		c.Out.Object(&o)
+		return
+	}
+	if group != "" {
+		c.Say("group " + printable.Name(group) + " has lost " + term.Plural(n, "message") + " of " + filter + ": nobody took them in time")
 		return
 	}
 	c.Say("lost " + term.Plural(n, "message") + " of " + filter + ": they came faster than they were taken")
@@ -99,6 +145,9 @@ func missing(c *verb.Call, what string) {
 // next waits for a message; a zero deadline is none. The error is os.ErrDeadlineExceeded, or a failure.
 func (r *receiver) next(deadline time.Time) (message, error) {
 	for {
+		if err := r.takeMore(); err != nil {
+			return message{}, err
+		}
 		err := r.push(deadline)
 		if verb.Stopped(err) && r.resumed != nil {
 			if err = r.resume(deadline, err); err == nil {
@@ -109,6 +158,9 @@ func (r *receiver) next(deadline time.Time) (message, error) {
 			return message{}, err
 		}
 		if m, ok := ipc.DecodeMessage(r.value); ok {
+			if r.again {
+				r.spent = append(r.spent, r.value.Elems[1].Str)
+			}
 			// Filters that overlap bring a message once each, one after the other; but values all of one filter, and then of the next.
 			switch {
 			case m.Retained && (r.live || r.hasValue(&m)):
@@ -118,7 +170,7 @@ func (r *receiver) next(deadline time.Time) (message, error) {
 				r.last = m.Seq
 				return message{m}, nil
 			}
-		} else if v := &r.value; v.Kind == wire.KindPush && len(v.Elems) == 3 && v.Elems[0].Str == "bus.lost" {
+		} else if v := &r.value; v.Kind == wire.KindPush && len(v.Elems) >= 3 && v.Elems[0].Str == "bus.lost" {
 			r.lost(v.Elems[2].Int, v.Elems[1].Str)
 		}
 	}
@@ -141,7 +193,7 @@ func (r *receiver) hasValue(m *ipc.Message) bool {
 
 // resume subscribes to the next daemon.
 func (r *receiver) resume(deadline time.Time, err error) error {
-	conn, since, err := successor(r.call, &r.outage, r.since, deadline, err, func(conn *ipc.Conn) error { return subscribe(conn, r.filters) })
+	conn, since, err := successor(r.call, &r.outage, r.since, deadline, err, r.subscribe)
 	if err != nil {
 		return err
 	}
@@ -284,6 +336,9 @@ func (m *message) json(o *term.Output) {
 	obj.Number("pid", int64(m.PID))
 	obj.Number("uid", int64(m.UID))
 	obj.Text("unit", m.Unit)
+	if m.Group != "" {
+		obj.Text("group", m.Group)
+	}
 	if m.Retained {
 		obj.Value("retained", wire.Value{Kind: wire.KindBool, Int: 1})
 	}

@@ -146,7 +146,7 @@ func TestParseErrors(t *testing.T) {
 		{"lock --shared=yes x true", "cannot parse --shared=yes: the option takes no value", ""},
 		{"lock --=x x true", "cannot parse --: no such option", "ipcctl lock -h lists them all; a word that begins with - goes after --"},
 		{"sub -n 0", `cannot parse -n "0": expected a number from 1`, ""},
-		{"sub -F %x", `cannot parse -F "%x": expected a field, not %x`, "%t topic, %p payload, %s number, %c count, %T time, %u uid, %P pid, %U unit, %e how the sender ended, %% a percent sign, %{content-type} a header"},
+		{"sub -F %x", `cannot parse -F "%x": expected a field, not %x`, "%t topic, %p payload, %s number, %c count, %g group, %T time, %u uid, %P pid, %U unit, %e how the sender ended, %% a percent sign, %{content-type} a header"},
 		{"pub", "cannot parse pub: TOPIC is missing", "ipcctl pub [-r] [-t D] [-H NAME=VALUE]… [-e N] TOPIC [PAYLOAD|-]"},
 		{"pub a b c", `cannot parse "c": one word too many`, "ipcctl pub [-r] [-t D] [-H NAME=VALUE]… [-e N] TOPIC [PAYLOAD|-]"},
 		{"status now", `cannot parse "now": status takes no words`, "ipcctl status"},

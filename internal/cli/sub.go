@@ -17,6 +17,8 @@ type subVerb struct {
 	null    bool
 	format  format
 	jobs    int
+	group   string
+	had     int // so many messages
 }
 
 func sub() *verb.Verb {
@@ -25,7 +27,7 @@ func sub() *verb.Verb {
 		Name:     "sub",
 		Group:    "Messages",
 		Summary:  "Print messages as they come, or run CMD for each",
-		Synopsis: []string{"[-n N] [-w D] [-0] [-F FORMAT] [FILTER…]", "[-n N] [-w D] [-j N] [FILTER…] -- CMD [ARG…]"},
+		Synopsis: []string{"[-n N] [-w D] [-g G] [-0] [-F FORMAT] [FILTER…]", "[-n N] [-w D] [-g G] [-j N] [FILTER…] -- CMD [ARG…]"},
 		About: []string{
 			"A FILTER is a topic in which `+` stands for any one level, and `#` at the end for that level and all below: " +
 				"`deploy/#`, `host/+/up`. Without FILTER, all messages are received except the daemon's own, which are under `ipcd/`.",
@@ -39,6 +41,10 @@ func sub() *verb.Verb {
 				"published meanwhile is missing, and nobody knows how much that is: lost is null then.",
 			"What was published before with `pub --retain` comes first: the last value of each topic. With `--json` it has " +
 				"retained, which is true. After a restart of the daemon the values come again.",
+			"With `-g`, all who have the same FILTER in the same group share its messages: each goes to one of them, in turn, of those who " +
+				"take them; retained values to none. With CMD it goes to one whose CMD is not busy with another, and with `-n` no more than " +
+				"N messages are taken from the others. What a member is not sent any more, as it ends, goes to the others; what it was sent, and " +
+				"has not dealt with, is lost if it is killed.",
 			"With CMD, nothing is printed: CMD runs once for each message, with the payload on its standard input. One CMD runs " +
 				"at a time, unless `-j` allows more; they start in the order of the messages, which meanwhile wait in the daemon, " +
 				"as many as it keeps: what was lost is told. If a CMD fails, ipcctl goes on, and ends " +
@@ -51,6 +57,7 @@ func sub() *verb.Verb {
 			verb.Flag('0', "null", &s.null, "End each record with a zero byte"),
 			{Short: 'F', Long: "format", Value: "FORMAT", Set: s.format.parse, Help: "Print this for each message: " + fieldsHelp() +
 				", and the escapes " + escapesHelp + "; a line break, or the zero byte of -0, ends it, and after \\c nothing does"},
+			verb.Text('g', "group", "G", &s.group, "Share the messages with others who have FILTER in this group"),
 			verb.Number('j', "jobs", "N", &s.jobs, 1, 1024, "Run up to N CMDs at a time instead of one"),
 		},
 		Env: messageEnv,
@@ -58,6 +65,7 @@ func sub() *verb.Verb {
 			{Line: "ipcctl sub deploy/#", Help: "Watch all that happens under deploy."},
 			{Line: "ipcctl sub -n 1 -w 30s -F %p app/port", Help: "Print one message's payload."},
 			{Line: "ipcctl sub deploy/done -- systemctl reload nginx", Help: "Act on each message."},
+			{Line: "ipcctl sub -g resizers images/new -- ./resize", Help: "Be one of several who do the work."},
 			{Line: "ipcctl sub ipcd/lock/#", Help: "Watch the locks."},
 			{Line: "ipcctl sub ipcd/client/#", Help: "Watch who comes, goes and misses messages."},
 		},
@@ -83,6 +91,8 @@ func (s *subVerb) check(c *verb.Call) error {
 		return wrong("-F", "--json is a format of its own")
 	case s.null && s.format.endOff:
 		return wrong("-0", "\\c says that nothing ends a message")
+	case s.group != "" && s.count > 0 && len(c.Words) > 1:
+		return wrong("-n", "with -g, it is for one FILTER: what comes beyond N would be lost to the group")
 	case s.null && c.JSON:
 		return wrong("-0", "with --json, a line is an object")
 	}
@@ -112,7 +122,7 @@ func (s *subVerb) run(c *verb.Call) error {
 		}
 	}
 	deadline := s.timeout.Deadline()
-	in, err := receive(c, filters)
+	in, err := s.receive(c, filters)
 	if err != nil {
 		return err
 	}
@@ -126,8 +136,21 @@ func (s *subVerb) run(c *verb.Call) error {
 	return err
 }
 
+// receive subscribes. A member of a group takes a message when a CMD may run for it, or as many as it is to print.
+func (s *subVerb) receive(c *verb.Call, filters []string) (*receiver, error) {
+	var takes func() int
+	again := s.group != "" && c.Command != nil
+	switch {
+	case again:
+		takes = func() int { return 1 }
+	case s.group != "" && s.count > 0:
+		takes = func() int { return s.count - s.had }
+	}
+	return receiveAs(c, filters, s.group, takes, again)
+}
+
 func (s *subVerb) messages(c *verb.Call, in *receiver, r *process.Runner, deadline time.Time) error {
-	for n := 0; s.count == 0 || n < s.count; n++ {
+	for ; s.count == 0 || s.had < s.count; s.had++ {
 		m, err := s.next(in, r, deadline)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			what := "receive messages"
