@@ -20,7 +20,7 @@ func benchServer(b *testing.B) string {
 	b.Helper()
 	s, err := New(Setup{Version: "bench", Log: slog.New(slog.DiscardHandler)}, Options{Limits: Limits{
 		Connections: 1000, ConnectionsPerUser: 1000, Input: 1 << 20, Output: 8 << 20, Arguments: 1024,
-		BuffersPerUser: 256 << 20, SubscriptionsPerUser: 1000, PatternsPerUser: 1000, LocksPerUser: 1000,
+		BuffersPerUser: 256 << 20, SubscriptionsPerUser: 1000, PatternsPerUser: 1000, LocksPerUser: 1000, RequestsPerUser: 1000,
 	}, BusyPoll: 50 * time.Microsecond})
 	if err != nil {
 		b.Fatal(err)
@@ -140,6 +140,26 @@ func BenchmarkPublish(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// BenchmarkRequest is a request, and its answer.
+func BenchmarkRequest(b *testing.B) {
+	path := benchServer(b)
+	asker, responder := benchDial(b, path), benchDial(b, path)
+	responder.ask("*2\r\n$5\r\nHELLO\r\n$1\r\n3\r\n")
+	responder.ask("*2\r\n$9\r\nBUS.SERVE\r\n$1\r\nt\r\n")
+	responder.send([]byte("*3\r\n$6\r\nCLIENT\r\n$5\r\nREPLY\r\n$3\r\nOFF\r\n"))
+	request := []byte("*3\r\n$7\r\nBUS.REQ\r\n$1\r\nt\r\n$4\r\nping\r\n")
+	var reply []byte
+	b.ReportAllocs()
+	for b.Loop() {
+		asker.send(request)
+		_, id, _ := bytes.Cut(responder.receive(), []byte("bus.request\r\n:"))
+		id = id[:bytes.IndexByte(id, '\r')]
+		reply = fmt.Appendf(reply[:0], "*3\r\n$9\r\nBUS.REPLY\r\n$%d\r\n%s\r\n$4\r\npong\r\n", len(id), id)
+		responder.send(reply)
+		asker.receive()
 	}
 }
 

@@ -49,6 +49,7 @@ func helper(words []string) bool {
 		"attack":        func(w []string) error { return runAttack(w[0], w[1]) },
 		"flock-partner": func(w []string) error { return flockPartner(w[0]) },
 		"responder":     func(w []string) error { return respond(w[0], w[1]) },
+		"bus-responder": func(w []string) error { return respondByCommand(w[0], w[1]) },
 		"listener":      func(w []string) error { return listenFor(w[0], w[1]) },
 	}
 	if len(words) < 3 || helpers[words[1]] == nil {

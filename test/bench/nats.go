@@ -12,7 +12,7 @@ type nats struct{}
 // after the first PING, some after two seconds, where it would be counted as a part of a message. So it has one before it asks.
 func (nats) hello(c *conn) {
 	c.through("\r\n") // INFO
-	c.send([]byte("CONNECT {\"verbose\":false,\"pedantic\":false,\"lang\":\"bench\"}\r\nPING\r\n"))
+	c.send([]byte("CONNECT {\"verbose\":false,\"pedantic\":false,\"headers\":true,\"lang\":\"bench\"}\r\nPING\r\n"))
 	c.through("PONG\r\n")
 	c.send([]byte("PONG\r\nPING\r\n"))
 	c.through("PONG\r\n")

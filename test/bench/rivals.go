@@ -80,7 +80,7 @@ func (b *bench) launchOf(kind, dir string, p place) (launch, error) {
 		return launch{
 			argv: []string{b.ipcd, "--socket", sock, "--config", config, "--state-dir", filepath.Join(dir, "state")},
 			config: "[limits]\nconnections = 100000\nconnections_per_user = 100000\nsubscriptions_per_user = 200000\n" +
-				"input = \"2MiB\"\n[socket.main]\nmode = \"0666\"\n",
+				"retained_per_user = 100000\nretained = 100000\ninput = \"2MiB\"\n[socket.main]\nmode = \"0666\"\n",
 		}, nil
 	case redisServer:
 		return launch{

@@ -42,6 +42,7 @@ func (b *bench) rows() []row {
 	}
 
 	b.addBuses(add)
+	b.addRequests(add)
 	for _, p := range []place{same, free} {
 		add("lines of 64 B from a file, by one program to another", p, millions, b.byPrograms(100_000)...)
 	}
