@@ -229,48 +229,73 @@ func (b *bench) serveWith(name, kind string, aim target, sc func(s *server, keep
 // Topics of a request and of its reply, for those who have no other requests: there and back by publish and subscribe.
 const askTopic, replyTopic = "bench/ask", "bench/reply"
 
-// request asks another process and waits for its reply.
+// request asks another process and waits for its reply, by publishing there and back.
 func request(s *server, keep func(...*conn), with func(*partner)) func(time.Duration) sample {
-	out, in := requestConns(s)
-	keep(out, in)
-	p, err := startPartner("responder", s.kind, s.path)
-	must(err)
-	with(p)
-	ask := s.protocol().publish(askTopic, payload(64))
-	if p, ok := s.protocol().(caller); ok {
-		ask = p.call(payload(64))
-	} else {
-		s.protocol().subscribe(in, replyTopic)
-	}
-	out.send(ask)
-	size := len(in.until(payload(64) + s.protocol().tail()))
-	n := 0
-	return latencies(func() time.Duration {
-		n++
-		start := time.Now()
+	return askBack("responder", requestConns)(s, keep, with)
+}
+
+// requestAnswered is request as by ordinary clients, which take the answer of each command: in Redis's protocol that is one more for each
+// message.
+func requestAnswered(s *server, keep func(...*conn), with func(*partner)) func(time.Duration) sample {
+	return askBack("answered-responder", answeredConns)(s, keep, with)
+}
+
+func askBack(responder string, conns func(*server) (out, in *conn)) func(*server, func(...*conn), func(*partner)) func(time.Duration) sample {
+	return func(s *server, keep func(...*conn), with func(*partner)) func(time.Duration) sample {
+		out, in := conns(s)
+		keep(out, in)
+		p, err := startPartner(responder, s.kind, s.path)
+		must(err)
+		with(p)
+		ask := s.protocol().publish(askTopic, payload(64))
+		if p, ok := s.protocol().(caller); ok {
+			ask = p.call(payload(64))
+		} else {
+			s.protocol().subscribe(in, replyTopic)
+		}
 		out.send(ask)
-		in.await(n * size)
-		return time.Since(start)
-	})
+		size := len(in.until(payload(64) + s.protocol().tail()))
+		n := 0
+		return latencies(func() time.Duration {
+			n++
+			start := time.Now()
+			out.send(ask)
+			in.await(n * size)
+			took := time.Since(start)
+			if out != in {
+				out.drain()
+			}
+			return took
+		})
+	}
 }
 
 // requestConns are where to publish and where to subscribe. In Redis's protocol these are two, and the first has no replies, or a
 // reply would wake up who waits for a message.
 func requestConns(s *server) (out, in *conn) {
+	out, in = answeredConns(s)
+	if out != in {
+		out.send(command("CLIENT", "REPLY", "OFF"))
+	}
+	return out, in
+}
+
+// answeredConns are those with replies.
+func answeredConns(s *server) (out, in *conn) {
 	if _, ok := s.protocol().(resp); !ok {
 		c := s.connect(1)[0]
+		c.both = true
 		return c, c
 	}
 	c := s.connect(2)
-	c[0].send(command("CLIENT", "REPLY", "OFF"))
 	return c[0], c[1]
 }
 
 // respond is the responding process.
-func respond(kind, path string) (err error) {
+func respond(kind, path string, conns func(*server) (out, in *conn)) (err error) {
 	defer recoverInto(&err)
 	s := &server{kind: kind, path: path}
-	out, in := requestConns(s)
+	out, in := conns(s)
 	reply := s.protocol().publish(replyTopic, payload(64))
 	called, calls := s.protocol().(caller)
 	if calls {
@@ -286,6 +311,9 @@ func respond(kind, path string) (err error) {
 	}
 	for n := 1; ; n++ {
 		out.send(reply)
+		if out != in {
+			out.drain()
+		}
 		in.await(n * len(first))
 	}
 }

@@ -25,6 +25,10 @@ type conn struct {
 	fd   int
 	got  int  // bytes that await has received
 	idle bool // it may have to wait without end: this process ends with the driver
+
+	// It sends a request and waits on the same socket for what is sent in turn. Who sleeps in a receive there is woken up by the kernel
+	// also when the other end has read the request, for nothing; who sleeps in a poll, as event loops do, is not.
+	both bool
 }
 
 // dial connects to the path of a Unix socket, or to HOST:PORT.
@@ -105,6 +109,9 @@ func (c *conn) send(b []byte) {
 func (c *conn) receive(into []byte, flags uintptr) int {
 	var since time.Time // the socket's own time-out begins anew after each signal, as Go's runtime has for a thread that is busy
 	for {
+		if c.both && flags&unix.MSG_DONTWAIT == 0 {
+			c.poll()
+		}
 		n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(c.fd), uintptr(unsafe.Pointer(unsafe.SliceData(into))),
 			uintptr(len(into)), flags, 0, 0)
 		switch {
@@ -124,6 +131,12 @@ func (c *conn) receive(into []byte, flags uintptr) int {
 			return int(n)
 		}
 	}
+}
+
+// poll waits until there is something to receive, or for as long as the socket would.
+func (c *conn) poll() {
+	fds, most := unix.PollFd{Fd: int32(c.fd), Events: unix.POLLIN}, unix.NsecToTimespec(int64(patience))
+	_, _, _ = unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&fds)), 1, uintptr(unsafe.Pointer(&most)), 0, 0, 0) // what failed, the receiving says
 }
 
 // reply waits for what there is to receive. It is expected to be one answer, in one piece.

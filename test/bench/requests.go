@@ -9,6 +9,7 @@ import (
 // busRequest asks another process by BUS.REQ, whose reply is the answer.
 func busRequest(s *server, keep func(...*conn), with func(*partner)) func(time.Duration) sample {
 	c := s.connect(1)[0]
+	c.both = true
 	keep(c)
 	p, err := startPartner("bus-responder", s.kind, s.path)
 	must(err)
@@ -26,25 +27,26 @@ func busRequest(s *server, keep func(...*conn), with func(*partner)) func(time.D
 	})
 }
 
-// respondByCommand is the responding process. It has no replies to what it answers, as those who publish an answer have none.
+// respondByCommand is the responding process.
 func respondByCommand(kind, path string) (err error) {
 	defer recoverInto(&err)
 	s := &server{kind: kind, path: path}
 	c := s.connect(1)[0]
 	c.ask("HELLO", "3")
 	c.ask("BUS.SERVE", askTopic)
-	c.send(command("CLIENT", "REPLY", "OFF"))
-	c.idle = true
+	c.idle, c.both = true, true
 	fmt.Println("ready")
 	const head, end = "bus.request\r\n:", "\r\n:0\r\n" // before the number of a request, and the deadline, which it has none
+	answer := "$64\r\n" + payload(64) + "\r\n"
 	var seen, reply []byte
 	for {
-		for seen = seen[:0]; !bytes.HasSuffix(seen, []byte(end)); {
+		for seen = seen[:0]; !bytes.HasSuffix(seen, []byte(end)); { // before it is what the last answer was answered
 			seen = append(seen, c.reply()...)
 		}
 		_, id, _ := bytes.Cut(seen, []byte(head))
 		id, _, _ = bytes.Cut(id, []byte("\r\n"))
-		reply = fmt.Appendf(reply[:0], "*3\r\n$9\r\nBUS.REPLY\r\n$%d\r\n%s\r\n$64\r\n%s\r\n", len(id), id, payload(64))
+		reply = append(append(reply[:0], "*3\r\n$9\r\nBUS.REPLY\r\n$"...), '0'+byte(len(id)/10), '0'+byte(len(id)%10))
+		reply = append(append(append(append(reply, "\r\n"...), id...), "\r\n"...), answer...)
 		c.send(reply)
 	}
 }
@@ -110,10 +112,10 @@ func (b *bench) addRequests(add func(name string, p place, u unit, all ...conten
 		if p == same {
 			aims = map[string]target{redisServer: {most: .7}, natsServer: {most: .55}}
 		}
-		all := []contender{b.serveWith(ipcdServer, ipcdServer, target{}, busRequest), b.serveWith("PUBLISH there and back", ipcdServer, target{}, request)}
+		all := []contender{b.serveWith(ipcdServer, ipcdServer, target{}, busRequest), b.serveWith("PUBLISH there and back", ipcdServer, target{}, requestAnswered)}
 		for _, kind := range buses[1:] {
 			if b.has(kind) {
-				all = append(all, b.serveWith(kind, kind, aims[kind], request))
+				all = append(all, b.serveWith(kind, kind, aims[kind], requestAnswered))
 			}
 		}
 		add("request and reply (BUS.REQ), p50", p, microseconds, all...)
