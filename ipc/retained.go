@@ -15,6 +15,7 @@ type publishOptions struct {
 	retain  bool
 	expires time.Duration
 	headers []string // names and values in turn
+	under   *Hold
 }
 
 // Retain has the message be the value of its topic, until another is retained there or [Client.Clear] removes it: who subscribes later
@@ -37,6 +38,10 @@ func Header(name, value string) PublishOption {
 	return func(o *publishOptions) { o.headers = append(o.headers, name, value) }
 }
 
+// Under has the daemon refuse the message, with [ErrStale] or [ErrNoLock], unless the lock is still held by this token: so what is published
+// late, by who has lost the lock and does not know yet, is not taken for what its present holder says.
+func Under(h Hold) PublishOption { return func(o *publishOptions) { o.under = &h } }
+
 // append appends the command that publishes.
 func (o *publishOptions) append(b []byte, topic string, payload []byte) []byte {
 	words := 3
@@ -47,6 +52,9 @@ func (o *publishOptions) append(b []byte, topic string, payload []byte) []byte {
 		words += 2
 	}
 	words += len(o.headers) / 2 * 3
+	if o.under != nil {
+		words += 3
+	}
 	b = wire.AppendArray(b, words)
 	b = wire.AppendBulk(b, "BUS.PUB")
 	b = wire.AppendBulk(b, topic)
@@ -62,6 +70,11 @@ func (o *publishOptions) append(b []byte, topic string, payload []byte) []byte {
 		b = wire.AppendBulk(b, "HEADER")
 		b = wire.AppendBulk(b, o.headers[i])
 		b = wire.AppendBulk(b, o.headers[i+1])
+	}
+	if o.under != nil {
+		b = wire.AppendBulk(b, "UNDER")
+		b = wire.AppendBulk(b, o.under.Name)
+		b = wire.AppendBulk(b, token(o.under.Token))
 	}
 	return b
 }

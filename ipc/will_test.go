@@ -2,6 +2,7 @@ package ipc_test
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"strings"
@@ -75,4 +76,49 @@ func leaveWills(t *testing.T, address string) {
 	}
 	c.Close()
 	os.Exit(7)
+}
+
+// TestElect: who leads has the lock, and its value says so; who resigns takes the value away, and not that of the next; and what is published
+// under a lock that is lost is refused.
+func TestElect(t *testing.T) {
+	ctx := context.Background()
+	c, other := dialDaemon(t, ""), dialDaemon(t, "")
+	leads := func(want string) {
+		t.Helper()
+		m, ok, err := c.Get(ctx, "elect/a/leader")
+		if err != nil || string(m.Payload) != want || ok != (want != "") {
+			t.Fatalf("%q leads, and %q should: %v", m.Payload, want, err)
+		}
+	}
+	first, err := c.Elect(ctx, "elect/a", "first")
+	if err != nil {
+		t.Fatal(err)
+	}
+	leads("first")
+	if _, err := other.Elect(ctx, "elect/a", "second", ipc.Wait(0)); !errors.Is(err, ipc.ErrBusy) {
+		t.Fatalf("there are two: %v", err)
+	}
+	leads("first")
+	if _, err := other.Break(ctx, "elect/a", "to see"); err != nil {
+		t.Fatal(err)
+	}
+	<-first.Lost()
+	second, err := other.Elect(ctx, "elect/a", "second")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Publish(ctx, "elect/a/leader", []byte("late"), ipc.Retain(), ipc.Under(first.Hold)); !errors.Is(err, ipc.ErrStale) {
+		t.Errorf("who has lost the lock publishes under it: %v", err)
+	}
+	leads("second")
+	if _, err := other.Publish(ctx, "elect/a/leader", []byte("2nd"), ipc.Retain(), ipc.Under(second.Hold)); err != nil {
+		t.Error(err)
+	}
+	leads("2nd")
+	_ = first.Resign(ctx)
+	leads("2nd")
+	if err := second.Resign(ctx); err != nil {
+		t.Error(err)
+	}
+	leads("")
 }

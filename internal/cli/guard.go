@@ -41,16 +41,19 @@ func guarded() *verb.Verb {
 // heldWord begins what the child of a guard tells it alone: the tokens of the holds, which it has from then on.
 const heldWord = "held "
 
-// guard runs the same command line again as a child, by the verb that becomes CMD whatever the options say, and sends it a signal if
+// guard runs the same command line again as a child, by the hidden verb that becomes CMD whatever the options say, and sends it a signal if
 // a lock is lost. The hold is the child's, so it outlives this process.
 func (l *lockVerb) guard(c *verb.Call) error {
-	argv := []string{process.Program(), "__lock", "--status-fd=3"}
+	argv := []string{process.Program(), "__" + c.Verb.Name, "--status-fd=3"}
 	for _, option := range c.Typed {
 		if !strings.HasPrefix(option, "--status-fd=") {
 			argv = append(argv, option)
 		}
 	}
-	argv = append(append(argv, "--", c.Words[0]), c.Command...)
+	argv = append(argv, "--", c.Words[0])
+	if c.Command != nil { // else it is -c
+		argv = append(append(argv, "--"), c.Command...)
+	}
 	pipe := make([]int, 2) // os.Pipe would set up the runtime's poller
 	if err := unix.Pipe2(pipe, unix.O_CLOEXEC); err != nil {
 		return exit.Cannot("make a pipe", err)

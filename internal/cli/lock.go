@@ -25,6 +25,8 @@ type lockVerb struct {
 	child     bool           // that of a guard
 	scope     bool           // it is to run in a scope
 	scoped    bool           // and does
+
+	then func(*verb.Call, []ipc.Hold) error // done by the process that becomes CMD, under the locks; nil: nothing
 }
 
 func newLock() *lockVerb { return &lockVerb{request: request{conflict: unset}} }
@@ -178,6 +180,11 @@ func (l *lockVerb) run(c *verb.Call) error {
 	env := lockEnvironment(os.Environ(), grants)
 	if err := l.repair(c, grants, env); err != nil {
 		return giveBack(c, grants, who, err)
+	}
+	if l.then != nil {
+		if err := l.then(c, grants); err != nil {
+			return giveBack(c, grants, who, err)
+		}
 	}
 	l.status.tokens(runWord, grants)
 	return giveBack(c, grants, who, process.Become(file, command, env))

@@ -12,10 +12,10 @@ func verbs() *verb.Table {
 		{Name: "topics", Make: topics}, {Name: "clear", Make: clearTopic}, {Name: "request", Make: ask}, {Name: "serve", Make: serve},
 		{Name: "lock", Make: lock}, {Name: "acquire", Make: acquire}, {Name: "renew", Make: renew}, {Name: "release", Make: release},
 		{Name: "locks", Make: locks}, {Name: "why", Make: why}, {Name: "break", Make: breakLock}, {Name: "hold", Make: hold},
-		{Name: "fence", Make: fence}, {Name: "once", Make: once},
+		{Name: "fence", Make: fence}, {Name: "once", Make: once}, {Name: "elect", Make: elect},
 		{Name: "status", Make: status}, {Name: "clients", Make: clients}, {Name: "raw", Make: raw},
 		{Name: "help", Make: help}, {Name: "completion", Make: completion}, {Name: "version", Make: versionVerb},
-		{Name: "__complete", Make: complete}, {Name: "__lock", Make: guarded},
+		{Name: "__complete", Make: complete}, {Name: "__lock", Make: guarded}, {Name: "__elect", Make: elected},
 		{Name: "__scoped", Make: scoped(false)}, {Name: "__lock_scoped", Make: scoped(true)},
 	}}
 }

@@ -104,10 +104,12 @@ func readMilliseconds(c *session.Call, option string, value []byte, least int64)
 }
 
 // readToken reads word i.
-func readToken(c *session.Call, i int) (lockmgr.Token, bool) {
-	token, ok := session.Number(c.Args[i])
+func readToken(c *session.Call, i int) (lockmgr.Token, bool) { return tokenOf(c, c.Args[i]) }
+
+func tokenOf(c *session.Call, word []byte) (lockmgr.Token, bool) {
+	token, ok := session.Number(word)
 	if !ok || token <= 0 || token > int64(lockmgr.MaxToken) {
-		c.Fail(wire.CodeErr, "a token is a positive number, not %q", session.Clip(string(c.Args[i])))
+		c.Fail(wire.CodeErr, "a token is a positive number, not %q", session.Clip(string(word)))
 		return 0, false
 	}
 	return lockmgr.Token(token), true

@@ -252,6 +252,16 @@ func (s *Service) lockCheck(c *session.Call) {
 	}
 }
 
+// Holds reports whether the user of a call holds a lock by a token, and has the reply ready if not: for what is done under a lock.
+func (s *Service) Holds(c *session.Call, lock, token []byte) bool {
+	t, ok := tokenOf(c, token)
+	if !ok {
+		return false
+	}
+	hold, ok := s.hold(c, string(lock), t)
+	return ok && owns(c, &hold)
+}
+
 // lockCancel ends an ASYNC wait of this connection. Its outcome is pushed, as any.
 func (s *Service) lockCancel(c *session.Call) {
 	ticket, ok := session.Number(c.Args[0])

@@ -19,6 +19,8 @@ type publication struct {
 	expires time.Duration // from now; 0: it does not
 	headers session.Headers
 	fd      string // what the file beside it is said to be; "": there is none
+
+	lock, token []byte // that it is published under; nil: none
 }
 
 // longestExpiry is the longest time after which a message may expire.
@@ -53,6 +55,9 @@ func (s *Service) pubWords(c *session.Call) bool {
 				c.Fail(wire.CodeErr, "FD wants sealed or open, not %q", session.Clip(string(c.Args[i])))
 				return false
 			}
+		case option == "UNDER" && i+2 < len(c.Args):
+			p.lock, p.token = c.Args[i+1], c.Args[i+2]
+			i += 2
 		case option == "REQID" && i+1 < len(c.Args):
 			i++
 			if !c.ReadRequestID(c.Args[i]) {

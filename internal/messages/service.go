@@ -22,6 +22,7 @@ type Service struct {
 	set     *session.Set
 	journal *journal.Journal
 	limits  Limits
+	holds   func(c *session.Call, lock, token []byte) bool // see SetHolds
 	stats   Stats
 
 	bus         *bus.Bus[*session.Session]
@@ -73,6 +74,9 @@ func (s *Service) Handlers() map[string]session.Handler {
 		"BUS.CLEAR": s.busClear,
 	}
 }
+
+// SetHolds says how it is found out whether the user of a call holds a lock by a token; who is asked has the reply ready if not.
+func (s *Service) SetHolds(holds func(c *session.Call, lock, token []byte) bool) { s.holds = holds }
 
 // SetLimits changes the limits. What there is already stays.
 func (s *Service) SetLimits(l Limits) {

@@ -35,6 +35,7 @@ func (s *Server) restore() {
 	setup := s.setup.Setup
 	setup.FromJournal = s.setup.Records != nil
 	s.locks = locks.New(s.set, s.journal, s.watch, s.messages, setup, &state, lost)
+	s.messages.SetHolds(s.locks.Holds)
 	s.journal.Register(s.locks, record.KindMark, record.KindHold, record.KindEnd)
 	s.journal.Register(s.messages, record.KindRetained)
 	s.journal.Register(s.wills, record.KindWill)

@@ -399,3 +399,24 @@ func TestWillsTakenBack(t *testing.T) {
 	}
 	h.wills(0)
 }
+
+// TestPublishUnder: a message under a lock is published by who holds it by the token, and else is refused, and nothing is retained.
+func TestPublishUnder(t *testing.T) {
+	h := start(t)
+	c, other := h.dial3(), h.dial3()
+	token := c.acquire("a", "LEASE", "3600000").token
+	c.do("BUS.PUB", "t", "first", "RETAIN", "UNDER", "a", token)
+	c.do("LOCK.RELEASE", "a", token)
+	next := other.acquire("a", "LEASE", "3600000").token
+	c.refused(wire.CodeStale, "token "+token, "BUS.PUB", "t", "late", "RETAIN", "UNDER", "a", token)
+	c.refused(wire.CodeNoLock, "", "BUS.PUB", "t", "late", "UNDER", "b", token)
+	c.refused(wire.CodeErr, "positive number", "BUS.PUB", "t", "late", "UNDER", "a", "x")
+	c.refused(wire.CodeErr, "syntax", "BUS.PUB", "t", "late", "UNDER", "a")
+	if got := c.do("BUS.GET", "t").Get("payload").Str; got != "first" {
+		t.Errorf("the value is %q", got)
+	}
+	c.do("BUS.PUB", "t", "next", "RETAIN", "UNDER", "a", next)
+	if os.Getuid() == 0 {
+		h.client(0, as(4322)).refused(wire.CodeDenied, "is held by user", "BUS.PUB", "t", "x", "UNDER", "a", next)
+	}
+}
