@@ -3,9 +3,11 @@ package bus
 import (
 	"fmt"
 	"math"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 // crowd is how many subscriptions the benchmarks have.
@@ -135,6 +137,54 @@ func BenchmarkSubscribe(b *testing.B) {
 				}
 				bus.Drop(-1)
 			}
+		})
+	}
+}
+
+// BenchmarkMemory is what subscriptions of one client take, each to something else: bytes, objects, and how long the garbage collector
+// is busy with them.
+func BenchmarkMemory(b *testing.B) {
+	deep := func(i int) string { // of 16 levels, each "a" or "+"
+		levels := make([]string, 16)
+		for n := range levels {
+			levels[n] = "a"
+			if i>>n&1 == 1 {
+				levels[n] = "+"
+			}
+		}
+		return strings.Join(levels, "/")
+	}
+	for _, bb := range []struct {
+		name string
+		kind Kind
+		text func(i int) string
+	}{
+		{"channels", Channel, func(i int) string { return fmt.Sprintf("a/%d", i) }},
+		{"filters", Filter, func(i int) string { return fmt.Sprintf("a/%d/#", i) }},
+		{"deep filters", Filter, deep},
+	} {
+		b.Run(bb.name, func(b *testing.B) {
+			const n = 50_000
+			var before, after runtime.MemStats
+			for b.Loop() {
+				runtime.GC()
+				runtime.ReadMemStats(&before)
+				bus := New[*int]()
+				who := new(int)
+				for i := range n {
+					if _, _, err := bus.Subscribe(who, bb.kind, bb.text(i)); err != nil {
+						b.Fatal(err)
+					}
+				}
+				runtime.GC()
+				runtime.ReadMemStats(&after)
+				begun := time.Now()
+				runtime.GC()
+				b.ReportMetric(float64(time.Since(begun).Microseconds())/1000, "ms/GC")
+				runtime.KeepAlive(bus)
+			}
+			b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/n, "B/subscription")
+			b.ReportMetric(float64(after.HeapObjects-before.HeapObjects)/n, "objects/subscription")
 		})
 	}
 }

@@ -21,17 +21,11 @@ type Bus[S comparable] struct {
 	texts  [numKinds]shrinkingMap[string, *Route[S]] // every route
 	slots  []*Route[S]                               // every route, by its slot; nil: free
 	free   []int                                     // the free slots; the last one is the next to be used
-	subs   shrinkingMap[link[S], *subscription[S]]   // every subscription
+	subs   int                                       // how many subscriptions there are
 	owners shrinkingMap[S, *subscriber[S]]           // all who have one
 	wild   index                                     // the routes that more than one topic can match
 
 	out []*Route[S] // what Publish returned last
-}
-
-// link identifies a subscription.
-type link[S comparable] struct {
-	owner *subscriber[S]
-	route *Route[S]
 }
 
 // New returns a bus without subscriptions.
@@ -55,7 +49,7 @@ func (b *Bus[S]) Subscribe(s S, k Kind, text string) (r *Route[S], added bool, e
 			return nil, false, err
 		}
 		r = b.addRoute(k, text)
-	} else if o != nil && b.subs.get(link[S]{o, r}) != nil {
+	} else if o != nil && r.of(o) != nil {
 		return r, false, nil
 	}
 	if o == nil {
@@ -63,10 +57,8 @@ func (b *Bus[S]) Subscribe(s S, k Kind, text string) (r *Route[S], added bool, e
 		b.owners.set(s, o)
 	}
 	b.born++
-	x := &subscription[S]{owner: o, route: r, born: b.born}
-	b.subs.set(link[S]{o, r}, x)
-	o.add(x)
-	r.add(x)
+	b.subs++
+	o.add(r.add(o, b.born))
 	b.verify()
 	return r, true, nil
 }
@@ -77,7 +69,7 @@ func (b *Bus[S]) Unsubscribe(s S, k Kind, text string) (removed bool) {
 	if o == nil || r == nil {
 		return false
 	}
-	x := b.subs.get(link[S]{o, r})
+	x := r.of(o)
 	if x == nil {
 		return false
 	}
@@ -239,8 +231,8 @@ func (b *Bus[S]) Resume(seq uint64) { b.seq = max(b.seq, seq) }
 
 // AgeOf is the age of a subscription, by which it is told from one that the same subscriber makes later; 0: there is none.
 func (b *Bus[S]) AgeOf(s S, r *Route[S]) uint64 {
-	if o := b.owners.get(s); o != nil {
-		if x := b.subs.get(link[S]{o, r}); x != nil {
+	if o := b.owners.get(s); o != nil && r != nil {
+		if x := r.of(o); x != nil {
 			return x.born
 		}
 	}
@@ -338,7 +330,7 @@ func (b *Bus[S]) addRoute(k Kind, text string) *Route[S] {
 
 func (b *Bus[S]) remove(x *subscription[S]) {
 	o, r := x.owner, x.route
-	b.subs.delete(link[S]{o, r})
+	b.subs--
 	o.remove(x)
 	r.remove(x)
 	if r.Len() == 0 {
@@ -351,7 +343,7 @@ func (b *Bus[S]) remove(x *subscription[S]) {
 	if o.first == nil {
 		b.owners.delete(o.who)
 	}
-	if b.subs.len() == 0 {
+	if b.subs == 0 {
 		b.slots, b.free, b.out = nil, nil, nil
 	}
 }

@@ -80,7 +80,7 @@ func (b *Bus[S]) checkRoutes() error {
 			return fmt.Errorf("%s %q has an impossible age %d", r.Kind, r.Text, r.born)
 		}
 		ages[r.born] = true
-		if err := r.check(&b.subs); err != nil {
+		if err := r.check(); err != nil {
 			return fmt.Errorf("%s %q: %w", r.Kind, r.Text, err)
 		}
 	}
@@ -95,13 +95,13 @@ func (b *Bus[S]) checkRoutes() error {
 	if used+len(b.free) != len(b.slots) {
 		return fmt.Errorf("%d slots, %d in use, %d free", len(b.slots), used, len(b.free))
 	}
-	if subs != b.subs.len() {
-		return fmt.Errorf("%d subscriptions, the routes have %d", b.subs.len(), subs)
+	if subs != b.subs {
+		return fmt.Errorf("%d subscriptions, the routes have %d", b.subs, subs)
 	}
 	return nil
 }
 
-func (r *Route[S]) check(all *shrinkingMap[link[S], *subscription[S]]) error {
+func (r *Route[S]) check() error {
 	if r.Len() == 0 || len(r.subs) != len(r.list) || 2*r.holes > len(r.subs) {
 		return fmt.Errorf("%d subscriptions, %d holes, %d subscribers", len(r.subs), r.holes, len(r.list))
 	}
@@ -113,7 +113,7 @@ func (r *Route[S]) check(all *shrinkingMap[link[S], *subscription[S]]) error {
 			holes++
 		case x == nil:
 			return fmt.Errorf("hole %d keeps %v", i, r.list[i])
-		case x.pos != i || x.route != r || x.owner.who != r.list[i] || all.get(link[S]{x.owner, r}) != x:
+		case x.pos != i || x.route != r || x.owner.who != r.list[i] || r.of(x.owner) != x:
 			return fmt.Errorf("subscription %d of %v is not in order", i, r.list[i])
 		case x.born <= born:
 			return fmt.Errorf("subscription %d of %v is of age %d, after one of %d", i, r.list[i], x.born, born)
@@ -123,6 +123,12 @@ func (r *Route[S]) check(all *shrinkingMap[link[S], *subscription[S]]) error {
 	}
 	if holes != r.holes {
 		return fmt.Errorf("%d holes, counted %d", holes, r.holes)
+	}
+	switch {
+	case r.byOwner == nil && len(r.subs) > fewSubs:
+		return fmt.Errorf("%d subscriptions are not found by their subscribers", r.Len())
+	case r.byOwner != nil && r.byOwner.len() != r.Len():
+		return fmt.Errorf("%d subscriptions, %d are found by their subscribers", r.Len(), r.byOwner.len())
 	}
 	return nil
 }
@@ -134,7 +140,7 @@ func (b *Bus[S]) checkOwners() error {
 		want := subscriber[S]{who: s, first: o.first, last: o.last}
 		var prev *subscription[S]
 		for x := o.first; x != nil; x = x.next {
-			if x.owner != o || x.prev != prev || b.subs.get(link[S]{o, x.route}) != x {
+			if x.owner != o || x.prev != prev || x.route.of(o) != x {
 				return fmt.Errorf("the subscriptions of %v are not in order", s)
 			}
 			want.weigh(x.route, 1)
@@ -145,8 +151,8 @@ func (b *Bus[S]) checkOwners() error {
 			return fmt.Errorf("subscriber %v is not in order: counted %v, found %v", s, *o, want)
 		}
 	}
-	if subs != b.subs.len() {
-		return fmt.Errorf("%d subscriptions, the subscribers have %d", b.subs.len(), subs)
+	if subs != b.subs {
+		return fmt.Errorf("%d subscriptions, the subscribers have %d", b.subs, subs)
 	}
 	return nil
 }
@@ -201,5 +207,5 @@ func (n *node) equal(m *node) bool {
 	if n == nil || m == nil {
 		return n == m
 	}
-	return n.rest == m.rest && n.here == m.here && n.plus.equal(m.plus) && maps.EqualFunc(n.next.whole(), m.next.whole(), (*node).equal)
+	return n.rest == m.rest && n.here == m.here && n.plus.equal(m.plus) && maps.EqualFunc(maps.Collect(n.next.all), maps.Collect(m.next.all), (*node).equal)
 }

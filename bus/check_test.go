@@ -22,8 +22,20 @@ func TestCheck(t *testing.T) {
 		{"uncounted hole", func(_ *Bus[int], r *Route[int]) { r.subs[0], r.list[0] = nil, 0 }},
 		{"kept in a hole", func(_ *Bus[int], r *Route[int]) { r.subs[0] = nil }},
 		{"no subscriber", func(_ *Bus[int], r *Route[int]) { r.subs, r.list = nil, nil }},
-		{"lost subscription", func(b *Bus[int], r *Route[int]) { b.subs.delete(link[int]{b.owners.get(1), r}) }},
-		{"subscription without a route", func(b *Bus[int], _ *Route[int]) { b.subs.set(link[int]{}, nil) }},
+		{"lost subscription", func(_ *Bus[int], r *Route[int]) {
+			r.byOwner = new(shrinkingMap[*subscriber[int], *subscription[int]])
+			for _, x := range r.subs[1:] {
+				r.byOwner.set(x.owner, x)
+			}
+		}},
+		{"subscription without a subscriber", func(b *Bus[int], r *Route[int]) {
+			r.byOwner = new(shrinkingMap[*subscriber[int], *subscription[int]])
+			r.byOwner.set(&subscriber[int]{}, r.subs[0])
+			for _, x := range r.subs {
+				r.byOwner.set(x.owner, x)
+			}
+		}},
+		{"number of subscriptions", func(b *Bus[int], _ *Route[int]) { b.subs++ }},
 		{"lost subscriber", func(b *Bus[int], _ *Route[int]) { b.owners.delete(2) }},
 		{"count", func(b *Bus[int], _ *Route[int]) { b.owners.get(1).count[Filter]++ }},
 		{"list of subscriptions", func(b *Bus[int], _ *Route[int]) { b.owners.get(1).first.next.prev = nil }},

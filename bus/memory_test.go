@@ -95,6 +95,9 @@ func TestGoneIsForgotten(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		first := fmt.Sprintf("first/%d", i) // who comes before the one that stays
+		subscribe(t, b, leaver, Channel, first)
+		subscribe(t, b, stay[0], Channel, first)
 		b.Drop(leaver)
 	}
 	if _, _, err := b.Publish([]byte("z")); err != nil { // forgets what the last Publish returned
@@ -112,6 +115,35 @@ func TestGoneIsForgotten(t *testing.T) {
 		}
 	}
 	runtime.KeepAlive(b)
+}
+
+// TestManySubscribers: of one thing, however many come and go, each has one subscription or none, and is known to have it.
+func TestManySubscribers(t *testing.T) {
+	b := New[int]()
+	b.Verify = true
+	has := map[int]uint64{}
+	for step, n := range []int{1, 2, 1, 0, fewSubs, fewSubs + 1, fewSubs, fewSubs/2 + 1, fewSubs / 2, 0, 3 * fewSubs, 1, fewSubs + 1, 0} {
+		for s := range 3 * fewSubs {
+			if _, added, err := b.Subscribe(s, Filter, "a/#"); err != nil || added != (has[s] == 0) {
+				t.Fatalf("step %d: %d subscribes anew: %v, %v", step, s, added, err)
+			}
+			has[s] = b.Age()
+			if s < n {
+				continue
+			}
+			for _, want := range []bool{true, false} {
+				if b.Unsubscribe(s, Filter, "a/#") != want {
+					t.Fatalf("step %d: %d was subscribed: %v", step, s, !want)
+				}
+			}
+			has[s] = 0
+		}
+		for s := range 3 * fewSubs {
+			if r := b.Route(Filter, "a/#"); r != nil && (b.AgeOf(s, r) > 0) != (has[s] > 0) || r == nil && n > 0 {
+				t.Fatalf("step %d: the age of the subscription of %d is %d", step, s, b.AgeOf(s, r))
+			}
+		}
+	}
 }
 
 // TestMemoryAfterStorm: a crowd that came and went leaves little, although one subscriber stays.

@@ -21,9 +21,9 @@ type Retained[V any] struct {
 type leaf[V any] struct {
 	parent        *leaf[V]
 	level         string
-	children      shrinkingMap[string, *leaf[V]]
-	first, last   *leaf[V] // of the children
-	before, after *leaf[V] // of the parent's children
+	children      shrinkingMap[string, *leaf[V]] // by their levels, if there were two or more
+	first, last   *leaf[V]                       // of the children
+	before, after *leaf[V]                       // of the parent's children
 
 	value V
 	has   bool // a value
@@ -47,7 +47,7 @@ func (r *Retained[V]) Set(topic string, v V) (before V, had bool) {
 	for more := true; more; {
 		var level string
 		level, topic, more = strings.Cut(topic, "/")
-		child := l.children.get(level)
+		child := l.child(level)
 		if child == nil {
 			child = l.add(strings.Clone(level)) // or it would keep all of the topic
 		}
@@ -82,9 +82,20 @@ func (r *Retained[V]) find(topic string) *leaf[V] {
 	for more := true; more && l != nil; {
 		var level string
 		level, topic, more = strings.Cut(topic, "/")
-		l = l.children.get(level)
+		l = l.child(level)
 	}
 	return l
+}
+
+// child is the one of a level. Most leaves have one at most, and need no map.
+func (l *leaf[V]) child(level string) *leaf[V] {
+	switch {
+	case l.children.len() > 0:
+		return l.children.get(level)
+	case l.first != nil && l.first.level == level:
+		return l.first
+	}
+	return nil
 }
 
 func (l *leaf[V]) add(level string) *leaf[V] {
@@ -94,8 +105,12 @@ func (l *leaf[V]) add(level string) *leaf[V] {
 	} else {
 		l.last.after = child
 	}
-	l.last = child
-	l.children.set(level, child)
+	if l.last = child; child != l.first {
+		if l.children.len() == 0 {
+			l.children.set(l.first.level, l.first)
+		}
+		l.children.set(level, child)
+	}
 	return child
 }
 
@@ -165,7 +180,7 @@ func (m *Lookup[V]) Next() (v V, ok, more bool) {
 	case m.levels[at.used] == "+":
 		m.look(spot[V]{leaf: l.first, used: at.used + 1, each: true})
 	default:
-		m.look(spot[V]{leaf: l.children.get(m.levels[at.used]), used: at.used + 1})
+		m.look(spot[V]{leaf: l.child(m.levels[at.used]), used: at.used + 1})
 	}
 	return v, ok, len(m.stack) > 0
 }
@@ -197,14 +212,14 @@ func (l *leaf[V]) check(n *int) error {
 	var before *leaf[V]
 	for child := l.first; child != nil; before, child = child, child.after {
 		count++
-		if child.parent != l || child.before != before || l.children.get(child.level) != child {
+		if child.parent != l || child.before != before || l.child(child.level) != child {
 			return fmt.Errorf("the leaf %q is not where it belongs", child.level)
 		}
 		if err := child.check(n); err != nil {
 			return err
 		}
 	}
-	if l.last != before || count != l.children.len() {
+	if named := l.children.len(); l.last != before || count != named && (count > 1 || named > 0) {
 		return fmt.Errorf("%d leaves are listed below %q, and %d are there", count, l.level, l.children.len())
 	}
 	return nil

@@ -37,6 +37,32 @@ type Route[S comparable] struct {
 	subs  []*subscription[S]
 	list  []S
 	holes int // Invariant: at most half of subs.
+
+	// The same by their subscribers, if there were so many that to look through them takes longer.
+	byOwner *shrinkingMap[*subscriber[S], *subscription[S]]
+
+	// Room for one of them, and for the lists of the first: most routes never have another.
+	one struct {
+		sub  subscription[S] // of nobody, if it is free
+		subs [1]*subscription[S]
+		list [1]S
+	}
+}
+
+// fewSubs is how many subscriptions of a route are looked through.
+const fewSubs = 8
+
+// of is the subscription of a subscriber, or nil.
+func (r *Route[S]) of(o *subscriber[S]) *subscription[S] {
+	if r.byOwner != nil {
+		return r.byOwner.get(o)
+	}
+	for _, x := range r.subs {
+		if x != nil && x.owner == o {
+			return x
+		}
+	}
+	return nil
 }
 
 // Subs returns the subscribers in the order in which they subscribed. The slice is to be read only, and until the next
@@ -100,10 +126,35 @@ func (r *Route[S]) Len() int {
 	return len(r.subs) - r.holes
 }
 
-func (r *Route[S]) add(x *subscription[S]) {
+// add adds a subscription of a subscriber.
+func (r *Route[S]) add(o *subscriber[S], born uint64) *subscription[S] {
+	x := &r.one.sub
+	if x.owner != nil {
+		x = new(subscription[S])
+	}
+	*x = subscription[S]{owner: o, route: r, born: born}
+	if r.subs == nil {
+		r.subs, r.list = r.one.subs[:0], r.one.list[:0]
+	}
 	x.pos = len(r.subs)
 	r.subs = append(r.subs, x)
 	r.list = append(r.list, x.owner.who)
+	if len(r.subs) == len(r.one.subs)+1 { // they have moved
+		clear(r.one.subs[:])
+		clear(r.one.list[:])
+	}
+	switch {
+	case r.byOwner != nil:
+		r.byOwner.set(x.owner, x)
+	case len(r.subs) > fewSubs:
+		r.byOwner = new(shrinkingMap[*subscriber[S], *subscription[S]])
+		for _, x := range r.subs {
+			if x != nil {
+				r.byOwner.set(x.owner, x)
+			}
+		}
+	}
+	return x
 }
 
 // remove leaves a hole, so that a thousand subscribers who leave one after the other do not move those behind them a
@@ -113,9 +164,15 @@ func (r *Route[S]) remove(x *subscription[S]) {
 	r.subs[x.pos] = nil
 	r.list[x.pos] = none
 	r.holes++
+	if r.byOwner != nil {
+		if r.byOwner.delete(x.owner); r.Len() <= fewSubs/2 {
+			r.byOwner = nil
+		}
+	}
 	if 2*r.holes > len(r.subs) {
 		r.compact()
 	}
+	*x = subscription[S]{}
 }
 
 func (r *Route[S]) compact() {

@@ -7,10 +7,81 @@ import "strings"
 //
 // Invariant: below the root there is no node without a filter and without children.
 type node struct {
-	next shrinkingMap[string, *node] // by the next level, if it is no wildcard
-	plus *node                       // if it is "+"
-	rest ref                         // the filter that goes on with "#"
-	here ref                         // the filter that ends here
+	next levels[node] // by the next level, if it is no wildcard
+	plus *node        // if it is "+"
+	rest ref          // the filter that goes on with "#"
+	here ref          // the filter that ends here
+}
+
+// levels find what is behind a level. Behind most there is one at most, and that needs no map.
+type levels[T any] struct {
+	level string
+	only  *T                        // behind level; nil: there is none, or there are more
+	more  *shrinkingMap[string, *T] // nil: there are none
+}
+
+func (l *levels[T]) len() int {
+	switch {
+	case l.more != nil:
+		return l.more.len()
+	case l.only != nil:
+		return 1
+	}
+	return 0
+}
+
+func (l *levels[T]) get(level string) *T {
+	switch {
+	case l.more != nil:
+		return l.more.get(level)
+	case l.only != nil && l.level == level:
+		return l.only
+	}
+	return nil
+}
+
+// find is get by a level of bytes, of which no string is made.
+func (l *levels[T]) find(level []byte) *T {
+	switch {
+	case l.more != nil:
+		return find(l.more, level)
+	case l.only != nil && l.level == string(level):
+		return l.only
+	}
+	return nil
+}
+
+// set adds what is behind a level, behind which there is nothing.
+func (l *levels[T]) set(level string, x *T) {
+	if l.more == nil && l.only == nil {
+		l.level, l.only = level, x
+		return
+	}
+	if l.more == nil {
+		l.more = new(shrinkingMap[string, *T])
+		l.more.set(l.level, l.only)
+		l.level, l.only = "", nil
+	}
+	l.more.set(level, x)
+}
+
+func (l *levels[T]) delete(level string) {
+	if l.more != nil {
+		if l.more.delete(level); l.more.len() > 0 {
+			return
+		}
+	}
+	*l = levels[T]{}
+}
+
+// all calls f with every level and what is behind it until it returns false.
+func (l *levels[T]) all(f func(string, *T) bool) {
+	switch {
+	case l.more != nil:
+		l.more.all(f)
+	case l.only != nil:
+		f(l.level, l.only)
+	}
 }
 
 func (n *node) add(filter string, r ref) {

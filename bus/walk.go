@@ -127,7 +127,7 @@ func (w *walk) enter(root *node) {
 	}
 	// Only filters that spell the first level out.
 	level, at := w.level(0)
-	if child := find(&root.next, level); child != nil {
+	if child := root.next.find(level); child != nil {
 		w.ways = append(w.ways, way{child, at})
 	}
 }
@@ -167,7 +167,7 @@ func (w *walk) goOn(most int) (left int) {
 			if n.plus != nil {
 				w.ways = append(w.ways, way{n.plus, next})
 			}
-			n, at = find(&n.next, level), next
+			n, at = n.next.find(level), next
 		}
 	}
 	return most
