@@ -35,6 +35,21 @@ var exampleOf = map[string]func(t *testing.T, script string) []string{
 		testenv.Need(t, "php", "/usr/share/doc/php-redis")
 		return []string{"php", script}
 	},
+	"go": func(t *testing.T, script string) []string {
+		program := strings.TrimSuffix(script, ".go")
+		run(t, "", "go", "build", "-o", program, script)
+		return []string{program}
+	},
+	"c": func(t *testing.T, script string) []string {
+		testenv.Need(t, "gcc", "/usr/include/hiredis/hiredis.h")
+		program := strings.TrimSuffix(script, ".c")
+		run(t, "", "gcc", "-Wall", "-Wextra", "-Werror", "-o", program, script, "-lhiredis")
+		return []string{program}
+	},
+	"sh": func(t *testing.T, script string) []string {
+		testenv.Need(t, "redis-cli")
+		return []string{"/bin/sh", script}
+	},
 }
 
 // TestGuide runs the examples of the guide for each client as they stand there.
@@ -44,9 +59,9 @@ func TestGuide(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Those that are whole programs, and are called by what stands before them.
-	found := regexp.MustCompile("(?ms)^([^\n]+):\n\n```(python|js|ruby|php)\n(.*?)^```$").FindAllStringSubmatch(string(guide), -1)
+	found := regexp.MustCompile("(?ms)^([^\n]+):\n\n```(python|js|ruby|php|go|c|sh)\n(.*?)^```$").FindAllStringSubmatch(string(guide), -1)
 	found = slices.DeleteFunc(found, func(example []string) bool { return !strings.Contains(example[3], "IPCD_SOCKET") })
-	if len(found) != 5 {
+	if len(found) != 8 {
 		t.Fatalf("%d examples", len(found))
 	}
 	for _, example := range found {
@@ -59,6 +74,7 @@ func TestGuide(t *testing.T) {
 			}
 			command := exampleOf[language](t, script)
 			cmd := exec.Command(command[0], command[1:]...)
+			cmd.Dir = filepath.Dir(script)
 			cmd.Env = append(os.Environ(), "IPCD_SOCKET="+socket)
 			var out, said strings.Builder
 			cmd.Stdout, cmd.Stderr = &out, &said

@@ -68,6 +68,9 @@ func TestGoOfTheGuide(t *testing.T) {
 	}
 	for _, listing := range listings {
 		listing, _, _ = strings.Cut(listing, "```")
+		if strings.HasPrefix(listing, "package main\n") { // with a client for Redis, which test/conformance runs
+			continue
+		}
 		var body strings.Builder // in a function
 		for line := range strings.Lines(listing) {
 			if line != "\n" {
