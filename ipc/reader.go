@@ -148,6 +148,10 @@ func (c *Client) push(v wire.Value) error {
 		return c.message(args)
 	case "bus.lost":
 		return c.lost(args)
+	case "bus.conflated":
+		return c.conflated(args)
+	case "bus.behind":
+		return c.behind(args)
 	case "bus.request":
 		return c.request(args)
 	case "bus.cancel":

@@ -48,6 +48,9 @@ type Message struct {
 	// by the daemon or by the subscription's own buffer, because they were not taken out quickly enough. Of a group it is how many nobody
 	// of it has got.
 	Lost uint64
+
+	// Conflated is how many were replaced likewise by newer ones of their topics: see [Conflate].
+	Conflated uint64
 }
 
 // ErrUnsubscribed is what [Subscription.Next] fails with after [Subscription.Close].
@@ -86,6 +89,7 @@ func (of sharing) words(command string, more ...string) []string {
 // A feed is one BUS.SUB on the wire and those who share it.
 type feed struct {
 	of            sharing
+	words         subWords
 	subscriptions []*Subscription
 	begun         bool          // the daemon has answered: what comes before that is of a subscription to the same filter that has ended
 	ready         chan struct{} // closed when the daemon has answered
@@ -97,6 +101,7 @@ type feed struct {
 type Subscription struct {
 	link        *Link // whose it is; nil: of a client alone
 	of          sharing
+	words       subWords
 	maxMessages int
 	maxBytes    int
 	wake        chan struct{} // holds a token if there may be a message
@@ -114,12 +119,17 @@ type Subscription struct {
 	took   int       // messages that were taken out since the daemon was told so: of a member of a group
 	member *Client   // it is one by
 	err    error     // why there will be no more
+
+	conflated uint64           // like lost
+	taken     place            // of the first in buf
+	topics    map[string]place // of one that conflates: where the newest of each topic is
 }
 
 // A received message is one that is not taken out yet.
 type received struct {
 	Message
-	gap *GapError // before it
+	gap   *GapError // before it
+	stale bool      // a newer one of its topic has taken its place
 }
 
 // A GapError says that a [Subscription] of a [Link] has come back with another connection: messages may be missing between
@@ -220,15 +230,18 @@ func (c *Client) subscribe(ctx context.Context, s *Subscription) error {
 	}
 	if f == nil {
 		// Entered before the daemon answers: the first messages may come together with its answer.
-		f = &feed{of: s.of, ready: make(chan struct{})}
+		f = &feed{of: s.of, words: s.words, ready: make(chan struct{})}
 		cl := newCall()
 		cl.feed = f
-		words := s.begin(c)
+		words := append(s.begin(c), s.words.options()...)
 		if err := c.appendLocked(cl, func(b []byte) []byte { return wire.AppendCommand(b, words...) }); err != nil {
 			defer c.mu.Unlock()
 			return err
 		}
 		c.feeds[s.of] = f
+	} else if f.words != s.words {
+		c.mu.Unlock()
+		return errOtherWords(s.of.filter)
 	}
 	f.subscriptions = append(f.subscriptions, s)
 	c.flushAndUnlock()
@@ -295,7 +308,7 @@ func (s *Subscription) Close() {
 		c.unsubscribe(s)
 	}
 	s.mu.Lock()
-	s.buf, s.first, s.count, s.bytes, s.gap = nil, 0, 0, 0, nil
+	s.buf, s.first, s.count, s.bytes, s.gap, s.topics = nil, 0, 0, 0, nil, nil
 	s.mu.Unlock()
 }
 
@@ -342,6 +355,7 @@ func (s *Subscription) Next(ctx context.Context) (Message, error) {
 			c.renew(s, more)
 			s.mu.Lock()
 		}
+		s.skipStale()
 		gap := s.takeGap()
 		if gap == nil && s.count > 0 {
 			m := s.pop().Message
@@ -404,27 +418,52 @@ func (s *Subscription) deliver(m Message) {
 	if s.err != nil {
 		return
 	}
-	m.Lost = s.lost
-	gap := s.gap
-	s.lost, s.gap = 0, nil
+	next := received{Message: m, gap: s.gap}
+	next.Lost, next.Conflated = s.lost, s.conflated
+	s.lost, s.conflated, s.gap = 0, 0, nil
+	if s.words.conflate {
+		s.conflateLocked(m.Topic)
+	}
 	for s.count > 0 && (s.count == s.maxMessages || s.bytes+len(m.Payload) > s.maxBytes) {
-		dropped := s.pop()
-		lost, before := &m.Lost, &gap
-		if s.count > 0 {
-			lost, before = &s.buf[s.first].Lost, &s.buf[s.first].gap
+		if s.words.lossless {
+			s.err = fmt.Errorf("%w: too far behind %q, of which it is to miss nothing", ErrQuota, s.of.filter)
+			close(s.ended)
+			return
 		}
-		*lost += dropped.Lost + 1
-		if dropped.gap != nil {
-			*before = dropped.gap
-		}
+		s.discard(&next)
 	}
 	if s.count == len(s.buf) {
 		s.grow()
 	}
-	s.buf[(s.first+s.count)%len(s.buf)] = received{m, gap}
+	s.buf[(s.first+s.count)%len(s.buf)] = next
 	s.count++
 	s.bytes += len(m.Payload)
 	s.signal()
+}
+
+// discard takes the first message out of the buffer. What is missing before the one behind it, or before next, is so much more.
+func (s *Subscription) discard(next *received) {
+	dropped := s.pop()
+	if s.count > 0 {
+		next = &s.buf[s.first]
+	}
+	next.Lost += dropped.Lost
+	next.Conflated += dropped.Conflated
+	if dropped.stale {
+		next.Conflated++
+	} else {
+		next.Lost++
+	}
+	if dropped.gap != nil {
+		next.gap = dropped.gap
+	}
+}
+
+// skipStale takes out what is not given out any more: behind it is what has taken its place.
+func (s *Subscription) skipStale() {
+	for s.count > 1 && s.buf[s.first].stale {
+		s.discard(nil)
+	}
 }
 
 func (s *Subscription) missed(n uint64) {
@@ -438,7 +477,11 @@ func (s *Subscription) pop() received {
 	s.buf[s.first] = received{}
 	s.first = (s.first + 1) % len(s.buf)
 	s.count--
+	s.taken++
 	s.bytes -= len(m.Payload)
+	if s.topics != nil && s.topics[m.Topic] < s.taken {
+		delete(s.topics, m.Topic)
+	}
 	return m
 }
 

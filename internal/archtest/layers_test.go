@@ -51,7 +51,7 @@ var layers = []layer{
 		why: "which process has ended, and how, is known here, in the words of lockmgr; what ends with it is known to the services"},
 	{path: "internal/journal", may: []string{"internal/loop", "internal/record"},
 		why: "what is written down, and when, does not depend on what it means: that is known to the services"},
-	{path: "internal/conn", may: []string{"internal/account", "internal/loop", "internal/peer", "ipc/wire", xsys},
+	{path: "internal/conn", may: []string{"internal/account", "internal/list", "internal/loop", "internal/peer", "ipc/wire", xsys},
 		why: "a connection knows bytes: what a command means, and who gets which message, is known to its owner, so that this can be driven without either"},
 	{path: "internal/loop", may: []string{xsys},
 		why: "a loop waits for descriptors and times; what they mean is known to who handles them"},

@@ -24,6 +24,7 @@ type message struct{ ipc.Message }
 type receiver struct {
 	call    *verb.Call
 	filters []string
+	words   []string   // of each BUS.SUB, behind the filter
 	group   string     // of which it is a member; "": of none
 	takes   func() int // how many messages it takes of a filter; nil: as many as come
 	again   bool       // it takes so many again when it waits for the next one
@@ -41,14 +42,14 @@ type receiver struct {
 }
 
 // receive subscribes to all filters in one write. What is published after it returns is received.
-func receive(c *verb.Call, filters []string) (*receiver, error) {
-	return receiveAs(c, filters, "", nil, false)
+func receive(c *verb.Call, filters []string, words ...string) (*receiver, error) {
+	return receiveAs(c, filters, words, "", nil, false)
 }
 
 // receiveAs is receive as a member of a group, unless that is "".
-func receiveAs(c *verb.Call, filters []string, group string, takes func() int, again bool) (*receiver, error) {
+func receiveAs(c *verb.Call, filters, words []string, group string, takes func() int, again bool) (*receiver, error) {
 	r := &receiver{
-		call: c, filters: filters, group: group, takes: takes, again: again, idle: c.Out.Flush,
+		call: c, filters: filters, words: words, group: group, takes: takes, again: again, idle: c.Out.Flush,
 		lost:    func(n int64, filter string) { lost(c, n, filter, group) },
 		resumed: func() { missing(c, "messages") },
 	}
@@ -131,6 +132,19 @@ func lost(c *verb.Call, n int64, filter, group string) {
 	c.Say("lost " + term.Plural(n, "message") + " of " + filter + ": they came faster than they were taken")
 }
 
+// conflated tells that newer messages of their topics have taken the place of others, which is what was asked for.
+func conflated(c *verb.Call, n int64, filter string) {
+	switch {
+	case c.JSON:
+		var o term.Object
+		o.Number("conflated", n)
+		o.Text("filter", filter)
+		c.Out.Object(&o)
+	case c.Verbose:
+		c.Say("left out " + term.Plural(n, "message") + " of " + filter + ", of whose topics newer ones came")
+	}
+}
+
 // missing tells that some of what is followed may be missing, because the daemon was restarted. Nobody knows how much.
 func missing(c *verb.Call, what string) {
 	if c.JSON {
@@ -170,8 +184,15 @@ func (r *receiver) next(deadline time.Time) (message, error) {
 				r.last = m.Seq
 				return message{m}, nil
 			}
-		} else if v := &r.value; v.Kind == wire.KindPush && len(v.Elems) >= 3 && v.Elems[0].Str == "bus.lost" {
-			r.lost(v.Elems[2].Int, v.Elems[1].Str)
+		} else if v := &r.value; v.Kind == wire.KindPush && len(v.Elems) >= 3 {
+			switch v.Elems[0].Str {
+			case "bus.lost":
+				r.lost(v.Elems[2].Int, v.Elems[1].Str)
+			case "bus.conflated":
+				conflated(r.call, v.Elems[2].Int, v.Elems[1].Str)
+			case "bus.behind":
+				return message{}, exit.Cannot("receive messages", v.Elems[2].Err())
+			}
 		}
 	}
 }

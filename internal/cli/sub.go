@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"os"
+	"strconv"
 	"time"
 
 	"github.com/ipcd/ipcd/internal/cli/exit"
@@ -19,6 +20,9 @@ type subVerb struct {
 	jobs    int
 	group   string
 	had     int // so many messages
+	slow    string
+	queue   int
+	bytes   int
 }
 
 func sub() *verb.Verb {
@@ -37,6 +41,10 @@ func sub() *verb.Verb {
 				"payload is not UTF-8. The count is the message's number among those of the FILTER by which it came first: with one FILTER, " +
 				"it rises by one with each message, and by as many more as were lost before it. Messages that come faster than they are taken are lost in the end: an object with filter and " +
 				"lost, their number, is printed in their place, or without `--json` a line on standard error.",
+			"`--slow` says what becomes of messages that wait in the daemon because they are not taken: of those that are too many the oldest " +
+				"are dropped (`drop`); of each topic only the last waits (`conflate`), and `--json` tells with conflated, and `-v` in words, " +
+				"how many that left out; or it is the end, with 79, rather than that one is missing (`disconnect`). How many are too many, " +
+				"the daemon's limits say, and `--queue` and `--queue-bytes`.",
 			"When the daemon ends, ipcctl subscribes to the next one, which it waits for: see `--wait-daemon`. What was " +
 				"published meanwhile is missing, and nobody knows how much that is: lost is null then.",
 			"What was published before with `pub --retain` comes first: the last value of each topic. With `--json` it has " +
@@ -58,6 +66,9 @@ func sub() *verb.Verb {
 			{Short: 'F', Long: "format", Value: "FORMAT", Set: s.format.parse, Help: "Print this for each message: " + fieldsHelp() +
 				", and the escapes " + escapesHelp + "; a line break, or the zero byte of -0, ends it, and after \\c nothing does"},
 			verb.Text('g', "group", "G", &s.group, "Share the messages with others who have FILTER in this group"),
+			{Long: "slow", Value: "drop|conflate|disconnect", Set: s.setSlow, Help: "What becomes of messages that wait and are too many"},
+			verb.Number(0, "queue", "N", &s.queue, 1, verb.Many, "At most N messages wait"),
+			verb.Number(0, "queue-bytes", "N", &s.bytes, 1, verb.Many, "At most N bytes of messages, as they are sent, wait"),
 			verb.Number('j', "jobs", "N", &s.jobs, 1, 1024, "Run up to N CMDs at a time instead of one"),
 		},
 		Env: messageEnv,
@@ -66,15 +77,40 @@ func sub() *verb.Verb {
 			{Line: "ipcctl sub -n 1 -w 30s -F %p app/port", Help: "Print one message's payload."},
 			{Line: "ipcctl sub deploy/done -- systemctl reload nginx", Help: "Act on each message."},
 			{Line: "ipcctl sub -g resizers images/new -- ./resize", Help: "Be one of several who do the work."},
+			{Line: "ipcctl sub --slow=conflate 'sensor/+' -- ./plot", Help: "Act on the newest of each, however long that takes."},
 			{Line: "ipcctl sub ipcd/lock/#", Help: "Watch the locks."},
 			{Line: "ipcctl sub ipcd/client/#", Help: "Watch who comes, goes and misses messages."},
 		},
-		Exits:   []int{exit.Data, exit.Timeout, exit.NoExec, exit.NoCmd},
+		Exits:   []int{exit.Data, exit.Quota, exit.Timeout, exit.NoExec, exit.NoCmd},
 		Words:   []string{"FILTER"},
 		Most:    verb.Many,
 		Grammar: verb.WordsCommand,
 		Run:     s.run,
 	}
+}
+
+// setSlow takes the value of --slow.
+func (s *subVerb) setSlow(value string) error {
+	switch value {
+	case "drop", "conflate", "disconnect":
+		s.slow = value
+		return nil
+	}
+	return verb.Expectation{What: "drop, conflate or disconnect"}
+}
+
+// words are those of BUS.SUB behind the filter.
+func (s *subVerb) words() (words []string) {
+	if s.slow != "" {
+		words = append(words, "SLOW", s.slow)
+	}
+	if s.queue > 0 {
+		words = append(words, "QUEUE", strconv.Itoa(s.queue))
+	}
+	if s.bytes > 0 {
+		words = append(words, "BYTES", strconv.Itoa(s.bytes))
+	}
+	return words
 }
 
 // check refuses options that would have no effect.
@@ -146,7 +182,7 @@ func (s *subVerb) receive(c *verb.Call, filters []string) (*receiver, error) {
 	case s.group != "" && s.count > 0:
 		takes = func() int { return s.count - s.had }
 	}
-	return receiveAs(c, filters, s.group, takes, again)
+	return receiveAs(c, filters, s.words(), s.group, takes, again)
 }
 
 func (s *subVerb) messages(c *verb.Call, in *receiver, r *process.Runner, deadline time.Time) error {

@@ -25,6 +25,15 @@ type Pushes struct {
 	AppendLoss func(b []byte, p wire.Proto, of string, n int64) []byte
 	// Counts reports whether a value is one that the owner wants to know of if it was not sent: see [Conn.Unsent].
 	Counts func(value []byte) bool
+
+	// The following are asked of who has a rule of his own: see [Rule].
+
+	// Topic is what a message is about, of which there is a loss.
+	Topic func(value []byte) []byte
+	// AppendConflated appends the push that says how many messages newer ones of their topics have taken the place of.
+	AppendConflated func(b []byte, p wire.Proto, of string, n int64) []byte
+	// AppendEnd appends the push that says that the connection ends because of a subscription.
+	AppendEnd func(b []byte, p wire.Proto, of string) []byte
 }
 
 // Enqueue puts a message behind the backlog of a blocked connection, if the limits let it: one that can be told to be missing, as one
@@ -39,6 +48,9 @@ func (c *Conn) Enqueue(msg []byte, in *Buffer, seq uint64, of string) (taken boo
 func (c *Conn) enqueue(msg []byte, in *Buffer, f *File, seq uint64, of string) (taken bool, lost int) {
 	defer c.account()
 	x := c.more
+	if x.queue != nil {
+		return c.enqueueRuled(msg, f, seq, of)
+	}
 	long := c.tooMuch(len(msg), in)
 	over := long || c.tooMuchOf(f)
 	for over && (long || x.files > 0) && c.hasBefore(seq) {
@@ -70,7 +82,11 @@ func (c *Conn) EnqueueStrict(msg []byte, in *Buffer, seq uint64) (taken bool) {
 		c.endBehind()
 		return false
 	}
-	c.keep(msg, in, seq)
+	if c.queue() != nil {
+		c.add(msg, seq, nil)
+	} else {
+		c.keep(msg, in, seq)
+	}
 	return true
 }
 
@@ -81,8 +97,10 @@ func (c *Conn) tooMuch(size int, in *Buffer) bool {
 }
 
 // IsFull reports whether a blocked connection has no room left for a message of a size but that of other copies of it: to drop
-// one of them for the next helps nobody, and takes time for each of the subscriptions.
-func (c *Conn) IsFull(size int, seq uint64) bool { return c.tooMuch(size, nil) && !c.hasBefore(seq) }
+// one of them for the next helps nobody, and takes time for each of the subscriptions. What rules say of it is seen when it comes.
+func (c *Conn) IsFull(size int, seq uint64) bool {
+	return c.queue() == nil && c.tooMuch(size, nil) && !c.hasBefore(seq)
+}
 
 // overMessages reports whether more bytes of messages would be too much for a connection's user.
 func (c *Conn) overMessages(more int) bool { return c.User().Exceeds(account.Output, more) }
@@ -96,7 +114,7 @@ func (c *Conn) settleBlocked() {
 			c.owner.Dropped(c.dropPart())
 		}
 		c.account()
-		if c.overMessages(0) && (strict || c.holdsMessage()) {
+		if c.overMessages(0) && (strict || c.holdsMessage() || c.queue().holdsStrict()) {
 			c.endBehind()
 			return
 		}
@@ -118,7 +136,11 @@ func (c *Conn) holdsMessage() bool {
 	if c.Backlog() == 0 {
 		return false
 	}
-	_, lost, _ := c.set.Pushes.Loss(c.oldest())
+	b := c.oldest()
+	if len(b) == 0 { // all waits in the queue
+		return false
+	}
+	_, lost, _ := c.set.Pushes.Loss(b)
 	return lost > 0
 }
 
@@ -155,12 +177,15 @@ func (c *Conn) keepPieces(n int) (sent int) {
 }
 
 // Lose has a blocked connection miss a message of a subscription: it is told when there is room.
-func (c *Conn) Lose(of string) {
+func (c *Conn) Lose(of string) { c.lose(of, Missing{Lost: 1}) }
+
+func (c *Conn) lose(of string, missing Missing) {
 	x := c.more
 	if x.losses == nil {
-		x.losses = map[string]int64{}
+		x.losses = map[string]Missing{}
 	}
-	x.losses[of]++
+	missing.add(x.losses[of])
+	x.losses[of] = missing
 }
 
 // TellLosses has what comes next be behind all that the connection was sent so far, and appends a push for every subscription that
@@ -168,14 +193,28 @@ func (c *Conn) Lose(of string) {
 func (c *Conn) TellLosses() {
 	c.closeRange()
 	if x := c.more; x != nil && x.losses != nil {
-		c.own = c.appendLosses(c.own, x.losses)
+		if c.queue() != nil {
+			c.add(c.appendLosses(nil, x.losses), 0, nil)
+		} else {
+			c.own = c.appendLosses(c.own, x.losses)
+		}
 		x.losses = nil
 	}
 }
 
-func (c *Conn) appendLosses(b []byte, losses map[string]int64) []byte {
-	for of, n := range losses {
-		b = c.set.Pushes.AppendLoss(b, c.owner.Proto(), of, n)
+func (c *Conn) appendLosses(b []byte, losses map[string]Missing) []byte {
+	for of, missing := range losses {
+		b = c.appendMissing(b, c.owner.Proto(), of, missing)
+	}
+	return b
+}
+
+func (c *Conn) appendMissing(b []byte, p wire.Proto, of string, missing Missing) []byte {
+	if missing.Lost > 0 {
+		b = c.set.Pushes.AppendLoss(b, p, of, missing.Lost)
+	}
+	if missing.Conflated > 0 {
+		b = c.set.Pushes.AppendConflated(b, p, of, missing.Conflated)
 	}
 	return b
 }
@@ -213,5 +252,8 @@ func (c *Conn) check(shared map[*block]int) {
 		if at, _ := valueAt(p.b, len(p.b)); at != len(p.b) {
 			panic(fmt.Sprintf("the backlog of %v ends within a value", c))
 		}
+	}
+	if q := c.queue(); q != nil {
+		q.check(c)
 	}
 }

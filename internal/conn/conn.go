@@ -78,6 +78,7 @@ type extras struct {
 	since         int            // bytes that were written since what AwaitTaken was for was; below 0: it is not written
 	givenUp       int            // of what Unsent counts, with the backlog
 	shelf                        // while the socket is full
+	queue         *queue         // instead, where subscriptions have rules; nil: none has
 }
 
 // flags is a set of them.
@@ -227,6 +228,9 @@ func (c *Conn) Memory() (in, out int) {
 	in, out = cap(c.in)+c.parser.Memory(), cap(c.own)
 	if x := c.more; x != nil {
 		out += x.room + x.owners
+		if x.queue != nil {
+			out += x.queue.memory
+		}
 		if x.long != nil {
 			out += len(x.long.mapping)
 		}

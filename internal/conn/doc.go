@@ -13,6 +13,8 @@
 //     encoded once (Stream), and copied only for those whose socket is full, if it is little: what is much they share.
 //   - A peer that does not read fills its own backlog, up to the limits. Then it loses the oldest messages that it can be told to have
 //     missed, and is told so where they would have been; if there is none, it is ended.
+//   - A subscription may have another rule for what of it waits (SetRule). Then it loses the oldest of its own messages, and not of
+//     others; or each takes the place of that of its topic; or the connection ends. What is left is in the order in which it was given.
 //   - A descriptor that a peer has sent belongs to the command that it came with or after. What no command takes is closed.
 //   - All that a connection has is charged to its user, and given back when it is buried, at the end of the turn in which it died.
 //

@@ -2,6 +2,7 @@ package conn
 
 import (
 	"errors"
+	"iter"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -137,6 +138,20 @@ func (c *Conn) Miss(of string) {
 // tooMuchOf reports whether a file more is too much for a connection's user.
 func (c *Conn) tooMuchOf(f *File) bool {
 	return f != nil && (c.User().Exceeds(account.Files, 1) || c.User().Exceeds(account.FileBytes, f.Size))
+}
+
+// besides are the files that wait.
+func (x *extras) besides() iter.Seq[*File] {
+	return func(yield func(*File) bool) {
+		for _, p := range x.parts {
+			if p.file != nil && !yield(p.file) {
+				return
+			}
+		}
+		if x.queue != nil {
+			x.queue.all.All(inAll, func(e *entry) bool { return e.file == nil || yield(e.file) })
+		}
+	}
 }
 
 // keepFile puts a message with a file beside it behind the backlog, in a part of its own: it goes out with the part's first byte.

@@ -112,6 +112,7 @@ func (c *Conn) holdBack() {
 	c.closeRange()
 	c.setBlocked()
 	c.keepPieces(0)
+	c.unpack()
 	c.later(unix.EPOLLOUT)
 	c.settleBlocked()
 }

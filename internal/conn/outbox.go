@@ -71,8 +71,12 @@ func (c *Conn) Send(b []byte) {
 	if c.open != nil {
 		c.closeRange()
 	}
-	c.own = c.set.pool.append(c.own, b)
 	c.set.turnBytes += len(b)
+	if c.is(isBlocked) && c.queue() != nil {
+		c.add(b, 0, nil)
+		return
+	}
+	c.own = c.set.pool.append(c.own, b)
 }
 
 // touch has the connection flushed at the turn's end.
@@ -149,6 +153,7 @@ func (c *Conn) flushPieces() {
 func (c *Conn) block(sent int) {
 	c.setBlocked()
 	c.more.sent = sent
+	c.unpack()
 	c.watch()
 }
 
@@ -162,6 +167,9 @@ func (c *Conn) drain() {
 	for most := maxWrite; ; {
 		part := c.oldest()
 		if len(part) == 0 {
+			if c.refill() {
+				continue
+			}
 			break
 		}
 		var n int

@@ -415,11 +415,9 @@ func (s *Set) Check(found account.Count) {
 		if x := c.more; x != nil {
 			found.Add(uid, account.Input, x.input.Amount())
 			found.Add(uid, account.Output, x.output.Amount())
-			for _, p := range x.parts {
-				if p.file != nil {
-					found.Add(uid, account.Files, 1)
-					found.Add(uid, account.FileBytes, p.file.Size)
-				}
+			for f := range x.besides() {
+				found.Add(uid, account.Files, 1)
+				found.Add(uid, account.FileBytes, f.Size)
 			}
 		}
 		c.check(shared)

@@ -13,14 +13,14 @@ import (
 // but behind what must stay.
 type shelf struct {
 	parts         []part
-	shelved, room int              // bytes in all parts, and for how many there is room
-	files         int              // of the parts
-	kept          int              // so many parts at the beginning have nothing to be dropped
-	gap           gap              // what is missing behind them
-	ownSeq        uint64           // as part.seq, of the connection's own bytes
-	sent          int              // bytes of the backlog's first part that are written already
-	losses        map[string]int64 // by subscription: messages dropped since the last that was queued
-	dropping      bool             // what comes is lost, until the backlog is down to half of the limit
+	shelved, room int                // bytes in all parts, and for how many there is room
+	files         int                // of the parts
+	kept          int                // so many parts at the beginning have nothing to be dropped
+	gap           gap                // what is missing behind them
+	ownSeq        uint64             // as part.seq, of the connection's own bytes
+	sent          int                // bytes of the backlog's first part that are written already
+	losses        map[string]Missing // by subscription: what is missing since the last that was queued
+	dropping      bool               // what comes is lost, until the backlog is down to half of the limit
 }
 
 // setBlocked has what comes from now on be the backlog.
@@ -34,7 +34,11 @@ func (c *Conn) Backlog() int {
 	if !c.is(isBlocked) {
 		return len(c.own)
 	}
-	return c.more.shelved + len(c.own) - c.more.sent
+	n := c.more.shelved + len(c.own) - c.more.sent
+	if q := c.more.queue; q != nil {
+		n += q.bytes
+	}
+	return n
 }
 
 // A part is some of a backlog. Invariant: whole RESP values.
@@ -142,6 +146,8 @@ func (c *Conn) nextPart(n int) int {
 // grows is how much memory a backlog takes more if so many bytes are kept.
 func (c *Conn) grows(n int, in *Buffer) int {
 	switch {
+	case c.queue() != nil:
+		return n + entrySize
 	case in.isShared(n):
 		return n
 	case c.fits(n):
@@ -185,14 +191,22 @@ func (c *Conn) passOn() {
 
 // hasBefore reports whether there may be messages to be dropped in a backlog that are older than one.
 func (c *Conn) hasBefore(seq uint64) bool {
+	if q := c.queue(); q != nil {
+		return q.loose.First != nil && q.loose.First.seq < seq
+	}
 	if h := &c.more.shelf; h.kept < len(h.parts) {
 		return h.parts[h.kept].seq < seq
 	}
 	return len(c.own) > 0 && c.more.ownSeq < seq
 }
 
-// dropPart drops the messages that can be told to be missing of the oldest part that may have some, and returns how many.
+// dropPart drops the messages that can be told to be missing of the oldest part that may have some, or the oldest where they wait one by
+// one, and returns how many.
 func (c *Conn) dropPart() (dropped int) {
+	if q := c.queue(); q != nil {
+		c.miss(q.loose.First)
+		return 1
+	}
 	h := &c.more.shelf
 	if h.kept == len(h.parts) {
 		c.shelve()
@@ -231,6 +245,10 @@ func (c *Conn) freeOwn() {
 			c.set.free(x.parts[i])
 		}
 		x.shelf = shelf{}
+		if x.queue != nil {
+			x.queue.drop(c)
+			c.endQueue()
+		}
 	}
 	c.set.pool.put(c.own)
 	c.own, c.cut = nil, 0

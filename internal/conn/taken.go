@@ -62,6 +62,9 @@ func (c *Conn) Unsent() (n int) {
 			from = 0
 		}
 		count(c.own, from)
+		if x.queue != nil {
+			x.queue.all.All(inAll, func(e *entry) bool { count(e.b, 0); return true })
+		}
 		return n
 	}
 	count(c.own, 0)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/ipcd/ipcd/bus"
 	"github.com/ipcd/ipcd/internal/account"
+	"github.com/ipcd/ipcd/internal/conn"
 	"github.com/ipcd/ipcd/internal/heap"
 	"github.com/ipcd/ipcd/internal/session"
 	"github.com/ipcd/ipcd/ipc/wire"
@@ -113,6 +114,9 @@ func (s *Service) unsubscribe(sess *session.Session, k bus.Kind, text string) bo
 	if removed {
 		if k == bus.Filter {
 			s.setTakesFiles(sess, text, false)
+		}
+		if canLose(k, text) {
+			sess.EndRule(text)
 		}
 		sess.User().Count(subscriptionColumn(k, text), -bus.Weight(text))
 	}
@@ -295,20 +299,20 @@ func (s *Service) pubsubNumSub(c *session.Call) {
 // busSub answers what a client made for Redis does not expect: the messages that follow are pushes of a kind of their own, and on
 // RESP2 arrays, which a client takes for replies to what it asks, or for messages of Redis's kinds. So there it has to know.
 func (s *Service) busSub(c *session.Call) {
-	of, take, raw, files, ok := subWords(c)
+	w, ok := subWords(c)
 	switch {
 	case !ok:
 		return
-	case files && c.Session.Proto() == wire.RESP2:
+	case w.files && c.Session.Proto() == wire.RESP2:
 		c.Fail(wire.CodeErr, "BUS.SUB with FD needs RESP3: HELLO 3")
 		return
-	case !raw && c.Session.Proto() == wire.RESP2:
+	case !w.raw && c.Session.Proto() == wire.RESP2:
 		c.Fail(wire.CodeErr, "BUS.SUB on RESP2 sends arrays that clients take for replies: say RAW behind the filter if yours knows them, "+
 			"or HELLO 3, or PSUBSCRIBE %s and the filter", bus.FilterPattern)
 		return
 	}
-	if of.Group != "" {
-		if s.join(c, of, take) {
+	if w.of.Group != "" {
+		if s.join(c, w.of, w.take) {
 			c.Integer(s.busCount(c.Session))
 			c.Reply() // before what waits in the group
 			s.give()
@@ -316,56 +320,89 @@ func (s *Service) busSub(c *session.Call) {
 		return
 	}
 	before := s.bus.Age()
-	if !s.subscribe(c, bus.Filter, of.Filter) {
+	if !s.subscribe(c, bus.Filter, w.of.Filter) {
 		return
 	}
-	s.setTakesFiles(c.Session, of.Filter, files)
+	s.setTakesFiles(c.Session, w.of.Filter, w.files)
+	c.Session.SetRule(w.of.Filter, w.rule)
 	c.Integer(s.busCount(c.Session))
-	s.beginWithRetained(c, before, bus.Filter, of.Filter)
+	s.beginWithRetained(c, before, bus.Filter, w.of.Filter)
 }
 
-// subWords reads the options of BUS.SUB: below 0, a member takes as many as come.
-func subWords(c *session.Call) (of bus.Sharing, take int, raw, files, ok bool) {
-	of.Filter, take = string(c.Args[0]), -1
-	for i := 1; i < len(c.Args); i++ {
+// busWords are the options of BUS.SUB.
+type busWords struct {
+	of   bus.Sharing
+	take int       // below 0, a member takes as many as come
+	rule conn.Rule // for what waits
+
+	files bool // with messages, if they have some
+	raw   bool
+}
+
+// subWords reads them, and has the reply ready if they are wrong.
+func subWords(c *session.Call) (w busWords, ok bool) {
+	w.of.Filter, w.take = string(c.Args[0]), -1
+	number := func(i int, least, most int64) (n int) {
+		given, isNumber := session.Number(c.Args[i+1])
+		if ok = isNumber && given >= least && given <= most; !ok {
+			c.Fail(wire.CodeErr, "%s wants a number from %d to %d, not %q", c.Arg(i), least, most, session.Clip(string(c.Args[i+1])))
+		}
+		return int(given)
+	}
+	for i := 1; i < len(c.Args); i += 2 {
+		ok = true
 		switch option := c.Arg(i); {
 		case option == "RAW":
-			raw = true
+			w.raw = true
+			i--
 		case option == "FD":
-			files = true
-		case option == "GROUP" && i+1 < len(c.Args):
-			i++
-			of.Group = string(c.Args[i])
-			if err := bus.CheckGroup(of.Group); err != nil {
+			w.files = true
+			i--
+		case i+1 == len(c.Args):
+			c.Syntax()
+			return w, false
+		case option == "GROUP":
+			w.of.Group = string(c.Args[i+1])
+			if err := bus.CheckGroup(w.of.Group); err != nil {
 				c.Fail(wire.CodeBadName, "%v", err)
-				return of, 0, false, false, false
+				return w, false
 			}
-		case option == "TAKE" && i+1 < len(c.Args):
-			i++
-			n, ok := session.Number(c.Args[i])
-			if !ok || n < 0 || n > mostTaken {
-				c.Fail(wire.CodeErr, "TAKE wants a number from 0 to %d, not %q", mostTaken, session.Clip(string(c.Args[i])))
-				return of, 0, false, false, false
+		case option == "TAKE":
+			w.take = number(i, 0, mostTaken)
+		case option == "SLOW":
+			if w.rule.Excess, ok = excesses[c.Arg(i+1)]; !ok {
+				c.Fail(wire.CodeErr, "SLOW wants DROP, CONFLATE or DISCONNECT, not %q", session.Clip(string(c.Args[i+1])))
 			}
-			take = int(n)
+		case option == "QUEUE":
+			w.rule.Messages = number(i, 1, math.MaxInt32)
+		case option == "BYTES":
+			w.rule.Bytes = number(i, 1, math.MaxInt32)
 		default:
 			c.Syntax()
-			return of, 0, false, false, false
+			return w, false
+		}
+		if !ok {
+			return w, false
 		}
 	}
 	switch {
-	case take >= 0 && of.Group == "":
+	case w.take >= 0 && w.of.Group == "":
 		c.Fail(wire.CodeErr, "TAKE is for a member of a group: say GROUP and its label, too")
-		return of, 0, false, false, false
-	case files && of.Group != "":
+	case w.rule != (conn.Rule{}) && w.of.Group != "":
+		c.Fail(wire.CodeErr, "SLOW, QUEUE and BYTES are not for a member of a group, which is given what it can take")
+	case w.files && w.of.Group != "":
 		c.Fail(wire.CodeErr, "FD does not go with GROUP: members are given what is in a command")
-		return of, 0, false, false, false
+	default:
+		return w, true
 	}
-	return of, take, raw, files, true
+	return w, false
 }
 
 // mostTaken is how many messages can be asked for at once.
 const mostTaken = math.MaxInt32
+
+// excesses are the words of SLOW.
+var excesses = map[string]conn.Excess{"DROP": conn.Drop, "CONFLATE": conn.Conflate, "DISCONNECT": conn.Disconnect}
 
 // busCount is how many subscriptions by BUS.SUB a session has.
 func (s *Service) busCount(sess *session.Session) int64 {

@@ -2,14 +2,19 @@ package messages
 
 import (
 	"bytes"
+	"fmt"
 
 	"github.com/ipcd/ipcd/bus"
 	"github.com/ipcd/ipcd/internal/conn"
+	"github.com/ipcd/ipcd/internal/session"
 	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // Pushes is what a connection knows of messages: that of some it can tell the peer that they are missing, and how.
-var Pushes = conn.Pushes{Loss: lossOf, AppendLoss: appendLost, Counts: isOfGroup}
+var Pushes = conn.Pushes{
+	Loss: lossOf, AppendLoss: appendLost, Counts: isOfGroup,
+	Topic: topicOfPush, AppendConflated: appendConflated, AppendEnd: appendBehind,
+}
 
 // appendLost appends the push that says that n messages of a filter are missing.
 func appendLost(b []byte, p wire.Proto, filter string, n int64) []byte {
@@ -20,6 +25,31 @@ func appendLost(b []byte, p wire.Proto, filter string, n int64) []byte {
 	b = append(b, "$8\r\nbus.lost\r\n"...)
 	b = wire.AppendBulk(b, filter)
 	return wire.AppendInt(b, n)
+}
+
+// appendConflated appends the push that says that n messages of a filter are not sent, as newer ones of their topics are.
+func appendConflated(b []byte, p wire.Proto, filter string, n int64) []byte {
+	b = p.AppendPush(b, 3)
+	b = append(b, "$13\r\nbus.conflated\r\n"...)
+	b = wire.AppendBulk(b, filter)
+	return wire.AppendInt(b, n)
+}
+
+// appendBehind appends the push that says why a connection ends that is too far behind a filter.
+func appendBehind(b []byte, p wire.Proto, filter string) []byte {
+	b = p.AppendPush(b, 3)
+	b = append(b, "$10\r\nbus.behind\r\n"...)
+	b = wire.AppendBulk(b, filter)
+	return wire.AppendError(b, wire.CodeQuota, fmt.Sprintf("this connection is too far behind %q, of which it is to miss nothing (SLOW DISCONNECT)", session.Clip(filter)))
+}
+
+// topicOfPush is the topic of a message of which [lossOf] tells.
+func topicOfPush(v []byte) []byte {
+	_, line := conn.Head(v)
+	_, rest := cutBulk(v[line:])
+	_, rest = cutBulk(rest)
+	topic, _ := cutBulk(rest)
+	return topic
 }
 
 // lossOf is what a subscriber misses who does not get a value: a message of a filter, or what was missing already (told); 0 of
