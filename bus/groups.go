@@ -22,8 +22,8 @@ type Groups[S comparable, M any] struct {
 	MostQueued, MostBytes int
 	// Takes reports whether somebody who is free can be given a message now. If not, he is busy. It changes nothing here; nil: he can.
 	Takes func(S) bool
-	// Keep is told how many bytes wait in a group, and reports whether so many may. If not, and nobody can take them, the oldest are lost
-	// until so many may; the last time, when the group has ended, it is 0. It changes nothing here; nil: as many may as MostBytes says.
+	// Keep is told how many bytes wait in a group that nobody can take, and reports whether so many may. If not, the oldest are lost until so
+	// many may. It is told, too, if there are less, the last time when the group has ended: 0. It changes nothing here; nil: as many may as MostBytes says.
 	Keep func(g *Group[S, M], bytes int) bool
 
 	pools   pools[Group[S, M]]
@@ -42,6 +42,7 @@ type Group[S comparable, M any] struct {
 	len     int                    // of all members
 	queue   list.List[parcel[S, M]]
 	bytes   int // in the queue
+	told    int // so many to Keep
 	lost    int // of the messages, and no member was told so yet
 	inReady list.Link[Group[S, M]]
 	isReady bool
@@ -139,7 +140,10 @@ func (g *Groups[S, M]) enter(m *sharer[S, M]) {
 
 // settle has a group be among those that are ready if it is, and keep no more than it may.
 func (g *Groups[S, M]) settle(group *Group[S, M]) {
-	for !g.keeps(group) && group.members.Len() == 0 {
+	if group.members.Len() > 0 && group.bytes < group.told { // what is more is about to be given
+		g.keeps(group)
+	}
+	for group.members.Len() == 0 && !g.keeps(group) {
 		group.take(group.queue.First)
 		group.lost++
 		g.lost++
@@ -156,6 +160,7 @@ func (g *Groups[S, M]) settle(group *Group[S, M]) {
 
 // keeps reports whether what waits in a group may.
 func (g *Groups[S, M]) keeps(group *Group[S, M]) bool {
+	group.told = group.bytes
 	may := g.Keep == nil || g.Keep(group, group.bytes)
 	return group.queue.Len == 0 || may && group.queue.Len <= g.MostQueued && group.bytes <= g.MostBytes
 }

@@ -34,6 +34,7 @@ type groups struct {
 // A member is what is known of a session that is one, in whichever groups.
 type member struct {
 	messages, bytes int  // that it was given since it was known to have read all
+	grown           int  // so many times its window is twice as large
 	isGiven         bool // it is in groups.given
 }
 
@@ -50,8 +51,11 @@ type keeper struct {
 
 const (
 	// windowMessages and windowBytes are how much a member is given before it is known to have read it: the last message may be larger.
+	// As long as nobody has time for what waits, and a member reads, its window grows to twice as many messages each time: there are no
+	// others who could have them at once.
 	windowMessages = 16
 	windowBytes    = 64 << 10
+	mostGrown      = 4
 	// mostQueued is how many messages may wait in a group.
 	mostQueued = 1 << 16
 	// queuedSize is what a message that waits counts for, beside its bytes.
@@ -72,7 +76,7 @@ func (s *Service) takes(sess *session.Session) bool {
 	case sess.Ending():
 		return false
 	case sess.Blocked() || !sess.IsReceiving():
-	case m.messages < windowMessages && m.bytes < windowBytes:
+	case m.messages < windowMessages<<m.grown && m.bytes < windowBytes:
 		return true
 	case sess.HasTaken():
 		m.messages, m.bytes = 0, 0
@@ -92,6 +96,11 @@ func (s *Service) Taken(sess *session.Session) {
 	s.groups.Sent(sess, s.groups.Unsent(sess))
 	s.groups.Free(sess)
 	s.give()
+	if m.messages >= windowMessages<<m.grown {
+		m.grown = min(m.grown+1, mostGrown)
+	} else {
+		m.grown = 0
+	}
 }
 
 // findGroups finds those that have a message, if its name is a topic.

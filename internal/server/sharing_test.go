@@ -194,6 +194,28 @@ func TestGroupStalled(t *testing.T) {
 	}
 }
 
+// TestGroupWindowGrows while more waits than anybody has time for, and a member reads; and no longer.
+func TestGroupWindowGrows(t *testing.T) {
+	s := newStage(t)
+	pub := s.connect(1001)
+	m := s.members(1, "jobs")[0]
+	for range 2 {
+		s.publish(pub, "jobs", 1, 900)
+		var sizes, all []string
+		for {
+			got := share(t, m.Take())
+			if len(got) == 0 {
+				break
+			}
+			sizes, all = append(sizes, strconv.Itoa(len(got))), append(all, got...)
+			s.settle()
+		}
+		if got := strings.Join(sizes, " "); got != "16 16 32 64 128 256 256 132" || !slices.Equal(all, numbers(1, 900)) {
+			t.Errorf("it is given %s", got)
+		}
+	}
+}
+
 // TestGroupWindowInBytes: large messages close it sooner.
 func TestGroupWindowInBytes(t *testing.T) {
 	s := newStage(t)
@@ -691,6 +713,16 @@ func TestGroupFullSocket(t *testing.T) {
 	s.publish(pub, "jobs", 6, 7)
 	wantShare(t, "who has read", m[0], "6")
 	wantShare(t, "the other", m[1], "7")
+
+	// It is full of something else.
+	m[0].cmd("BUS.SUB", "noise")
+	s.settle()
+	m[0].Take()
+	m[0].SetRoom(10)
+	pub.cmd("PUBLISH", "noise", "x")
+	s.settle()
+	s.publish(pub, "jobs", 8, 10)
+	wantShare(t, "the other", m[1], "8", "9", "10")
 }
 
 // TestGroupShareBesideOthers: of a long backlog messages are dropped, and what a member of a group was given is not: it comes when the member

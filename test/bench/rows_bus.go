@@ -40,6 +40,12 @@ func (b *bench) addBuses(add func(name string, p place, u unit, all ...contender
 		}
 	}
 	add("fan-out to 8, 1 MiB", split, gigabytes, b.serveAll(largeMessages(8, 1<<20), nil, buses...)...)
+	for _, n := range []int{1, 8} {
+		for _, batch := range []int{64, 1} {
+			name := map[int]string{64: "batches of 64", 1: "one by one"}[batch]
+			add(fmt.Sprintf("shared by %d, 64 B, %s", n, name), split, millions, b.serveAll(sharing(n, 64, batch), nil, ipcdServer, natsServer, mosquittoServer)...)
+		}
+	}
 	for _, n := range []int{1, 8, 64} {
 		add(fmt.Sprintf("one message until the last of %d has it, p50", n), free, microseconds, b.serveAll(untilLast(n), nil, buses...)...)
 	}
