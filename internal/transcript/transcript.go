@@ -199,7 +199,7 @@ func (sh *shell) run(command string) (lines []string, status int) {
 		if err != nil {
 			sh.t.Fatalf("$ %s\ndid not end: %v; it printed:\n%s", command, err, strings.Join(lines, "\n"))
 		}
-		line = strings.TrimSuffix(line, "\n")
+		line = waitLine.ReplaceAllString(strings.TrimSuffix(line, "\n"), "$1")
 		if text, number, ok := strings.Cut(line, end); ok {
 			if text != "" {
 				lines = append(lines, text)
@@ -213,6 +213,10 @@ func (sh *shell) run(command string) (lines []string, status int) {
 		lines = append(lines, line)
 	}
 }
+
+// waitLine is what ipcctl shows on a terminal for as long as it waits, with what comes behind it on the line: whether a job in the
+// background shows any depends on how long it happens to wait.
+var waitLine = regexp.MustCompile(`\r[^\r]*\x1b\[K(.)`)
 
 // match compares lines with what a document shows.
 func match(want, got []string) bool {
