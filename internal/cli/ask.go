@@ -43,7 +43,8 @@ func ask() *verb.Verb {
 				"if it does not end with one. It ends when there are N, or all have answered, or the time of `-w` is over; fewer than N are a " +
 				"failure with 83. What some of them say that fail goes to standard error.",
 			"With `--json`, an answer is an object with payload, or payload64, in base64, if it is not UTF-8, the pid, uid and unit of who has " +
-				"answered, and the answer's headers, if it has any; or with error and code.",
+				"answered, and the answer's headers, if it has any; or with error and code. With this and with `-n`, the answers that go on may have " +
+				"8 MiB together.",
 		},
 		Options: []verb.Option{
 			verb.Duration('w', "timeout", &a.timeout, "Fail with 124 if there is no answer after this time"),
@@ -166,6 +167,7 @@ type answerPrinter struct {
 	answers int                     // that have come
 	failed  *exit.Failure           // the first that is an error
 	pieces  map[int64]*answerPieces // of answers that go on, if these are printed as a whole
+	kept    int                     // bytes of them
 	line    string                  // that goes on, on a terminal
 }
 
@@ -196,6 +198,10 @@ func (p *answerPrinter) follow(conn *ipc.Conn, words []string) error {
 			return v.Elems[2].Err()
 		case v.Elems[0].Str == "bus.part" && len(v.Elems) > 4:
 			p.take(v.Elems[2].Int, &v.Elems[3], v.Elems[4].Int == 1)
+			if p.kept > wire.MaxAnswer {
+				return exit.Fail(exit.Quota, "cannot "+p.asking+": the answers that are not over have more than "+strconv.Itoa(wire.MaxAnswer)+" bytes").
+					With("without -n and --json, an answer may have any length")
+			}
 		}
 	}
 }
@@ -204,7 +210,7 @@ func (p *answerPrinter) follow(conn *ipc.Conn, words []string) error {
 func (p *answerPrinter) take(n int64, v *wire.Value, more bool) {
 	c := p.call
 	if err := v.Err(); err != nil {
-		if delete(p.pieces, n); p.several {
+		if p.forget(n); p.several {
 			p.fails(err)
 		}
 		return
@@ -227,6 +233,7 @@ func (p *answerPrinter) take(n int64, v *wire.Value, more bool) {
 		p.pieces[n] = is
 	}
 	is.payload = append(is.payload, payload...)
+	p.kept += len(payload)
 	for h := v.Get("headers").Elems; len(h) > 1; h = h[2:] {
 		if is.headers == nil {
 			is.headers = map[string]string{}
@@ -236,7 +243,7 @@ func (p *answerPrinter) take(n int64, v *wire.Value, more bool) {
 	if more {
 		return
 	}
-	delete(p.pieces, n)
+	p.forget(n)
 	switch {
 	case c.Quiet:
 	case c.JSON:
@@ -255,6 +262,14 @@ func (p *answerPrinter) take(n int64, v *wire.Value, more bool) {
 		if p.end(); !c.Out.TTY && !strings.HasSuffix(string(is.payload), "\n") {
 			c.Out.Text("\n")
 		}
+	}
+}
+
+// forget forgets the pieces of an answer that is over.
+func (p *answerPrinter) forget(n int64) {
+	if is := p.pieces[n]; is != nil {
+		p.kept -= len(is.payload)
+		delete(p.pieces, n)
 	}
 }
 
@@ -291,8 +306,15 @@ func (p *answerPrinter) print(payload string) {
 			c.Out.Clean(line).Text("\n")
 			p.line = rest
 		}
+		if len(p.line) > longestLine {
+			c.Out.Clean(p.line)
+			p.line = ""
+		}
 	}
 }
+
+// longestLine is how much of a line is waited for.
+const longestLine = 64 << 10
 
 // end prints the line that has no end.
 func (p *answerPrinter) end() {
