@@ -17,6 +17,7 @@ func (r *Requests[S, V]) Ask(a Ask[S, V]) (RequestID, error) {
 	if err != nil && !waits {
 		return 0, err
 	}
+	r.open.keep, r.tasks.keep, r.parties.keep = fewRequests, fewRequests, fewRequests
 	r.last++
 	q.id, q.asker = r.last, r.party(a.Asker)
 	q.asker.asks.Push(q, ofAsker[S, V])
@@ -31,6 +32,9 @@ func (r *Requests[S, V]) Ask(a Ask[S, V]) (RequestID, error) {
 	r.verify()
 	return q.id, nil
 }
+
+// fewRequests is up to how many the maps of requests are kept when the last is over: mostly the next one comes soon.
+const fewRequests = 8
 
 // choose finds whom to send a request to, and those who are passed over. It changes nothing but r.whom and r.full.
 func (r *Requests[S, V]) choose(q *request[S, V]) error {

@@ -11,6 +11,7 @@ type shrinkingMap[K comparable, V any] struct {
 	m    map[K]V     // nil: empty
 	old  *move[K, V] // what has not moved to m yet; nil: nothing
 	peak int         // the most elements since m was made
+	keep int         // up to this peak, a map that is empty is kept for what comes next: for those that are few
 }
 
 // A move is a map whose elements move to another. To range over it again and again would begin anew each time, and look for the
@@ -83,8 +84,8 @@ func (s *shrinkingMap[K, V]) delete(k K) {
 		s.move()
 	}
 	switch {
-	case s.len() == 0:
-		*s = shrinkingMap[K, V]{}
+	case s.len() == 0 && (s.peak > s.keep || s.old != nil):
+		*s = shrinkingMap[K, V]{keep: s.keep}
 	case s.old == nil && s.peak >= 64 && len(s.m) <= s.peak/4:
 		s.old = &move[K, V]{s.m, reflect.ValueOf(s.m).MapRange()}
 		s.m, s.peak = map[K]V{}, len(s.m)

@@ -30,6 +30,7 @@ type asking struct {
 	async   bool
 	form
 	answers []response
+	first   [1]response        // where they are, as long as there is one
 	behind  []*session.Session // responders who wait until the asker has read what it was sent of their answers
 
 	charge, bytes account.Charge
@@ -124,6 +125,9 @@ func (a *asking) of(from *session.Session) (r *response, n int) {
 			return r, i + 1
 		}
 	}
+	if a.answers == nil {
+		a.answers = a.first[:0]
+	}
 	a.answers = append(a.answers, response{from: from})
 	return &a.answers[len(a.answers)-1], len(a.answers)
 }
@@ -138,6 +142,10 @@ func (a *asking) add(from *session.Session, p piece) {
 	r.over = !p.more
 	if a.parts {
 		a.service.tellPart(a, n, a.shaped(&response{from: from, body: p.payload, headers: p.headers}), p.more)
+		return
+	}
+	if !a.several && !p.more && len(r.body)+len(r.headers) == 0 && !a.Lasts() {
+		r.body, r.headers = p.payload, p.headers // the asker is told before the call is over
 		return
 	}
 	r.body = append(r.body, p.payload...)
