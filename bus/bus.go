@@ -4,6 +4,8 @@ import (
 	"math"
 	"slices"
 	"strings"
+
+	"github.com/ipcd/ipcd/internal/heap"
 )
 
 // Bus knows who subscribed to what. S stands for a subscriber; the bus does nothing with it but compare.
@@ -25,7 +27,8 @@ type Bus[S comparable] struct {
 	owners shrinkingMap[S, *subscriber[S]]           // all who have one
 	wild   index                                     // the routes that more than one topic can match
 
-	out []*Route[S] // what Publish returned last
+	out  []*Route[S]     // what Publish returned last
+	hits *heap.Heap[hit] // see keepHits
 }
 
 // New returns a bus without subscriptions.
@@ -334,7 +337,7 @@ func (b *Bus[S]) remove(x *subscription[S]) {
 	o.remove(x)
 	r.remove(x)
 	if r.Len() == 0 {
-		b.known = false
+		b.known, b.hits = false, nil
 		b.texts[r.Kind].delete(r.Text)
 		b.slots[r.Slot] = nil
 		b.free = append(b.free, r.Slot)

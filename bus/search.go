@@ -11,9 +11,9 @@ import (
 // are.
 type Search[S comparable] struct {
 	bus  *Bus[S]
-	age  uint64 // of the bus, when it was begun
-	walk *walk  // nil: all is found
-	hits *heap.Heap[hit]
+	age  uint64          // of the bus, when it was begun
+	walk *walk           // nil: all is found
+	hits *heap.Heap[hit] // nil: all is given
 	out  []*Route[S]
 }
 
@@ -21,6 +21,10 @@ type Search[S comparable] struct {
 type hit struct {
 	ref
 	rank rank
+}
+
+func (a hit) before(b hit) bool {
+	return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(a.born, b.born)) < 0
 }
 
 // A rank is a route's place among those of one message, before its age.
@@ -34,9 +38,10 @@ const (
 )
 
 func newSearch[S comparable](b *Bus[S], w *walk) *Search[S] {
-	x := &Search[S]{bus: b, age: b.born, walk: w, hits: heap.New(func(a, b hit) bool {
-		return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(a.born, b.born)) < 0
-	})}
+	x := &Search[S]{bus: b, age: b.born, walk: w, hits: b.hits}
+	if b.hits = nil; x.hits == nil {
+		x.hits = heap.New(hit.before)
+	}
 	x.add(find(&b.texts[Channel], w.name), rankChannel)
 	if w.topic {
 		x.add(find(&b.texts[Filter], w.name), rankSame)
@@ -79,6 +84,9 @@ func (x *Search[S]) Next(most int) (routes []*Route[S], more bool) {
 		}
 		return nil, true
 	}
+	if x.hits == nil {
+		return nil, false
+	}
 	for ; most > 0 && x.hits.Len() > 0; most-- {
 		h, ok := x.hits.Next()
 		if !ok || int(h.slot) >= len(x.bus.slots) {
@@ -88,5 +96,17 @@ func (x *Search[S]) Next(most int) (routes []*Route[S], more bool) {
 			x.out = append(x.out, r)
 		}
 	}
-	return x.out, x.hits.Len() > 0
+	if x.hits.Len() > 0 {
+		return x.out, true
+	}
+	x.bus.keepHits(x.hits)
+	x.hits = nil
+	return x.out, false
+}
+
+// keepHits keeps the memory of a search that has ended for the next one, as long as no route goes.
+func (b *Bus[S]) keepHits(hits *heap.Heap[hit]) {
+	if b.subs > 0 {
+		b.hits = hits
+	}
 }

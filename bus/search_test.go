@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -166,13 +167,86 @@ func TestSearchIsBounded(t *testing.T) {
 	steps, found := 0, 0
 	for more := true; more; steps++ {
 		before := rest.hits.Len()
-		if routes, more = rest.Next(most); len(routes) > most || rest.hits.Len() > before+2*most {
+		if routes, more = rest.Next(most); len(routes) > most || more && rest.hits.Len() > before+2*most {
 			t.Fatalf("a step has given %d routes, and found %d", len(routes), rest.hits.Len()-before)
 		}
 		found += len(routes)
 	}
+	if routes, more := rest.Next(most); len(routes) > 0 || more {
+		t.Error("a search that has ended goes on")
+	}
 	// All patterns, all nodes of the tree, and the order of what was found, some of it by each step.
 	if least := (1<<10 + 1<<10 + 1<<10) / most; found != 1<<10 || steps < least {
 		t.Errorf("%d found in %d steps, want %d in %d at least", found, steps, 1<<10, least)
+	}
+}
+
+// TestSearchesShareNothing: a search that has ended leaves its memory to the next one, and to that alone, and not for longer than its
+// routes are there.
+func TestSearchesShareNothing(t *testing.T) {
+	b := New[int]()
+	b.Verify = true
+	for i := range 100 {
+		subscribe(t, b, i, Filter, fmt.Sprintf("a/%s%d", strings.Repeat("+/", i%3), i%7))
+		subscribe(t, b, i, Filter, "a/"+strings.Repeat("+/", i%20)+"#")
+	}
+	topic := []byte("a/b/c/5")
+	begin := func() *Search[int] {
+		_, rest, err := b.Search(topic, 1)
+		if rest == nil || err != nil {
+			t.Fatal("found at once", err)
+		}
+		return rest
+	}
+	names := func(routes []*Route[int]) (all []string) {
+		for _, r := range routes {
+			all = append(all, r.Text)
+		}
+		return all
+	}
+	direct, err := b.Routes(topic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := names(direct)
+	b.known = false
+	b.wild.cache = nil
+	var gone, last *Search[int]
+	for range 3 {
+		searches := []*Search[int]{begin(), begin(), begin()}
+		got, ended := make([][]string, len(searches)), make([]bool, len(searches))
+		for more := true; more; {
+			more = false
+			for i, x := range searches {
+				if ended[i] {
+					continue
+				}
+				routes, goesOn := x.Next(1 + i)
+				ended[i] = !goesOn
+				got[i] = append(got[i], names(routes)...)
+				more = more || goesOn
+				if !goesOn {
+					last = x
+				}
+			}
+			if gone != nil {
+				if routes, more := gone.Next(1); len(routes) > 0 || more {
+					t.Fatal("a search that has ended goes on")
+				}
+			}
+		}
+		gone = last // whose memory is kept
+		for i := range got {
+			if !slices.Equal(got[i], want) {
+				t.Fatalf("search %d has found %q, want %q", i, got[i], want)
+			}
+		}
+		if b.hits == nil {
+			t.Error("no memory is kept")
+		}
+	}
+	subscribe(t, b, 100, Filter, "b/+")
+	if b.Drop(100); b.hits != nil {
+		t.Error("the memory of searches is kept when routes have gone")
 	}
 }

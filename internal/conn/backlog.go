@@ -225,7 +225,7 @@ func (c *Conn) check(shared map[*block]int) {
 	if x == nil {
 		x = new(extras)
 	}
-	if c.is(isBlocked) && c.more == nil || !c.is(isBlocked) && (x.sent > 0 || x.dropping || x.losses != nil || x.gap.lost != nil || x.ownSeq != 0) {
+	if c.is(isBlocked) && c.more == nil || !c.is(isBlocked) && (x.sent > 0 || x.dropping || x.losses != nil || x.gap.at != nil || x.ownSeq != 0) {
 		panic(fmt.Sprintf("%v keeps a backlog, and is blocked: %v", c, c.is(isBlocked)))
 	}
 	length, room, files := 0, 0, 0

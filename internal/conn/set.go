@@ -53,6 +53,7 @@ type Set struct {
 	rbuf  []byte
 	vec   []unix.Iovec
 	words [][]byte
+	said  []byte // what is said of losses
 
 	lastRead  *Conn // see ReadEarly
 	readTwice bool

@@ -166,7 +166,7 @@ func (c *Conn) shelve() {
 // oldest is the first part of a backlog, which is empty if nothing is left.
 func (c *Conn) oldest() []byte {
 	h := &c.more.shelf
-	if h.kept == 0 && len(h.gap.lost) > 0 {
+	if h.kept == 0 && len(h.gap.some) > 0 {
 		h.insert(0, part{b: c.tellGap(nil)})
 		h.kept = 1
 	}
@@ -254,17 +254,35 @@ func (c *Conn) freeOwn() {
 	c.own, c.cut = nil, 0
 }
 
-// A gap is what is missing at one place.
+// A gap is what is missing at one place. It knows what has been missing before, as long as the socket is full: what is lost again takes no
+// memory anew.
 type gap struct {
-	lost map[string]int64 // by subscription
-	head byte             // of the pushes, in the protocol that was spoken then
+	at   map[string]int // of a subscription, in lost
+	lost []loss
+	some []int // places in lost of what is missing now
+	head byte  // of the pushes, in the protocol that was spoken then
+}
+
+// A loss is how many messages of a subscription are missing.
+type loss struct {
+	of string
+	n  int64
 }
 
 func (g *gap) add(of []byte, n int64, head byte) {
-	if g.lost == nil {
-		g.lost = map[string]int64{}
+	at, known := g.at[string(of)]
+	if !known {
+		if g.at == nil {
+			g.at = map[string]int{}
+		}
+		at = len(g.lost)
+		g.lost = append(g.lost, loss{of: string(of)})
+		g.at[g.lost[at].of] = at
 	}
-	g.lost[string(of)] += n
+	if g.lost[at].n == 0 {
+		g.some = append(g.some, at)
+	}
+	g.lost[at].n += n
 	g.head = head
 }
 
@@ -275,9 +293,12 @@ func (c *Conn) tellGap(b []byte) []byte {
 	if g.head == '>' {
 		p = wire.RESP3
 	}
-	for of, n := range g.lost {
-		b = c.set.Pushes.AppendLoss(b, p, of, n)
+	for _, at := range g.some {
+		l := &g.lost[at]
+		c.set.said = c.set.Pushes.AppendLoss(c.set.said[:0], p, l.of, l.n)
+		b = c.set.pool.append(b, c.set.said)
+		l.n = 0
 	}
-	g.lost = nil
+	g.some = g.some[:0]
 	return b
 }
