@@ -147,7 +147,7 @@ func (c *Conn) execute(b []byte) (used int) {
 		}
 		if begun == 0 && used+n < len(b) {
 			begun = s.Now()
-			s.Over() // begins
+			s.begin()
 		}
 		outcome := Done
 		if len(words) > 0 {

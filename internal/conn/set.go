@@ -150,7 +150,7 @@ func (s *Set) EndEvents() {
 // BeginRest begins the part of a turn in which those are looked after who have waited.
 func (s *Set) BeginRest() {
 	s.span = span{}
-	s.Over()
+	s.begin()
 }
 
 // EndTurn ends a turn.
@@ -214,14 +214,22 @@ func (s *Set) eventsAreOver() bool {
 	return t.over
 }
 
-// Over looks at the clock, and reports whether this part of the turn is over: events, or those who have waited, have had their time. It
-// begins when somebody looks for the first time. Whoever is called all the same does a little, so that all goes on.
+// begin has this part of the turn begin, unless it has: where the first thing is done that may be one of many. To read the clock at
+// the beginning of each turn would cost those who do a single thing in it.
+func (s *Set) begin() {
+	if t := &s.span; !t.timed {
+		t.begun, t.timed = s.Now(), true
+	}
+}
+
+// Over looks at the clock, and reports whether this part of the turn is over: events, or those who have waited, have had their time. If
+// it has not begun it does now. Whoever is called all the same does a little, so that all goes on.
 func (s *Set) Over() bool {
 	t := &s.span
 	switch {
 	case t.over:
 	case !t.timed:
-		t.begun, t.timed = s.Now(), true
+		s.begin()
 	default:
 		t.over = s.Now()-t.begun > s.Users.Slice
 	}

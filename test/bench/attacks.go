@@ -365,9 +365,13 @@ func sets(path string, ready func()) {
 	}
 	ready()
 	forEver(func(i int) { // the first to wait is the next to hold
-		closeAll(all[i%len(all) : i%len(all)+1])
-		all[i%len(all)] = dialAll(path, 1)[0]
-		all[i%len(all)].send(text)
+		for {
+			closeAll(all[i%len(all) : i%len(all)+1])
+			all[i%len(all)] = dialAll(path, 1)[0]
+			if all[i%len(all)].offer(text) { // else there are as many already as a user may have
+				return
+			}
+		}
 	})
 }
 

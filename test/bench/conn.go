@@ -105,6 +105,22 @@ func (c *conn) send(b []byte) {
 	}
 }
 
+// offer is send to a server that may have refused the connection. It reports whether it has not, as far as is known.
+func (c *conn) offer(b []byte) bool {
+	for {
+		err := unix.Send(c.fd, b, unix.MSG_NOSIGNAL)
+		switch {
+		case err == unix.EINTR:
+		case err == unix.EPIPE, err == unix.ECONNRESET:
+			return false
+		case err != nil:
+			fail("cannot send: %w", err)
+		default:
+			return true
+		}
+	}
+}
+
 // receive waits for what there is to receive, unless flags say otherwise, and takes as much as there is room for.
 func (c *conn) receive(into []byte, flags uintptr) int {
 	var since time.Time // the socket's own time-out begins anew after each signal, as Go's runtime has for a thread that is busy

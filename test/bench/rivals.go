@@ -71,6 +71,13 @@ type launch struct {
 	find   func() (string, error) // where it listens, if that is not the socket of the directory
 }
 
+// spareDescriptors is how many a server has for something else than connections.
+const spareDescriptors = 100
+
+// mostConnections is how many one user may have: so that he cannot take all descriptors, also if what he has closed is not closed yet
+// by the server, which he waits for alone.
+func (b *bench) mostConnections() int { return b.descriptors * 3 / 4 }
+
 // launchOf says how a kind of server is started. Limits are those that rows need, and that the machine's administrator would set.
 func (b *bench) launchOf(kind, dir string, p place) (launch, error) {
 	sock, config := filepath.Join(dir, "sock"), filepath.Join(dir, "config")
@@ -79,13 +86,14 @@ func (b *bench) launchOf(kind, dir string, p place) (launch, error) {
 	case ipcdServer:
 		return launch{
 			argv: []string{b.ipcd, "--socket", sock, "--config", config, "--state-dir", filepath.Join(dir, "state")},
-			config: "[limits]\nconnections = 100000\nconnections_per_user = 100000\nsubscriptions_per_user = 200000\n" +
+			config: fmt.Sprintf("[limits]\nconnections = %d\nconnections_per_user = %d\nsubscriptions_per_user = 200000\n"+
 				"retained_per_user = 100000\nretained = 100000\ninput = \"2MiB\"\n[socket.main]\nmode = \"0666\"\n",
+				b.descriptors-spareDescriptors, b.mostConnections()),
 		}, nil
 	case redisServer:
 		return launch{
 			argv:   []string{program, config, "--save", "", "--appendonly", "no"},
-			config: fmt.Sprintf("port 0\nunixsocket %s\ndir %s\nmaxclients %d\n", sock, dir, b.descriptors-100),
+			config: fmt.Sprintf("port 0\nunixsocket %s\ndir %s\nmaxclients %d\n", sock, dir, b.descriptors-spareDescriptors),
 		}, nil
 	case natsServer:
 		return launch{

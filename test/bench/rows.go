@@ -83,7 +83,7 @@ func (b *bench) rows() []row {
 	}
 	once("resident memory after the start", megabytes, servers(idleMemory, target{most: .6})...)
 	once("CPU of an idle second", microseconds, servers(idleCPU, target{})...)
-	n := min(b.connections, b.descriptors-200)
+	n := min(b.connections, b.mostConnections())
 	once(fmt.Sprintf("memory of each of %d idle connections", n), plainBytes, servers(connectionMemory(n, b.idle), target{ours: 1000})...)
 	return rows
 }
