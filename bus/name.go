@@ -20,6 +20,8 @@ const (
 	FilterPattern = ReservedPrefix + "filter/"
 	// EnvelopePattern is the other: see FilterPattern.
 	EnvelopePattern = ReservedPrefix + "filter-json/"
+	// GroupPattern begins patterns that mean no routes, but membership in a group: the rest is its label, a slash, and a filter.
+	GroupPattern = ReservedPrefix + "group/"
 
 	// reservedLevel is the first level of the reserved names.
 	reservedLevel = "ipcd"

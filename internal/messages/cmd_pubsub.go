@@ -2,6 +2,7 @@ package messages
 
 import (
 	"math"
+	"slices"
 	"unsafe"
 
 	"github.com/ipcd/ipcd/bus"
@@ -157,13 +158,18 @@ func (s *Service) subscribeRedis(c *session.Call, k bus.Kind, word string) {
 	one := func(c *session.Call, text string) {
 		c.Out = c.Out[:0]
 		before := s.bus.Age()
-		if !s.subscribe(c, k, text) {
+		of, inGroup := cutGroup(text)
+		inGroup = inGroup && k == bus.Pattern
+		if inGroup && !s.joinAsPattern(c, of, text) || !inGroup && !s.subscribe(c, k, text) {
 			c.Reply()
 			return
 		}
 		s.confirm(c, word, text)
 		c.Session.Confirm(c.Out)
 		c.Out = c.Out[:0]
+		if inGroup {
+			s.give()
+		}
 		if isEnvelope(k, text) {
 			s.beginWithRetained(c, before, k, text)
 		}
@@ -193,7 +199,7 @@ func (s *Service) unsubscribeRedis(c *session.Call, k bus.Kind, word string) {
 	var texts []string
 	if len(c.Args) > 0 {
 		texts = c.Texts()
-	} else if texts = s.bus.Texts(c.Session, k); len(texts) == 0 {
+	} else if texts = s.redisTexts(c.Session, k); len(texts) == 0 {
 		c.Push(3, word)
 		c.Null()
 		c.Integer(s.redisCount(c.Session))
@@ -203,11 +209,28 @@ func (s *Service) unsubscribeRedis(c *session.Call, k bus.Kind, word string) {
 	}
 	own := &session.Call{Session: c.Session}
 	c.PerformEach(texts, nil, func(b []byte, text string) []byte {
-		s.unsubscribe(own.Session, k, text)
+		if of, ok := cutGroup(text); ok && k == bus.Pattern {
+			if m := s.groups.members.Of(own.Session); m != nil && m.patterns[of] != "" {
+				s.leave(own.Session, of)
+			}
+		} else {
+			s.unsubscribe(own.Session, k, text)
+		}
 		own.Out = b
 		s.confirm(own, word, text)
 		return own.Out
 	})
+}
+
+// redisTexts are the texts of a session's subscriptions of one kind.
+func (s *Service) redisTexts(sess *session.Session, k bus.Kind) []string {
+	texts := s.bus.Texts(sess, k)
+	if k == bus.Pattern && s.groupPatterns(sess) > 0 {
+		for _, of := range s.groupsBy(sess, true) {
+			texts = append(texts, s.groups.members.Of(sess).patterns[of])
+		}
+	}
+	return texts
 }
 
 // confirm appends the push that answers a subscribe or unsubscribe.
@@ -219,7 +242,7 @@ func (s *Service) confirm(c *session.Call, word, text string) {
 
 // redisCount is the number that Redis's confirmations tell: channels and patterns.
 func (s *Service) redisCount(sess *session.Session) int64 {
-	return int64(s.bus.Count(sess, bus.Channel, bus.Pattern))
+	return int64(s.bus.Count(sess, bus.Channel, bus.Pattern) + s.groupPatterns(sess))
 }
 
 func (s *Service) pubsubChannels(c *session.Call) {
@@ -312,7 +335,7 @@ func (s *Service) busSub(c *session.Call) {
 		return
 	}
 	if w.of.Group != "" {
-		if s.join(c, w.of, w.take) {
+		if s.join(c, w.of, w.take, "") {
 			c.Integer(s.busCount(c.Session))
 			c.Reply() // before what waits in the group
 			s.give()
@@ -406,12 +429,12 @@ var excesses = map[string]conn.Excess{"DROP": conn.Drop, "CONFLATE": conn.Confla
 
 // busCount is how many subscriptions by BUS.SUB a session has.
 func (s *Service) busCount(sess *session.Session) int64 {
-	return int64(s.bus.Count(sess, bus.Filter) + s.groups.Count(sess))
+	return int64(s.bus.Count(sess, bus.Filter) + s.groups.Count(sess) - s.groupPatterns(sess))
 }
 
 func (s *Service) busUnsub(c *session.Call) {
 	if len(c.Args) == 0 {
-		sess, texts, groups := c.Session, s.bus.Texts(c.Session, bus.Filter), s.groups.Joined(c.Session)
+		sess, texts, groups := c.Session, s.bus.Texts(c.Session, bus.Filter), s.groupsBy(c.Session, false)
 		c.Perform(&session.Task{
 			Step: func(b []byte) ([]byte, bool) {
 				if len(texts) > 0 {
@@ -440,7 +463,8 @@ func (s *Service) busUnsub(c *session.Call) {
 		}
 	case len(c.Args) == 3 && c.Arg(1) == "GROUP":
 		group := string(c.Args[2])
-		if !s.leave(c.Session, bus.Sharing{Filter: filter, Group: group}) {
+		of := bus.Sharing{Filter: filter, Group: group}
+		if !slices.Contains(s.groupsBy(c.Session, false), of) || !s.leave(c.Session, of) {
 			c.Fail(wire.CodeNotFound, "this connection is not subscribed to %q in group %q", session.Clip(filter), session.Clip(group))
 			return
 		}

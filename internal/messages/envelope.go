@@ -64,6 +64,9 @@ func (m *message) enveloped() envelope {
 	b = strconv.AppendInt(append(b, `"pid":`...), int64(pid), 10)
 	b = strconv.AppendInt(append(b, `,"uid":`...), int64(uid), 10)
 	b = appendJSONText(append(b, `,"unit":`...), unit)
+	if m.group != "" {
+		b = appendJSONText(append(b, `,"group":`...), []byte(m.group))
+	}
 	if m.retained {
 		b = append(b, `,"retained":true`...)
 	}

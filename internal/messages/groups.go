@@ -3,6 +3,7 @@ package messages
 import (
 	"bytes"
 	"fmt"
+	"strings"
 
 	"github.com/ipcd/ipcd/bus"
 	"github.com/ipcd/ipcd/internal/account"
@@ -33,9 +34,10 @@ type groups struct {
 
 // A member is what is known of a session that is one, in whichever groups.
 type member struct {
-	messages, bytes int  // that it was given since it was known to have read all
-	grown           int  // so many times its window is twice as large
-	isGiven         bool // it is in groups.given
+	messages, bytes int                    // that it was given since it was known to have read all
+	grown           int                    // so many times its window is twice as large
+	isGiven         bool                   // it is in groups.given
+	patterns        map[bus.Sharing]string // of the memberships that were asked for as patterns
 }
 
 // keepers are the users whose sessions are members of a group, as long as there are any. What waits in the group is charged to the first.
@@ -197,13 +199,9 @@ func (s *Service) give() {
 		}
 		sess, m := given.To, *given.Message
 		m.group = given.Of.Group
-		b := g.scratch[:0]
-		if given.Lost > 0 {
-			b = appendGroupLost(b, sess.Proto(), given.Of, given.Lost)
-		}
-		b = m.append(b, sess.Proto(), bus.Filter, given.Of.Filter)
-		sess.Send(b)
 		x := g.members.In(sess)
+		b := m.appendGiven(g.scratch[:0], sess.Proto(), &given, x.patterns[given.Of])
+		sess.Send(b)
 		x.messages++
 		x.bytes += len(b)
 		if !x.isGiven {
@@ -216,6 +214,23 @@ func (s *Service) give() {
 		s.set.Net.Relieve()
 	}
 	g.giving = false
+}
+
+// appendGiven appends what a member is given: how many messages are lost, if any are, and the message. If it was asked for as a pattern,
+// it has that form.
+func (m *message) appendGiven(b []byte, p wire.Proto, given *bus.Given[*session.Session, *message], pattern string) []byte {
+	switch {
+	case pattern == "" && given.Lost > 0:
+		b = appendGroupLost(b, p, given.Of, given.Lost)
+	case given.Lost > 0:
+		b = appendEnvelopeLost(b, p, pattern, int64(given.Lost))
+	}
+	if pattern == "" {
+		return m.append(b, p, bus.Filter, given.Of.Filter)
+	}
+	b = appendPMessage(b, p, pattern)
+	b = wire.AppendBulk(b, m.topic)
+	return m.appendEnvelope(b)
 }
 
 // EndTurn takes note of what was written in this turn of what members were given.
@@ -270,6 +285,9 @@ func (s *Service) joined(of bus.Sharing, user *account.User) {
 // left takes note that a session is no more a member.
 func (s *Service) left(of bus.Sharing, sess *session.Session) {
 	user, k := sess.User(), s.groups.keepers[of]
+	if m := s.groups.members.Of(sess); m != nil {
+		delete(m.patterns, of)
+	}
 	user.Count(account.Subscriptions, -bus.Weight(of.Filter))
 	for i := range k.users {
 		if k.users[i].user != user {
@@ -290,11 +308,16 @@ func (s *Service) left(of bus.Sharing, sess *session.Session) {
 	}
 }
 
-// join makes a session a member of a group, which is given so many messages more, below 0 as many as come. It reports whether it is one
-// now, and has the reply ready if not.
-func (s *Service) join(c *session.Call, of bus.Sharing, take int) bool {
+// join makes a session a member of a group, which is given so many messages more, below 0 as many as come; as a pattern, if it was asked
+// for as one. It reports whether it is one now, and has the reply ready if not.
+func (s *Service) join(c *session.Call, of bus.Sharing, take int, pattern string) bool {
 	sess := c.Session
-	if !s.groups.IsMember(sess, of) && !c.Room(account.Subscriptions, bus.Weight(of.Filter)) {
+	x := s.groups.members.In(sess)
+	switch is := s.groups.IsMember(sess, of); {
+	case is && x.patterns[of] != pattern:
+		c.Fail(wire.CodeErr, "this connection is subscribed to %q in group %q already, in another form", session.Clip(of.Filter), session.Clip(of.Group))
+		return false
+	case !is && !c.Room(account.Subscriptions, bus.Weight(of.Filter)):
 		return false
 	}
 	joined, err := s.groups.Join(sess, of)
@@ -306,6 +329,12 @@ func (s *Service) join(c *session.Call, of bus.Sharing, take int) bool {
 		sess.Mark(session.Subscribed)
 		sess.User().Count(account.Subscriptions, bus.Weight(of.Filter))
 		s.joined(of, sess.User())
+		if pattern != "" {
+			if x.patterns == nil {
+				x.patterns = map[bus.Sharing]string{}
+			}
+			x.patterns[of] = pattern
+		}
 	}
 	s.groups.Take(sess, of, take)
 	return true
@@ -335,6 +364,41 @@ func (s *Service) leaveAll(sess *session.Session) bool {
 	}
 	s.give()
 	return !more
+}
+
+// cutGroup is the group that a pattern means, and its filter. They need not be right.
+func cutGroup(pattern string) (of bus.Sharing, ok bool) {
+	rest, ok := strings.CutPrefix(pattern, bus.GroupPattern)
+	of.Group, of.Filter, _ = strings.Cut(rest, "/")
+	return of, ok
+}
+
+// joinAsPattern is join for a pattern, in which both names are.
+func (s *Service) joinAsPattern(c *session.Call, of bus.Sharing, pattern string) bool {
+	if err := bus.CheckGroup(of.Group); err != nil {
+		c.Fail(wire.CodeBadName, "%v", err)
+		return false
+	}
+	return s.join(c, of, -1, pattern)
+}
+
+// groupsBy are the memberships of a session, those that were asked for as patterns or the others.
+func (s *Service) groupsBy(sess *session.Session, asPatterns bool) (all []bus.Sharing) {
+	m := s.groups.members.Of(sess)
+	for _, of := range s.groups.Joined(sess) {
+		if (m.patterns[of] != "") == asPatterns {
+			all = append(all, of)
+		}
+	}
+	return all
+}
+
+// groupPatterns is how many memberships were asked for as patterns.
+func (s *Service) groupPatterns(sess *session.Session) int {
+	if m := s.groups.members.Of(sess); m != nil {
+		return len(m.patterns)
+	}
+	return 0
 }
 
 // Memberships is of how many groups a session is a member.
@@ -387,6 +451,10 @@ func isOfGroup(v []byte) bool {
 	if rest, ok := bytes.CutPrefix(v[1:], []byte("4\r\n$8\r\nbus.lost\r\n")); ok {
 		_, rest = cutBulk(rest)
 		return len(rest) > 0 && rest[0] == ':'
+	}
+	if rest, ok := bytes.CutPrefix(v[1:], []byte("4\r\n$8\r\npmessage\r\n")); ok {
+		pattern, _ := cutBulk(rest)
+		return bytes.HasPrefix(pattern, []byte(bus.GroupPattern))
 	}
 	rest, ok := bytes.CutPrefix(v[1:], []byte("11\r\n$11\r\nbus.message\r\n"))
 	if !ok {

@@ -116,7 +116,7 @@ func (s *Service) IsSubscriber(sess *session.Session) bool {
 // Receives tells the subscriptions of BUS.SUB, which lose messages and are told, from those of Redis's commands.
 func (s *Service) Receives(sess *session.Session) (lossy, strict bool) {
 	enveloped := s.bus.Enveloped(sess)
-	return s.bus.Count(sess, bus.Filter)+enveloped > 0, int(s.redisCount(sess)) > enveloped
+	return s.bus.Count(sess, bus.Filter)+enveloped > 0, int(s.redisCount(sess)) > enveloped+s.groupPatterns(sess)
 }
 
 // FewPatterns is how many globs a message may be compared with before it counts as slow, and how many routes it may take.

@@ -154,6 +154,83 @@ func TestGroupWireForms(t *testing.T) {
 	}
 }
 
+// TestGroupOfPatterns: who can say nothing but PSUBSCRIBE is a member as any other, is told of a message and of losses by the pattern, and is
+// given what others were not sent, as they are what he was not.
+func TestGroupOfPatterns(t *testing.T) {
+	const pattern = "ipcd/group/g/jobs/#"
+	s := newStage(t, func(_ *Setup, o *Options) { o.Limits.Output = 2 << 10 })
+	pub, m, other := s.connect(1001), s.connect(1000), s.connect(1000)
+	say := func(want string, words ...string) {
+		t.Helper()
+		m.cmd(words...)
+		s.settle()
+		if got := m.Take(); got != want {
+			t.Errorf("%q: got %q, want %q", words, got, want)
+		}
+	}
+	confirmed := func(word, text string, n int) string {
+		return fmt.Sprintf("*3\r\n$%d\r\n%s\r\n$%d\r\n%s\r\n:%d\r\n", len(word), word, len(text), text, n)
+	}
+	say(confirmed("psubscribe", pattern, 1), "PSUBSCRIBE", pattern)
+	say(confirmed("psubscribe", pattern, 1), "PSUBSCRIBE", pattern)
+	say("-BADNAME bad group \"\": it is empty\r\n", "PSUBSCRIBE", "ipcd/group//jobs")
+	say("-BADNAME bad filter \"\": it is empty\r\n", "PSUBSCRIBE", "ipcd/group/g")
+	say("-ERR this connection is subscribed to \"jobs/#\" in group \"g\" already, in another form\r\n", "BUS.SUB", "jobs/#", "GROUP", "g", "RAW")
+	say("-NOTFOUND this connection is not subscribed to \"jobs/#\" in group \"g\"\r\n", "BUS.UNSUB", "jobs/#", "GROUP", "g")
+	say(":0\r\n", "BUS.UNSUB")
+	if got := s.publish(pub, "jobs/a", 1, 1); got != "1 1 0" {
+		t.Errorf("the publisher is told %q", got)
+	}
+	got := m.Take()
+	for v := range values(t, []byte(got)) {
+		if len(v.Elems) != 4 || v.Elems[0].Str != "pmessage" || v.Elems[1].Str != pattern || v.Elems[2].Str != "jobs/a" ||
+			!strings.HasPrefix(v.Elems[3].Str, `{"topic":"jobs/a","seq":1,`) || !strings.HasSuffix(v.Elems[3].Str, `,"group":"g","payload":"1"}`) {
+			t.Errorf("got %q", got)
+		}
+	}
+	say(confirmed("punsubscribe", pattern, 0), "PUNSUBSCRIBE", "ipcd/group/g/jobs/#")
+	say(confirmed("punsubscribe", pattern, 0), "PUNSUBSCRIBE", "ipcd/group/g/jobs/#")
+	say(confirmed("psubscribe", pattern, 1)+confirmed("psubscribe", "a*", 2), "PSUBSCRIBE", pattern, "a*")
+	say(confirmed("punsubscribe", "a*", 1)+confirmed("punsubscribe", pattern, 0), "PUNSUBSCRIBE")
+
+	// What it was not sent goes to another, and the word of what is lost.
+	other.cmd("HELLO", "3")
+	other.cmd("BUS.SUB", "jobs/#", "GROUP", "g", "TAKE", "0")
+	s.settle()
+	other.Take()
+	s.publish(pub, "jobs/a", 1, 20)
+	m.SetRoom(len(confirmed("psubscribe", pattern, 1)) + 10)
+	m.cmd("PSUBSCRIBE", pattern)
+	s.settle()
+	lost := s.messages.Stats().Dropped
+	if lost == 0 || m.server.Unsent() == 0 {
+		t.Fatalf("%d are lost, and %d things are not sent", lost, m.server.Unsent())
+	}
+	m.Close()
+	other.cmd("BUS.SUB", "jobs/#", "GROUP", "g")
+	s.settle()
+	want := append([]string{fmt.Sprint("lost ", lost)}, numbers(int(lost)+1, 20)...)
+	wantShare(t, "the other", other, want...)
+
+	// Who reads is told of it.
+	m = s.connect(1000)
+	m.cmd("PSUBSCRIBE", pattern)
+	s.settle()
+	other.cmd("BUS.UNSUB")
+	m.Take()
+	m.SetRoom(0)
+	for n := 1; n <= 40; n++ {
+		s.publish(pub, "jobs/a", n, n)
+	}
+	m.SetRoom(-1)
+	for s.settle(); len(m.Got) > 0; s.settle() {
+		got += m.Take()
+	}
+	if !strings.Contains(got, "$9\r\nipcd/lost\r\n") || !strings.Contains(got, `"payload":"40"`) {
+		t.Errorf("it is told %q", got)
+	}
+}
+
 // TestGroupStalled: who does not read what it was given has no more of it than a window, whoever else there is has all other messages,
 // and what nobody can take waits for who reads first.
 func TestGroupStalled(t *testing.T) {

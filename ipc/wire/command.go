@@ -168,7 +168,7 @@ var Commands = []Command{
 		Reply: "push per channel: unsubscribe, channel or null, count"},
 	{Name: "PSUBSCRIBE", Args: "pattern [pattern …]", Min: 2, Family: FamilyRedis, Access: AccessSubscribe, Names: Names{First: true, Rest: true}, Flags: FlagSubscribed | FlagPushes,
 		Summary: "Receive the messages of channels that match a glob", Reply: "push per pattern: psubscribe, pattern, count; then pmessage, pattern, channel, payload",
-		Note: "only a pattern that begins with ipcd/ matches the daemon's own topics; ipcd/filter/ and ipcd/filter-json/ are followed by a filter as in BUS.SUB, see Messages; a glob has at most 255 elements from its first wildcard to its last", Errors: []Code{CodeBadName}},
+		Note: "only a pattern that begins with ipcd/ matches the daemon's own topics; ipcd/filter/, ipcd/filter-json/ and ipcd/group/LABEL/ are followed by a filter as in BUS.SUB, see Messages; a glob has at most 255 elements from its first wildcard to its last", Errors: []Code{CodeBadName}},
 	{Name: "PUNSUBSCRIBE", Args: "[pattern …]", Min: 1, Family: FamilyRedis, Flags: FlagSubscribed | FlagPushes, Summary: "End PSUBSCRIBE for these patterns, or all",
 		Reply: "push per pattern: punsubscribe, pattern or null, count"},
 	{Name: "PUBSUB CHANNELS", Args: "[pattern]", Min: 2, Family: FamilyRedis, Flags: FlagSlow, Summary: "List the channels that have subscribers", Reply: "array",

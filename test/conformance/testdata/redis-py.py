@@ -2,6 +2,7 @@
 #
 # What programs do with redis-py, which has transactions unless it is told otherwise.
 import asyncio
+import json
 import sys
 
 import redis
@@ -47,6 +48,21 @@ info = r.info()
 assert info["redis_version"].startswith("7.") and info["server_name"] == "ipcd" and info["used_memory"] > 0, info
 assert r.dbsize() == 0 and r.flushall() and r.flushdb() and r.role()[0] == "master"
 assert r.command_count() > 0 and r.config_get("maxmemory") == {}
+
+
+# Several share what they psubscribe to in a group: each message is one's.
+workers = [r.pubsub() for _ in range(2)]
+for w in workers:
+    w.psubscribe("ipcd/group/workers/jobs/#")
+    assert w.get_message(timeout=20)["type"] == "psubscribe"
+for n in range(4):
+    assert r.publish("jobs/a", n) == 1
+for n, w in enumerate(workers * 2):
+    m = w.get_message(timeout=20)
+    job = json.loads(m["data"])
+    assert (m["type"], m["channel"], job["group"], job["payload"]) == ("pmessage", "jobs/a", "workers", str(n)), m
+for w in workers:
+    w.close()
 
 
 async def main():
