@@ -216,7 +216,7 @@ func (sh *shell) run(command string) (lines []string, status int) {
 
 // waitLine is what ipcctl shows on a terminal for as long as it waits, with what comes behind it on the line: whether a job in the
 // background shows any depends on how long it happens to wait.
-var waitLine = regexp.MustCompile(`\r[^\r]*\x1b\[K(.)`)
+var waitLine = regexp.MustCompile(`(?:\r[^\r]*\x1b\[K)+(.)`)
 
 // match compares lines with what a document shows.
 func match(want, got []string) bool {

@@ -62,3 +62,17 @@ func TestMatch(t *testing.T) {
 		}
 	}
 }
+
+// TestWaitLine: what a terminal shows no more is not part of a line.
+func TestWaitLine(t *testing.T) {
+	for line, want := range map[string]string{
+		"\rwaiting\x1b[Kweb1":            "web1",
+		"\rwaiting\x1b[K\r\x1b[K3":       "3",
+		"\rwaiting 0s\x1b[K\rw 1s\x1b[K": "\rw 1s\x1b[K", // which stays
+		"plain":                          "plain",
+	} {
+		if got := waitLine.ReplaceAllString(line, "$1"); got != want {
+			t.Errorf("%q: %q, want %q", line, got, want)
+		}
+	}
+}
