@@ -16,6 +16,9 @@ type publishOptions struct {
 	expires time.Duration
 	headers []string // names and values in turn
 	under   *Hold
+
+	mayBlock   time.Duration
+	mayBlockIs bool
 }
 
 // Retain has the message be the value of its topic, until another is retained there or [Client.Clear] removes it: who subscribes later
@@ -42,6 +45,13 @@ func Header(name, value string) PublishOption {
 // late, by who has lost the lock and does not know yet, is not taken for what its present holder says.
 func Under(h Hold) PublishOption { return func(o *publishOptions) { o.under = &h } }
 
+// MayBlock has the message wait for receivers who would miss something for it, for so long at most, rather than be dropped for them, or others
+// for it. Then it is refused with [ErrTimeout], or if that is no time at all with [ErrBusy], and the error says who it is. Receivers who have
+// chosen to miss messages, or to end, are not waited for: see [Conflate] and [Lossless]. What the client sends behind it waits, too.
+func MayBlock(d time.Duration) PublishOption {
+	return func(o *publishOptions) { o.mayBlock, o.mayBlockIs = d, true }
+}
+
 // append appends the command that publishes.
 func (o *publishOptions) append(b []byte, topic string, payload []byte) []byte {
 	words := 3
@@ -54,6 +64,9 @@ func (o *publishOptions) append(b []byte, topic string, payload []byte) []byte {
 	words += len(o.headers) / 2 * 3
 	if o.under != nil {
 		words += 3
+	}
+	if o.mayBlockIs {
+		words += 2
 	}
 	b = wire.AppendArray(b, words)
 	b = wire.AppendBulk(b, "BUS.PUB")
@@ -70,6 +83,10 @@ func (o *publishOptions) append(b []byte, topic string, payload []byte) []byte {
 		b = wire.AppendBulk(b, "HEADER")
 		b = wire.AppendBulk(b, o.headers[i])
 		b = wire.AppendBulk(b, o.headers[i+1])
+	}
+	if o.mayBlockIs {
+		b = wire.AppendBulk(b, "MAYBLOCK")
+		b = wire.AppendBulk(b, fmt.Sprint(o.mayBlock.Milliseconds()))
 	}
 	if o.under != nil {
 		b = wire.AppendBulk(b, "UNDER")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/ipcd/ipcd/ipc"
 	"github.com/ipcd/ipcd/ipc/wire"
@@ -71,4 +72,15 @@ func TestLossless(t *testing.T) {
 	if _, err := other.Next(context.Background()); !errors.Is(err, ipc.ErrClosed) || !errors.Is(err, ipc.ErrQuota) {
 		t.Errorf("it ends with %v", err)
 	}
+}
+
+// TestMayBlock is in the words of the command.
+func TestMayBlock(t *testing.T) {
+	c, s := newFake(t).client()
+	f := start(func() (ipc.Receipt, error) {
+		return c.Publish(context.Background(), "a", []byte("x"), ipc.MayBlock(1500*time.Millisecond))
+	})
+	s.expect("BUS.PUB", "a", "x", "MAYBLOCK", "1500")
+	s.say("-TIMEOUT client 7 (pid 1, uid 2) is too far behind\r\n")
+	f.fails(t, ipc.ErrTimeout)
 }

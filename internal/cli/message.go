@@ -88,7 +88,7 @@ func (r *receiver) subscribe(conn *ipc.Conn) error {
 
 // subscription is the command that subscribes to a filter, or has a member be given more.
 func (r *receiver) subscription(filter string) []string {
-	words := []string{"BUS.SUB", filter}
+	words := append([]string{"BUS.SUB", filter}, r.words...)
 	if r.group != "" {
 		words = append(words, "GROUP", r.group)
 	}

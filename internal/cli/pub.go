@@ -25,6 +25,7 @@ type pubVerb struct {
 	hold    bool
 	retain  bool
 	expires verb.Span
+	may     verb.Span // block
 	headers []string
 	options []string // of BUS.PUB
 }
@@ -64,6 +65,7 @@ func pub() *verb.Verb {
 			verb.Flag(0, "hold", &p.hold, "Have this be the topic's value while this process lives, which becomes CMD"),
 			verb.Duration('t', "expires", &p.expires, "Tell receivers that the message is over after this time; with -r the value is gone then"),
 			verb.List('H', "header", "NAME=VALUE", &p.headers, "Tell receivers this, too, as content-type=text/plain; once for each header"),
+			verb.Duration(0, "may-block", &p.may, "Wait so long for receivers who would miss messages; then fail with 124, or at once with 75 if it is 0, and say who it is"),
 			verb.Number('e', "expect", "N", &p.expect, 0, verb.Many, "Fail with 83 if fewer than N receivers were given the message"),
 			verb.Flag('l', "lines", &p.lines, "Publish each line of standard input as a message, as it comes"),
 			verb.Flag('0', "null", &p.null, "With -l: a zero byte ends a message, not a line break"),
@@ -77,7 +79,7 @@ func pub() *verb.Verb {
 			{Line: "tail -F access.log | ipcctl pub -l log/access", Help: "Turn a log into messages."},
 			{Line: "find . -name '*.jpg' -print0 | ipcctl pub -l0 thumbnails", Help: "Hand out work, whatever files are called."},
 		},
-		Exits:   []int{exit.Data, exit.NotFound, exit.Short, exit.NoExec, exit.NoCmd},
+		Exits:   []int{exit.Data, exit.NotFound, exit.Busy, exit.Short, exit.Timeout, exit.NoExec, exit.NoCmd},
 		Words:   []string{"TOPIC", "PAYLOAD"},
 		Least:   1,
 		Most:    2,
@@ -110,6 +112,8 @@ func (p *pubVerb) run(c *verb.Call) error {
 	switch {
 	case p.hold && p.lines:
 		return exit.Unparsed("pub", "--hold and -l exclude each other").With(p.holdUsage(c))
+	case p.hold && p.may.Set:
+		return exit.Unparsed("pub", "--hold and --may-block exclude each other: who misses the message finds the value").With(p.holdUsage(c))
 	case p.hold && p.expires.Set:
 		return exit.Unparsed("pub", "--hold and -t exclude each other: the value lasts as long as the process").With(p.holdUsage(c))
 	case p.hold && !given && p.file == "":
@@ -123,6 +127,9 @@ func (p *pubVerb) run(c *verb.Call) error {
 	}
 	if p.retain && !p.hold {
 		p.options = append(p.options, "RETAIN")
+	}
+	if p.may.Set {
+		p.options = append(p.options, "MAYBLOCK", strconv.FormatInt(p.may.D.Milliseconds(), 10))
 	}
 	if p.expires.Set {
 		p.options = append(p.options, "EXPIRES", strconv.FormatInt(p.expires.D.Milliseconds(), 10))

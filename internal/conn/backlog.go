@@ -102,6 +102,32 @@ func (c *Conn) IsFull(size int, seq uint64) bool {
 	return c.queue() == nil && c.tooMuch(size, nil) && !c.hasBefore(seq)
 }
 
+// CanTake reports whether a message of so many bytes can be given to a connection without that it misses one, or has asked for it.
+func (c *Conn) CanTake(size int, of string) bool {
+	if !c.is(isBlocked) {
+		return true
+	}
+	x := c.more
+	if q := x.queue; q != nil && q.of[of] != nil {
+		if s := q.of[of]; s.Excess != Drop {
+			return true
+		} else if s.isOver(size) {
+			return false
+		}
+	}
+	return !c.tooMuch(size, nil) && (!x.dropping || c.Backlog() <= c.set.limits.Output/2)
+}
+
+// AwaitRoom has the owner called (HasRoom) when the peer of a blocked connection has taken something, or will take nothing more.
+func (c *Conn) AwaitRoom() { c.flags |= isWanted }
+
+func (c *Conn) tellRoom() {
+	if c.is(isWanted) {
+		c.flags &^= isWanted
+		c.owner.HasRoom()
+	}
+}
+
 // overMessages reports whether more bytes of messages would be too much for a connection's user.
 func (c *Conn) overMessages(more int) bool { return c.User().Exceeds(account.Output, more) }
 

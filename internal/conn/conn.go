@@ -32,6 +32,8 @@ type Owner interface {
 	Dropped(n int)
 	// Taken says that the peer has read what AwaitTaken was for.
 	Taken()
+	// HasRoom says that the peer has taken some of what waits for it, or will not: see AwaitRoom.
+	HasRoom()
 }
 
 // An Outcome is what became of a command.
@@ -101,6 +103,7 @@ const (
 	isBlocked                      // the socket is full: no pieces, no open range
 	isUnfinished                   // its owner goes on before the next command
 	isHeldUp                       // queued for its owner when it is no more blocked
+	isWanted                       // the owner is called when there is more room in the backlog: see AwaitRoom
 	isAwaited                      // the owner is called when the peer has read: see AwaitTaken
 )
 

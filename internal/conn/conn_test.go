@@ -253,6 +253,7 @@ func (o *owner) Proto() wire.Proto {
 	return wire.RESP3
 }
 func (o *owner) Dropped(n int) { o.dropped += n }
+func (o *owner) HasRoom()      { o.calls = append(o.calls, "room") }
 func (o *owner) Taken()        { o.calls = append(o.calls, "taken") }
 
 func (o *owner) Receives() (lossy, strict bool) {

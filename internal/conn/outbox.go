@@ -186,6 +186,9 @@ func (c *Conn) drain() {
 			return
 		}
 		x.sent += n
+		if n > 0 {
+			c.tellRoom()
+		}
 		if most -= n; x.sent < len(part) || most <= 0 {
 			c.awaitRoom()
 			return

@@ -365,6 +365,7 @@ func (c *Conn) endBehindOf(of string) {
 	c.account()
 	c.owner.Failed(ErrTooFarBehind)
 	c.Finish()
+	c.tellRoom()
 }
 
 // holdsStrict reports whether something waits that is not to be missed.

@@ -274,3 +274,41 @@ func TestDisconnectRule(t *testing.T) {
 		}
 	}
 }
+
+// TestCanTake: a connection can be given a message without that one is missed as long as there is room for it, and if its subscription has
+// chosen to miss some; who waits for room is told when some of what waits is taken.
+func TestCanTake(t *testing.T) {
+	w := newRuledWorld(t, 2000)
+	o := w.connect()
+	o.SetRule("a", conn.Rule{Messages: 1})
+	o.SetRule("b", conn.Rule{Excess: conn.Conflate, Messages: 1})
+	o.end.SetRoom(0)
+	o.Send([]byte("+first\r\n"))
+	can := func() string {
+		return fmt.Sprint(o.CanTake(1000, "a"), o.CanTake(1000, "b"), o.CanTake(1000, "c"), o.CanTake(3000, "c"))
+	}
+	if got := can(); got != "true true true true" {
+		t.Errorf("before it is blocked: %s", got)
+	}
+	w.turn()
+	if got := can(); got != "true true true false" {
+		t.Errorf("with nothing that waits: %s", got)
+	}
+	o.Enqueue(appendAbout("a", 1, 1, "w", 10), nil, 1, "a")
+	o.Enqueue(appendAbout("b", 1, 2, "w", 10), nil, 2, "b")
+	if got := can(); got != "false true true false" {
+		t.Errorf("with one of each: %s", got)
+	}
+	o.AwaitRoom()
+	w.turn()
+	if len(o.calls) > 0 {
+		t.Errorf("before it takes anything: %v", o.calls)
+	}
+	o.end.SetRoom(4)
+	w.turn()
+	o.end.SetRoom(-1)
+	w.settle()
+	if got := can(); got != "true true true true" || fmt.Sprint(o.calls) != "[room]" {
+		t.Errorf("when all is taken: %s, %v", got, o.calls)
+	}
+}

@@ -134,6 +134,7 @@ func (h *host) Continue(*session.Session) bool                 { return true }
 func (h *host) Closed(sess *session.Session) bool              { return h.Service.Closed(sess) }
 func (h *host) Receives(*session.Session) (lossy, strict bool) { return false, false }
 func (h *host) Dropped(int)                                    {}
+func (h *host) HasRoom(*session.Session)                       {}
 func (h *host) Taken(*session.Session)                         {}
 func (h *host) Lost(*session.Session, int)                     {}
 

@@ -59,6 +59,10 @@ func (s *Service) busPub(c *session.Call) {
 		c.Session.CloseFDs() // one may have come with this command: the next command must not take it for its own
 		return
 	}
+	if s.refuseHeldUp(c) {
+		c.DropFD()
+		return
+	}
 	if p.retain && !s.retain(c, p) {
 		return
 	}
@@ -118,6 +122,7 @@ func (s *Service) unsubscribe(sess *session.Session, k bus.Kind, text string) bo
 		}
 		if canLose(k, text) {
 			sess.EndRule(text)
+			s.HasRoom(sess)
 		}
 		sess.User().Count(subscriptionColumn(k, text), -bus.Weight(text))
 	}

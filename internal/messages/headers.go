@@ -20,6 +20,9 @@ type publication struct {
 	headers session.Headers
 	fd      string // what the file beside it is said to be; "": there is none
 
+	mayBlock   time.Duration // for how long it may wait for receivers, if it may
+	mayBlockIs bool
+
 	lock, token []byte // that it is published under; nil: none
 }
 
@@ -55,6 +58,14 @@ func (s *Service) pubWords(c *session.Call) bool {
 				c.Fail(wire.CodeErr, "FD wants sealed or open, not %q", session.Clip(string(c.Args[i])))
 				return false
 			}
+		case option == "MAYBLOCK" && i+1 < len(c.Args):
+			i++
+			ms, ok := session.Number(c.Args[i])
+			if !ok || ms < 0 || ms > longestExpiry.Milliseconds() {
+				c.Fail(wire.CodeErr, "MAYBLOCK wants a number of milliseconds, not %q", session.Clip(string(c.Args[i])))
+				return false
+			}
+			p.mayBlock, p.mayBlockIs = time.Duration(ms)*time.Millisecond, true
 		case option == "UNDER" && i+2 < len(c.Args):
 			p.lock, p.token = c.Args[i+1], c.Args[i+2]
 			i += 2

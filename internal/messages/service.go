@@ -34,6 +34,9 @@ type Service struct {
 	line   []*delivery // what is not delivered to all yet: see delivery.go
 	parked []*session.Session
 
+	patience session.Part[patience]
+	heldUp   []*session.Session // whose commands wait for receivers: see mayblock.go
+
 	stamp   []byte // of the daemon, the sender of its events
 	payload []byte // of an event, reused
 	alone   []byte // see deliverAlone, reused
@@ -50,6 +53,7 @@ func New(set *session.Set, j *journal.Journal, self *peer.Peer) *Service {
 	s.bus.Verify = set.Verify
 	s.initGroups()
 	s.takers = session.NewPart[taker](set)
+	s.patience = session.NewPart[patience](set)
 	return s
 }
 
@@ -179,11 +183,18 @@ func (s *Service) Leave(sess *session.Session) (some func() bool) {
 
 // Closed ends the subscriptions of a session that is gone, or as many as may be ended at once. It reports whether none is left.
 func (s *Service) Closed(sess *session.Session) bool {
+	s.endPatience(sess)
+	s.HasRoom(sess)
 	return s.dropSubscriptions(sess) && s.leaveAll(sess)
 }
 
 // Stop delivers all that stands in line, and has what comes be delivered at once.
-func (s *Service) Stop() { s.endLine() }
+func (s *Service) Stop() {
+	s.endLine()
+	for len(s.heldUp) > 0 {
+		s.goOn(s.heldUp[0])
+	}
+}
 
 // Count counts what a session has here, and its user is charged for.
 func (s *Service) Count(sess *session.Session, found account.Count) {
@@ -210,6 +221,11 @@ func (s *Service) Verify(found account.Count) {
 
 // VerifyTimers names the timers of the service.
 func (s *Service) VerifyTimers(check session.CheckTimer) {
+	for sess := range s.set.All() {
+		if w := s.patience.Of(sess); w != nil {
+			check("a publisher that waits", &w.timer, w.until != 0)
+		}
+	}
 	all := s.retained.topics.All()
 	for more := true; more; {
 		var k *kept

@@ -136,6 +136,9 @@ func (h *host) Execute(sess *session.Session, words [][]byte) conn.Outcome {
 			s.messages.Park(sess)
 			s.stats.commands--
 			return conn.Later
+		case s.messages.MustAwaitRoom(c):
+			s.stats.commands--
+			return conn.Later
 		}
 		sess.Note(c.Row)
 		switch {

@@ -22,6 +22,9 @@ func (h *host) Receives(sess *session.Session) (lossy, strict bool) { return h.m
 // Dropped is counted by the messages.
 func (h *host) Dropped(n int) { h.messages.Dropped(n) }
 
+// HasRoom is known to the messages.
+func (h *host) HasRoom(sess *session.Session) { h.messages.HasRoom(sess) }
+
 // Taken is known to the messages.
 func (h *host) Taken(sess *session.Session) { h.messages.Taken(sess) }
 

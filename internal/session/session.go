@@ -232,5 +232,8 @@ func (s *Session) Dropped(n int) {
 // Taken says that the peer has read what was awaited: see [conn.Conn.AwaitTaken].
 func (s *Session) Taken() { s.set.host.Taken(s) }
 
+// HasRoom is that some of what waits for the session has been written, or never will be.
+func (s *Session) HasRoom() { s.set.host.HasRoom(s) }
+
 // Lost takes note that the session misses n messages more of those that it is told to miss, when it reads.
 func (s *Session) Lost(n int) { s.set.host.Lost(s, n) }

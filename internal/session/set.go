@@ -29,8 +29,9 @@ type Host interface {
 	// Receives and Dropped are those of conn.Owner, of one that is Subscribed.
 	Receives(s *Session) (lossy, strict bool)
 	Dropped(n int)
-	// Taken is that of conn.Owner.
+	// Taken and HasRoom are those of conn.Owner.
 	Taken(s *Session)
+	HasRoom(s *Session)
 	// Lost is told when a session misses n messages more.
 	Lost(s *Session, n int)
 }

@@ -21,6 +21,7 @@ func (host) Continue(*Session) bool                  { return true }
 func (host) Closed(*Session) bool                    { return true }
 func (host) Receives(*Session) (lossy, strict bool)  { return false, false }
 func (host) Dropped(int)                             {}
+func (host) HasRoom(*Session)                        {}
 func (host) Taken(*Session)                          {}
 func (host) Lost(*Session, int)                      {}
 
