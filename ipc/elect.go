@@ -9,7 +9,7 @@ import (
 // process's, and ends with it, whatever becomes of the client.
 type Lead struct {
 	*Lock
-	client *Client
+	each func(ctx context.Context, f func(*Client) error) error // does something with a client
 }
 
 // Elect waits for its turn to lead, and tells that it does: the lock of that name is held, and id is the value of the topic NAME/leader until
@@ -20,11 +20,31 @@ func (c *Client) Elect(ctx context.Context, name, id string, options ...LockOpti
 	if err != nil {
 		return nil, err
 	}
-	l := &Lead{lock, c}
-	if _, err := c.Announce(ctx, l.topic(), []byte(id), Under(lock.Hold)); err != nil {
-		_, _ = c.Unwill(ctx, l.topic())
-		_ = lock.Unlock(ctx)
-		return nil, fmt.Errorf("cannot lead %q: %w", name, err)
+	return (&Lead{lock, func(_ context.Context, f func(*Client) error) error { return f(c) }}).say(ctx, id)
+}
+
+// Elect is [Client.Elect] for a lead that goes on with the next connection.
+func (k *Link) Elect(ctx context.Context, name, id string, options ...LockOption) (*Lead, error) {
+	lock, err := k.Lock(ctx, name, append(options[:len(options):len(options)], ForProcess())...)
+	if err != nil {
+		return nil, err
+	}
+	return (&Lead{lock, k.each}).say(ctx, id)
+}
+
+// say tells that this process leads.
+func (l *Lead) say(ctx context.Context, id string) (*Lead, error) {
+	err := l.each(ctx, func(c *Client) error {
+		_, err := c.Announce(ctx, l.topic(), []byte(id), Under(l.Hold))
+		return err
+	})
+	if err != nil {
+		_ = l.each(ctx, func(c *Client) error {
+			_, err := c.Unwill(ctx, l.topic())
+			return err
+		})
+		_ = l.Unlock(ctx)
+		return nil, fmt.Errorf("cannot lead %q: %w", l.Name, err)
 	}
 	return l, nil
 }
@@ -33,13 +53,18 @@ func (l *Lead) topic() string { return l.Name + "/leader" }
 
 // Resign takes the value away and gives the lock to the next. If the lead was lost, the value is another's, and stays.
 func (l *Lead) Resign(ctx context.Context) error {
-	if _, err := l.client.Unwill(ctx, l.topic()); err != nil {
-		return err
-	}
-	if err := l.client.CheckToken(ctx, l.Name, l.Token); err == nil {
-		if _, err := l.client.Clear(ctx, l.topic()); err != nil {
+	err := l.each(ctx, func(c *Client) error {
+		if _, err := c.Unwill(ctx, l.topic()); err != nil {
 			return err
 		}
+		if err := c.CheckToken(ctx, l.Name, l.Token); err != nil {
+			return nil // Unlock says so
+		}
+		_, err := c.Clear(ctx, l.topic())
+		return err
+	})
+	if err != nil {
+		return err
 	}
 	return l.Unlock(ctx)
 }

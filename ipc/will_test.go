@@ -121,4 +121,19 @@ func TestElect(t *testing.T) {
 		t.Error(err)
 	}
 	leads("")
+
+	k, err := ipc.DialLink(ctx, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer k.Close()
+	third, err := k.Elect(ctx, "elect/a", "third")
+	if err != nil {
+		t.Fatal(err)
+	}
+	leads("third")
+	if err := third.Resign(ctx); err != nil {
+		t.Error(err)
+	}
+	leads("")
 }

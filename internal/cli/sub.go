@@ -49,6 +49,8 @@ func sub() *verb.Verb {
 				"published meanwhile is missing, and nobody knows how much that is: lost is null then.",
 			"What was published before with `pub --retain` comes first: the last value of each topic. With `--json` it has " +
 				"retained, which is true. After a restart of the daemon the values come again.",
+			"The last word of a process, as of `pub --hold`, is published by the daemon when that has ended. It has ended, with how it did: " +
+				"`exited 3`, `killed 9`, or `disconnected`.",
 			"With `-g`, all who have the same FILTER in the same group share its messages: each goes to one of them, in turn, of those who " +
 				"take them; retained values to none. With CMD it goes to one whose CMD is not busy with another, and with `-n` no more than " +
 				"N messages are taken from the others. What a member is not sent any more, as it ends, goes to the others; what it was sent, and " +

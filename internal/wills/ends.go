@@ -67,7 +67,7 @@ func (s *Service) timeIsOver(o *owner) {
 	s.end(o, how, status)
 }
 
-// end notes how an owner has ended, and has its wills be published when it is its user's turn.
+// end notes how an owner has ended, and publishes its wills: of very many the rest when it is its user's turn.
 func (s *Service) end(o *owner, how lockmgr.How, status int) {
 	if o.hasEnded() {
 		return
@@ -80,7 +80,7 @@ func (s *Service) end(o *owner, how lockmgr.How, status int) {
 		s.publishAll(o)
 		return
 	}
-	s.publishLater(o)
+	s.publishSome(o)
 }
 
 func (s *Service) publishLater(o *owner) {
@@ -88,7 +88,7 @@ func (s *Service) publishLater(o *owner) {
 	s.ends.Join(s.set.Users.Of(o.uid), o)
 }
 
-// publishSome publishes some of the wills of who has ended, when it is the user's turn. Where that would go to very many, it waits until
+// publishSome publishes some of the wills of who has ended. Where that would go to very many, it waits until
 // what is before it is delivered.
 func (s *Service) publishSome(o *owner) {
 	o.queued = false

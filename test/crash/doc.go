@@ -6,6 +6,8 @@
 // is written down before. So the order of the lines is an order of what happened, and the [history] of a lock that two have at once
 // shows it, however the daemon explains it. After each restart all who are in must be shown as holders still, with their tokens.
 //
+// What was announced to last as long as a process, and wills, are held to likewise (TestWillsUnderLoad).
+//
 // Meanwhile the daemon is killed, stopped and started, with faults: too few descriptors, no room, a damaged or missing file,
 // system calls that fail. The tests named after such a fault bring it about by itself; TestRandomFaults does all of it at random.
 package crash
