@@ -16,16 +16,13 @@ import (
 
 // mayBindToSelf checks that the caller is the peer, if the process that is to hold a lock is the caller's.
 func mayBindToSelf(c *session.Call, a *acquisition) bool {
-	switch sess := c.Session; {
-	case a.pid != 0 && a.pid != sess.Peer.PID:
-		c.Fail(wire.CodeDenied, "%s connected, not process %d: it may be a relay (socat, ssh -L, systemd-socket-proxyd), %s",
-			session.ProcessName(&sess.Peer), a.pid, session.Relayed)
-	case a.Bind == lockmgr.ToProcess && !a.forPID && a.pid == 0 && a.group == "":
+	switch {
+	case a.pid != 0:
+		return c.IsPeer(a.pid)
+	case a.Bind == lockmgr.ToProcess && !a.forPID && a.group == "":
 		return c.Proven("FOR self")
-	default:
-		return true
 	}
-	return false
+	return true
 }
 
 // A releaseFor says of whose part in a hold LOCK.RELEASE is.

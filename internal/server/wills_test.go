@@ -159,6 +159,22 @@ func TestWillClears(t *testing.T) {
 	h.wills(0)
 }
 
+// TestWillForNumber: who says its own number needs no proof.
+func TestWillForNumber(t *testing.T) {
+	h := start(t)
+	c := h.dial()
+	c.proven = true // it is not
+	own := fmt.Sprint(os.Getpid())
+	c.do("BUS.WILL", "a", "x", "FOR", own)
+	c.close()
+	h.quiesce()
+	h.wills(1)
+	if n := h.dial().do("BUS.UNWILL", "a", "FOR", own).Int; n != 1 {
+		t.Errorf("%d wills were taken back", n)
+	}
+	h.wills(0)
+}
+
 // TestWillForPid: a process may say the will of another one of its user, by a pidfd of it.
 func TestWillForPid(t *testing.T) {
 	h := start(t)
@@ -189,7 +205,7 @@ func TestWillRefused(t *testing.T) {
 	c := h.dial3()
 	for words, code := range map[string]wire.Code{
 		"BUS.WILL a/# x": wire.CodeBadName, "BUS.WILL ipcd/a x": wire.CodeDenied, "BUS.WILL a x RETAIN CLEAR": wire.CodeErr,
-		"BUS.WILL a x FOR nobody": wire.CodeErr, "BUS.WILL a x FOR": wire.CodeErr, "BUS.WILL a x EXPIRES 1": wire.CodeErr,
+		"BUS.WILL a x FOR nobody": wire.CodeErr, "BUS.WILL a x FOR 0": wire.CodeErr, "BUS.WILL a x FOR 1": wire.CodeDenied, "BUS.WILL a x FOR": wire.CodeErr, "BUS.WILL a x EXPIRES 1": wire.CodeErr,
 		"BUS.WILL a x HEADER A b": wire.CodeErr, "BUS.UNWILL +": wire.CodeBadName, "BUS.UNWILL a x": wire.CodeErr, "BUS.UNWILL a RETAIN 1": wire.CodeErr,
 		"BUS.WILL a " + strings.Repeat("x", 100): wire.CodeQuota,
 	} {

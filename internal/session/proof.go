@@ -49,6 +49,15 @@ func (c *Call) Proven(what string) bool {
 	return true
 }
 
+// IsPeer checks that the caller is the peer, by the number that it says it has: a relay has another one. It has the reply ready if not.
+func (c *Call) IsPeer(pid int) bool {
+	p := &c.Session.Peer
+	if pid != p.PID {
+		c.Fail(wire.CodeDenied, "%s connected, not process %d: it may be a relay (socat, ssh -L, systemd-socket-proxyd), %s", ProcessName(p), pid, Relayed)
+	}
+	return pid == p.PID
+}
+
 // ProcessCode is the code for an error of looking at a process: that the daemon has nothing left to look with, or cannot read, says
 // nothing of the process.
 func ProcessCode(err error) wire.Code {

@@ -1,6 +1,8 @@
 package wills
 
 import (
+	"math"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/ipcd/ipcd/bus"
@@ -16,7 +18,8 @@ import (
 // words are what those of a command ask for. There is one of it, which is filled anew for each command.
 type words struct {
 	record.Will
-	self, pid bool // whose end it is, if not that of the connection: the caller, or the process whose pidfd came with the command
+	self, pid bool  // whose end it is, if not that of the connection: the caller, or the process whose pidfd came with the command
+	number    int64 // of the caller, as it says; 0: it does not
 }
 
 // willWords reads the words of BUS.WILL.
@@ -86,13 +89,17 @@ func readCommon(c *session.Call, i int, w *words) bool {
 	case "FOR":
 		switch c.Arg(i) {
 		case "SELF":
-			w.self, w.pid = true, false
+			w.self, w.pid, w.number = true, false, 0
 			return true
 		case "PID":
-			w.self, w.pid = false, true
+			w.self, w.pid, w.number = false, true, 0
 			return true
 		}
-		c.Fail(wire.CodeErr, "FOR wants self or pid, not %q", session.Clip(string(c.Args[i])))
+		if n, ok := session.Number(c.Args[i]); ok && n > 0 && n <= math.MaxInt32 {
+			w.self, w.pid, w.number = true, false, n
+			return true
+		}
+		c.Fail(wire.CodeErr, "FOR wants self, the caller's number or pid, not %q", session.Clip(string(c.Args[i])))
 		return false
 	}
 	c.Syntax()
@@ -100,7 +107,12 @@ func readCommon(c *session.Call, i int, w *words) bool {
 }
 
 // mayBind checks that the caller is the peer, if it is the caller's end that is waited for.
-func mayBind(c *session.Call, w *words) bool { return !w.self || c.Proven("FOR self") }
+func mayBind(c *session.Call, w *words) bool {
+	if w.number != 0 {
+		return c.IsPeer(int(w.number))
+	}
+	return !w.self || c.Proven("FOR self")
+}
 
 // whose finds out whose end it is: who that is, and which connection of it, or 0; and with FOR pid the pidfd that was sent, or else -1.
 func (s *Service) whose(c *session.Call) (who *peer.Peer, conn uint64, pidfd int, ok bool) {
