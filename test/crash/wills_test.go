@@ -111,7 +111,7 @@ func (w *willSite) conn() *ipc.Conn {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	conn.SetDeadline(time.Now().Add(time.Minute))
+	conn.SetDeadline(time.Now().Add(patience))
 	return conn
 }
 
@@ -210,7 +210,7 @@ func (w *willSite) buried(id string) {
 	w.t.Helper()
 	conn := w.conn()
 	defer conn.Close()
-	for limit := time.Now().Add(time.Minute); time.Now().Before(limit); {
+	for limit := time.Now().Add(patience); time.Now().Before(limit); {
 		if v, err := conn.Do("BUS.GET", "last/"+id); err != nil || !v.IsNull() {
 			return
 		}
