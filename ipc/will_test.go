@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ipcd/ipcd/internal/testenv"
 	"github.com/ipcd/ipcd/ipc"
 )
 
@@ -18,6 +19,7 @@ func TestWillsOfProcess(t *testing.T) {
 		leaveWills(t, address)
 		return
 	}
+	testenv.Kernel(t, 6, 15, "the exit status of a process that is reaped at once")
 	ctx := context.Background()
 	c := dialDaemon(t, "")
 	sub, err := c.Subscribe(ctx, "wills/#")
