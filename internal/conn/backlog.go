@@ -218,19 +218,22 @@ func (c *Conn) lose(of string, missing Missing) {
 // missed messages here.
 func (c *Conn) TellLosses() {
 	c.closeRange()
-	if x := c.more; x != nil && x.losses != nil {
+	if x := c.more; x != nil && len(x.losses) > 0 {
 		if c.queue() != nil {
-			c.add(c.appendLosses(nil, x.losses), 0, nil)
+			b := c.appendLosses(nil, x.losses)
+			c.add(b, 0, nil)
+			c.set.pool.put(b)
 		} else {
 			c.own = c.appendLosses(c.own, x.losses)
 		}
-		x.losses = nil
+		clear(x.losses) // who has missed something will again
 	}
 }
 
 func (c *Conn) appendLosses(b []byte, losses map[string]Missing) []byte {
 	for of, missing := range losses {
-		b = c.appendMissing(b, c.owner.Proto(), of, missing)
+		c.set.said = c.appendMissing(c.set.said[:0], c.owner.Proto(), of, missing)
+		b = c.set.pool.append(b, c.set.said)
 	}
 	return b
 }

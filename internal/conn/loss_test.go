@@ -100,3 +100,58 @@ func TestLossesOfSeveral(t *testing.T) {
 		t.Error("nothing is missing, so this tests nothing")
 	}
 }
+
+// TestLossesTakeNoMemory: who has very many subscriptions, and loses messages of all of them again and again, has memory taken for that
+// once.
+func TestLossesTakeNoMemory(t *testing.T) {
+	const limit, subs, size = 64 << 10, 500, 100
+	w := newWorld(t, func(_ *account.Limits, l *conn.Limits) { l.Output = limit })
+	o := w.connect()
+	o.end.SetRoom(0)
+	o.Send([]byte("+first\r\n"))
+	w.settle()
+	var of []string
+	for i := range subs {
+		of = append(of, fmt.Sprintf("subscription/%04d", i))
+	}
+	w.Pushes.Loss = func(v []byte) ([]byte, int64, bool) {
+		rest, isMessage := bytes.CutPrefix(v, []byte(">4\r\n$2\r\nof\r\n$17\r\n"))
+		if isMessage {
+			return rest[:17], 1, false
+		}
+		rest, isLoss := bytes.CutPrefix(v, []byte(">3\r\n$4\r\nlost\r\n"))
+		if !isLoss {
+			return nil, 0, false
+		}
+		n, line := conn.Head(rest)
+		return rest[line+len("$17\r\n") : line+len("$17\r\n")+17], int64(n), true
+	}
+	var messages [][]byte
+	for _, s := range of {
+		messages = append(messages, appendOf(nil, s, 1, size))
+	}
+	seq, lost := uint64(0), 0
+	round := func() {
+		seq++
+		for i, s := range of {
+			if o.IsFull(size, seq) {
+				o.Lose(s)
+				lost++
+				continue
+			}
+			_, n := o.Enqueue(messages[i], nil, seq, s)
+			lost += n
+		}
+	}
+	for range 50 {
+		round()
+	}
+	if lost == 0 {
+		t.Fatal("nothing is lost")
+	}
+	const rounds = 20
+	before := lost
+	if took := testing.AllocsPerRun(rounds, round); lost-before < rounds*subs/2 || took > 0 {
+		t.Errorf("%v allocations while %d messages were lost", took, (lost-before)/(rounds+1))
+	}
+}
