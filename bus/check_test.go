@@ -28,7 +28,7 @@ func TestCheck(t *testing.T) {
 				r.byOwner.set(x.owner, x)
 			}
 		}},
-		{"subscription without a subscriber", func(b *Bus[int], r *Route[int]) {
+		{"subscription without a subscriber", func(_ *Bus[int], r *Route[int]) {
 			r.byOwner = new(shrinkingMap[*subscriber[int], *subscription[int]])
 			r.byOwner.set(&subscriber[int]{}, r.subs[0])
 			for _, x := range r.subs {
