@@ -65,16 +65,20 @@ func (s *Server) describe(sess *session.Session) string {
 	if row := sess.Last(); row != nil {
 		last = lowerBar(row.Name)
 	}
+	lost := 0
+	if n := s.missed.Of(sess); n != nil {
+		lost = *n
+	}
 	in, out := sess.Memory()
 	p := &sess.Peer
 	return fmt.Sprintf("id=%d addr=%s laddr=%s fd=%d name=%s age=%d idle=%d flags=%s db=0 sub=%d psub=%d ssub=0 multi=%d watch=0 "+
 		"qbuf=%d qbuf-free=%d argv-mem=0 multi-mem=%d rbs=%d rbp=0 obl=%d oll=0 omem=%d tot-mem=%d events=%s cmd=%s user=default redir=-1 resp=%d lib-name=%s lib-ver=%s "+
-		"bsub=%d gsub=%d pid=%d uid=%d gid=%d unit=%s start=%d locks=%d",
+		"bsub=%d gsub=%d pid=%d uid=%d gid=%d unit=%s start=%d locks=%d lost=%d",
 		sess.ID, address(sess), localAddress, sess.FD(), x.name, sess.Age(), sess.Idle(), flags.String(),
 		channels, patterns, queued,
 		sess.Unexecuted(), max(in-sess.Unexecuted(), 0), queue, out, sess.Backlog(), sess.Unread(), in+out+queue, events, last,
 		sess.Proto(), x.libName, x.libVer,
-		filters, s.messages.Memberships(sess), p.PID, p.UID, p.GID, oneWord(p.Unit), p.Start, s.locks.Bound(sess))
+		filters, s.messages.Memberships(sess), p.PID, p.UID, p.GID, oneWord(p.Unit), p.Start, s.locks.Bound(sess), lost)
 }
 
 // oneWord keeps the name of a unit, which a user may have chosen, from looking like more words of the line.

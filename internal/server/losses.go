@@ -1,6 +1,7 @@
 package server
 
 import (
+	"log/slog"
 	"maps"
 	"slices"
 	"time"
@@ -38,6 +39,7 @@ func (s *Server) noteLoss(sess *session.Session, n int) {
 		l = &loss{of: map[*session.Session]int{}, worst: sess}
 		s.losses[sess.Peer.UID] = l
 	}
+	*s.missed.In(sess) += n
 	l.messages += n
 	if l.of[sess] += n; l.of[sess] > l.of[l.worst] {
 		l.worst = sess
@@ -50,6 +52,8 @@ func (s *Server) announceLosses() {
 	s.losses = nil
 	for _, uid := range slices.Sorted(maps.Keys(losses)) {
 		l := losses[uid]
+		s.set.LogAbout(slog.LevelWarn, uid, "lost", "subscribers are behind, and have missed messages", "client", l.worst.ID, "pid", l.worst.Peer.PID,
+			"unit", l.worst.Peer.Unit, "lost", l.of[l.worst], "waiting", l.worst.Unread(), "lost_of_user", l.messages, "connections", len(l.of))
 		s.announceClient(lostTopic, "lost", l.worst, func(b []byte) []byte {
 			b = printable.AppendTextField(b, "name", s.nameOf(l.worst))
 			b = printable.AppendIntField(b, "lost", int64(l.of[l.worst]))

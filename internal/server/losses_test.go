@@ -2,6 +2,7 @@ package server
 
 import (
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -10,7 +11,11 @@ import (
 // TestLossesAreTold: of a user whose subscribers miss messages there is one event, when a while is over, with all that was missed, and about
 // the one that missed the most. Of another user there is another one, and none when nothing was missed since.
 func TestLossesAreTold(t *testing.T) {
-	m := newManual(t, 1, func(_ *Setup, o *Options) { o.Limits.Output = 16 << 10 })
+	log := new(logBuffer)
+	m := newManual(t, 1, func(s *Setup, o *Options) {
+		o.Limits.Output = 16 << 10
+		s.Log = slog.New(slog.NewTextHandler(log, nil))
+	})
 	watcher, publisher := m.connect(false), m.connectAs(1001, false)
 	watcher.cmd("HELLO", "3")
 	watcher.cmd("BUS.SUB", "ipcd/client/lost")
@@ -64,6 +69,22 @@ func TestLossesAreTold(t *testing.T) {
 	}
 	if n := strings.Count(got, `"event":"lost"`); n != 2 {
 		t.Errorf("there are %d events", n)
+	}
+	publisher.take()
+	publisher.cmd("CLIENT", "LIST")
+	for m.step() {
+	}
+	list := publisher.take()
+	for name, lost := range map[string]uint64{"one": each, "two": each + ofTwo, "three": each} {
+		line, _, _ := strings.Cut(list[max(strings.Index(list, "name="+name), 0):], "\n")
+		if !strings.HasSuffix(line, fmt.Sprint(" lost=", lost)) || !strings.Contains(line, fmt.Sprint(" omem=", m.of(slow[name]).Unread(), " ")) {
+			t.Errorf("%s has lost %d: %s", name, lost, line)
+		}
+	}
+	for _, want := range []string{fmt.Sprintf("client=%d ", slow["two"].id), fmt.Sprintf("lost=%d ", each+ofTwo), fmt.Sprintf("client=%d ", slow["three"].id)} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("the log lacks %s: %s", want, log)
+		}
 	}
 	if start += time.Minute; tell() != "" {
 		t.Error("it is told twice")

@@ -127,6 +127,7 @@ type Server struct {
 	asking   *asking.Service
 	wills    *wills.Service
 	names    session.Part[names] // what connections call themselves
+	missed   session.Part[int]   // how many messages they have missed
 	leftOut  int                 // events about connections, since the last one that was published: see events.go
 	losses   map[uint32]*loss    // of messages, by user: see losses.go
 	lossTime loop.Timer
@@ -185,6 +186,7 @@ func New(setup Setup, opts Options) (*Server, error) {
 	s.asking = asking.New(s.set)
 	s.wills = wills.New(s.set, s.journal, s.watch, s.messages)
 	s.names = session.NewPart[names](s.set)
+	s.missed = session.NewPart[int](s.set)
 	s.over = s.set.Net.Over
 	l.Early = s.set.Net.ReadEarly
 	s.watchdog.Init(&l.Timers, s.feedWatchdog)
