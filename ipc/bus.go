@@ -21,7 +21,14 @@ func (c *Client) Publish(ctx context.Context, topic string, payload []byte, opti
 	for _, option := range options {
 		option(&o)
 	}
-	v, err := c.roundTrip(ctx, func(b []byte) []byte { return o.append(b, topic, payload) })
+	encode := func(b []byte) []byte { return o.append(b, topic, payload) }
+	var v wire.Value
+	var err error
+	if o.file == nil {
+		v, err = c.roundTrip(ctx, encode)
+	} else {
+		v, err = c.roundTripFile(ctx, o.file, encode)
+	}
 	if err != nil {
 		return Receipt{}, fmt.Errorf("cannot publish on %q: %w", topic, err)
 	}
@@ -43,9 +50,17 @@ func (c *Client) message(args []wire.Value) error {
 	if !ok {
 		return errBadPush
 	}
+	if m.beside {
+		m.File = takeFile(&c.in.files)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, s := range c.givenLocked(sharing{args[0].Str, m.Group}) {
+	all := c.givenLocked(sharing{args[0].Str, m.Group})
+	if m.FileKind != "" {
+		shareFile(m, all)
+		return nil
+	}
+	for _, s := range all {
 		s.deliver(m)
 	}
 	return nil
@@ -83,6 +98,7 @@ func message(args []wire.Value) (Message, bool) {
 		}
 		m.Ended = more.Get("ended").Str
 		m.Headers = headers(more.Get("headers"))
+		m.FileKind, m.FileSize, m.beside = more.Get("file").Str, more.Get("size").Int, more.Get("fd").Int == 1
 	}
 	return m, true
 }

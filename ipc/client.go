@@ -22,10 +22,12 @@ const maxCalls = 1024
 // reconnect: see "A lost connection" in the package's documentation.
 type Client struct {
 	file   *os.File
+	in     input  // used by the reader
 	out    writer // used by whoever set writing
 	dec    *wire.Decoder
 	limits wire.Limits    // of a command: what the daemon said in its greeting
 	slots  chan struct{}  // a token for each command without a reply
+	files  chan struct{}  // likewise, for each with a file beside it
 	tasks  sync.WaitGroup // the reader, and a slow flush
 	done   chan struct{}  // closed when the connection has ended
 
@@ -33,6 +35,7 @@ type Client struct {
 
 	mu       sync.Mutex
 	unsent   []byte          // commands to write, in the order of pending
+	beside   []beside        // descriptors that go with them
 	spare    []byte          // the buffer that unsent was before
 	writing  bool            // somebody is writing; who finds it set leaves his bytes in unsent
 	broken   error           // why nothing can be written any more
@@ -128,15 +131,17 @@ func newClient(fd int, sent ...*call) (*Client, error) {
 	}
 	c := &Client{
 		file:     file,
-		dec:      wire.NewDecoder(file, replyLimits),
 		limits:   wire.DefaultLimits,
 		slots:    make(chan struct{}, maxCalls),
+		files:    make(chan struct{}, wire.MaxDescriptors),
 		done:     make(chan struct{}),
 		tickets:  make(map[int64]*call),
 		feeds:    make(map[sharing]*feed),
 		held:     make(map[heldKey][]*Lock),
 		services: make(map[string]*service),
 	}
+	c.in.init(raw)
+	c.dec = wire.NewDecoder(&c.in, replyLimits)
 	c.out.init(raw)
 	for _, cl := range sent {
 		c.pending.push(cl)
@@ -249,6 +254,9 @@ func (c *Client) appendLocked(cl *call, encode func([]byte) []byte) error {
 		c.unsent = c.unsent[:before]
 		return &Error{Code: wire.CodeQuota, Text: fmt.Sprintf("a command of %d bytes is larger than the limit of %d", size, c.limits.Frame)}
 	}
+	if cl.fd > 0 {
+		c.beside = append(c.beside, beside{before, cl.fd})
+	}
 	c.pending.push(cl)
 	return nil
 }
@@ -279,6 +287,7 @@ func (c *Client) flushAndUnlock() {
 			c.writing = true
 			c.tasks.Go(func() { c.flushSlowly(batch, rest) })
 		default:
+			c.out.drop() // there is nothing, unless the connection has ended
 			c.returnLocked(batch)
 		}
 	}
@@ -289,14 +298,24 @@ func (c *Client) flushAndUnlock() {
 // reader goes on to the end of what there is to read, but not for long if the daemon left only half of the connection.
 func (c *Client) breakLocked(err error) {
 	c.broken, c.unsent = err, nil
+	c.out.drop()
+	c.dropFilesLocked()
 	// It fails only if the file is closed, and then the reader ends too.
 	_ = c.file.SetReadDeadline(time.Now().Add(time.Second))
+}
+
+// dropFilesLocked closes the descriptors of commands that will not be sent.
+func (c *Client) dropFilesLocked() {
+	closeAll(c.beside)
+	c.beside = nil
 }
 
 // takeLocked begins a write of what is unsent.
 func (c *Client) takeLocked() []byte {
 	batch := c.unsent
 	c.unsent, c.spare = c.spare[:0], nil
+	c.out.begin(c.beside)
+	c.beside = c.beside[:0]
 	c.writing = true
 	return batch
 }

@@ -31,6 +31,7 @@ type Conn struct {
 	dec    *wire.Decoder
 	out    []byte       // commands not yet sent
 	pushes []wire.Value // came before the reply that Reply looked for
+	files  []int        // came beside what was received: see TakeFiles
 	err    error        // why the connection is of no more use
 }
 
@@ -165,9 +166,10 @@ func (c *Conn) Do(words ...string) (wire.Value, error) {
 
 // DoFDs is Do for a command whose reply may have open files beside it. They are the caller's to close, whatever the error.
 func (c *Conn) DoFDs(words ...string) (v wire.Value, fds []int, err error) {
+	before := c.socket.files
 	c.socket.files = &fds
 	v, err = c.Do(words...)
-	c.socket.files = nil
+	c.socket.files = before
 	return v, fds, err
 }
 
@@ -204,6 +206,7 @@ func (c *Conn) Close() error {
 	if c.err == nil {
 		c.err = ErrClosed
 	}
+	closeFiles(&c.files)
 	return c.socket.close()
 }
 

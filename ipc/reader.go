@@ -15,6 +15,7 @@ type call struct {
 	result chan result // has room for the one result, so that the reader never waits for the caller
 	slot   bool        // has a slot of the client
 	feed   *feed       // BUS.SUB: what it is for
+	fd     int         // goes with it; 0: none does
 	next   *call       // in the queue
 
 	asks  bool   // it is BUS.REQ
@@ -74,6 +75,7 @@ func (c *Client) read() {
 		}
 		if err != nil {
 			c.end(err)
+			closeFiles(&c.in.files)
 			return
 		}
 	}
@@ -92,6 +94,9 @@ func (c *Client) reply(v wire.Value) error {
 	}
 	if cl.slot {
 		<-c.slots
+	}
+	if cl.fd > 0 {
+		<-c.files
 	}
 	switch {
 	case (cl.lock != nil || cl.asks) && v.Kind == wire.KindInt:
@@ -203,6 +208,7 @@ func (c *Client) end(err error) {
 		c.err = connError(err)
 	}
 	c.file.Close()
+	c.dropFilesLocked()
 	for cl := c.pending.pop(); cl != nil; cl = c.pending.pop() {
 		if cl.feed != nil {
 			c.subscribedLocked(cl.feed, c.err)

@@ -3,6 +3,7 @@ package ipc
 import (
 	"context"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/ipcd/ipcd/ipc/wire"
@@ -12,13 +13,14 @@ import (
 type PublishOption func(*publishOptions)
 
 type publishOptions struct {
-	retain  bool
-	expires time.Duration
-	headers []string // names and values in turn
-	under   *Hold
-
+	retain     bool
+	expires    time.Duration
+	headers    []string // names and values in turn
+	under      *Hold
 	mayBlock   time.Duration
 	mayBlockIs bool
+	file       *os.File // beside it; nil: none
+	kind       string   // what that is said to be
 }
 
 // Retain has the message be the value of its topic, until another is retained there or [Client.Clear] removes it: who subscribes later
@@ -62,6 +64,9 @@ func (o *publishOptions) append(b []byte, topic string, payload []byte) []byte {
 		words += 2
 	}
 	words += len(o.headers) / 2 * 3
+	if o.file != nil {
+		words += 2
+	}
 	if o.under != nil {
 		words += 3
 	}
@@ -87,6 +92,10 @@ func (o *publishOptions) append(b []byte, topic string, payload []byte) []byte {
 	if o.mayBlockIs {
 		b = wire.AppendBulk(b, "MAYBLOCK")
 		b = wire.AppendBulk(b, fmt.Sprint(o.mayBlock.Milliseconds()))
+	}
+	if o.file != nil {
+		b = wire.AppendBulk(b, "FD")
+		b = wire.AppendBulk(b, o.kind)
 	}
 	if o.under != nil {
 		b = wire.AppendBulk(b, "UNDER")

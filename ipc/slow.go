@@ -28,11 +28,15 @@ func Backlog(messages, bytes int) SubscribeOption {
 // subWords are the options of BUS.SUB.
 type subWords struct {
 	conflate, lossless bool
+	files              bool // those beside messages come, too
 	messages, bytes    int
 }
 
 // options are the words themselves.
 func (w subWords) options() (words []string) {
+	if w.files {
+		words = append(words, "FD")
+	}
 	switch {
 	case w.lossless:
 		words = append(words, "SLOW", "DISCONNECT")
@@ -65,6 +69,11 @@ func (s *Subscription) conflateLocked(topic string) {
 		old := &s.buf[(s.first+int(at-s.taken))%len(s.buf)]
 		s.bytes -= len(old.Payload)
 		old.Payload, old.stale = nil, true
+		if old.File != nil {
+			old.close()
+			old.File = nil
+			s.held--
+		}
 	}
 	s.topics[topic] = s.taken + place(s.count)
 }

@@ -16,6 +16,7 @@ type socket struct {
 	fd       int
 	deadline time.Time // zero: none
 	files    *[]int    // where descriptors go that come beside what is read; nil: none are taken
+	each     bool      // one that is missing is -1 there
 }
 
 func (s *socket) Read(p []byte) (int, error) {
@@ -45,17 +46,30 @@ func (s *socket) read(p []byte) (int, error) {
 		return unix.Read(s.fd, p)
 	}
 	rights := make([]byte, unix.CmsgSpace(mostFiles*4))
-	n, size, _, _, err := unix.Recvmsg(s.fd, p, rights, unix.MSG_CMSG_CLOEXEC)
-	if err != nil || size == 0 {
-		return n, err
-	}
-	messages, err := unix.ParseSocketControlMessage(rights[:size])
-	for i := range messages {
-		fds, e := unix.ParseUnixRights(&messages[i])
-		*s.files = append(*s.files, fds...)
-		err = errors.Join(err, e)
+	n, fds, missing, err := receiveRights(s.fd, p, rights)
+	*s.files = append(*s.files, fds...)
+	if missing && s.each {
+		*s.files = append(*s.files, -1)
 	}
 	return n, err
+}
+
+// receiveRights receives what has descriptors beside it. missing says that some of them are not there: this process may have no more.
+func receiveRights(fd int, p, rights []byte) (n int, fds []int, missing bool, err error) {
+	n, size, flags, _, err := unix.Recvmsg(fd, p, rights, unix.MSG_CMSG_CLOEXEC)
+	if err != nil {
+		return n, nil, false, err
+	}
+	if size > 0 {
+		var messages []unix.SocketControlMessage
+		messages, err = unix.ParseSocketControlMessage(rights[:size])
+		for i := range messages {
+			some, e := unix.ParseUnixRights(&messages[i])
+			fds = append(fds, some...)
+			err = errors.Join(err, e)
+		}
+	}
+	return n, fds, flags&unix.MSG_CTRUNC != 0, err
 }
 
 // send writes all of p, with descriptors beside its first byte.

@@ -15,44 +15,6 @@ import (
 	"github.com/ipcd/ipcd/ipc/wire"
 )
 
-// A Message is one message of the bus as a subscription receives it.
-type Message struct {
-	Topic   string
-	Payload []byte // may be shared with other subscriptions: not to be changed
-	Seq     uint64 // of the publication, by the daemon
-	Time    time.Time
-
-	// Count is the number of the message among those of the filter, in the daemon: it rises by one with each, and by as many more as are
-	// Lost before. It begins somewhere, since subscribers to one filter share it, and anew with each connection. A retained value that
-	// was there before the subscription has none: 0.
-	Count uint64
-
-	// The sender, as the kernel told the daemon.
-	PID  int
-	UID  int
-	Unit string // systemd unit, "" if none
-
-	Group string // of which the subscription is a member, "" if of none: see [Share]
-
-	// Retained says that the message was published before the subscription: it is the value that the topic had then.
-	Retained bool
-
-	// Ended says how the sender had ended, as "exited 3", "killed 9" or "disconnected", if the message is a will. The daemon says it, and
-	// nobody else can.
-	Ended string
-
-	Expires time.Time         // when the message is over, as its publisher says: see [Expires]; zero: never
-	Headers map[string]string // what the publisher says beside the payload: see [Header]; shared like the payload
-
-	// Lost is the number of messages that were dropped between the message received before this one and this one,
-	// by the daemon or by the subscription's own buffer, because they were not taken out quickly enough. Of a group it is how many nobody
-	// of it has got.
-	Lost uint64
-
-	// Conflated is how many were replaced likewise by newer ones of their topics: see [Conflate].
-	Conflated uint64
-}
-
 // ErrUnsubscribed is what [Subscription.Next] fails with after [Subscription.Close].
 var ErrUnsubscribed = errors.New("subscription is closed")
 
@@ -113,6 +75,7 @@ type Subscription struct {
 	first  int
 	count  int
 	bytes  int       // payload in buf
+	held   int       // files in buf
 	lost   uint64    // since the newest message in buf
 	gap    *GapError // likewise
 	told   bool      // that gap is to be told, whether or not a message follows
@@ -223,6 +186,9 @@ func (c *Client) subscribe(ctx context.Context, s *Subscription) error {
 		defer c.mu.Unlock()
 		return c.err
 	}
+	if s.words.files {
+		c.in.takes.Store(true)
+	}
 	f := c.feeds[s.of]
 	if f != nil && s.of.group != "" {
 		defer c.mu.Unlock()
@@ -308,6 +274,10 @@ func (s *Subscription) Close() {
 		c.unsubscribe(s)
 	}
 	s.mu.Lock()
+	for s.count > 0 {
+		m := s.pop()
+		m.close()
+	}
 	s.buf, s.first, s.count, s.bytes, s.gap, s.topics = nil, 0, 0, 0, nil, nil
 	s.mu.Unlock()
 }
@@ -416,6 +386,7 @@ func (s *Subscription) deliver(m Message) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.err != nil {
+		m.close()
 		return
 	}
 	next := received{Message: m, gap: s.gap}
@@ -424,8 +395,9 @@ func (s *Subscription) deliver(m Message) {
 	if s.words.conflate {
 		s.conflateLocked(m.Topic)
 	}
-	for s.count > 0 && (s.count == s.maxMessages || s.bytes+len(m.Payload) > s.maxBytes) {
+	for s.count > 0 && (s.count == s.maxMessages || s.bytes+len(m.Payload) > s.maxBytes || m.File != nil && s.held == mostHeld) {
 		if s.words.lossless {
+			m.close()
 			s.err = fmt.Errorf("%w: too far behind %q, of which it is to miss nothing", ErrQuota, s.of.filter)
 			close(s.ended)
 			return
@@ -438,12 +410,16 @@ func (s *Subscription) deliver(m Message) {
 	s.buf[(s.first+s.count)%len(s.buf)] = next
 	s.count++
 	s.bytes += len(m.Payload)
+	if m.File != nil {
+		s.held++
+	}
 	s.signal()
 }
 
 // discard takes the first message out of the buffer. What is missing before the one behind it, or before next, is so much more.
 func (s *Subscription) discard(next *received) {
 	dropped := s.pop()
+	dropped.close()
 	if s.count > 0 {
 		next = &s.buf[s.first]
 	}
@@ -479,6 +455,9 @@ func (s *Subscription) pop() received {
 	s.count--
 	s.taken++
 	s.bytes -= len(m.Payload)
+	if m.File != nil {
+		s.held--
+	}
 	if s.topics != nil && s.topics[m.Topic] < s.taken {
 		delete(s.topics, m.Topic)
 	}

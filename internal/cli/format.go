@@ -138,7 +138,11 @@ func (f *format) print(o *term.Output, m *message) {
 	case f.parts != nil:
 		for i := range f.parts {
 			p := &f.parts[i]
-			if o.Text(p.text); p.field != nil {
+			switch o.Text(p.text); {
+			case p.field == nil:
+			case p.field.letter == 'p':
+				m.write(o)
+			default:
 				o.Data(p.field.of(m))
 			}
 		}
@@ -147,8 +151,9 @@ func (f *format) print(o *term.Output, m *message) {
 		}
 	case o.TTY && f.end == "\n":
 		o.Styled(term.Dim, m.Time.Format("15:04:05")).Text("  ").Styled(term.Bold, m.Topic).Text("  ")
-		if len(m.Payload) > 0 {
-			o.Clean(string(m.Payload)).Text("  ")
+		if len(m.Payload) > 0 || m.streams() {
+			m.write(o)
+			o.Text("  ")
 		}
 		who := process.UserName(int64(m.UID)) + " (" + strconv.Itoa(m.PID) + ")"
 		if m.Ended != "" {
@@ -156,6 +161,7 @@ func (f *format) print(o *term.Output, m *message) {
 		}
 		o.Styled(term.Dim, who).Text("\n")
 	default:
-		o.Data(m.Topic).Text("\t").Data(string(m.Payload)).Text(f.end)
+		m.write(o.Data(m.Topic).Text("\t"))
+		o.Text(f.end)
 	}
 }

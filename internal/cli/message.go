@@ -38,6 +38,7 @@ type receiver struct {
 	outage  verb.Outage
 	last    uint64            // number of the last message
 	live    bool              // retained values are not asked for
+	files   bool              // files are taken
 	values  map[string]uint64 // with several filters: the numbers of the retained values that came, by topic
 }
 
@@ -46,10 +47,13 @@ func receive(c *verb.Call, filters []string, words ...string) (*receiver, error)
 	return receiveAs(c, filters, words, "", nil, false)
 }
 
+// takeFiles is the word for a receiver that takes the files beside messages.
+const takeFiles = "FD"
+
 // receiveAs is receive as a member of a group, unless that is "".
 func receiveAs(c *verb.Call, filters, words []string, group string, takes func() int, again bool) (*receiver, error) {
 	r := &receiver{
-		call: c, filters: filters, words: words, group: group, takes: takes, again: again, idle: c.Out.Flush,
+		files: slices.Contains(words, takeFiles), call: c, filters: filters, words: words, group: group, takes: takes, again: again, idle: c.Out.Flush,
 		lost:    func(n int64, filter string) { lost(c, n, filter, group) },
 		resumed: func() { missing(c, "messages") },
 	}
@@ -67,6 +71,9 @@ func receiveAs(c *verb.Call, filters, words []string, group string, takes func()
 
 // subscribe makes a new connection one with subscriptions, or closes it.
 func (r *receiver) subscribe(conn *ipc.Conn) error {
+	if r.files {
+		conn.TakeFiles()
+	}
 	last := len(r.filters) - 1
 	conn.Buffer("HELLO", "3") // RESP3: a message that comes before the last reply is no reply
 	for _, f := range r.filters[:last] {
@@ -171,9 +178,13 @@ func (r *receiver) next(deadline time.Time) (message, error) {
 		if err != nil {
 			return message{}, err
 		}
-		if m, ok := ipc.DecodeMessage(r.value); ok {
+		if m, ok := r.conn.Message(r.value); ok {
 			if r.again {
 				r.spent = append(r.spent, r.value.Elems[1].Str)
+			}
+			if r.files && m.FileKind != "" && m.File == nil { // this process can have no more
+				r.lost(1, r.value.Elems[1].Str)
+				continue
 			}
 			// Filters that overlap bring a message once each, one after the other; but values all of one filter, and then of the next.
 			switch {
@@ -184,6 +195,7 @@ func (r *receiver) next(deadline time.Time) (message, error) {
 				r.last = m.Seq
 				return message{m}, nil
 			}
+			(&message{m}).close()
 		} else if v := &r.value; v.Kind == wire.KindPush && len(v.Elems) >= 3 {
 			switch v.Elems[0].Str {
 			case "bus.lost":
@@ -304,8 +316,18 @@ func (m *message) environment() []string {
 		"IPC_RETAINED=" + map[bool]string{true: "1"}[m.Retained],
 		"IPC_EXPIRES=" + expires,
 		"IPC_ENDED=" + m.Ended,
+		"IPC_FILE=" + m.FileKind,
+		"IPC_FILE_SIZE=" + m.fileSize(),
 	}
 	return append(env, headerEnvironment(m.Headers)...)
+}
+
+// fileSize is how many bytes a message's file has, "" if that has no size, or there is none.
+func (m *message) fileSize() string {
+	if m.FileKind == "" || m.FileSize < 0 {
+		return ""
+	}
+	return strconv.FormatInt(m.FileSize, 10)
 }
 
 // headerEnvironment is what CMD gets to know of headers.
@@ -343,6 +365,8 @@ var messageEnv = []verb.Variable{
 	{Name: "IPC_RETAINED", Help: "1 if it is the value that the topic had before, or empty"},
 	{Name: "IPC_EXPIRES", Help: "when it is over, likewise, or empty"},
 	{Name: "IPC_ENDED", Help: "how its sender had ended, as `killed 9`, if the message is a will; or empty"},
+	{Name: "IPC_FILE", Help: "sealed or open if standard input is a file that came beside the message, or empty"},
+	{Name: "IPC_FILE_SIZE", Help: "how many bytes are in it, or empty if it has no size"},
 	{Name: "IPC_HEADER_NAME", Help: "each of its headers: of content-type, IPC_HEADER_CONTENT_TYPE"},
 }
 
@@ -371,6 +395,10 @@ func (m *message) json(o *term.Output) {
 	}
 	if len(m.Headers) > 0 {
 		obj.Value("headers", headersOf(m.Headers))
+	}
+	if m.FileKind != "" {
+		obj.Text("file", m.FileKind)
+		obj.Number("size", m.FileSize)
 	}
 	obj.Text("payload", string(m.Payload))
 	o.Object(&obj)

@@ -23,6 +23,7 @@ type pubVerb struct {
 	file   string
 
 	hold    bool
+	fd      bool
 	retain  bool
 	expires verb.Span
 	may     verb.Span // block
@@ -41,6 +42,7 @@ func pub() *verb.Verb {
 			"[-r] [-t D] [-H NAME=VALUE]… [-e N] -f FILE TOPIC",
 			"[-r] [-t D] [-H NAME=VALUE]… [-e N] -l [-0] TOPIC",
 			"--hold [-H NAME=VALUE]… [-e N] TOPIC PAYLOAD|-|-f FILE [-- CMD [ARG…]]",
+			"--fd [-t D] [-H NAME=VALUE]… [-e N] TOPIC [PAYLOAD]",
 		},
 		About: []string{
 			"Sends PAYLOAD to all who receive TOPIC at this moment. PAYLOAD may be any bytes; `-` takes them from standard " +
@@ -53,6 +55,10 @@ func pub() *verb.Verb {
 				"waits for a signal. When the process has ended, however it did, the value is gone, unless another process has published one there since, and who " +
 				"follows TOPIC is sent an empty message from it, that says how it ended: `sub --json` and `sub -F %e` tell. So the presence " +
 				"of a service is never that of one which has died, also if the daemon is restarted or killed meanwhile.",
+			"What FILE or standard input has, if it is more than 64 KiB, is passed as a file: it is copied once, into memory, and sealed, so that nobody " +
+				"can change it while others read it; a file that is sealed already is passed as it is. `sub` writes what is in it, or has it be the " +
+				"standard input of CMD. Who cannot take files is sent the bytes, if they are 1 MiB at most, or else how many there are. With `-r` it is always the bytes.",
+			"With `--fd`, standard input itself is passed, whatever it is: receivers get it as it is open, at the position where it is. PAYLOAD goes beside it.",
 			"With `-l`, each line of standard input is a message, without its line break, also an empty one; with `-0`, what a zero byte " +
 				"ends. They are sent as they come, many before the first is answered; if ipcd is slower, the input waits. The first line that is refused " +
 				"ends it: the error names it, and says how many of those that were sent behind it were published. A signal lets " +
@@ -70,12 +76,14 @@ func pub() *verb.Verb {
 			verb.Flag('l', "lines", &p.lines, "Publish each line of standard input as a message, as it comes"),
 			verb.Flag('0', "null", &p.null, "With -l: a zero byte ends a message, not a line break"),
 			verb.Text('f', "file", "FILE", &p.file, "Publish what FILE holds"),
+			verb.Flag(0, "fd", &p.fd, "Pass standard input, as the open file that it is"),
 		},
 		Examples: []verb.Example{
 			{Line: "ipcctl pub deploy/done v1.4.2", Help: "Tell everybody that a deployment is done."},
 			{Line: "ipcctl pub -e 1 app/config - <app.toml", Help: "Push a configuration, and fail if nobody was there to take it."},
 			{Line: "ipcctl pub -r app/config - <app.toml", Help: "Push a configuration also to who comes later."},
 			{Line: "ipcctl pub --hold online/web1 up -- ./server", Help: "Others see who is there: `ipcctl topics 'online/#'`."},
+			{Line: "ipcctl pub -f disk.img image/new", Help: "Hand a large file to everybody, copied once."},
 			{Line: "tail -F access.log | ipcctl pub -l log/access", Help: "Turn a log into messages."},
 			{Line: "find . -name '*.jpg' -print0 | ipcctl pub -l0 thumbnails", Help: "Hand out work, whatever files are called."},
 		},
@@ -118,6 +126,10 @@ func (p *pubVerb) run(c *verb.Call) error {
 		return exit.Unparsed("pub", "--hold and -t exclude each other: the value lasts as long as the process").With(p.holdUsage(c))
 	case p.hold && !given && p.file == "":
 		return exit.Unparsed("pub", "PAYLOAD is missing").With(p.holdUsage(c))
+	case p.fd && (p.hold || p.retain || p.lines || p.file != ""):
+		return exit.Unparsed("pub", "--fd passes standard input, and goes with none of -r, --hold, -l and -f").With("ipcctl pub " + c.Verb.Synopsis[4])
+	case p.fd && given && c.Words[1] == "-":
+		return exit.Unparsed(`"-"`, "with --fd, standard input is passed and not read").With("ipcctl pub " + c.Verb.Synopsis[4])
 	case p.lines && p.file != "":
 		return exit.Unparsed("pub", "-l and -f exclude each other").With(c.Verb.Usage())
 	case given && (p.lines || p.file != ""):
@@ -143,17 +155,22 @@ func (p *pubVerb) run(c *verb.Call) error {
 		return p.feed(c, topic)
 	}
 	payload := ""
+	var file *os.File // beside it
 	switch {
+	case p.fd:
+		file = os.Stdin
+		p.options = append(p.options, "FD", ipc.FileOpen)
 	case p.file != "":
-		payload, err = readFile(p.file)
+		payload, file, err = p.read(c, p.file)
 	case given && c.Words[1] == "-":
 		announce(c, "what you type is the message")
-		payload, err = readAll(os.Stdin, "standard input")
-	case given:
-		payload = c.Words[1]
+		payload, file, err = p.read(c, "")
 	}
 	if err != nil {
 		return err
+	}
+	if given && c.Words[1] != "-" {
+		payload = c.Words[1]
 	}
 	if p.hold {
 		return p.holdFor(c, topic, payload)
@@ -163,7 +180,16 @@ func (p *pubVerb) run(c *verb.Call) error {
 		return err
 	}
 	defer conn.Close()
-	v, err := conn.Do(append([]string{"BUS.PUB", topic, payload}, p.options...)...)
+	command := append([]string{"BUS.PUB", topic, payload}, p.options...)
+	if file == nil {
+		err = conn.Send(command...)
+	} else {
+		err = sendFile(conn, file, command)
+	}
+	var v wire.Value
+	if err == nil {
+		v, err = conn.Reply()
+	}
 	publishing := "publish " + printable.Name(topic)
 	if err != nil {
 		return refusal(publishing, err)
@@ -174,6 +200,35 @@ func (p *pubVerb) run(c *verb.Call) error {
 		return p.short(publishing, &receipt)
 	}
 	return nil
+}
+
+// read reads what a file, or standard input if there is no name, is to say: see load. A value is bytes.
+func (p *pubVerb) read(c *verb.Call, path string) (payload string, file *os.File, err error) {
+	f, name := os.Stdin, "standard input"
+	if path != "" {
+		name = path
+		if f, err = open(path); err != nil {
+			return "", nil, err
+		}
+	}
+	if p.retain || p.hold {
+		payload, err = readAll(f, name)
+		return payload, nil, err
+	}
+	if payload, file, err = load(c, f, name); file != nil {
+		p.options = append(p.options, "FD", ipc.FileSealed)
+	}
+	return payload, file, err
+}
+
+// sendFile sends a command with a file beside it.
+func sendFile(conn *ipc.Conn, file *os.File, command []string) error {
+	raw, err := file.SyscallConn()
+	if err != nil {
+		return err
+	}
+	e := raw.Control(func(fd uintptr) { err = conn.SendFDs([]int{int(fd)}, command...) })
+	return errors.Join(e, err)
 }
 
 func (p *pubVerb) holdUsage(c *verb.Call) string { return "ipcctl pub " + c.Verb.Synopsis[3] }
@@ -251,19 +306,6 @@ func printReceipt(c *verb.Call, r *ipc.Receipt) {
 // short is the failure of a message that fewer receivers were given than expected.
 func (p *pubVerb) short(publishing string, r *ipc.Receipt) *exit.Failure {
 	return exit.Fail(exit.Short, "cannot "+publishing+" to "+term.Plural(int64(p.expect), "receiver")+": "+strconv.Itoa(r.Delivered)+" took it")
-}
-
-func readFile(path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		status := exit.IO
-		if errors.Is(err, os.ErrNotExist) {
-			status = exit.NotFound
-		}
-		return "", exit.Fail(status, "cannot read "+path+": "+exit.Reason(err))
-	}
-	defer f.Close()
-	return readAll(f, path)
 }
 
 // readAll reads a payload: the whole file, but no more than a daemon might take.

@@ -103,6 +103,9 @@ func (s *subVerb) setSlow(value string) error {
 
 // words are those of BUS.SUB behind the filter.
 func (s *subVerb) words() (words []string) {
+	if s.group == "" { // a member is given none
+		words = append(words, takeFiles)
+	}
 	if s.slow != "" {
 		words = append(words, "SLOW", s.slow)
 	}
@@ -198,13 +201,13 @@ func (s *subVerb) messages(c *verb.Call, in *receiver, r *process.Runner, deadli
 			return s.timeout.TimedOut(what)
 		}
 		if err == nil && r != nil {
-			err = r.Start(string(m.Payload), m.environment())
+			err = r.Start(string(m.Payload), m.File, m.environment())
+		} else if err == nil {
+			s.format.print(c.Out, &m)
 		}
+		m.close()
 		if err != nil {
 			return err
-		}
-		if r == nil {
-			s.format.print(c.Out, &m)
 		}
 	}
 	return nil

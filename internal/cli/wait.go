@@ -52,7 +52,7 @@ func (w *waitVerb) run(c *verb.Call) error {
 		}
 	}
 	deadline := w.timeout.Deadline()
-	in, err := receive(c, []string{filter})
+	in, err := receive(c, []string{filter}, takeFiles)
 	if err != nil {
 		return err
 	}

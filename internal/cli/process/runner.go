@@ -97,13 +97,16 @@ func (r *Runner) Slot(deadline time.Time) error {
 	}
 }
 
-// Start runs CMD for a message, of which it gets the payload on its standard input.
-func (r *Runner) Start(payload string, environment []string) error {
-	stdin, err := payloadFile(payload)
-	if err != nil {
-		return exit.Cannot("hand over a payload", err)
+// Start runs CMD for a message, of which it gets the payload on its standard input, or the file if there is one: that stays the caller's.
+func (r *Runner) Start(payload string, file *os.File, environment []string) error {
+	stdin := file
+	if stdin == nil {
+		var err error
+		if stdin, err = payloadFile(payload); err != nil {
+			return exit.Cannot("hand over a payload", err)
+		}
+		defer stdin.Close()
 	}
-	defer stdin.Close()
 	r.slots <- struct{}{}
 	p, err := r.spawn(stdin, environment)
 	if err != nil {

@@ -93,6 +93,13 @@ func (o *Output) Data(s string) *Output {
 	return o.Text(Literal(s))
 }
 
+// Copy writes what is read, byte by byte, as Data does for who is no terminal. An error of reading is the end of it, as is one of writing,
+// which is kept for flush.
+func (o *Output) Copy(r io.Reader) *Output {
+	_, _ = io.Copy(o.w, r)
+	return o
+}
+
 // Styles of a terminal: the parameters of its SGR sequence.
 const (
 	Bold Literal = "1"
