@@ -2,6 +2,7 @@ package ipc
 
 import (
 	"context"
+	"errors"
 	"fmt"
 )
 
@@ -57,8 +58,11 @@ func (l *Lead) Resign(ctx context.Context) error {
 		if _, err := c.Unwill(ctx, l.topic()); err != nil {
 			return err
 		}
-		if err := c.CheckToken(ctx, l.Name, l.Token); err != nil {
+		switch err := c.CheckToken(ctx, l.Name, l.Token); {
+		case errors.Is(err, ErrStale), errors.Is(err, ErrNoLock):
 			return nil // Unlock says so
+		case err != nil:
+			return err
 		}
 		_, err := c.Clear(ctx, l.topic())
 		return err

@@ -287,7 +287,7 @@ func TestWillComesBack(t *testing.T) {
 	h.stop()
 	m := newManual(t, 1, func(s *Setup, _ *Options) { s.Records, s.Journal = must(kept.Read()), kept })
 	m.watch.FindKnown()
-	m.Server.wills.Start()
+	m.wills.Start()
 	due, _ := m.set.Loop.Timers.Next()
 	sub, p := m.connect(false), m.connect(false)
 	sub.cmd("HELLO", "3")
@@ -309,7 +309,7 @@ func TestWillComesBack(t *testing.T) {
 	if got := sub.take(); strings.Count(got, "bus.message") != 1 || !strings.Contains(got, "lost") || !strings.Contains(got, "disconnected") {
 		t.Errorf("then they are told %q", got)
 	}
-	if n := m.Server.wills.Len(); n != 1 {
+	if n := m.wills.Len(); n != 1 {
 		t.Errorf("%d wills are left", n)
 	}
 	p.close()

@@ -66,8 +66,8 @@ type announcer struct {
 func (w *willSite) announce(n int) {
 	w.t.Helper()
 	for range n {
-		w.site.begun++
-		id := strconv.Itoa(w.site.begun)
+		w.begun++
+		id := strconv.Itoa(w.begun)
 		a := &announcer{cmd: exec.Command(w.ipcctl, "pub", "--hold", "online/"+id, id, "--", "cat")}
 		a.cmd.Env = w.env
 		out, err := a.cmd.StdoutPipe()
