@@ -224,10 +224,10 @@ func TestCounts(t *testing.T) {
 		for _, want := range want {
 			v := c.value()
 			got := int64(-1)
-			switch {
-			case v.Elems[0].Str == "bus.message":
+			switch v.Elems[0].Str {
+			case "bus.message":
 				got = v.Elems[9].Int
-			case v.Elems[0].Str == "pmessage":
+			case "pmessage":
 				var e struct{ Count int64 }
 				if err := json.Unmarshal([]byte(v.Elems[3].Str), &e); err != nil {
 					t.Fatal(err)

@@ -95,11 +95,11 @@ func TestStoppedSubscriber(t *testing.T) {
 		if err := json.Unmarshal(lines.Bytes(), &m); err != nil {
 			t.Fatal(err)
 		}
-		switch {
-		case m.Topic == "all/begin":
+		switch m.Topic {
+		case "all/begin":
 			last = m.Count
 			continue
-		case m.Topic == "":
+		case "":
 			lost += m.Lost
 			last += uint64(m.Lost)
 			continue
