@@ -48,10 +48,12 @@ func (c *Conn) lookWhetherTaken() {
 // connection has ended, those that never were.
 func (c *Conn) Unsent() (n int) {
 	count := func(b []byte, from int) {
-		for at, size := valueAt(b, from); at < len(b); at += size {
-			if size = ValueLen(b[at:]); c.set.Pushes.Counts(b[at : at+size]) {
+		for at, _ := valueAt(b, from); at < len(b); {
+			size := ValueLen(b[at:])
+			if c.set.Pushes.Counts(b[at : at+size]) {
 				n++
 			}
+			at += size
 		}
 	}
 	if x := c.more; x != nil {

@@ -70,7 +70,7 @@ func (k *taker) Read(b []byte) (int, error) {
 func (h *harness) take(filter string) *taker {
 	h.t.Helper()
 	k := &taker{client: h.dial3()}
-	k.client.read(k)
+	k.read(k)
 	k.do("BUS.SUB", filter, "FD")
 	h.t.Cleanup(k.drop)
 	return k
@@ -279,7 +279,7 @@ func dup(t testing.TB, fd int) int {
 func TestFileRefused(t *testing.T) {
 	h := start(t)
 	k, p := h.take("a"), h.dial()
-	dir, name := t.TempDir(), ""
+	dir := t.TempDir()
 	open := func(path string, flags int) int {
 		t.Helper()
 		fd, err := unix.Open(path, flags|unix.O_CLOEXEC, 0o600)
@@ -289,7 +289,7 @@ func TestFileRefused(t *testing.T) {
 		t.Cleanup(func() { _ = unix.Close(fd) })
 		return fd
 	}
-	name = filepath.Join(dir, "file")
+	name := filepath.Join(dir, "file")
 	regular := open(name, unix.O_RDWR|unix.O_CREAT)
 	var pipe [2]int
 	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
@@ -340,12 +340,9 @@ func TestFileRefused(t *testing.T) {
 		command := wire.AppendCommand(nil, append([]string{"BUS.PUB", topic, "payload"}, args...)...)
 		// In one write with the next: that has its own descriptor.
 		command = wire.AppendCommand(command, "BUS.PUB", "a", c.what, "FD", "sealed")
-		fds := []int{sealed}
-		if c.fd >= 0 {
-			fds = []int{c.fd, sealed}
-		} else {
-			command = wire.AppendCommand(nil, "BUS.PUB", "a", "payload", "FD", "sealed")
-			fds = nil
+		fds := []int{c.fd, sealed}
+		if c.fd < 0 {
+			command, fds = wire.AppendCommand(nil, "BUS.PUB", "a", "payload", "FD", "sealed"), nil
 		}
 		if _, _, err := p.sock.WriteMsgUnix(command, unix.UnixRights(fds...), nil); err != nil {
 			t.Fatal(err)
@@ -541,7 +538,7 @@ func TestFilesWait(t *testing.T) {
 		if len(c.FDs) > 0 {
 			t.Errorf("%d descriptors too many", len(c.FDs))
 		}
-		c.End.FDs = nil
+		c.FDs = nil
 		return got
 	}
 	charged := func(files, bytes int) {

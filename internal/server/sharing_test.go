@@ -548,10 +548,8 @@ func TestGroupInLine(t *testing.T) {
 		{other, "c", ":1\r\n", 3},      // which needs not wait
 		{third, "nobody", ":0\r\n", 3}, // nor this
 	} {
-		if i == 3 { // who has one in line waits himself
-			test.from = m.connectAs(1004, false)
-		} else if i == 4 {
-			test.from = m.connectAs(1005, false)
+		if i == 3 || i == 4 { // who has one in line waits himself
+			test.from = m.connectAs(uint32(1001+i), false)
 		}
 		test.from.cmd("PUBLISH", test.topic, strconv.Itoa(i))
 		m.read(test.from)
