@@ -159,6 +159,7 @@ func TestAllThatWaitsSharesATurn(t *testing.T) {
 // TestMoreReadyThanEpollTells: a turn takes all that there is, or who is last in the kernel's list would wait for many turns.
 func TestMoreReadyThanEpollTells(t *testing.T) {
 	m := newManual(t, 1)
+	m.quickTurns()
 	for range loop.MostEvents + 10 {
 		m.connectAs(1001, false).cmd("PING")
 	}
