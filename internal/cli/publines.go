@@ -234,9 +234,12 @@ func (f *feed) receive() error {
 	return nil
 }
 
-// answers takes the answers that are there. It fails if the connection has ended.
+// answers takes the answers that are there. It fails if the connection has ended, and there is something left to be published.
 func (f *feed) answers() error {
 	for {
+		if f.closed && f.window.empty() {
+			return nil
+		}
 		err := f.conn.Wait(longAgo)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			return nil

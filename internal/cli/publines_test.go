@@ -44,6 +44,7 @@ func (d *fakeDaemon) accept() {
 		d.t.Error(err)
 		return
 	}
+	d.t.Cleanup(func() { conn.Close() }) // and not before: nobody else holds on to it
 	d.conn, d.in, d.parser = conn, nil, wire.RequestParser{Limits: wire.DefaultLimits}
 	d.command()
 	d.say("%1\r\n$11\r\ninput_limit\r\n:1000\r\n")
@@ -155,6 +156,34 @@ func TestWindowIsBound(t *testing.T) {
 	}
 	if n := cap(f.in.buf) + cap(f.window.buf); n > 4*(readSize+mostUnansweredBytes) {
 		t.Errorf("%d bytes of memory", n)
+	}
+	if n := f.published.Load(); n != int64(len(want)) {
+		t.Errorf("%d were published", n)
+	}
+}
+
+// A daemon that ends when all is answered is not missed.
+func TestNextDaemonIsNotWaitedForAtTheEnd(t *testing.T) {
+	text, want := lines(3)
+	d, path := newFakeDaemon(t)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		d.accept()
+		for range want {
+			d.command()
+		}
+		d.say(strings.Repeat(receipt, len(want)))
+		d.conn.Close()
+	}()
+	f, _ := feedOf(t, path, text)
+	for f.fill(); !f.closed; f.fill() {
+		_ = f.in.read() // what it takes, and then its end
+	}
+	f.send()
+	<-done
+	if err := f.run(); err != nil {
+		t.Error(err)
 	}
 	if n := f.published.Load(); n != int64(len(want)) {
 		t.Errorf("%d were published", n)
