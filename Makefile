@@ -39,7 +39,8 @@ TEST := $(CURDIR)/test/setup $(GO) test -count=1 -timeout 20m $(RACE)
 # A count, not a time: up to Go 1.26 a time may run out "with an error" where nothing was found (go.dev/issue/75804).
 FUZZ ?= 100000x
 
-# All of the 98,000 states of the small worlds of locks, and of the 700,000 of the bus, take some minutes.
+# All of the 98,000 states of the small worlds of locks, and of the 700,000 of the bus, and 20,000 of those of groups and of requests, take
+# some minutes.
 SEARCH ?= 0
 
 # So many subscriptions begin in make races, in the engine and then at a daemon.

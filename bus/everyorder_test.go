@@ -12,6 +12,10 @@ import (
 // the model of the random tests. States that the model does not tell from each other are one, and so are those that differ in who is who,
 // or in the numbers of messages. [TestSmallWorlds] does the same for subscriptions and values.
 
+// allStates is how many states are visited of each world when all are to be: there are some hundred thousand, and to come to one takes all
+// the steps that lead there.
+const allStates = 20_000
+
 // everyOrder is what there is to be tried of a pair of an engine and its model.
 type everyOrder[P any] struct {
 	start func() P
@@ -43,10 +47,14 @@ func (s pickedStep) picker() func(int) int {
 
 func (w everyOrder[P]) test(t *testing.T) {
 	t.Parallel()
+	most := *searchStates
+	if most == 0 {
+		most = allStates
+	}
 	type found struct{ parent, step, depth int }
 	nodes, known := []found{{parent: -1}}, map[string]bool{w.key(w.start()): true}
 	taken := 0
-	for i := 0; i < len(nodes) && (*searchStates == 0 || i < *searchStates); i++ {
+	for i := 0; i < len(nodes) && i < most; i++ {
 		var way []pickedStep
 		for at := i; at > 0; at = nodes[at].parent {
 			way = append(way, w.steps[nodes[at].step])
