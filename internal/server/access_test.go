@@ -80,6 +80,7 @@ func TestAccessIsAskedFirst(t *testing.T) {
 			for len(words) < row.Min {
 				words = append(words, []byte("1"))
 			}
+			m.set.EndTurn() // or on a busy machine the user may have had his time, and would wait
 			m.execute(sess, words)
 			m.set.Net.FlushAll()
 			return client.take()
