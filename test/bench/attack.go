@@ -75,9 +75,7 @@ func (b *bench) besiege(name string, p place) (_ *siege, err error) {
 	g.before = resident(g.own)
 	cmd := exec.Command("/proc/self/exe", "attack", name, g.own.path)
 	cmd.Stderr = os.Stderr
-	// The attack has a session of its own, to which Linux gives a share of the CPUs as systemd gives one to each user and service: what
-	// is asked is what the daemon does, and not what a hundred busy processes do.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL, Credential: &syscall.Credential{Uid: attacker, Gid: attacker}}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Credential: &syscall.Credential{Uid: attacker, Gid: attacker}}
 	out, err := cmd.StdoutPipe()
 	if err == nil {
 		err = cmd.Start()
