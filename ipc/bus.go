@@ -55,7 +55,7 @@ func (c *Client) message(args []wire.Value) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	all := c.givenLocked(sharing{args[0].Str, m.Group})
+	all := c.givenLocked(sharing{args[0].Str, m.Group}, m.Retained)
 	if m.FileKind != "" {
 		shareFile(m, all)
 		return nil
@@ -126,7 +126,7 @@ func (c *Client) lost(args []wire.Value) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, s := range c.givenLocked(of) {
+	for _, s := range c.givenLocked(of, false) {
 		s.missed(uint64(args[1].Int))
 	}
 	return nil

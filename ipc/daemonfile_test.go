@@ -121,11 +121,11 @@ func TestDaemonFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	if m, err := last.Next(ctx); err != nil || string(m.Payload) != "last" { // so the others have all that came before
-		t.Fatalf("got %+v, %v", m, err)
+		t.Fatalf("who came last got %+v, %v", m, err)
 	}
 	m, err := far.Next(ctx)
 	if err != nil || m.Lost == 0 || m.File == nil {
-		t.Errorf("got %+v, %v", m, err)
+		t.Errorf("who had not read got %+v, %v", m, err)
 	}
 	m.File.Close()
 	for _, s := range []*ipc.Subscription{plain, one, two, far, last} {

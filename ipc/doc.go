@@ -41,9 +41,9 @@
 //
 // # What is promised
 //
-// Messages: a [Subscription] receives what is published after Subscribe has returned, in the one order in which the
-// daemon took it from all publishers, each message once. Two subscriptions of a Client whose filters overlap each
-// receive a message. A message is delivered at most once; one that a subscription did not take out quickly enough is
+// Messages: a [Subscription] receives what is published after Subscribe has returned, and of what was before the call the values that
+// topics have, in the one order in which the daemon took it from all publishers, each message once. Two subscriptions of a Client
+// whose filters overlap each receive a message. A message is delivered at most once; one that a subscription did not take out quickly enough is
 // dropped, the oldest first, and counted: [Message].Lost of the next one says how many are missing before it, whether
 // the daemon dropped them or the subscription's own buffer did. A publisher is told in the [Receipt] how many
 // subscriptions were given the message; whether the programs behind them have acted on it, the daemon does not know.

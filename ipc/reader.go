@@ -14,9 +14,11 @@ import (
 type call struct {
 	result chan result // has room for the one result, so that the reader never waits for the caller
 	slot   bool        // has a slot of the client
-	feed   *feed       // BUS.SUB: what it is for
 	fd     int         // goes with it; 0: none does
 	next   *call       // in the queue
+
+	subscription *Subscription // that begins when it is answered
+	feed         *feed         // BUS.SUB: what it is for, of all who share it
 
 	asks  bool   // it is BUS.REQ
 	parts *parts // of which it wants all as they come; nil: it does not
@@ -102,8 +104,8 @@ func (c *Client) reply(v wire.Value) error {
 	case (cl.lock != nil || cl.asks) && v.Kind == wire.KindInt:
 		c.queuedLocked(cl, v.Int)
 		return nil
-	case cl.feed != nil:
-		c.subscribedLocked(cl.feed, v.Err())
+	case cl.subscription != nil:
+		c.subscribedLocked(cl, v.Err())
 	}
 	c.finishLocked(cl, v)
 	return nil
@@ -210,9 +212,6 @@ func (c *Client) end(err error) {
 	c.file.Close()
 	c.dropFilesLocked()
 	for cl := c.pending.pop(); cl != nil; cl = c.pending.pop() {
-		if cl.feed != nil {
-			c.subscribedLocked(cl.feed, c.err)
-		}
 		cl.result <- result{err: c.err}
 	}
 	for _, cl := range c.tickets {

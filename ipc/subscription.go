@@ -48,14 +48,15 @@ func (of sharing) words(command string, more ...string) []string {
 	return append(words, more...)
 }
 
-// A feed is one BUS.SUB on the wire and those who share it.
+// A feed is one BUS.SUB on the wire and those who share it. Each of them begins with an answer of the daemon's, to BUS.SUB or, of one that
+// comes later, to a PING: what comes before that is not for it, but for one that was there before, and may have ended.
 type feed struct {
 	of            sharing
 	words         subWords
 	subscriptions []*Subscription
-	begun         bool          // the daemon has answered: what comes before that is of a subscription to the same filter that has ended
-	ready         chan struct{} // closed when the daemon has answered
-	err           error         // what it answered
+	begun         []*Subscription // of these
+	first         *Subscription   // for which BUS.SUB was sent
+	err           error           // what the daemon answered to it
 }
 
 // A Subscription receives the messages whose topic its filter matches, in the order in which the daemon took them. It
@@ -108,8 +109,9 @@ func (e *GapError) Error() string {
 }
 
 // Subscribe begins to receive the messages whose topic matches filter. When it returns, the daemon has taken the
-// subscription down: whatever is published later is received. Subscriptions of one Client to the same filter share
-// one in the daemon, and each receives every message; the values that topics have by then, see [Retain], only the first.
+// subscription down: whatever is published later is received; of what was published before it was called, the values that topics
+// have, see [Retain]. Subscriptions of one Client to the same filter share one in the daemon, and each receives every message;
+// the values only the first.
 func (c *Client) Subscribe(ctx context.Context, filter string, options ...SubscribeOption) (*Subscription, error) {
 	s := newSubscription(filter, options)
 	if err := s.resume(ctx, c, nil); err != nil {
@@ -189,34 +191,34 @@ func (c *Client) subscribe(ctx context.Context, s *Subscription) error {
 	if s.words.files {
 		c.in.takes.Store(true)
 	}
-	f := c.feeds[s.of]
-	if f != nil && s.of.group != "" {
+	cl := newCall()
+	cl.subscription = s
+	f, words := c.feeds[s.of], []string{"PING"}
+	switch {
+	case f == nil:
+		f = &feed{of: s.of, words: s.words, first: s}
+		cl.feed = f
+		words = append(s.begin(c), s.words.options()...)
+	case s.of.group != "":
 		defer c.mu.Unlock()
 		return &Error{Code: wire.CodeErr, Text: "this client is a member of the group already"}
-	}
-	if f == nil {
-		// Entered before the daemon answers: the first messages may come together with its answer.
-		f = &feed{of: s.of, words: s.words, ready: make(chan struct{})}
-		cl := newCall()
-		cl.feed = f
-		words := append(s.begin(c), s.words.options()...)
-		if err := c.appendLocked(cl, func(b []byte) []byte { return wire.AppendCommand(b, words...) }); err != nil {
-			defer c.mu.Unlock()
-			return err
-		}
-		c.feeds[s.of] = f
-	} else if f.words != s.words {
-		c.mu.Unlock()
+	case f.words != s.words:
+		defer c.mu.Unlock()
 		return errOtherWords(s.of.filter)
 	}
+	if err := c.appendLocked(cl, func(b []byte) []byte { return wire.AppendCommand(b, words...) }); err != nil {
+		defer c.mu.Unlock()
+		return err
+	}
+	c.feeds[s.of] = f
 	f.subscriptions = append(f.subscriptions, s)
 	c.flushAndUnlock()
-	select {
-	case <-f.ready:
-		return f.err
-	case <-ctx.Done():
-		return ctx.Err()
+	if _, err := cl.wait(ctx); err != nil {
+		return err
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return f.err
 }
 
 // begin is the command that begins a subscription. A member is given as much as there is room for.
@@ -247,21 +249,34 @@ func (c *Client) renew(s *Subscription, n int) {
 	c.flushAndUnlock()
 }
 
-// subscribedLocked is told the daemon's answer to BUS.SUB.
-func (c *Client) subscribedLocked(f *feed, err error) {
-	if err != nil && c.feeds[f.of] == f {
-		delete(c.feeds, f.of)
+// subscribedLocked is told the daemon's answer to the command by which a subscription begins, before it reads on: the first messages may
+// come together with the answer.
+func (c *Client) subscribedLocked(cl *call, err error) {
+	s := cl.subscription
+	f := c.feeds[s.of]
+	switch {
+	case err == nil && f != nil && slices.Contains(f.subscriptions, s):
+		f.begun = append(f.begun, s)
+	case err != nil && cl.feed != nil:
+		cl.feed.err = err
+		if f == cl.feed {
+			delete(c.feeds, s.of)
+		}
 	}
-	f.begun, f.err = true, err
-	close(f.ready)
 }
 
-// givenLocked are those who are given what comes of a filter.
-func (c *Client) givenLocked(of sharing) []*Subscription {
-	if f := c.feeds[of]; f != nil && f.begun {
-		return f.subscriptions
+// givenLocked are those who are given what comes of a filter. Values that topics had may be on their way to the first when others begin.
+func (c *Client) givenLocked(of sharing, value bool) []*Subscription {
+	switch f := c.feeds[of]; {
+	case f == nil:
+		return nil
+	case value && len(f.begun) > 0 && f.begun[0] == f.first:
+		return f.begun[:1]
+	case value:
+		return nil
+	default:
+		return f.begun
 	}
-	return nil
 }
 
 // Close ends the subscription. What it has not given out yet is dropped.
@@ -285,7 +300,8 @@ func (s *Subscription) Close() {
 func (c *Client) unsubscribe(s *Subscription) {
 	c.mu.Lock()
 	if f := c.feeds[s.of]; f != nil {
-		f.subscriptions = slices.DeleteFunc(f.subscriptions, func(other *Subscription) bool { return other == s })
+		is := func(other *Subscription) bool { return other == s }
+		f.subscriptions, f.begun = slices.DeleteFunc(f.subscriptions, is), slices.DeleteFunc(f.begun, is)
 		if len(f.subscriptions) == 0 {
 			delete(c.feeds, s.of)
 			c.postLocked(newCall(), s.of.words("BUS.UNSUB")...)

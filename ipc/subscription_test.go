@@ -81,6 +81,100 @@ func TestSubscribeAgain(t *testing.T) {
 	}
 }
 
+// TestSubscribeBeside: what is still on its way to a subscription does not come to the next one to the same filter, which begins later.
+func TestSubscribeBeside(t *testing.T) {
+	c, s := newFake(t).client()
+	first := subscribed(t, c, s, "a/#")
+	second := subscribe(c, "a/#")
+	s.expect("PING")
+	third := subscribe(c, "a/#")
+	s.expect("PING")
+	s.say(push("a/#", "a/b", 1) + pushLost("a/#", 7) + "+PONG\r\n" + push("a/#", "a/b", 9) + "+PONG\r\n" + push("a/#", "a/b", 10))
+	for _, begins := range []struct {
+		sub  *ipc.Subscription
+		want string // seq+lost
+	}{{first, "1+0 9+7 10+0"}, {second.ok(t), "9+0 10+0"}, {third.ok(t), "10+0"}} {
+		var got []string
+		for range strings.Fields(begins.want) {
+			m := next(t, begins.sub)
+			got = append(got, fmt.Sprintf("%d+%d", m.Seq, m.Lost))
+		}
+		if got := strings.Join(got, " "); got != begins.want {
+			t.Errorf("given %s, want %s", got, begins.want)
+		}
+	}
+}
+
+// TestSubscribeBesideValues: the values that topics have are given to the first, who may get them only when others have begun; and to nobody,
+// if that is closed.
+func TestSubscribeBesideValues(t *testing.T) {
+	value := func(seq int) string {
+		return strings.Replace(push("a", "a", seq), ">10", ">11", 1) + "%1\r\n$8\r\nretained\r\n:1\r\n"
+	}
+	c, s := newFake(t).client()
+	first := subscribed(t, c, s, "a")
+	f := subscribe(c, "a")
+	s.expect("PING")
+	s.say(value(1) + "+PONG\r\n" + value(2) + push("a", "a", 3))
+	second := f.ok(t)
+	for seq := range uint64(3) {
+		if m := next(t, first); m.Seq != seq+1 || m.Retained != (m.Seq < 3) {
+			t.Errorf("the first was given %+v, not %d", m, seq+1)
+		}
+	}
+	first.Close()
+	s.say(value(4) + push("a", "a", 5))
+	for _, want := range []uint64{3, 5} {
+		if m := next(t, second); m.Seq != want {
+			t.Errorf("the second was given %+v, not %d", m, want)
+		}
+	}
+}
+
+// TestSubscribeBesideOneThatFails: who has joined a subscription begins with it or fails with it, and goes on without who began it.
+func TestSubscribeBesideOneThatFails(t *testing.T) {
+	c, s := newFake(t).client()
+	first := subscribe(c, "a/#/b")
+	s.expect("BUS.SUB", "a/#/b")
+	second := subscribe(c, "a/#/b")
+	s.expect("PING")
+	s.say("-BADNAME '#' is not the last level\r\n+PONG\r\n")
+	first.fails(t, ipc.ErrBadName)
+	second.fails(t, ipc.ErrBadName)
+
+	ctx, cancel := context.WithCancel(context.Background())
+	first = start(func() (*ipc.Subscription, error) { return c.Subscribe(ctx, "c") })
+	s.expect("BUS.SUB", "c")
+	second = subscribe(c, "c")
+	s.expect("PING")
+	cancel()
+	first.fails(t, context.Canceled)
+	s.say(":1\r\n" + push("c", "c", 1) + "+PONG\r\n" + push("c", "c", 2))
+	sub := second.ok(t)
+	if m := next(t, sub); m.Seq != 2 {
+		t.Errorf("%+v", m)
+	}
+
+	// One that gives up before it has begun is not there any more.
+	ctx, cancel = context.WithCancel(context.Background())
+	third := start(func() (*ipc.Subscription, error) { return c.Subscribe(ctx, "c") })
+	s.expect("PING")
+	cancel()
+	third.fails(t, context.Canceled)
+	sub.Close()
+	s.expect("BUS.UNSUB", "c")
+	s.say("+PONG\r\n:0\r\n")
+
+	// All wait for the daemon when it hangs up.
+	first = subscribe(c, "d")
+	s.expect("BUS.SUB", "d")
+	second = subscribe(c, "d")
+	s.expect("PING")
+	s.hangUp()
+	first.fails(t, ipc.ErrClosed)
+	second.fails(t, ipc.ErrClosed)
+}
+
 func TestPublish(t *testing.T) {
 	c, s := newFake(t).client()
 	publish := func(topic, payload string) *future[ipc.Receipt] {
@@ -177,7 +271,10 @@ func TestSubscribeRefused(t *testing.T) {
 func TestSubscriptionsShareAFilter(t *testing.T) {
 	c, s := newFake(t).client()
 	first := subscribed(t, c, s, "#")
-	second := subscribe(c, "#").ok(t)
+	f := subscribe(c, "#")
+	s.expect("PING")
+	s.say("+PONG\r\n")
+	second := f.ok(t)
 	s.say(push("#", "a", 1) + pushLost("#", 2) + push("#", "a", 4))
 	for _, sub := range []*ipc.Subscription{first, second} {
 		if m := next(t, sub); m.Seq != 1 || m.Lost != 0 {
