@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/ipcd/ipcd/internal/heap"
+	"github.com/ipcd/ipcd/internal/pieces"
 )
 
 // Bus knows who subscribed to what. S stands for a subscriber; the bus does nothing with it but compare.
@@ -21,8 +22,8 @@ type Bus[S comparable] struct {
 	born      uint64 // of the last route or subscription
 
 	texts  [numKinds]shrinkingMap[string, *Route[S]] // every route
-	slots  []*Route[S]                               // every route, by its slot; nil: free
-	free   []int                                     // the free slots; the last one is the next to be used
+	slots  pieces.Slice[*Route[S]]                   // every route, by its slot; nil: free
+	free   pieces.Slice[int]                         // the free slots; the last one is the next to be used
 	subs   int                                       // how many subscriptions there are
 	owners shrinkingMap[S, *subscriber[S]]           // all who have one
 	wild   index                                     // the routes that more than one topic can match
@@ -204,7 +205,7 @@ func (b *Bus[S]) search(name []byte, topicOnly bool, most int) (routes []*Route[
 		out = append(out, r)
 	}
 	for _, slot := range slots[:patterns] {
-		out = append(out, b.slots[slot])
+		out = append(out, *b.slots.At(int(slot)))
 	}
 	if topic {
 		if r := find(&b.texts[Filter], name); r != nil {
@@ -212,7 +213,7 @@ func (b *Bus[S]) search(name []byte, topicOnly bool, most int) (routes []*Route[
 		}
 	}
 	for _, slot := range slots[patterns:] {
-		out = append(out, b.slots[slot])
+		out = append(out, *b.slots.At(int(slot)))
 	}
 	b.out = out
 	if len(name) <= MaxTopic { // what is kept is bounded
@@ -282,10 +283,10 @@ func (b *Bus[S]) Channels(pattern string) []string {
 
 // Slots is above the slot of every route, and RouteAt the route that has a slot, or nil: for who looks at all of them, a few at a
 // time.
-func (b *Bus[S]) Slots() int { return len(b.slots) }
+func (b *Bus[S]) Slots() int { return b.slots.Len() }
 
 // RouteAt is the route with a slot below Slots, or nil.
-func (b *Bus[S]) RouteAt(slot int) *Route[S] { return b.slots[slot] }
+func (b *Bus[S]) RouteAt(slot int) *Route[S] { return *b.slots.At(slot) }
 
 // NumSub is the number of a channel's subscribers; those by pattern or filter do not count. (PUBSUB NUMSUB)
 func (b *Bus[S]) NumSub(channel string) int {
@@ -310,13 +311,12 @@ func (b *Bus[S]) addRoute(k Kind, text string) *Route[S] {
 	b.known = false
 	// Cloned, because the text may be a small part of a large command.
 	r := &Route[S]{Kind: k, Text: strings.Clone(text), born: b.born}
-	if n := len(b.free); n > 0 {
-		r.Slot = b.free[n-1]
-		b.free = b.free[:n-1]
-		b.slots[r.Slot] = r
+	if b.free.Len() > 0 {
+		r.Slot = b.free.Pop()
+		*b.slots.At(r.Slot) = r
 	} else {
-		r.Slot = len(b.slots)
-		b.slots = append(b.slots, r)
+		r.Slot = b.slots.Len()
+		b.slots.Push(r)
 	}
 	switch filter, _, ok := cutFilter(r.Text); {
 	case k == Pattern && ok:
@@ -339,14 +339,14 @@ func (b *Bus[S]) remove(x *subscription[S]) {
 	if r.Len() == 0 {
 		b.known, b.hits = false, nil
 		b.texts[r.Kind].delete(r.Text)
-		b.slots[r.Slot] = nil
-		b.free = append(b.free, r.Slot)
+		*b.slots.At(r.Slot) = nil
+		b.free.Push(r.Slot)
 		b.wild.remove(r.Kind, r.Text, r.glob, r.ref())
 	}
 	if o.first == nil {
 		b.owners.delete(o.who)
 	}
 	if b.subs == 0 {
-		b.slots, b.free, b.out = nil, nil, nil
+		b.slots, b.free, b.out = pieces.Slice[*Route[S]]{}, pieces.Slice[int]{}, nil
 	}
 }

@@ -31,8 +31,8 @@ func (b *Bus[S]) Dump(w io.Writer) error {
 // sorted returns all routes by kind, then age.
 func (b *Bus[S]) sorted() []*Route[S] {
 	var routes []*Route[S]
-	for _, r := range b.slots {
-		if r != nil {
+	for slot := range b.slots.Len() {
+		if r := *b.slots.At(slot); r != nil {
 			routes = append(routes, r)
 		}
 	}
@@ -65,7 +65,8 @@ func (b *Bus[S]) check() error {
 func (b *Bus[S]) checkRoutes() error {
 	used, subs := 0, 0
 	ages := map[uint64]bool{}
-	for slot, r := range b.slots {
+	for slot := range b.slots.Len() {
+		r := *b.slots.At(slot)
 		if r == nil {
 			continue
 		}
@@ -87,13 +88,14 @@ func (b *Bus[S]) checkRoutes() error {
 	if n := b.texts[Channel].len() + b.texts[Pattern].len() + b.texts[Filter].len(); n != used {
 		return fmt.Errorf("%d texts, %d slots in use", n, used)
 	}
-	for _, slot := range b.free {
-		if b.slots[slot] != nil {
+	for i := range b.free.Len() {
+		slot := *b.free.At(i)
+		if *b.slots.At(slot) != nil {
 			return fmt.Errorf("slot %d is free and in use", slot)
 		}
 	}
-	if used+len(b.free) != len(b.slots) {
-		return fmt.Errorf("%d slots, %d in use, %d free", len(b.slots), used, len(b.free))
+	if used+b.free.Len() != b.slots.Len() {
+		return fmt.Errorf("%d slots, %d in use, %d free", b.slots.Len(), used, b.free.Len())
 	}
 	if subs != b.subs {
 		return fmt.Errorf("%d subscriptions, the routes have %d", b.subs, subs)

@@ -350,8 +350,8 @@ func (h *hub) die(p *peer) {
 func (h *hub) reap(seat, most int) {
 	p := h.peers[seat]
 	var before []*Route[*peer]
-	for _, r := range h.bus.slots {
-		if r != nil {
+	for slot := range h.bus.Slots() {
+		if r := h.bus.RouteAt(slot); r != nil {
 			before = append(before, r)
 		}
 	}

@@ -273,3 +273,26 @@ func TestNoAllocations(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+// TestSubscriptionTakesLittleAtOnce: however many subscriptions there are, nothing is moved as a whole to have room for one more, or less.
+// A map takes some ten kilobytes more at once.
+func TestSubscriptionTakesLittleAtOnce(t *testing.T) {
+	const n, most = 20_000, 120 << 10
+	b := New[int]()
+	var before, after runtime.MemStats
+	worst := uint64(0)
+	each := func(f func(i int)) {
+		for i := range n {
+			runtime.ReadMemStats(&before)
+			f(i)
+			runtime.ReadMemStats(&after)
+			worst = max(worst, after.TotalAlloc-before.TotalAlloc)
+		}
+	}
+	each(func(i int) { subscribe(t, b, 1, Filter, fmt.Sprintf("a/%d/#", i)) })
+	subscribe(t, b, 2, Filter, "b")
+	each(func(int) { b.DropSome(1, 1) })
+	if worst > most {
+		t.Errorf("one takes %d bytes at once", worst)
+	}
+}

@@ -89,10 +89,10 @@ func (x *Search[S]) Next(most int) (routes []*Route[S], more bool) {
 	}
 	for ; most > 0 && x.hits.Len() > 0; most-- {
 		h, ok := x.hits.Next()
-		if !ok || int(h.slot) >= len(x.bus.slots) {
+		if !ok || int(h.slot) >= x.bus.slots.Len() {
 			continue
 		}
-		if r := x.bus.slots[h.slot]; r != nil && r.born == h.born {
+		if r := *x.bus.slots.At(int(h.slot)); r != nil && r.born == h.born {
 			x.out = append(x.out, r)
 		}
 	}

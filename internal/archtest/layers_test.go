@@ -51,7 +51,7 @@ var layers = []layer{
 		why: "which process has ended, and how, is known here, in the words of lockmgr; what ends with it is known to the services"},
 	{path: "internal/journal", may: []string{"internal/loop", "internal/record"},
 		why: "what is written down, and when, does not depend on what it means: that is known to the services"},
-	{path: "internal/conn", may: []string{"internal/account", "internal/list", "internal/loop", "internal/peer", "ipc/wire", xsys},
+	{path: "internal/conn", may: []string{"internal/account", "internal/list", "internal/loop", "internal/peer", "internal/pieces", "ipc/wire", xsys},
 		why: "a connection knows bytes: what a command means, and who gets which message, is known to its owner, so that this can be driven without either"},
 	{path: "internal/loop", may: []string{xsys},
 		why: "a loop waits for descriptors and times; what they mean is known to who handles them"},
@@ -70,7 +70,7 @@ var layers = []layer{
 	{path: "systemd", may: []string{xsys, "github.com/coreos/go-systemd/v22/..."},
 		why: "a public package about systemd knows nothing of ipcd"},
 
-	{path: "bus", may: []string{"internal/heap", "internal/list"}, never: impure, why: whyPure},
+	{path: "bus", may: []string{"internal/heap", "internal/list", "internal/pieces"}, never: impure, why: whyPure},
 	{path: "lockmgr", may: []string{"internal/list"}, never: impure, why: whyPure},
 
 	{path: "internal/policy", may: []string{"ipc/wire"}, never: impure,
@@ -99,6 +99,9 @@ var layers = []layer{
 
 	{path: "internal/heap", never: impure,
 		why: "what is put in order is known to who has it, an engine or the loop"},
+
+	{path: "internal/pieces", never: impure,
+		why: "what is kept in pieces is known to who has it, an engine or the loop"},
 
 	{path: "internal/list", never: impure,
 		why: "what stands in a list is known to the engine that has it"},

@@ -10,6 +10,7 @@ import (
 
 	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/internal/loop"
+	"github.com/ipcd/ipcd/internal/pieces"
 	"github.com/ipcd/ipcd/ipc/wire"
 )
 
@@ -44,7 +45,7 @@ type Set struct {
 	runnable  []*Conn
 	serving   *Conn // the one of a queue that is looked after
 	dead      []*Conn
-	streams   []*Stream // by number
+	streams   pieces.Slice[*Stream] // by number
 	used      []*Stream
 	turnBytes int
 

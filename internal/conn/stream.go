@@ -68,14 +68,15 @@ func (t *Buffer) end(p *pool) {
 
 // Stream is the stream of a number, in this turn.
 func (s *Set) Stream(number int) *Stream {
-	for number >= len(s.streams) {
-		s.streams = append(s.streams, nil)
+	for number >= s.streams.Len() {
+		s.streams.Push(nil)
 	}
-	t := s.streams[number]
+	at := s.streams.At(number)
+	t := *at
 	if t == nil {
 		t = &Stream{set: s, number: number}
 		t.buffers[0].stream, t.buffers[1].stream = t, t
-		s.streams[number] = t
+		*at = t
 	}
 	if !t.used {
 		t.used = true
@@ -86,21 +87,30 @@ func (s *Set) Stream(number int) *Stream {
 
 // InTurn reports whether a stream has carried something in this turn.
 func (s *Set) InTurn(number int) bool {
-	return number < len(s.streams) && s.streams[number] != nil && s.streams[number].used
+	t := s.streamAt(number)
+	return t != nil && t.used
 }
 
 // Unsettle is to be called where a stream's subscribers have changed.
 func (s *Set) Unsettle(number int) {
-	if number < len(s.streams) && s.streams[number] != nil {
-		s.streams[number].Steady = false
+	if t := s.streamAt(number); t != nil {
+		t.Steady = false
 	}
+}
+
+// streamAt is the stream of a number, nil if there is none yet.
+func (s *Set) streamAt(number int) *Stream {
+	if number >= s.streams.Len() {
+		return nil
+	}
+	return *s.streams.At(number)
 }
 
 // endStreams ends what streams have carried together. If some receivers are late, the buffers are theirs.
 func (s *Set) endStreams(late bool) {
 	for _, t := range s.used {
 		if late {
-			s.streams[t.number] = nil
+			*s.streams.At(t.number) = nil
 			continue
 		}
 		t.used, t.Steady = false, false
