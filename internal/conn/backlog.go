@@ -230,6 +230,28 @@ func (c *Conn) TellLosses() {
 	}
 }
 
+const (
+	// mostTold is of how many subscriptions it is told at once that messages are missing, in some ten microseconds.
+	mostTold = 128
+	// tellCost is how much could be written in that time.
+	tellCost = maxWrite / 8
+)
+
+// tellSome appends, behind a backlog of which all is written, pushes for some of the subscriptions that missed messages there.
+func (c *Conn) tellSome() {
+	x, n := c.more, 0
+	x.ownSeq = 0
+	for of, missing := range x.losses {
+		c.set.said = c.appendMissing(c.set.said[:0], c.owner.Proto(), of, missing)
+		c.own = c.set.pool.append(c.own, c.set.said)
+		delete(x.losses, of)
+		if n++; n == mostTold {
+			break
+		}
+	}
+	c.account()
+}
+
 func (c *Conn) appendLosses(b []byte, losses map[string]Missing) []byte {
 	for of, missing := range losses {
 		c.set.said = c.appendMissing(c.set.said[:0], c.owner.Proto(), of, missing)

@@ -105,6 +105,7 @@ const (
 	isHeldUp                       // queued for its owner when it is no more blocked
 	isWanted                       // the owner is called when there is more room in the backlog: see AwaitRoom
 	isAwaited                      // the owner is called when the peer has read: see AwaitTaken
+	isCounted                      // there may be something in the outbox that Unsent counts
 )
 
 func (c *Conn) is(f flags) bool { return c.flags&f != 0 }

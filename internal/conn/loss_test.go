@@ -101,6 +101,60 @@ func TestLossesOfSeveral(t *testing.T) {
 	}
 }
 
+// TestManyLossesAreToldBitByBit: who misses messages of very many subscriptions is not told of all in one turn, wherever they are missing:
+// before what waits or behind it. In the end it is told of each, once.
+func TestManyLossesAreToldBitByBit(t *testing.T) {
+	const subs = 5000
+	for _, behind := range []bool{false, true} {
+		w := newWorld(t, func(_ *account.Limits, l *conn.Limits) { l.Output = 1 << 20 })
+		w.Pushes.Loss = func(v []byte) ([]byte, int64, bool) {
+			if rest, ok := bytes.CutPrefix(v, []byte(">4\r\n$2\r\nof\r\n$4\r\n")); ok {
+				return rest[:4], 1, false
+			}
+			return nil, 0, false
+		}
+		o := w.connect()
+		o.end.SetRoom(0)
+		o.Send([]byte("+first\r\n"))
+		w.settle()
+		for i := range subs {
+			if of := fmt.Sprintf("%04d", i); behind {
+				o.Lose(of)
+			} else {
+				o.Enqueue(appendOf(nil, of, 1, 1000), nil, uint64(i), of)
+			}
+		}
+		o.end.SetRoom(-1)
+		told, seen, most := map[string]int{}, 0, 0
+		for busy := true; busy; {
+			busy = w.turn()
+			now := 0
+			for _, v := range values(t, o.end.Take()) {
+				switch {
+				case len(v.Elems) == 0:
+				case v.Elems[0].Str == "lost":
+					now++
+					told[v.Elems[2].Str] += int(v.Elems[1].Int)
+				default:
+					seen++
+				}
+			}
+			most = max(most, now)
+		}
+		if most > 1100 || most == 0 {
+			t.Errorf("behind %v: of %d it is told in one turn", behind, most)
+		}
+		for of, n := range told {
+			if n != 1 {
+				t.Fatalf("behind %v: it is told that of %s %d are missing", behind, of, n)
+			}
+		}
+		if len(told)+seen != subs || behind != (seen == 0) {
+			t.Errorf("behind %v: %d are told, %d come, of %d", behind, len(told), seen, subs)
+		}
+	}
+}
+
 // TestLossesTakeNoMemory: who has very many subscriptions, and loses messages of all of them again and again, has memory taken for that
 // once.
 func TestLossesTakeNoMemory(t *testing.T) {

@@ -79,6 +79,12 @@ func (c *Conn) Send(b []byte) {
 	c.own = c.set.pool.append(c.own, b)
 }
 
+// SendCounted is Send of what has a value in it that [Conn.Unsent] counts.
+func (c *Conn) SendCounted(b []byte) {
+	c.flags |= isCounted
+	c.Send(b)
+}
+
 // touch has the connection flushed at the turn's end.
 func (c *Conn) touch() {
 	if !c.is(isTouched) {
@@ -165,9 +171,17 @@ func (c *Conn) drain() {
 	}
 	x := c.more
 	for most := maxWrite; ; {
+		if x.gapIsNext() {
+			most -= tellCost
+		}
 		part := c.oldest()
 		if len(part) == 0 {
 			if c.refill() {
+				continue
+			}
+			if len(x.losses) > 0 {
+				c.tellSome()
+				most -= tellCost
 				continue
 			}
 			break
@@ -195,7 +209,6 @@ func (c *Conn) drain() {
 		}
 		c.passOn()
 	}
-	losses := x.losses
 	c.flags &^= isBlocked
 	c.releaseOwn()
 	if c.is(isHeldUp) {
@@ -203,10 +216,7 @@ func (c *Conn) drain() {
 		c.Queue()
 	}
 	c.watch()
-	if len(losses) > 0 {
-		c.touch()
-		c.own = c.appendLosses(c.own, losses)
-	} else if c.is(isClosing) {
+	if c.is(isClosing) {
 		c.Kill(nil)
 		return
 	}
@@ -223,6 +233,7 @@ func (c *Conn) awaitRoom() {
 }
 
 func (c *Conn) releaseOwn() {
+	c.flags &^= isCounted
 	c.freeOwn()
 	c.account()
 }

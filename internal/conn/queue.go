@@ -2,6 +2,7 @@ package conn
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"unsafe"
 
@@ -304,7 +305,7 @@ func (c *Conn) unpack() {
 			b = b[at+n:]
 		}
 		if i == kept {
-			split(c.tellGap(nil), nil)
+			split(c.tellGap(nil, math.MaxInt), nil)
 		}
 		split(b, p.file)
 	}

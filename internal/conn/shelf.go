@@ -1,6 +1,7 @@
 package conn
 
 import (
+	"math"
 	"slices"
 
 	"github.com/ipcd/ipcd/ipc/wire"
@@ -90,7 +91,7 @@ func (c *Conn) stay(v []byte, in *block) {
 		h.kept--
 		b = h.remove(h.kept).b
 	}
-	b = c.tellGap(b)
+	b = c.tellGap(b, math.MaxInt)
 	large := in != nil && isShared(len(v), in.size)
 	if !large {
 		b = c.set.pool.append(b, v)
@@ -163,11 +164,14 @@ func (c *Conn) shelve() {
 	c.own, h.ownSeq = nil, 0
 }
 
+// gapIsNext reports whether the first of a backlog is what is missing there.
+func (h *shelf) gapIsNext() bool { return h.kept == 0 && len(h.gap.some) > 0 }
+
 // oldest is the first part of a backlog, which is empty if nothing is left.
 func (c *Conn) oldest() []byte {
 	h := &c.more.shelf
-	if h.kept == 0 && len(h.gap.some) > 0 {
-		h.insert(0, part{b: c.tellGap(nil)})
+	if h.gapIsNext() {
+		h.insert(0, part{b: c.tellGap(nil, mostTold)}) // and the others when that is written
 		h.kept = 1
 	}
 	if len(h.parts) > 0 {
@@ -286,19 +290,21 @@ func (g *gap) add(of []byte, n int64, head byte) {
 	g.head = head
 }
 
-// tellGap appends a push for every subscription that misses something in the gap, and ends it.
-func (c *Conn) tellGap(b []byte) []byte {
+// tellGap appends a push for every subscription that misses something in the gap, and ends it; or for so many of them, and leaves what
+// the others miss.
+func (c *Conn) tellGap(b []byte, most int) []byte {
 	g := &c.more.gap
+	left := max(len(g.some)-most, 0)
 	p := wire.RESP2
 	if g.head == '>' {
 		p = wire.RESP3
 	}
-	for _, at := range g.some {
+	for _, at := range g.some[left:] {
 		l := &g.lost[at]
 		c.set.said = c.set.Pushes.AppendLoss(c.set.said[:0], p, l.of, l.n)
 		b = c.set.pool.append(b, c.set.said)
 		l.n = 0
 	}
-	g.some = g.some[:0]
+	g.some = g.some[:left]
 	return b
 }

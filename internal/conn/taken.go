@@ -44,9 +44,16 @@ func (c *Conn) lookWhetherTaken() {
 	c.owner.Taken()
 }
 
-// Unsent counts the values of those that the owner wants to know of (Pushes.Counts) that are not written, or not all of each; when the
-// connection has ended, those that never were.
+// Unsent counts the values of those that the owner wants to know of (SendCounted, Pushes.Counts) that are not written, or not all of each;
+// when the connection has ended, those that never were. It looks through all that is not written, which takes milliseconds if that is a
+// mebibyte, but not where there can be none.
 func (c *Conn) Unsent() (n int) {
+	if c.more != nil {
+		n = c.more.givenUp
+	}
+	if !c.is(isCounted) {
+		return n
+	}
 	count := func(b []byte, from int) {
 		for at, _ := valueAt(b, from); at < len(b); {
 			size := ValueLen(b[at:])
@@ -57,7 +64,6 @@ func (c *Conn) Unsent() (n int) {
 		}
 	}
 	if x := c.more; x != nil {
-		n = x.givenUp
 		from := x.sent
 		for _, p := range x.parts {
 			count(p.b, from)

@@ -101,7 +101,7 @@ func TestUnsent(t *testing.T) {
 		o := w.connect()
 		o.end.SetRoom(test.written)
 		for range 4 {
-			o.Send([]byte(counted))
+			o.SendCounted([]byte(counted))
 			if test.own > 0 {
 				o.Send([]byte(bulk(test.own - len("$9\r\n\r\n"))))
 			}
@@ -127,12 +127,33 @@ func TestUnsentOfTooFarBehind(t *testing.T) {
 	o := w.connect()
 	o.strict = true
 	o.end.SetRoom(len(counted) + 1)
-	o.Send([]byte(counted + counted + counted))
+	o.SendCounted([]byte(counted + counted + counted))
 	w.settle()
 	if o.EnqueueStrict([]byte(strings.Repeat(counted, 100)), nil, 1) || !o.Dead() {
 		t.Fatal("it is not ended")
 	}
 	if n := o.Unsent(); n != 2 {
 		t.Errorf("%d were not sent, want 2", n)
+	}
+}
+
+// TestUnsentLooksForWhatThereMayBe: nothing is looked through for values that are counted where none was sent since all was written.
+func TestUnsentLooksForWhatThereMayBe(t *testing.T) {
+	w := newWorld(t)
+	looked := 0
+	w.Pushes.Counts = func(v []byte) bool { looked++; return counts(v) }
+	o := w.connect()
+	o.SendCounted([]byte(counted))
+	w.settle()
+	o.end.SetRoom(0)
+	o.Send([]byte(bulk(100) + bulk(100)))
+	w.settle()
+	if n := o.Unsent(); n != 0 || looked > 0 {
+		t.Errorf("%d are not sent, and %d values were looked at", n, looked)
+	}
+	o.SendCounted([]byte(counted))
+	w.settle()
+	if n := o.Unsent(); n != 1 {
+		t.Errorf("%d are not sent, want 1", n)
 	}
 }

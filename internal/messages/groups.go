@@ -201,7 +201,7 @@ func (s *Service) give() {
 		m.group = given.Of.Group
 		x := g.members.In(sess)
 		b := m.appendGiven(g.scratch[:0], sess.Proto(), &given, x.patterns[given.Of])
-		sess.Send(b)
+		sess.SendCounted(b)
 		x.messages++
 		x.bytes += len(b)
 		if !x.isGiven {
