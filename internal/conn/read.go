@@ -92,6 +92,10 @@ func (c *Conn) releaseInput() {
 // Unexecuted is how many bytes were read and not executed yet.
 func (c *Conn) Unexecuted() int { return len(c.in) }
 
+// isAhead reports that there are as many commands as are read at once for when it is the user's turn. More are read then: all that is held
+// is moved when some of it is executed, and with a mebibyte that would take longer than to execute it.
+func (c *Conn) isAhead() bool { return c.is(isSliced) && len(c.in) >= len(c.set.rbuf) }
+
 // inputFull reports that as much input is held for a connection as may be.
 func (c *Conn) inputFull() bool { return len(c.in) >= c.set.limits.Input }
 

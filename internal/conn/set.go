@@ -260,8 +260,8 @@ func (c *Conn) handle(events uint32) {
 		return
 	}
 	if events&(unix.EPOLLHUP|unix.EPOLLERR) != 0 {
-		if c.is(isWaiting | isEOF | isBlocked) {
-			c.Kill(nil) // nobody is there to be answered
+		if c.is(isWaiting|isBlocked) || c.flags&(isEOF|isSliced) == isEOF {
+			c.Kill(nil) // nobody is there to be answered, and nothing left that goes on without
 			return
 		}
 		c.flags |= isHungUp
@@ -280,7 +280,11 @@ func (c *Conn) handle(events uint32) {
 		}
 	}
 	if events&(unix.EPOLLIN|unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 && !c.Dead() && !c.is(isEOF) {
-		c.read()
+		if c.isAhead() {
+			c.ready |= unix.EPOLLIN
+		} else {
+			c.read()
+		}
 	}
 }
 
@@ -354,18 +358,16 @@ func (c *Conn) watch() {
 // lookAgain has the kernel tell what there is now, also if it has told of it before.
 func (c *Conn) lookAgain() { c.set.kernel.Watch(int(c.fd), uint32(c.watched)|loop.Edge) }
 
-// mostBuried is how many connections are buried at once, in some hundred microseconds.
-const mostBuried = 16
-
 // Bury gives back what dead connections had. It happens when all events of a turn are handled and none can mean their descriptors
-// any more. For very many, and for one that has very much, it takes several turns.
+// any more. For one that has very much it takes several turns, and so it does for many: beyond the first, only those are buried for whom
+// this part of the turn has time, as nobody knows what each of them has.
 func (s *Set) Bury() {
 	for i := 0; i < len(s.dead); i++ { // ending a connection may end others
 		c := s.dead[i]
 		switch {
 		case c.fd < 0:
 			continue // it is buried, and was in a queue still
-		case i >= mostBuried || !c.owner.Closed():
+		case i > 0 && s.Over() || !c.owner.Closed():
 			c.Queue()
 			continue
 		}
