@@ -33,13 +33,13 @@ func naiveLevels(f, t []string) bool {
 	return (f[0] == "+" || f[0] == t[0]) && naiveLevels(f[1:], t[1:])
 }
 
-// naiveGlob follows all ways through the pattern at once.
+// naiveGlob follows all ways through the pattern at once, as long as there is one.
 func naiveGlob(pattern, s string) bool {
 	if s == "" {
 		return pattern == ""
 	}
 	elements := naiveElements(pattern)
-	at := make([]bool, len(elements)+1) // the elements that may come next
+	at, next := make([]bool, len(elements)+1), make([]bool, len(elements)+1) // the elements that may come next
 	at[0] = true
 	for i := 0; ; i++ {
 		for e, el := range elements {
@@ -47,10 +47,10 @@ func naiveGlob(pattern, s string) bool {
 				at[e+1] = true
 			}
 		}
-		if i == len(s) {
+		if i == len(s) || !slices.Contains(at, true) {
 			return at[len(elements)]
 		}
-		next := make([]bool, len(at))
+		clear(next)
 		for e, el := range elements {
 			if at[e] && el.star {
 				next[e] = true
@@ -58,7 +58,7 @@ func naiveGlob(pattern, s string) bool {
 				next[e+1] = true
 			}
 		}
-		at = next
+		at, next = next, at
 	}
 }
 
@@ -67,10 +67,10 @@ type naiveElement struct {
 	bytes [256]bool
 }
 
-func naiveElements(pattern string) []naiveElement {
-	var elements []naiveElement
+func naiveElements(pattern string) []*naiveElement {
+	var elements []*naiveElement
 	for pattern != "" {
-		var el naiveElement
+		el := new(naiveElement)
 		c := pattern[0]
 		pattern = pattern[1:]
 		switch {
