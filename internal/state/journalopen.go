@@ -1,6 +1,7 @@
 package state
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -146,12 +147,19 @@ func (j *Journal[T]) load(s *source) {
 			}
 		}
 		if err == nil {
-			s.data, err = io.ReadAll(io.LimitReader(reader, int64(headSize+j.most*slotSize)))
+			s.data, err = readMost(reader, info.Size(), headSize+j.most*slotSize)
 		}
 	}
 	if err != nil {
 		s.is, s.err = unusable, err
 	}
+}
+
+// readMost reads what a file has, up to so many bytes, into memory that is not moved while it has the size that it is said to have.
+func readMost(f *os.File, size int64, most int) ([]byte, error) {
+	b := bytes.NewBuffer(make([]byte, 0, min(int(size), most)+bytes.MinRead))
+	_, err := b.ReadFrom(io.LimitReader(f, int64(most)))
+	return b.Bytes(), err
 }
 
 // lacking reports whether an error says nothing of what a file has, but that it could not be read at that moment: the machine
