@@ -318,18 +318,19 @@ func (b *Bus[S]) addRoute(k Kind, text string) *Route[S] {
 		r.Slot = b.slots.Len()
 		b.slots.Push(r)
 	}
-	switch filter, _, ok := cutFilter(r.Text); {
-	case k == Pattern && ok:
-		r.filter = filter
-	case k == Pattern:
+	if _, _, ok := cutFilter(r.Text); k == Pattern && !ok {
 		r.glob = CompileGlob(r.Text)
-	case k == Filter:
-		r.filter = r.Text
 	}
 	b.texts[k].set(r.Text, r)
+	if b.wild.born == nil && isWild(k, r.Text) {
+		b.wild.born = b.bornAt
+	}
 	b.wild.add(k, r.Text, r.glob, r.ref())
 	return r
 }
+
+// bornAt is when the route came that has a slot.
+func (b *Bus[S]) bornAt(slot int32) uint64 { return (*b.slots.At(int(slot))).born }
 
 func (b *Bus[S]) remove(x *subscription[S]) {
 	o, r := x.owner, x.route

@@ -104,6 +104,12 @@ func (b *Bus[S]) checkRoutes() error {
 }
 
 func (r *Route[S]) check() error {
+	if r.several == nil {
+		if x := &r.one; x.owner == nil || x.pos != 0 || x.route != r || x.owner.who != r.alone[0] {
+			return fmt.Errorf("one subscription, of %v, is not in order", r.alone[0])
+		}
+		return nil
+	}
 	if r.Len() == 0 || len(r.subs) != len(r.list) || 2*r.holes > len(r.subs) {
 		return fmt.Errorf("%d subscriptions, %d holes, %d subscribers", len(r.subs), r.holes, len(r.list))
 	}

@@ -22,6 +22,8 @@ func TestCheck(t *testing.T) {
 		{"uncounted hole", func(_ *Bus[int], r *Route[int]) { r.subs[0], r.list[0] = nil, 0 }},
 		{"kept in a hole", func(_ *Bus[int], r *Route[int]) { r.subs[0] = nil }},
 		{"no subscriber", func(_ *Bus[int], r *Route[int]) { r.subs, r.list = nil, nil }},
+		{"no one subscriber", func(_ *Bus[int], r *Route[int]) { r.several, r.one.owner = nil, nil }},
+		{"another one subscriber", func(_ *Bus[int], r *Route[int]) { r.several, r.alone = nil, [1]int{2} }},
 		{"lost subscription", func(_ *Bus[int], r *Route[int]) {
 			r.byOwner = new(shrinkingMap[*subscriber[int], *subscription[int]])
 			for _, x := range r.subs[1:] {

@@ -23,7 +23,8 @@ type index struct {
 	patterns patternIndex           // the globs
 	spelled  [len(filterForms)]node // the patterns that are filters, by their form
 	filters  node
-	cache    *cache // nil until it pays
+	born     func(slot int32) uint64 // of the route that has a slot
+	cache    *cache                  // nil until it pays
 
 	walk  walk    // scratch
 	slots []int32 // scratch
@@ -46,7 +47,7 @@ func (ix *index) add(k Kind, text string, glob *Glob, r ref) {
 		return
 	}
 	tree, filter := ix.tree(k, text)
-	tree.add(filter, r)
+	tree.add(filter, placeOf(r))
 }
 
 // tree is where a filter is, and what of its text that is.
@@ -97,6 +98,9 @@ func (ix *index) match(name []byte, topic bool, most int) (slots []int32, patter
 	}
 	return slots, patterns, rest
 }
+
+// at is the route at a place.
+func (ix *index) at(p place) ref { return ref{born: ix.born(int32(p - 1)), slot: int32(p - 1)} }
 
 // find is match without the cache.
 func (ix *index) find(name []byte, topic bool, most int) (slots []int32, patterns int, rest *walk) {

@@ -296,3 +296,14 @@ func TestSubscriptionTakesLittleAtOnce(t *testing.T) {
 		t.Errorf("one takes %d bytes at once", worst)
 	}
 }
+
+// TestSizes: what there is of each subscription is as large as memory is given out, and no larger: with 100,000 of them the garbage collector
+// takes its time for all that.
+func TestSizes(t *testing.T) {
+	if size := reflect.TypeFor[Route[*int]]().Size(); size > 128 {
+		t.Errorf("a route takes %d bytes", size)
+	}
+	if size := reflect.TypeFor[node]().Size(); size > 48 {
+		t.Errorf("a node of a tree takes %d bytes", size)
+	}
+}

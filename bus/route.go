@@ -27,11 +27,17 @@ type Route[S comparable] struct {
 	// route's last subscription ends, and then to the next new route.
 	Slot int
 
-	born   uint64 // rises with every new route: their order of creation
-	count  uint64 // of its messages: see Number
-	glob   *Glob  // of a Pattern that is one
-	filter string // of a Filter, and of a Pattern that is one
+	born  uint64 // rises with every new route: their order of creation
+	count uint64 // of its messages: see Number
+	glob  *Glob  // of a Pattern that is one
 
+	one         subscription[S] // one of them; of nobody, if it is free
+	alone       [1]S            // whose it is, if there are no others
+	*several[S]                 // nil: there has never been another, as is so with most routes
+}
+
+// several are the subscriptions of a route that has had two.
+type several[S comparable] struct {
 	// The subscriptions in the order in which they were made, and their subscribers.
 	// Invariant: subs[i].pos == i, list[i] == subs[i].owner.who; or subs[i] is nil and list[i] zero: a hole.
 	subs  []*subscription[S]
@@ -40,13 +46,6 @@ type Route[S comparable] struct {
 
 	// The same by their subscribers, if there were so many that to look through them takes longer.
 	byOwner *shrinkingMap[*subscriber[S], *subscription[S]]
-
-	// Room for one of them, and for the lists of the first: most routes never have another.
-	one struct {
-		sub  subscription[S] // of nobody, if it is free
-		subs [1]*subscription[S]
-		list [1]S
-	}
 }
 
 // fewSubs is how many subscriptions of a route are looked through.
@@ -54,7 +53,12 @@ const fewSubs = 8
 
 // of is the subscription of a subscriber, or nil.
 func (r *Route[S]) of(o *subscriber[S]) *subscription[S] {
-	if r.byOwner != nil {
+	switch {
+	case r.several == nil && r.one.owner == o:
+		return &r.one
+	case r.several == nil:
+		return nil
+	case r.byOwner != nil:
 		return r.byOwner.get(o)
 	}
 	for _, x := range r.subs {
@@ -68,6 +72,9 @@ func (r *Route[S]) of(o *subscriber[S]) *subscription[S] {
 // Subs returns the subscribers in the order in which they subscribed. The slice is to be read only, and until the next
 // change of the bus.
 func (r *Route[S]) Subs() []S {
+	if r.several == nil {
+		return r.alone[:r.Len()]
+	}
 	if r.holes > 0 {
 		r.compact()
 	}
@@ -85,14 +92,19 @@ func (r *Route[S]) SubsAt(age uint64) []S {
 func (r *Route[S]) SubsBetween(after, age uint64) (list []S, first int) {
 	list = r.Subs()
 	later := func(age uint64) int {
-		return sort.Search(len(r.subs), func(i int) bool { return r.subs[i].born > age })
+		return sort.Search(len(list), func(i int) bool { return r.AgeAt(i) > age })
 	}
 	first = later(after)
 	return list[first:max(first, later(age))], first
 }
 
 // AgeAt is the age of the bus when the one with a place among Subs had just subscribed. It rises with the place.
-func (r *Route[S]) AgeAt(place int) uint64 { return r.subs[place].born }
+func (r *Route[S]) AgeAt(place int) uint64 {
+	if r.several == nil {
+		return r.one.born
+	}
+	return r.subs[place].born
+}
 
 // Number counts one more message that takes the route, and returns its number among these, of which the first is 1. So whoever is given
 // them with their numbers sees whether some are missing between two. A route that has gone and comes again begins anew.
@@ -109,11 +121,20 @@ func (r *Route[S]) mayTake(name []byte, topic bool) bool {
 	case r.glob != nil:
 		return r.glob.mayMatch(name)
 	}
-	return topic && Match(r.filter, name)
+	return topic && Match(r.Filter(), name)
 }
 
 // Filter is the filter whose topics the route takes, be it a Filter or a Pattern in the guise of one; "" if it has none.
-func (r *Route[S]) Filter() string { return r.filter }
+func (r *Route[S]) Filter() string {
+	switch {
+	case r.Kind == Channel || r.glob != nil:
+		return ""
+	case r.Kind == Pattern:
+		filter, _, _ := cutFilter(r.Text)
+		return filter
+	}
+	return r.Text
+}
 
 // ref is the route as the indexes know it.
 func (r *Route[S]) ref() ref { return ref{born: r.born, slot: int32(r.Slot)} }
@@ -123,26 +144,33 @@ func Weight(text string) int { return 1 + len(text)/(MaxTopic+1) }
 
 // Len is the number of subscribers.
 func (r *Route[S]) Len() int {
-	return len(r.subs) - r.holes
+	switch {
+	case r.several != nil:
+		return len(r.subs) - r.holes
+	case r.one.owner != nil:
+		return 1
+	}
+	return 0
 }
 
 // add adds a subscription of a subscriber.
 func (r *Route[S]) add(o *subscriber[S], born uint64) *subscription[S] {
-	x := &r.one.sub
+	x := &r.one
 	if x.owner != nil {
 		x = new(subscription[S])
 	}
 	*x = subscription[S]{owner: o, route: r, born: born}
-	if r.subs == nil {
-		r.subs, r.list = r.one.subs[:0], r.one.list[:0]
+	switch {
+	case r.several == nil && x == &r.one:
+		r.alone[0] = o.who
+		return x
+	case r.several == nil:
+		r.several = &several[S]{subs: []*subscription[S]{&r.one}, list: []S{r.alone[0]}}
+		clear(r.alone[:])
 	}
 	x.pos = len(r.subs)
 	r.subs = append(r.subs, x)
 	r.list = append(r.list, x.owner.who)
-	if len(r.subs) == len(r.one.subs)+1 { // they have moved
-		clear(r.one.subs[:])
-		clear(r.one.list[:])
-	}
 	switch {
 	case r.byOwner != nil:
 		r.byOwner.set(x.owner, x)
@@ -160,6 +188,11 @@ func (r *Route[S]) add(o *subscriber[S], born uint64) *subscription[S] {
 // remove leaves a hole, so that a thousand subscribers who leave one after the other do not move those behind them a
 // thousand times. It is closed when somebody reads the list, which costs as much anyway, or when half of it is holes.
 func (r *Route[S]) remove(x *subscription[S]) {
+	if r.several == nil {
+		r.one = subscription[S]{}
+		clear(r.alone[:])
+		return
+	}
 	var none S
 	r.subs[x.pos] = nil
 	r.list[x.pos] = none

@@ -9,9 +9,16 @@ import "strings"
 type node struct {
 	next levels[node] // by the next level, if it is no wildcard
 	plus *node        // if it is "+"
-	rest ref          // the filter that goes on with "#"
-	here ref          // the filter that ends here
+	rest place        // the filter that goes on with "#"
+	here place        // the filter that ends here
 }
+
+// A place is where the route of a filter is: its slot, and 1; 0: there is none. It is half of what the node has of a [ref], so that this is
+// made for those that are found.
+type place int32
+
+// placeOf is the place of a route.
+func placeOf(r ref) place { return place(r.slot + 1) }
 
 // levels find what is behind a level. Behind most there is one at most, and that needs no map.
 type levels[T any] struct {
@@ -84,7 +91,7 @@ func (l *levels[T]) all(f func(string, *T) bool) {
 	}
 }
 
-func (n *node) add(filter string, r ref) {
+func (n *node) add(filter string, r place) {
 	level, rest, more := strings.Cut(filter, "/")
 	if level == "#" {
 		n.rest = r
@@ -110,14 +117,14 @@ func (n *node) add(filter string, r ref) {
 func (n *node) remove(filter string) {
 	level, rest, more := strings.Cut(filter, "/")
 	if level == "#" {
-		n.rest = ref{}
+		n.rest = 0
 		return
 	}
 	child := n.child(level)
 	if more {
 		child.remove(rest)
 	} else {
-		child.here = ref{}
+		child.here = 0
 	}
 	if !child.empty() {
 		return
@@ -137,5 +144,5 @@ func (n *node) child(level string) *node {
 }
 
 func (n *node) empty() bool {
-	return n.next.len() == 0 && n.plus == nil && n.rest.born == 0 && n.here.born == 0
+	return n.next.len() == 0 && n.plus == nil && n.rest == 0 && n.here == 0
 }

@@ -51,7 +51,7 @@ func (w *walk) step(ix *index, most int) (left int) {
 		}
 	}
 	for {
-		if most = w.goOn(most); len(w.ways) > 0 || w.stage == stageFilters {
+		if most = w.goOn(ix, most); len(w.ways) > 0 || w.stage == stageFilters {
 			return most
 		}
 		w.stage++
@@ -142,7 +142,7 @@ func (w *walk) level(at int) (level []byte, next int) {
 }
 
 // goOn goes on through the tree, one node in a step. It visits no node twice, so it takes at most as many as there are.
-func (w *walk) goOn(most int) (left int) {
+func (w *walk) goOn(ix *index, most int) (left int) {
 	for len(w.ways) > 0 {
 		last := &w.ways[len(w.ways)-1]
 		n, at := last.from, last.at
@@ -154,12 +154,12 @@ func (w *walk) goOn(most int) (left int) {
 				return 0
 			}
 			most--
-			if n.rest.born != 0 {
-				w.refs = append(w.refs, n.rest)
+			if n.rest != 0 {
+				w.refs = append(w.refs, ix.at(n.rest))
 			}
 			if at > len(w.name) {
-				if n.here.born != 0 {
-					w.refs = append(w.refs, n.here)
+				if n.here != 0 {
+					w.refs = append(w.refs, ix.at(n.here))
 				}
 				break
 			}

@@ -263,6 +263,14 @@ func (w *smallWorld) key(h *hub) (key [16]byte) {
 	return key
 }
 
+// places are the subscriptions of a route, nil where one has left.
+func (r *Route[S]) places() []*subscription[S] {
+	if r.several == nil {
+		return []*subscription[S]{&r.one}
+	}
+	return r.subs
+}
+
 // text is all that what may happen depends on. The peer with a seat is called as it says.
 func (w *smallWorld) text(h *hub, as []int) string {
 	var b strings.Builder
@@ -272,7 +280,7 @@ func (w *smallWorld) text(h *hub, as []int) string {
 	}
 	for _, r := range h.bus.sorted() {
 		fmt.Fprintf(&b, "%s %s", r.Kind, r.Text)
-		for _, x := range r.subs {
+		for _, x := range r.places() {
 			if x == nil {
 				b.WriteString(" hole")
 				continue
@@ -307,7 +315,7 @@ func (w *smallWorld) text(h *hub, as []int) string {
 		}
 		for _, r := range p.routes {
 			after, at := 0, 0
-			for _, x := range r.subs {
+			for _, x := range r.places() {
 				if x != nil && x.born <= p.after {
 					after++
 				}
