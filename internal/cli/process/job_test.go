@@ -52,7 +52,7 @@ func (l *life) over() {
 		l.t.Fatal(err)
 	}
 	if _, err := io.ReadAll(l.file); err != nil {
-		l.t.Errorf("somebody is left: %v", err)
+		l.t.Fatalf("somebody is left: %v", err)
 	}
 }
 
