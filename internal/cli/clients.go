@@ -26,8 +26,8 @@ func clients() *verb.Verb {
 		Synopsis: []string{"[--watch]", "--kill=ID"},
 		About: []string{
 			"Prints a line for each connection: its number, which process and user it belongs to, how old it is, how long it has " +
-				"been silent, how many subscriptions and locks it has, and its last command; and who is behind: how many bytes wait for it because it " +
-				"does not read them, and how many messages it has missed.",
+				"been silent, how many subscriptions and locks it has, and its last command; and who is behind: how many replies and messages wait " +
+				"because it does not read them, how many bytes they have, and how many messages it has missed.",
 			"With `--watch`, a terminal shows them as they are, until Ctrl-C. Elsewhere, a connection is printed again when something other " +
 				"than its times has changed, and one that has ended is a line with its number alone. The daemon is asked once a second: " +
 				"a connection that lasts for less may be missing. When the daemon ends, ipcctl shows the connections of the next one, and says that changes may be missing.",
@@ -98,7 +98,7 @@ func askClients(conn *ipc.Conn) ([]client, error) {
 
 func clientTable(clients ...client) *term.Table {
 	t := &term.Table{
-		Header: []string{"ID", "PID", "COMMAND", "USER", "UNIT", "AGE", "IDLE", "SUBS", "LOCKS", "LAST", "NAME", "BEHIND", "LOST"},
+		Header: []string{"ID", "PID", "COMMAND", "USER", "UNIT", "AGE", "IDLE", "SUBS", "LOCKS", "LAST", "NAME", "WAITING", "BEHIND", "LOST"},
 		Names:  []string{"COMMAND", "USER", "UNIT", "LAST"},
 	}
 	for _, client := range clients {
@@ -145,7 +145,7 @@ func (l client) row() []string {
 	seconds := func(key string) string { return term.Age(time.Duration(l.number(key)) * time.Second) }
 	subs := l.number("sub") + l.number("psub") + l.number("bsub") + l.number("gsub")
 	return []string{l.get("id"), l.get("pid"), process.CommandOf(l.number("pid"), l.number("start")), process.UserName(l.number("uid")), l.get("unit"),
-		seconds("age"), seconds("idle"), strconv.FormatInt(subs, 10), l.get("locks"), strings.ReplaceAll(l.get("cmd"), "|", " "), l.get("name"), l.get("omem"), l.get("lost")}
+		seconds("age"), seconds("idle"), strconv.FormatInt(subs, 10), l.get("locks"), strings.ReplaceAll(l.get("cmd"), "|", " "), l.get("name"), l.get("oll"), l.get("omem"), l.get("lost")}
 }
 
 // lasting are the cells of a client that do not change as time goes by.

@@ -299,10 +299,15 @@ func (c *Conn) check(shared map[*block]int) {
 	if length != x.shelved || room != x.room || x.kept > len(x.parts) || len(x.parts) > 0 && !c.is(isBlocked) {
 		panic(fmt.Sprintf("the backlog of %v has %d bytes in %d, counted %d in %d", c, length, room, x.shelved, x.room))
 	}
-	for _, p := range append(slices.Clone(x.parts), part{b: c.own}) {
+	sent := x.sent
+	for _, p := range append(slices.Clone(x.parts), part{b: c.own, tallies: x.ofOwn}) {
 		if at, _ := valueAt(p.b, len(p.b)); at != len(p.b) {
 			panic(fmt.Sprintf("the backlog of %v ends within a value", c))
 		}
+		if !p.all.isOf(p.b) || !p.written.isOf(p.b[:min(sent, len(p.b))]) {
+			panic(fmt.Sprintf("the backlog of %v has %d values in %d bytes of %d, counted", c, p.all.values, p.all.bytes, len(p.b)))
+		}
+		sent = 0
 	}
 	if q := c.queue(); q != nil {
 		q.check(c)

@@ -115,6 +115,9 @@ func (w *world) settle() {
 
 func (w *world) check() {
 	w.t.Helper()
+	for _, o := range w.subs { // who asks how much waits changes nothing
+		o.CountWaiting()
+	}
 	found := account.Count{}
 	w.Check(found)
 	if err := w.users.Mismatch(found); err != nil {

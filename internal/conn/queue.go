@@ -25,6 +25,7 @@ type queue struct {
 	all    list.List[entry]
 	loose  list.List[entry] // those that may be dropped when others need the room
 	bytes  int              // of all
+	values int              // likewise
 	files  int              // beside them
 	memory int
 	spare  *entry // one that was taken out
@@ -33,6 +34,7 @@ type queue struct {
 // An entry is a message that waits, or other values.
 type entry struct {
 	b                []byte
+	values           int // in that
 	seq              uint64
 	of               *ruled // nil: it is no message that anybody can be told to have missed
 	file             *File  // beside it; nil: none
@@ -126,6 +128,9 @@ func (c *Conn) add(b []byte, seq uint64, s *ruled) *entry {
 		last.b = append(last.b, b...)
 		q.memory += cap(last.b)
 		q.bytes += len(b)
+		n := valuesIn(b)
+		last.values += n
+		q.values += n
 		return last
 	}
 	e := q.spare
@@ -136,9 +141,13 @@ func (c *Conn) add(b []byte, seq uint64, s *ruled) *entry {
 	if cap(e.b) > 2*len(b)+256 {
 		e.b = nil
 	}
-	*e = entry{b: append(e.b[:0], b...), seq: seq, of: s}
+	*e = entry{b: append(e.b[:0], b...), values: 1, seq: seq, of: s}
+	if s == nil {
+		e.values = valuesIn(b)
+	}
 	q.all.Push(e, inAll)
 	q.bytes += len(b)
+	q.values += e.values
 	q.memory += cap(e.b) + entrySize
 	if s != nil {
 		s.own.Push(e, inOwn)
@@ -175,6 +184,7 @@ func (c *Conn) leave(e *entry) {
 func (q *queue) remove(e *entry) {
 	q.all.Remove(e, inAll)
 	q.bytes -= len(e.b)
+	q.values -= e.values
 	q.memory -= cap(e.b) + entrySize
 	if e.of != nil {
 		q.free(e)
@@ -216,9 +226,12 @@ func (c *Conn) miss(e *entry) {
 		c.leave(e)
 		q.free(e)
 		q.bytes -= len(e.b)
+		q.values -= e.values
 		q.memory -= cap(e.b)
 		e.b = c.appendMissing(nil, protoOf(e.b), s.text, e.missing)
+		e.values = valuesIn(e.b)
 		q.bytes += len(e.b)
+		q.values += e.values
 		q.memory += cap(e.b)
 		e.of, e.missing = nil, Missing{}
 		return
@@ -396,18 +409,19 @@ func (q *queue) drop(c *Conn) {
 		}
 		s.own, s.bytes, s.topics = list.List[entry]{}, 0, nil
 	}
-	q.all, q.loose, q.bytes, q.memory = list.List[entry]{}, list.List[entry]{}, 0, 0
+	q.all, q.loose, q.bytes, q.values, q.memory = list.List[entry]{}, list.List[entry]{}, 0, 0, 0
 }
 
 // check panics if a queue contradicts itself.
 func (q *queue) check(c *Conn) {
-	bytes, memory, own, rules, files := 0, 0, 0, 0, 0
+	bytes, values, memory, own, rules, files := 0, 0, 0, 0, 0, 0
 	ok := q.all.Check(inAll) && q.loose.Check(inLoose) && (q.all.Len == 0 || c.is(isBlocked))
 	q.all.All(inAll, func(e *entry) bool {
 		bytes += len(e.b)
+		values += e.values
 		memory += cap(e.b) + entrySize
 		at, _ := valueAt(e.b, len(e.b))
-		ok = ok && at == len(e.b) && (e.of == nil && e.missing == Missing{} || e.of != nil && (e.of.ended || q.of[e.of.text] == e.of))
+		ok = ok && at == len(e.b) && valuesIn(e.b) == e.values && (e.of == nil && e.missing == Missing{} || e.of != nil && (e.of.ended || q.of[e.of.text] == e.of))
 		if e.of != nil {
 			own++
 		}
@@ -425,7 +439,7 @@ func (q *queue) check(c *Conn) {
 		s.own.All(inOwn, func(e *entry) bool { bytes += len(e.b); return true })
 		ok = ok && s.own.Check(inOwn) && bytes == s.bytes && (s.Rule != (Rule{}) || s.own.Len > 0) && (s.Messages == 0 || s.own.Len <= s.Messages)
 	}
-	if !ok || bytes != q.bytes || memory != q.memory || rules != q.rules || files != q.files || q.loose.Len > own {
+	if !ok || bytes != q.bytes || values != q.values || memory != q.memory || rules != q.rules || files != q.files || q.loose.Len > own {
 		panic(fmt.Sprintf("the queue of %v has %d bytes in %d, counted %d in %d; %d rules, counted %d", c, bytes, memory, q.bytes, q.memory, rules, q.rules))
 	}
 }

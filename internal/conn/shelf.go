@@ -19,6 +19,7 @@ type shelf struct {
 	kept          int                // so many parts at the beginning have nothing to be dropped
 	gap           gap                // what is missing behind them
 	ownSeq        uint64             // as part.seq, of the connection's own bytes
+	ofOwn         tallies            // likewise
 	sent          int                // bytes of the backlog's first part that are written already
 	losses        map[string]Missing // by subscription: what is missing since the last that was queued
 	dropping      bool               // what comes is lost, until the backlog is down to half of the limit
@@ -48,6 +49,7 @@ type part struct {
 	in   *block // whose memory it is in, with parts of others; nil: it has its own
 	seq  uint64 // of the message by which the part was begun; 0: not known
 	file *File  // goes out with the first byte; nil: none, or it is sent. Invariant: there is one message in the part
+	tallies
 }
 
 // share makes a part of bytes that are in a block.
@@ -116,7 +118,9 @@ func (c *Conn) keep(b []byte, in *Buffer, seq uint64) {
 			c.shelve()
 		}
 		p := in.share(b)
-		p.seq = seq
+		if p.seq = seq; seq != 0 {
+			p.all.add(len(b))
+		}
 		c.more.insert(len(c.more.parts), p)
 		return
 	case !c.fits(len(b)):
@@ -129,6 +133,9 @@ func (c *Conn) keep(b []byte, in *Buffer, seq uint64) {
 	}
 	if len(c.own) == 0 {
 		c.more.ownSeq = seq
+	}
+	if t := &c.more.ofOwn.all; seq != 0 && t.bytes == len(c.own) {
+		t.add(len(b))
 	}
 	c.own = append(c.own, b...)
 	c.set.copied += len(b)
@@ -160,8 +167,8 @@ func (c *Conn) grows(n int, in *Buffer) int {
 // shelve makes a part of the connection's own bytes.
 func (c *Conn) shelve() {
 	h := &c.more.shelf
-	h.insert(len(h.parts), part{b: c.own, seq: h.ownSeq})
-	c.own, h.ownSeq = nil, 0
+	h.insert(len(h.parts), part{b: c.own, seq: h.ownSeq, tallies: h.ofOwn})
+	c.own, h.ownSeq, h.ofOwn = nil, 0, tallies{}
 }
 
 // gapIsNext reports whether the first of a backlog is what is missing there.
@@ -186,7 +193,7 @@ func (c *Conn) passOn() {
 	h.sent = 0
 	if len(h.parts) == 0 {
 		c.set.pool.put(c.own)
-		c.own = nil
+		c.own, h.ofOwn = nil, tallies{}
 		return
 	}
 	c.set.free(h.remove(0))

@@ -22,7 +22,7 @@ type names struct {
 func (s *Server) clientCommands() map[string]session.Handler {
 	return map[string]session.Handler{
 		"CLIENT ID":       func(c *session.Call) { c.Integer(int64(c.Session.ID)) },
-		"CLIENT INFO":     func(c *session.Call) { c.Out = c.Session.Proto().AppendVerbatim(c.Out, s.describe(c.Session)+"\n") },
+		"CLIENT INFO":     s.clientInfo,
 		"CLIENT LIST":     s.clientList,
 		"CLIENT KILL":     s.clientKill,
 		"CLIENT SETNAME":  s.clientSetName,
@@ -35,8 +35,17 @@ func (s *Server) clientCommands() map[string]session.Handler {
 	}
 }
 
-// describe is a session's line of CLIENT LIST: Redis's words, in its order, with 0 for what there is none of here, and our own.
-func (s *Server) describe(sess *session.Session) string {
+func (s *Server) clientInfo(c *session.Call) {
+	waiting, done := c.Session.CountWaiting()
+	for !done { // whose commands are executed is not far behind
+		waiting, done = c.Session.CountWaiting()
+	}
+	c.Out = c.Session.Proto().AppendVerbatim(c.Out, s.describe(c.Session, waiting)+"\n")
+}
+
+// describe is a session's line of CLIENT LIST: Redis's words, in its order, with 0 for what there is none of here, and our own. waiting is
+// how many replies and messages wait for the peer.
+func (s *Server) describe(sess *session.Session, waiting int) string {
 	x := s.names.Of(sess)
 	if x == nil {
 		x = new(names)
@@ -72,11 +81,11 @@ func (s *Server) describe(sess *session.Session) string {
 	in, out := sess.Memory()
 	p := &sess.Peer
 	return fmt.Sprintf("id=%d addr=%s laddr=%s fd=%d name=%s age=%d idle=%d flags=%s db=0 sub=%d psub=%d ssub=0 multi=%d watch=0 "+
-		"qbuf=%d qbuf-free=%d argv-mem=0 multi-mem=%d rbs=%d rbp=0 obl=%d oll=0 omem=%d tot-mem=%d events=%s cmd=%s user=default redir=-1 resp=%d lib-name=%s lib-ver=%s "+
+		"qbuf=%d qbuf-free=%d argv-mem=0 multi-mem=%d rbs=%d rbp=0 obl=%d oll=%d omem=%d tot-mem=%d events=%s cmd=%s user=default redir=-1 resp=%d lib-name=%s lib-ver=%s "+
 		"bsub=%d gsub=%d pid=%d uid=%d gid=%d unit=%s start=%d locks=%d lost=%d",
 		sess.ID, address(sess), localAddress, sess.FD(), x.name, sess.Age(), sess.Idle(), flags.String(),
 		channels, patterns, queued,
-		sess.Unexecuted(), max(in-sess.Unexecuted(), 0), queue, out, sess.Backlog(), sess.Unread(), in+out+queue, events, last,
+		sess.Unexecuted(), max(in-sess.Unexecuted(), 0), queue, out, sess.Backlog(), waiting, sess.Unread(), in+out+queue, events, last,
 		sess.Proto(), x.libName, x.libVer,
 		filters, s.messages.Memberships(sess), p.PID, p.UID, p.GID, oneWord(p.Unit), p.Start, s.locks.Bound(sess), lost)
 }
@@ -125,13 +134,23 @@ func (s *Server) clientList(c *session.Call) {
 	}
 	t := &session.Task{Held: oldest.Room() * int(unsafe.Sizeof(c.Session))}
 	t.Head = func(b []byte) []byte { return p.AppendVerbatimHead(b, t.Said()-len("\r\n")) }
+	var next *session.Session // whose line is, when it is counted what waits for it
 	t.Step = func(b []byte) ([]byte, bool) {
-		if oldest.Len() == 0 {
-			return append(b, "\r\n"...), false
+		if next == nil {
+			if oldest.Len() == 0 {
+				return append(b, "\r\n"...), false
+			}
+			if sess, ok := oldest.Next(); ok && s.isType(sess, kind) && (ids == nil || ids[sess.ID]) {
+				next = sess
+			}
 		}
-		sess, ok := oldest.Next()
-		if ok && !sess.Dead() && s.isType(sess, kind) && (ids == nil || ids[sess.ID]) {
-			b = append(append(b, s.describe(sess)...), '\n')
+		if next == nil || next.Dead() {
+			next = nil
+			return b, true
+		}
+		if waiting, done := next.CountWaiting(); done {
+			b = append(append(b, s.describe(next, waiting)...), '\n')
+			next = nil
 		}
 		return b, true
 	}

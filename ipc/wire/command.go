@@ -145,7 +145,7 @@ var Commands = []Command{
 	{Name: "CLIENT ID", Min: 2, Max: 2, Family: FamilyRedis, Summary: "This connection's number", Reply: "integer, never used twice by one daemon"},
 	{Name: "CLIENT INFO", Min: 2, Max: 2, Family: FamilyRedis, Summary: "This connection's line of CLIENT LIST", Reply: "text", Note: "as CLIENT LIST"},
 	{Name: "CLIENT LIST", Args: "[TYPE normal|pubsub] [ID id …]", Min: 2, Family: FamilyRedis, Flags: FlagSlow, Summary: "Who is connected", Reply: "text, a line of key=value words each",
-		Note: "also has watch, lib-name and lib-ver of later versions, and bsub, gsub, pid, uid, gid, unit, start (clock ticks after boot) and locks of the peer; addr is unix:ID"},
+		Note: "also has watch, lib-name and lib-ver of later versions, and bsub, gsub, pid, uid, gid, unit, start (clock ticks after boot), locks and lost (messages that it has missed) of the peer; oll is how many replies and messages wait for it as it does not read, and omem their bytes; addr is unix:ID"},
 	{Name: "CLIENT KILL", Args: "id-or-addr | [ID id] [TYPE t] [ADDR a] [LADDR a] [USER u] [SKIPME yes|no] [MAXAGE s]", Min: 3, Family: FamilyRedis, Flags: FlagSlow,
 		Summary: "End connections: of the caller's user, or of any if that is root", Reply: "OK for the old form, else the number ended", Note: "only root may end another user's; addr is unix:ID; also has MAXAGE of later versions", Errors: []Code{CodeDenied}},
 	{Name: "CLIENT SETNAME", Args: "name", Min: 3, Max: 3, Family: FamilyRedis, Summary: "Name this connection in CLIENT LIST", Reply: "OK"},
