@@ -22,6 +22,8 @@ func status() *verb.Verb {
 			"`config_source` says where the settings in force come from: `files`, `built-in`, or `last-good`, which are those " +
 				"from before a mistake in the files; `config_rejected` shows the mistake. `sockets_failed` lists the sockets that " +
 				"are missing.",
+			"`connections_behind` is how many connections do not read what waits for them. The one for which the most waits is named: " +
+				"`behind_client` is its number, as `ipcctl clients` shows it, with its process, unit and the bytes that wait.",
 			"On a terminal, times and durations are written for people. Elsewhere they are numbers of microseconds, times since " +
 				"1970.",
 		},

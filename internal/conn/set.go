@@ -107,6 +107,18 @@ func (s *Set) Add(c *Conn, owner Owner, fd int, uid uint32) error {
 	return nil
 }
 
+// Some are connections, nil where there is none, from a place among all on: for who looks at them bit by bit. next is where to go on, 0 when
+// these were the last.
+func (s *Set) Some(from int) (some []*Conn, next int) {
+	if next = from + fewConns; next >= len(s.conns) {
+		return s.conns[min(from, len(s.conns)):], 0
+	}
+	return s.conns[from:next], next
+}
+
+// fewConns is how many connections are looked at in some ten microseconds.
+const fewConns = 128
+
 // Len is how many connections there are, with those that have ended and are not buried.
 func (s *Set) Len() int { return s.count }
 

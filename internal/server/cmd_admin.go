@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/ipcd/ipcd/internal/account"
+	"github.com/ipcd/ipcd/internal/conn"
 	"github.com/ipcd/ipcd/internal/session"
 	"github.com/ipcd/ipcd/ipc/wire"
 )
@@ -17,8 +18,47 @@ func (s *Server) adminCommands() map[string]session.Handler {
 	}
 }
 
-// status is the daemon's state in words and figures.
+// status looks for who is behind, bit by bit, and then says what there is to say at one moment.
 func (s *Server) status(c *session.Call) {
+	var slow behind
+	p, from := c.Session.Proto(), 0
+	c.Perform(&session.Task{
+		Head: session.NoHead,
+		Step: func(b []byte) ([]byte, bool) {
+			some, next := s.set.Net.Some(from)
+			slow.look(some)
+			if from = next; from > 0 {
+				return b, true
+			}
+			return s.appendStatus(b, p, &slow), false
+		},
+	})
+}
+
+// behind is how many connections have more to be sent than their sockets take, and which of them the most.
+type behind struct {
+	count, bytes int
+	worst        uint64 // the number of the connection; 0: there is none
+	pid          int
+	unit         string
+}
+
+// look looks at connections, of which some may be nil.
+func (w *behind) look(some []*conn.Conn) {
+	for _, c := range some {
+		if c == nil || c.Dead() || !c.Blocked() {
+			continue
+		}
+		w.count++
+		if n := c.Unread(); n > w.bytes {
+			sess := c.Owner().(*session.Session)
+			w.bytes, w.worst, w.pid, w.unit = n, sess.ID, sess.Peer.PID, sess.Peer.Unit
+		}
+	}
+}
+
+// appendStatus appends the daemon's state in words and figures.
+func (s *Server) appendStatus(b []byte, p wire.Proto, slow *behind) []byte {
 	limits, sent, locks := s.opts.Limits, s.messages.Stats(), s.locks.Figures()
 	values, bytes := s.messages.Retained()
 	groups, waiting := s.messages.Groups()
@@ -33,6 +73,11 @@ func (s *Server) status(c *session.Call) {
 		{"connections_limit", int64(limits.Connections)},
 		{"connections_accepted", int64(s.stats.accepted)},
 		{"connections_refused", int64(s.stats.refused)},
+		{"connections_behind", int64(slow.count)},
+		{"behind_client", int64(slow.worst)},
+		{"behind_pid", int64(slow.pid)},
+		{"behind_unit", slow.unit},
+		{"behind_bytes", int64(slow.bytes)},
 		{"commands", int64(s.stats.commands)},
 		{"subscriptions", int64(s.set.Users.Total(account.Subscriptions))},
 		{"messages_published", int64(sent.Published)},
@@ -58,16 +103,17 @@ func (s *Server) status(c *session.Call) {
 	if s.setup.Status != nil {
 		rows = append(rows, s.setup.Status()...)
 	}
-	c.Map(len(rows))
+	b = p.AppendMap(b, len(rows))
 	for _, r := range rows {
-		c.Bulk(r.Key)
+		b = wire.AppendBulk(b, r.Key)
 		switch v := r.Value.(type) {
 		case int64:
-			c.Integer(v)
+			b = wire.AppendInt(b, v)
 		case string:
-			c.Bulk(v)
+			b = wire.AppendBulk(b, v)
 		}
 	}
+	return b
 }
 
 // reload has the configuration read elsewhere, and holds the connection up until it is in force or refused.
