@@ -55,7 +55,11 @@ func (c *Client) message(args []wire.Value) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	all := c.givenLocked(sharing{args[0].Str, m.Group}, m.Retained)
+	of := sharing{args[0].Str, m.Group}
+	all := c.givenLocked(of)
+	if m.Retained {
+		all = c.givenValueLocked(of)
+	}
 	if m.FileKind != "" {
 		shareFile(m, all)
 		return nil
@@ -126,7 +130,7 @@ func (c *Client) lost(args []wire.Value) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, s := range c.givenLocked(of, false) {
+	for _, s := range c.givenLocked(of) {
 		s.missed(uint64(args[1].Int))
 	}
 	return nil

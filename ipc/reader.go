@@ -12,13 +12,12 @@ import (
 
 // A call is a command whose outcome has not come.
 type call struct {
-	result chan result // has room for the one result, so that the reader never waits for the caller
-	slot   bool        // has a slot of the client
-	fd     int         // goes with it; 0: none does
-	next   *call       // in the queue
-
-	subscription *Subscription // that begins when it is answered
-	feed         *feed         // BUS.SUB: what it is for, of all who share it
+	result chan result   // has room for the one result, so that the reader never waits for the caller
+	slot   bool          // has a slot of the client
+	feed   *feed         // BUS.SUB: what it is for
+	by     *Subscription // whose it is
+	fd     int           // goes with it; 0: none does
+	next   *call         // in the queue
 
 	asks  bool   // it is BUS.REQ
 	parts *parts // of which it wants all as they come; nil: it does not
@@ -104,7 +103,7 @@ func (c *Client) reply(v wire.Value) error {
 	case (cl.lock != nil || cl.asks) && v.Kind == wire.KindInt:
 		c.queuedLocked(cl, v.Int)
 		return nil
-	case cl.subscription != nil:
+	case cl.feed != nil:
 		c.subscribedLocked(cl, v.Err())
 	}
 	c.finishLocked(cl, v)

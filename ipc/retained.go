@@ -25,10 +25,6 @@ type publishOptions struct {
 
 // Retain has the message be the value of its topic, until another is retained there or [Client.Clear] removes it: who subscribes later
 // is given it first, and [Client.Get] returns it. It outlives a restart of the daemon, and not a reboot.
-//
-// A second subscription of one client to the same filter is given no values: the daemon sends them to a connection when its subscription
-// begins, and to read them here, by [Client.Topics] and [Client.Get], is not one step with the beginning of another, so that some might come
-// twice or behind what has taken their place. Who wants them a second time has a client of its own for that.
 func Retain() PublishOption { return func(o *publishOptions) { o.retain = true } }
 
 // Expires tells the receivers when the message is over: after a time, of at least a millisecond. With Retain, the value is gone then.

@@ -38,6 +38,25 @@ func TestDaemonRetained(t *testing.T) {
 			t.Errorf("got %+v, %v; want %q, retained %v", m, err, want.Payload, want.Retained)
 		}
 	}
+	// So does a second one of the same client, which shares the one in the daemon; and the first is given no value again.
+	second, err := late.Subscribe(ctx, "retained/a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second.Close()
+	if _, err := c.Publish(ctx, "retained/a", []byte("later")); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []struct {
+		sub      *ipc.Subscription
+		payload  string
+		retained bool
+	}{{second, "\x00\r\n", true}, {second, "later", false}, {sub, "later", false}} {
+		m, err := want.sub.Next(ctx)
+		if err != nil || string(m.Payload) != want.payload || m.Retained != want.retained || m.Lost > 0 {
+			t.Errorf("got %+v, %v; want %q, retained %v", m, err, want.payload, want.retained)
+		}
+	}
 	m, ok, err := c.Get(ctx, "retained/a")
 	if err != nil || !ok || string(m.Payload) != "\x00\r\n" || m.Topic != "retained/a" || m.PID == 0 || m.Seq == 0 || !m.Retained {
 		t.Errorf("the value is %+v, %v, %v", m, ok, err)

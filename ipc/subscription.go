@@ -48,15 +48,28 @@ func (of sharing) words(command string, more ...string) []string {
 	return append(words, more...)
 }
 
-// A feed is one BUS.SUB on the wire and those who share it. Each of them begins with an answer of the daemon's, to BUS.SUB or, of one that
-// comes later, to a PING: what comes before that is not for it, but for one that was there before, and may have ended.
+// A feed is a subscription in the daemon and those who share it. Each has said BUS.SUB, the first to begin it and the others to be sent the
+// values that there are again (VALUES), and is given what comes behind the answer to that: what comes before is of the others, or of a
+// subscription to the same filter that has ended.
 type feed struct {
 	of            sharing
 	words         subWords
-	subscriptions []*Subscription
-	begun         []*Subscription // of these
-	first         *Subscription   // for which BUS.SUB was sent
-	err           error           // what the daemon answered to it
+	waiting       []*Subscription // for the answer
+	subscriptions []*Subscription // those that have it
+	latest        *Subscription   // that was answered last: values are its own. It may have ended since.
+}
+
+// isEmpty reports whether nobody shares the feed any more.
+func (f *feed) isEmpty() bool { return len(f.waiting)+len(f.subscriptions) == 0 }
+
+// has reports whether a subscription is one of those that share the feed.
+func (f *feed) has(s *Subscription) bool {
+	return slices.Contains(f.subscriptions, s) || slices.Contains(f.waiting, s)
+}
+
+// without is a list of subscriptions but for one.
+func without(all []*Subscription, s *Subscription) []*Subscription {
+	return slices.DeleteFunc(all, func(other *Subscription) bool { return other == s })
 }
 
 // A Subscription receives the messages whose topic its filter matches, in the order in which the daemon took them. It
@@ -109,9 +122,9 @@ func (e *GapError) Error() string {
 }
 
 // Subscribe begins to receive the messages whose topic matches filter. When it returns, the daemon has taken the
-// subscription down: whatever is published later is received; of what was published before it was called, the values that topics
-// have, see [Retain]. Subscriptions of one Client to the same filter share one in the daemon, and each receives every message;
-// the values only the first.
+// subscription down: whatever is published later is received. Subscriptions of one Client to the same filter share
+// one in the daemon, and each receives every message, behind the values that topics have by then: see [Retain]. What the daemon has dropped
+// of the values of one of them is told to all as lost.
 func (c *Client) Subscribe(ctx context.Context, filter string, options ...SubscribeOption) (*Subscription, error) {
 	s := newSubscription(filter, options)
 	if err := s.resume(ctx, c, nil); err != nil {
@@ -191,34 +204,33 @@ func (c *Client) subscribe(ctx context.Context, s *Subscription) error {
 	if s.words.files {
 		c.in.takes.Store(true)
 	}
-	cl := newCall()
-	cl.subscription = s
-	f, words := c.feeds[s.of], []string{"PING"}
-	switch {
-	case f == nil:
-		f = &feed{of: s.of, words: s.words, first: s}
-		cl.feed = f
-		words = append(s.begin(c), s.words.options()...)
-	case s.of.group != "":
+	f := c.feeds[s.of]
+	if f != nil && s.of.group != "" {
 		defer c.mu.Unlock()
 		return &Error{Code: wire.CodeErr, Text: "this client is a member of the group already"}
-	case f.words != s.words:
-		defer c.mu.Unlock()
-		return errOtherWords(s.of.filter)
 	}
+	words := s.begin(c)
+	switch {
+	case f == nil:
+		f = &feed{of: s.of, words: s.words}
+	case f.words != s.words:
+		c.mu.Unlock()
+		return errOtherWords(s.of.filter)
+	default:
+		words = append(words, "VALUES")
+	}
+	words = append(words, s.words.options()...)
+	cl := newCall()
+	cl.feed, cl.by = f, s
 	if err := c.appendLocked(cl, func(b []byte) []byte { return wire.AppendCommand(b, words...) }); err != nil {
 		defer c.mu.Unlock()
 		return err
 	}
 	c.feeds[s.of] = f
-	f.subscriptions = append(f.subscriptions, s)
+	f.waiting = append(f.waiting, s)
 	c.flushAndUnlock()
-	if _, err := cl.wait(ctx); err != nil {
-		return err
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return f.err
+	_, err := cl.wait(ctx)
+	return err
 }
 
 // begin is the command that begins a subscription. A member is given as much as there is room for.
@@ -243,40 +255,41 @@ func (s *Subscription) renewal() (n int) {
 // renew has a member be given so many messages more.
 func (c *Client) renew(s *Subscription, n int) {
 	c.mu.Lock()
-	if f := c.feeds[s.of]; f != nil && slices.Contains(f.subscriptions, s) {
+	if f := c.feeds[s.of]; f != nil && f.has(s) {
 		c.postLocked(newCall(), s.of.words("BUS.SUB", "TAKE", strconv.Itoa(n))...)
 	}
 	c.flushAndUnlock()
 }
 
-// subscribedLocked is told the daemon's answer to the command by which a subscription begins, before it reads on: the first messages may
-// come together with the answer.
+// subscribedLocked is told the daemon's answer to BUS.SUB, before any message that comes behind it.
 func (c *Client) subscribedLocked(cl *call, err error) {
-	s := cl.subscription
-	f := c.feeds[s.of]
+	f, s := cl.feed, cl.by
+	wanted := slices.Contains(f.waiting, s)
+	f.waiting = without(f.waiting, s)
 	switch {
-	case err == nil && f != nil && slices.Contains(f.subscriptions, s):
-		f.begun = append(f.begun, s)
-	case err != nil && cl.feed != nil:
-		cl.feed.err = err
-		if f == cl.feed {
-			delete(c.feeds, s.of)
+	case err == nil:
+		if f.latest = s; wanted {
+			f.subscriptions = append(f.subscriptions, s)
 		}
+	case f.isEmpty() && c.feeds[f.of] == f:
+		delete(c.feeds, f.of)
 	}
 }
 
-// givenLocked are those who are given what comes of a filter. Values that topics had may be on their way to the first when others begin.
-func (c *Client) givenLocked(of sharing, value bool) []*Subscription {
-	switch f := c.feeds[of]; {
-	case f == nil:
-		return nil
-	case value && len(f.begun) > 0 && f.begun[0] == f.first:
-		return f.begun[:1]
-	case value:
-		return nil
-	default:
-		return f.begun
+// givenLocked are those who are given what comes of a filter.
+func (c *Client) givenLocked(of sharing) []*Subscription {
+	if f := c.feeds[of]; f != nil {
+		return f.subscriptions
 	}
+	return nil
+}
+
+// givenValueLocked are those who are given a value that a topic had before: the one who has asked for it, if there is still.
+func (c *Client) givenValueLocked(of sharing) []*Subscription {
+	if f := c.feeds[of]; f != nil && slices.Contains(f.subscriptions, f.latest) {
+		return []*Subscription{f.latest}
+	}
+	return nil
 }
 
 // Close ends the subscription. What it has not given out yet is dropped.
@@ -300,9 +313,8 @@ func (s *Subscription) Close() {
 func (c *Client) unsubscribe(s *Subscription) {
 	c.mu.Lock()
 	if f := c.feeds[s.of]; f != nil {
-		is := func(other *Subscription) bool { return other == s }
-		f.subscriptions, f.begun = slices.DeleteFunc(f.subscriptions, is), slices.DeleteFunc(f.begun, is)
-		if len(f.subscriptions) == 0 {
+		f.subscriptions, f.waiting = without(f.subscriptions, s), without(f.waiting, s)
+		if f.isEmpty() {
 			delete(c.feeds, s.of)
 			c.postLocked(newCall(), s.of.words("BUS.UNSUB")...)
 		}

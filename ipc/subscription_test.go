@@ -46,6 +46,22 @@ func subscribed(t *testing.T, c *ipc.Client, s *session, filter string, options 
 	return f.ok(t)
 }
 
+// subscribedToo returns one that shares a filter which the client has already.
+func subscribedToo(t *testing.T, c *ipc.Client, s *session, filter string) *ipc.Subscription {
+	t.Helper()
+	f := subscribe(c, filter)
+	s.expect("BUS.SUB", filter, "VALUES")
+	s.say(":1\r\n")
+	return f.ok(t)
+}
+
+// pushValue is the value that a topic had before, as the daemon sends it.
+func pushValue(filter, topic string, seq int) string {
+	b := strings.Replace(push(filter, topic, seq), ">10", ">11", 1)
+	b = strings.Replace(b, fmt.Sprintf(":%d\r\n", 100+seq), ":0\r\n", 1)
+	return b + "%1\r\n$8\r\nretained\r\n:1\r\n"
+}
+
 // sync returns when the client has read all that was said.
 func synchronise(t *testing.T, c *ipc.Client, s *session) {
 	t.Helper()
@@ -86,10 +102,10 @@ func TestSubscribeBeside(t *testing.T) {
 	c, s := newFake(t).client()
 	first := subscribed(t, c, s, "a/#")
 	second := subscribe(c, "a/#")
-	s.expect("PING")
+	s.expect("BUS.SUB", "a/#", "VALUES")
 	third := subscribe(c, "a/#")
-	s.expect("PING")
-	s.say(push("a/#", "a/b", 1) + pushLost("a/#", 7) + "+PONG\r\n" + push("a/#", "a/b", 9) + "+PONG\r\n" + push("a/#", "a/b", 10))
+	s.expect("BUS.SUB", "a/#", "VALUES")
+	s.say(push("a/#", "a/b", 1) + pushLost("a/#", 7) + ":1\r\n" + push("a/#", "a/b", 9) + ":1\r\n" + push("a/#", "a/b", 10))
 	for _, begins := range []struct {
 		sub  *ipc.Subscription
 		want string // seq+lost
@@ -105,40 +121,14 @@ func TestSubscribeBeside(t *testing.T) {
 	}
 }
 
-// TestSubscribeBesideValues: the values that topics have are given to the first, who may get them only when others have begun; and to nobody,
-// if that is closed.
-func TestSubscribeBesideValues(t *testing.T) {
-	value := func(seq int) string {
-		return strings.Replace(push("a", "a", seq), ">10", ">11", 1) + "%1\r\n$8\r\nretained\r\n:1\r\n"
-	}
-	c, s := newFake(t).client()
-	first := subscribed(t, c, s, "a")
-	f := subscribe(c, "a")
-	s.expect("PING")
-	s.say(value(1) + "+PONG\r\n" + value(2) + push("a", "a", 3))
-	second := f.ok(t)
-	for seq := range uint64(3) {
-		if m := next(t, first); m.Seq != seq+1 || m.Retained != (m.Seq < 3) {
-			t.Errorf("the first was given %+v, not %d", m, seq+1)
-		}
-	}
-	first.Close()
-	s.say(value(4) + push("a", "a", 5))
-	for _, want := range []uint64{3, 5} {
-		if m := next(t, second); m.Seq != want {
-			t.Errorf("the second was given %+v, not %d", m, want)
-		}
-	}
-}
-
 // TestSubscribeBesideOneThatFails: who has joined a subscription begins with it or fails with it, and goes on without who began it.
 func TestSubscribeBesideOneThatFails(t *testing.T) {
 	c, s := newFake(t).client()
 	first := subscribe(c, "a/#/b")
 	s.expect("BUS.SUB", "a/#/b")
 	second := subscribe(c, "a/#/b")
-	s.expect("PING")
-	s.say("-BADNAME '#' is not the last level\r\n+PONG\r\n")
+	s.expect("BUS.SUB", "a/#/b", "VALUES")
+	s.say(strings.Repeat("-BADNAME '#' is not the last level\r\n", 2))
 	first.fails(t, ipc.ErrBadName)
 	second.fails(t, ipc.ErrBadName)
 
@@ -146,10 +136,10 @@ func TestSubscribeBesideOneThatFails(t *testing.T) {
 	first = start(func() (*ipc.Subscription, error) { return c.Subscribe(ctx, "c") })
 	s.expect("BUS.SUB", "c")
 	second = subscribe(c, "c")
-	s.expect("PING")
+	s.expect("BUS.SUB", "c", "VALUES")
 	cancel()
 	first.fails(t, context.Canceled)
-	s.say(":1\r\n" + push("c", "c", 1) + "+PONG\r\n" + push("c", "c", 2))
+	s.say(":1\r\n" + push("c", "c", 1) + ":1\r\n" + push("c", "c", 2))
 	sub := second.ok(t)
 	if m := next(t, sub); m.Seq != 2 {
 		t.Errorf("%+v", m)
@@ -158,18 +148,18 @@ func TestSubscribeBesideOneThatFails(t *testing.T) {
 	// One that gives up before it has begun is not there any more.
 	ctx, cancel = context.WithCancel(context.Background())
 	third := start(func() (*ipc.Subscription, error) { return c.Subscribe(ctx, "c") })
-	s.expect("PING")
+	s.expect("BUS.SUB", "c", "VALUES")
 	cancel()
 	third.fails(t, context.Canceled)
 	sub.Close()
 	s.expect("BUS.UNSUB", "c")
-	s.say("+PONG\r\n:0\r\n")
+	s.say(":1\r\n:0\r\n")
 
 	// All wait for the daemon when it hangs up.
 	first = subscribe(c, "d")
 	s.expect("BUS.SUB", "d")
 	second = subscribe(c, "d")
-	s.expect("PING")
+	s.expect("BUS.SUB", "d", "VALUES")
 	s.hangUp()
 	first.fails(t, ipc.ErrClosed)
 	second.fails(t, ipc.ErrClosed)
@@ -271,10 +261,7 @@ func TestSubscribeRefused(t *testing.T) {
 func TestSubscriptionsShareAFilter(t *testing.T) {
 	c, s := newFake(t).client()
 	first := subscribed(t, c, s, "#")
-	f := subscribe(c, "#")
-	s.expect("PING")
-	s.say("+PONG\r\n")
-	second := f.ok(t)
+	second := subscribedToo(t, c, s, "#")
 	s.say(push("#", "a", 1) + pushLost("#", 2) + push("#", "a", 4))
 	for _, sub := range []*ipc.Subscription{first, second} {
 		if m := next(t, sub); m.Seq != 1 || m.Lost != 0 {
@@ -298,6 +285,46 @@ func TestSubscriptionsShareAFilter(t *testing.T) {
 	s.expect("BUS.SUB", "#")
 	s.say(":1\r\n")
 	third.ok(t)
+}
+
+// TestValuesAreForWhoAsks: of those who share a filter each is given the values that come behind the answer to him and before that to another
+// one, and no other; and the messages that come behind his own answer. Nobody is given those of one who has gone.
+func TestValuesAreForWhoAsks(t *testing.T) {
+	c, s := newFake(t).client()
+	first := subscribe(c, "#")
+	s.expect("BUS.SUB", "#")
+	second := subscribe(c, "#")
+	s.expect("BUS.SUB", "#", "VALUES")
+	s.say(":1\r\n" + pushValue("#", "a", 1) + push("#", "b", 5) + ":1\r\n" + pushValue("#", "a", 1) + pushValue("#", "b", 5) + push("#", "a", 6))
+	ctx, cancel := context.WithCancel(context.Background())
+	gone := start(func() (*ipc.Subscription, error) { return c.Subscribe(ctx, "#") })
+	s.expect("BUS.SUB", "#", "VALUES")
+	cancel()
+	gone.fails(t, context.Canceled)
+	s.say(":1\r\n" + pushValue("#", "a", 6) + push("#", "a", 7))
+	refused := subscribe(c, "#")
+	s.expect("BUS.SUB", "#", "VALUES")
+	s.say("-DENIED no\r\n" + push("#", "a", 8))
+	refused.fails(t, ipc.ErrDenied)
+	synchronise(t, c, s)
+	for name, of := range map[string]struct {
+		sub  *ipc.Subscription
+		want []string
+	}{
+		"first":  {first.ok(t), []string{"value 1", "message 5", "message 6", "message 7", "message 8"}},
+		"second": {second.ok(t), []string{"value 1", "value 5", "message 6", "message 7", "message 8"}},
+	} {
+		for _, want := range of.want {
+			m := next(t, of.sub)
+			if got := fmt.Sprint(map[bool]string{true: "value ", false: "message "}[m.Retained], m.Seq); got != want {
+				t.Errorf("%s is given the %s, not the %s", name, got, want)
+			}
+		}
+	}
+	first.ok(t).Close()
+	second.ok(t).Close()
+	s.expect("BUS.UNSUB", "#")
+	s.say(":0\r\n")
 }
 
 // A subscription that is not read drops the oldest messages, keeps the order, and tells where how many are missing.

@@ -92,7 +92,7 @@ func (r receipt) Append(b []byte, p wire.Proto) []byte {
 
 // subscribe adds a subscription, within the limits, and reports whether it is there now.
 func (s *Service) subscribe(c *session.Call, k bus.Kind, text string) bool {
-	if !c.Room(subscriptionColumn(k, text), bus.Weight(text)) {
+	if s.bus.AgeOf(c.Session, s.bus.Route(k, text)) == 0 && !c.Room(subscriptionColumn(k, text), bus.Weight(text)) {
 		return false
 	}
 	r, added, err := s.bus.Subscribe(c.Session, k, text)
@@ -352,6 +352,10 @@ func (s *Service) busSub(c *session.Call) {
 		return
 	}
 	s.setTakesFiles(c.Session, w.of.Filter, w.files)
+	if w.values && s.bus.Age() == before {
+		s.sendAgain(c, w.of.Filter, w.rule)
+		return
+	}
 	c.Session.SetRule(w.of.Filter, w.rule)
 	c.Integer(s.busCount(c.Session))
 	s.beginWithRetained(c, before, bus.Filter, w.of.Filter)
@@ -363,8 +367,9 @@ type busWords struct {
 	take int       // below 0, a member takes as many as come
 	rule conn.Rule // for what waits
 
-	files bool // with messages, if they have some
-	raw   bool
+	files  bool // with messages, if they have some
+	values bool // that topics have are sent, also if the subscription is there already
+	raw    bool
 }
 
 // subWords reads them, and has the reply ready if they are wrong.
@@ -385,6 +390,9 @@ func subWords(c *session.Call) (w busWords, ok bool) {
 			i--
 		case option == "FD":
 			w.files = true
+			i--
+		case option == "VALUES":
+			w.values = true
 			i--
 		case i+1 == len(c.Args):
 			c.Syntax()
@@ -418,6 +426,8 @@ func subWords(c *session.Call) (w busWords, ok bool) {
 		c.Fail(wire.CodeErr, "TAKE is for a member of a group: say GROUP and its label, too")
 	case w.rule != (conn.Rule{}) && w.of.Group != "":
 		c.Fail(wire.CodeErr, "SLOW, QUEUE and BYTES are not for a member of a group, which is given what it can take")
+	case w.values && w.of.Group != "":
+		c.Fail(wire.CodeErr, "VALUES does not go with GROUP: a group begins with none, as nobody could say whose they were")
 	case w.files && w.of.Group != "":
 		c.Fail(wire.CodeErr, "FD does not go with GROUP: members are given what is in a command")
 	default:

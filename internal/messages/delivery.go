@@ -197,6 +197,10 @@ func (s *Service) advanceDelivery(d *delivery) bool {
 // goOnDelivering delivers to some routes more, or goes on to find them.
 func (s *Service) goOnDelivering(d *delivery) {
 	if d.lookup != nil {
+		if d.answer != nil {
+			d.answer()
+			d.answer = nil
+		}
 		for i := 0; i < routesPerStep && d.lookup != nil; i++ {
 			s.sendMore(d)
 		}

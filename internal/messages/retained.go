@@ -7,6 +7,7 @@ import (
 
 	"github.com/ipcd/ipcd/bus"
 	"github.com/ipcd/ipcd/internal/account"
+	"github.com/ipcd/ipcd/internal/conn"
 	"github.com/ipcd/ipcd/internal/loop"
 	"github.com/ipcd/ipcd/internal/peer"
 	"github.com/ipcd/ipcd/internal/record"
@@ -231,6 +232,7 @@ type sending struct {
 	to     *session.Session
 	route  *bus.Route[*session.Session]
 	since  uint64 // the age of the subscription
+	answer func() // who has asked for them again, before the first; nil: there is nobody
 }
 
 // beginWithRetained has a subscription that a call asks for begin with the values that there are, behind the reply. If it was there when
@@ -245,11 +247,7 @@ func (s *Service) beginWithRetained(c *session.Call, before uint64, k bus.Kind, 
 // sendRetained sends a session the values of the topics that a new subscription of its own matches, or has them stand in line. Of a user
 // they do so for one subscription at a time, so that what others publish to many does not wait for more than that.
 func (s *Service) sendRetained(sess *session.Session, r *bus.Route[*session.Session], pays *account.User) {
-	d := delivery{
-		message: message{seq: s.bus.Seq(), retained: true},
-		sending: sending{s.retained.topics.Lookup(r.Filter()), sess, r, s.bus.AgeOf(sess, r)},
-		user:    sess.User().UID(),
-	}
+	d := s.retainedFor(sess, r)
 	begun := time.Now()
 	if s.mayBeInLine(sess) || !s.advanceDelivery(&d) {
 		s.lineUp(&d)
@@ -257,6 +255,38 @@ func (s *Service) sendRetained(sess *session.Session, r *bus.Route[*session.Sess
 	if pays != nil {
 		pays.Spend(time.Since(begun))
 	}
+}
+
+// retainedFor are the values of the topics that a subscription matches, none of which is sent.
+func (s *Service) retainedFor(sess *session.Session, r *bus.Route[*session.Session]) delivery {
+	return delivery{
+		message: message{seq: s.bus.Seq(), retained: true},
+		sending: sending{lookup: s.retained.topics.Lookup(r.Filter()), to: sess, route: r, since: s.bus.AgeOf(sess, r)},
+		user:    sess.User().UID(),
+	}
+}
+
+// sendAgain has a subscription that is there be sent the values that there are, as if it began now. Who asks shares it with others on his
+// connection, so the reply is the mark for him: what was published before comes before it, as does the word of what is missing of that.
+// Behind it are the values, and then what is published from now on. If something stands in line that may go to the session, the reply
+// stands behind it.
+func (s *Service) sendAgain(c *session.Call, filter string, rule conn.Rule) {
+	c.Session.TellLosses()
+	c.Session.EndRule(filter) // what waits is sent as it is
+	c.Session.SetRule(filter, rule)
+	s.HasRoom(c.Session)
+	r := s.bus.Route(bus.Filter, filter)
+	if !s.mayBeInLine(c.Session) {
+		c.Integer(s.busCount(c.Session))
+		c.Reply()
+		s.sendRetained(c.Session, r, c.Pays)
+		return
+	}
+	a, reply := c.Later(), session.Plain(wire.AppendInt(nil, s.busCount(c.Session)))
+	a.Await()
+	d := s.retainedFor(c.Session, r)
+	d.answer = func() { a.Give(reply) }
+	s.lineUp(&d)
 }
 
 // mayBeInLine reports whether something stands in line that may go to a session.
