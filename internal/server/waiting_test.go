@@ -26,6 +26,10 @@ func TestListTellsHowMuchWaits(t *testing.T) {
 		publisher.read(64 << 10)
 		other.read(64 << 10)
 	}
+	for m.of(other).Blocked() {
+		other.read(64 << 10)
+		m.step()
+	}
 	publisher.take()
 	publisher.cmd("CLIENT", "LIST")
 	for m.step() {
