@@ -3,13 +3,15 @@ package ipc
 import (
 	"context"
 	"fmt"
+	"strconv"
 
 	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // Will leaves a message with the daemon, which publishes it when this process has ended, however it does, as from this process; receivers
 // are told how it ended by [Message.Ended]. It outlives the client, and a restart of the daemon, and is published once. Another will for the
-// topic takes its place, and [Client.Unwill] takes it back. Of the options, [Retain] and [Header] make sense.
+// topic takes its place, and [Client.Unwill] takes it back. Of the options, [Retain], [Header] and [Expires], which counts from the end of the
+// process, make sense.
 func (c *Client) Will(ctx context.Context, topic string, payload []byte, options ...PublishOption) error {
 	var o publishOptions
 	for _, option := range options {
@@ -18,6 +20,9 @@ func (c *Client) Will(ctx context.Context, topic string, payload []byte, options
 	var words []string
 	if o.retain {
 		words = append(words, "RETAIN")
+	}
+	if o.expires != 0 {
+		words = append(words, "EXPIRES", strconv.FormatInt(o.expires.Milliseconds(), 10))
 	}
 	for i := 0; i < len(o.headers); i += 2 {
 		words = append(words, "HEADER", o.headers[i], o.headers[i+1])

@@ -40,12 +40,20 @@ func (s *Service) Bequeath(w *record.Will, ended string) {
 	own := value != nil && value.PID == w.Process.PID && value.Start == w.Process.Start
 	stamp := session.AppendStamp(nil, &peer.Peer{PID: w.Process.PID, UID: w.UID, Unit: w.Unit})
 	tell := true
+	m := message{topic: []byte(w.Topic), payload: []byte(w.Payload), stamp: stamp, ended: ended, headers: w.Headers}
+	if w.Lasts != 0 {
+		m.expires = s.set.RealTime().Add(w.Lasts).UnixMicro()
+	}
 	switch {
 	case w.Then == record.ThenRetain:
-		s.keep(&kept{stamp: stamp, Retained: record.Retained{
+		k := &kept{stamp: stamp, Retained: record.Retained{
 			Topic: w.Topic, Payload: w.Payload, Seq: s.bus.Seq() + 1, Time: s.set.RealTime().UnixMicro(),
 			PID: w.Process.PID, Start: w.Process.Start, UID: w.UID, Unit: w.Unit, Ended: ended, Headers: w.Headers,
-		}})
+		}}
+		if w.Lasts != 0 {
+			k.Expires = s.set.Now() + w.Lasts
+		}
+		s.keep(k)
 	case w.Then == record.ThenClear && own:
 		s.retained.topics.Delete(w.Topic)
 		s.release(value)
@@ -60,7 +68,6 @@ func (s *Service) Bequeath(w *record.Will, ended string) {
 	if !tell {
 		return
 	}
-	m := message{topic: []byte(w.Topic), payload: []byte(w.Payload), stamp: stamp, ended: ended, headers: w.Headers}
 	if _, rest, err := s.publish(topicName, &m, nil); err == nil && rest != nil {
 		rest.user, rest.heavy = w.UID, true
 	}

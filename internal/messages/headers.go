@@ -26,9 +26,6 @@ type publication struct {
 	lock, token []byte // that it is published under; nil: none
 }
 
-// longestExpiry is the longest time after which a message may expire.
-const longestExpiry = 100 * 365 * 24 * time.Hour
-
 // pubWords reads the options of BUS.PUB.
 func (s *Service) pubWords(c *session.Call) bool {
 	p := &s.publication
@@ -39,12 +36,11 @@ func (s *Service) pubWords(c *session.Call) bool {
 			p.retain = true
 		case option == "EXPIRES" && i+1 < len(c.Args):
 			i++
-			ms, ok := session.Number(c.Args[i])
-			if !ok || ms <= 0 || ms > longestExpiry.Milliseconds() {
-				c.Fail(wire.CodeErr, "EXPIRES wants a number of milliseconds, not %q", session.Clip(string(c.Args[i])))
+			after, ok := c.ReadExpires(c.Args[i])
+			if !ok {
 				return false
 			}
-			p.expires = time.Duration(ms) * time.Millisecond
+			p.expires = after
 		case option == "HEADER" && i+2 < len(c.Args):
 			if !p.headers.Add(c, c.Args[i+1], c.Args[i+2]) {
 				return false
@@ -61,7 +57,7 @@ func (s *Service) pubWords(c *session.Call) bool {
 		case option == "MAYBLOCK" && i+1 < len(c.Args):
 			i++
 			ms, ok := session.Number(c.Args[i])
-			if !ok || ms < 0 || ms > longestExpiry.Milliseconds() {
+			if !ok || ms < 0 || ms > session.LongestTime.Milliseconds() {
 				c.Fail(wire.CodeErr, "MAYBLOCK wants a number of milliseconds, not %q", session.Clip(string(c.Args[i])))
 				return false
 			}

@@ -30,7 +30,7 @@ var kinds = [...]struct {
 	KindEnd:      {"end", 1, readAs(&lockEndFields)},
 	KindMark:     {"mark", 1, readAs(&markFields)},
 	KindRetained: {"retained", 3, readAs(&retainedFields)},
-	KindWill:     {"will", 1, readAs(&willFields)},
+	KindWill:     {"will", 2, readAs(&willFields)},
 }
 
 // A Record says what is true of its subject from now on. It is plain data.

@@ -65,6 +65,7 @@ func TestFormat1(t *testing.T) {
 	reads(t, rows(t, "rows.1"), samplesBefore())
 	reads(t, rows(t, "retained.1"), []Record{Of(retainedBefore())})
 	reads(t, rows(t, "retained.2"), []Record{Of(retainedWithHeaders())})
+	reads(t, rows(t, "will.1"), []Record{Of(willBefore())})
 }
 
 // TestSamples: every kind, and every word of every enumeration, is in what the formats are tested with.

@@ -17,12 +17,17 @@ func samples() []Record {
 		ID: 1127, Token: 1027, Entries: 1, Since: lockmgr.Time{Boot: time.Hour, Real: 1795646133440238},
 	}}), Of(retainedBefore()), Of(retainedWithHeaders()), Of(&Retained{
 		Topic: "online/web1", Payload: "down", Seq: 817, Time: 1795646133440238, PID: 4711, Start: 815, UID: 1000, Ended: "killed 9",
-	}), Of(&Will{
+	}), Of(willBefore()), Of(&Will{
+		Topic: "online/web1", Then: ThenClear, Process: lockmgr.Process{PID: 4711, Start: 815}, Conn: 7,
+	}), Of(&Will{Topic: "gone", Then: TellOnly, Payload: "\x00", Lasts: time.Hour, Process: lockmgr.Process{PID: 4712, Start: 815}}))
+}
+
+// willBefore is a will as there were before one could be over: also in will.1, of version 1.
+func willBefore() *Will {
+	return &Will{
 		Topic: "online/web1", Payload: "down", Then: ThenRetain, Process: lockmgr.Process{PID: 4711, Start: 815}, UID: 1000, Unit: "web.service",
 		Headers: []string{"reason", "\"lost\""},
-	}), Of(&Will{
-		Topic: "online/web1", Then: ThenClear, Process: lockmgr.Process{PID: 4711, Start: 815}, Conn: 7,
-	}), Of(&Will{Topic: "gone", Then: TellOnly, Payload: "\x00", Process: lockmgr.Process{PID: 4712, Start: 815}}))
+	}
 }
 
 // retainedBefore is a value as there were before there were headers: also in retained.1, of version 1.

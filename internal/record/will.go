@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/ipcd/ipcd/bus"
 	"github.com/ipcd/ipcd/lockmgr"
@@ -15,6 +16,7 @@ type Will struct {
 	Topic   string
 	Payload string
 	Then    Then
+	Lasts   time.Duration // when it is published; 0: for ever
 
 	// Whose it is, and who publishes it.
 	Process lockmgr.Process
@@ -49,6 +51,7 @@ func (w *Will) join(s *State)          { s.Wills = append(s.Wills, w) }
 var willFields = []field[Will]{
 	text("topic", func(w *Will) *string { return &w.Topic }),
 	word("then", thens, func(w *Will) *Then { return &w.Then }),
+	number("lasts", func(w *Will) *time.Duration { return &w.Lasts }),
 	number("pid", func(w *Will) *int { return &w.Process.PID }),
 	number("start", func(w *Will) *uint64 { return &w.Process.Start }),
 	number("connection", func(w *Will) *uint64 { return &w.Conn }),
@@ -64,6 +67,8 @@ func (w *Will) check() error {
 		return fmt.Errorf("no process %d has it", w.Process.PID)
 	case len(w.Headers)%2 != 0:
 		return errors.New("a header has no value")
+	case w.Lasts < 0:
+		return errors.New("it is over before it is published")
 	}
 	return bus.CheckTopic(w.Topic)
 }

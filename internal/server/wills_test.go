@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/internal/testenv"
@@ -159,6 +160,70 @@ func TestWillClears(t *testing.T) {
 	h.wills(0)
 }
 
+// TestWillExpires: the time of a will counts from when it is published, whether the value that it is then outlives the daemon or not, and who
+// gets it is told.
+func TestWillExpires(t *testing.T) {
+	m := newManual(t, 1)
+	dies, reader := m.connect(false), m.connect(false)
+	reader.cmd("HELLO", "3")
+	reader.cmd("BUS.SUB", "#")
+	dies.cmd("BUS.WILL", "a", "gone", "RETAIN", "EXPIRES", "1000")
+	m.settle()
+	now := m.set.Now() + time.Hour
+	m.at(now)
+	dies.close()
+	m.settle()
+	now += time.Minute // the kernel has had its time
+	reader.take()
+	m.at(now)
+	for m.step() {
+		reader.read(64 << 10)
+	}
+	told := map[int64]bool{}
+	for v := range values(t, []byte(reader.take())) {
+		if v.Kind == wire.KindPush {
+			told[v.Elems[10].Get("expires").Int-v.Elems[5].Int] = true
+		}
+	}
+	if !told[1_000_000] || len(told) != 1 {
+		t.Errorf("it is over so many microseconds after it is published: %v", told)
+	}
+	for _, x := range []struct {
+		after time.Duration
+		there bool
+	}{{time.Second - 1, true}, {time.Second, false}} {
+		reader.cmd("BUS.GET", "a")
+		m.at(now+x.after, reader.event(1))
+		for m.step() {
+			reader.read(64 << 10)
+		}
+		if got := reader.take(); strings.Contains(got, "gone") != x.there {
+			t.Errorf("after %v it is %q", x.after, got)
+		}
+	}
+}
+
+// TestWillExpiresAfterRestart: the time of a will is written down, too.
+func TestWillExpiresAfterRestart(t *testing.T) {
+	h := start(t)
+	p := h.client(3)
+	p.do("BUS.WILL", "a", "gone", "FOR", "self", "RETAIN", "EXPIRES", "3600000")
+	h = restart(h)
+	sub := h.dial3()
+	sub.do("BUS.SUB", "#")
+	p.end()
+	if got := told(sub.value()); got != "a=gone expires" {
+		t.Errorf("it is told as %s", got)
+	}
+	if left := sub.do("BUS.GET", "a").Get("expires").Int; left <= 0 || left > 3600000 {
+		t.Errorf("it lasts %d ms", left)
+	}
+	h = restart(h)
+	if left := h.dial3().do("BUS.GET", "a").Get("expires").Int; left <= 0 || left > 3600000 {
+		t.Errorf("after a restart it lasts %d ms", left)
+	}
+}
+
 // TestWillForNumber: who says its own number needs no proof.
 func TestWillForNumber(t *testing.T) {
 	h := start(t)
@@ -205,7 +270,7 @@ func TestWillRefused(t *testing.T) {
 	c := h.dial3()
 	for words, code := range map[string]wire.Code{
 		"BUS.WILL a/# x": wire.CodeBadName, "BUS.WILL ipcd/a x": wire.CodeDenied, "BUS.WILL a x RETAIN CLEAR": wire.CodeErr,
-		"BUS.WILL a x FOR nobody": wire.CodeErr, "BUS.WILL a x FOR 0": wire.CodeErr, "BUS.WILL a x FOR 1": wire.CodeDenied, "BUS.WILL a x FOR": wire.CodeErr, "BUS.WILL a x EXPIRES 1": wire.CodeErr,
+		"BUS.WILL a x FOR nobody": wire.CodeErr, "BUS.WILL a x FOR 0": wire.CodeErr, "BUS.WILL a x FOR 1": wire.CodeDenied, "BUS.WILL a x FOR": wire.CodeErr, "BUS.WILL a x EXPIRES 0": wire.CodeErr, "BUS.WILL a x EXPIRES": wire.CodeErr,
 		"BUS.WILL a x HEADER A b": wire.CodeErr, "BUS.UNWILL +": wire.CodeBadName, "BUS.UNWILL a x": wire.CodeErr, "BUS.UNWILL a RETAIN 1": wire.CodeErr,
 		"BUS.WILL a " + strings.Repeat("x", 100): wire.CodeQuota,
 	} {

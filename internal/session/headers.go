@@ -1,6 +1,10 @@
 package session
 
-import "github.com/ipcd/ipcd/ipc/wire"
+import (
+	"time"
+
+	"github.com/ipcd/ipcd/ipc/wire"
+)
 
 // Headers are what a message, a request or an answer says of itself beside its payload: names and values in turn. The daemon reads none
 // of them.
@@ -69,4 +73,17 @@ func (h Headers) Append(b []byte, p wire.Proto) []byte {
 		b = wire.AppendBulk(b, text)
 	}
 	return b
+}
+
+// LongestTime is the longest time that a word may ask for: that after which a message expires, as for how long a publisher waits.
+const LongestTime = 100 * 365 * 24 * time.Hour
+
+// ReadExpires reads the value of EXPIRES: after how long a message is over. It has the reply ready if that is none.
+func (c *Call) ReadExpires(value []byte) (after time.Duration, ok bool) {
+	ms, ok := Number(value)
+	if !ok || ms <= 0 || ms > LongestTime.Milliseconds() {
+		c.Fail(wire.CodeErr, "EXPIRES wants a number of milliseconds, not %q", Clip(string(value)))
+		return 0, false
+	}
+	return time.Duration(ms) * time.Millisecond, true
 }

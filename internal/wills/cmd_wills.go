@@ -44,6 +44,13 @@ func (s *Service) willWords(c *session.Call) bool {
 				return false
 			}
 			i += 2
+		case option == "EXPIRES" && i+1 < len(c.Args):
+			i++
+			lasts, ok := c.ReadExpires(c.Args[i])
+			if !ok {
+				return false
+			}
+			w.Lasts = lasts
 		default:
 			if i++; !readCommon(c, i, w) {
 				return false

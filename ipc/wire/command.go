@@ -194,9 +194,9 @@ var Commands = []Command{
 	{Name: "BUS.CLEAR", Args: "topic", Min: 2, Max: 2, Family: FamilyBus, Access: AccessPublish, Names: Names{First: true}, Summary: "Have a topic have no value",
 		Reply: "integer: 1, or 0 if it had none", Errors: []Code{CodeBadName, CodeDenied}},
 
-	{Name: "BUS.WILL", Args: "topic payload [RETAIN | CLEAR] [HEADER field value …] [FOR self|number|pid] [REQID id]", Min: 3, Family: FamilyBus, Access: AccessPublish, Names: Names{First: true}, Flags: FlagDescriptors,
+	{Name: "BUS.WILL", Args: "topic payload [RETAIN | CLEAR] [EXPIRES ms] [HEADER field value …] [FOR self|number|pid] [REQID id]", Min: 3, Family: FamilyBus, Access: AccessPublish, Names: Names{First: true}, Flags: FlagDescriptors,
 		Summary: "Have a message be published when this connection has ended, or the process", Reply: "OK",
-		Note: "it is from whom it is of, and says how that ended: see Messages; with RETAIN it is the value of its topic then, with CLEAR the topic has none any more, unless another process has published it; " +
+		Note: "it is from whom it is of, and says how that ended: see Messages; with RETAIN it is the value of its topic then, with CLEAR the topic has none any more, unless another process has published it; EXPIRES counts from when it is published; " +
 			"with FOR self it is of the process, and with FOR and its own number, which needs no proof; with FOR pid it is of the process whose pidfd is sent along (SCM_RIGHTS); another will of the same for the same topic takes its place", Errors: []Code{CodeBadName, CodeNotFound, CodeDenied, CodeIO}},
 	{Name: "BUS.UNWILL", Args: "topic [FOR self|number|pid] [REQID id]", Min: 2, Max: 6, Family: FamilyBus, Access: AccessPublish, Names: Names{First: true}, Flags: FlagDescriptors,
 		Summary: "Take a will back", Reply: "integer: 1, or 0 if there was none", Errors: []Code{CodeBadName, CodeNotFound, CodeDenied, CodeIO}},
