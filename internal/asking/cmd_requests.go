@@ -177,6 +177,9 @@ func (s *Service) reqWords(c *session.Call) bool {
 			if !c.ReadRequestID(c.Args[i]) {
 				return false
 			}
+		case "FD":
+			refuseFile(c)
+			return false
 		default:
 			c.Syntax()
 			return false
@@ -193,6 +196,14 @@ func (s *Service) reqWords(c *session.Call) bool {
 		return true
 	}
 	return false
+}
+
+// refuseFile refuses a request or an answer with a file beside it. If one has come, the next command must not take it for its own.
+func refuseFile(c *session.Call) {
+	if fd := c.Session.TakeFD(); fd >= 0 {
+		c.Session.Discard(fd)
+	}
+	c.Fail(wire.CodeErr, "a request and its answer go without files: FD is for BUS.PUB")
 }
 
 // header reads the header behind option i.
@@ -290,6 +301,9 @@ func (s *Service) busReply(c *session.Call) {
 				return
 			}
 			i += 2
+		case "FD":
+			refuseFile(c)
+			return
 		default:
 			c.Syntax()
 			return

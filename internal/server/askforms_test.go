@@ -78,6 +78,8 @@ func TestRequestHeaders(t *testing.T) {
 	a.fails(wire.CodeRemote, "too long: an answer has at most 32 headers")
 	a.refused(wire.CodeErr, "the name of a header", "BUS.REQ", "t", "x", "HEADER", "A", "b")
 	a.refused(wire.CodeErr, "syntax", "BUS.REQ", "t", "x", "HEADER", "a")
+	a.refused(wire.CodeErr, "a request and its answer go without files: FD is for BUS.PUB", "BUS.REQ", "t", "x", "FD", "sealed")
+	a.refused(wire.CodeErr, "a request and its answer go without files: FD is for BUS.PUB", "BUS.REPLY", "1", "x", "FD", "sealed")
 }
 
 // partOf reads a part of an answer.

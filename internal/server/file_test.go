@@ -363,6 +363,21 @@ func TestFileRefused(t *testing.T) {
 	k.file("sealed")
 	p.refused(wire.CodeErr, "none came", "BUS.PUB", "a", "payload", "FD", "sealed")
 	h.dial().refused(wire.CodeErr, "needs RESP3", "BUS.SUB", "a", "FD")
+	// Requests and answers go without: what was sent beside one is not taken for that of the next command.
+	wrong := memfd(t, "wrong", allSeals)
+	for _, words := range [][]string{{"BUS.REQ", "a", "payload", "FD", "sealed"}, {"BUS.REPLY", "1", "payload", "FD", "sealed"}} {
+		command := wire.AppendCommand(wire.AppendCommand(nil, words...), "BUS.PUB", "a", words[0], "FD", "sealed")
+		if _, _, err := p.sock.WriteMsgUnix(command, unix.UnixRights(wrong, sealed), nil); err != nil {
+			t.Fatal(err)
+		}
+		if v := p.value(); v.Kind != wire.KindError || !strings.Contains(v.Str, "go without files") {
+			t.Errorf("%s: got %v", words[0], v)
+		}
+		p.published(1, 0)
+		if v, fd := k.file("sealed"); v.Elems[3].Str != words[0] || readAll(t, fd) != "right" {
+			t.Errorf("behind %s: got %v, or another file", words[0], v)
+		}
+	}
 }
 
 // TestFileSenderCannotChange: what its sender does later changes nothing.

@@ -138,3 +138,50 @@ func TestMayBlockAtOnce(t *testing.T) {
 		t.Errorf("%d connections, %d dropped", s.set.Net.Len(), s.messages.Stats().Dropped)
 	}
 }
+
+// TestMayBlockGroup: a group holds nobody up. What none of its members can take waits in it, and the publisher is told what is lost to it; but a
+// subscription beside it does hold him up.
+func TestMayBlockGroup(t *testing.T) {
+	s := newStage(t, func(_ *Setup, o *Options) { o.Limits.Output = 16 << 10 })
+	member, slow, pub := s.connect(1000), s.connect(1000), s.connect(1001)
+	member.cmd("HELLO", "3")
+	member.cmd("BUS.SUB", "a", "GROUP", "g")
+	slow.cmd("HELLO", "3")
+	s.settle()
+	member.Take()
+	member.SetRoom(0)
+	slow.SetRoom(0)
+	dropped := 0
+	publish := func() string {
+		pub.cmd("BUS.PUB", "a", strings.Repeat("x", 4000), "MAYBLOCK", "0")
+		s.settle()
+		return pub.Take()
+	}
+	for range 12 {
+		got := publish()
+		_, rest, ok := strings.Cut(got, "dropped\r\n:")
+		if !ok {
+			t.Fatalf("got %q", got)
+		}
+		if !strings.HasPrefix(rest, "0") {
+			dropped++
+		}
+	}
+	slow.cmd("BUS.SUB", "a")
+	s.settle()
+	for got := ""; !strings.HasPrefix(got, "-BUSY client "); {
+		if got = publish(); strings.HasPrefix(got, "-") == strings.Contains(got, "delivered") {
+			t.Fatalf("beside a subscription: got %q", got)
+		}
+	}
+	member.SetRoom(-1)
+	got := ""
+	for more := true; more; { // it is given more when it has read
+		s.settle()
+		some := member.Take()
+		got, more = got+some, some != ""
+	}
+	if dropped == 0 || !strings.Contains(got, "bus.lost") {
+		t.Errorf("%d times something was dropped, and the member is told nothing of it", dropped)
+	}
+}

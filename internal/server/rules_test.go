@@ -138,6 +138,10 @@ func TestRuleWords(t *testing.T) {
 		{"BYTES x", `BYTES wants a number from 1 to 2147483647, not "x"`},
 		{"QUEUE 1 RAW BYTES", "syntax error"},
 		{"QUEUE 1 GROUP g", "SLOW, QUEUE and BYTES are not for a member of a group"},
+		{"BYTES 1 GROUP g", "SLOW, QUEUE and BYTES are not for a member of a group"},
+		{"GROUP g SLOW CONFLATE", "SLOW, QUEUE and BYTES are not for a member of a group"},
+		{"GROUP g FD", "FD does not go with GROUP: members are given what is in a command"},
+		{"GROUP g VALUES", "VALUES does not go with GROUP"},
 	} {
 		c.refused(wire.CodeErr, x.says, append([]string{"BUS.SUB", "a"}, strings.Fields(x.words)...)...)
 	}
