@@ -29,7 +29,9 @@ type Service struct {
 const (
 	// mostEnded is how many requests are ended in one step: each may go to others, and up to bus.MostAsked are told of it.
 	mostEnded = 16
-	// firstTicket is where the tickets of requests begin: no lock has such a one.
+	// firstTicket is where the tickets of requests begin. A connection may wait for locks, too, and is told of either outcome by the ticket
+	// alone. Those of locks count from 1, over all daemons of a boot, and at a million a second would take a hundred years to come so far. Both
+	// are below 1<<53, up to which a program whose numbers are floating-point knows each from the next.
 	firstTicket = 1 << 52
 )
 

@@ -64,11 +64,11 @@ func (s *Set) FindKnown() {
 	if len(unseen) > 0 {
 		k.retry.Set(s.loop.Clock.Now() + lookAgain)
 		if !k.told {
-			s.log.Error("cannot find out whether those who hold locks are alive: they are taken to be", "event", "watch-failed", "holders", len(unseen), "error", failed)
+			s.log.Error("cannot find out whether processes that have locks or wills are alive: they are taken to be", "event", "watch-failed", "processes", len(unseen), "error", failed)
 			k.told = true
 		}
 	} else if k.told {
-		s.log.Info("all who hold locks are watched again", "event", "watch-mended")
+		s.log.Info("all processes that have locks or wills are watched again", "event", "watch-mended")
 		k.told = false
 	}
 }

@@ -405,7 +405,7 @@ func TestKeptUnseen(t *testing.T) {
 		if g := c.acquire("b"); g.previous != "killed 9" {
 			t.Errorf("%v: got %+v", failure, g)
 		}
-		if n := strings.Count(h.log.String(), "cannot find out whether those who hold locks are alive"); n != 1 {
+		if n := strings.Count(h.log.String(), "cannot find out whether processes that have locks or wills are alive"); n != 1 {
 			t.Errorf("%v: told %d times:\n%s", failure, n, h.log)
 		}
 	}
