@@ -33,8 +33,9 @@ ENTRY = $(if $(filter amd64 arm64,$(shell $(GO) env GOARCH)),-E ipcctl_entry)
 
 # The race detector needs a C compiler; make test RACE= does without. A cached result says nothing about this machine's
 # kernel, systemd and Redis, so nothing is taken from the cache.
+# Some tests mostly wait, as for systemd: so more packages are tested at a time than there are processors.
 RACE ?= -race
-TEST := $(CURDIR)/test/setup $(GO) test -count=1 -timeout 20m $(RACE)
+TEST := $(CURDIR)/test/setup $(GO) test -count=1 -timeout 20m -p $$(($$(nproc) + 2)) $(RACE)
 
 # A count, not a time: up to Go 1.26 a time may run out "with an error" where nothing was found (go.dev/issue/75804).
 FUZZ ?= 100000x
@@ -70,7 +71,7 @@ demo: build ## a story on this repository's own files, checked at its end
 	@test/demo/run
 
 test: build ## all tests, under the race detector, and a short run of each fuzz target
-	$(TEST) ./...
+	$(TEST) ./test/... ./... # those first that wait longest
 	$(MAKE) search SEARCH=2000
 	test/seeded-bugs/run
 	test/fuzz $(FUZZ)
