@@ -11,7 +11,7 @@ import (
 // TestDropOldest: one who does not read keeps the newest messages, and is told of all that were dropped by one push for
 // each filter, where they were.
 func TestDropOldest(t *testing.T) {
-	const limit, messages = 64 << 10, 5000
+	const limit, messages = 64 << 10, 2000
 	m := newManual(t, 1, func(_ *Setup, o *Options) { o.Limits.Output = limit })
 	slow, publisher := m.connect(true), m.connect(false)
 	slow.cmd("HELLO", "3")

@@ -309,6 +309,25 @@ func (c *client) do(words ...string) wire.Value {
 	return v
 }
 
+// doEach sends n commands, many of them in one turn, and reads the values that answer, which must be no errors.
+func (c *client) doEach(n int, words func(i int) []string) {
+	c.t.Helper()
+	const atOnce = 64
+	for from := 0; from < n; from += atOnce {
+		to := min(from+atOnce, n)
+		var all []byte
+		for i := from; i < to; i++ {
+			all = wire.AppendCommand(all, words(i)...)
+		}
+		c.send(string(all))
+		for i := from; i < to; i++ {
+			if err := c.value().Err(); err != nil {
+				c.t.Fatalf("%q: %v", words(i), err)
+			}
+		}
+	}
+}
+
 // fails reads an error.
 func (c *client) fails(code wire.Code, text string) {
 	c.t.Helper()

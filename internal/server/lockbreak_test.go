@@ -229,12 +229,7 @@ func TestBreakLongReply(t *testing.T) {
 	id := c.id()
 	for shift := range 10 {
 		p.acquire("a", "SHARED", "FOR", "self", "WHY", strings.Repeat("y", shift))
-		for i := range holds {
-			c.cmd("LOCK.ACQUIRE", "a", "SHARED", "OWNER", fmt.Sprint(i))
-		}
-		for range holds {
-			c.granted()
-		}
+		c.doEach(holds, func(i int) []string { return []string{"LOCK.ACQUIRE", "a", "SHARED", "OWNER", fmt.Sprint(i)} })
 		c.cmd("LOCK.BREAK", "a", "PIDFD")
 		h.until("the socket is full", func() bool { return h.session(id).Blocked() })
 		c.cmd("PING")

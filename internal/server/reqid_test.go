@@ -348,9 +348,7 @@ func TestReqIDOtherUser(t *testing.T) {
 		t.Errorf("got %+v after %d", v, seq)
 	}
 	// Nobody makes room for another user's.
-	for i := range session.MaxOutcomes {
-		bob.do("BUS.PUB", "a", "b", "REQID", fmt.Sprint(i+2))
-	}
+	bob.doEach(session.MaxOutcomes, func(i int) []string { return []string{"BUS.PUB", "a", "b", "REQID", fmt.Sprint(i + 2)} })
 	if n := h.kept(); n != session.MaxOutcomes+1 {
 		t.Errorf("%d are kept", n)
 	}
@@ -405,9 +403,7 @@ func TestReqIDBounds(t *testing.T) {
 	publish := func(id int) int64 { return c.do("BUS.PUB", "a", "b", "REQID", fmt.Sprint(id)).Get("seq").Int }
 	first := publish(0)
 	second := publish(1)
-	for i := range session.MaxOutcomes - 1 {
-		publish(i + 2)
-	}
+	c.doEach(session.MaxOutcomes-1, func(i int) []string { return []string{"BUS.PUB", "a", "b", "REQID", fmt.Sprint(i + 2)} })
 	if publish(1) != second {
 		t.Error("the youngest are forgotten")
 	}
@@ -416,9 +412,10 @@ func TestReqIDBounds(t *testing.T) {
 	}
 	// Large ones: of those who held a lock, as it was broken.
 	why := strings.Repeat("w", wire.MaxLockText)
-	for i := range 100 {
-		c.acquire("large", "SHARED", "OWNER", fmt.Sprint(i), "WHY", why)
+	acquire := func(i int) []string {
+		return []string{"LOCK.ACQUIRE", "large", "SHARED", "OWNER", fmt.Sprint(i), "WHY", why}
 	}
+	c.doEach(100, acquire)
 	sized := func() (n, bytes int) {
 		h.on(func() {
 			n, bytes = h.set.Outcomes(h.self.UID)
@@ -427,9 +424,7 @@ func TestReqIDBounds(t *testing.T) {
 	}
 	for i := 0; ; i++ {
 		c.do("LOCK.BREAK", "large", "REQID", fmt.Sprint("break", i))
-		for j := range 100 {
-			c.acquire("large", "SHARED", "OWNER", fmt.Sprint(j), "WHY", why)
-		}
+		c.doEach(100, acquire)
 		n, bytes := sized()
 		if n > session.MaxOutcomes || bytes > session.MaxOutcomeBytes || i > session.MaxOutcomes {
 			t.Fatalf("%d outcomes of %d bytes", n, bytes)

@@ -164,11 +164,9 @@ func TestForgottenMark(t *testing.T) {
 		t.Fatalf("got %+v", g)
 	}
 	c.do("LOCK.RELEASE", "a") // the mark stays
-	for i := range lockmgr.MaxRemembered {
-		name := "other/" + strconv.Itoa(i)
-		c.acquire(name)
-		c.do("LOCK.RELEASE", name)
-	}
+	c.doEach(2*lockmgr.MaxRemembered, func(i int) []string {
+		return []string{[]string{"LOCK.ACQUIRE", "LOCK.RELEASE"}[i%2], "other/" + strconv.Itoa(i/2)}
+	})
 	h = restart(h)
 	if g := h.dial().acquire("a"); g.previous != "" || g.abandoned != "" {
 		t.Errorf("got %+v", g)
