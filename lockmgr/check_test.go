@@ -103,6 +103,43 @@ func inOrder(t *testing.T) *Manager {
 	return m
 }
 
+// TestFirstOfManyHoldsMovesNone: of very many holds of a lock that end one after the other from the first, as they do when a connection
+// ends, those that stay are not moved for each; nor those behind one in the middle, if there are more of them than before it.
+func TestFirstOfManyHoldsMovesNone(t *testing.T) {
+	const n = 1000
+	m := New(0, MaxToken)
+	for i := range n {
+		if _, err := m.Acquire(Time{}, Request{Name: "a", Mode: Shared, Owner: Owner{Process: Process{PID: i}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l := m.locks["a"]
+	last := &l.holds[n-1]
+	end := func(at int) {
+		t.Helper()
+		if err := m.Release(Time{}, "a", l.holds[at].token); err != nil {
+			t.Fatal(err)
+		}
+		m.Effects()
+		if err := m.Check(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	end(100)
+	for len(l.holds) > n/2 {
+		if end(0); &l.holds[len(l.holds)-1] != last {
+			t.Fatalf("with %d left, the last is moved", len(l.holds))
+		}
+	}
+	first := &l.holds[0]
+	if end(len(l.holds) - 2); &l.holds[0] != first {
+		t.Error("the first is moved for one of the last")
+	}
+	for len(l.holds) > 0 {
+		end(len(l.holds) / 3)
+	}
+}
+
 // However claims end, nothing is left of them, and of locks only what is remembered.
 func TestNothingIsLeft(t *testing.T) {
 	for _, mark := range []Token{0, 1000} { // without tokens nothing is held, and so nothing remembered

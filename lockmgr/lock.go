@@ -121,6 +121,20 @@ func (l *lock) find(t Token) (int, bool) {
 	return slices.BinarySearchFunc(l.holds, t, func(h *hold, t Token) int { return cmp.Compare(h.token, t) })
 }
 
+// fewHolds is up to how many holds are moved to close a gap as they are. It is above what a lock has that is much used.
+const fewHolds = 64
+
+// cut takes the hold with a place out. Of very many the first is mostly the first to go: then it is those before it that are moved, if any.
+func (l *lock) cut(at int) {
+	if n := len(l.holds); n <= fewHolds || at >= n/2 {
+		l.holds = slices.Delete(l.holds, at, at+1)
+		return
+	}
+	copy(l.holds[1:at+1], l.holds[:at])
+	l.holds[0] = nil
+	l.holds = l.holds[1:]
+}
+
 // held gives the hold that has a token. The errors are [ErrNotHeld] and [ErrStale].
 func (m *Manager) held(name string, t Token) (*hold, error) {
 	l := m.locks[name]
@@ -373,7 +387,7 @@ func (m *Manager) end(now Time, c *claim, how How, status int, by *Party) {
 		return
 	}
 	at, _ := l.find(h.token)
-	l.holds = slices.Delete(l.holds, at, at+1)
+	l.cut(at)
 	l.used -= h.units
 	m.remember(l, &l.previous, e)
 	m.touch(l)

@@ -3,6 +3,7 @@ package locks
 import (
 	"container/list"
 
+	"github.com/ipcd/ipcd/internal/pieces"
 	"github.com/ipcd/ipcd/internal/session"
 	"github.com/ipcd/ipcd/lockmgr"
 )
@@ -11,7 +12,8 @@ import (
 type connection struct {
 	process   *holder                         // the watched process of the peer, after its first lock
 	held      int                             // locks that end with this connection and have no REQID
-	untold    []lockmgr.Effect                // what it was granted when it had ended
+	untold    pieces.Slice[untoldGrant]       // what it was granted when it had ended
+	returned  int                             // so many of these, from the first, are given back
 	ancestors []lockmgr.Process               // as process.ancestors, for requests that no process is watched for
 	detaching bool                            // some of these are detached, and not all: see detach
 	requests  requestSet                      // those with a REQID that wait on this connection, or were granted here

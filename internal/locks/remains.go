@@ -132,32 +132,45 @@ func (s *Service) dropWaits(sess *session.Session) bool {
 		return false
 	}
 	x := s.part.Of(sess)
-	for n := 0; x != nil && len(x.untold) > 0; n++ {
+	for n := 0; x != nil && x.returned < x.untold.Len(); n++ {
 		if n == mostEnded {
 			return false
 		}
-		e := &x.untold[0]
-		x.untold = x.untold[1:]
-		if p := s.processes[e.Owner.Process]; p != nil && watched(&e.Claim) && p.IsGoing() {
+		g := *x.untold.At(x.returned)
+		x.returned++
+		if p := s.processes[g.process]; p != nil && g.watched && p.IsGoing() {
 			continue // it ends with its process, and who is next is told how
 		}
 		s.step(func(now lockmgr.Time) {
-			if e.Kind == lockmgr.Acquired { // or it has ended meanwhile
-				_ = s.locks.GiveBack(now, e.Name, e.Token)
+			if g.acquired { // or it has ended meanwhile
+				_ = s.locks.GiveBack(now, g.name, g.token)
 			} else {
-				_ = s.locks.Leave(now, e.Name, e.Token, e.Owner.Process)
+				_ = s.locks.Leave(now, g.name, g.token, g.process)
 			}
 		})
 	}
 	return true
 }
 
+// An untoldGrant is a grant for whose answer there is nobody any more. There may be thousands of one connection.
+type untoldGrant struct {
+	name              string
+	token             lockmgr.Token
+	process           lockmgr.Process // of the owner
+	acquired, watched bool
+}
+
 // tellNobody takes note of a grant for whose answer there is nobody any more.
 func (s *Service) tellNobody(w *wait, e *lockmgr.Effect) {
 	x := s.part.In(w.To())
-	if len(w.set) > 1 {
-		x.untold = append(x.untold, w.got...)
-	} else {
-		x.untold = append(x.untold, *e)
+	note := func(e *lockmgr.Effect) {
+		x.untold.Push(untoldGrant{e.Name, e.Token, e.Owner.Process, e.Kind == lockmgr.Acquired, watched(&e.Claim)})
+	}
+	if len(w.set) <= 1 {
+		note(e)
+		return
+	}
+	for i := range w.got {
+		note(&w.got[i])
 	}
 }
