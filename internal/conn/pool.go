@@ -8,6 +8,7 @@ type pool struct {
 	free  [classes][][]byte
 	bytes int // in all
 	least int // of bytes, since trim was called last
+	made  int // bytes that were asked for and not there, since the beginning
 }
 
 const (
@@ -38,10 +39,12 @@ func sizeOf(class int) int { return newBuffer / sizes * (sizes + class%sizes) <<
 func (p *pool) get(n int) []byte {
 	class := classOf(n)
 	if class >= classes {
+		p.made += n
 		return make([]byte, 0, n)
 	}
 	free := p.free[class]
 	if len(free) == 0 {
+		p.made += sizeOf(class)
 		return make([]byte, 0, sizeOf(class))
 	}
 	b := free[len(free)-1]

@@ -42,6 +42,7 @@ type Set struct {
 	late      int           // connections that were touched in an earlier turn, and are not written to yet
 	flushed   time.Duration // what writing has taken
 	copied    int           // bytes that sockets did not take, and that were copied for that, since the beginning
+	searched  int           // bytes of backlogs that were looked through for messages to be dropped, since the beginning
 	runnable  []*Conn
 	serving   *Conn // the one of a queue that is looked after
 	dead      []*Conn

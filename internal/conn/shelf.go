@@ -225,6 +225,7 @@ func (c *Conn) dropPart() (dropped int) {
 	c.giveBack(&h.parts[h.kept])
 	whole := h.remove(h.kept)
 	b := whole.b
+	c.set.searched += len(b)
 	if h.kept == 0 && h.sent > 0 { // written in part: that stays
 		at, n := valueAt(b, h.sent)
 		c.stay(b[at:at+n], whole.in)

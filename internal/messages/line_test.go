@@ -1,7 +1,12 @@
 package messages
 
 import (
+	"fmt"
 	"log/slog"
+	"math"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -168,6 +173,62 @@ func TestMuchIsCopiedBitByBit(t *testing.T) {
 		s.settle()
 		if got := strings.Count(c.Take(), "bus.message"); got != want {
 			t.Errorf("subscriber %d has %d messages, want %d", i, got, want)
+		}
+	}
+}
+
+// TestManyBacklogsAreHandledBitByBit: where each of very many routes has a part of a backlog begun or searched, as happens to all
+// subscribers at once that are as far behind, a step does not do so for more than one or two. Each has all that it is not told to have missed, and each
+// route its numbers.
+func TestManyBacklogsAreHandledBitByBit(t *testing.T) {
+	const subs, limit, size = 40, 128 << 10, 10 << 10
+	s := newStage(t)
+	s.set.Net.SetLimits(conn.Limits{Output: limit})
+	var all []subscriber
+	for i := range subs {
+		c := s.connect()
+		s.subscribeTo(c, fmt.Sprintf("a/%d/#", i)) // each has a route of its own
+		s.subscribeTo(c, "+/+/"+strings.Repeat("+/", i)+"#")
+		c.SetRoom(0)
+		all = append(all, c)
+	}
+	most := 0
+	const messages = 30
+	for n := range messages {
+		for i := range subs {
+			topic := fmt.Sprintf("a/%d/%s", i, strings.TrimSuffix(strings.Repeat("x/", subs), "/"))
+			routes, search, err := s.bus.Search([]byte(topic), math.MaxInt)
+			if err != nil || search != nil {
+				t.Fatal(err)
+			}
+			d := &delivery{message: message{topic: []byte(topic), payload: []byte(strings.Repeat("x", size)), stamp: []byte(":1\r\n:2\r\n$0\r\n\r\n"), seq: s.bus.Take(), age: s.bus.Age()}, routes: slices.Clone(routes)}
+			for !d.isDone() {
+				before := s.set.Net.Handled()
+				if s.goOnDelivering(d); n > 0 { // else all sockets become full
+					most = max(most, s.set.Net.Handled()-before)
+				}
+			}
+			s.set.Net.FlushAll()
+		}
+	}
+	if most == 0 || most > 4*mostHandled { // beyond the first part: one that is searched, and one that is begun
+		t.Errorf("a step has handled %d bytes", most)
+	}
+	want := regexp.MustCompile(`bus\.message`)
+	for i, c := range all {
+		c.SetRoom(-1)
+		s.settle()
+		got := c.Take()
+		came, lost := len(want.FindAllString(got, -1)), 0
+		for _, m := range regexp.MustCompile(`bus\.lost\r\n\$\d+\r\n[^\r]+\r\n:(\d+)`).FindAllStringSubmatch(got, -1) {
+			n, _ := strconv.Atoi(m[1])
+			lost += n
+		}
+		if lost == 0 || came+lost != messages*(subs+1) {
+			t.Fatalf("subscriber %d: %d came and %d are missing, of %d", i, came, lost, messages*(subs+1))
+		}
+		if n := s.bus.Route(bus.Filter, fmt.Sprintf("a/%d/#", i)).Number(); n != messages+1 {
+			t.Errorf("of the route of subscriber %d, the next message has the number %d, want %d", i, n, messages+1)
 		}
 	}
 }

@@ -112,7 +112,12 @@ func (s *Service) publish(kind nameKind, m *message, pays *account.User) (r rece
 // in part.
 func (s *Service) deliver(routes []*bus.Route[*session.Session], m *message, many bool) (delivered, dropped, left int) {
 	copied := -s.set.Net.Copied() // and what it costs to lose some
+	handled := -s.set.Net.Handled()
 	for i, r := range routes {
+		if many && i > 0 && handled+s.set.Net.Handled() > mostHandled {
+			m.count = 0
+			return delivered, dropped, len(routes) - i
+		}
 		var subs []*session.Session
 		first, after := 0, m.after
 		if m.after = 0; m.age == 0 && after == 0 {
@@ -204,6 +209,8 @@ func (s *Service) deliver(routes []*bus.Route[*session.Session], m *message, man
 const (
 	// mostCopied is how much is copied for those whose sockets are full before the others of them are left for later.
 	mostCopied = 256 << 10
+	// mostHandled is how much is done with the memory of backlogs (Handled) for some of very many routes before the clock is looked at.
+	mostHandled = 64 << 10
 	// lossCost is for how much it counts that somebody misses a message.
 	lossCost = 128
 )
