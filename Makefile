@@ -40,8 +40,8 @@ TEST := $(CURDIR)/test/setup $(GO) test -count=1 -timeout 20m -p $$(($$(nproc) +
 # A count, not a time: up to Go 1.26 a time may run out "with an error" where nothing was found (go.dev/issue/75804).
 FUZZ ?= 100000x
 
-# All of the 98,000 states of the small worlds of locks, and of the 700,000 of the bus, and 20,000 of those of groups and of requests, take
-# some minutes.
+# All of the 98,000 states of the small worlds of locks, and of the 700,000 of the bus, 20,000 of each of those of groups and of requests, and
+# 30,000 of each of those of wills, take some minutes.
 SEARCH ?= 0
 
 # So many subscriptions begin in make races, in the engine and then at a daemon.
@@ -86,9 +86,10 @@ fuzz-commands: ## every command in every shape, at a real daemon; COUNT=1000000 
 crash: ## locks under faults: kills, full disks, failing system calls; KILLS=1000 daemons end
 	test/setup $(GO) test -count=1 -timeout 0 $(RACE) -v ./test/crash -kills $(KILLS) -positions 40
 
-search: ## all that can happen to locks and on the bus in small worlds; SEARCH=1000 visits so many states of each
+search: ## all that can happen to locks, on the bus and to wills in small worlds; SEARCH=1000 visits so many states of each
 	$(GO) test -count=1 -timeout 0 -run '^TestSearch$$' -v ./lockmgr -search $(SEARCH)
 	$(GO) test -count=1 -timeout 0 -run '^TestSmallWorlds' -v ./bus -search $(SEARCH)
+	$(GO) test -count=1 -timeout 0 -run '^TestSmallWorlds' -v ./internal/server -search $(SEARCH)
 
 races: ## subscriptions that begin while messages are published, RACES=1000000 of them
 	$(GO) test -count=1 -timeout 0 -run '^TestRaces$$' -v ./bus -races $(RACES)

@@ -33,7 +33,7 @@ type Kernel struct {
 func New() *Kernel { return &Kernel{ends: map[int]*End{}, next: firstFD} }
 
 // firstFD is above all real descriptors, so that none is taken for one of these.
-const firstFD = 1 << 12
+const firstFD = 1 << 10
 
 // An End is the peer's end of a connection.
 type End struct {
