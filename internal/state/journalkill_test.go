@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"os/exec"
@@ -31,20 +32,34 @@ func put(t *testing.T, all [2]string) (dir string) {
 	return dir
 }
 
+// begin is what snapshot has of a file: the rest would take most of the time.
+func begin(t *testing.T, path string) string {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, headSize+16*slotSize))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
 // watched opens a journal and returns what the files were after each store of that.
 func watched(t *testing.T, dir string) (j *Journal[note], seen [][2]string) {
 	t.Helper()
 	// At opening one file may be there before the other is mapped: it is as it was found.
 	var found [2]string
 	for i, path := range files(dir) {
-		found[i] = read(t, path)
+		found[i] = begin(t, path)
 	}
 	l := layout{epoch: boot, most: maxSlots}
 	l.stored = func() {
 		all := found
 		for i, path := range files(dir) {
-			all[i] = read(t, path)
-			all[i] = all[i][:min(len(all[i]), headSize+16*slotSize)]
+			all[i] = begin(t, path)
 		}
 		seen = append(seen, all)
 	}
