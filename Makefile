@@ -37,6 +37,9 @@ ENTRY = $(if $(filter amd64 arm64,$(shell $(GO) env GOARCH)),-E ipcctl_entry)
 RACE ?= -race
 TEST := $(CURDIR)/test/setup $(GO) test -count=1 -timeout 20m -p $$(($$(nproc) + 2)) $(RACE)
 
+# A process with the race detector sleeps for a second before it ends. Reports that are being written are waited for all the same.
+export GORACE ?= atexit_sleep_ms=0
+
 # A count, not a time: up to Go 1.26 a time may run out "with an error" where nothing was found (go.dev/issue/75804).
 FUZZ ?= 100000x
 

@@ -236,6 +236,7 @@ func TestZombieStatusOfOwnUser(t *testing.T) {
 func zombieStatusAs(t *testing.T, uid uint32, p Peer) string {
 	t.Helper()
 	cmd := exec.Command("/proc/self/exe", "zombie", strconv.Itoa(p.PID), strconv.FormatUint(p.Start, 10))
+	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
 	out, err := cmd.Output()
 	if err != nil {

@@ -64,7 +64,7 @@ func Command(t testing.TB, c Config) *Daemon {
 	if err := os.Mkdir(d.State(), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	d.env = append(os.Environ(), c.Env...)
+	d.env = slices.Concat([]string{"GORACE=atexit_sleep_ms=0"}, os.Environ(), c.Env) // or each would take a second to exit
 	if !c.Quick {
 		d.env = append(d.env, "IPCD_VERIFY=1")
 	}
