@@ -43,8 +43,8 @@ func Header(name, value string) PublishOption {
 // late, by who has lost the lock and does not know yet, is not taken for what its present holder says.
 func Under(h Hold) PublishOption { return func(o *publishOptions) { o.under = &h } }
 
-// MayBlock has the message wait for receivers who would miss something for it, for so long at most, rather than be dropped for them, or others
-// for it. Then it is refused with [ErrTimeout], or if that is no time at all with [ErrBusy], and the error says who it is. Receivers who have
+// MayBlock has the message wait for receivers, or groups, who would miss something for it, for so long at most, rather than be dropped for
+// them, or others for it. Then it is refused with [ErrTimeout], or if that is no time at all with [ErrBusy], and the error says who it is. Receivers who have
 // chosen to miss messages, or to end, are not waited for: see [Conflate] and [Lossless]. What the client sends behind it waits, too.
 func MayBlock(d time.Duration) PublishOption {
 	return func(o *publishOptions) { o.mayBlock, o.mayBlockIs = d, true }

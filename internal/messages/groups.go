@@ -103,6 +103,7 @@ func (s *Service) Taken(sess *session.Session) {
 	} else {
 		m.grown = 0
 	}
+	s.memberTakes(sess)
 }
 
 // findGroups finds those that have a message, if its name is a topic.
@@ -302,6 +303,7 @@ func (s *Service) left(of bus.Sharing, sess *session.Session) {
 	bytes := k.charge.Amount()
 	if len(k.users) == 0 {
 		delete(s.groups.keepers, of)
+		s.groupEnded(of)
 	} else if k.charge.User() == user {
 		k.charge.Release()
 		k.charge = k.users[0].user.Charge(account.Output, bytes)
@@ -337,6 +339,7 @@ func (s *Service) join(c *session.Call, of bus.Sharing, take int, pattern string
 		}
 	}
 	s.groups.Take(sess, of, take)
+	s.memberTakes(sess)
 	return true
 }
 

@@ -2,9 +2,12 @@ package messages
 
 import (
 	"bytes"
+	"fmt"
 	"slices"
 	"time"
 
+	"github.com/ipcd/ipcd/bus"
+	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/internal/loop"
 	"github.com/ipcd/ipcd/internal/session"
 	"github.com/ipcd/ipcd/ipc/wire"
@@ -13,14 +16,20 @@ import (
 // A publisher may rather wait than have receivers miss something (MAYBLOCK). His command is set aside then as it came, and executed when
 // the receiver in whose way it stands has taken some of what waits for it, or has gone; there may be another one then. When the time is
 // over, the message is refused, and he is told who holds him up. Nobody else waits: others who publish there have receivers lose messages
-// as ever, and what was executed meanwhile was before him.
+// as ever, and what was executed meanwhile was before him. A group is a receiver, too: it takes something when a member does.
 
 // A patience is that of a session whose command is set aside.
 type patience struct {
 	timer loop.Timer
-	until time.Duration    // 0: nothing waits
-	by    *session.Session // whom it waits for; nil: it is about to be executed
-	over  bool             // its time is
+	until time.Duration // 0: nothing waits
+	by    obstacle      // whom it waits for; none: it is about to be executed
+	over  bool          // its time is
+}
+
+// An obstacle is who would miss something for a message: a subscriber with this filter, or else a group. The zero one is none.
+type obstacle struct {
+	sess *session.Session
+	of   bus.Sharing
 }
 
 // mostLookedAt is how many subscriptions are looked at to find out who holds a message up, in some hundred microseconds.
@@ -36,8 +45,8 @@ func (s *Service) MustAwaitRoom(c *session.Call) bool {
 	sess, w := c.Session, s.patience.Of(c.Session)
 	words := s.pubWords(c)
 	c.Out = c.Out[:0] // what is wrong with them is said when it is executed
-	by, _ := s.holdsUp(c)
-	if !words || by == nil || s.publication.mayBlock <= 0 || s.set.Stopping || sess.Is(session.InExec) || w != nil && w.over {
+	by := s.holdsUp(c)
+	if !words || by == (obstacle{}) || s.publication.mayBlock <= 0 || s.set.Stopping || sess.Is(session.InExec) || w != nil && w.over {
 		s.endPatience(sess)
 		return false
 	}
@@ -52,21 +61,22 @@ func (s *Service) MustAwaitRoom(c *session.Call) bool {
 		w.until = s.set.Now() + s.publication.mayBlock
 		w.timer.Set(w.until)
 	}
-	w.by = by
-	by.AwaitRoom()
+	if w.by = by; by.sess != nil {
+		by.sess.AwaitRoom()
+	}
 	s.heldUp = append(s.heldUp, sess)
 	sess.Park()
 	return true
 }
 
-// holdsUp is who would miss something for the message of a call, and of which subscription; nil if nobody would but who has asked for it.
-func (s *Service) holdsUp(c *session.Call) (by *session.Session, filter string) {
+// holdsUp is who would miss something for the message of a call, and has not asked for that.
+func (s *Service) holdsUp(c *session.Call) obstacle {
 	if !s.publication.mayBlockIs {
-		return nil, ""
+		return obstacle{}
 	}
 	routes, _, err := s.bus.SearchTopic(c.Args[0], searchAtOnce)
 	if err != nil {
-		return nil, ""
+		return obstacle{}
 	}
 	size := len(c.Args[0]) + len(c.Args[1]) + 2*s.publication.headers.Bytes() + len(c.Session.Stamp()) + 512
 	looked := 0
@@ -76,38 +86,80 @@ func (s *Service) holdsUp(c *session.Call) (by *session.Session, filter string) 
 		}
 		for _, sess := range r.Subs() {
 			if looked++; looked > mostLookedAt {
-				return nil, ""
+				return obstacle{}
 			}
 			if sess.Blocked() && !sess.Ending() && !sess.CanTake(size+len(r.Text), r.Text) {
-				return sess, r.Text
+				return obstacle{sess, bus.Sharing{Filter: r.Text}}
 			}
 		}
 	}
-	return nil, ""
+	m := message{topic: c.Args[0], payload: c.Args[1], headers: s.publication.headers}
+	s.findGroups(&m)
+	for _, g := range m.groups {
+		if !s.groupCanTake(g, m.size(), &looked) {
+			return obstacle{of: g.Sharing()}
+		}
+	}
+	return obstacle{}
+}
+
+// groupCanTake reports whether a group can have a message of a size without that one is lost: there is room for it among those that wait, or
+// a member may be able to take it at once.
+func (s *Service) groupCanTake(g *bus.Group[*session.Session, *message], size int, looked *int) bool {
+	user := s.groups.keepers[g.Sharing()].charge.User()
+	if n, bytes := g.Waiting(); n < mostQueued && bytes+size <= s.groups.output && !user.Exceeds(account.Output, size) {
+		return true
+	}
+	for sess := range g.Candidates() {
+		if *looked++; *looked > mostLookedAt || s.takes(sess) {
+			return true
+		}
+	}
+	return false
 }
 
 // refuseHeldUp refuses the message of a call that somebody holds up, and reports whether it does.
 func (s *Service) refuseHeldUp(c *session.Call) bool {
-	by, filter := s.holdsUp(c)
-	if by == nil {
+	by := s.holdsUp(c)
+	if by == (obstacle{}) {
 		return false
 	}
 	code := wire.CodeTimeout
 	if s.publication.mayBlock == 0 || c.Session.Is(session.InExec) {
 		code = wire.CodeBusy
 	}
-	unit := ""
-	if by.Peer.Unit != "" {
-		unit = ", unit " + by.Peer.Unit
+	who := fmt.Sprintf("group %q", by.of.Group)
+	if by.sess != nil {
+		p := &by.sess.Peer
+		unit := ""
+		if p.Unit != "" {
+			unit = ", unit " + p.Unit
+		}
+		who = fmt.Sprintf("client %d (pid %d, uid %d%s)", by.sess.ID, p.PID, p.UID, unit)
 	}
-	c.Fail(code, "client %d (pid %d, uid %d%s) is too far behind %q, and would miss messages", by.ID, by.Peer.PID, by.Peer.UID, unit, session.Clip(filter))
+	c.Fail(code, "%s is too far behind %q, and would miss messages", who, session.Clip(by.of.Filter))
 	return true
 }
 
 // HasRoom has those go on who wait for a session to take something: it has, or it has gone.
 func (s *Service) HasRoom(by *session.Session) {
+	s.goOnBehind(func(o obstacle) bool { return o.sess == by })
+}
+
+// memberTakes has those go on who wait for a group of which a session is a member: it can be given something now, it may be.
+func (s *Service) memberTakes(member *session.Session) {
+	s.goOnBehind(func(o obstacle) bool { return o.sess == nil && s.groups.IsMember(member, o.of) })
+}
+
+// groupEnded has those go on who wait for a group.
+func (s *Service) groupEnded(of bus.Sharing) {
+	s.goOnBehind(func(o obstacle) bool { return o == obstacle{of: of} })
+}
+
+// goOnBehind has those go on who wait for what is out of the way.
+func (s *Service) goOnBehind(isGone func(obstacle) bool) {
 	for i := 0; i < len(s.heldUp); i++ {
-		if sess := s.heldUp[i]; s.patience.Of(sess).by == by {
+		if sess := s.heldUp[i]; isGone(s.patience.Of(sess).by) {
 			s.goOn(sess)
 			i--
 		}
@@ -116,7 +168,7 @@ func (s *Service) HasRoom(by *session.Session) {
 
 // goOn has a command that was set aside be looked at again.
 func (s *Service) goOn(sess *session.Session) {
-	s.patience.Of(sess).by = nil
+	s.patience.Of(sess).by = obstacle{}
 	s.heldUp = slices.DeleteFunc(s.heldUp, func(other *session.Session) bool { return other == sess })
 	sess.Unpark()
 }
@@ -129,8 +181,8 @@ func (s *Service) endPatience(sess *session.Session) {
 	}
 	w.timer.Stop()
 	w.until, w.over = 0, false
-	if w.by != nil {
-		w.by = nil
+	if w.by != (obstacle{}) {
+		w.by = obstacle{}
 		s.heldUp = slices.DeleteFunc(s.heldUp, func(other *session.Session) bool { return other == sess })
 	}
 }

@@ -139,49 +139,70 @@ func TestMayBlockAtOnce(t *testing.T) {
 	}
 }
 
-// TestMayBlockGroup: a group holds nobody up. What none of its members can take waits in it, and the publisher is told what is lost to it; but a
-// subscription beside it does hold him up.
+// TestMayBlockGroup: a group holds a publisher up who would rather wait, when none of its members can take a message and no more may wait in it.
+// He goes on when a member can, or there is none any more; and nothing is lost to the group.
 func TestMayBlockGroup(t *testing.T) {
-	s := newStage(t, func(_ *Setup, o *Options) { o.Limits.Output = 16 << 10 })
-	member, slow, pub := s.connect(1000), s.connect(1000), s.connect(1001)
-	member.cmd("HELLO", "3")
-	member.cmd("BUS.SUB", "a", "GROUP", "g")
-	slow.cmd("HELLO", "3")
-	s.settle()
-	member.Take()
-	member.SetRoom(0)
-	slow.SetRoom(0)
-	dropped := 0
-	publish := func() string {
-		pub.cmd("BUS.PUB", "a", strings.Repeat("x", 4000), "MAYBLOCK", "0")
-		s.settle()
-		return pub.Take()
-	}
-	for range 12 {
-		got := publish()
-		_, rest, ok := strings.Cut(got, "dropped\r\n:")
-		if !ok {
-			t.Fatalf("got %q", got)
-		}
-		if !strings.HasPrefix(rest, "0") {
-			dropped++
-		}
-	}
-	slow.cmd("BUS.SUB", "a")
-	s.settle()
-	for got := ""; !strings.HasPrefix(got, "-BUSY client "); {
-		if got = publish(); strings.HasPrefix(got, "-") == strings.Contains(got, "delivered") {
-			t.Fatalf("beside a subscription: got %q", got)
-		}
-	}
-	member.SetRoom(-1)
-	got := ""
-	for more := true; more; { // it is given more when it has read
-		s.settle()
-		some := member.Take()
-		got, more = got+some, some != ""
-	}
-	if dropped == 0 || !strings.Contains(got, "bus.lost") {
-		t.Errorf("%d times something was dropped, and the member is told nothing of it", dropped)
+	const refused = `group "g" is too far behind "a", and would miss messages`
+	for _, c := range []struct {
+		name string
+		then func(s *stage, member, another actor) // what happens while he waits
+		want string
+	}{
+		{"a member reads", func(s *stage, member, _ actor) {
+			member.SetRoom(-1)
+			s.settle()
+			member.Take()
+		}, "delivered 1"},
+		{"another one joins", func(_ *stage, _, another actor) { another.cmd("BUS.SUB", "a", "GROUP", "g") }, "delivered 1"},
+		{"a member takes more", func(_ *stage, _, another actor) { another.cmd("BUS.SUB", "a", "GROUP", "g", "TAKE", "1") }, "delivered 1"},
+		{"there is none any more", func(_ *stage, member, _ actor) { member.Close() }, "delivered 0"},
+		{"time is over", func(s *stage, _, _ actor) {
+			s.set.Loop.TimeUp()
+			s.set.Loop.Clock.SetNow(s.set.Now() + 5*time.Second)
+		}, "-TIMEOUT " + refused},
+		{"the daemon stops", func(s *stage, _, _ actor) { s.set.Stopping = true; s.messages.Stop() }, "-TIMEOUT " + refused},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newStage(t, func(_ *Setup, o *Options) { o.Limits.Output = 16 << 10 })
+			member, another, pub := s.connect(1000), s.connect(1000), s.connect(1001)
+			for _, a := range []actor{member, another} {
+				a.cmd("HELLO", "3")
+			}
+			if c.name == "a member takes more" {
+				another.cmd("BUS.SUB", "a", "GROUP", "g", "TAKE", "0")
+			}
+			member.cmd("BUS.SUB", "a", "GROUP", "g")
+			s.settle()
+			member.Take()
+			member.SetRoom(0)
+			text := strings.Repeat("x", 4000)
+			said := ""
+			for n := 0; !strings.HasPrefix(said, "-"); n++ {
+				pub.cmd("BUS.PUB", "a", text, "MAYBLOCK", "0")
+				s.settle()
+				if said = pub.Take(); n == 10 {
+					t.Fatal("nobody holds him up")
+				}
+			}
+			if said != "-BUSY "+refused+"\r\n" {
+				t.Errorf("he is told %q", said)
+			}
+			pub.cmd("BUS.PUB", "a", text, "MAYBLOCK", "4500")
+			pub.cmd("PING")
+			s.settle()
+			if said = pub.Take(); said != "" {
+				t.Fatalf("who waits is told %q", said)
+			}
+			c.then(s, member, another)
+			s.settle()
+			said = pub.Take()
+			if !strings.HasSuffix(said, "+PONG\r\n") || !strings.Contains(strings.ReplaceAll(said, "\r\n:", " "), c.want) {
+				t.Errorf("then he is told %q, want %q", said, c.want)
+			}
+			s.set.Stopping = false
+			if n := s.messages.Stats().Dropped; n > 0 && !member.Gone {
+				t.Errorf("%d messages are lost", n)
+			}
+		})
 	}
 }
