@@ -193,8 +193,8 @@ func TestReadAhead(t *testing.T) {
 		o, other := w.connect(), w.connect()
 		other.end.Send(cmd("FOLLOW")...)
 		w.settle()
-		const n = 30_000
-		o.end.Send(slices.Repeat([]byte("PUBLISH 1\r\n"), n)...)
+		const n = 3000
+		o.end.Send(slices.Repeat([]byte("PUBLISH 1"+strings.Repeat(" ", 100)+"\r\n"), n)...)
 		if closes {
 			o.end.Close()
 		}
