@@ -33,12 +33,14 @@ func naiveLevels(f, t []string) bool {
 	return (f[0] == "+" || f[0] == t[0]) && naiveLevels(f[1:], t[1:])
 }
 
-// naiveGlob follows all ways through the pattern at once, as long as there is one.
-func naiveGlob(pattern, s string) bool {
+// naiveGlob reports whether a glob matches.
+func naiveGlob(pattern, s string) bool { return naiveWay(naiveElements(pattern), s) }
+
+// naiveWay follows all ways through the elements of a glob at once, as long as there is one.
+func naiveWay(elements []*naiveElement, s string) bool {
 	if s == "" {
-		return pattern == ""
+		return len(elements) == 0
 	}
-	elements := naiveElements(pattern)
 	at, next := make([]bool, len(elements)+1), make([]bool, len(elements)+1) // the elements that may come next
 	at[0] = true
 	for i := 0; ; i++ {
