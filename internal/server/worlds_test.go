@@ -17,8 +17,8 @@ var searchStates = flag.Int("search", 300, "how many states of each small world 
 // All that can happen to wills in a small world, tried out in all orders, breadth first, with the whole daemon: some processes, connections of
 // theirs, and one or two topics. Wills are said and taken back, of a connection or of its process; values are published and cleared;
 // connections end, processes end and are reaped, of which the kernel says how they did or says nothing; time passes; and the daemon
-// crashes, between two steps and in the middle of each: whenever it has written to its journal or to a socket. Then there is another,
-// which may crash while it begins.
+// crashes, between two steps and in the middle of each: whenever it has written to its journal or to a socket. Before it writes to its journal
+// all has been sent that was to be sent by then. Then there is another, which may crash while it begins.
 //
 // A [worldModel] says after each step what everybody has been sent, what is in the journal, which values there are, and until when
 // something waits. Each state that is new goes on to its end, too: all processes end, and all wills have then been published once.
@@ -245,7 +245,7 @@ func (w *smallWorld) search(t *testing.T, most int) (states, taken, fallen, dept
 							known[key] = true
 							nodes = append(nodes, next)
 							depth = next.depth
-							err = p.drain()
+							err = p.drain(len(nodes)%2 == 0)
 						}
 					}
 					if err != nil {
@@ -295,8 +295,9 @@ func (w *smallWorld) path(nodes []foundState, i int) string {
 	return w.path(nodes, n.parent) + text + "\n"
 }
 
-// drain has all go on to its end: all processes end, and nothing is left of them, and of a crash later neither.
-func (p *worldPlay) drain() error {
+// drain has all go on to its end: all processes end, of which the kernel is given time to say how or not, and nothing is left of them, and
+// of a crash later neither.
+func (p *worldPlay) drain(waits bool) error {
 	goOn := func(name string, f func()) error {
 		step := worldStep{name: name, may: func(*worldPlay, int) bool { return true }, take: func(p *worldPlay, _ int) { f() }}
 		if _, err := p.take(&step, 0, 0); err != nil {
@@ -311,6 +312,11 @@ func (p *worldPlay) drain() error {
 		for state := p.model.processes[process]; state < gone; state++ {
 			if err := goOn("a process ends", func() { p.becomes(process, state+1) }); err != nil {
 				return err
+			}
+			for waits && p.model.next() != 0 {
+				if err := goOn("time passes", p.pass); err != nil {
+					return err
+				}
 			}
 		}
 	}

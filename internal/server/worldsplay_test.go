@@ -51,6 +51,20 @@ type worldBase struct {
 	model *worldModel // of the daemon before, when it crashed
 }
 
+// A worldJournal says when the daemon has written something down. By then all may have been sent that was to be sent before.
+type worldJournal struct {
+	*memory
+	p *worldPlay
+}
+
+func (j worldJournal) Apply(records ...record.Record) error {
+	if j.p.Server != nil {
+		j.p.set.Net.FlushAll()
+	}
+	defer j.p.wrote()
+	return j.memory.Apply(records...)
+}
+
 // A worldKernel says when the daemon has written to a socket.
 type worldKernel struct {
 	*conntest.Kernel
@@ -150,12 +164,11 @@ func (p *worldPlay) start(base *worldBase) {
 	p.model.restore(p.moment)
 	p.moment()
 	p.kernel = &worldKernel{conntest.New(), p.wrote}
-	p.stage.kernel = p.kernel.Kernel
-	p.journal.after = func(*memory) { p.wrote() }
+	p.stage.kernel, p.Server = p.kernel.Kernel, nil
 	open := func(who peer.Peer) (int, error) { return p.processes[who.PID-worldPID].open() }
 	p.Server, _ = newServer(p.t, func(s *Setup, _ *Options) {
 		s.Log, s.Verify, s.Kernel = slog.New(slog.DiscardHandler), false, p.kernel
-		s.Journal, s.Records = p.journal, must(p.journal.Read())
+		s.Journal, s.Records = worldJournal{p.journal, p}, must(p.journal.Read())
 		s.OpenPeer = func(_ int, who peer.Peer) (int, error) { return open(who) }
 		s.OpenProcess = open
 		s.ZombieStatus = func(pid int, _ uint64) (peer.End, bool) { return peer.End{Signal: unix.SIGKILL}, pid == worldPID }
@@ -293,9 +306,10 @@ func (p *worldPlay) pass() {
 
 // crash kills the daemon, and starts the next one.
 func (p *worldPlay) crash() {
-	base := &worldBase{maps.Clone(p.journal.lines), p.model}
-	p.journal.after = nil
+	at, base := p.at, &worldBase{maps.Clone(p.journal.lines), p.model}
+	p.at = -1 // what is said now is said to nobody
 	p.close()
+	p.at = at
 	p.start(base)
 }
 
