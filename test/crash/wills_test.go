@@ -3,9 +3,12 @@ package crash
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -15,37 +18,40 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
-// TestWillsUnderLoad: the daemon is killed while values are published, processes announce themselves, leave wills and die. What was acknowledged
-// is there when the next daemon is: the values, the presence of the living, and not that of the dead. Each dead has left its last word, which is
-// said once: a value keeps its number, and a will that was published again would have another.
+// TestWillsUnderLoad: the daemon is killed while values are published, wills replaced, processes announce themselves and die. What was acknowledged
+// is there when the next daemon is: the values, the presence of the living, and not that of the dead. Each dead has left its last word, the last one
+// that was acknowledged or another that was said later, and that is said once: a value keeps its number, and a will that was published again would have another.
 func TestWillsUnderLoad(t *testing.T) {
-	w := willSite{site: newSite(t, seed()), living: map[string]*announcer{}, dead: map[string]uint64{}}
+	w := willSite{site: newSite(t, seed()), living: map[string]*announcer{}, dead: map[string]*announcer{}}
 	if w.rng.IntN(2) == 0 {
 		w.keepSocket()
 	}
 	w.begin()
 	for round := 0; w.deaths < max(*kills/2, 3) && !t.Failed(); round++ {
 		w.announce(1 + w.rng.IntN(3))
-		published := w.load(10 + w.rng.IntN(200))
+		wait := w.load(10 + w.rng.IntN(200))
 		switch w.rng.IntN(3) {
 		case 0: // dies before the daemon does
 			w.kill()
 		case 1: // dies while there is no daemon
 			w.crash()
 			w.kill()
+			wait()
 			w.begin()
+			w.compare()
 		}
 		w.crash()
-		sent, known := published()
+		wait()
 		w.begin()
-		w.compare(sent, known)
+		w.compare()
 	}
 	for len(w.living) > 0 && !t.Failed() {
 		w.buried(w.kill())
 	}
-	w.compare(nil, nil)
+	w.compare()
 	t.Logf("%d daemons were killed, %d processes died", w.deaths, len(w.dead))
 }
 
@@ -53,13 +59,53 @@ func TestWillsUnderLoad(t *testing.T) {
 type willSite struct {
 	*site
 	living map[string]*announcer
-	dead   map[string]uint64 // the number of the last word of each, 0 if it was not heard yet
+	dead   map[string]*announcer
+	values map[string]*counted // by topic
 }
 
 // An announcer is a process whose presence and last word are known to the daemon.
 type announcer struct {
+	id    string
 	cmd   *exec.Cmd
 	stdin io.WriteCloser
+	pidfd int
+	word  counted
+	seq   uint64 // of its last word, 0 if that was not heard yet
+}
+
+// A counted is something that is said again and again, with a number that rises.
+type counted struct {
+	sent, known int // the last one that was sent, and that was acknowledged
+}
+
+// is reports whether text is the last one that was acknowledged, or one that was sent later.
+func (c *counted) is(text string) bool {
+	n, err := strconv.Atoi(text)
+	return err == nil && n >= c.known && n <= c.sent
+}
+
+// say says the next one in the place of the third word.
+func (c *counted) say(conn *ipc.Conn, fds []int, words ...string) error {
+	c.sent++
+	words[2] = strconv.Itoa(c.sent)
+	err := error(nil)
+	if fds == nil {
+		err = conn.Send(words...)
+	} else {
+		err = conn.SendFDs(fds, words...)
+	}
+	if err == nil {
+		_, err = conn.Reply()
+	}
+	if err == nil {
+		c.known = c.sent
+	}
+	return err
+}
+
+// sayLast says the next last word of an announcer.
+func (a *announcer) sayLast(conn *ipc.Conn) error {
+	return a.word.say(conn, []int{a.pidfd}, "BUS.WILL", "last/"+a.id, "", "RETAIN", "FOR", "pid")
 }
 
 // announce starts processes, and returns when all that they say is acknowledged.
@@ -68,7 +114,7 @@ func (w *willSite) announce(n int) {
 	for range n {
 		w.begun++
 		id := strconv.Itoa(w.begun)
-		a := &announcer{cmd: exec.Command(w.ipcctl, "pub", "--hold", "online/"+id, id, "--", "cat")}
+		a := &announcer{id: id, cmd: exec.Command(w.ipcctl, "pub", "--hold", "online/"+id, id, "--", "cat")}
 		a.cmd.Env = w.env
 		out, err := a.cmd.StdoutPipe()
 		if err == nil {
@@ -88,15 +134,12 @@ func (w *willSite) announce(n int) {
 		if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
 			w.t.Fatalf("%s does not announce itself: %v", id, err)
 		}
-		pidfd, err := unix.PidfdOpen(a.cmd.Process.Pid, 0)
-		if err != nil {
+		if a.pidfd, err = unix.PidfdOpen(a.cmd.Process.Pid, 0); err != nil {
 			w.t.Fatal(err)
 		}
+		w.t.Cleanup(func() { _ = unix.Close(a.pidfd) })
 		conn := w.conn()
-		if err = conn.SendFDs([]int{pidfd}, "BUS.WILL", "last/"+id, "word", "RETAIN", "FOR", "pid"); err == nil {
-			_, err = conn.Reply()
-		}
-		_ = unix.Close(pidfd)
+		err = a.sayLast(conn)
 		conn.Close()
 		if err != nil {
 			w.t.Fatal(err)
@@ -121,45 +164,57 @@ func (w *willSite) kill() (id string) {
 		_ = a.cmd.Process.Kill()
 		_ = a.cmd.Wait()
 		delete(w.living, id)
-		w.dead[id] = 0
+		w.dead[id] = a
 		return id
 	}
 	return ""
 }
 
-// load has values be published until the daemon dies, and returns when so many are acknowledged. What it returns tells, after the daemon's
-// death, for each topic which value was sent last, and which was acknowledged last.
-func (w *willSite) load(n int) (published func() (sent, known map[string]int)) {
-	sent, known := map[string]int{}, map[string]int{}
+// load has values be published, and the last words of the living be replaced, until the daemon dies, and returns when so many values are
+// acknowledged. What it returns waits for the daemon's death.
+func (w *willSite) load(n int) (wait func()) {
+	if w.values == nil {
+		w.values = map[string]*counted{}
+		for i := range 7 {
+			w.values["load/"+strconv.Itoa(i)] = new(counted)
+		}
+	}
 	enough := make(chan struct{})
 	var done sync.WaitGroup
-	conn := w.conn()
+	conn, topics, living := w.conn(), slices.Collect(maps.Keys(w.values)), slices.Collect(maps.Values(w.living))
 	done.Go(func() {
 		defer conn.Close()
 		for i := 1; ; i++ {
-			topic := "load/" + strconv.Itoa(i%7)
-			sent[topic] = i
-			if _, err := conn.Do("BUS.PUB", topic, strconv.Itoa(i), "RETAIN"); err != nil {
+			topic := topics[i%len(topics)]
+			err := w.values[topic].say(conn, nil, "BUS.PUB", topic, "", "RETAIN")
+			if err == nil && len(living) > 0 {
+				at := i % len(living)
+				if err = living[at].sayLast(conn); isCode(err, wire.CodeNotFound) { // it has died
+					living, err = slices.Delete(living, at, at+1), nil
+				}
+			}
+			if err != nil {
 				if i <= n {
 					close(enough)
 				}
 				return
 			}
-			known[topic] = i
 			if i == n {
 				close(enough)
 			}
 		}
 	})
 	<-enough
-	return func() (map[string]int, map[string]int) {
-		done.Wait()
-		return sent, known
-	}
+	return done.Wait
+}
+
+func isCode(err error, code wire.Code) bool {
+	is, ok := errors.AsType[*wire.Error](err)
+	return ok && is.Code == code
 }
 
 // compare holds what the daemon has after its start against what it has acknowledged.
-func (w *willSite) compare(sent, known map[string]int) {
+func (w *willSite) compare() {
 	w.t.Helper()
 	conn := w.conn()
 	defer conn.Close()
@@ -183,20 +238,20 @@ func (w *willSite) compare(sent, known map[string]int) {
 			w.t.Errorf("%s lives, and has said its last word: %+v, %v", id, v, err)
 		}
 	}
-	for id, seq := range w.dead {
+	for id, a := range w.dead {
 		v, err := conn.Do("BUS.GET", "last/"+id)
 		is := uint64(v.Get("seq").Int)
-		if how := v.Get("ended").Str; err != nil || v.Get("payload").Str != "word" || how != "killed 9" && how != "unknown" && how != "unreaped" {
-			w.t.Errorf("the last word of %s is %+v, %v", id, v, err)
-		} else if seq != 0 && seq != is {
-			w.t.Errorf("the last word of %s was number %d, and is %d: it was said again", id, seq, is)
+		if how := v.Get("ended").Str; err != nil || !a.word.is(v.Get("payload").Str) || how != "killed 9" && how != "unknown" && how != "unreaped" {
+			w.t.Errorf("the last word of %s is %+v, %v; of %+v", id, v, err, a.word)
+		} else if a.seq != 0 && a.seq != is {
+			w.t.Errorf("the last word of %s was number %d, and is %d: it was said again", id, a.seq, is)
 		}
-		w.dead[id] = is
+		a.seq = is
 	}
-	for topic, last := range known {
+	for topic, last := range w.values {
 		v, err := conn.Do("BUS.GET", topic)
-		if n, bad := strconv.Atoi(v.Get("payload").Str); err != nil || bad != nil || n != last && n != sent[topic] {
-			w.t.Errorf("%s is %+v, %v; %d was sent last, and %d acknowledged", topic, v, err, sent[topic], last)
+		if last.sent > 0 && (err != nil || !last.is(v.Get("payload").Str) && !(v.IsNull() && last.known == 0)) {
+			w.t.Errorf("%s is %+v, %v; of %+v", topic, v, err, *last)
 		}
 	}
 	if v, err := conn.Do("IPCD.STATUS"); err != nil || int(v.Get("wills").Int) != 2*len(w.living) {
