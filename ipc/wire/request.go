@@ -77,6 +77,9 @@ func (p *RequestParser) Next(buf []byte, words [][]byte) (w [][]byte, n int, err
 		if buf[0] != '*' {
 			return p.inline(buf, words)
 		}
+		if words, n = p.whole(buf, words); n > 0 {
+			return words, n, nil
+		}
 		count, end, err := p.header(buf, 0)
 		if err != nil || end == 0 {
 			return words, 0, err
@@ -129,6 +132,42 @@ func (p *RequestParser) Next(buf []byte, words [][]byte) (w [][]byte, n int, err
 		p.spans = nil // a command with many words is rare: do not keep its room
 	}
 	return words, n, nil
+}
+
+// whole cuts a command that is there from end to end and has nothing wrong, of less than ten words: nearly all are. n is 0 if this one is
+// not, which Next then looks at more closely. It keeps nothing.
+func (p *RequestParser) whole(buf []byte, words [][]byte) (w [][]byte, n int) {
+	if len(buf) < 4 || buf[2] != '\r' || buf[3] != '\n' || buf[1] <= '0' || buf[1] > '9' || int(buf[1]-'0') > p.Limits.Words {
+		return words, 0
+	}
+	at := 4
+	for count := buf[1] - '0'; count > 0; count-- {
+		if at >= len(buf) || buf[at] != '$' {
+			return words[:0], 0
+		}
+		size := 0
+		for first, i := at+1, at+1; ; i++ {
+			if i >= len(buf) || i-first > 6 {
+				return words[:0], 0
+			}
+			digit := buf[i] - '0'
+			if digit > 9 {
+				if buf[i] != '\r' || i == first {
+					return words[:0], 0
+				}
+				at = i + 2
+				break
+			}
+			size = size*10 + int(digit)
+		}
+		end := at + size
+		if end+2 > len(buf) || end+2 > p.Limits.Frame || buf[at-1] != '\n' || buf[end] != '\r' || buf[end+1] != '\n' {
+			return words[:0], 0
+		}
+		words = append(words, buf[at:end:end])
+		at = end + 2
+	}
+	return words, at
 }
 
 // Memory is the number of bytes that the parser holds for a frame which is there in part.
