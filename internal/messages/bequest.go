@@ -68,7 +68,10 @@ func (s *Service) Bequeath(w *record.Will, ended string) {
 	if !tell {
 		return
 	}
-	if _, rest, err := s.publish(topicName, &m, nil); err == nil && rest != nil {
-		rest.user, rest.heavy = w.UID, true
+	var to audience
+	if err := s.find(&to, topicName, m.topic); err == nil {
+		if _, rest := s.send(&to, &m, nil); rest != nil {
+			rest.user, rest.heavy = w.UID, true
+		}
 	}
 }

@@ -50,45 +50,49 @@ const (
 	orderBudget = 500
 )
 
-// distribute stamps a message with the time and delivers it. If rest is not nil, the message stands in line. pays is charged with
-// the time, if that is much; nil: nobody is.
-func (s *Service) distribute(routes []*bus.Route[*session.Session], search *bus.Search[*session.Session], m *message, pays *account.User) (delivered, dropped int, rest *delivery) {
-	m.time = s.set.RealTime().UnixMicro()
+// send stamps a message with its number and the time and delivers it to whom it is for. If rest is not nil, it is not delivered to all
+// yet: it stands in line. pays is charged with the time, if that is much; nil: nobody is.
+func (s *Service) send(to *audience, m *message, pays *account.User) (r receipt, rest *delivery) {
+	if r.seq = to.seq; to.isNobody() {
+		return r, nil
+	}
+	m.seq, m.time, m.groups, m.groupSearch = to.seq, s.set.RealTime().UnixMicro(), to.groups, to.groupSearch
 	switch {
-	case len(s.line) > 0 && (s.mustLineUp(routes, search) || s.groupsMustLineUp(m)):
-		return 0, 0, s.lineUp(&delivery{message: *m, routes: routes, rest: search})
-	case search == nil && len(routes) <= FewPatterns && m.groupSearch == nil && len(m.groups) <= FewPatterns:
+	case len(s.line) > 0 && s.mustLineUp(to):
+		return r, s.lineUp(&delivery{message: *m, routes: to.routes, rest: to.search})
+	case to.search == nil && len(to.routes) <= FewPatterns && to.groupSearch == nil && len(to.groups) <= FewPatterns:
 		var left int
-		delivered, dropped, left = s.deliver(routes, m, false)
-		s.stats.Delivered += uint64(delivered)
-		s.stats.Dropped += uint64(dropped)
+		r.delivered, r.dropped, left = s.deliver(to.routes, m, false)
+		s.stats.Delivered += uint64(r.delivered)
+		s.stats.Dropped += uint64(r.dropped)
 		if left > 0 {
-			rest = s.lineUp(&delivery{message: *m, routes: routes[len(routes)-left:], delivered: delivered, dropped: dropped})
+			rest = s.lineUp(&delivery{message: *m, routes: to.routes[len(to.routes)-left:], delivered: r.delivered, dropped: r.dropped})
 		} else if len(m.groups) > 0 {
 			taken, lost := s.share(m, len(m.groups))
-			delivered, dropped = delivered+taken, dropped+lost
+			r.delivered, r.dropped = r.delivered+taken, r.dropped+lost
 		}
-		return delivered, dropped, rest
+		return r, rest
 	}
 	begun := time.Now()
-	d := delivery{message: *m, routes: routes, rest: search}
+	d := delivery{message: *m, routes: to.routes, rest: to.search}
 	if !s.advanceDelivery(&d) {
 		rest = s.lineUp(&d)
 	}
 	if pays != nil {
 		pays.Spend(time.Since(begun))
 	}
-	return d.delivered, d.dropped, rest
+	r.delivered, r.dropped = d.delivered, d.dropped
+	return r, rest
 }
 
 // mustLineUp reports whether a message has to stand in line: it takes very many routes, or may go to one who gets something
 // that stands there.
-func (s *Service) mustLineUp(routes []*bus.Route[*session.Session], search *bus.Search[*session.Session]) bool {
-	if search != nil || len(routes) > FewPatterns {
+func (s *Service) mustLineUp(to *audience) bool {
+	if to.search != nil || len(to.routes) > FewPatterns {
 		return true
 	}
 	budget := orderBudget
-	for _, r := range routes {
+	for _, r := range to.routes {
 		for _, sess := range r.Subs() {
 			for _, d := range s.line {
 				if s.concerns(d, sess, &budget) {
@@ -97,7 +101,7 @@ func (s *Service) mustLineUp(routes []*bus.Route[*session.Session], search *bus.
 			}
 		}
 	}
-	return false
+	return s.groupsMustLineUp(to)
 }
 
 // concerns reports whether what stands in line may go to a session: see [bus.Bus.MayReceive] for the budget.
@@ -264,10 +268,8 @@ func (s *Service) MustWait(c *session.Call) bool {
 	case c.Row.Flags&wire.FlagFanOut == 0 || !slices.ContainsFunc(s.line, func(d *delivery) bool { return d.done != nil && d.user == user }):
 		return false
 	}
-	routes, search, err := s.bus.Search(c.Args[0], searchAtOnce)
-	m := message{topic: c.Args[0]}
-	s.findGroups(&m)
-	return err == nil && (s.mustLineUp(routes, search) || s.groupsMustLineUp(&m))
+	var to audience
+	return s.audienceOf(&to, anyName, c.Args[0]) == nil && s.mustLineUp(&to)
 }
 
 // retainedInLine reports whether values that a user is being sent stand in line.

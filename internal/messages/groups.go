@@ -106,23 +106,16 @@ func (s *Service) Taken(sess *session.Session) {
 	s.memberTakes(sess)
 }
 
-// findGroups finds those that have a message, if its name is a topic.
-func (s *Service) findGroups(m *message) {
-	if s.groups.Len() > 0 && bus.IsTopic(m.topic) {
-		m.groups, m.groupSearch = s.groups.Search(m.topic, searchAtOnce)
-	}
-}
-
 // hasGroups reports whether a message may be for groups that do not have it.
 func (m *message) hasGroups() bool { return len(m.groups) > 0 || m.groupSearch != nil }
 
-// groupsMustLineUp is mustLineUp for the groups of a message, which is given to any of those who may be able to take it.
-func (s *Service) groupsMustLineUp(m *message) bool {
-	if m.groupSearch != nil || len(m.groups) > FewPatterns {
+// groupsMustLineUp is mustLineUp for the groups that a message is for: any of their members who may be able to take it is given it.
+func (s *Service) groupsMustLineUp(to *audience) bool {
+	if to.groupSearch != nil || len(to.groups) > FewPatterns {
 		return true
 	}
 	budget := orderBudget
-	for _, g := range m.groups {
+	for _, g := range to.groups {
 		for _, d := range s.line {
 			if d.groupSearch != nil || d.lookup == nil && bus.Match(g.Sharing().Filter, d.topic) {
 				return true

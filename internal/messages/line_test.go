@@ -135,11 +135,12 @@ func TestMuchIsCopiedBitByBit(t *testing.T) {
 	late := s.connect()
 	publish := func(text string) (receipt, *delivery) {
 		t.Helper()
-		r, rest, err := s.publish(anyName, &message{topic: []byte("a"), payload: []byte(strings.Repeat(text, size)), stamp: []byte(":1\r\n:2\r\n$0\r\n\r\n")}, nil)
-		if err != nil {
+		m := message{topic: []byte("a"), payload: []byte(strings.Repeat(text, size)), stamp: []byte(":1\r\n:2\r\n$0\r\n\r\n")}
+		var to audience
+		if err := s.find(&to, anyName, m.topic); err != nil {
 			t.Fatal(err)
 		}
-		return r, rest
+		return s.send(&to, &m, nil)
 	}
 	if r, rest := publish("x"); rest != nil || r.delivered != subs {
 		t.Fatalf("the first message is delivered to %d", r.delivered)

@@ -36,8 +36,10 @@ type obstacle struct {
 const mostLookedAt = 4096
 
 // MustAwaitRoom reports whether a call must not be executed before somebody has taken something: then its session is parked.
-func (s *Service) MustAwaitRoom(c *session.Call) bool {
-	if len(c.Args) < 4 || c.Row.Flags&wire.FlagFanOut == 0 || !slices.ContainsFunc(c.Args[2:], func(a []byte) bool {
+func (s *Service) MustAwaitRoom(c *session.Call) bool { return len(c.Args) >= 4 && s.mustAwaitRoom(c) }
+
+func (s *Service) mustAwaitRoom(c *session.Call) bool {
+	if c.Row.Flags&wire.FlagFanOut == 0 || !slices.ContainsFunc(c.Args[2:], func(a []byte) bool {
 		return bytes.EqualFold(a, []byte("MAYBLOCK"))
 	}) {
 		return false
@@ -74,13 +76,13 @@ func (s *Service) holdsUp(c *session.Call) obstacle {
 	if !s.publication.mayBlockIs {
 		return obstacle{}
 	}
-	routes, _, err := s.bus.SearchTopic(c.Args[0], searchAtOnce)
-	if err != nil {
+	var to audience
+	if s.audienceOf(&to, topicName, c.Args[0]) != nil {
 		return obstacle{}
 	}
 	size := len(c.Args[0]) + len(c.Args[1]) + 2*s.publication.headers.Bytes() + len(c.Session.Stamp()) + 512
 	looked := 0
-	for _, r := range routes {
+	for _, r := range to.routes {
 		if !canLose(r.Kind, r.Text) {
 			continue
 		}
@@ -94,8 +96,7 @@ func (s *Service) holdsUp(c *session.Call) obstacle {
 		}
 	}
 	m := message{topic: c.Args[0], payload: c.Args[1], headers: s.publication.headers}
-	s.findGroups(&m)
-	for _, g := range m.groups {
+	for _, g := range to.groups {
 		if !s.groupCanTake(g, m.size(), &looked) {
 			return obstacle{of: g.Sharing()}
 		}

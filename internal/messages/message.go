@@ -5,7 +5,6 @@ import (
 	"math"
 
 	"github.com/ipcd/ipcd/bus"
-	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/internal/conn"
 	"github.com/ipcd/ipcd/internal/session"
 	"github.com/ipcd/ipcd/ipc/wire"
@@ -83,27 +82,41 @@ const (
 	topicName nameKind = true  // a topic, and nothing else
 )
 
-// publish hands a message to the engine and delivers it. Whether a peer may publish there must have been asked. If rest is not
-// nil, it is not delivered to all yet. pays is charged with the time, if that is much; nil: nobody is.
-func (s *Service) publish(kind nameKind, m *message, pays *account.User) (r receipt, rest *delivery, err error) {
-	var routes []*bus.Route[*session.Session]
-	var search *bus.Search[*session.Session]
+// An audience is whom a message is for.
+type audience struct {
+	seq         uint64
+	routes      []*bus.Route[*session.Session]
+	search      *bus.Search[*session.Session] // finds those behind them; nil: there are no more
+	groups      []*bus.Group[*session.Session, *message]
+	groupSearch *bus.GroupSearch[*session.Session, *message] // likewise
+}
+
+func (to *audience) isNobody() bool {
+	return len(to.routes) == 0 && to.search == nil && len(to.groups) == 0 && to.groupSearch == nil
+}
+
+// audienceOf asks the engine whom a message of a name is for.
+func (s *Service) audienceOf(to *audience, kind nameKind, name []byte) (err error) {
 	if kind == topicName {
-		routes, search, err = s.bus.SearchTopic(m.topic, searchAtOnce)
+		to.routes, to.search, err = s.bus.SearchTopic(name, searchAtOnce)
 	} else {
-		routes, search, err = s.bus.Search(m.topic, searchAtOnce)
+		to.routes, to.search, err = s.bus.Search(name, searchAtOnce)
 	}
-	if err != nil {
-		return receipt{}, nil, err
+	if err == nil && s.groups.Len() > 0 && bus.IsTopic(name) {
+		to.groups, to.groupSearch = s.groups.Search(name, searchAtOnce)
 	}
-	s.stats.Published++
-	r.seq = s.bus.Take()
-	s.findGroups(m)
-	if len(routes) > 0 || search != nil || m.hasGroups() {
-		m.seq = r.seq
-		r.delivered, r.dropped, rest = s.distribute(routes, search, m, pays)
+	return err
+}
+
+// find is audienceOf for a message that is published now, which it numbers. Whether a peer may publish there must have been asked.
+// Nothing else may be published before it is sent.
+func (s *Service) find(to *audience, kind nameKind, name []byte) error {
+	err := s.audienceOf(to, kind, name)
+	if err == nil {
+		s.stats.Published++
+		to.seq = s.bus.Take()
 	}
-	return r, rest, nil
+	return err
 }
 
 // deliver gives a message to the subscribers of its routes and counts them; many says that these are not all of its routes. What it

@@ -132,30 +132,23 @@ func (s *Service) MatchIsSlow() bool { return s.bus.NumPat() > FewPatterns }
 // PublishEvent publishes an event of the daemon's own, about something of a user's. The payload is made only if anybody may be
 // subscribed. pays is charged with the time, if that is much; nil: nobody is. The error is that of a topic that is none.
 func (s *Service) PublishEvent(topic []byte, payload func([]byte) []byte, user uint32, pays *account.User) error {
-	routes, search, err := s.bus.SearchTopic(topic, searchAtOnce)
-	if err != nil {
+	var to audience
+	if err := s.find(&to, topicName, topic); err != nil || to.isNobody() {
 		return err
 	}
-	s.stats.Published++
-	m := message{topic: topic, seq: s.bus.Take(), stamp: s.stamp}
-	s.findGroups(&m)
-	if len(routes) > 0 || search != nil || m.hasGroups() {
-		s.payload = payload(s.payload[:0])
-		m.payload = s.payload
-		heavy := search != nil || len(routes) > FewPatterns
-		if _, _, rest := s.distribute(routes, search, &m, pays); rest != nil {
-			rest.user, rest.heavy = user, heavy
-		}
+	s.payload = payload(s.payload[:0])
+	m := message{topic: topic, payload: s.payload, stamp: s.stamp}
+	heavy := to.search != nil || len(to.routes) > FewPatterns
+	if _, rest := s.send(&to, &m, pays); rest != nil {
+		rest.user, rest.heavy = user, heavy
 	}
 	return nil
 }
 
 // Heard reports whether anybody may get what is published under a topic.
 func (s *Service) Heard(topic []byte) bool {
-	routes, search, err := s.bus.SearchTopic(topic, searchAtOnce)
-	m := message{topic: topic}
-	s.findGroups(&m)
-	return err == nil && (len(routes) > 0 || search != nil || m.hasGroups())
+	var to audience
+	return s.audienceOf(&to, topicName, topic) == nil && !to.isNobody()
 }
 
 // Leave gives a function that ends some of a session's subscriptions, as of one that begins anew, and reports whether there may be
