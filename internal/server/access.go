@@ -18,8 +18,11 @@ func (s *Server) permitted(c *session.Call) bool {
 	if row.Access == wire.AccessNone {
 		return true
 	}
-	if !row.Names.First {
+	switch names := &row.Names; {
+	case !names.First:
 		return s.permittedTo(c, []byte(row.Name))
+	case !names.Rest && len(names.Options) == 0 && len(c.Args) > 0:
+		return s.permittedTo(c, c.Args[0])
 	}
 	for at := 0; ; {
 		name, next := nextName(&row.Names, c.Args, at)

@@ -62,7 +62,7 @@ func (x *commandIndex) find(word []byte) *command {
 	}
 	var buf [maxWord]byte
 	for at := slotOf(word); x[at] != nil; at = (at + 1) % uint(len(x)) {
-		if c := x[at]; string(word) == c.word || string(upperCase(&buf, word)) == c.word {
+		if c := x[at]; len(word) == len(c.word) && (string(word) == c.word || string(upperCase(&buf, word)) == c.word) {
 			return c
 		}
 	}
@@ -120,13 +120,13 @@ func (h *host) Execute(sess *session.Session, words [][]byte) conn.Outcome {
 	s.stats.commands++
 	c := &s.call
 	cmd := s.begin(c, sess, words)
-	switch fits := cmd != nil && s.fits(c, len(words)); {
-	case !fits:
+	switch {
+	case cmd == nil || !s.fits(c, len(words)):
 		s.refuseQueued(c)
 		c.DropFD()
 	case sess.Is(session.InMulti) && s.keepForExec(c, words):
 	default:
-		long := s.mayTakeLong(c)
+		long := c.Row.Flags&(wire.FlagSlow|wire.FlagFanOut|wire.FlagQueues) != 0 && s.mayTakeLong(c)
 		switch {
 		case long && (sess.User().Overspent() || s.set.Net.Queued(&sess.Conn)) || s.locks.MustWait(c):
 			sess.Slice()
@@ -142,7 +142,7 @@ func (h *host) Execute(sess *session.Session, words [][]byte) conn.Outcome {
 		}
 		sess.Note(c.Row)
 		switch {
-		case !s.permitted(c):
+		case c.Row.Access != wire.AccessNone && !s.permitted(c):
 			c.DropFD()
 		case long:
 			begun := time.Now()
@@ -154,18 +154,26 @@ func (h *host) Execute(sess *session.Session, words [][]byte) conn.Outcome {
 		}
 	}
 	c.Reply()
-	if sess.Is(session.ReplySkip|session.ReplySkipNext) && !sess.Is(session.InExec) && !sess.Waiting() {
-		skip := sess.Is(session.ReplySkipNext)
-		sess.Unmark(session.ReplySkip | session.ReplySkipNext)
-		if skip {
-			sess.Mark(session.ReplySkip)
-		}
+	if sess.Is(session.ReplySkip | session.ReplySkipNext) {
+		skipped(sess)
 	}
 	c.Trim()
 	if isSlow(c) || s.messages.MatchIsSlow() {
 		return conn.Slow
 	}
 	return conn.Done
+}
+
+// skipped goes on with CLIENT REPLY SKIP when a command is executed: its own reply was told, the next one is not.
+func skipped(sess *session.Session) {
+	if sess.Is(session.InExec) || sess.Waiting() {
+		return
+	}
+	next := sess.Is(session.ReplySkipNext)
+	sess.Unmark(session.ReplySkip | session.ReplySkipNext)
+	if next {
+		sess.Mark(session.ReplySkip)
+	}
 }
 
 // keepForExec deals with a command of a connection that has said MULTI, and reports whether it is answered with that: it is not if
@@ -244,27 +252,35 @@ func (cmd *command) subcommand(c *session.Call, words [][]byte) *command {
 
 // fits checks that a command is one for so many words, and for the state that its connection is in.
 func (s *Server) fits(c *session.Call, words int) bool {
-	row := c.Row
-	switch {
-	case !hasWords(c, words):
-		return false
-	case c.Session.Proto() == wire.RESP2 && row.Flags&wire.FlagSubscribed == 0 && s.messages.IsSubscriber(c.Session):
-		c.Fail(wire.CodeErr, "Can't execute '%s': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / BUS.SUB / BUS.UNSUB / PING / QUIT / RESET are allowed in this context",
-			strings.ReplaceAll(strings.ToLower(row.Name), " ", "|"))
-		return false
-	}
-	return true
+	return hasWords(c, words) && (!c.Session.Is(session.Subscribed) || s.fitsSubscriber(c))
 }
 
-// hasWords checks how many there are. Redis lets a command into a transaction by the arity that COMMAND tells, which knows no most
-// of what may be more.
+// fitsSubscriber is about a connection that has subscribed: one of RESP2 cannot tell what it is sent for that from replies.
+func (s *Server) fitsSubscriber(c *session.Call) bool {
+	row := c.Row
+	if c.Session.Proto() != wire.RESP2 || row.Flags&wire.FlagSubscribed != 0 || !s.messages.IsSubscriber(c.Session) {
+		return true
+	}
+	c.Fail(wire.CodeErr, "Can't execute '%s': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / BUS.SUB / BUS.UNSUB / PING / QUIT / RESET are allowed in this context",
+		strings.ReplaceAll(strings.ToLower(row.Name), " ", "|"))
+	return false
+}
+
+// hasWords checks how many there are.
 func hasWords(c *session.Call, n int) bool {
 	row := c.Row
-	if n < row.Min || row.Max > 0 && n > row.Max && (row.Max == row.Min || !c.Session.Is(session.InMulti) || row.Flags&wire.FlagUnqueued != 0) {
-		wrongArity(c, strings.ReplaceAll(row.Name, " ", "|"))
-		return false
+	return n >= row.Min && (row.Max <= 0 || n <= row.Max) || countedLater(c, n)
+}
+
+// countedLater reports whether a command that has too many words is refused when it is executed: Redis lets a command into a transaction
+// by the arity that COMMAND tells, which knows no most of what may be more. If not, it is refused now.
+func countedLater(c *session.Call, n int) bool {
+	row := c.Row
+	if n >= row.Min && row.Max != row.Min && c.Session.Is(session.InMulti) && row.Flags&wire.FlagUnqueued == 0 {
+		return true
 	}
-	return true
+	wrongArity(c, strings.ReplaceAll(row.Name, " ", "|"))
+	return false
 }
 
 // isSlow reports whether the command may have taken long.

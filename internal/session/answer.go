@@ -50,13 +50,14 @@ func AnswerTo(s *Session, push Ticket) Answer { return Answer{sess: s, push: pus
 
 // Reply gives what a call has as its outcome so far, unless CLIENT REPLY has it left out.
 func (c *Call) Reply() {
-	if c.request != nil && len(c.Out) > 0 {
+	if len(c.Out) == 0 {
+		return
+	}
+	if c.request != nil {
 		c.request.settle(Plain(bytes.Clone(c.Out)), len(c.Out))
 		c.request = nil
 	}
-	if len(c.Out) > 0 {
-		c.Session.say(c.Out)
-	}
+	c.Session.say(c.Out)
 	c.Out = c.Out[:0]
 }
 
