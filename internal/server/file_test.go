@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -462,8 +463,14 @@ func TestFileThatCannotBeOpenedAnew(t *testing.T) {
 		t.Fatal(err)
 	}
 	if os.Getuid() == 0 { // who may read everything
-		h.on(func() { _ = unix.Setfsuid(65534) })
-		defer h.on(func() { _ = unix.Setfsuid(0) })
+		h.on(func() {
+			runtime.LockOSThread() // which is another user's as long as the loop is on it
+			_ = unix.Setfsuid(65534)
+		})
+		defer h.on(func() {
+			_ = unix.Setfsuid(0)
+			runtime.UnlockOSThread()
+		})
 	}
 	if _, err := unix.Seek(fd, 0, 0); err != nil {
 		t.Fatal(err)
