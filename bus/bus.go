@@ -147,6 +147,15 @@ func (b *Bus[S]) Texts(s S, k Kind) []string {
 	return texts
 }
 
+// Oldest returns the route of the oldest subscription of s, of any kind; nil if s has none. Who ends all of them one after the other need not
+// have a list.
+func (b *Bus[S]) Oldest(s S) *Route[S] {
+	if o := b.owners.get(s); o != nil {
+		return o.first.route
+	}
+	return nil
+}
+
 // Route returns the route of one kind and text, or nil if nobody subscribed to it.
 func (b *Bus[S]) Route(k Kind, text string) *Route[S] {
 	return b.texts[k].get(text)

@@ -5,12 +5,14 @@ import (
 	"log/slog"
 	"math"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/ipcd/ipcd/bus"
+	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/internal/conn"
 	"github.com/ipcd/ipcd/internal/conn/conntest"
 	"github.com/ipcd/ipcd/internal/journal"
@@ -251,6 +253,34 @@ func TestEventsInLine(t *testing.T) {
 		if !s.EventsInLine(1001) || s.EventsInLine(1002) {
 			t.Errorf("%d are not too many, or are so for another one", most)
 		}
+	}
+}
+
+// TestLeavingTakesNoList: to begin to end all subscriptions of a session takes the same however many it has, and each step ends one.
+func TestLeavingTakesNoList(t *testing.T) {
+	const n = 3000
+	s := newStage(t)
+	c := s.connect()
+	for i := range n {
+		s.subscribeTo(c, fmt.Sprintf("a/%d", i))
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	some := s.Leave(c.sess)
+	for range 5 {
+		some()
+	}
+	runtime.ReadMemStats(&after)
+	if took := after.TotalAlloc - before.TotalAlloc; took > 8*n { // a list would take twice as much
+		t.Errorf("it takes %d bytes", took)
+	}
+	for left := s.bus.Count(c.sess) - 1; left >= 0; left-- {
+		if more := some(); !more || s.bus.Count(c.sess) != left {
+			t.Fatalf("more is %v, and %d are left, want %d", more, s.bus.Count(c.sess), left)
+		}
+	}
+	if some() || c.sess.User().Used(account.Subscriptions) != 0 {
+		t.Errorf("there is more, or %d are charged", c.sess.User().Used(account.Subscriptions))
 	}
 }
 

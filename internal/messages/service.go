@@ -154,23 +154,19 @@ func (s *Service) Heard(topic []byte) bool {
 // Leave gives a function that ends some of a session's subscriptions, as of one that begins anew, and reports whether there may be
 // more.
 func (s *Service) Leave(sess *session.Session) (some func() bool) {
-	kind, texts, groups := bus.Channel, s.bus.Texts(sess, bus.Channel), s.groups.Joined(sess)
+	groups := s.groups.Joined(sess)
 	return func() bool {
-		switch {
-		case len(groups) > 0:
+		if len(groups) > 0 {
 			s.leave(sess, groups[0])
 			groups = groups[1:]
 			return true
-		case len(texts) > 0:
-			s.unsubscribe(sess, kind, texts[0])
-			texts = texts[1:]
-			return true
-		case kind != bus.Filter:
-			kind++
-			texts = s.bus.Texts(sess, kind)
-			return true
 		}
-		return false
+		r := s.bus.Oldest(sess)
+		if r == nil {
+			return false
+		}
+		s.unsubscribe(sess, r.Kind, r.Text)
+		return true
 	}
 }
 
