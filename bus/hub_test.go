@@ -228,16 +228,13 @@ func (h *hub) give(to *peer, f form, m message, place uint64) {
 	}
 	h.witness.accept(to, f, m)
 	i := item{kind: isMessage, of: f, message: m, place: place}
-	if to.queue.isFull() {
-		lost, ends := h.policy(f).full(&to.queue, i)
-		if to.dead = ends; ends {
-			h.witness.gone(to)
-		}
-		if lost {
-			return
-		}
+	lost, ends := h.policy(f).meet(&to.queue, i)
+	if to.dead = ends; ends {
+		h.witness.gone(to)
 	}
-	to.queue.push(i)
+	if !lost {
+		to.queue.push(i)
+	}
 }
 
 func (h *hub) subscribe(p *peer, f form) {

@@ -92,17 +92,20 @@ func (q *queue) replies() bool {
 	return slices.ContainsFunc(q.items, func(i item) bool { return i.kind != isMessage })
 }
 
-// A policy says what becomes of a message for whose receiver there is no room.
+// A policy says what becomes of a message, and of those that wait for the same receiver.
 type policy interface {
-	// full makes room for a message, or has it be missing, which is all that it reports: lost. Or it ends the receiver.
-	full(q *queue, i item) (lost, ends bool)
+	// meet makes room for a message where that is to be, or has it be missing, which is all that it reports: lost. Or it ends the receiver.
+	meet(q *queue, i item) (lost, ends bool)
 }
 
 // dropOldest loses the oldest message, and says so. One that the receiver gets by another of his subscriptions is not lost for its
 // copy, nor for a value that a subscription begins with after it.
 type dropOldest struct{}
 
-func (dropOldest) full(q *queue, i item) (lost, ends bool) {
+func (dropOldest) meet(q *queue, i item) (lost, ends bool) {
+	if !q.isFull() {
+		return false, false
+	}
 	at := slices.IndexFunc(q.items, func(i item) bool { return i.kind == isMessage })
 	if at >= 0 && q.items[at].place < i.place {
 		q.drop(at)
@@ -115,9 +118,29 @@ func (dropOldest) full(q *queue, i item) (lost, ends bool) {
 // disconnect loses nothing: who cannot be told of a loss is disconnected.
 type disconnect struct{}
 
-func (disconnect) full(*queue, item) (lost, ends bool) { return true, true }
+func (disconnect) meet(q *queue, _ item) (lost, ends bool) { return q.isFull(), q.isFull() }
 
-// policyOf is what holds for a subscription.
+// conflate has a message take the place of the one of its topic that waits for the same subscription, which is missing then; and else does as
+// dropOldest. What waits of a subscription that has ended, though there may be another one of the same form by now, is left alone.
+type conflate struct{}
+
+func (conflate) meet(q *queue, i item) (lost, ends bool) {
+	for at, old := range slices.Backward(q.items) {
+		if old.of != i.of {
+			continue
+		}
+		if old.kind != isMessage {
+			break
+		}
+		if old.message.topic == i.message.topic {
+			q.drop(at)
+			return false, false
+		}
+	}
+	return dropOldest{}.meet(q, i)
+}
+
+// policyOf is what holds for a subscription that has not asked for anything else.
 func policyOf(f form) policy {
 	if f.kind == Filter {
 		return dropOldest{}

@@ -18,6 +18,7 @@ func TestRaces(t *testing.T) {
 	for seed := uint64(0); begun < *races; seed++ {
 		random := rand.New(rand.NewPCG(seed, 4))
 		h := newHub(4, 2, 1+random.IntN(6), []int{0, 1, 2, 5}[random.IntN(4)])
+		h.policy = []func(form) policy{policyOf, each, all(conflate{}), all(disconnect{})}[seed%4]
 		steps := func() (log []string, err error) {
 			for range 400 {
 				log = append(log, raceStep(h, random))

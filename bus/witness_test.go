@@ -16,6 +16,7 @@ type witness struct {
 	values map[string]uint64 // the number of the message that is the value of a topic
 	lives  []*life           // in the order in which they began
 	err    error             // the first thing that must not be
+	newest bool              // nothing is to be missing of a subscription but what a newer message of its topic is read for
 }
 
 // A life is one of a subscription, from its beginning to its end.
@@ -142,6 +143,11 @@ func (w *witness) read(p *peer, i item) {
 		if l == nil || n > len(l.given) {
 			w.fail("%v is told that %d of %v are missing, of %+v", p, n, of, l)
 			return
+		}
+		for at, m := range l.given[:n] {
+			if w.newest && !slices.ContainsFunc(l.given[at+1:], func(x message) bool { return x.topic == m.topic }) {
+				w.fail("%v is told that %v of %v is missing, and nothing newer has come to it: %v", p, m, of, l.given)
+			}
 		}
 		l.given = l.given[n:]
 	}

@@ -25,6 +25,9 @@ func TestSmallWorlds(t *testing.T) {
 		"several copies":      {peers: 1, slow: 1, size: 2, each: []int{3}, forms: []form{below, under, whole}, steps: slices.Concat(subscribes, publishes, reads, crashes)},
 		"slow receivers":      {peers: 2, slow: 2, size: 2, each: []int{1, 1}, forms: []form{below, under}, steps: slices.Concat(subscribes, publishes, reads, crashes)},
 		"disconnected":        {peers: 2, slow: 1, size: 1, each: []int{2, 2}, forms: []form{below, channel}, steps: slices.Concat(subscribes, publishes, reads)},
+		"the last of each":    {peers: 2, slow: 1, size: manyWait, policy: all(conflate{}), each: []int{2, 1}, forms: []form{below, under}, steps: slices.Concat(subscribes, publishes, reads, crashes)},
+		"the last few":        {peers: 1, slow: 1, size: 1, policy: all(conflate{}), each: []int{2}, forms: []form{below, under}, steps: slices.Concat(subscribes, publishes, reads)},
+		"one of each":         {peers: 1, slow: 1, size: 2, policy: each, each: []int{3}, forms: []form{below, under, whole}, steps: slices.Concat(subscribes, publishes[:3], reads)},
 		"values bit by bit":   {peers: 2, turn: 1, each: []int{1, 1}, forms: []form{below, under}, steps: slices.Concat(subscribes, publishes, lines)},
 		"several wait":        {peers: 3, turn: 1, each: []int{1, 1, 1}, forms: []form{below}, steps: slices.Concat(subscribes, publishes[1:4], lines)},
 		"messages bit by bit": {peers: 2, turn: 1, each: []int{2, 1}, forms: []form{below, under, spelled}, steps: slices.Concat(subscribes, publishes[1:2], lines)},
@@ -44,11 +47,12 @@ func TestSmallWorlds(t *testing.T) {
 // A smallWorld is what may happen.
 type smallWorld struct {
 	peers  int
-	slow   int   // so many of them do not read at once
-	size   int   // of their queues
-	turn   int   // what a turn has time for; 0: for all
-	each   []int // so many subscriptions may each have
-	cached bool  // what was found is remembered, however little it is
+	slow   int               // so many of them do not read at once
+	size   int               // of their queues
+	policy func(form) policy // nil: policyOf
+	turn   int               // what a turn has time for; 0: for all
+	each   []int             // so many subscriptions may each have
+	cached bool              // what was found is remembered, however little it is
 	forms  []form
 	steps  []worldStep
 }
@@ -163,7 +167,28 @@ const (
 )
 
 func (w *smallWorld) start() *hub {
-	return newHub(w.peers, w.slow, w.size, w.turn)
+	h := newHub(w.peers, w.slow, w.size, w.turn)
+	if w.policy != nil {
+		h.policy = w.policy
+		h.witness.newest = w.size == manyWait // nothing is dropped for want of room
+	}
+	return h
+}
+
+// manyWait is more than ever wait.
+const manyWait = 99
+
+// all is that all subscriptions have one policy, and each that there are all of them.
+func all(is policy) func(form) policy { return func(form) policy { return is } }
+
+func each(f form) policy {
+	switch f {
+	case below:
+		return conflate{}
+	case under:
+		return disconnect{}
+	}
+	return dropOldest{}
 }
 
 func (w *smallWorld) take(h *hub, step, seat int) bool {
