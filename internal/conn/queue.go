@@ -339,6 +339,9 @@ func (c *Conn) unpack() {
 			s := before[string(of)]
 			if s == nil {
 				s = &ruled{text: string(of), ended: true}
+				if now := x.queue.of[s.text]; now != nil && now.Excess == Disconnect { // it may be of that, of which nothing is to be missed
+					s.Excess = Disconnect
+				}
 				before[s.text] = s
 			}
 			c.beside(c.add(v.b, 0, s), v.file)

@@ -94,13 +94,16 @@ func (r *reading) read(t *testing.T, got string) (replies []string) {
 
 // TestRules: of several subscriptions, each with a rule of its own or with none, what is read and what is told to be missing are all that
 // there was, in order; no more waits than the rule says; and of one that conflates the last message of each topic comes, unless messages
-// are lost for want of room.
+// are lost for want of room. Of one of which nothing is to be missed nothing is, or the connection ends.
 func TestRules(t *testing.T) {
 	const firstFD = 1 << 20
-	lost, conflated := 0, 0
+	lost, conflated, ended, stayed := 0, 0, 0, 0
 	for seed := range uint64(200) {
 		random := rand.New(rand.NewPCG(seed, 0))
 		limit := []int{2000, 8000, 1 << 20}[random.IntN(3)]
+		if seed%8 == 4 {
+			limit = 1 << 20
+		}
 		w := newRuledWorld(t, limit)
 		o := w.connect()
 		rules := map[string]conn.Rule{"a": {}, "b": {Messages: 3}, "c": {Excess: conn.Conflate}, "d": {Excess: conn.Conflate, Messages: 2}, "e": {Bytes: 1000}}
@@ -111,16 +114,22 @@ func TestRules(t *testing.T) {
 		last := map[string]string{}
 		var replies, came []string
 		var r reading
-		for seq := 1; seq < 200; seq++ {
+		all := []string{"a", "b", "c", "d", "e"}
+		if seed%4 == 0 { // and of one nothing is to be missed
+			rules["f"] = conn.Rule{Excess: conn.Disconnect, Messages: []int{60, 1000}[seed/4%2]} // in the second case it has no files either, and stays
+			o.SetRule("f", rules["f"])
+			all = append(all, "f")
+		}
+		for seq := 1; seq < 200 && !o.Ending(); seq++ {
 			size, topic := random.IntN(300), string(rune('w'+random.IntN(4)))
-			for _, of := range []string{"a", "b", "c", "d", "e"} {
-				if random.IntN(3) > 0 {
+			for _, of := range all {
+				if random.IntN(3) > 0 || o.Ending() {
 					continue
 				}
 				sent[of]++
 				last[of+topic] = fmt.Sprint(seq)
 				msg := appendAbout(of, sent[of], seq, topic, size)
-				switch withFile := random.IntN(4) == 0; {
+				switch withFile := random.IntN(4) == 0 && (of != "f" || seed%8 == 0); {
 				case o.Blocked() && withFile:
 					f := w.NewFile(firstFD+files, uid, 10)
 					files++
@@ -135,6 +144,9 @@ func TestRules(t *testing.T) {
 				}
 			}
 			w.check()
+			if o.Ending() {
+				break // nobody says anything to it any more
+			}
 			switch random.IntN(12) {
 			case 0:
 				o.end.SetRoom(random.IntN(2000))
@@ -156,6 +168,19 @@ func TestRules(t *testing.T) {
 		o.end.SetRoom(-1)
 		w.settle()
 		came = r.read(t, o.end.Take())
+		if o.Ending() { // what waited is given up, and what came is in order, with what is told to be missing
+			ended++
+			if replies = append(replies, "end f"); strings.Join(came, " ") != strings.Join(replies, " ") || !o.end.Gone {
+				t.Errorf("seed %d: at the end came %v, want %v; it is gone: %v", seed, came, replies, o.end.Gone)
+			}
+			continue
+		}
+		if rules["f"].Excess == conn.Disconnect {
+			stayed++
+		}
+		if r.lost["f"]+r.conflated["f"] > 0 {
+			t.Errorf("seed %d: of f, of which nothing is to be missed, %d are lost and %d conflated", seed, r.lost["f"], r.conflated["f"])
+		}
 		if strings.Join(came, " ") != strings.Join(replies, " ") {
 			t.Fatalf("seed %d: the replies are %v, want %v", seed, came, replies)
 		}
@@ -185,8 +210,8 @@ func TestRules(t *testing.T) {
 			t.Errorf("seed %d: %d and %d bytes are held", seed, in, out)
 		}
 	}
-	if lost == 0 || conflated == 0 {
-		t.Errorf("%d are lost and %d conflated, so this tests little", lost, conflated)
+	if lost == 0 || conflated == 0 || ended == 0 || stayed == 0 {
+		t.Errorf("%d are lost and %d conflated, %d are disconnected and %d are not, so this tests little", lost, conflated, ended, stayed)
 	}
 }
 
