@@ -299,7 +299,7 @@ func (w *smallWorld) path(nodes []foundState, i int) string {
 // of a crash later neither.
 func (p *worldPlay) drain(waits bool) error {
 	goOn := func(name string, f func()) error {
-		step := worldStep{name: name, may: func(*worldPlay, int) bool { return true }, take: func(p *worldPlay, _ int) { f() }}
+		step := worldStep{name: name, may: func(*worldPlay, int) bool { return true }, take: func(*worldPlay, int) { f() }}
 		if _, err := p.take(&step, 0, 0); err != nil {
 			return err
 		}
@@ -323,7 +323,7 @@ func (p *worldPlay) drain(waits bool) error {
 	if err := goOn("the daemon crashes", p.crash); err != nil {
 		return err
 	}
-	if n := p.Server.wills.Len() + p.watch.Uses(); n > 0 {
+	if n := p.wills.Len() + p.watch.Uses(); n > 0 {
 		return fmt.Errorf("at the end %d wills and processes are left", n)
 	}
 	return nil

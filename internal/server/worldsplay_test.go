@@ -181,7 +181,7 @@ func (p *worldPlay) start(base *worldBase) {
 	p.set.Net.Now = func() time.Duration { return 0 } // nothing takes any time
 	p.set.Loop.Clock.SetNow(p.begun)
 	p.watch.FindKnown()
-	p.Server.wills.Start()
+	p.wills.Start()
 	p.locks.Start()
 	p.set.EndTurn()
 	p.settle(0)
@@ -383,7 +383,7 @@ func (p *worldPlay) read(got map[int][]byte) (told map[int]string, group []strin
 func (p *worldPlay) compareGot(m *worldModel, got map[int][]byte, part bool) error {
 	told, group := p.read(got)
 	for seat := watcher; seat < len(p.seats); seat++ {
-		if told[seat] != m.told[seat] && !(part && strings.HasPrefix(m.told[seat], told[seat])) {
+		if told[seat] != m.told[seat] && (!part || !strings.HasPrefix(m.told[seat], told[seat])) {
 			return fmt.Errorf("seat %d is told\n%sand is to be told\n%s", seat, told[seat], m.told[seat])
 		}
 	}
@@ -416,7 +416,7 @@ func (p *worldPlay) check() error {
 	if at, set := p.set.Loop.Timers.Next(); set {
 		next = at - p.begun
 	}
-	if n, uses := p.Server.wills.Len(), p.watch.Uses(); n != wills || uses != len(p.model.owners) || next != p.model.next() {
+	if n, uses := p.wills.Len(), p.watch.Uses(); n != wills || uses != len(p.model.owners) || next != p.model.next() {
 		return fmt.Errorf("%d wills of %d wait until %v; it should be %d of %d until %v", n, uses, next, wills, len(p.model.owners), p.model.next())
 	}
 	p.verify()

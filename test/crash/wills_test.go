@@ -88,12 +88,11 @@ func (c *counted) is(text string) bool {
 func (c *counted) say(conn *ipc.Conn, fds []int, words ...string) error {
 	c.sent++
 	words[2] = strconv.Itoa(c.sent)
-	err := error(nil)
+	send := func() error { return conn.SendFDs(fds, words...) }
 	if fds == nil {
-		err = conn.Send(words...)
-	} else {
-		err = conn.SendFDs(fds, words...)
+		send = func() error { return conn.Send(words...) }
 	}
+	err := send()
 	if err == nil {
 		_, err = conn.Reply()
 	}
@@ -250,7 +249,8 @@ func (w *willSite) compare() {
 	}
 	for topic, last := range w.values {
 		v, err := conn.Do("BUS.GET", topic)
-		if last.sent > 0 && (err != nil || !last.is(v.Get("payload").Str) && !(v.IsNull() && last.known == 0)) {
+		unsaid := v.IsNull() && last.known == 0
+		if last.sent > 0 && (err != nil || !last.is(v.Get("payload").Str) && !unsaid) {
 			w.t.Errorf("%s is %+v, %v; of %+v", topic, v, err, *last)
 		}
 	}
