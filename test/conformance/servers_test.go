@@ -17,7 +17,7 @@ import (
 )
 
 // patience is how long a test waits for what must come.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // startRedis runs a redis-server on a private socket until the test ends, and returns the socket's path.
 func startRedis(t *testing.T) string {

@@ -22,7 +22,7 @@ import (
 )
 
 // patience bounds every wait. It is there to fail a script that hangs, not to measure.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // gorace has the race detector end a process at once, and with a status that is none of ours if there was a race.
 const gorace = "atexit_sleep_ms=0 exitcode=99"

@@ -21,7 +21,7 @@ import (
 )
 
 // patience bounds every wait. It is there to fail a test that hangs, not to measure.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // begin is the first word of a command line by which this test runs itself, to become a program that begins with signals
 // ignored and blocked, and with timers that may be late.
