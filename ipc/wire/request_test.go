@@ -249,3 +249,27 @@ func BenchmarkAppendMessage(b *testing.B) {
 		out = appendMessage(out[:0], "a/#", "a/b", payload)
 	}
 }
+
+// TestWholeAsInParts: what is there from end to end is cut, or refused, as what comes byte by byte.
+func TestWholeAsInParts(t *testing.T) {
+	for _, frame := range []string{
+		"*1\r\n$4\r\nPING\r\n", "*2\r\n$4\r\nECHO\r\n$0\r\n\r\n", "*2\r\n$4\r\nECHO\r\n$11\r\nhello world\r\n", "*2\r\n$4\r\nECHO\r\n$0011\r\nhello world\r\n",
+		"*3\r\n$1\r\na\r\n$1\r\nb\r\n$1\r\nc\r\n", "*4\r\n$1\r\na\r\n$1\r\nb\r\n$1\r\nc\r\n$1\r\nd\r\n", // the second has too many words
+		"*2\r\n$4\r\nECHO\r\n$14\r\n12345678901234\r\n", "*2\r\n$4\r\nECHO\r\n$15\r\n123456789012345\r\n", // the second is too long by a byte
+		"*1\r\n$4\rxPING\r\n", "*1\r\n$4\r\nPINGx\n", "*1\r\n$4\r\nPING\rx", "*1\r\n$\r\nPING\r\n", "*1\r\n$\r\n\r\n", "*1\r\n$4x\r\nPING\r\n", "*1\r\n$-1\r\n", "*1\r\n:4\r\n",
+		"*0\r\n", "*-1\r\n", "*1\rx$4\r\nPING\r\n", "*x\r\n", "*1\r\n$99999999\r\n",
+	} {
+		limits := wire.Limits{Frame: 35, Words: 3}
+		whole, parts := wire.RequestParser{Limits: limits}, wire.RequestParser{Limits: limits}
+		words, n, err := whole.Next([]byte(frame), nil)
+		var inParts [][]byte
+		var taken int
+		var refused error
+		for end := 1; end <= len(frame) && taken == 0 && refused == nil; end++ {
+			inParts, taken, refused = parts.Next([]byte(frame)[:end], nil)
+		}
+		if fmt.Sprintf("%q %d %v", words, n, err) != fmt.Sprintf("%q %d %v", inParts, taken, refused) {
+			t.Errorf("%q is %q, %d bytes, %v; in parts it is %q, %d bytes, %v", frame, words, n, err, inParts, taken, refused)
+		}
+	}
+}
