@@ -208,7 +208,7 @@ func (s *Server) dispatchQueued(sess *session.Session, words [][]byte) bool {
 		return false
 	}
 	s.stats.commands++
-	if hasWords(c, len(words)) && c.Room(account.Buffers, 0) && s.permitted(c) { // that is for its reply
+	if (c.Row.Takes(len(words)) || countedLater(c, len(words))) && c.Room(account.Buffers, 0) && s.permitted(c) { // that is for its reply
 		cmd.run(c)
 	} else {
 		c.DropFD()
@@ -252,7 +252,7 @@ func (cmd *command) subcommand(c *session.Call, words [][]byte) *command {
 
 // fits checks that a command is one for so many words, and for the state that its connection is in.
 func (s *Server) fits(c *session.Call, words int) bool {
-	return hasWords(c, words) && (!c.Session.Is(session.Subscribed) || s.fitsSubscriber(c))
+	return (c.Row.Takes(words) || countedLater(c, words)) && (!c.Session.Is(session.Subscribed) || s.fitsSubscriber(c))
 }
 
 // fitsSubscriber is about a connection that has subscribed: one of RESP2 cannot tell what it is sent for that from replies.
@@ -264,12 +264,6 @@ func (s *Server) fitsSubscriber(c *session.Call) bool {
 	c.Fail(wire.CodeErr, "Can't execute '%s': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / BUS.SUB / BUS.UNSUB / PING / QUIT / RESET are allowed in this context",
 		strings.ReplaceAll(strings.ToLower(row.Name), " ", "|"))
 	return false
-}
-
-// hasWords checks how many there are.
-func hasWords(c *session.Call, n int) bool {
-	row := c.Row
-	return n >= row.Min && (row.Max <= 0 || n <= row.Max) || countedLater(c, n)
 }
 
 // countedLater reports whether a command that has too many words is refused when it is executed: Redis lets a command into a transaction

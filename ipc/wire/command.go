@@ -275,6 +275,9 @@ func FindCommand(name string) (*Command, bool) {
 	return nil, false
 }
 
+// Takes reports whether there may be so many words, the name's included.
+func (c *Command) Takes(words int) bool { return words >= c.Min && (c.Max <= 0 || words <= c.Max) }
+
 // Arity is the number of words as Redis's COMMAND gives it: negative where it is the least.
 func (c *Command) Arity() int {
 	if c.Max == c.Min {
