@@ -173,9 +173,10 @@ func TestEndsByShares(t *testing.T) {
 	other := m.connectAs(1002, false)
 	other.cmd("LOCK.ACQUIRE", "other")
 	m.settle()
-	m.of(c).Kill(nil)
-	m.of(other).Kill(nil)
-	m.set.Net.Bury()
+	for _, gone := range []*end{c, other} { // one by one: of several only the first is buried whatever time that took
+		m.of(gone).Kill(nil)
+		m.set.Net.Bury()
+	}
 	for id := range m.conns {
 		for _, e := range m.part.Of(m.conns[id]).process.endings {
 			m.endLater(e)
