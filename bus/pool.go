@@ -25,6 +25,7 @@ func (s Sharing) check() error {
 type pools[P any] struct {
 	byFilter Bus[*P] // a pool is a subscriber of its filter
 	all      shrinkingMap[Sharing, *P]
+	topic    []byte // scratch
 }
 
 func (p *pools[P]) add(of Sharing, x *P) {
@@ -42,7 +43,8 @@ func (p *pools[P]) remove(of Sharing, x *P) {
 // match appends the pools whose filters match a topic: those of the topic itself first, then by the age of filter and pool. ok is false
 // if so many steps are not enough to find them.
 func (p *pools[P]) match(to []*P, topic string, most int) (found []*P, ok bool) {
-	routes, rest, _ := p.byFilter.SearchTopic([]byte(topic), most) // which is one
+	p.topic = append(p.topic[:0], topic...)
+	routes, rest, _ := p.byFilter.SearchTopic(p.topic, most) // which is one
 	if rest != nil {
 		return to, false
 	}

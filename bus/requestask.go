@@ -9,15 +9,16 @@ func (r *Requests[S, V]) Ask(a Ask[S, V]) (RequestID, error) {
 	if err := CheckTopic(a.Topic); err != nil {
 		return 0, err
 	}
-	q := &request[S, V]{
-		topic: a.Topic, value: a.Value, replies: max(a.Replies, 1), repeatable: a.Repeatable, until: a.Until, deadline: a.Deadline,
-	}
+	q := r.spareRequests.Take()
+	q.topic, q.value, q.replies, q.repeatable = a.Topic, a.Value, max(a.Replies, 1), a.Repeatable
+	q.until, q.deadline = a.Until, a.Deadline
 	err := r.choose(q)
 	waits := err == ErrNoResponders && q.until > 0 //nolint:errorlint // it is ours
 	if err != nil && !waits {
+		r.spareRequests.Give(q)
 		return 0, err
 	}
-	r.open.keep, r.tasks.keep, r.parties.keep = fewRequests, fewRequests, fewRequests
+	r.open.keep, r.parties.keep = fewRequests, fewRequests
 	r.last++
 	q.id, q.asker = r.last, r.party(a.Asker)
 	q.asker.asks.Push(q, ofAsker[S, V])
@@ -127,7 +128,7 @@ func (r *Requests[S, V]) isChosen(m *member[S, V], q *request[S, V]) bool {
 			}
 		}
 	}
-	return q.tasks.Len > 0 && r.tasks.get(taskKey[S]{m.party.who, q.id}) != nil
+	return q.taskOf(m.party.who) != nil
 }
 
 func (r *Requests[S, V]) takes(m *member[S, V], q *request[S, V]) bool {
@@ -147,8 +148,8 @@ func (r *Requests[S, V]) send(q *request[S, V]) {
 }
 
 func (r *Requests[S, V]) assign(q *request[S, V], m *member[S, V]) {
-	t := &task[S, V]{request: q, member: m}
-	r.tasks.set(taskKey[S]{m.party.who, q.id}, t)
+	t := r.spareTasks.Take()
+	t.request, t.member = q, m
 	q.tasks.Push(t, ofRequest[S, V])
 	m.tasks.Push(t, ofMember[S, V])
 	r.turns.take(m)

@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -77,7 +78,7 @@ func (r *Requests[S, V]) verify() {
 // check says which invariant does not hold, if one does not.
 func (r *Requests[S, V]) check() error {
 	for _, f := range []func() error{
-		r.pools.byFilter.check, r.waiting.Check, r.checkPools, r.checkParties, r.checkRequests,
+		r.pools.byFilter.check, r.waiting.Check, r.checkPools, r.checkParties, r.checkRequests, r.checkSpares,
 	} {
 		if err := f(); err != nil {
 			return err
@@ -137,16 +138,19 @@ func (r *Requests[S, V]) checkParties() (err error) {
 		members += p.members.Len
 		asks += p.asks.Len
 	}
-	if members != r.members.len() || asks != r.open.len() || tasks != r.tasks.len() {
-		return fmt.Errorf("%d services, %d requests and %d tasks, counted %d, %d and %d",
-			members, asks, tasks, r.members.len(), r.open.len(), r.tasks.len())
+	for _, q := range r.open.all {
+		tasks -= q.tasks.Len
+	}
+	if members != r.members.len() || asks != r.open.len() || tasks != 0 {
+		return fmt.Errorf("%d services and %d requests, counted %d and %d, and of tasks %d more than requests have",
+			members, asks, r.members.len(), r.open.len(), tasks)
 	}
 	return nil
 }
 
 // checkRequests: a request that is open waits, or somebody is to answer it, and it is ended in time.
 func (r *Requests[S, V]) checkRequests() error {
-	due, tasks := 0, 0
+	due := 0
 	for id, q := range r.open.all {
 		l, _ := r.waiting.Get(q.topic)
 		switch {
@@ -156,7 +160,7 @@ func (r *Requests[S, V]) checkRequests() error {
 			return fmt.Errorf("the request %d waits and was sent", id)
 		case q.line == nil && (q.tasks.Len == 0 || q.answers >= q.replies):
 			return fmt.Errorf("the request %d is open for nothing", id)
-		case !q.tasks.Check(ofRequest[S, V]):
+		case !q.checkTasks():
 			return fmt.Errorf("the tasks of the request %d are not in order", id)
 		case (q.due() != Forever) != (q.dueAt > 0) || q.dueAt > 0 && r.due[q.dueAt-1] != q:
 			return fmt.Errorf("the request %d is not ended in time", id)
@@ -166,15 +170,27 @@ func (r *Requests[S, V]) checkRequests() error {
 		if q.dueAt > 0 {
 			due++
 		}
-		tasks += q.tasks.Len
 	}
-	for key, t := range r.tasks.all {
-		if t.request.id != key.id || t.member.party.who != key.responder || r.open.get(key.id) != t.request {
-			return fmt.Errorf("what %v is to answer to %d is not in order", key.responder, key.id)
-		}
+	if due != len(r.due) {
+		return fmt.Errorf("%d requests end by time, counted %d", due, len(r.due))
 	}
-	if due != len(r.due) || tasks != r.tasks.len() {
-		return fmt.Errorf("%d requests end by time and have %d tasks, counted %d and %d", due, tasks, len(r.due), r.tasks.len())
+	return nil
+}
+
+// checkTasks: who is to answer a request is asked once, and found by who he is.
+func (q *request[S, V]) checkTasks() bool {
+	ok := q.tasks.Len <= MostAsked && q.tasks.Check(ofRequest[S, V])
+	q.tasks.All(ofRequest[S, V], func(t *task[S, V]) bool {
+		ok = ok && t.request == q && q.taskOf(t.member.party.who) == t
+		return ok
+	})
+	return ok
+}
+
+// checkSpares: what is over is known to nobody, or it would not stay empty.
+func (r *Requests[S, V]) checkSpares() error {
+	if !r.spareParties.Check() || !r.spareRequests.Check() || !r.spareTasks.Check() {
+		return errors.New("what is spare is not as if it were new")
 	}
 	return nil
 }

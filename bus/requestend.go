@@ -5,7 +5,7 @@ import "container/heap"
 // Reply says what s has done about a request that it was sent: Part, Answered or Failed. The error is ErrNotAsked: s was never sent it, or
 // has answered it, or it is over, which s is not told apart.
 func (r *Requests[S, V]) Reply(s S, id RequestID, how RequestKind) error {
-	t := r.tasks.get(taskKey[S]{s, id})
+	t := r.open.get(id).taskOf(s)
 	if t == nil {
 		return ErrNotAsked
 	}
@@ -28,9 +28,9 @@ func (r *Requests[S, V]) Reply(s S, id RequestID, how RequestKind) error {
 func (r *Requests[S, V]) finish(t *task[S, V], how RequestKind) {
 	q, m := t.request, t.member
 	r.emit(how, q).Responder = m.party.who
-	r.tasks.delete(taskKey[S]{m.party.who, q.id})
 	q.tasks.Remove(t, ofRequest[S, V])
 	m.tasks.Remove(t, ofMember[S, V])
+	r.spareTasks.Give(t)
 	if m.pool != nil {
 		m.pool.members.weigh(m, -1)
 	} else {
@@ -74,6 +74,7 @@ func (r *Requests[S, V]) end(q *request[S, V], how Ending) *RequestEffect[S, V] 
 	r.forget(q.asker)
 	e := r.emit(Over, q)
 	e.How, e.Answers = how, q.answers
+	r.spareRequests.Give(q)
 	return e
 }
 

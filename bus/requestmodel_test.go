@@ -703,10 +703,78 @@ func BenchmarkRequest(b *testing.B) {
 	}
 }
 
+// TestRequestTakesNoMemory: what a request needs is what those before it had, however it ends. One for several answers puts those who are
+// asked in order, in a list of its own.
+func TestRequestTakesNoMemory(t *testing.T) {
+	var r Requests[int, int]
+	serve := func(s int, of Sharing) {
+		t.Helper()
+		if added, err := r.Serve(s, of, 0); !added || err != nil {
+			t.Fatal(added, err)
+		}
+	}
+	for s := range 3 {
+		serve(s, Sharing{Filter: "all"})
+		serve(s, Sharing{Filter: "calc/+", Group: "g"})
+	}
+	ask := func(a Ask[int, int]) RequestID {
+		t.Helper()
+		a.Asker = -1
+		id, err := r.Ask(a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return id
+	}
+	for name, all := range map[string]func(){
+		"answered": func() {
+			id := ask(Ask[int, int]{Topic: "calc/sum", Deadline: 1})
+			if err := r.Reply(r.Effects()[0].Responder, id, Answered); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"answered by all": func() {
+			id := ask(Ask[int, int]{Topic: "all", Replies: AllReplies})
+			for s := range 3 {
+				if r.Reply(s, id, Part) != nil || r.Reply(s, id, Answered) != nil {
+					t.Fatal("not asked")
+				}
+			}
+		},
+		"cancelled": func() {
+			if !r.Cancel(-1, ask(Ask[int, int]{Topic: "all", Replies: 2})) {
+				t.Fatal("not open")
+			}
+		},
+		"too late": func() {
+			ask(Ask[int, int]{Topic: "calc/sum", Deadline: 1})
+			r.Expire(1, 1)
+		},
+		"refused": func() {
+			if _, err := r.Ask(Ask[int, int]{Topic: "nobody"}); err != ErrNoResponders {
+				t.Fatal(err)
+			}
+		},
+	} {
+		round := func() { all(); r.Effects() }
+		round()
+		most := 0.0
+		if name == "answered by all" || name == "cancelled" {
+			most = 1
+		}
+		if n := testing.AllocsPerRun(100, round); n > most {
+			t.Errorf("one that is %s allocates %v times", name, n)
+		}
+	}
+	if r.Len() > 0 || r.checkSpares() != nil {
+		t.Error("a request is left, or spare twice")
+	}
+}
+
 // assertNoRequests checks that what is gone is forgotten.
 func assertNoRequests(t *testing.T, r *Requests[int, string]) {
 	t.Helper()
-	if r.parties.len()+r.members.len()+r.open.len()+r.tasks.len()+r.waiting.Len()+len(r.due)+r.pools.all.len()+r.pools.byFilter.slots.Len() != 0 {
+	if r.parties.len()+r.members.len()+r.open.len()+r.waiting.Len()+len(r.due)+r.pools.all.len()+r.pools.byFilter.slots.Len() != 0 {
 		var out strings.Builder
 		t.Fatalf("something is left: %v\n%s", r.Dump(&out), out.String())
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/ipcd/ipcd/internal/list"
+	"github.com/ipcd/ipcd/internal/spare"
 )
 
 // Requests knows who answers requests, to whom each one was sent, and when it is over. S stands for one who asks or answers, and V is
@@ -22,7 +23,6 @@ type Requests[S comparable, V any] struct {
 	parties shrinkingMap[S, *party[S, V]] // who serves or asks, or has something to answer
 	members shrinkingMap[memberKey[S], *member[S, V]]
 	open    shrinkingMap[RequestID, *request[S, V]]
-	tasks   shrinkingMap[taskKey[S], *task[S, V]]
 	waiting Retained[*line[S, V]] // by topic, what nobody serves yet
 	due     dueHeap[S, V]
 	last    RequestID
@@ -32,6 +32,11 @@ type Requests[S comparable, V any] struct {
 	found []*pool[S, V]   // scratch
 	whom  []*member[S, V] // scratch
 	full  []*member[S, V] // scratch
+
+	// What every request takes. Only what is above leads to it, so that it is spare when it is there no more.
+	spareParties  spare.List[party[S, V]]
+	spareRequests spare.List[request[S, V]]
+	spareTasks    spare.List[task[S, V]]
 }
 
 // A RequestID names a request. They rise.
@@ -182,18 +187,12 @@ type memberKey[S comparable] struct {
 	of  Sharing
 }
 
-// A task is a request that a responder is to answer.
+// A task is a request that a responder is to answer. Nobody is asked the same twice at a time.
 type task[S comparable, V any] struct {
 	request             *request[S, V]
 	member              *member[S, V]
 	begun               bool // a part of the answer has come
 	ofRequest, ofMember list.Link[task[S, V]]
-}
-
-// taskKey finds a task. Nobody is asked the same twice at a time.
-type taskKey[S comparable] struct {
-	responder S
-	id        RequestID
 }
 
 func ofAsker[S comparable, V any](q *request[S, V]) *list.Link[request[S, V]] { return &q.ofAsker }
@@ -257,7 +256,8 @@ func (r *Requests[S, V]) Serve(s S, of Sharing, most int) (added bool, err error
 func (r *Requests[S, V]) party(s S) *party[S, V] {
 	p := r.parties.get(s)
 	if p == nil {
-		p = &party[S, V]{who: s}
+		p = r.spareParties.Take()
+		p.who = s
 		r.parties.set(s, p)
 	}
 	return p
@@ -267,6 +267,7 @@ func (r *Requests[S, V]) party(s S) *party[S, V] {
 func (r *Requests[S, V]) forget(p *party[S, V]) {
 	if p.members.Len == 0 && p.asks.Len == 0 {
 		r.parties.delete(p.who)
+		r.spareParties.Give(p)
 	}
 }
 
@@ -298,10 +299,22 @@ func (r *Requests[S, V]) IsServed(s S, of Sharing) bool {
 
 // Asked is the request that s was sent and has not answered; false: there is none.
 func (r *Requests[S, V]) Asked(s S, id RequestID) (v V, ok bool) {
-	if t := r.tasks.get(taskKey[S]{s, id}); t != nil {
+	if t := r.open.get(id).taskOf(s); t != nil {
 		return t.request.value, true
 	}
 	return v, false
+}
+
+// taskOf is what s is to answer of a request: nil if that is nothing, as of no request. It looks at MostAsked at most.
+func (q *request[S, V]) taskOf(s S) *task[S, V] {
+	if q == nil {
+		return nil
+	}
+	t := q.tasks.First
+	for t != nil && t.member.party.who != s {
+		t = t.ofRequest.Next
+	}
+	return t
 }
 
 // Open is how many requests of s are not over.

@@ -40,7 +40,7 @@ var layers = []layer{
 	{path: "internal/messages", may: []string{"bus", "internal/account", "internal/conn", "internal/heap", "internal/journal", "internal/loop", "internal/openfile", "internal/peer",
 		"internal/record", "internal/session", "ipc/wire"},
 		why: "the service of messages knows its engine and what all services share, and no other service"},
-	{path: "internal/asking", may: []string{"bus", "internal/account", "internal/loop", "internal/session", "ipc/wire"},
+	{path: "internal/asking", may: []string{"bus", "internal/account", "internal/list", "internal/loop", "internal/session", "internal/spare", "ipc/wire"},
 		why: "the service of requests knows its engine and what all services share, and no other service"},
 	{path: "internal/wills", may: []string{"bus", "lockmgr", "internal/account", "internal/journal", "internal/loop", "internal/peer", "internal/process", "internal/record",
 		"internal/session", "ipc/wire", xsys},
@@ -70,7 +70,7 @@ var layers = []layer{
 	{path: "systemd", may: []string{xsys, "github.com/coreos/go-systemd/v22/..."},
 		why: "a public package about systemd knows nothing of ipcd"},
 
-	{path: "bus", may: []string{"internal/heap", "internal/list", "internal/pieces"}, never: impure, why: whyPure},
+	{path: "bus", may: []string{"internal/heap", "internal/list", "internal/pieces", "internal/spare"}, never: impure, why: whyPure},
 	{path: "lockmgr", may: []string{"internal/list"}, never: impure, why: whyPure},
 
 	{path: "internal/policy", may: []string{"ipc/wire"}, never: impure,
@@ -105,6 +105,9 @@ var layers = []layer{
 
 	{path: "internal/list", never: impure,
 		why: "what stands in a list is known to the engine that has it"},
+
+	{path: "internal/spare", never: impure,
+		why: "when nothing leads to an object any more is known to who gives it here, an engine or a service"},
 
 	{path: "internal/lockname", may: []string{"bus", "ipc/wire"}, never: impure,
 		why: "the rule for names of locks is made of that for topics, and of what the wire says of both"},
