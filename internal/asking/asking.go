@@ -8,6 +8,7 @@ import (
 
 	"github.com/ipcd/ipcd/bus"
 	"github.com/ipcd/ipcd/internal/account"
+	"github.com/ipcd/ipcd/internal/list"
 	"github.com/ipcd/ipcd/internal/loop"
 	"github.com/ipcd/ipcd/internal/session"
 	"github.com/ipcd/ipcd/ipc/wire"
@@ -35,7 +36,10 @@ type asking struct {
 
 	charge, bytes account.Charge
 	grace         loop.Timer // set while its connection has ended: see again.go
+	inOpen        list.Link[asking]
 }
+
+func inOpen(a *asking) *list.Link[asking] { return &a.inOpen }
 
 // A form is how an asker wants answers.
 type form struct {
@@ -163,21 +167,23 @@ func (a *asking) failed(from *session.Session, code wire.Code, why string) {
 	}
 }
 
-// outcome is what has come of answers.
-func (a *asking) outcome() session.Outcome {
-	if a.parts {
-		return session.Plain(wire.AppendInt(nil, int64(a.complete())))
-	}
-	var all answers
+// all is the outcome of a request for several answers: what has come of them. Who was answering when there was enough is left out.
+func (a *asking) all() (all answers) {
 	for i := range a.answers {
-		if a.answers[i].over { // who was answering when there was enough is left out
+		if a.answers[i].over {
 			all = append(all, a.shaped(&a.answers[i]))
 		}
 	}
-	if !a.several {
-		return all[len(all)-1]
-	}
 	return all
+}
+
+// last is the last that has come, as an outcome: the answer, or why there is none.
+func (a *asking) last() told {
+	last := len(a.answers) - 1
+	for !a.answers[last].over {
+		last--
+	}
+	return a.shaped(&a.answers[last])
 }
 
 // complete is how many answers there are.
@@ -190,23 +196,18 @@ func (a *asking) complete() (n int) {
 	return n
 }
 
-// why is why nobody has answered.
-func (a *asking) why() session.Outcome { return a.shaped(&a.answers[len(a.answers)-1]) }
-
 // shaped is a response as the asker wants it.
-func (a *asking) shaped(r *response) session.Outcome {
-	switch {
-	case r.code != "":
-		return failure{r.code, string(r.body)}
-	case a.envelope:
+func (a *asking) shaped(r *response) told {
+	o := told{code: r.code, payload: r.body}
+	if a.envelope && r.code == "" {
 		who := &r.from.Peer
-		return enveloped{answered(r.body), r.headers, who.PID, who.UID, who.Unit}
+		o.envelope, o.headers, o.pid, o.uid, o.unit = true, r.headers, who.PID, who.UID, who.Unit
 	}
-	return answered(r.body)
+	return o
 }
 
 // answers are the outcome of a request for several answers.
-type answers []session.Outcome
+type answers []told
 
 // Append makes them an outcome.
 func (all answers) Append(b []byte, p wire.Proto) []byte {
@@ -217,23 +218,25 @@ func (all answers) Append(b []byte, p wire.Proto) []byte {
 	return b
 }
 
-// answered is one answer.
-type answered []byte
-
-// Append makes it an outcome.
-func (o answered) Append(b []byte, _ wire.Proto) []byte { return wire.AppendBulk(b, o) }
-
-// enveloped is one answer with who has given it.
-type enveloped struct {
-	payload answered
-	headers session.Headers
-	pid     int
-	uid     uint32
-	unit    string
+// told is one response as an outcome, which keeps nothing of the responder.
+type told struct {
+	code     wire.Code // of an error; "": it is an answer
+	payload  []byte    // or what the error says
+	envelope bool      // with what follows
+	headers  session.Headers
+	pid      int
+	uid      uint32
+	unit     string
 }
 
 // Append makes it an outcome.
-func (o enveloped) Append(b []byte, p wire.Proto) []byte {
+func (o told) Append(b []byte, p wire.Proto) []byte {
+	switch {
+	case o.code != "":
+		return wire.AppendError(b, o.code, string(o.payload))
+	case !o.envelope:
+		return wire.AppendBulk(b, o.payload)
+	}
 	b = p.AppendMap(b, 5)
 	b = wire.AppendBulk(b, "payload")
 	b = wire.AppendBulk(b, o.payload)

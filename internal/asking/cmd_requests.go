@@ -122,8 +122,18 @@ type ask = bus.Ask[*session.Session, *asking]
 // reqWords reads the options of BUS.REQ.
 func (s *Service) reqWords(c *session.Call) bool {
 	now := s.set.Now()
-	a := &asking{service: s, asker: c.Session, topic: string(c.Args[0]), payload: c.Args[1], asked: s.set.RealTime()}
+	topic := s.topic
+	if string(c.Args[0]) != topic { // mostly somebody asks for the same as the one before
+		if topic = string(c.Args[0]); len(topic) <= bus.MaxTopic {
+			s.topic = topic
+		}
+	}
 	q := &s.ask
+	if q.Value != nil { // of a call whose words were wrong, or that was known already
+		s.spare.Give(q.Value)
+	}
+	a := s.spare.Take()
+	a.service, a.asker, a.topic, a.payload, a.asked = s, c.Session, topic, c.Args[1], s.set.RealTime()
 	*q = ask{Asker: c.Session, Topic: a.topic, Value: a}
 	for i := 2; i < len(c.Args); i++ {
 		switch option := c.Arg(i); option {
@@ -222,30 +232,13 @@ func (s *Service) busReq(c *session.Call) {
 	q := s.ask
 	a := q.Value
 	s.ask = ask{}
-	switch {
-	case s.stopping:
-		c.Fail(wire.CodeShutdown, "the daemon is stopping")
-		return
-	case q.Replies > 1 && a.size() > mostToMany:
-		c.Fail(wire.CodeQuota, "a request for several answers may have %d bytes, not %d", mostToMany, a.size())
-		return
-	case !c.Room(account.Requests, 1), (q.Repeatable || q.Until > 0) && !c.Room(account.Buffers, a.size()):
-		return
-	}
-	a.stamp = c.Session.Stamp()
-	a.Answer = session.AnswerTo(c.Session, 0) // to tell the responders from the asker
-	if c.IsRequest() {
-		a.asker = session.None()
-		q.Asker = a.asker
-	}
-	var err error
-	if a.id, err = s.engine.Ask(q); err != nil {
-		refuse(c, a, err)
+	if !s.begins(c, q) {
+		s.spare.Give(a)
 		return
 	}
 	user := c.Session.User()
 	a.charge, a.bytes = user.Charge(account.Requests, 1), user.Charge(account.Output, 0)
-	s.open[a] = struct{}{}
+	s.open.Push(a, inOpen)
 	a.Answer = c.Later()
 	if a.Lasts() {
 		a.grace.Init(&s.set.Loop.Timers, a.abandoned)
@@ -264,6 +257,32 @@ func (s *Service) busReq(c *session.Call) {
 	} else {
 		a.drop()
 	}
+}
+
+// begins has the engine ask what a call asks for, and reports whether it does. If not, the reply says why.
+func (s *Service) begins(c *session.Call, q ask) bool {
+	a := q.Value
+	switch {
+	case s.stopping:
+		c.Fail(wire.CodeShutdown, "the daemon is stopping")
+		return false
+	case q.Replies > 1 && a.size() > mostToMany:
+		c.Fail(wire.CodeQuota, "a request for several answers may have %d bytes, not %d", mostToMany, a.size())
+		return false
+	case !c.Room(account.Requests, 1), (q.Repeatable || q.Until > 0) && !c.Room(account.Buffers, a.size()):
+		return false
+	}
+	a.stamp = c.Session.Stamp()
+	a.Answer = session.AnswerTo(c.Session, 0) // to tell the responders from the asker
+	if c.IsRequest() {
+		a.asker = session.None()
+		q.Asker = a.asker
+	}
+	var err error
+	if a.id, err = s.engine.Ask(q); err != nil {
+		refuse(c, a, err)
+	}
+	return err == nil
 }
 
 // refuse answers a request that is none.

@@ -6,8 +6,10 @@ import (
 
 	"github.com/ipcd/ipcd/bus"
 	"github.com/ipcd/ipcd/internal/account"
+	"github.com/ipcd/ipcd/internal/list"
 	"github.com/ipcd/ipcd/internal/loop"
 	"github.com/ipcd/ipcd/internal/session"
+	"github.com/ipcd/ipcd/internal/spare"
 	"github.com/ipcd/ipcd/ipc/wire"
 )
 
@@ -19,8 +21,10 @@ type Service struct {
 	engine bus.Requests[*session.Session, *asking]
 	expiry loop.Timer // set if a request ends by time
 
-	ask      ask // of the call that is executed
-	open     map[*asking]struct{}
+	ask      ask    // of the call that is executed
+	topic    string // that was asked for last
+	open     list.List[asking]
+	spare    spare.List[asking]
 	answer   piece // of the answer at hand, for the effects of BUS.REPLY
 	stopping bool
 	scratch  []byte
@@ -37,7 +41,7 @@ const (
 
 // New makes the service of a set of sessions.
 func New(set *session.Set) *Service {
-	s := &Service{set: set, part: session.NewPart[resender](set), open: map[*asking]struct{}{}}
+	s := &Service{set: set, part: session.NewPart[resender](set)}
 	s.engine.Verify, s.engine.Takes = set.Verify, s.takes
 	s.expiry.Init(&set.Loop.Timers, s.expire)
 	return s
@@ -55,7 +59,7 @@ func (s *Service) Handlers() map[string]session.Handler {
 }
 
 // Open is how many requests are not over.
-func (s *Service) Open() int { return len(s.open) }
+func (s *Service) Open() int { return s.open.Len }
 
 // SetOutput changes how much may wait for a connection.
 func (s *Service) SetOutput(most int) { s.output = most }
@@ -118,7 +122,7 @@ func (s *Service) tellOf(to *session.Session, what string, id bus.RequestID) {
 }
 
 // tellPart tells an asker who wants parts what has come of answer n.
-func (s *Service) tellPart(a *asking, n int, part session.Outcome, more bool) {
+func (s *Service) tellPart(a *asking, n int, part told, more bool) {
 	to := a.To()
 	if to.Ending() {
 		return
@@ -160,34 +164,50 @@ func (s *Service) isBehind(a *asking, from *session.Session) bool {
 
 // end answers who has asked, and forgets the request.
 func (s *Service) end(a *asking, e *bus.RequestEffect[*session.Session, *asking]) {
-	delete(s.open, a)
+	s.open.Remove(a, inOpen)
 	s.unlink(a)
 	a.charge.Release()
 	a.bytes.Release()
-	var o session.Outcome
-	switch {
-	case e.How == bus.Complete, e.How == bus.TimedOut && e.Answers > 0 && a.several:
-		o = a.outcome()
-	case e.How == bus.Unanswered:
-		o = a.why()
-	case e.How == bus.TimedOut:
-		o = failure{wire.CodeTimeout, "no answer came in time"}
-	case e.How == bus.Unserved:
-		o = failure{wire.CodeNoResponders, fmt.Sprintf("nobody came to answer %q", a.topic)}
-	case e.How == bus.Refused && e.Responder != nil:
-		o = failure{wire.CodeBusy, name(e.Responder) + " takes no more requests"}
-	case e.How == bus.Refused:
-		o = failure{wire.CodeQuota, bus.ErrTooMany.Error()}
-	case s.stopping:
-		o = failure{wire.CodeShutdown, "the daemon is stopping"}
-	default:
-		o = failure{wire.CodeCancelled, "the request was given up"}
+	if e.How == bus.Unanswered || e.How == bus.Complete && !a.several && !a.parts {
+		give(a, a.last())
+	} else {
+		give(a, s.outcome(a, e))
 	}
-	a.answers, a.payload = nil, nil
+	if a.Lasts() || len(a.behind) > 0 { // the record of the REQID leads to it still, or who is told when the asker has read
+		a.answers, a.payload = nil, nil
+		return
+	}
+	s.spare.Give(a)
+}
+
+// give gives an outcome to who has asked.
+func give[O session.Outcome](a *asking, o O) {
 	if a.Lasts() {
-		o = again{o}
+		a.Give(again{o})
+	} else {
+		session.Give(a.Answer, o)
 	}
-	a.Give(o)
+}
+
+// outcome is that of a request which is not one answer.
+func (s *Service) outcome(a *asking, e *bus.RequestEffect[*session.Session, *asking]) session.Outcome {
+	switch {
+	case e.How == bus.TimedOut && (e.Answers == 0 || !a.several):
+		return failure{wire.CodeTimeout, "no answer came in time"}
+	case (e.How == bus.Complete || e.How == bus.TimedOut) && a.parts:
+		return session.Plain(wire.AppendInt(nil, int64(a.complete())))
+	case e.How == bus.Complete, e.How == bus.TimedOut:
+		return a.all()
+	case e.How == bus.Unserved:
+		return failure{wire.CodeNoResponders, fmt.Sprintf("nobody came to answer %q", a.topic)}
+	case e.How == bus.Refused && e.Responder != nil:
+		return failure{wire.CodeBusy, name(e.Responder) + " takes no more requests"}
+	case e.How == bus.Refused:
+		return failure{wire.CodeQuota, bus.ErrTooMany.Error()}
+	case s.stopping:
+		return failure{wire.CodeShutdown, "the daemon is stopping"}
+	}
+	return failure{wire.CodeCancelled, "the request was given up"}
 }
 
 // name is a responder in words.
@@ -224,9 +244,7 @@ func (s *Service) Closed(sess *session.Session) bool {
 // Stop ends all requests.
 func (s *Service) Stop() {
 	s.stopping = true
-	for a := range s.open {
-		s.engine.Cancel(a.asker, a.id)
-	}
+	s.open.All(inOpen, func(a *asking) bool { return s.engine.Cancel(a.asker, a.id) })
 	s.settle()
 }
 
@@ -239,10 +257,13 @@ func (s *Service) Count(sess *session.Session, found account.Count) {
 
 // Verify counts the requests that are open, and what is kept of them.
 func (s *Service) Verify(found account.Count) {
-	if len(s.open) != s.engine.Len() {
-		panic(fmt.Sprintf("%d requests are open, counted %d", s.engine.Len(), len(s.open)))
+	if s.open.Len != s.engine.Len() || !s.open.Check(inOpen) {
+		panic(fmt.Sprintf("%d requests are open, counted %d, or they are not in order", s.engine.Len(), s.open.Len))
 	}
-	for a := range s.open {
+	if !s.spare.Check() {
+		panic("a request that is over is not as if it were new")
+	}
+	s.open.All(inOpen, func(a *asking) bool {
 		found.Add(a.charge.User().UID(), account.Requests, 1)
 		if a.bytes.Amount() != a.kept() {
 			panic(fmt.Sprintf("a request keeps %d bytes, and is charged for %d", a.kept(), a.bytes.Amount()))
@@ -251,18 +272,20 @@ func (s *Service) Verify(found account.Count) {
 		if a.Lasts() {
 			s.verifyAgain(a)
 		}
-	}
+		return true
+	})
 }
 
 // VerifyTimers names the timer of the service.
 func (s *Service) VerifyTimers(check session.CheckTimer) {
 	_, ok := s.engine.Deadline()
 	check("requests", &s.expiry, ok)
-	for a := range s.open {
+	s.open.All(inOpen, func(a *asking) bool {
 		if a.grace.IsSet() {
 			check("the grace of a request", &a.grace, a.Lasts())
 		}
-	}
+		return true
+	})
 }
 
 // oneLine makes a text one line for an error.

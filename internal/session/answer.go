@@ -88,7 +88,10 @@ func (a *Answer) To() *Session {
 func (a *Answer) Lasts() bool { return a.req != nil }
 
 // Give delivers an outcome.
-func (a Answer) Give(o Outcome) {
+func (a Answer) Give(o Outcome) { Give(a, o) }
+
+// Give is [Answer.Give] of an outcome that is no garbage then, unless it is kept.
+func Give[O Outcome](a Answer, o O) {
 	sess := a.To()
 	set := sess.set
 	b := set.said[:0]
@@ -108,7 +111,9 @@ func (a Answer) Give(o Outcome) {
 	case sess.proto == wire.RESP3: // else it would be taken for a reply, after RESET
 		sess.Tell(b)
 	}
-	a.KeepOutcome(o, len(b))
+	if a.req != nil {
+		a.req.settle(o, len(b))
+	}
 }
 
 // KeepOutcome keeps an outcome, of so many bytes, for those who will repeat the command, if it had a REQID: for who delivers it in

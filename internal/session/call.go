@@ -128,7 +128,8 @@ func (c *Call) isPatience(i int) bool {
 func Number(arg []byte) (int64, bool) {
 	n, err := strconv.ParseInt(string(arg), 10, 64)
 	// Nothing but the shortest form is a number to Redis: no sign of plus, no leading zero.
-	return n, err == nil && len(arg) == len(strconv.AppendInt(nil, n, 10))
+	var shortest [20]byte
+	return n, err == nil && len(arg) == len(strconv.AppendInt(shortest[:0], n, 10))
 }
 
 // Clip keeps a quotation short.

@@ -1,0 +1,126 @@
+package server
+
+import (
+	"strconv"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ipcd/ipcd/ipc/wire"
+)
+
+// TestRequestTakesNoMemory: a request and its answer leave no garbage, from the commands to the sockets.
+func TestRequestTakesNoMemory(t *testing.T) {
+	m := newManual(t, 1, func(s *Setup, _ *Options) { s.Verify = false })
+	asker, responder := m.connect(false), m.connect(false)
+	responder.cmd("HELLO", "3")
+	responder.cmd("BUS.SERVE", "calc/+")
+	responder.cmd("CLIENT", "REPLY", "OFF")
+	m.settle()
+	words := func(words ...string) (all [][]byte) {
+		for _, w := range words {
+			all = append(all, []byte(w))
+		}
+		return all
+	}
+	ask, reply := words("BUS.REQ", "calc/sum", "2 3"), words("BUS.REPLY", "", "5")
+	sender, answerer := m.of(asker), m.of(responder)
+	id, buf := int64(0), make([]byte, 1<<10)
+	got := ""
+	round := func() {
+		m.execute(sender, ask)
+		m.turn(nil)
+		id++
+		reply[1] = strconv.AppendInt(reply[1][:0], id, 10)
+		m.execute(answerer, reply)
+		m.turn(nil)
+		if n, err := unix.Read(responder.fd, buf); err != nil || n == 0 {
+			t.Fatal("not asked: ", n, err)
+		}
+		n, err := unix.Read(asker.fd, buf)
+		if err != nil {
+			t.Fatal("not answered: ", err)
+		}
+		if string(buf[:n]) != "$1\r\n5\r\n" {
+			got = string(buf[:n])
+		}
+	}
+	round()
+	if n := testing.AllocsPerRun(1000, round); n > 0 || got != "" {
+		t.Errorf("a request allocates %v times, or is answered %q", n, got)
+	}
+}
+
+// TestRequestReadyOfItsOwn: that an asker has read is told to those who wait for him, and not to those who wait for another that asked when
+// his request was over.
+func TestRequestReadyOfItsOwn(t *testing.T) {
+	s := newStage(t)
+	r, a, b := s.connect(1000), s.connect(1001), s.connect(1002)
+	for _, c := range []actor{r, a, b} {
+		c.cmd("HELLO", "3")
+	}
+	r.cmd("BUS.SERVE", "t")
+	hold := func(c actor, id string) {
+		t.Helper()
+		c.cmd("BUS.REQ", "t", "x", "ASYNC", "PARTS")
+		s.settle()
+		c.SetRoom(0)
+		for range 2 {
+			r.cmd("BUS.REPLY", id, "part", "MORE")
+			s.settle()
+		}
+		if got := r.Take(); !strings.HasSuffix(got, "+WAIT\r\n") {
+			t.Fatalf("the responder was told %q", got)
+		}
+	}
+	ready := func(when, id string) {
+		t.Helper()
+		want := ""
+		if id != "" {
+			want = ">2\r\n$9\r\nbus.ready\r\n:" + id + "\r\n"
+		}
+		if got := r.Take(); got != want {
+			t.Errorf("%s: the responder was told %q, want %q", when, got, want)
+		}
+	}
+	s.settle()
+	hold(a, "1")
+	r.cmd("BUS.REPLY", "1", "end")
+	s.settle()
+	r.Take()
+	hold(b, "2")
+	a.SetRoom(-1)
+	s.settle()
+	ready("when the first had read", "")
+	b.SetRoom(-1)
+	s.settle()
+	ready("when the second had read", "2")
+}
+
+// TestRequestAgainAfterOthers: a request with a REQID that is over is told again by its own ticket, and how it ended, whatever was asked
+// since.
+func TestRequestAgainAfterOthers(t *testing.T) {
+	h := start(t)
+	r, a, b := h.serve("t"), h.dial3(), h.dial3()
+	first := []string{"BUS.REQ", "t", "x", "ASYNC", "REQID", "1"}
+	ticket := a.do(first...).Int
+	r.do("BUS.REPLY", r.asked("t=x"), "answer")
+	told := func() {
+		t.Helper()
+		if v := a.value(); v.Kind != wire.KindPush || v.Elems[1].Int != ticket || v.Elems[2].Str != "answer" {
+			t.Errorf("got %+v, want the answer to %d", v, ticket)
+		}
+	}
+	told()
+	for range 3 {
+		b.cmd("BUS.REQ", "t", "y")
+		r.do("BUS.REPLY", r.asked("t=y"), "another")
+		b.want(bulk("another"))
+	}
+	if again := a.do(first...).Int; again != ticket {
+		t.Errorf("the ticket is %d, and was %d", again, ticket)
+	}
+	told()
+	h.nothingKept()
+}
