@@ -38,7 +38,6 @@ var paced = map[string]struct {
 	why   string
 }{
 	"internal/config/watch_test.go":    {2, "the time is synctest's"},
-	"internal/server/harness_test.go":  {1, "a deadline that is over at once: what is there is looked at, and nothing waited for"},
 	"ipc/conn_test.go":                 {4, "that a deadline ends a call is what is tested, and nothing else could end it"},
 	"ipc/daemon_test.go":               {1, "waits that are given up at any moment, before or after the grant"},
 	"test/conformance/goredis_test.go": {1, "something is tried again until it succeeds"},

@@ -200,7 +200,7 @@ func TestRequestPartsOfSlowAsker(t *testing.T) {
 			t.Fatalf("got %.100s", got)
 		}
 	}
-	if v := r.value(); v.Kind != wire.KindPush || v.Elems[0].Str != "bus.ready" || fmt.Sprint(v.Elems[1].Int) != id {
+	if v := r.prompt().value(); v.Kind != wire.KindPush || v.Elems[0].Str != "bus.ready" || fmt.Sprint(v.Elems[1].Int) != id {
 		t.Errorf("got %+v", v)
 	}
 	if v := r.do("BUS.REPLY", id, "end"); v.Str != "OK" {
@@ -219,7 +219,7 @@ func TestRequestPartsOfSlowAsker(t *testing.T) {
 		waits = r.do("BUS.REPLY", id, part, "MORE").Str == "WAIT"
 	}
 	a.close()
-	r.revoked(id)
+	r.prompt().revoked(id)
 	r.refused(wire.CodeStale, "", "BUS.REPLY", id, "x")
 }
 
@@ -236,7 +236,7 @@ func TestRequestAgain(t *testing.T) {
 	second := h.dial3()
 	words[4] = "5"
 	second.cmd(words...)
-	first.fails(wire.CodeCancelled, "goes on, on another connection")
+	first.prompt().fails(wire.CodeCancelled, "goes on, on another connection")
 	first.sync()
 	second.close()
 	h.quiesce(r, first)

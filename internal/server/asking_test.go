@@ -153,7 +153,8 @@ func TestRequestEnds(t *testing.T) {
 	h := start(t)
 	r := h.serve("t")
 	h.dial().refused(wire.CodeTimeout, "", "BUS.REQ", "t", "x", "TIMEOUT", "1")
-	r.revoked(r.asked("t=x"))
+	id := r.asked("t=x")
+	r.prompt().revoked(id)
 
 	// With answers, these are the outcome.
 	a := h.dial()
@@ -162,8 +163,8 @@ func TestRequestEnds(t *testing.T) {
 	r.do("BUS.REPLY", r.asked("t=x"), "one")
 	h.pass(time.Hour)
 	a.want("*1\r\n" + bulk("one"))
-	id := other.asked("t=x")
-	other.revoked(id)
+	id = other.asked("t=x")
+	other.prompt().revoked(id)
 	other.do("BUS.UNSERVE")
 
 	// Who asks is gone, or has half closed and waits still.
@@ -171,7 +172,7 @@ func TestRequestEnds(t *testing.T) {
 	gone.cmd("BUS.REQ", "t", "gone")
 	id = r.asked("t=gone")
 	gone.close()
-	r.revoked(id)
+	r.prompt().revoked(id)
 	r.refused(wire.CodeStale, "", "BUS.REPLY", id, "x")
 	half := h.dial()
 	half.cmd("BUS.REQ", "t", "half")

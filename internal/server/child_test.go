@@ -72,7 +72,7 @@ func spawn(t testing.TB, options []func(*exec.Cmd), args ...string) *child {
 		t.Fatal(err)
 	}
 	c := &child{cmd: cmd, pid: cmd.Process.Pid, stdin: stdin}
-	c.client = client{t: t, w: stdin, set: stdout.SetReadDeadline, proven: true}
+	c.client = client{t: t, w: stdin, from: stdout, set: stdout.SetReadDeadline, proven: true}
 	c.read(stdout)
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()

@@ -157,6 +157,19 @@ func (h *harness) quiesce(left ...*client) {
 	h.until("the other connections are gone", func() bool { return h.set.Net.Len() == len(left) })
 }
 
+// rest waits until all that was sent is executed, and everybody has been told what follows from it. What comes later is due to time, or to
+// another process.
+func (h *harness) rest() {
+	h.t.Helper()
+	h.until("the loop has nothing to do", func() bool { return h.idle() && !isReadable(h.set.Loop.FD()) })
+	h.on(func() {}) // so that the turn in which it had come to rest is over, and what was done in it is written
+}
+
+func isReadable(fd int) bool {
+	n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+	return n > 0 || err != nil && !errors.Is(err, unix.EINTR)
+}
+
 // checkDescriptors fails the test if it leaves more descriptors open than there are now.
 func checkDescriptors(t testing.TB) {
 	before := descriptors(t)
@@ -188,10 +201,12 @@ func descriptors(t testing.TB) map[string]string {
 // A client sees bytes.
 type client struct {
 	t    testing.TB
+	h    *harness      // the server's; nil if what it says comes by way of another process
 	sock *net.UnixConn // nil if another process has the socket
 	w    io.Writer
 	r    *bufio.Reader
 	dec  *wire.Decoder
+	from syscall.Conn          // what is read: the socket, or a pipe from the process that has it
 	set  func(time.Time) error // the deadline of reading
 
 	proven bool // the server knows that this process, or the other, is the one that connected
@@ -224,7 +239,7 @@ func (h *harness) dial() *client {
 		h.t.Fatal(err)
 	}
 	h.t.Cleanup(func() { _ = c.Close() })
-	return newConn(h.t, c.(*net.UnixConn))
+	return h.newConn(c.(*net.UnixConn))
 }
 
 // dial3 connects and says HELLO 3.
@@ -235,8 +250,8 @@ func (h *harness) dial3() *client {
 	return c
 }
 
-func newConn(t testing.TB, sock *net.UnixConn) *client {
-	c := &client{t: t, sock: sock, w: sock, set: sock.SetReadDeadline}
+func (h *harness) newConn(sock *net.UnixConn) *client {
+	c := &client{t: h.t, h: h, sock: sock, w: sock, from: sock, set: sock.SetReadDeadline}
 	c.read(sock)
 	return c
 }
@@ -369,14 +384,44 @@ func (c *client) rest() string {
 	return string(b)
 }
 
+// isTold reports whether there is something to be read, or the end, when all that was sent is executed.
+func (c *client) isTold() (is bool) {
+	c.t.Helper()
+	if c.h != nil {
+		c.h.rest()
+	}
+	if c.r.Buffered() > 0 {
+		return true
+	}
+	raw, err := c.from.SyscallConn()
+	if err == nil {
+		err = raw.Control(func(fd uintptr) { is = isReadable(int(fd)) })
+	}
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return is
+}
+
 // quiet checks that nothing is there to be read.
 func (c *client) quiet() {
 	c.t.Helper()
-	_ = c.set(time.Now().Add(time.Nanosecond))
-	if b, err := c.r.Peek(1); !errors.Is(err, os.ErrDeadlineExceeded) {
+	if c.isTold() {
+		_ = c.set(time.Now().Add(patience))
+		b, err := c.r.Peek(1)
 		rest, _ := c.r.Peek(min(c.r.Buffered(), 400))
 		c.t.Fatalf("got %q %q (%v), want nothing", b, rest, err)
 	}
+}
+
+// prompt has what is read next be there already, or on its way: it is no matter of time, nor of another process. So a test fails at once if
+// it does not come.
+func (c *client) prompt() *client {
+	c.t.Helper()
+	if !c.isTold() {
+		c.t.Fatal("all that was sent is executed, and there is nothing to be read")
+	}
+	return c
 }
 
 func (c *client) close()     { _ = c.sock.Close() }

@@ -277,7 +277,7 @@ func TestLease(t *testing.T) {
 // do2 is do on a connection that is sent events meanwhile, which it keeps for later.
 func (c *client) do2(words ...string) wire.Value {
 	c.t.Helper()
-	other := newConn(c.t, must(net.Dial("unix", c.sock.RemoteAddr().String())).(*net.UnixConn))
+	other := c.h.newConn(must(net.Dial("unix", c.sock.RemoteAddr().String())).(*net.UnixConn))
 	defer other.close()
 	other.do("HELLO", "3")
 	return other.do(words...)

@@ -151,7 +151,7 @@ func TestRetainedOutlives(t *testing.T) {
 	}
 	sub := h.dial3()
 	sub.do("BUS.SUB", "#")
-	sub.told("a=4 retained", "b/c=\x00\xff\n retained expires")
+	sub.prompt().told("a=4 retained", "b/c=\x00\xff\n retained expires")
 	if seq := c.do("BUS.PUB", "a", "5").Get("seq").Int; seq <= 6 {
 		t.Errorf("the message after it has number %d", seq)
 	}
