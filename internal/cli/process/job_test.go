@@ -24,20 +24,22 @@ func runScript(ctx context.Context, script, payload string, send func([]byte) er
 	return RunJob(ctx, "/bin/sh", []string{"sh", "-c", script}, os.Environ(), []byte(payload), send)
 }
 
-// A life is a pipe with a name: when all who have opened it have ended, it ends.
+// A life is a pipe with a name: when all who have opened it have ended, it ends. By another pipe they are asked whether they are there, and
+// answer by the first.
 type life struct {
-	t    *testing.T
-	path string
-	file *os.File
+	t         *testing.T
+	path, ask string
+	file      *os.File
 }
 
 func newLife(t *testing.T) *life {
 	t.Helper()
-	l := &life{t: t, path: filepath.Join(t.TempDir(), "life")}
-	if err := unix.Mkfifo(l.path, 0o600); err != nil {
+	dir := t.TempDir()
+	l := &life{t: t, path: filepath.Join(dir, "life"), ask: filepath.Join(dir, "ask")}
+	err := errors.Join(unix.Mkfifo(l.path, 0o600), unix.Mkfifo(l.ask, 0o600))
+	if err != nil {
 		t.Fatal(err)
 	}
-	var err error
 	if l.file, err = os.OpenFile(l.path, os.O_RDONLY|unix.O_NONBLOCK, 0); err != nil {
 		t.Fatal(err)
 	}
@@ -45,20 +47,68 @@ func newLife(t *testing.T) *life {
 	return l
 }
 
-// over waits until nobody is left who had it.
+// over waits until nobody is left who had it. A signal must have been sent to all of them: who is to end by it answers nothing.
 func (l *life) over() {
 	l.t.Helper()
 	if err := l.file.SetReadDeadline(time.Now().Add(patience)); err != nil {
 		l.t.Fatal(err)
 	}
-	if _, err := io.ReadAll(l.file); err != nil {
-		l.t.Fatalf("somebody is left: %v", err)
+	ask, err := unix.Open(l.ask, unix.O_WRONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err == nil {
+		_, _ = unix.Write(ask, []byte("\n"))
+		_ = unix.Close(ask)
+	} else if !errors.Is(err, unix.ENXIO) { // nobody has it
+		l.t.Fatal(err)
+	}
+	if said, err := io.ReadAll(l.file); err != nil || len(said) > 0 {
+		l.t.Fatalf("somebody is left: %q, %v", said, err)
 	}
 }
 
-// script is one of which two processes have the life, and which says when they do.
+// script is one of which two processes have the life, and which says when they do. The second answers.
 func (l *life) script() string {
-	return `exec 3>"` + l.path + `"; sleep 1000 & echo ready; wait`
+	return `exec 3>"` + l.path + `" 4<>"` + l.ask + `"; { read line <&4; echo I am >&3; } & echo ready; wait`
+}
+
+// childrenOf are descriptors of the processes that a process has started.
+func childrenOf(t *testing.T, pid int) (pidfds []int) {
+	t.Helper()
+	all, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range all {
+		text, _ := os.ReadFile(path) // it fails if the process has ended
+		_, behind, _ := strings.Cut(string(text), ") ")
+		if is := strings.Fields(behind); len(is) < 2 || is[1] != strconv.Itoa(pid) {
+			continue
+		}
+		child, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		fd, err := unix.PidfdOpen(child, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = unix.Close(fd) })
+		pidfds = append(pidfds, fd)
+	}
+	return pidfds
+}
+
+// ended waits until all of these processes have.
+func ended(t *testing.T, pidfds []int) {
+	t.Helper()
+	for _, fd := range pidfds {
+		for {
+			n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(patience.Milliseconds()))
+			if errors.Is(err, unix.EINTR) {
+				continue
+			}
+			if n != 1 {
+				t.Fatalf("a process is left: %v", err)
+			}
+			break
+		}
+	}
 }
 
 // TestRunJob: what CMD prints is passed on; its end, or the last line that it said, is the error.
@@ -136,9 +186,14 @@ func TestJobOutlivesNoIpcctl(t *testing.T) {
 	if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
 		t.Errorf("got %q, %v", line, err)
 	}
+	own := childrenOf(t, cmd.Process.Pid) // the first process of CMD, and the one that sees to the others
+	if len(own) != 2 {
+		t.Errorf("it has %d children", len(own))
+	}
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	_ = cmd.Wait()
+	ended(t, own)
 	l.over()
 }
