@@ -23,7 +23,8 @@ func status() *verb.Verb {
 				"from before a mistake in the files; `config_rejected` shows the mistake. `sockets_failed` lists the sockets that " +
 				"are missing.",
 			"`connections_behind` is how many connections do not read what waits for them. The one for which the most waits is named: " +
-				"`behind_client` is its number, as `ipcctl clients` shows it, with its process, unit and the bytes that wait.",
+				"`behind_client` is its number, as `ipcctl clients` shows it, with its process, unit and the bytes that wait. " +
+				"While nobody is behind, these are `-`, and `null` with `--json`.",
 			"On a terminal, times and durations are written for people. Elsewhere they are numbers of microseconds, times since " +
 				"1970.",
 		},

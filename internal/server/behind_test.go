@@ -47,6 +47,11 @@ func TestStatusNamesWhoIsBehind(t *testing.T) {
 				t.Errorf("%s is %d, not %d", key, got, want)
 			}
 		}
+		for _, key := range []string{"behind_client", "behind_pid", "behind_unit", "behind_bytes"} {
+			if got := v.Get(key); got.IsNull() != (count == 0) {
+				t.Errorf("with %d behind, %s is %+v", count, key, got)
+			}
+		}
 	}
 	check(0, 0, 0, 0)
 	for range 100 {

@@ -37,10 +37,8 @@ func (s *Server) status(c *session.Call) {
 
 // behind is how many connections have more to be sent than their sockets take, and which of them the most.
 type behind struct {
-	count, bytes int
-	worst        uint64 // the number of the connection; 0: there is none
-	pid          int
-	unit         string
+	count, most              int
+	client, pid, unit, bytes any // of the one that has most to be sent, as they are told; nil if there is none
 }
 
 // look looks at connections, of which some may be nil.
@@ -50,9 +48,9 @@ func (w *behind) look(some []*conn.Conn) {
 			continue
 		}
 		w.count++
-		if n := c.Unread(); n > w.bytes {
+		if n := c.Unread(); n > w.most {
 			sess := c.Owner().(*session.Session)
-			w.bytes, w.worst, w.pid, w.unit = n, sess.ID, sess.Peer.PID, sess.Peer.Unit
+			w.most, w.client, w.pid, w.unit, w.bytes = n, int64(sess.ID), int64(sess.Peer.PID), sess.Peer.Unit, int64(n)
 		}
 	}
 }
@@ -74,10 +72,10 @@ func (s *Server) appendStatus(b []byte, p wire.Proto, slow *behind) []byte {
 		{"connections_accepted", int64(s.stats.accepted)},
 		{"connections_refused", int64(s.stats.refused)},
 		{"connections_behind", int64(slow.count)},
-		{"behind_client", int64(slow.worst)},
-		{"behind_pid", int64(slow.pid)},
+		{"behind_client", slow.client},
+		{"behind_pid", slow.pid},
 		{"behind_unit", slow.unit},
-		{"behind_bytes", int64(slow.bytes)},
+		{"behind_bytes", slow.bytes},
 		{"commands", int64(s.stats.commands)},
 		{"subscriptions", int64(s.set.Users.Total(account.Subscriptions))},
 		{"messages_published", int64(sent.Published)},
@@ -111,6 +109,8 @@ func (s *Server) appendStatus(b []byte, p wire.Proto, slow *behind) []byte {
 			b = wire.AppendInt(b, v)
 		case string:
 			b = wire.AppendBulk(b, v)
+		case nil:
+			b = p.AppendNull(b)
 		}
 	}
 	return b

@@ -107,7 +107,7 @@ type Setup struct {
 	Turns bool
 }
 
-// A Field is one line of IPCD.STATUS. Value is a string or an int64; times and durations are microseconds.
+// A Field is one line of IPCD.STATUS. Value is a string, an int64, or nil if there is none; times and durations are microseconds.
 type Field struct {
 	Key   string
 	Value any

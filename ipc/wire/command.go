@@ -257,7 +257,7 @@ var Commands = []Command{
 
 	// The daemon.
 	{Name: "IPCD.STATUS", Min: 1, Max: 1, Family: FamilyAdmin, Flags: FlagSlow, Summary: "Show the daemon's state", Reply: "map",
-		Note: "connections_behind is how many connections do not read what waits for them, and behind_client, behind_pid, behind_unit and behind_bytes tell of the one that has the most to read"},
+		Note: "connections_behind is how many connections do not read what waits for them, and behind_client, behind_pid, behind_unit and behind_bytes tell of the one that has the most to read; they are null while there is none"},
 	{Name: "IPCD.RELOAD", Min: 1, Max: 1, Family: FamilyAdmin, Access: AccessAdmin, Flags: FlagBlocks, Summary: "Read the configuration again",
 		Reply: "OK, after it is in force", Errors: []Code{CodeConfig, CodeDenied}},
 	{Name: "IPCD.PROVE", Min: 1, Max: 1, Family: FamilyAdmin, Flags: FlagDescriptors | FlagNoMulti, Summary: "Prove to be the process that connected, by a pidfd that is sent along (SCM_RIGHTS)",
