@@ -13,13 +13,20 @@ import (
 // nothing that is worth having. It knows no protocol (it counts the commands and answers with a constant), no limits and
 // no second read, and believes that each write is taken. Where it does not reach a target, no server does on this machine.
 //
-// It knows two commands, for the row of the hand-off: BLPOP is not answered before there is an RPUSH.
+// It knows two commands for the row of the hand-off: BLPOP is not answered before there is an RPUSH. And some for those of requests, of one
+// asker and one responder: see carry.
 type bareLoop struct {
 	epoll, listener int
 	poll            time.Duration // before it blocks
 	events          [64]unix.EpollEvent
 	waiting         int // the connection whose BLPOP is not answered
+
+	responder, asker int                   // the connections that what is asked, and answered, goes to
+	quiet            [bareDescriptors]bool // those that want no answers to their commands
 }
+
+// bareDescriptors is above the descriptors of the few connections that say that they want no answers.
+const bareDescriptors = 256
 
 // pong is its only answer, as often as commands come in one read.
 const pong = "+PONG\r\n"
@@ -119,8 +126,45 @@ func (s *bareLoop) serve(fd int) {
 		return
 	case bytes.HasPrefix(in, []byte("*3\r\n$5\r\nRPUSH")):
 		bareSend(s.waiting, answer)
+	case s.carry(fd, in):
+		return
 	}
 	bareSend(fd, answer)
+}
+
+// What is sent for a request: it is always the same.
+var (
+	bareQuestion = []byte("*3\r\n$7\r\nmessage\r\n$9\r\nbench/ask\r\n$64\r\n" + payload(64) + "\r\n")
+	bareReply    = []byte("*3\r\n$7\r\nmessage\r\n$11\r\nbench/reply\r\n$64\r\n" + payload(64) + "\r\n")
+	bareRequest  = []byte(">10\r\n$11\r\nbus.request\r\n:1000000\r\n$9\r\nbench/ask\r\n$9\r\nbench/ask\r\n$64\r\n" + payload(64) +
+		"\r\n:1700000000000000\r\n:100000\r\n:0\r\n$0\r\n\r\n:0\r\n")
+	bareAnswer = []byte("$64\r\n" + payload(64) + "\r\n")
+)
+
+// carry sends on what one command asks or answers, or notes for whom that is. It reports whether the command has no answer of its own.
+func (s *bareLoop) carry(fd int, in []byte) (done bool) {
+	is := func(word string) bool { return len(in) > 8 && bytes.HasPrefix(in[8:], []byte(word)) }
+	switch {
+	case is("PING"), s.responder == 0 && is("PUBLISH"):
+		return false
+	case is("PUBLISH") && bytes.Contains(in, []byte(askTopic)):
+		bareSend(s.responder, bareQuestion)
+	case is("PUBLISH"):
+		bareSend(s.asker, bareReply)
+	case is("BUS.REQ"):
+		s.asker = fd
+		bareSend(s.responder, bareRequest)
+		return true
+	case is("BUS.REPLY"):
+		bareSend(s.asker, bareAnswer)
+	case is("SUBSCRIBE") && bytes.Contains(in, []byte(replyTopic)):
+		s.asker = fd
+	case is("SUBSCRIBE"), is("BUS.SERVE"):
+		s.responder = fd
+	case is("CLIENT"):
+		s.quiet[fd] = true
+	}
+	return fd < bareDescriptors && s.quiet[fd]
 }
 
 func bareSend(fd int, b []byte) {

@@ -44,14 +44,15 @@ func main() {
 // helper runs one of the processes that this program starts beside itself, if that is what the words say.
 func helper(words []string) bool {
 	helpers := map[string]func(words []string) error{
-		"raw-server":         func(w []string) error { return serveRaw(w[0]) },
-		"bare-server":        func(w []string) error { return serveBare(w[0], w[1]) },
-		"attack":             func(w []string) error { return runAttack(w[0], w[1]) },
-		"flock-partner":      func(w []string) error { return flockPartner(w[0]) },
-		"responder":          func(w []string) error { return respond(w[0], w[1], requestConns) },
-		"answered-responder": func(w []string) error { return respond(w[0], w[1], answeredConns) },
-		"bus-responder":      func(w []string) error { return respondByCommand(w[0], w[1]) },
-		"listener":           func(w []string) error { return listenFor(w[0], w[1]) },
+		"raw-server":             func(w []string) error { return serveRaw(w[0]) },
+		"bare-server":            func(w []string) error { return serveBare(w[0], w[1]) },
+		"attack":                 func(w []string) error { return runAttack(w[0], w[1]) },
+		"flock-partner":          func(w []string) error { return flockPartner(w[0]) },
+		"responder":              func(w []string) error { return respond(w[0], w[1], requestConns) },
+		"answered-responder":     func(w []string) error { return respond(w[0], w[1], answeredConns) },
+		"bus-responder":          func(w []string) error { return respondByCommand(w[0], w[1], true) },
+		"answered-bus-responder": func(w []string) error { return respondByCommand(w[0], w[1], false) },
+		"listener":               func(w []string) error { return listenFor(w[0], w[1]) },
 	}
 	if len(words) < 3 || helpers[words[1]] == nil {
 		return false

@@ -6,12 +6,22 @@ import (
 	"time"
 )
 
-// busRequest asks another process by BUS.REQ, whose reply is the answer.
+// busRequest asks another process by BUS.REQ, whose reply is the answer. That one has no replies to its own commands, or one of them would
+// wake it up for nothing.
 func busRequest(s *server, keep func(...*conn), with func(*partner)) func(time.Duration) sample {
+	return askByCommand("bus-responder", s, keep, with)
+}
+
+// busRequestAnswered is busRequest where the responder takes the answers to its commands.
+func busRequestAnswered(s *server, keep func(...*conn), with func(*partner)) func(time.Duration) sample {
+	return askByCommand("answered-bus-responder", s, keep, with)
+}
+
+func askByCommand(responder string, s *server, keep func(...*conn), with func(*partner)) func(time.Duration) sample {
 	c := s.connect(1)[0]
 	c.both = true
 	keep(c)
-	p, err := startPartner("bus-responder", s.kind, s.path)
+	p, err := startPartner(responder, s.kind, s.path)
 	must(err)
 	with(p)
 	ask := command("BUS.REQ", askTopic, payload(64))
@@ -28,12 +38,15 @@ func busRequest(s *server, keep func(...*conn), with func(*partner)) func(time.D
 }
 
 // respondByCommand is the responding process.
-func respondByCommand(kind, path string) (err error) {
+func respondByCommand(kind, path string, quiet bool) (err error) {
 	defer recoverInto(&err)
 	s := &server{kind: kind, path: path}
 	c := s.connect(1)[0]
 	c.ask("HELLO", "3")
 	c.ask("BUS.SERVE", askTopic)
+	if quiet {
+		c.send(command("CLIENT", "REPLY", "OFF"))
+	}
 	c.idle, c.both = true, true
 	fmt.Println("ready")
 	const head, end = "bus.request\r\n:", "\r\n:0\r\n" // before the number of a request, and the deadline, which it has none
@@ -107,19 +120,26 @@ func valueAmong(others int) scenario {
 
 // addRequests adds the rows of requests, headers and values.
 func (b *bench) addRequests(add func(name string, p place, u unit, all ...contender)) {
+	floor := target{most: 1.15}
 	for _, p := range []place{same, free} {
 		aims := map[string]target{}
 		if p == same {
 			aims = map[string]target{redisServer: {most: .7}, natsServer: {most: .55}}
 		}
-		all := []contender{b.serveWith(ipcdServer, ipcdServer, target{}, busRequest), b.serveWith("PUBLISH there and back", ipcdServer, target{}, requestAnswered)}
+		all := []contender{
+			b.serveWith(ipcdServer, ipcdServer, target{}, busRequest), b.serveWith(bareServer, bareServer, floor, busRequest),
+			b.serveWith("PUBLISH there and back", ipcdServer, target{}, request),
+		}
 		for _, kind := range buses[1:] {
 			if b.has(kind) {
-				all = append(all, b.serveWith(kind, kind, aims[kind], requestAnswered))
+				all = append(all, b.serveWith(kind, kind, aims[kind], request))
 			}
 		}
 		add("request and reply (BUS.REQ), p50", p, microseconds, all...)
 	}
+	add("request and reply (BUS.REQ), each command answered, p50", same, microseconds,
+		b.serveWith(ipcdServer, ipcdServer, target{}, busRequestAnswered), b.serveWith(bareServer, bareServer, floor, busRequestAnswered),
+		b.serveWith("PUBLISH there and back", ipcdServer, target{}, requestAnswered), b.serveWith(redisServer, redisServer, target{}, requestAnswered))
 
 	plain := b.serve(ipcdServer, withHeaders(0), target{})
 	plain.name = "no headers"

@@ -65,7 +65,7 @@ func (b *bench) addBuses(add func(name string, p place, u unit, all ...contender
 		b.serveAll(subscribeToValues(1000), nil, ipcdServer, redisServer, mosquittoServer)...)
 
 	for _, p := range []place{same, free} {
-		all := []contender{b.serveWith(ipcdServer, ipcdServer, target{}, request)}
+		all := []contender{b.serveWith(ipcdServer, ipcdServer, target{}, request), b.serveWith(bareServer, bareServer, target{most: 1.15}, request)}
 		for _, kind := range buses[1:] {
 			if b.has(kind) {
 				all = append(all, b.serveWith(kind, kind, target{}, request))
