@@ -150,8 +150,7 @@ func (c *Conn) execute(b []byte) (used int) {
 			break
 		}
 		if begun == 0 && used+n < len(b) {
-			begun = s.Now()
-			s.begin()
+			begun = s.begin()
 		}
 		outcome := Done
 		if len(words) > 0 {

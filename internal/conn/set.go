@@ -228,12 +228,14 @@ func (s *Set) eventsAreOver() bool {
 	return t.over
 }
 
-// begin has this part of the turn begin, unless it has: where the first thing is done that may be one of many. To read the clock at
-// the beginning of each turn would cost those who do a single thing in it.
-func (s *Set) begin() {
+// begin has this part of the turn begin, unless it has: where the first thing is done that may be one of many. It returns the time. To
+// read the clock at the beginning of each turn would cost those who do a single thing in it.
+func (s *Set) begin() time.Duration {
+	now := s.Now()
 	if t := &s.span; !t.timed {
-		t.begun, t.timed = s.Now(), true
+		t.begun, t.timed = now, true
 	}
+	return now
 }
 
 // Over looks at the clock, and reports whether this part of the turn is over: events, or those who have waited, have had their time. If
