@@ -51,7 +51,7 @@ func (s *Service) sendCall(c *session.Call, to *audience, p *publication, f *fil
 }
 
 func (s *Service) publishRedis(c *session.Call) {
-	if r, ok := s.publishCall(c, anyName, &asItIs, delivered); ok {
+	if r, ok := s.publishWith(c, anyName, &asItIs, nil, delivered); ok {
 		c.Integer(int64(r.delivered))
 	}
 }
