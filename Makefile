@@ -28,6 +28,11 @@ LINT  := $(GO) tool -modfile=$(CURDIR)/tools/go.mod golangci-lint
 LDFLAGS := -s -w -X github.com/ipcd/ipcd/internal/version.stamp=$(VERSION)
 BUILD := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false
 
+# What is built to be used is compiled by the profile of what the daemon does most (docs/adr/0033). That takes half a minute more the first time,
+# which nobody has to wait for who only wants to see it work.
+PGO       ?= auto
+demo test: PGO = off
+
 # Where ipcctl is entered before the Go runtime is, to learn which signals are ignored and blocked: see docs/adr/0018.
 ENTRY = $(if $(filter amd64 arm64,$(shell $(GO) env GOARCH)),-E ipcctl_entry)
 
@@ -59,14 +64,14 @@ MODULES := . $(patsubst %/go.mod,%,$(wildcard test/*/go.mod))
 
 .DEFAULT_GOAL := build
 .NOTPARALLEL:
-.PHONY: help build demo test fuzz fuzz-commands crash search races seeded-bugs check fmt fmt-check vet lint shellcheck generate generated tidy bench cover install uninstall clean
+.PHONY: help build demo test fuzz fuzz-commands crash search races seeded-bugs check fmt fmt-check vet lint shellcheck generate generated tidy bench profile cover install uninstall clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
 build: ## bin/ipcd and bin/ipcctl, static
 	@mkdir -p $(BIN)
-	$(BUILD) -ldflags "$(LDFLAGS)" -o $(BIN)/ ./cmd/ipcd
+	$(BUILD) -pgo=$(PGO) -ldflags "$(LDFLAGS)" -o $(BIN)/ ./cmd/ipcd
 	$(BUILD) -ldflags "$(LDFLAGS) $(ENTRY)" -o $(BIN)/ ./cmd/ipcctl
 
 demo: build ## a story on this repository's own files, checked at its end
@@ -135,6 +140,9 @@ else
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 	$(GO) run ./test/bench
 endif
+
+profile: ## renew the profile that the daemon is compiled by, after a change of what it does most
+	$(GO) test -run '^$$' -bench 'Command|Ping|Publish|Request|LockPair' -benchtime 4s -cpuprofile cmd/ipcd/default.pgo -o /dev/null ./internal/server
 
 cover: ## coverage of the Go tests; look at it by go tool cover -html=cover.out
 	test/setup $(GO) test -coverpkg=./... -coverprofile=cover.out ./...

@@ -35,7 +35,7 @@ func (p pkg) local() string { return strings.TrimPrefix(p.ImportPath, module+"/"
 // better than this test could.
 func load(t *testing.T, args ...string) []pkg {
 	t.Helper()
-	cmd := exec.Command("go", append([]string{"list", "-e", "-json=ImportPath,Imports"}, args...)...)
+	cmd := exec.Command("go", append([]string{"list", "-e", "-pgo=off", "-json=ImportPath,Imports"}, args...)...)
 	cmd.Dir = root
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // These run the loop in this process, with its clients: what a change of the code costs or saves. How the daemon does
@@ -106,6 +108,49 @@ func BenchmarkPing(b *testing.B) {
 	for b.Loop() {
 		c.send(request)
 		c.receive()
+	}
+}
+
+// BenchmarkCommand is what commands take that come 64 at a time, without the kernel's part in it; an operation is one command. What it
+// tells hardly depends on what else the machine does, and make profile is made of it.
+func BenchmarkCommand(b *testing.B) {
+	const batch = 64
+	for _, bench := range []struct {
+		name     string
+		commands [][]string
+		other    []string // what another connection has said
+	}{
+		{"ping", [][]string{{"PING"}}, nil},
+		{"publish", [][]string{{"PUBLISH", "a/b", "hello"}}, nil},
+		{"publish to a channel", [][]string{{"PUBLISH", "a/b", "hello"}}, []string{"SUBSCRIBE", "a/b"}},
+		{"bus.pub", [][]string{{"BUS.PUB", "a/b", "hello"}}, nil},
+		{"bus.pub to a filter", [][]string{{"BUS.PUB", "a/b", "hello"}}, []string{"BUS.SUB", "a/#"}},
+		{"lock", [][]string{{"LOCK.ACQUIRE", "a"}, {"LOCK.RELEASE", "a"}}, nil},
+	} {
+		b.Run(bench.name, func(b *testing.B) {
+			s := newStage(b, func(o *Setup, _ *Options) { o.Verify, o.Journal = false, nil })
+			c, other := s.connect(1000), s.connect(1000)
+			if bench.other != nil {
+				other.cmd("HELLO", "3")
+				other.cmd(bench.other...)
+			}
+			var sent []byte
+			for i := range batch {
+				sent = wire.AppendCommand(sent, bench.commands[i%len(bench.commands)]...)
+			}
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				if i%batch > 0 {
+					continue
+				}
+				c.Send(sent...)
+				s.settle()
+				if got := c.Take(); got == "" || got[0] == '-' {
+					b.Fatalf("received %q", got)
+				}
+				other.Take()
+			}
+		})
 	}
 }
 

@@ -18,7 +18,7 @@ import (
 // it says.
 type stage struct {
 	*Server
-	t      *testing.T
+	t      testing.TB
 	kernel *conntest.Kernel
 }
 
@@ -28,7 +28,7 @@ type actor struct {
 	server *session.Session
 }
 
-func newStage(t *testing.T, change ...func(*Setup, *Options)) *stage {
+func newStage(t testing.TB, change ...func(*Setup, *Options)) *stage {
 	t.Helper()
 	checkDescriptors(t)
 	k := conntest.New()

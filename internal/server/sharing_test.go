@@ -38,7 +38,7 @@ func share(t *testing.T, got string) (all []string) {
 }
 
 // receipt is the last one that a client has got, as seq, delivered, dropped.
-func receipt(t *testing.T, got string) (text string) {
+func receipt(t testing.TB, got string) (text string) {
 	t.Helper()
 	for v := range values(t, []byte(got)) {
 		text = fmt.Sprintf("%d %d %d", v.Get("seq").Int, v.Get("delivered").Int, v.Get("dropped").Int)

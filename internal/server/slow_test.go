@@ -117,7 +117,7 @@ func TestLosses(t *testing.T) {
 }
 
 // values decodes what a client received.
-func values(t *testing.T, b []byte) func(func(wire.Value) bool) {
+func values(t testing.TB, b []byte) func(func(wire.Value) bool) {
 	return func(yield func(wire.Value) bool) {
 		d := wire.NewDecoder(bytes.NewReader(b), wire.DefaultLimits)
 		for {

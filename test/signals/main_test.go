@@ -71,7 +71,7 @@ func newWorld(t *testing.T) *world {
 // build builds the programs as make does: go build alone would leave out what is tested here.
 func (w *world) build(dir string, env ...string) {
 	w.Helper()
-	build := exec.Command("make", "--no-print-directory", "-C", "../..", "build", "BIN="+dir)
+	build := exec.Command("make", "--no-print-directory", "-C", "../..", "build", "PGO=off", "BIN="+dir)
 	build.Env = append(append(os.Environ(), "MAKEFLAGS=", "MAKELEVEL="), env...)
 	if out, err := build.CombinedOutput(); err != nil {
 		w.Fatalf("%v\n%s", err, out)

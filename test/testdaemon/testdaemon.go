@@ -399,7 +399,7 @@ func build(name string, race bool) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot find ipcd's module: %w", err)
 	}
-	cmd := exec.Command("go", "build", "-buildvcs=false", "-race="+strconv.FormatBool(race), "-o", path, "./cmd/"+name)
+	cmd := exec.Command("go", "build", "-buildvcs=false", "-pgo=off", "-race="+strconv.FormatBool(race), "-o", path, "./cmd/"+name)
 	cmd.Dir = strings.TrimSpace(string(module))
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("cannot build %s: %w\n%s", name, err, out)
