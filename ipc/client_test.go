@@ -76,13 +76,18 @@ func TestClientPipelines(t *testing.T) {
 				word := strconv.Itoa(g*rounds + n)
 				if v, err := c.Do(context.Background(), "ECHO", word); err != nil || v.Str != word {
 					t.Errorf("%s: %+v, %v", word, v, err)
+					c.Close()
 					return
 				}
 			}
 		})
 	}
 	for range goroutines * rounds {
-		s.say(string(wire.AppendBulk(nil, s.next()[1])))
+		words := s.next()
+		if words == nil {
+			break
+		}
+		s.say(string(wire.AppendBulk(nil, words[1])))
 	}
 	callers.Wait()
 }

@@ -95,14 +95,14 @@ func TestLinkSubscription(t *testing.T) {
 	publish := func(topic string) {
 		t.Helper()
 		if r, err := dialDaemon(t, d.Socket).Publish(ctx, topic, nil); err != nil || r.Delivered != 1 {
-			t.Errorf("%s: %+v, %v", topic, r, err)
+			t.Fatalf("%s: %+v, %v", topic, r, err) // nobody would be given it
 		}
 	}
 	gap := func() {
 		t.Helper()
 		m, err := start(func() (ipc.Message, error) { return s.Next(ctx) }).wait(t)
 		if gap, ok := errors.AsType[*ipc.GapError](err); !ok || !errors.Is(gap.Err, ipc.ErrClosed) || gap.Since.IsZero() || errors.Is(err, ipc.ErrClosed) {
-			t.Errorf("%+v, %v", m, err)
+			t.Fatalf("%+v, %v", m, err) // what is to come next has come
 		}
 	}
 	publish("link/before")
@@ -183,7 +183,7 @@ func TestGapInFullBuffer(t *testing.T) {
 	two.say("+PONG\r\n")
 	pinged.ok(t)
 	if _, err := s.Next(ctx); err == nil {
-		t.Error("the gap is not told")
+		t.Fatal("the gap is not told")
 	}
 	if m, err := s.Next(ctx); err != nil || m.Lost != 3 {
 		t.Errorf("%+v, %v", m, err)
@@ -351,11 +351,18 @@ func TestLinkLockLost(t *testing.T) {
 	s.say(":1\r\n" + done("1", grant7))
 	l := got.ok(t)
 	s = f.again(s)
+	pinged := start(func() (struct{}, error) {
+		_, err := presentClient(t, k).Do(context.Background(), "PING")
+		return struct{}{}, err
+	})
 	s.expect("LOCK.FOLLOW", "a", "7")
 	s.say("-STALE token 7 is not that of a present hold\r\n")
-	s.expect("LOCK.INFO", "a")
+	s.expect("LOCK.INFO", "a") // before anybody has the connection
 	s.say("%1\r\n+previous\r\n%2\r\n+token\r\n:7\r\n+how\r\n+expired\r\n")
 	wantLost(t, l, "expired")
+	s.expect("PING")
+	s.say("+PONG\r\n")
+	pinged.ok(t)
 }
 
 // TestLinkLocksExclude: however often the daemon crashes, and whatever is given up meanwhile, there is never more than one holder, nobody

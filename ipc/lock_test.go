@@ -165,11 +165,10 @@ func TestLockTickets(t *testing.T) {
 	s.say(":1\r\n")
 	second := lock(context.Background(), c, "b")
 	s.expectAcquire("b", "ASYNC")
-	s.say(":2\r\n" + done("2", strings.Replace(grant7, ":7", ":8", 1)))
+	s.say(":2\r\n" + done("2", strings.Replace(grant7, ":7", ":8", 1)) + done("1", grant7))
 	if l := second.ok(t); l.Name != "b" || l.Token != 8 {
 		t.Errorf("%+v", l)
 	}
-	s.say(done("1", grant7))
 	if l := first.ok(t); l.Name != "a" || l.Token != 7 {
 		t.Errorf("%+v", l)
 	}
@@ -212,10 +211,12 @@ func TestLockCancelled(t *testing.T) {
 		cancel()
 		s.expect("LOCK.CANCEL", "3")
 		s.say(done("3", grant7) + ":0\r\n")
-		s.expect("LOCK.RELEASE", "a", "7")
-		s.say("+OK\r\n")
 		f.fails(t, context.Canceled)
-		synchronise(t, c, s)
+		pinged := do(c, "PING") // goes behind
+		s.expect("LOCK.RELEASE", "a", "7")
+		s.expect("PING")
+		s.say("+OK\r\n+PONG\r\n")
+		pinged.ok(t)
 	})
 	t.Run("tried", func(t *testing.T) {
 		c, s := newFake(t).client()
@@ -303,6 +304,25 @@ func TestLockLost(t *testing.T) {
 	}
 }
 
+// TestJoinedLost: of those who share a hold, each is told that it is lost.
+func TestJoinedLost(t *testing.T) {
+	c, s := newFake(t).client()
+	first := lock(context.Background(), c, "a")
+	s.expectAcquire("a", "ASYNC")
+	s.say(":1\r\n" + done("1", grant7))
+	joined := lock(context.Background(), c, "a", ipc.Join(7))
+	s.expectAcquire("a", "JOIN", "7", "ASYNC")
+	s.say(":2\r\n" + done("2", grant7))
+	locks := []*ipc.Lock{first.ok(t), joined.ok(t)}
+	s.say(">5\r\n+lock.lost\r\n+a\r\n:7\r\n+broken\r\n+\r\n")
+	synchronise(t, c, s)
+	for i, l := range locks {
+		if _, ok := errors.AsType[*ipc.LostError](l.Err()); !ok {
+			t.Errorf("owner %d is told %v", i, l.Err())
+		}
+	}
+}
+
 const set78 = "%6\r\n+name\r\n+a\r\n+token\r\n:7\r\n+mode\r\n+exclusive\r\n+previous\r\n+\r\n+abandoned\r\n+\r\n+locks\r\n*2\r\n" +
 	"%3\r\n+name\r\n+a\r\n+token\r\n:7\r\n+previous\r\n+\r\n" + "%3\r\n+name\r\n+b\r\n+token\r\n:8\r\n+previous\r\n+exited 1\r\n"
 
@@ -322,11 +342,12 @@ func TestLockSet(t *testing.T) {
 		t.Error(l.Err())
 	}
 	s.say(">5\r\n+lock.lost\r\n+b\r\n:8\r\n+broken\r\n+pid 12 (uid 0): stuck\r\n")
-	wait(t, l.Lost())
+	synchronise(t, c, s)
 	var lost *ipc.LostError
 	if !errors.As(l.Err(), &lost) || *lost != (ipc.LostError{Name: "b", How: "broken", By: "pid 12 (uid 0): stuck"}) {
-		t.Error(l.Err())
+		t.Fatal(l.Err())
 	}
+	wait(t, l.Lost())
 	unlock := start(func() (struct{}, error) { return struct{}{}, l.GiveBack(context.Background()) })
 	s.expect("LOCK.RELEASE", "a", "7", "UNTOLD")
 	s.expect("LOCK.RELEASE", "b", "8", "UNTOLD")
