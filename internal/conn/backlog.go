@@ -19,7 +19,8 @@ import (
 // Pushes says what messages look like.
 type Pushes struct {
 	// Loss is what a subscriber misses who does not get a value: how many messages of what; 0 of nothing, if it misses nothing that it
-	// can be told of. told says that the value is the word of what was missing already.
+	// can be told of. told says that the value is the word of what was missing already, or of what newer messages have taken the place of,
+	// which is nothing that it misses.
 	Loss func(value []byte) (of []byte, n int64, told bool)
 	// AppendLoss appends the push that says so.
 	AppendLoss func(b []byte, p wire.Proto, of string, n int64) []byte

@@ -367,12 +367,17 @@ func (c *Conn) unpack() {
 }
 
 // endBehindOf ends a connection that is too far behind a subscription of which it is to miss nothing. The messages that wait are given up,
-// and the peer is told why, if it reads.
+// and with them what is missing before them, be it told there already or not: why the connection ends says all. The peer is told so behind
+// its replies, if it reads.
 func (c *Conn) endBehindOf(of string) {
 	q := c.more.queue
 	q.all.All(inAll, func(e *entry) bool {
-		if e.of == nil {
-			c.own = c.set.pool.append(c.own, e.b)
+		for b := e.b; e.of == nil && len(b) > 0; {
+			n := ValueLen(b)
+			if _, _, told := c.set.Pushes.Loss(b[:n]); !told {
+				c.own = c.set.pool.append(c.own, b[:n])
+			}
+			b = b[n:]
 		}
 		return true
 	})

@@ -53,7 +53,8 @@ func topicOfPush(v []byte) []byte {
 }
 
 // lossOf is what a subscriber misses who does not get a value: a message of a filter, or what was missing already (told); 0 of
-// nothing, if the value is something else. The forms are those of [message.append] and appendLost; of replies, which may
+// nothing, if the value is something else, as what newer messages have replaced, which is told, too. The forms are those of
+// [message.append], appendLost and appendConflated; of replies, which may
 // hold whatever somebody called his channels, none has numbers in these places, or begins with pmessage and goes on with a name that
 // is before it in the alphabet.
 func lossOf(v []byte) (filter []byte, n int64, told bool) {
@@ -77,6 +78,10 @@ func lossOf(v []byte) (filter []byte, n int64, told bool) {
 		if filter, rest = cutBulk(rest); len(rest) > 0 && rest[0] == ':' {
 			n, _ := conn.Head(rest)
 			return filter, int64(n), true
+		}
+	} else if rest, ok := bytes.CutPrefix(v[1:], []byte("3\r\n$13\r\nbus.conflated\r\n")); ok {
+		if filter, rest = cutBulk(rest); len(rest) > 0 && rest[0] == ':' {
+			return filter, 0, true
 		}
 	} else if rest, ok := bytes.CutPrefix(v[1:], []byte("4\r\n$8\r\npmessage\r\n")); ok {
 		return envelopeLossOf(rest)

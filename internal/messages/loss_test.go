@@ -22,16 +22,19 @@ func TestLossOf(t *testing.T) {
 		if filter, n, told := lossOf(appendLost(nil, p, "a/#", 12)); string(filter) != "a/#" || n != 12 || !told {
 			t.Errorf("a loss: %q, %d, %v", filter, n, told)
 		}
+		if filter, n, told := lossOf(appendConflated(nil, p, "a/#", 12)); string(filter) != "a/#" || n != 0 || !told {
+			t.Errorf("what was replaced: %q, %d, %v", filter, n, told)
+		}
 	}
 	channels := slices.Concat([]string{"bus.message"}, slices.Repeat([]string{"a"}, 9))
 	for _, reply := range []string{
 		string(wire.AppendCommand(nil, channels...)),
-		string(wire.AppendCommand(nil, "bus.lost", "a", "1")),
+		string(wire.AppendCommand(nil, "bus.lost", "a", "1")), string(wire.AppendCommand(nil, "bus.conflated", "a", "1")),
 		"*2\r\n$8\r\nbus.lost\r\n:1\r\n", "$3\r\n*10\r\n\r\n", "+OK\r\n", "*0\r\n",
 		string(m.append(nil, wire.RESP3, 0, "a")), string(m.append(nil, wire.RESP3, 1, "a*")),
 	} {
-		if filter, n, _ := lossOf([]byte(reply)); n != 0 {
-			t.Errorf("%q: %q, %d", reply, filter, n)
+		if filter, n, told := lossOf([]byte(reply)); n != 0 || told {
+			t.Errorf("%q: %q, %d, %v", reply, filter, n, told)
 		}
 	}
 }

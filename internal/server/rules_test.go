@@ -127,6 +127,43 @@ func TestRuleEnds(t *testing.T) {
 	}
 }
 
+// TestBehindIsLast: whose connection ends for one subscription is told so behind the replies that wait, and not what is missing of others
+// or was replaced, as all that waited for him is missing then.
+func TestBehindIsLast(t *testing.T) {
+	s := newStage(t, func(_ *Setup, o *Options) { o.Limits.Output = 64 << 10 })
+	c, pub := s.connect(1000), s.connect(1001)
+	publish := func(topic string, n int) {
+		t.Helper()
+		for range n {
+			pub.cmd("BUS.PUB", topic, strings.Repeat("x", 4<<10))
+			s.settle()
+		}
+	}
+	c.cmd("HELLO", "3")
+	c.cmd("BUS.SUB", "parts")
+	s.settle()
+	c.Take()
+	c.SetRoom(0)
+	c.cmd("ECHO", "first")
+	s.settle()
+	publish("parts", 30) // of which some are dropped before anybody has a rule
+	c.cmd("BUS.SUB", "ended", "SLOW", "CONFLATE")
+	s.settle()
+	publish("ended", 2)
+	c.cmd("BUS.UNSUB", "ended")
+	s.settle()
+	publish("parts", 30) // so that what waits of the other is dropped, too
+	c.cmd("BUS.SUB", "strict", "SLOW", "DISCONNECT", "QUEUE", "1")
+	s.settle()
+	publish("strict", 2)
+	c.SetRoom(-1)
+	s.settle()
+	const want = "first, 2, 1, 2, behind strict: QUOTA this connection is too far behind \"strict\", of which it is to miss nothing (SLOW DISCONNECT)"
+	if got := said(t, c.Take()); got != want || !c.Gone {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
 // TestRuleWords: what is wrong with the words of BUS.SUB is said.
 func TestRuleWords(t *testing.T) {
 	h := start(t)
