@@ -4,6 +4,7 @@ import (
 	"errors"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -14,10 +15,19 @@ import (
 // (SO_LINGER), and a file asks its file system, which may be a program of the peer (FUSE). The same holds for a connection in
 // which there is something unread, for descriptors may have come with it. So the loop leaves that to others: a goroutine
 // for each user that closes one after the other. Whoever makes it wait waits for himself.
+//
+// These goroutines share the CPU with the loop. While the loop has more to do than a turn has time for, each of them does some
+// of that in each turn, and rests until the next: the kernel would let it go on for several milliseconds where there is one CPU.
 type Closer struct {
 	mu     sync.Mutex
 	queues map[uint32][]closing // by user, each with a goroutine
 	work   sync.WaitGroup
+	open   atomic.Int32 // how many queues there are
+
+	turning bool      // the loop is in a turn, or about to make one
+	turn    uint64    // rises when the next turn begins
+	resting int       // how many goroutines wait for that
+	goOn    sync.Cond // with mu
 }
 
 type closing struct {
@@ -44,27 +54,60 @@ func (c *Closer) add(uid uint32, x closing) {
 		return
 	}
 	if c.queues == nil {
-		c.queues = map[uint32][]closing{}
+		c.queues, c.goOn.L = map[uint32][]closing{}, &c.mu
 	}
 	c.queues[uid] = append(queue, x)
 	if !running {
+		c.open.Add(1)
+		c.turning = true // it is in turns that there is something to be closed
 		c.work.Go(func() { c.run(uid) })
 	}
 }
 
-// closedAtOnce is how many descriptors are closed before others may run: some ten microseconds, on a processor that the loop may wait
-// for.
-const closedAtOnce = 16
+// pace tells the goroutines whether the loop turns, and so has them close some more, or waits for events, and so leaves the CPU to them.
+func (c *Closer) pace(turning bool) {
+	if c.open.Load() == 0 { // as is usual
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.turning = turning
+	c.turn++
+	c.resting = 0
+	c.goOn.Broadcast()
+}
+
+// callsAtOnce is how many system calls are made for a user in a turn: that takes some hundred microseconds. A connection may need hundreds,
+// as what is read ends where descriptors came.
+const callsAtOnce = 32
+
+// rest waits for the next turn, if the loop turns. If it does not, it may be about to: others run first that want the processor.
+func (c *Closer) rest() {
+	c.mu.Lock()
+	c.resting++
+	for turn := c.turn; c.turning && c.turn == turn; {
+		c.goOn.Wait()
+	}
+	c.mu.Unlock()
+	runtime.Gosched()
+}
 
 func (c *Closer) run(uid uint32) {
-	for n := 1; ; n++ {
-		if n%closedAtOnce == 0 {
-			runtime.Gosched()
+	var unread []byte // is read into this, of all connections: there may be tens of thousands in a second
+	calls := 0
+	call := func() { // is called before each
+		if calls == callsAtOnce {
+			c.rest()
+			calls = 0
 		}
+		calls++
+	}
+	for {
 		c.mu.Lock()
 		queue := c.queues[uid]
 		if len(queue) == 0 {
 			delete(c.queues, uid)
+			c.open.Add(-1)
 			c.mu.Unlock()
 			return
 		}
@@ -72,8 +115,15 @@ func (c *Closer) run(uid uint32) {
 		c.queues[uid] = queue[1:]
 		c.mu.Unlock()
 		if x.connection {
-			drain(x.fd, make([]byte, 16<<10), unix.Read)
+			if unread == nil {
+				unread = make([]byte, 16<<10)
+			}
+			drain(x.fd, unread, func(fd int, b []byte) (int, error) {
+				call()
+				return unix.Read(fd, b)
+			})
 		}
+		call()
 		_ = unix.Close(x.fd)
 	}
 }
@@ -85,8 +135,9 @@ func (c *Closer) Full(uid uint32) bool {
 	return len(c.queues[uid]) > maxClosing
 }
 
-// Wait returns when all are closed, or the time is over.
+// Wait returns when all are closed, or the time is over. The loop must have ended.
 func (c *Closer) Wait(limit time.Duration) {
+	c.pace(false)
 	done := make(chan struct{})
 	go func() {
 		c.work.Wait()

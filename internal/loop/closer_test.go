@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"runtime"
 	"testing"
 	"time"
 
@@ -141,5 +142,43 @@ func TestHangUp(t *testing.T) {
 			l.Closer.Wait(patience)
 			_ = unix.Close(b)
 		}
+	}
+}
+
+// TestCloserSharesTurns: in a turn of the loop no more is closed than takes a part of it, however much there is to be closed, and while
+// the loop waits for events nothing holds it up.
+func TestCloserSharesTurns(t *testing.T) {
+	var c Closer
+	left := func() int { // when all rest, or nothing is left
+		for {
+			c.mu.Lock()
+			n, resting := len(c.queues[1]), c.resting
+			c.mu.Unlock()
+			if resting == 1 || n == 0 {
+				return n
+			}
+			runtime.Gosched()
+		}
+	}
+	const n = 10 * callsAtOnce
+	fd, peer := lingering(t)
+	c.Close(1, fd) // which the others wait for
+	for range n - 1 {
+		c.Close(1, -1)
+	}
+	if _, err := io.Copy(io.Discard, peer); err != nil {
+		t.Error(err)
+	}
+	_ = peer.Close()
+	for turn := range 4 {
+		if got, want := left(), n-(turn+1)*callsAtOnce-1; got != want { // the next is in hand
+			t.Errorf("after turn %d %d are left, want %d", turn, got, want)
+		}
+		c.pace(true)
+	}
+	c.pace(false)
+	c.Wait(patience)
+	if n := len(c.queues[1]); n > 0 {
+		t.Errorf("%d are left, and the loop does not turn", n)
 	}
 }

@@ -26,6 +26,7 @@ func (l *Loop) Wait(block bool) ([]unix.EpollEvent, error) {
 	l.turns++
 	var n int
 	var err error
+	l.Closer.pace(!block)
 	switch {
 	case !block:
 		runtime.Gosched()
@@ -34,6 +35,9 @@ func (l *Loop) Wait(block bool) ([]unix.EpollEvent, error) {
 		n, err = l.busyWait()
 	default:
 		n, err = l.rest()
+	}
+	if block {
+		l.Closer.pace(true)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot wait for events: %w", err)
