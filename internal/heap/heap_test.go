@@ -28,3 +28,18 @@ func TestHeap(t *testing.T) {
 		}
 	}
 }
+
+// TestHeapIsUsedAgain: one that is empty has its memory for what comes next.
+func TestHeapIsUsedAgain(t *testing.T) {
+	h := New(func(a, b int) bool { return a < b })
+	if n := testing.AllocsPerRun(10, func() {
+		for x := range 3 * piece {
+			h.Add(x)
+		}
+		for h.Len() > 0 {
+			h.Next()
+		}
+	}); n > 0 {
+		t.Errorf("%v allocations", n)
+	}
+}

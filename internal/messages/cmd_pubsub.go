@@ -3,6 +3,7 @@ package messages
 import (
 	"math"
 	"slices"
+	"sync"
 	"unsafe"
 
 	"github.com/ipcd/ipcd/bus"
@@ -173,6 +174,10 @@ func (s *Service) redisCount(sess *session.Session) int64 {
 	return int64(s.bus.Count(sess, bus.Channel, bus.Pattern) + s.groupPatterns(sess))
 }
 
+// listing has heaps of names that are empty again. Who lists 90,000 channels again and again would have the garbage collector run all the
+// time; what has not been used between two of its runs goes.
+var listing = sync.Pool{New: func() any { return heap.New(func(a, b string) bool { return a < b }) }}
+
 func (s *Service) pubsubChannels(c *session.Call) {
 	if len(c.Args) > 1 {
 		c.Fail(wire.CodeErr, "unknown subcommand or wrong number of arguments for 'CHANNELS'. Try PUBSUB HELP.")
@@ -188,7 +193,7 @@ func (s *Service) pubsubChannels(c *session.Call) {
 		glob = bus.CompileGlob(pattern)
 	}
 	slot, n, long := 0, 0, 0
-	names := heap.New(func(a, b string) bool { return a < b })
+	names := listing.Get().(*heap.Heap[string])
 	var text string    // that is compared at the moment, if it is long
 	var scan *bus.Scan // and how far
 	t := &session.Task{Head: func(b []byte) []byte { return wire.AppendArray(b, n) }}
@@ -198,7 +203,7 @@ func (s *Service) pubsubChannels(c *session.Call) {
 		if len(name) > bus.MaxTopic {
 			long += len(name)
 		}
-		t.Held = names.Room()*int(unsafe.Sizeof("")) + long
+		t.Held = n*int(unsafe.Sizeof(name)) + long
 	}
 	t.Step = func(b []byte) ([]byte, bool) {
 		switch {
@@ -226,6 +231,7 @@ func (s *Service) pubsubChannels(c *session.Call) {
 			}
 			return b, true
 		case names.Len() == 0:
+			listing.Put(names)
 			return b, false
 		}
 		if name, ok := names.Next(); ok {
