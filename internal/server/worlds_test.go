@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/ipcd/ipcd/internal/record"
 )
@@ -15,9 +16,9 @@ import (
 var searchStates = flag.Int("search", 300, "how many states of each small world TestSmallWorldsOfWills finds; 0 is very many")
 
 // All that can happen to wills in a small world, tried out in all orders, breadth first, with the whole daemon: some processes, connections of
-// theirs, and one or two topics. Wills are said and taken back, of a connection or of its process; values are published and cleared;
-// connections end, processes end and are reaped, of which the kernel says how they did or says nothing; time passes; and the daemon
-// crashes, between two steps and in the middle of each: whenever it has written to its journal or to a socket. Before it writes to its journal
+// theirs, and one or two topics. Wills are said and taken back, of a connection or of its process; values are published and cleared, and
+// some are over after a time, as those that wills leave may be; connections end, processes end and are reaped, of which the kernel says how
+// they did or says nothing; time passes, which is to the next moment at which something is due; and the daemon crashes, between two steps and in the middle of each: whenever it has written to its journal or to a socket. Before it writes to its journal
 // all has been sent that was to be sent by then. Then there is another, which may crash while it begins.
 //
 // A [worldModel] says after each step what everybody has been sent, what is in the journal, which values there are, and until when
@@ -31,7 +32,8 @@ func TestSmallWorldsOfWills(t *testing.T) {
 	before := debug.SetGCPercent(400) // there is a daemon for each step
 	t.Cleanup(func() { debug.SetGCPercent(before) })
 	one, two := []string{"a"}, []string{"a", "b"}
-	each := []record.Then{record.TellOnly, record.ThenRetain, record.ThenClear}
+	each := []manner{{then: record.TellOnly}, {then: record.ThenRetain}, {then: record.ThenClear}}
+	passing := []manner{{record.ThenRetain, worldLife}, {then: record.ThenClear}}
 	for name, w := range map[string]smallWorld{
 		"alone":               {seats: []int{0}, steps: slices.Concat(saying(one, each, false, true), published(one), ends(true), crashes)},
 		"one after the other": {seats: []int{0, 1}, steps: slices.Concat(saying(one, each, false, true), published(one), ends(true), crashes)},
@@ -39,6 +41,8 @@ func TestSmallWorldsOfWills(t *testing.T) {
 		"connections":         {seats: []int{0, 0, 1}, steps: slices.Concat(saying(two, each[1:2], false), published(one), ends(false), crashes)},
 		"of both":             {seats: []int{1, 1}, steps: slices.Concat(saying(two, each[1:], false, true), ends(true), crashes)},
 		"who listens":         {seats: []int{0, 1, 2}, steps: slices.Concat(saying(one, each[1:2], false), published(one), listening, requests, ends(false), crashes)},
+		"what expires":        {seats: []int{0, 1}, steps: slices.Concat(saying(one, passing, false, true), published(one, 0, worldLife), listening[:1], ends(true), crashes)},
+		"what expires of two": {seats: []int{0, 1}, steps: slices.Concat(saying(two, passing[:1], true), published(two, worldLife), ends(true), crashes)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -72,8 +76,25 @@ func speaks(p *worldPlay, seat int) bool {
 	return p.seats[seat] != nil && (r == nil || r.asker != seat)
 }
 
+// A manner is what a will makes of the value of its topic, and how long it lasts, 0 for ever.
+type manner struct {
+	then  record.Then
+	lasts time.Duration
+}
+
+// worldLife is how long what expires lasts: far longer than anything else that is waited for.
+const worldLife = time.Hour
+
+// expiring are the words for how long a value lasts.
+func expiring(lasts time.Duration, words ...string) []string {
+	if lasts == 0 {
+		return words
+	}
+	return append(words, "EXPIRES", strconv.FormatInt(lasts.Milliseconds(), 10))
+}
+
 // saying are the steps to say wills and to take them back.
-func saying(topics []string, thens []record.Then, selves ...bool) (all []worldStep) {
+func saying(topics []string, manners []manner, selves ...bool) (all []worldStep) {
 	for _, topic := range topics {
 		for _, self := range selves {
 			of := func(p *worldPlay, seat int, words ...string) []string {
@@ -82,13 +103,13 @@ func saying(topics []string, thens []record.Then, selves ...bool) (all []worldSt
 				}
 				return words
 			}
-			for _, then := range thens {
-				all = append(all, worldStep{fmt.Sprintf("says a will for %q, of its process: %v, %v", topic, self, then), false, speaks, func(p *worldPlay, seat int) {
+			for _, how := range manners {
+				all = append(all, worldStep{fmt.Sprintf("says a will for %q, of its process: %v, %v", topic, self, how), false, speaks, func(p *worldPlay, seat int) {
 					words := of(p, seat, "BUS.WILL", topic, fmt.Sprint(p.model.said))
-					if then != record.TellOnly {
-						words = append(words, then.String())
+					if how.then != record.TellOnly {
+						words = append(words, how.then.String())
 					}
-					p.command(seat, func(m *worldModel) { m.will(seat, topic, then, self, p.moment) }, words...)
+					p.command(seat, func(m *worldModel) { m.will(seat, topic, how, self, p.moment) }, expiring(how.lasts, words...)...)
 				}})
 			}
 			all = append(all, worldStep{fmt.Sprintf("takes a will for %q back, of its process: %v", topic, self), false, speaks, func(p *worldPlay, seat int) {
@@ -99,12 +120,19 @@ func saying(topics []string, thens []record.Then, selves ...bool) (all []worldSt
 	return all
 }
 
-// published are the steps to publish and to clear values.
-func published(topics []string) (all []worldStep) {
+// published are the steps to publish values that last so long, without a word for ever, and to clear them.
+func published(topics []string, lives ...time.Duration) (all []worldStep) {
+	if len(lives) == 0 {
+		lives = []time.Duration{0}
+	}
 	for _, topic := range topics {
-		all = append(all, worldStep{fmt.Sprintf("publishes a value of %q", topic), false, speaks, func(p *worldPlay, seat int) {
-			p.command(seat, func(m *worldModel) { m.publish(seat, topic, p.moment) }, "BUS.PUB", topic, fmt.Sprint(p.model.said), "RETAIN")
-		}}, worldStep{fmt.Sprintf("clears %q", topic), false, func(p *worldPlay, seat int) bool {
+		for _, lasts := range lives {
+			all = append(all, worldStep{fmt.Sprintf("publishes a value of %q that lasts %v", topic, lasts), false, speaks, func(p *worldPlay, seat int) {
+				words := expiring(lasts, "BUS.PUB", topic, fmt.Sprint(p.model.said), "RETAIN")
+				p.command(seat, func(m *worldModel) { m.publish(seat, topic, lasts, p.moment) }, words...)
+			}})
+		}
+		all = append(all, worldStep{fmt.Sprintf("clears %q", topic), false, func(p *worldPlay, seat int) bool {
 			_, has := p.model.values[topic]
 			return has && seat == 0 && speaks(p, seat)
 		}, func(p *worldPlay, seat int) {

@@ -17,12 +17,14 @@ import (
 // which it came. Whatever becomes a fact in the journal is a moment: a daemon that crashes has come to one of them, and has told nobody
 // of a later one.
 type worldModel struct {
-	now       time.Duration // since the daemon's start
+	begun     time.Duration // when the daemon did, as its clock says
+	now       time.Duration // since then
 	timers    int           // that were set, so far
 	processes []worldState
 	seats     []worldSeat
 	owners    []*worldOwner
 	values    map[string]record.Retained // without the time
+	lives     map[string]int             // which of the timers that were set is that of a value that expires
 	seq       uint64
 	said      int            // payloads, so far
 	request   *worldRequest  // that is open
@@ -77,7 +79,7 @@ func worldProcess(n int) lockmgr.Process {
 func (m *worldModel) clone() *worldModel {
 	c := *m
 	c.processes, c.seats = slices.Clone(m.processes), slices.Clone(m.seats)
-	c.values, c.told, c.group = maps.Clone(m.values), maps.Clone(m.told), slices.Clone(m.group)
+	c.values, c.lives, c.told, c.group = maps.Clone(m.values), maps.Clone(m.lives), maps.Clone(m.told), slices.Clone(m.group)
 	c.owners = make([]*worldOwner, len(m.owners))
 	for i, o := range m.owners {
 		is := *o
@@ -136,7 +138,7 @@ func (m *worldModel) whose(seat int, self bool) (process int, conn uint64) {
 	return m.seats[seat].process, 0
 }
 
-func (m *worldModel) will(seat int, topic string, then record.Then, self bool, moment func()) {
+func (m *worldModel) will(seat int, topic string, how manner, self bool, moment func()) {
 	who, conn := m.whose(seat, self)
 	o := m.find(who, conn)
 	if o == nil {
@@ -152,7 +154,7 @@ func (m *worldModel) will(seat int, topic string, then record.Then, self bool, m
 			m.remove(other, topic)
 		}
 	}
-	o.wills = append(o.wills, record.Will{Topic: topic, Payload: fmt.Sprint(m.said), Then: then, Process: worldProcess(who), Conn: conn, UID: worldUser})
+	o.wills = append(o.wills, record.Will{Topic: topic, Payload: fmt.Sprint(m.said), Then: how.then, Lasts: how.lasts, Process: worldProcess(who), Conn: conn, UID: worldUser})
 	m.forget()
 	moment()
 	m.comeBack(who, topic, moment)
@@ -192,12 +194,30 @@ func (m *worldModel) unwill(seat int, topic string, self bool, moment func()) {
 	m.tell(seat, "%d", map[bool]int{true: 1}[was])
 }
 
+// keep has a value be that of its topic for so long, 0 for ever.
+func (m *worldModel) keep(v record.Retained, lasts time.Duration) {
+	if lasts != 0 {
+		v.Expires = m.begun + m.now + lasts
+	}
+	m.values[v.Topic] = v
+	m.timers++
+	m.lives[v.Topic] = m.timers
+}
+
+// lasting is what is told of something that lasts so long, beside what it is.
+func lasting(lasts time.Duration) string {
+	if lasts != 0 {
+		return " expires"
+	}
+	return ""
+}
+
 // publish publishes a value.
-func (m *worldModel) publish(seat int, topic string, moment func()) {
+func (m *worldModel) publish(seat int, topic string, lasts time.Duration, moment func()) {
 	is := worldProcess(m.seats[seat].process)
 	payload := fmt.Sprint(m.said)
-	m.values[topic] = record.Retained{Topic: topic, Payload: payload, Seq: m.seq + 1, PID: is.PID, Start: is.Start, UID: worldUser}
-	m.announce(fmt.Sprintf("%s=%s from %d", topic, payload, is.PID))
+	m.keep(record.Retained{Topic: topic, Payload: payload, Seq: m.seq + 1, PID: is.PID, Start: is.Start, UID: worldUser}, lasts)
+	m.announce(fmt.Sprintf("%s=%s%s from %d", topic, payload, lasting(lasts), is.PID))
 	m.tell(seat, "%d", m.seq)
 	moment()
 }
@@ -226,7 +246,7 @@ func (m *worldModel) listen(seat int) {
 	m.count(seat)
 	for _, topic := range slices.Sorted(maps.Keys(m.values)) {
 		v := m.values[topic]
-		text := fmt.Sprintf("%s=%s retained from %d", topic, v.Payload, v.PID)
+		text := fmt.Sprintf("%s=%s retained%s from %d", topic, v.Payload, lasting(v.Expires), v.PID)
 		if v.Ended != "" {
 			text += ", " + v.Ended
 		}
@@ -261,13 +281,13 @@ func (m *worldModel) end(o *worldOwner, how string, moment func()) {
 		value, has := m.values[w.Topic]
 		own := has && value.PID == w.Process.PID
 		if w.Then != record.ThenClear || own || !has {
-			m.announce(fmt.Sprintf("%s=%s from %d, %s", w.Topic, w.Payload, w.Process.PID, how))
+			m.announce(fmt.Sprintf("%s=%s%s from %d, %s", w.Topic, w.Payload, lasting(w.Lasts), w.Process.PID, how))
 		}
 		switch {
 		case w.Then == record.ThenRetain:
-			m.values[w.Topic] = record.Retained{
+			m.keep(record.Retained{
 				Topic: w.Topic, Payload: w.Payload, Seq: m.seq, PID: w.Process.PID, Start: w.Process.Start, UID: worldUser, Ended: how,
-			}
+			}, w.Lasts)
 		case w.Then == record.ThenClear && own:
 			delete(m.values, w.Topic)
 		}
@@ -284,8 +304,8 @@ func (m *worldModel) wait(o *worldOwner, d time.Duration) {
 	o.due, o.nth = m.now+d, m.timers
 }
 
-// kernelTime is how long the kernel is given.
-const kernelTime = 5 * time.Millisecond
+// kernelTime is how long the kernel is given: longer than a daemon takes to begin, so that what is due has one order whatever that took.
+const kernelTime = 4 * time.Second
 
 func (m *worldModel) awaitEnd(o *worldOwner) {
 	o.ends, o.back = true, false
@@ -340,23 +360,55 @@ func (m *worldModel) next() (at time.Duration) {
 			at = o.due
 		}
 	}
+	for _, v := range m.values {
+		if left := v.Expires - m.begun; v.Expires != 0 && (at == 0 || left < at) {
+			at = left
+		}
+	}
 	return at
+}
+
+// A worldTimer is what is set to a time.
+type worldTimer struct {
+	due   time.Duration
+	nth   int // of those that were set
+	owner *worldOwner
+	topic string // whose value is over then; "": it is an owner's
+}
+
+// timersSet are those that are set, in the order in which they are over.
+func (m *worldModel) timersSet() (all []worldTimer) {
+	for _, o := range m.owners {
+		if o.ends || o.back {
+			all = append(all, worldTimer{o.due, o.nth, o, ""})
+		}
+	}
+	for topic, v := range m.values {
+		if v.Expires != 0 {
+			all = append(all, worldTimer{v.Expires - m.begun, m.lives[topic], nil, topic})
+		}
+	}
+	slices.SortFunc(all, func(x, y worldTimer) int { return cmp.Or(cmp.Compare(x.due, y.due), x.nth-y.nth) })
+	return all
 }
 
 // pass has the time go on until something is due.
 func (m *worldModel) pass(moment func()) {
 	m.now = m.next()
-	all := slices.Clone(m.owners)
-	slices.SortFunc(all, func(a, b *worldOwner) int { return a.nth - b.nth })
-	for _, o := range all {
-		if o.due != m.now || !o.ends && !o.back {
-			continue
+	for _, is := range m.timersSet() {
+		switch o := is.owner; {
+		case is.due != m.now:
+			return
+		case o == nil:
+			delete(m.values, is.topic)
+			moment()
+		default:
+			how := "disconnected"
+			if m.processes[o.process] != alive {
+				how = cmp.Or(m.how(o.process), "unreaped")
+			}
+			m.end(o, how, moment)
 		}
-		how := "disconnected"
-		if m.processes[o.process] != alive {
-			how = cmp.Or(m.how(o.process), "unreaped")
-		}
-		m.end(o, how, moment)
 	}
 }
 
@@ -399,6 +451,14 @@ func (m *worldModel) crash() {
 
 // restore is what the next daemon does before it serves anybody, and then learns at once.
 func (m *worldModel) restore(moment func()) {
+	for _, topic := range slices.Sorted(maps.Keys(m.values)) {
+		if v := m.values[topic]; v.Expires != 0 && v.Expires <= m.begun {
+			delete(m.values, topic)
+			moment()
+		}
+		m.timers++
+		m.lives[topic] = m.timers
+	}
 	var all []int
 	for _, o := range m.owners {
 		if !slices.Contains(all, o.process) {
@@ -437,21 +497,24 @@ func (m *worldModel) text() string {
 	for _, s := range m.seats {
 		fmt.Fprintln(&b, s)
 	}
-	waits := slices.Clone(m.owners)
-	slices.SortFunc(waits, func(x, y *worldOwner) int { return cmp.Or(cmp.Compare(x.due, y.due), x.nth-y.nth) })
+	waits := m.timersSet()
+	due := func(of func(worldTimer) bool) {
+		if at := slices.IndexFunc(waits, of); at >= 0 {
+			fmt.Fprint(&b, " due ", at, at > 0 && waits[at-1].due == waits[at].due)
+		}
+	}
 	for _, o := range m.owners {
 		fmt.Fprint(&b, o.process, o.conn, o.ends, o.back)
-		if o.ends || o.back {
-			at := slices.Index(waits, o)
-			fmt.Fprint(&b, " due ", at, at > 0 && waits[at-1].due == o.due)
-		}
+		due(func(is worldTimer) bool { return is.owner == o })
 		for _, w := range o.wills {
-			fmt.Fprint(&b, " ", w.Topic, w.Then)
+			fmt.Fprint(&b, " ", w.Topic, w.Then, w.Lasts)
 		}
 		fmt.Fprintln(&b)
 	}
 	for _, topic := range slices.Sorted(maps.Keys(m.values)) {
-		fmt.Fprintln(&b, topic, m.values[topic].PID)
+		fmt.Fprint(&b, topic, m.values[topic].PID)
+		due(func(is worldTimer) bool { return is.owner == nil && is.topic == topic })
+		fmt.Fprintln(&b)
 	}
 	if r := m.request; r != nil {
 		fmt.Fprint(&b, r.asker, r.server)

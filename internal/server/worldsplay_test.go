@@ -48,7 +48,27 @@ type worldCut struct {
 // A worldBase is what a daemon begins with, and all that is left of what was before it.
 type worldBase struct {
 	lines map[string]string
-	model *worldModel // of the daemon before, when it crashed
+	model *worldModel   // of the daemon before, when it crashed
+	time  time.Duration // which it was then
+}
+
+// later is the base at another time: what is to be over at a time is as far from it as it was.
+func (b *worldBase) later(now time.Duration) *worldBase {
+	next := &worldBase{map[string]string{}, b.model.clone(), now}
+	for key, line := range b.lines {
+		is := must(record.Decode([]byte(line)))
+		if v, ok := is.Is.(*record.Retained); ok && v.Expires != 0 {
+			v.Expires += now - b.time
+		}
+		next.lines[key] = string(is.Append(nil))
+	}
+	for topic, v := range next.model.values {
+		if v.Expires != 0 {
+			v.Expires += now - b.time
+			next.model.values[topic] = v
+		}
+	}
+	return next
 }
 
 // A worldJournal says when the daemon has written something down. By then all may have been sent that was to be sent before.
@@ -125,7 +145,7 @@ func (p *pretended) change(state worldState) {
 
 // newBase is that of a world in which nothing has happened.
 func newBase(w *smallWorld) *worldBase {
-	m := &worldModel{values: map[string]record.Retained{}}
+	m := &worldModel{values: map[string]record.Retained{}, lives: map[string]int{}}
 	for _, process := range w.seats {
 		m.seats = append(m.seats, worldSeat{process: process})
 		m.processes = make([]worldState, max(len(m.processes), process+1))
@@ -156,13 +176,12 @@ func (p *worldPlay) end() {
 // start starts a daemon.
 func (p *worldPlay) start(base *worldBase) {
 	p.base = base
-	p.journal = &memory{lines: maps.Clone(base.lines)}
-	p.model = base.model.clone()
+	var clock unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &clock) // it cannot fail; the daemon begins a moment later
+	base = base.later(time.Duration(clock.Nano()))
+	p.journal = &memory{lines: base.lines}
+	p.model = base.model
 	p.seats, p.watcher = make([]*conntest.End, len(p.model.seats)), nil
-	p.model.crash()
-	p.moment()
-	p.model.restore(p.moment)
-	p.moment()
 	p.kernel = &worldKernel{conntest.New(), p.wrote}
 	p.stage.kernel, p.Server = p.kernel.Kernel, nil
 	open := func(who peer.Peer) (int, error) { return p.processes[who.PID-worldPID].open() }
@@ -178,6 +197,11 @@ func (p *worldPlay) start(base *worldBase) {
 	if p.begun == 0 { // nobody has asked for the time
 		p.begun = p.set.Loop.Clock.Read()
 	}
+	p.model.begun = p.begun
+	p.model.crash()
+	p.moment()
+	p.model.restore(p.moment)
+	p.moment()
 	p.set.Net.Now = func() time.Duration { return 0 } // nothing takes any time
 	p.set.Loop.Clock.SetNow(p.begun)
 	p.watch.FindKnown()
@@ -306,7 +330,7 @@ func (p *worldPlay) pass() {
 
 // crash kills the daemon, and starts the next one.
 func (p *worldPlay) crash() {
-	at, base := p.at, &worldBase{maps.Clone(p.journal.lines), p.model}
+	at, base := p.at, &worldBase{maps.Clone(p.journal.lines), p.model, p.begun + p.model.now}
 	p.at = -1 // what is said now is said to nobody
 	p.close()
 	p.at = at
@@ -431,7 +455,14 @@ func (p *worldPlay) compareValues() error {
 			want, has := p.model.values[topic]
 			got := record.Retained{
 				Topic: topic, Payload: v.Get("payload").Str, Seq: uint64(v.Get("seq").Int), PID: int(v.Get("pid").Int), Ended: v.Get("ended").Str,
-				Start: want.Start, UID: want.UID,
+				Start: want.Start, UID: want.UID, Expires: want.Expires,
+			}
+			left := int64(-1)
+			if want.Expires != 0 {
+				left = (want.Expires - p.begun - p.model.now).Milliseconds()
+			}
+			if has && v.Get("expires").Int != left {
+				return fmt.Errorf("the value of %s is over after %d ms, and should be after %d", topic, v.Get("expires").Int, left)
 			}
 			if has == v.IsNull() || has && fmt.Sprint(got) != fmt.Sprint(want) {
 				return fmt.Errorf("the value of %s is %+v, and should be %+v", topic, got, want)
