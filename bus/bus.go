@@ -147,6 +147,36 @@ func (b *Bus[S]) Texts(s S, k Kind) []string {
 	return texts
 }
 
+// A TextList gives the texts of the subscriptions of one kind that a subscriber has, in the order in which they were made, for who must not
+// look at all of very many at once. It may end the one that it was given last; if others of that subscriber end, the list may end, too.
+type TextList[S comparable] struct {
+	of   *subscriber[S]
+	kind Kind
+	next *subscription[S]
+}
+
+// List is Texts one by one.
+func (b *Bus[S]) List(s S, k Kind) *TextList[S] {
+	o := b.owners.get(s)
+	if o == nil || o.count[k] == 0 {
+		return &TextList[S]{}
+	}
+	return &TextList[S]{o, k, o.first}
+}
+
+// Next looks at so many subscriptions at most for the next of the kind, and gives its text if one of them is. It reports whether there may
+// be more.
+func (l *TextList[S]) Next(most int) (text string, found, more bool) {
+	for ; l.next != nil && l.next.owner == l.of && most > 0; most-- {
+		r := l.next.route
+		l.next = l.next.next
+		if r.Kind == l.kind {
+			return r.Text, true, true
+		}
+	}
+	return "", false, l.next != nil && l.next.owner == l.of
+}
+
 // Oldest returns the route of the oldest subscription of s, of any kind; nil if s has none. Who ends all of them one after the other need not
 // have a list.
 func (b *Bus[S]) Oldest(s S) *Route[S] {

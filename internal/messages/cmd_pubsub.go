@@ -125,19 +125,8 @@ func (s *Service) subscribeRedis(c *session.Call, k bus.Kind, word string) {
 const fewNames = 64
 
 func (s *Service) unsubscribeRedis(c *session.Call, k bus.Kind, word string) {
-	var texts []string
-	if len(c.Args) > 0 {
-		texts = c.Texts()
-	} else if texts = s.redisTexts(c.Session, k); len(texts) == 0 {
-		c.Push(3, word)
-		c.Null()
-		c.Integer(s.redisCount(c.Session))
-		c.Session.Confirm(c.Out)
-		c.Out = c.Out[:0]
-		return
-	}
 	own := &session.Call{Session: c.Session}
-	c.PerformEach(texts, nil, func(b []byte, text string) []byte {
+	end := func(b []byte, text string) []byte {
 		if of, ok := cutGroup(text); ok && k == bus.Pattern {
 			if m := s.groups.members.Of(own.Session); m != nil && m.patterns[of] != "" {
 				s.leave(own.Session, of)
@@ -148,12 +137,40 @@ func (s *Service) unsubscribeRedis(c *session.Call, k bus.Kind, word string) {
 		own.Out = b
 		s.confirm(own, word, text)
 		return own.Out
+	}
+	if len(c.Args) > 0 {
+		c.PerformEach(c.Texts(), nil, end)
+		return
+	}
+	list, groups := s.bus.List(c.Session, k), s.groupTexts(c.Session, k)
+	if s.bus.Count(c.Session, k) == 0 && len(groups) == 0 {
+		c.Push(3, word)
+		c.Null()
+		c.Integer(s.redisCount(c.Session))
+		c.Session.Confirm(c.Out)
+		c.Out = c.Out[:0]
+		return
+	}
+	c.Perform(&session.Task{
+		Step: func(b []byte) ([]byte, bool) {
+			text, found, more := list.Next(textsPerStep)
+			if !found && !more && len(groups) > 0 {
+				text, found, groups = groups[0], true, groups[1:]
+			}
+			if found {
+				b = end(b, text)
+			}
+			return b, more || found || len(groups) > 0
+		},
+		Held: len(groups) * int(unsafe.Sizeof("")),
 	})
 }
 
-// redisTexts are the texts of a session's subscriptions of one kind.
-func (s *Service) redisTexts(sess *session.Session, k bus.Kind) []string {
-	texts := s.bus.Texts(sess, k)
+// textsPerStep is how many subscriptions a step looks at for one of the kind that is to end.
+const textsPerStep = 64
+
+// groupTexts are the texts of a session's patterns, if it is these that are asked for, by which it is a member of groups.
+func (s *Service) groupTexts(sess *session.Session, k bus.Kind) (texts []string) {
 	if k == bus.Pattern && s.groupPatterns(sess) > 0 {
 		for _, of := range s.groupsBy(sess, true) {
 			texts = append(texts, s.groups.members.Of(sess).patterns[of])
@@ -378,12 +395,14 @@ func (s *Service) busCount(sess *session.Session) int64 {
 
 func (s *Service) busUnsub(c *session.Call) {
 	if len(c.Args) == 0 {
-		sess, texts, groups := c.Session, s.bus.Texts(c.Session, bus.Filter), s.groupsBy(c.Session, false)
+		sess, list, groups := c.Session, s.bus.List(c.Session, bus.Filter), s.groupsBy(c.Session, false)
 		c.Perform(&session.Task{
 			Step: func(b []byte) ([]byte, bool) {
-				if len(texts) > 0 {
-					s.unsubscribe(sess, bus.Filter, texts[0])
-					texts = texts[1:]
+				text, found, more := list.Next(textsPerStep)
+				if found {
+					s.unsubscribe(sess, bus.Filter, text)
+				}
+				if found || more {
 					return b, true
 				}
 				if len(groups) > 0 {
@@ -394,7 +413,7 @@ func (s *Service) busUnsub(c *session.Call) {
 				return wire.AppendInt(b, s.busCount(sess)), false
 			},
 			Head: session.NoHead,
-			Held: (len(texts) + 2*len(groups)) * int(unsafe.Sizeof("")),
+			Held: 2 * len(groups) * int(unsafe.Sizeof("")),
 		})
 		return
 	}
