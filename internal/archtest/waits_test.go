@@ -44,6 +44,7 @@ var paced = map[string]struct {
 	"test/history/history_test.go":     {1, "those who were stopped may hold what the others wait for: they go on, some time"},
 	"internal/server/share_test.go":    {2, "a command takes its time by turning: that it does is what is tested"},
 	"internal/server/task_test.go":     {2, "a step of a task takes its time by turning, likewise"},
+	"test/script/script_test.go":       {1, "a state of other processes, of which nothing tells, is looked at again until it is there"},
 	"test/hostile/load_test.go":        {1, "a load lasts for some time, whatever comes of it"},
 	"test/hostile/main_test.go":        {4, "a state of another process is looked at again until it is there; a bystander has his pace; and an attack ends when it gets no further"},
 	"test/hostile/many_test.go":        {1, "a socket is filled: how much it takes is known by no event"},

@@ -9,7 +9,7 @@
 //	daemon start            start it again, with all that it left behind
 //	answer FILE             be a daemon that sends what is in FILE (\r\n for line breaks) to whoever sends something
 //	status N CMD…           run CMD, which must end with status N, 128+S if signal S killed it
-//	until CMD…              run CMD until it succeeds
+//	until CMD…              run CMD until it succeeds; in a shell script: await CMD…
 //	tty [-c TEXT] N CMD…    like status, on a terminal, whose output is CMD's stdout; press Ctrl-C when TEXT appears
 //	hold [OPT…] NAME        hold a lock, in the background, until "free NAME", or the end of the daemon
 //	free NAME               end hold, and return when the lock is free

@@ -31,6 +31,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"ipcctl": func() { exit(cli.Main()) },
 		"ipcd":   func() { exit(daemon.Main()) },
+		"await":  await,
 
 		"incgroup": enterCgroup,
 	})
@@ -180,13 +181,33 @@ func needRoot(ts *testscript.TestScript, neg bool, args []string) {
 
 func runUntil(ts *testscript.TestScript, neg bool, args []string) {
 	want(ts, !neg && len(args) >= 1, "until CMD…")
-	for deadline := time.Now().Add(patience); ; {
-		err := ts.Exec(args[0], args[1:]...)
-		if err == nil {
-			return
+	if err := tryAgain(func() error { return ts.Exec(args[0], args[1:]...) }); err != nil {
+		ts.Fatalf("it never succeeds: %v", err)
+	}
+}
+
+// await is "until" for the shell scripts of a script: await CMD….
+func await() {
+	err := tryAgain(func() error {
+		cmd := exec.Command(os.Args[1], os.Args[2:]...)
+		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+		return cmd.Run()
+	})
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "it never succeeds: %v\n", err)
+		exit(1)
+	}
+}
+
+// tryAgain does something until it succeeds. It is for states of other processes of which nothing tells: to look at them all the time would
+// only take them longer.
+func tryAgain(do func() error) error {
+	pause := time.Millisecond
+	for deadline := time.Now().Add(patience); ; pause = min(2*pause, 32*time.Millisecond) {
+		err := do()
+		if err == nil || time.Now().After(deadline) {
+			return err
 		}
-		if time.Now().After(deadline) {
-			ts.Fatalf("it never succeeds: %v", err)
-		}
+		time.Sleep(pause)
 	}
 }
