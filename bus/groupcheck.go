@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -62,10 +63,18 @@ func (g *Groups[S, M]) verify() {
 
 // check says which invariant does not hold, if one does not.
 func (g *Groups[S, M]) check() error {
-	for _, f := range []func() error{g.pools.byFilter.check, g.checkGroups, g.checkTakers} {
+	for _, f := range []func() error{g.pools.byFilter.check, g.checkGroups, g.checkTakers, g.checkSpare} {
 		if err := f(); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// checkSpare: what is spare is in no list, or it would not stay empty.
+func (g *Groups[S, M]) checkSpare() error {
+	if !g.spare.Check() {
+		return errors.New("a parcel that is spare is not as if it were new")
 	}
 	return nil
 }

@@ -22,6 +22,7 @@ type groupModel struct {
 	told    int // of messages that are lost
 	ended   int
 	sent    int
+	untold  map[int]int // parcels of each message that were lost with a group, of which Gone is not told
 }
 
 type modelGroup struct {
@@ -102,6 +103,9 @@ func (w *groupModel) leave(m *modelSharer) (ended int) {
 	if len(w.of(m.group)) == 0 {
 		w.groups = slices.DeleteFunc(w.groups, func(x *modelGroup) bool { return x == m.group })
 		ended = m.group.lost + len(m.group.queue)
+		for _, p := range m.group.queue {
+			w.untold[p.message]++
+		}
 		w.ended += ended
 	}
 	return ended
@@ -159,12 +163,14 @@ type groupPair struct {
 	pick  func(n int) int
 	real  Groups[int, int]
 	model groupModel
-	put   int // how many messages, each for each of its groups
+	put   int         // how many messages, each for each of its groups
+	there map[int]int // parcels of each message that Gone was not told of
 }
 
 func newGroupPair(pick func(int) int) *groupPair {
 	p := &groupPair{pick: pick, real: Groups[int, int]{Verify: true, MostQueued: 3, MostBytes: 10}}
-	p.model.free = map[int]bool{}
+	p.model.free, p.model.untold, p.there = map[int]bool{}, map[int]int{}, map[int]int{}
+	p.real.Gone = func(message int) { p.there[message]-- }
 	return p
 }
 
@@ -210,6 +216,7 @@ var groupSteps = map[string]func(p *groupPair) (got, want any){
 		}
 		got, want = fmt.Sprint(len(found), rest == nil), fmt.Sprint(n, true)
 		for _, group := range slices.Clone(found) {
+			p.there[p.put]++
 			p.real.Put(group, p.put, size)
 		}
 		p.put++
@@ -343,6 +350,19 @@ func (p *groupPair) step(call func(*groupPair) (got, want any)) error {
 			return fmt.Errorf("%s has %s and %s members, the model %s", group.of, waiting[group.of], lost[group.of], want)
 		}
 	}
+	there := maps.Clone(p.model.untold)
+	for _, x := range p.model.given {
+		there[x.message]++
+	}
+	for _, group := range p.model.groups {
+		for _, x := range group.queue {
+			there[x.message]++
+		}
+	}
+	maps.DeleteFunc(p.there, func(_, n int) bool { return n == 0 })
+	if !maps.Equal(p.there, there) {
+		return fmt.Errorf("of each message so much is not said to be gone: %v; there is %v", p.there, there)
+	}
 	unsent := 0
 	for s := 1; s <= 5; s++ {
 		unsent += p.real.Unsent(s)
@@ -469,6 +489,33 @@ func TestGroupsConserve(t *testing.T) {
 					seed, put, sent, told, ended, waits, untold, unsent)
 			}
 		}
+	}
+}
+
+// TestGroupTakesNoMemory: a message of a group needs what those before it had.
+func TestGroupTakesNoMemory(t *testing.T) {
+	g := Groups[int, int]{MostQueued: 10, MostBytes: 1000}
+	for s := range 3 {
+		if _, err := g.Join(s, Sharing{"jobs/+", "g"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	topic, got := []byte("jobs/mail"), 0
+	round := func() {
+		found, _ := g.Search(topic, math.MaxInt)
+		g.Put(found[0], 1, 64)
+		for more := true; more; {
+			var given Given[int, int]
+			var ok bool
+			if given, ok, more = g.Next(); ok {
+				got += given.Message
+				g.Sent(given.To, 1)
+			}
+		}
+	}
+	round()
+	if n := testing.AllocsPerRun(100, round); n > 0 || got != 102 {
+		t.Errorf("a message allocates %v times, and %d were given", n, got)
 	}
 }
 

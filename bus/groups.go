@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/ipcd/ipcd/internal/list"
+	"github.com/ipcd/ipcd/internal/spare"
 )
 
 // Groups shares messages among the members of groups: each message of a group goes to one of them. S stands for a member, and M is a
@@ -25,6 +26,9 @@ type Groups[S comparable, M any] struct {
 	// Keep is told how many bytes wait in a group that nobody can take, and reports whether so many may. If not, the oldest are lost until so
 	// many may. It is told, too, if there are less, the last time when the group has ended: 0. It changes nothing here; nil: as many may as MostBytes says.
 	Keep func(g *Group[S, M], bytes int) bool
+	// Gone is told of a message, once for each Put, when nobody will be given it any more: it was sent, or is lost. Of what is lost with a
+	// group that ends it is not told. It changes nothing here; nil: nobody wants to know.
+	Gone func(M)
 
 	pools   pools[Group[S, M]]
 	members shrinkingMap[memberKey[S], *sharer[S, M]]
@@ -33,6 +37,7 @@ type Groups[S comparable, M any] struct {
 	turns   turns
 	lost    int
 	found   []*Group[S, M] // what Match returned last, and scratch
+	spare   spare.List[parcel[S, M]]
 }
 
 // A Group is those who share what a filter matches under one name. It is there as long as it has members.
@@ -144,9 +149,11 @@ func (g *Groups[S, M]) settle(group *Group[S, M]) {
 		g.keeps(group)
 	}
 	for group.members.Len() == 0 && !g.keeps(group) {
-		group.take(group.queue.First)
+		p := group.queue.First
+		group.take(p)
 		group.lost++
 		g.lost++
+		g.gone(p)
 	}
 	ready := group.queue.Len > 0 && group.members.Len() > 0
 	switch {
@@ -156,6 +163,15 @@ func (g *Groups[S, M]) settle(group *Group[S, M]) {
 		g.ready.Remove(group, inReady[S, M])
 	}
 	group.isReady = ready
+}
+
+// gone has what is known of a parcel be forgotten, when it is in no list any more.
+func (g *Groups[S, M]) gone(p *parcel[S, M]) {
+	m := p.message
+	g.spare.Give(p)
+	if g.Gone != nil {
+		g.Gone(m)
+	}
 }
 
 // keeps reports whether what waits in a group may.
@@ -231,6 +247,7 @@ func (g *Groups[S, M]) Drop(s S, most int) (ended int, more bool) {
 		if p.group.len == 0 {
 			ended += 1 + p.lost
 			g.lost++
+			g.gone(p)
 			continue
 		}
 		p.group.lost += p.lost // which was not told
@@ -253,46 +270,17 @@ func (g *Groups[S, M]) Drop(s S, most int) (ended int, more bool) {
 	return ended, g.takers.get(s) == t
 }
 
-// Search returns the groups whose filters match what has to be a topic: those of the topic itself, then by the age of filter and group. If so
-// many steps are not enough, it returns none, and a search that goes on. The slice is to be read only, and until the next call.
-func (g *Groups[S, M]) Search(topic []byte, most int) (found []*Group[S, M], rest *GroupSearch[S, M]) {
-	routes, search, _ := g.pools.byFilter.SearchTopic(topic, most) // which is one
-	if search != nil {
-		return nil, &GroupSearch[S, M]{search: search, age: g.pools.byFilter.Age()}
-	}
-	g.found = emptied(g.found)
-	for _, r := range routes {
-		g.found = append(g.found, r.Subs()...)
-	}
-	return g.found, nil
-}
-
-// A GroupSearch goes on to find the groups that have a message: see [Search].
-type GroupSearch[S comparable, M any] struct {
-	search *Search[*Group[S, M]]
-	age    uint64
-	found  []*Group[S, M]
-}
-
-// Next does at most so many steps, and returns the groups that these have led to, of those that were there when the search was begun. more
-// says that there is more to be done. The slice is to be read only, and until the next call.
-func (x *GroupSearch[S, M]) Next(most int) (found []*Group[S, M], more bool) {
-	routes, more := x.search.Next(most)
-	x.found = emptied(x.found)
-	for _, r := range routes {
-		x.found = append(x.found, r.SubsAt(x.age)...)
-	}
-	return x.found, more
-}
-
 // Put has a group have a message, unless the group has ended. taken says that it has it, and lost how many messages it has lost for it:
 // older ones, or this one, which is not taken then.
 func (g *Groups[S, M]) Put(group *Group[S, M], message M, size int) (taken bool, lost int) {
+	p := g.spare.Take()
+	p.message, p.size, p.group = message, size, group
 	if group.len == 0 {
+		g.gone(p)
 		return false, 0
 	}
 	before := group.lost
-	group.queue.Push(&parcel[S, M]{message: message, size: size, group: group}, ofParcel[S, M])
+	group.queue.Push(p, ofParcel[S, M])
 	group.bytes += size
 	g.settle(group)
 	g.verify()
@@ -461,6 +449,7 @@ func (g *Groups[S, M]) Sent(s S, n int) {
 		}
 		t.given.Remove(p, ofParcel[S, M])
 		p.member.unload()
+		g.gone(p)
 	}
 	g.forget(t)
 	g.verify()

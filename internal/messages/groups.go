@@ -9,6 +9,7 @@ import (
 	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/internal/conn"
 	"github.com/ipcd/ipcd/internal/session"
+	"github.com/ipcd/ipcd/internal/spare"
 	"github.com/ipcd/ipcd/ipc/wire"
 )
 
@@ -22,7 +23,7 @@ import (
 
 // groups are those who share messages.
 type groups struct {
-	bus.Groups[*session.Session, *message]
+	bus.Groups[*session.Session, *shared]
 	members session.Part[member]
 	keepers map[bus.Sharing]*keepers
 	bytes   int                // that wait in all groups
@@ -30,6 +31,7 @@ type groups struct {
 	given   []*session.Session // who was given something that may not be written yet
 	giving  bool
 	scratch []byte
+	spare   spare.List[shared]
 }
 
 // A member is what is known of a session that is one, in whichever groups.
@@ -67,7 +69,7 @@ const (
 func (s *Service) initGroups() {
 	g := &s.groups
 	g.Verify, g.MostQueued = s.set.Verify, mostQueued
-	g.Takes, g.Keep = s.takes, s.keepsInGroup
+	g.Takes, g.Keep, g.Gone = s.takes, s.keepsInGroup, s.gone
 	g.members, g.keepers = session.NewPart[member](s.set), map[bus.Sharing]*keepers{}
 }
 
@@ -143,41 +145,6 @@ func (s *Service) mayBeGiven(d *delivery, sess *session.Session) bool {
 	return false
 }
 
-// share puts a message into so many of its groups at most. What is put into several of them is one copy.
-func (s *Service) share(m *message, most int) (delivered, dropped int) {
-	if len(m.groups) == 0 && m.groupSearch != nil {
-		found, more := m.groupSearch.Next(searchAtOnce)
-		if m.groups = found; !more {
-			m.groupSearch = nil
-		}
-	}
-	n := min(most, len(m.groups))
-	if n == 0 {
-		return 0, 0
-	}
-	c := new(message)
-	*c = *m
-	c.withoutFile()
-	c.topic, c.payload = bytes.Clone(m.topic), bytes.Clone(c.payload)
-	c.groups, c.groupSearch, c.envelope, c.count = nil, nil, envelope{}, 0
-	for _, g := range m.groups[:n] {
-		taken, lost := s.groups.Put(g, c, c.size())
-		if taken {
-			delivered++
-		}
-		dropped += lost
-	}
-	m.groups = m.groups[n:]
-	s.give()
-	s.stats.Delivered += uint64(delivered)
-	return delivered, dropped
-}
-
-// size is what a message counts for that waits in a group.
-func (m *message) size() int {
-	return len(m.topic) + len(m.payload) + m.headers.Bytes() + queuedSize
-}
-
 // give gives members what waits, as long as somebody can take it.
 func (s *Service) give() {
 	g := &s.groups
@@ -186,7 +153,7 @@ func (s *Service) give() {
 	}
 	g.giving = true
 	for more := true; more; {
-		var given bus.Given[*session.Session, *message]
+		var given bus.Given[*session.Session, *shared]
 		var ok bool
 		if given, ok, more = g.Next(); !ok {
 			continue
@@ -212,7 +179,7 @@ func (s *Service) give() {
 
 // appendGiven appends what a member is given: how many messages are lost, if any are, and the message. If it was asked for as a pattern,
 // it has that form.
-func (m *message) appendGiven(b []byte, p wire.Proto, given *bus.Given[*session.Session, *message], pattern string) []byte {
+func (m *message) appendGiven(b []byte, p wire.Proto, given *bus.Given[*session.Session, *shared], pattern string) []byte {
 	switch {
 	case pattern == "" && given.Lost > 0:
 		b = appendGroupLost(b, p, given.Of, given.Lost)
@@ -250,7 +217,7 @@ func (s *Service) EndTurn() {
 }
 
 // keepsInGroup charges what waits in a group, and reports whether it may.
-func (s *Service) keepsInGroup(g *bus.Group[*session.Session, *message], bytes int) bool {
+func (s *Service) keepsInGroup(g *bus.Group[*session.Session, *shared], bytes int) bool {
 	k := s.groups.keepers[g.Sharing()]
 	if k == nil { // it has no members yet, and nothing waits
 		return true
@@ -412,6 +379,9 @@ func (s *Service) countGroups(sess *session.Session, found account.Count) {
 
 // verifyGroups panics if somebody else pays for a group than should, and counts what it costs whom.
 func (s *Service) verifyGroups(found account.Count) {
+	if !s.groups.spare.Check() {
+		panic("a message that no group has is not as if it were new")
+	}
 	groups, all := 0, 0
 	for g := range s.groups.All() {
 		groups++

@@ -106,7 +106,7 @@ func (s *Service) holdsUp(c *session.Call) obstacle {
 
 // groupCanTake reports whether a group can have a message of a size without that one is lost: there is room for it among those that wait, or
 // a member may be able to take it at once.
-func (s *Service) groupCanTake(g *bus.Group[*session.Session, *message], size int, looked *int) bool {
+func (s *Service) groupCanTake(g *bus.Group[*session.Session, *shared], size int, looked *int) bool {
 	user := s.groups.keepers[g.Sharing()].charge.User()
 	if n, bytes := g.Waiting(); n < mostQueued && bytes+size <= s.groups.output && !user.Exceeds(account.Output, size) {
 		return true

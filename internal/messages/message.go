@@ -27,9 +27,9 @@ type message struct {
 	after          uint64 // of the next route, who subscribed up to then has it: see deliver
 	count          uint64 // its number among those of the route that it is given to; 0: it has none, or none yet
 
-	groups      []*bus.Group[*session.Session, *message]     // that it is for and that do not have it: see groups.go
-	groupSearch *bus.GroupSearch[*session.Session, *message] // finds those behind them; nil: there are no more
-	group       string                                       // of the member that it is given to
+	groups      []*bus.Group[*session.Session, *shared]     // that it is for and that do not have it: see groups.go
+	groupSearch *bus.GroupSearch[*session.Session, *shared] // finds those behind them; nil: there are no more
+	group       string                                      // of the member that it is given to
 }
 
 // append encodes the message as subscribers of a route get it.
@@ -87,8 +87,8 @@ type audience struct {
 	seq         uint64
 	routes      []*bus.Route[*session.Session]
 	search      *bus.Search[*session.Session] // finds those behind them; nil: there are no more
-	groups      []*bus.Group[*session.Session, *message]
-	groupSearch *bus.GroupSearch[*session.Session, *message] // likewise
+	groups      []*bus.Group[*session.Session, *shared]
+	groupSearch *bus.GroupSearch[*session.Session, *shared] // likewise
 }
 
 func (to *audience) isNobody() bool {

@@ -188,6 +188,29 @@ func BenchmarkPublish(b *testing.B) {
 	}
 }
 
+// BenchmarkShare publishes in batches to the one member of a group.
+func BenchmarkShare(b *testing.B) {
+	const batch, ahead = 64, 4
+	path := benchServer(b)
+	publisher, member := benchDial(b, path), benchDial(b, path)
+	member.ask("*5\r\n$7\r\nBUS.SUB\r\n$5\r\nt/est\r\n$5\r\nGROUP\r\n$1\r\ng\r\n$3\r\nRAW\r\n")
+	one := []byte("*3\r\n$7\r\nPUBLISH\r\n$5\r\nt/est\r\n$2\r\n\x01x\r\n")
+	request := bytes.Repeat(one, batch)
+	const reply = len(":1\r\n")
+	b.ReportAllocs()
+	sent, got := 0, 0
+	for i := 0; b.Loop(); i++ {
+		if i%batch > 0 {
+			continue
+		}
+		publisher.send(request)
+		for sent += batch; got < sent-ahead*batch; {
+			got += bytes.Count(member.receive(), []byte{1})
+		}
+		publisher.await((sent - ahead*batch) * reply)
+	}
+}
+
 // BenchmarkRequest is a request, and its answer.
 func BenchmarkRequest(b *testing.B) {
 	path := benchServer(b)

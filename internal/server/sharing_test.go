@@ -409,6 +409,34 @@ func TestGroupTake(t *testing.T) {
 	say(":0\r\n", "BUS.UNSUB")
 }
 
+// TestGroupsShareOneCopy: what several groups have is there until the last of them has given it and it was sent, whatever is published
+// meanwhile.
+func TestGroupsShareOneCopy(t *testing.T) {
+	s := newStage(t)
+	pub, early, late, last := s.connect(1001), s.connect(1000), s.connect(1000), s.connect(1000)
+	for _, m := range []actor{early, late, last} {
+		m.cmd("HELLO", "3")
+	}
+	early.cmd("BUS.SUB", "jobs", "GROUP", "early")
+	late.cmd("BUS.SUB", "jobs", "GROUP", "late", "TAKE", "0")
+	last.cmd("BUS.SUB", "jobs", "GROUP", "last", "TAKE", "0")
+	s.settle()
+	for _, m := range []actor{early, late, last} {
+		m.Take()
+	}
+	s.publish(pub, "jobs", 1, 5)
+	wantShare(t, "who takes all", early, numbers(1, 5)...)
+	late.cmd("BUS.SUB", "jobs", "GROUP", "late", "TAKE", "2")
+	s.settle()
+	wantShare(t, "who takes two", late, "1", "2")
+	s.publish(pub, "jobs", 6, 9)
+	late.cmd("BUS.SUB", "jobs", "GROUP", "late")
+	last.cmd("BUS.SUB", "jobs", "GROUP", "last")
+	s.settle()
+	wantShare(t, "who takes the others", late, numbers(3, 9)...)
+	wantShare(t, "who takes all at last", last, numbers(1, 9)...)
+}
+
 // TestGroupLoses the oldest of what waits when that is too much, tells the publisher how many that are, and the next member that is given
 // something; and what waits when the last member leaves is counted.
 func TestGroupLoses(t *testing.T) {

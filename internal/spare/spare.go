@@ -6,8 +6,8 @@ package spare
 
 import "reflect"
 
-// Most is how many objects are kept.
-const Most = 64
+// Most is how many objects are kept: so many messages may be on their way to one receiver.
+const Most = 256
 
 // A List has the objects of one kind. The zero List is empty.
 //
