@@ -166,7 +166,7 @@ func (w *world) publish(size int) {
 	buffer := stream.Buffer(wire.RESP3)
 	from := buffer.Len()
 	if stream.Steady && from > 0 {
-		buffer.Extend(appendMessage(buffer.Bytes(), wire.RESP3, w.seq, size))
+		buffer.Extend(appendMessage(buffer.Bytes(size+64), wire.RESP3, w.seq, size))
 		w.Relieve()
 		return
 	}
@@ -179,7 +179,7 @@ func (w *world) publish(size int) {
 			}
 		}
 		if buffer.Len() == from {
-			buffer.Extend(appendMessage(buffer.Bytes(), wire.RESP3, w.seq, size))
+			buffer.Extend(appendMessage(buffer.Bytes(size+64), wire.RESP3, w.seq, size))
 		}
 		if !o.Blocked() {
 			o.Follow(buffer, from)

@@ -3,6 +3,8 @@ package conn
 import (
 	"bytes"
 	"testing"
+
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // TestPoolFits: a buffer has the room that was asked for and not much more, and the next who asks for as much gets the same one.
@@ -90,5 +92,28 @@ func TestPoolIsBounded(t *testing.T) {
 	}
 	if p.trim(); p.bytes != 0 {
 		t.Errorf("%d bytes are kept that nobody has needed", p.bytes)
+	}
+}
+
+// TestStreamsMoveWithinThePool: what a stream carries, little in one turn and much in the next, is in buffers of the pool, which are used
+// again: nothing is left to the garbage collector.
+func TestStreamsMoveWithinThePool(t *testing.T) {
+	s := &Set{}
+	message := make([]byte, 100)
+	turn := func(messages int) {
+		b := s.Stream(0).Buffer(wire.RESP3)
+		for range messages {
+			b.Extend(append(b.Bytes(len(message)), message...))
+		}
+		s.endStreams(false)
+	}
+	const most = 300
+	took := testing.AllocsPerRun(1, func() { // which does it once before
+		for i := range 2000 {
+			turn(1 + i*71%most)
+		}
+	})
+	if took > 0 {
+		t.Errorf("%v times memory was taken from the heap", took)
 	}
 }

@@ -131,10 +131,13 @@ func (t *Buffer) Len() int { return len(t.b) }
 // From is what is in a buffer from an offset on. It is valid until the next is encoded.
 func (t *Buffer) From(offset int) []byte { return t.b[offset:] }
 
-// Bytes is all that is in a buffer, to be appended to and given to Extend.
-func (t *Buffer) Bytes() []byte {
-	if t.b == nil {
-		t.b = t.stream.set.pool.get(t.usual)
+// Bytes is all that is in a buffer, to be appended to, by so many bytes or about that, and given to Extend.
+func (t *Buffer) Bytes(more int) []byte {
+	switch p := &t.stream.set.pool; {
+	case t.b == nil:
+		t.b = p.get(max(t.usual, more))
+	case cap(t.b)-len(t.b) < more && t.block == nil: // else parts of backlogs stay in it
+		t.b = p.grow(t.b, more)
 	}
 	return t.b
 }

@@ -67,6 +67,9 @@ func (m *message) append(b []byte, p wire.Proto, k bus.Kind, text string) []byte
 	return b
 }
 
+// room is about how many bytes the message takes when it is encoded. What it seldom has beside it is left out.
+func (m *message) room() int { return len(m.topic) + len(m.payload) + len(m.stamp) + 256 }
+
 // appendPMessage appends what a message begins with that came by a pattern.
 func appendPMessage(b []byte, p wire.Proto, pattern string) []byte {
 	b = p.AppendPush(b, 4)
@@ -155,7 +158,7 @@ func (s *Service) deliver(routes []*bus.Route[*session.Session], m *message, man
 			b := t.Buffer(p)
 			start[i] = b.Len()
 			if t.Steady && start[i] > 0 {
-				b.Extend(m.append(b.Bytes(), p, r.Kind, r.Text))
+				b.Extend(m.append(b.Bytes(m.room()), p, r.Kind, r.Text))
 			}
 		}
 		if t.Steady {
@@ -201,7 +204,7 @@ func (s *Service) deliver(routes []*bus.Route[*session.Session], m *message, man
 			b := t.Buffer(sess.Proto())
 			from := start[sess.Proto()-wire.RESP2]
 			if b.Len() == from {
-				b.Extend(m.append(b.Bytes(), sess.Proto(), r.Kind, r.Text))
+				b.Extend(m.append(b.Bytes(m.room()), sess.Proto(), r.Kind, r.Text))
 			}
 			if !blocked {
 				sess.Follow(b, from)
