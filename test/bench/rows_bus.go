@@ -42,7 +42,8 @@ func (b *bench) addBuses(add func(name string, p place, u unit, all ...contender
 	add("fan-out to 8, 1 MiB", split, gigabytes, b.serveAll(largeMessages(8, 1<<20), nil, buses...)...)
 	inMessages := b.serve(ipcdServer, largeMessages(8, 1<<20), target{least: 10})
 	inMessages.name = "in messages of 1 MiB"
-	add("64 MiB to 8 as a file", split, gigabytes, b.serve(ipcdServer, largeFile(8, 64<<20), target{}), inMessages)
+	add("64 MiB to 8 as a file", split, gigabytes, b.serve(ipcdServer, largeFile(8, 64<<20, false), target{}), inMessages, b.onlyFile(8, 64<<20))
+	add("64 MiB to 8 as a file that was there", split, gigabytes, b.serve(ipcdServer, largeFile(8, 64<<20, true), target{}), inMessages)
 	for _, n := range []int{1, 8} {
 		for _, batch := range []int{64, 1} {
 			name := map[int]string{64: "batches of 64", 1: "one by one"}[batch]
