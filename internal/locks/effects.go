@@ -16,7 +16,7 @@ type wait struct {
 }
 
 func (s *Service) lockTime() lockmgr.Time {
-	return lockmgr.Time{Boot: s.set.Now(), Real: s.set.RealTime().UnixMicro()}
+	return lockmgr.Time{Boot: s.set.Now(), Real: s.set.RealMicro()}
 }
 
 // watched reports whether a claim ends with its owner's process, which then has to be watched.

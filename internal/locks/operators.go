@@ -41,7 +41,7 @@ func (s *Service) noteOperator(e *lockmgr.Effect) {
 }
 
 func (s *Service) asHold(c *lockmgr.Claim, limit int) record.OperatorHold {
-	return record.NewOperatorHold(c, limit, lockmgr.Time{Boot: s.set.Now(), Real: s.set.RealTime().UnixMicro()})
+	return record.NewOperatorHold(c, limit, lockmgr.Time{Boot: s.set.Now(), Real: s.set.RealMicro()})
 }
 
 // answerOperator tells that a lock, or several, are held by an operator, when that is on disk. If it does not get there the

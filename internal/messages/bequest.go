@@ -47,7 +47,7 @@ func (s *Service) Bequeath(w *record.Will, ended string) {
 	switch {
 	case w.Then == record.ThenRetain:
 		k := &kept{stamp: stamp, Retained: record.Retained{
-			Topic: w.Topic, Payload: w.Payload, Seq: s.bus.Seq() + 1, Time: s.set.RealTime().UnixMicro(),
+			Topic: w.Topic, Payload: w.Payload, Seq: s.bus.Seq() + 1, Time: s.set.RealMicro(),
 			PID: w.Process.PID, Start: w.Process.Start, UID: w.UID, Unit: w.Unit, Ended: ended, Headers: w.Headers,
 		}}
 		if w.Lasts != 0 {

@@ -56,7 +56,7 @@ func (s *Service) send(to *audience, m *message, pays *account.User) (r receipt,
 	if r.seq = to.seq; to.isNobody() {
 		return r, nil
 	}
-	m.seq, m.time, m.groups, m.groupSearch = to.seq, s.set.RealTime().UnixMicro(), to.groups, to.groupSearch
+	m.seq, m.time, m.groups, m.groupSearch = to.seq, s.set.RealMicro(), to.groups, to.groupSearch
 	switch {
 	case len(s.line) > 0 && s.mustLineUp(to):
 		return r, s.lineUp(&delivery{message: *m, routes: to.routes, rest: to.search})

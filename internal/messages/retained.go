@@ -90,7 +90,7 @@ func (s *Service) retain(c *session.Call, p *publication) bool {
 	}
 	who := &c.Session.Peer
 	k := &kept{stamp: c.Session.Stamp(), Retained: record.Retained{
-		Topic: topic, Payload: string(c.Args[1]), Seq: s.bus.Seq() + 1, Time: s.set.RealTime().UnixMicro(),
+		Topic: topic, Payload: string(c.Args[1]), Seq: s.bus.Seq() + 1, Time: s.set.RealMicro(),
 		PID: who.PID, Start: who.Start, UID: who.UID, Unit: who.Unit, Headers: p.headers,
 	}}
 	if p.expires != 0 {

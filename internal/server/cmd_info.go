@@ -73,7 +73,7 @@ func (s *Server) sections() []section {
 			"multiplexing_api", "epoll",
 			"process_id", s.self.PID,
 			"tcp_port", 0,
-			"server_time_usec", s.set.RealTime().UnixMicro(),
+			"server_time_usec", s.set.RealMicro(),
 			"uptime_in_seconds", int(up.Seconds()),
 			"uptime_in_days", int(up.Hours() / 24),
 			"executable", executable(),

@@ -14,7 +14,7 @@ func (s *Server) restore() {
 	defer s.set.EndTurn() // this was none
 	records := s.setup.Records
 	if records == nil {
-		records = record.OperatorHolds(s.setup.Holds, lockmgr.Time{Boot: s.set.Now(), Real: s.set.RealTime().UnixMicro()})
+		records = record.OperatorHolds(s.setup.Holds, lockmgr.Time{Boot: s.set.Now(), Real: s.set.RealMicro()})
 	}
 	state, bad := record.Read(records)
 	var lost []error

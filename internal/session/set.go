@@ -59,7 +59,7 @@ type Set struct {
 
 	trim loop.Timer // set when more than a little is kept in buffers that nobody needs
 
-	real time.Time // of this turn, once somebody has asked
+	real int64 // the time of this turn, in microseconds since 1970, once somebody has asked; else 0
 
 	said []byte // see Answer.Give
 }
@@ -114,13 +114,16 @@ func (s *Set) Now() time.Duration { return s.Loop.Clock.Now() }
 // second is the one in which the turn takes place, since some time, and perhaps the one before.
 func (s *Set) second() uint32 { return uint32(s.Loop.Clock.Lately() / time.Second) }
 
-// RealTime is the turn's time of day.
-func (s *Set) RealTime() time.Time {
-	if s.real.IsZero() {
-		s.real = time.Now()
+// RealMicro is the turn's time of day, in microseconds since 1970.
+func (s *Set) RealMicro() int64 {
+	if s.real == 0 {
+		s.real = time.Now().UnixMicro()
 	}
 	return s.real
 }
+
+// RealTime is the same as a time.
+func (s *Set) RealTime() time.Time { return time.UnixMicro(s.RealMicro()) }
 
 const (
 	// littleSpare is how much may be kept for ever in buffers that nobody needs.
@@ -135,7 +138,7 @@ func (s *Set) EndTurn() {
 		s.trim.Set(s.Now() + trimAfter)
 	}
 	s.Loop.Clock.EndTurn()
-	s.real = time.Time{}
+	s.real = 0
 	s.Net.EndTurn()
 	s.Users.EndTurn()
 }
