@@ -32,6 +32,14 @@ func (c *Conn) TakeFD() int {
 	return fd
 }
 
+// NextFD is what TakeFD would be, which is not taken.
+func (c *Conn) NextFD() int {
+	if c.more == nil || len(c.more.fds) == 0 {
+		return -1
+	}
+	return c.more.fds[0]
+}
+
 // Discard closes a descriptor that the peer sent.
 func (c *Conn) Discard(fd int) {
 	if c.Dead() {

@@ -9,6 +9,7 @@ import (
 	"github.com/ipcd/ipcd/bus"
 	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/internal/loop"
+	"github.com/ipcd/ipcd/internal/openfile"
 	"github.com/ipcd/ipcd/internal/session"
 	"github.com/ipcd/ipcd/ipc/wire"
 )
@@ -97,11 +98,24 @@ func (s *Service) holdsUp(c *session.Call) obstacle {
 	}
 	m := message{topic: c.Args[0], payload: c.Args[1], headers: s.publication.headers}
 	for _, g := range to.groups {
-		if !s.groupCanTake(g, m.size(), &looked) {
+		if !s.groupCanTake(g, s.sizeInGroup(c, &m), &looked) {
 			return obstacle{of: g.Sharing()}
 		}
 	}
 	return obstacle{}
+}
+
+// sizeInGroup is what the message of a call counts for that waits in a group: its members are told what is in a file that is not large.
+func (s *Service) sizeInGroup(c *session.Call, m *message) int {
+	fd := c.Session.NextFD()
+	if s.publication.fd != wire.FileSealed || fd < 0 {
+		return m.size()
+	}
+	about := openfile.Look(fd)
+	if about.Size > wire.MaxFileRead || about.Sealed() != nil {
+		return m.size()
+	}
+	return m.size() - len(m.payload) + int(about.Size)
 }
 
 // groupCanTake reports whether a group can have a message of a size without that one is lost: there is room for it among those that wait, or

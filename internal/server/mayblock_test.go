@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // TestMayBlock: a publisher who would rather wait than have receivers miss something waits for the one in his way, and for no other; he is
@@ -204,5 +206,31 @@ func TestMayBlockGroup(t *testing.T) {
 				t.Errorf("%d messages are lost", n)
 			}
 		})
+	}
+}
+
+// TestMayBlockGroupOfFile: a file that a group is told as text counts for what is in it, not for the payload beside it.
+func TestMayBlockGroupOfFile(t *testing.T) {
+	s := newStage(t, func(_ *Setup, o *Options) { o.Limits.Output = 16 << 10 })
+	member, pub := s.connect(1000), s.connect(1001)
+	member.cmd("HELLO", "3")
+	member.cmd("BUS.SUB", "a", "GROUP", "g", "TAKE", "0")
+	s.settle()
+	member.Take()
+	text := strings.Repeat("x", 10<<10)
+	publish := func(want string) {
+		t.Helper()
+		pub.SendFDs(wire.AppendCommand(nil, "BUS.PUB", "a", "", "FD", "sealed", "MAYBLOCK", "0"), dup(t, memfd(t, text, allSeals)))
+		s.settle()
+		if got := pub.Take(); !strings.Contains(got, want) {
+			t.Errorf("the publisher is told %q, want %q", got, want)
+		}
+	}
+	publish("dropped\r\n:0\r\n")
+	publish(`-BUSY group "g" is too far behind "a", and would miss messages`)
+	member.cmd("BUS.SUB", "a", "GROUP", "g", "TAKE", "9")
+	s.settle()
+	if got := member.Take(); !strings.Contains(got, text) || strings.Contains(got, "bus.lost") {
+		t.Errorf("the member is given %.200q", got)
 	}
 }
