@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"github.com/ipcd/ipcd/internal/heap"
-	"github.com/ipcd/ipcd/internal/pieces"
 )
 
 // Bus knows who subscribed to what. S stands for a subscriber; the bus does nothing with it but compare.
@@ -21,12 +20,10 @@ type Bus[S comparable] struct {
 	seq       uint64 // of the last message
 	born      uint64 // of the last route or subscription
 
-	texts  [numKinds]shrinkingMap[string, *Route[S]] // every route
-	slots  pieces.Slice[*Route[S]]                   // every route, by its slot; nil: free
-	free   pieces.Slice[int]                         // the free slots; the last one is the next to be used
-	subs   int                                       // how many subscriptions there are
-	owners shrinkingMap[S, *subscriber[S]]           // all who have one
-	wild   index                                     // the routes that more than one topic can match
+	texts  byText[S]                       // every route, by its slot and by its text
+	subs   int                             // how many subscriptions there are
+	owners shrinkingMap[S, *subscriber[S]] // all who have one
+	wild   index                           // the routes that more than one topic can match
 
 	out  []*Route[S]     // what Publish returned last
 	hits *heap.Heap[hit] // see keepHits
@@ -42,7 +39,7 @@ func New[S comparable]() *Bus[S] {
 // channel is always valid.
 func (b *Bus[S]) Subscribe(s S, k Kind, text string) (r *Route[S], added bool, err error) {
 	o := b.owners.get(s)
-	if r = b.texts[k].get(text); r == nil {
+	if r = b.find(k, text); r == nil {
 		switch k {
 		case Pattern:
 			err = CheckPattern(text)
@@ -69,7 +66,7 @@ func (b *Bus[S]) Subscribe(s S, k Kind, text string) (r *Route[S], added bool, e
 
 // Unsubscribe undoes Subscribe. It reports whether there was such a subscription.
 func (b *Bus[S]) Unsubscribe(s S, k Kind, text string) (removed bool) {
-	o, r := b.owners.get(s), b.texts[k].get(text)
+	o, r := b.owners.get(s), b.find(k, text)
 	if o == nil || r == nil {
 		return false
 	}
@@ -188,7 +185,7 @@ func (b *Bus[S]) Oldest(s S) *Route[S] {
 
 // Route returns the route of one kind and text, or nil if nobody subscribed to it.
 func (b *Bus[S]) Route(k Kind, text string) *Route[S] {
-	return b.texts[k].get(text)
+	return b.find(k, text)
 }
 
 // Publish counts a message under a name and returns its number and the routes that it takes: the name's channel, the
@@ -240,19 +237,19 @@ func (b *Bus[S]) search(name []byte, topicOnly bool, most int) (routes []*Route[
 		b.out = out
 		return nil, newSearch(b, w), nil
 	}
-	if r := find(&b.texts[Channel], name); r != nil {
+	if r := b.findName(Channel, name); r != nil {
 		out = append(out, r)
 	}
 	for _, slot := range slots[:patterns] {
-		out = append(out, *b.slots.At(int(slot)))
+		out = append(out, b.RouteAt(int(slot)))
 	}
 	if topic {
-		if r := find(&b.texts[Filter], name); r != nil {
+		if r := b.findName(Filter, name); r != nil {
 			out = append(out, r)
 		}
 	}
 	for _, slot := range slots[patterns:] {
-		out = append(out, *b.slots.At(int(slot)))
+		out = append(out, b.RouteAt(int(slot)))
 	}
 	b.out = out
 	if len(name) <= MaxTopic { // what is kept is bounded
@@ -311,9 +308,9 @@ func (b *Bus[S]) Seq() uint64 {
 func (b *Bus[S]) Channels(pattern string) []string {
 	var names []string
 	glob := CompileGlob(pattern)
-	for name := range b.texts[Channel].all {
-		if glob.MatchString(name) {
-			names = append(names, name)
+	for slot := range b.Slots() {
+		if r := b.RouteAt(slot); r != nil && r.Kind == Channel && glob.MatchString(r.Text) {
+			names = append(names, r.Text)
 		}
 	}
 	slices.Sort(names)
@@ -322,14 +319,14 @@ func (b *Bus[S]) Channels(pattern string) []string {
 
 // Slots is above the slot of every route, and RouteAt the route that has a slot, or nil: for who looks at all of them, a few at a
 // time.
-func (b *Bus[S]) Slots() int { return b.slots.Len() }
+func (b *Bus[S]) Slots() int { return b.texts.slots.Len() }
 
 // RouteAt is the route with a slot below Slots, or nil.
-func (b *Bus[S]) RouteAt(slot int) *Route[S] { return *b.slots.At(slot) }
+func (b *Bus[S]) RouteAt(slot int) *Route[S] { return b.texts.slots.At(slot).route }
 
 // NumSub is the number of a channel's subscribers; those by pattern or filter do not count. (PUBSUB NUMSUB)
 func (b *Bus[S]) NumSub(channel string) int {
-	if r := b.texts[Channel].get(channel); r != nil {
+	if r := b.find(Channel, channel); r != nil {
 		return r.Len()
 	}
 	return 0
@@ -337,12 +334,12 @@ func (b *Bus[S]) NumSub(channel string) int {
 
 // NumPat is the number of different patterns that somebody subscribed to. (PUBSUB NUMPAT)
 func (b *Bus[S]) NumPat() int {
-	return b.texts[Pattern].len()
+	return b.texts.count[Pattern]
 }
 
 // NumChannels is the number of different channels that somebody subscribed to.
 func (b *Bus[S]) NumChannels() int {
-	return b.texts[Channel].len()
+	return b.texts.count[Channel]
 }
 
 func (b *Bus[S]) addRoute(k Kind, text string) *Route[S] {
@@ -350,17 +347,10 @@ func (b *Bus[S]) addRoute(k Kind, text string) *Route[S] {
 	b.known = false
 	// Cloned, because the text may be a small part of a large command.
 	r := &Route[S]{Kind: k, Text: strings.Clone(text), born: b.born}
-	if b.free.Len() > 0 {
-		r.Slot = b.free.Pop()
-		*b.slots.At(r.Slot) = r
-	} else {
-		r.Slot = b.slots.Len()
-		b.slots.Push(r)
-	}
+	r.Slot = b.texts.add(r)
 	if _, _, ok := cutFilter(r.Text); k == Pattern && !ok {
 		r.glob = CompileGlob(r.Text)
 	}
-	b.texts[k].set(r.Text, r)
 	if b.wild.born == nil && isWild(k, r.Text) {
 		b.wild.born = b.bornAt
 	}
@@ -369,7 +359,7 @@ func (b *Bus[S]) addRoute(k Kind, text string) *Route[S] {
 }
 
 // bornAt is when the route came that has a slot.
-func (b *Bus[S]) bornAt(slot int32) uint64 { return (*b.slots.At(int(slot))).born }
+func (b *Bus[S]) bornAt(slot int32) uint64 { return b.RouteAt(int(slot)).born }
 
 func (b *Bus[S]) remove(x *subscription[S]) {
 	o, r := x.owner, x.route
@@ -378,15 +368,13 @@ func (b *Bus[S]) remove(x *subscription[S]) {
 	r.remove(x)
 	if r.Len() == 0 {
 		b.known, b.hits = false, nil
-		b.texts[r.Kind].delete(r.Text)
-		*b.slots.At(r.Slot) = nil
-		b.free.Push(r.Slot)
+		b.texts.remove(r)
 		b.wild.remove(r.Kind, r.Text, r.glob, r.ref())
 	}
 	if o.first == nil {
 		b.owners.delete(o.who)
 	}
 	if b.subs == 0 {
-		b.slots, b.free, b.out = pieces.Slice[*Route[S]]{}, pieces.Slice[int]{}, nil
+		b.out = nil
 	}
 }

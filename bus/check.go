@@ -31,8 +31,8 @@ func (b *Bus[S]) Dump(w io.Writer) error {
 // sorted returns all routes by kind, then age.
 func (b *Bus[S]) sorted() []*Route[S] {
 	var routes []*Route[S]
-	for slot := range b.slots.Len() {
-		if r := *b.slots.At(slot); r != nil {
+	for slot := range b.Slots() {
+		if r := b.RouteAt(slot); r != nil {
 			routes = append(routes, r)
 		}
 	}
@@ -65,8 +65,8 @@ func (b *Bus[S]) check() error {
 func (b *Bus[S]) checkRoutes() error {
 	used, subs := 0, 0
 	ages := map[uint64]bool{}
-	for slot := range b.slots.Len() {
-		r := *b.slots.At(slot)
+	for slot := range b.Slots() {
+		r := b.RouteAt(slot)
 		if r == nil {
 			continue
 		}
@@ -75,7 +75,7 @@ func (b *Bus[S]) checkRoutes() error {
 		switch {
 		case r.Slot != slot:
 			return fmt.Errorf("%s %q has slot %d, is in %d", r.Kind, r.Text, r.Slot, slot)
-		case b.texts[r.Kind].get(r.Text) != r:
+		case b.find(r.Kind, r.Text) != r:
 			return fmt.Errorf("%s %q is not found by its text", r.Kind, r.Text)
 		case ages[r.born] || r.born == 0 || r.born > b.born:
 			return fmt.Errorf("%s %q has an impossible age %d", r.Kind, r.Text, r.born)
@@ -85,17 +85,18 @@ func (b *Bus[S]) checkRoutes() error {
 			return fmt.Errorf("%s %q: %w", r.Kind, r.Text, err)
 		}
 	}
-	if n := b.texts[Channel].len() + b.texts[Pattern].len() + b.texts[Filter].len(); n != used {
-		return fmt.Errorf("%d texts, %d slots in use", n, used)
+	if n := b.texts.count[Channel] + b.texts.count[Pattern] + b.texts.count[Filter]; n != used || b.texts.buckets.Len() != perRoute*used {
+		return fmt.Errorf("%d texts in %d buckets, %d slots in use", n, b.texts.buckets.Len(), used)
 	}
-	for i := range b.free.Len() {
-		slot := *b.free.At(i)
-		if *b.slots.At(slot) != nil {
-			return fmt.Errorf("slot %d is free and in use", slot)
+	free := 0
+	for at := b.texts.free; at > 0 && free <= b.Slots(); at = b.texts.slots.At(int(at - 1)).next {
+		if b.RouteAt(int(at-1)) != nil {
+			return fmt.Errorf("slot %d is free and in use", at-1)
 		}
+		free++
 	}
-	if used+b.free.Len() != b.slots.Len() {
-		return fmt.Errorf("%d slots, %d in use, %d free", b.slots.Len(), used, b.free.Len())
+	if used+free != b.Slots() {
+		return fmt.Errorf("%d slots, %d in use, %d free", b.Slots(), used, free)
 	}
 	if subs != b.subs {
 		return fmt.Errorf("%d subscriptions, the routes have %d", b.subs, subs)

@@ -12,11 +12,11 @@ func TestCheck(t *testing.T) {
 		spoil func(b *Bus[int], r *Route[int])
 	}{
 		{"slot", func(_ *Bus[int], r *Route[int]) { r.Slot++ }},
-		{"text", func(b *Bus[int], r *Route[int]) { b.texts[r.Kind].delete(r.Text) }},
-		{"text of no route", func(b *Bus[int], r *Route[int]) { b.texts[r.Kind].set("x", r) }},
+		{"text", func(b *Bus[int], r *Route[int]) { b.texts.remove(r) }},
+		{"text of no route", func(b *Bus[int], r *Route[int]) { b.texts.count[r.Kind]++ }},
 		{"age", func(_ *Bus[int], r *Route[int]) { r.born = 0 }},
-		{"free slot in use", func(b *Bus[int], r *Route[int]) { *b.free.At(0) = r.Slot }},
-		{"lost slot", func(b *Bus[int], _ *Route[int]) { b.free.Pop() }},
+		{"free slot in use", func(b *Bus[int], r *Route[int]) { b.texts.free = int32(r.Slot + 1) }},
+		{"lost slot", func(b *Bus[int], _ *Route[int]) { b.texts.free = 0 }},
 		{"order", func(_ *Bus[int], r *Route[int]) { r.list[0], r.list[1] = r.list[1], r.list[0] }},
 		{"position", func(_ *Bus[int], r *Route[int]) { r.subs[0].pos++ }},
 		{"uncounted hole", func(_ *Bus[int], r *Route[int]) { r.subs[0], r.list[0] = nil, 0 }},

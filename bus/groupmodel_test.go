@@ -397,7 +397,7 @@ func TestGroupsAgainstModel(t *testing.T) {
 				_, more = p.real.Drop(s, 1)
 			}
 		}
-		if r := &p.real; r.members.len()+r.takers.len()+r.pools.all.len()+r.pools.byFilter.slots.Len()+r.ready.Len != 0 {
+		if r := &p.real; r.members.len()+r.takers.len()+r.pools.all.len()+r.pools.byFilter.Slots()+r.ready.Len != 0 {
 			var out strings.Builder
 			t.Fatalf("something is left: %v\n%s", r.Dump(&out), out.String())
 		}

@@ -35,7 +35,7 @@ func TestErrorsChangeNothing(t *testing.T) {
 		}
 		return out.String()
 	}
-	before, age, owners, slots := dump(), b.Age(), b.owners.len(), b.slots.Len()
+	before, age, owners, slots := dump(), b.Age(), b.owners.len(), b.Slots()
 	for text, kind := range map[string]Kind{
 		"": Filter, "a/#/b": Filter, "a+": Filter, "a\x00": Filter, strings.Repeat("x", MaxTopic+1): Filter,
 		FilterPattern: Pattern, EnvelopePattern + "#/a": Pattern, "?" + strings.Repeat("x", 400) + "*": Pattern,
@@ -51,7 +51,7 @@ func TestErrorsChangeNothing(t *testing.T) {
 			t.Errorf("to look for the topic %.20q: %v, %v, %v", name, routes, rest, err)
 		}
 	}
-	if got := dump(); got != before || b.Age() != age || b.owners.len() != owners || b.slots.Len() != slots {
+	if got := dump(); got != before || b.Age() != age || b.owners.len() != owners || b.Slots() != slots {
 		t.Errorf("it was\n%sand is\n%s", before, got)
 	}
 	if err := b.check(); err != nil {

@@ -774,7 +774,7 @@ func TestRequestTakesNoMemory(t *testing.T) {
 // assertNoRequests checks that what is gone is forgotten.
 func assertNoRequests(t *testing.T, r *Requests[int, string]) {
 	t.Helper()
-	if r.parties.len()+r.members.len()+r.open.len()+r.waiting.Len()+len(r.due)+r.pools.all.len()+r.pools.byFilter.slots.Len() != 0 {
+	if r.parties.len()+r.members.len()+r.open.len()+r.waiting.Len()+len(r.due)+r.pools.all.len()+r.pools.byFilter.Slots() != 0 {
 		var out strings.Builder
 		t.Fatalf("something is left: %v\n%s", r.Dump(&out), out.String())
 	}

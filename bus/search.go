@@ -42,9 +42,9 @@ func newSearch[S comparable](b *Bus[S], w *walk) *Search[S] {
 	if b.hits = nil; x.hits == nil {
 		x.hits = heap.New(hit.before)
 	}
-	x.add(find(&b.texts[Channel], w.name), rankChannel)
+	x.add(b.findName(Channel, w.name), rankChannel)
 	if w.topic {
-		x.add(find(&b.texts[Filter], w.name), rankSame)
+		x.add(b.findName(Filter, w.name), rankSame)
 	}
 	x.take()
 	return x
@@ -89,10 +89,10 @@ func (x *Search[S]) Next(most int) (routes []*Route[S], more bool) {
 	}
 	for ; most > 0 && x.hits.Len() > 0; most-- {
 		h, ok := x.hits.Next()
-		if !ok || int(h.slot) >= x.bus.slots.Len() {
+		if !ok || int(h.slot) >= x.bus.Slots() {
 			continue
 		}
-		if r := *x.bus.slots.At(int(h.slot)); r != nil && r.born == h.born {
+		if r := x.bus.RouteAt(int(h.slot)); r != nil && r.born == h.born {
 			x.out = append(x.out, r)
 		}
 	}
