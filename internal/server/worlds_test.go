@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -52,6 +53,30 @@ func TestSmallWorldsOfWills(t *testing.T) {
 			}
 			t.Logf("%d states, at most %d steps from the first one, and %d steps between them, in %d of which the daemon crashes", states, depth, taken, fallen)
 		})
+	}
+}
+
+// TestWillsOfTwoDaemons: connections of two daemons may have the same number, and are two, also when their process has ended: what is said on
+// the second one, by a child, is in the place of what was said there.
+func TestWillsOfTwoDaemons(t *testing.T) {
+	checkDescriptors(t)
+	says, ends := saying([]string{"a", "b"}, []manner{{then: record.ThenRetain}}, false), ends(true)
+	step := func(all []worldStep, name string) *worldStep {
+		return &all[slices.IndexFunc(all, func(s worldStep) bool { return strings.HasPrefix(s.name, name) })]
+	}
+	a, b := step(says, `says a will for "a"`), step(says, `says a will for "b"`)
+	p := newPlay(t, newBase(&smallWorld{seats: []int{1}})) // of whose process the kernel says nothing before it is reaped
+	defer func() { p.end() }()
+	for i, s := range []*worldStep{a, &crashes[0], b, step(ends, "its process ends"), b, a, b} {
+		if did, err := p.take(s, 0, 0); !did || err != nil {
+			t.Fatalf("step %d, %s: %v, %v", i, s.name, did, err)
+		}
+		if err := p.check(); err != nil {
+			t.Fatalf("step %d, %s: %v", i, s.name, err)
+		}
+	}
+	if err := p.drain(true); err != nil {
+		t.Error(err)
 	}
 }
 

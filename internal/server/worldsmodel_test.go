@@ -308,7 +308,7 @@ func (m *worldModel) wait(o *worldOwner, d time.Duration) {
 const kernelTime = 4 * time.Second
 
 func (m *worldModel) awaitEnd(o *worldOwner) {
-	o.ends, o.back = true, false
+	o.ends = true
 	m.wait(o, kernelTime)
 }
 

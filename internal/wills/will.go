@@ -39,7 +39,7 @@ type owner struct {
 	over  loop.Timer // until then the kernel is given time to tell more, or the process to come back
 	ends  bool       // it is the kernel that is given time
 	tries int        // how often, as the process is exiting
-	back  bool       // it is a connection to a daemon before, whose process may come back
+	back  bool       // it is a connection to a daemon before, whose process, or a child of that, may come back
 	how   string     // it ended, "" if it has not
 	left  []*will    // what is still to be published then
 
@@ -92,7 +92,7 @@ func (s *Service) forgetIfBare(o *owner) {
 
 // awaitEnd gives the kernel a moment to tell more about an end that is certain.
 func (s *Service) awaitEnd(o *owner) {
-	o.ends, o.back = true, false
+	o.ends = true
 	o.over.Set(s.set.Now() + s.watch.EndingTime())
 }
 
