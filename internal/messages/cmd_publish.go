@@ -38,7 +38,8 @@ func (s *Service) publishWith(c *session.Call, kind nameKind, p *publication, f 
 
 // sendCall makes the message and sends it.
 func (s *Service) sendCall(c *session.Call, to *audience, p *publication, f *file, answer func(receipt) session.Outcome) (r receipt, ok bool) {
-	m := message{topic: c.Args[0], payload: c.Args[1], stamp: c.Session.Stamp(), headers: p.headers, file: f}
+	var m message // of which a literal would be made beside it, and copied
+	m.topic, m.payload, m.stamp, m.headers, m.file = c.Args[0], c.Args[1], c.Session.Stamp(), p.headers, f
 	if p.expires != 0 {
 		m.expires = s.set.RealTime().Add(p.expires).UnixMicro()
 	}
