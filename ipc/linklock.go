@@ -102,7 +102,7 @@ func (k *Link) releaseAll(l *Lock, options ...string) (failed error) {
 		repeated := false
 		err := k.each(k.ctx, func(c *Client) error {
 			_, err := c.command(k.ctx, words...)
-			if repeated && isGone(err) && c.wasReleased(k.ctx, h) { // by a daemon that did not get to say so
+			if repeated && isGone(err) && !c.wasTaken(k.ctx, h) { // a daemon has released it that did not get to say so
 				err = nil
 			}
 			repeated = true
@@ -115,11 +115,12 @@ func (k *Link) releaseAll(l *Lock, options ...string) (failed error) {
 	return failed
 }
 
-// wasReleased reports whether the latest end of a lock was that of a hold, by its owner.
-func (c *Client) wasReleased(ctx context.Context, h Hold) bool {
+// wasTaken reports whether the latest end of a lock was that of a hold, and not by its owner. Others may have held the lock since, so that
+// it is not known any more how the hold ended.
+func (c *Client) wasTaken(ctx context.Context, h Hold) bool {
 	v, err := c.command(ctx, "LOCK.INFO", h.Name)
 	end := endInfo(v.Get("previous"))
-	return err == nil && end != nil && end.Token == h.Token && end.How == "released"
+	return err != nil || end != nil && end.Token == h.Token && end.How != "released"
 }
 
 // command sends a command about the lock, which does no more when it is sent twice.
