@@ -162,14 +162,15 @@ const counted = "$9\r\ncounted--\r\n"
 // publish gives a message to all that follow, as a server does.
 func (w *world) publish(size int) {
 	w.seq++
-	stream := w.Stream(0)
-	buffer := stream.Buffer(wire.RESP3)
-	from := buffer.Len()
-	if stream.Steady && from > 0 {
+	if steady := w.Steady(0); steady != nil && steady.Buffer(wire.RESP3).Len() > 0 {
+		buffer := steady.Buffer(wire.RESP3)
 		buffer.Extend(appendMessage(buffer.Bytes(size+64), wire.RESP3, w.seq, size))
 		w.Relieve()
 		return
 	}
+	stream := w.Stream(0)
+	buffer := stream.Buffer(wire.RESP3)
+	from := buffer.Len()
 	stream.Steady = true
 	for _, o := range w.subs {
 		if !o.IsReceiving() {

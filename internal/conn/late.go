@@ -22,10 +22,10 @@ func (s *Set) FlushAll() {
 		case late:
 		case s.copied-copied > mostCopied:
 			late = s.over == nil
-		case i == flushStride:
+		case i == flushStride/2: // who has fewer need not look at it at all
 			begun, timed = s.Now(), true
 			late = s.flushed > flushSlices*s.Users.Slice && s.over == nil
-		case i%flushStride == 0 && i > 0:
+		case i%flushStride == 0 && timed:
 			late = s.flushed+s.Now()-begun > flushSlices*s.Users.Slice && s.over == nil
 		}
 		if late && !c.Dead() {
@@ -48,7 +48,7 @@ func (s *Set) FlushAll() {
 }
 
 // flushStride is after how many writes the clock is looked at.
-const flushStride = 8
+const flushStride = 16
 
 // flushSlices is for how many slices of a turn is written. To write to a connection later costs more than to write to it.
 const flushSlices = 2

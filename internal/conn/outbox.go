@@ -107,7 +107,11 @@ func (c *Conn) flush() {
 		// Nothing but one range: no copy.
 		t, from := c.open, int(c.from)
 		c.open = nil
-		if n := c.write(t.b[from:]); n < len(t.b)-from && !c.Dead() {
+		n := c.write(t.b[from:])
+		if n == len(t.b)-from && c.own == nil && c.more == nil && !c.is(isClosing|isCounted) {
+			return // there is nothing to be given back
+		}
+		if n < len(t.b)-from && !c.Dead() {
 			start := t.messageAt(from + n)
 			c.setBlocked()
 			c.keep(t.b[start:], t, 0)

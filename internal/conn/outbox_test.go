@@ -361,7 +361,7 @@ func TestUserOfManyWhoDoNotRead(t *testing.T) {
 func TestLate(t *testing.T) {
 	w := newWorld(t)
 	var all []*owner
-	for range 50 {
+	for range 70 {
 		o := w.connect()
 		o.end.Send(cmd("FOLLOW")...)
 		all = append(all, o)

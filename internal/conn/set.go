@@ -36,19 +36,20 @@ type Set struct {
 	over   func() bool           // see Last
 
 	// Of this turn.
-	span      span
-	behind    []*Conn // with events, of users who have a queue
-	touched   []*Conn
-	late      int           // connections that were touched in an earlier turn, and are not written to yet
-	flushed   time.Duration // what writing has taken
-	copied    int           // bytes that sockets did not take, and that were copied for that, since the beginning
-	searched  int           // bytes of backlogs that were looked through for messages to be dropped, since the beginning
-	runnable  []*Conn
-	serving   *Conn // the one of a queue that is looked after
-	dead      []*Conn
-	streams   pieces.Slice[*Stream] // by number
-	used      []*Stream
-	turnBytes int
+	span       span
+	behind     []*Conn // with events, of users who have a queue
+	touched    []*Conn
+	late       int           // connections that were touched in an earlier turn, and are not written to yet
+	flushed    time.Duration // what writing has taken
+	copied     int           // bytes that sockets did not take, and that were copied for that, since the beginning
+	searched   int           // bytes of backlogs that were looked through for messages to be dropped, since the beginning
+	runnable   []*Conn
+	serving    *Conn // the one of a queue that is looked after
+	dead       []*Conn
+	streams    pieces.Slice[*Stream] // by number
+	used       []*Stream
+	lastSteady *Stream // which [Set.Steady] looked at last
+	turnBytes  int
 
 	// Reused.
 	pool  pool

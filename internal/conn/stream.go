@@ -13,7 +13,6 @@ type Stream struct {
 	// encoding it. Whoever sees to it that a range is opened for all sets it; it ends when a range does.
 	Steady bool
 
-	set     *Set
 	buffers [2]Buffer // RESP2, RESP3
 	used    bool      // in Set.used
 	number  int
@@ -23,6 +22,7 @@ type Stream struct {
 type Buffer struct {
 	b      []byte
 	starts []int // where messages begin: as far as somebody had to know
+	set    *Set
 	stream *Stream
 	usual  int    // how long it becomes in a turn, of late
 	block  *block // nil: no part of a backlog is in it
@@ -74,13 +74,28 @@ func (s *Set) Stream(number int) *Stream {
 	at := s.streams.At(number)
 	t := *at
 	if t == nil {
-		t = &Stream{set: s, number: number}
-		t.buffers[0].stream, t.buffers[1].stream = t, t
+		t = &Stream{number: number}
+		for i := range t.buffers {
+			t.buffers[i].set, t.buffers[i].stream = s, t
+		}
 		*at = t
 	}
 	if !t.used {
 		t.used = true
 		s.used = append(s.used, t)
+	}
+	return t
+}
+
+// Steady is the stream of a number if it is steady, else nil.
+func (s *Set) Steady(number int) *Stream {
+	t := s.lastSteady // it is mostly this one again
+	if t == nil || t.number != number {
+		t = s.streamAt(number)
+		s.lastSteady = t
+	}
+	if t == nil || !t.Steady {
+		return nil
 	}
 	return t
 }
@@ -120,6 +135,7 @@ func (s *Set) endStreams(late bool) {
 	}
 	clear(s.used)
 	s.used = s.used[:0]
+	s.lastSteady = nil
 }
 
 // Buffer is that for who speaks a protocol.
@@ -133,18 +149,24 @@ func (t *Buffer) From(offset int) []byte { return t.b[offset:] }
 
 // Bytes is all that is in a buffer, to be appended to, by so many bytes or about that, and given to Extend.
 func (t *Buffer) Bytes(more int) []byte {
-	switch p := &t.stream.set.pool; {
-	case t.b == nil:
-		t.b = p.get(max(t.usual, more))
-	case cap(t.b)-len(t.b) < more && t.block == nil: // else parts of backlogs stay in it
-		t.b = p.grow(t.b, more)
+	if cap(t.b)-len(t.b) < more {
+		t.makeRoom(more)
 	}
 	return t.b
 }
 
+func (t *Buffer) makeRoom(more int) {
+	switch p := &t.set.pool; {
+	case t.b == nil:
+		t.b = p.get(max(t.usual, more))
+	case t.block == nil: // else parts of backlogs stay in it
+		t.b = p.grow(t.b, more)
+	}
+}
+
 // Extend has a buffer be what Bytes was, with a message behind it: a whole RESP value.
 func (t *Buffer) Extend(longer []byte) {
-	t.stream.set.turnBytes += len(longer) - len(t.b)
+	t.set.turnBytes += len(longer) - len(t.b)
 	t.b = longer
 }
 

@@ -29,8 +29,10 @@ type Handler func(*Call)
 
 // Begin makes the call that of another command.
 func (c *Call) Begin(s *Session, args [][]byte) {
-	c.Session, c.Row, c.Args, c.Out = s, nil, args, c.Out[:0]
-	c.gate, c.Patience, c.Pays = gate{}, [2]int{}, nil
+	c.Session, c.Args, c.Out = s, args, c.Out[:0]
+	c.Row, c.Pays = nil, nil
+	c.gate = gate{}
+	c.Patience = [2]int{}
 }
 
 // Trim does not keep the room of a long reply.
