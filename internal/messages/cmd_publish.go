@@ -22,8 +22,8 @@ func (s *Service) publishCall(c *session.Call, kind nameKind, p *publication, an
 
 // publishWith is publishCall for a message with a file beside it; nil: there is none.
 func (s *Service) publishWith(c *session.Call, kind nameKind, p *publication, f *file, answer func(receipt) session.Outcome) (r receipt, ok bool) {
-	var to audience
-	switch err := s.find(&to, kind, c.Args[0]); {
+	to := &s.outgoing.to
+	switch err := s.find(to, kind, c.Args[0]); {
 	case err == bus.ErrTooLong:
 		c.Fail(wire.CodeQuota, "cannot publish to a channel of %d bytes: %v", len(c.Args[0]), err)
 		return r, false
@@ -33,17 +33,23 @@ func (s *Service) publishWith(c *session.Call, kind nameKind, p *publication, f 
 	case to.isNobody(): // for whom it need not be made
 		return receipt{seq: to.seq}, true
 	}
-	return s.sendCall(c, &to, p, f, answer)
+	return s.sendCall(c, to, p, f, answer)
 }
 
 // sendCall makes the message and sends it.
 func (s *Service) sendCall(c *session.Call, to *audience, p *publication, f *file, answer func(receipt) session.Outcome) (r receipt, ok bool) {
-	var m message // of which a literal would be made beside it, and copied
-	m.topic, m.payload, m.stamp, m.headers, m.file = c.Args[0], c.Args[1], c.Session.Stamp(), p.headers, f
-	if p.expires != 0 {
-		m.expires = s.set.RealTime().Add(p.expires).UnixMicro()
+	m, plain := &s.outgoing.message, p == &asItIs && to.groups == nil && to.groupSearch == nil
+	m.topic, m.payload, m.stamp = c.Args[0], c.Args[1], c.Session.Stamp()
+	if !plain {
+		m.headers, m.file = p.headers, f
+		if p.expires != 0 {
+			m.expires = s.set.RealTime().Add(p.expires).UnixMicro()
+		}
 	}
-	r, rest := s.send(to, &m, c.Pays)
+	r, rest := s.send(to, m, c.Pays)
+	if !plain || rest != nil || m.envelope.before != nil {
+		s.outgoing = outgoing{}
+	}
 	if rest != nil {
 		s.await(c, rest, answer)
 		return r, false

@@ -53,10 +53,10 @@ const (
 // send stamps a message with its number and the time and delivers it to whom it is for. If rest is not nil, it is not delivered to all
 // yet: it stands in line. pays is charged with the time, if that is much; nil: nobody is.
 func (s *Service) send(to *audience, m *message, pays *account.User) (r receipt, rest *delivery) {
-	if r.seq = to.seq; to.isNobody() {
-		return r, nil
+	r.seq, m.seq, m.time = to.seq, to.seq, s.set.RealMicro()
+	if to.groups != nil || to.groupSearch != nil {
+		m.groups, m.groupSearch = to.groups, to.groupSearch
 	}
-	m.seq, m.time, m.groups, m.groupSearch = to.seq, s.set.RealMicro(), to.groups, to.groupSearch
 	switch {
 	case len(s.line) > 0 && s.mustLineUp(to):
 		return r, s.lineUp(&delivery{message: *m, routes: to.routes, rest: to.search})

@@ -32,6 +32,13 @@ type message struct {
 	group       string                                      // of the member that it is given to
 }
 
+// outgoing is what a call publishes, and to whom. There is one at a time, which is not cleared if nothing is in it that the next does not
+// set: that takes as long as to find whom a message is for.
+type outgoing struct {
+	message message
+	to      audience
+}
+
 // append encodes the message as subscribers of a route get it.
 func (m *message) append(b []byte, p wire.Proto, k bus.Kind, text string) []byte {
 	switch k {
@@ -65,6 +72,15 @@ func (m *message) append(b []byte, p wire.Proto, k bus.Kind, text string) []byte
 		}
 	}
 	return b
+}
+
+// channelHead is how much of a message of a channel is before its payload.
+func channelHead(name []byte) int {
+	digits := 1
+	for n := len(name); n >= 10; n /= 10 {
+		digits++
+	}
+	return len("*3\r\n$7\r\nmessage\r\n$\r\n\r\n") + digits + len(name)
 }
 
 // room is about how many bytes the message takes when it is encoded. What it seldom has beside it is left out.
@@ -105,7 +121,8 @@ func (s *Service) audienceOf(to *audience, kind nameKind, name []byte) (err erro
 	} else {
 		to.routes, to.search, err = s.bus.Search(name, searchAtOnce)
 	}
-	if err == nil && s.groups.Len() > 0 && bus.IsTopic(name) {
+	to.groups, to.groupSearch = nil, nil
+	if s.groups.Len() > 0 && err == nil && bus.IsTopic(name) {
 		to.groups, to.groupSearch = s.groups.Search(name, searchAtOnce)
 	}
 	return err
@@ -127,12 +144,29 @@ func (s *Service) find(to *audience, kind nameKind, name []byte) error {
 // was copied for those whose sockets are full, it stops, and left is how many of the routes at the end are not done, the first of them
 // in part.
 func (s *Service) deliver(routes []*bus.Route[*session.Session], m *message, many bool) (delivered, dropped, left int) {
+	for len(routes) > 0 && s.carry(routes[0], m) {
+		delivered += routes[0].Len()
+		routes = routes[1:]
+	}
+	if len(routes) == 0 {
+		return delivered, 0, 0
+	}
+	taken, dropped, left := s.deliverSingly(routes, m, many)
+	return delivered + taken, dropped, left
+}
+
+// deliverSingly is deliver where something may have to be done for each subscriber.
+func (s *Service) deliverSingly(routes []*bus.Route[*session.Session], m *message, many bool) (delivered, dropped, left int) {
 	copied := -s.set.Net.Copied() // and what it costs to lose some
 	handled := -s.set.Net.Handled()
 	for i, r := range routes {
 		if many && i > 0 && handled+s.set.Net.Handled() > mostHandled {
 			m.count = 0
 			return delivered, dropped, len(routes) - i
+		}
+		if s.carry(r, m) {
+			delivered += r.Len()
+			continue
 		}
 		var subs []*session.Session
 		first, after := 0, m.after
@@ -150,21 +184,8 @@ func (s *Service) deliver(routes []*bus.Route[*session.Session], m *message, man
 			continue
 		}
 		t := s.set.Net.Stream(r.Slot)
-		t.Steady = t.Steady && len(subs) == r.Len() && m.file == nil
 		s.keepApart(m, r, subs)
-		var start [2]int // where m is in each buffer
-		for i := range start {
-			p := wire.RESP2 + wire.Proto(i)
-			b := t.Buffer(p)
-			start[i] = b.Len()
-			if t.Steady && start[i] > 0 {
-				b.Extend(m.append(b.Bytes(m.room()), p, r.Kind, r.Text))
-			}
-		}
-		if t.Steady {
-			delivered += r.Len()
-			continue
-		}
+		start := [2]int{t.Buffer(wire.RESP2).Len(), t.Buffer(wire.RESP3).Len()} // where m is in each
 		t.Steady = len(subs) == r.Len()
 		// later has those from one on be given it later.
 		later := func(at int) int {
@@ -220,6 +241,32 @@ func (s *Service) deliver(routes []*bus.Route[*session.Session], m *message, man
 	}
 	m.count = 0
 	return delivered, dropped, 0
+}
+
+// carry gives a message to the subscribers of a route by encoding it, and reports whether it has: it does if they all follow the route's
+// buffers in this turn, and all get what is encoded there.
+func (s *Service) carry(r *bus.Route[*session.Session], m *message) bool {
+	if m.file != nil || m.age != 0 || m.after != 0 {
+		return false
+	}
+	t := s.set.Net.Steady(r.Slot)
+	if t == nil {
+		return false
+	}
+	m.count = r.Number()
+	for p := wire.RESP2; p <= wire.RESP3; p++ {
+		switch b := t.Buffer(p); {
+		case b.Len() == 0:
+		case r.Kind == bus.Channel: // what its messages begin with is there, before the first
+			to := b.Bytes(m.room())
+			to = append(to, to[:channelHead(m.topic)]...)
+			b.Extend(wire.AppendBulk(to, m.payload))
+		default:
+			b.Extend(m.append(b.Bytes(m.room()), p, r.Kind, r.Text))
+		}
+	}
+	m.count = 0
+	return true
 }
 
 const (

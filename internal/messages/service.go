@@ -28,6 +28,7 @@ type Service struct {
 	bus         *bus.Bus[*session.Session]
 	retained    retained
 	publication publication // of the call that is executed
+	outgoing    outgoing    // what it publishes
 	groups      groups
 	takers      session.Part[taker]
 

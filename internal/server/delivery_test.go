@@ -312,3 +312,41 @@ func TestLineModel(t *testing.T) {
 		})
 	}
 }
+
+// TestMessagesOfOneTurn: each of the messages that a publisher sends at once is whole for all, whatever they have subscribed to, and in
+// order, as the names and payloads are of any length.
+func TestMessagesOfOneTurn(t *testing.T) {
+	for _, length := range []int{1, 9, 10, 99, 100, 256, 1000} {
+		name := strings.Repeat("n", length)
+		s := newStage(t)
+		old, channel, pattern, pub := s.connect(1000), s.connect(1000), s.connect(1000), s.connect(1000)
+		channel.cmd("HELLO", "3")
+		for _, c := range []actor{old, channel} {
+			c.cmd("SUBSCRIBE", name)
+		}
+		pattern.cmd("PSUBSCRIBE", "n*")
+		s.settle()
+		for _, c := range []actor{old, channel, pattern} {
+			c.Take()
+		}
+		want := ""
+		for n, payload := range []string{"", "1", strings.Repeat("2", 9), strings.Repeat("3", 10), strings.Repeat("4", 5000), "5"} {
+			pub.cmd("PUBLISH", name, payload)
+			want += fmt.Sprintf("*3\r\n$7\r\nmessage\r\n$%d\r\n%s\r\n$%d\r\n%s\r\n", length, name, len(payload), payload)
+			if n == 3 { // what else comes in between
+				channel.cmd("ECHO", "x")
+			}
+		}
+		s.settle()
+		if got := old.Take(); got != want {
+			t.Errorf("by RESP2: %.300q, want %.300q", got, want)
+		}
+		got := strings.Replace(channel.Take(), "$1\r\nx\r\n", "", 1)
+		if want := strings.ReplaceAll(want, "*3\r\n", ">3\r\n"); got != want {
+			t.Errorf("by RESP3: %.300q, want %.300q", got, want)
+		}
+		if want := strings.ReplaceAll(want, "*3\r\n$7\r\nmessage\r\n", "*4\r\n$8\r\npmessage\r\n$2\r\nn*\r\n"); pattern.Take() != want {
+			t.Errorf("by pattern: want %.300q", want)
+		}
+	}
+}
