@@ -56,10 +56,7 @@ func (c *Client) message(args []wire.Value) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	of := sharing{args[0].Str, m.Group}
-	all := c.givenLocked(of)
-	if m.Retained {
-		all = c.givenValueLocked(of)
-	}
+	all := c.givenLocked(of, &m)
 	if m.FileKind != "" {
 		shareFile(m, all)
 		return nil
@@ -130,8 +127,6 @@ func (c *Client) lost(args []wire.Value) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, s := range c.givenLocked(of) {
-		s.missed(uint64(args[1].Int))
-	}
+	c.missingLocked(of, missing{lost: uint64(args[1].Int)})
 	return nil
 }

@@ -39,7 +39,10 @@ func mustUnlock(t *testing.T, l *ipc.Lock) {
 }
 
 // relay passes on what comes to a socket of its own to the daemon, as socat does.
-func relay(t *testing.T) (address string) {
+func relay(t *testing.T) (address string) { return gatedRelay(t, new(sync.Mutex)) }
+
+// gatedRelay is a relay that passes nothing on to a client while somebody else has the gate.
+func gatedRelay(t *testing.T, gate *sync.Mutex) (address string) {
 	t.Helper()
 	address = filepath.Join(t.TempDir(), "relay")
 	l, err := net.Listen("unix", address)
@@ -68,10 +71,22 @@ func relay(t *testing.T) (address string) {
 				from.Close()
 			}
 			tasks.Go(func() { pass(daemon, client) })
-			tasks.Go(func() { pass(client, daemon) })
+			tasks.Go(func() { pass(gated{client, gate}, daemon) })
 		}
 	})
 	return address
+}
+
+// A gated connection is written to by who has the gate.
+type gated struct {
+	net.Conn
+	gate *sync.Mutex
+}
+
+func (g gated) Write(b []byte) (int, error) {
+	g.gate.Lock()
+	defer g.gate.Unlock()
+	return g.Conn.Write(b)
 }
 
 // TestDaemonRelay: through a relay a lock cannot be bound to the process that asks, and can be to its connection, which the relay

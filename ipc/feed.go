@@ -11,6 +11,7 @@ type feed struct {
 	waiting       []*Subscription // for the answer
 	subscriptions []*Subscription // those that have it
 	latest        *Subscription   // that was answered last: values are its own. It may have ended since.
+	gap           gap             // behind the last message
 }
 
 // isEmpty reports whether nobody shares the feed any more.
@@ -33,7 +34,8 @@ func (c *Client) subscribedLocked(cl *call, err error) {
 	f.waiting = without(f.waiting, s)
 	switch {
 	case err == nil:
-		if f.latest = s; wanted {
+		f.answered(s)
+		if wanted {
 			f.subscriptions = append(f.subscriptions, s)
 		}
 	case f.isEmpty() && c.feeds[f.of] == f:
@@ -41,17 +43,25 @@ func (c *Client) subscribedLocked(cl *call, err error) {
 	}
 }
 
-// givenLocked are those who are given what comes of a filter.
-func (c *Client) givenLocked(of sharing) []*Subscription {
-	if f := c.feeds[of]; f != nil {
+// givenLocked are those who are given a message, behind what they miss: all who share its filter, or of a value that its topic had before
+// the one who has asked for it, if there is still.
+func (c *Client) givenLocked(of sharing, m *Message) []*Subscription {
+	f := c.feeds[of]
+	switch {
+	case f == nil:
+		return nil
+	case m.Retained:
+		f.valueCame()
+		return f.asker()
+	default:
+		f.messageCame(m.Count)
 		return f.subscriptions
 	}
-	return nil
 }
 
-// givenValueLocked are those who are given a value that a topic had before: the one who has asked for it, if there is still.
-func (c *Client) givenValueLocked(of sharing) []*Subscription {
-	if f := c.feeds[of]; f != nil && slices.Contains(f.subscriptions, f.latest) {
+// asker is who was answered last, if there is still.
+func (f *feed) asker() []*Subscription {
+	if slices.Contains(f.subscriptions, f.latest) {
 		return []*Subscription{f.latest}
 	}
 	return nil

@@ -85,11 +85,7 @@ func (c *Client) conflated(args []wire.Value) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, s := range c.givenLocked(sharing{filter: args[0].Str}) {
-		s.mu.Lock()
-		s.conflated += uint64(args[1].Int)
-		s.mu.Unlock()
-	}
+	c.missingLocked(sharing{filter: args[0].Str}, missing{conflated: uint64(args[1].Int)})
 	return nil
 }
 

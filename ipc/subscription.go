@@ -99,7 +99,8 @@ func (e *GapError) Error() string {
 // Subscribe begins to receive the messages whose topic matches filter. When it returns, the daemon has taken the
 // subscription down: whatever is published later is received. Subscriptions of one Client to the same filter share
 // one in the daemon, and each receives every message, behind the values that topics have by then: see [Retain]. What the daemon has dropped
-// of the values of one of them is told to all as lost.
+// of these values is told to that one as lost, and of the messages to all. Only before the first message, and if two begin between two
+// messages, may those who were there already be told that more is lost to them than is, and never less.
 func (c *Client) Subscribe(ctx context.Context, filter string, options ...SubscribeOption) (*Subscription, error) {
 	s := newSubscription(filter, options)
 	if err := s.resume(ctx, c, nil); err != nil {
@@ -414,10 +415,11 @@ func (s *Subscription) skipStale() {
 	}
 }
 
-func (s *Subscription) missed(n uint64) {
+func (s *Subscription) missed(m missing) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.lost += n
+	s.lost += m.lost
+	s.conflated += m.conflated
 }
 
 func (s *Subscription) pop() received {
