@@ -22,46 +22,75 @@ const (
 const allSeals = unix.F_SEAL_SEAL | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_WRITE
 
 // Seal copies all that r has, from where it is, to a file in memory, and seals that: nobody can change it any more, so it can be published
-// with [SealedFile]. The caller closes it. copied, unless it is nil, is told now and then how many bytes are copied, and ends that by an
-// error.
+// with [SealedFile]. The caller closes it. copied, unless it is nil, is told now and then how many bytes are copied, also while the kernel
+// does not let them be sealed yet, and ends that by an error.
 func Seal(r io.Reader, copied func(bytes int64) error) (*os.File, error) {
+	if copied == nil {
+		copied = func(int64) error { return nil }
+	}
 	fd, err := unix.MemfdCreate("ipcd", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
 	if err != nil {
 		return nil, fmt.Errorf("cannot make a file in memory: %w", err)
 	}
 	f := os.NewFile(uintptr(fd), "memfd:ipcd")
-	if err := fill(f, r, copied); err != nil {
-		f.Close()
-		return nil, err
+	size, err := fill(f, r, copied)
+	if err == nil {
+		err = seal(fd, func() error { return copied(size) })
 	}
-	if _, err = unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, allSeals); err == nil {
+	if err == nil {
 		_, err = f.Seek(0, io.SeekStart)
 	}
 	if err != nil {
 		f.Close()
-		return nil, fmt.Errorf("cannot seal a file in memory: %w", err)
+		return nil, err
 	}
 	return f, nil
 }
 
-// fill copies to a file, without a detour if the kernel can.
-func fill(to *os.File, from io.Reader, copied func(int64) error) error {
+// fill copies to a file, without a detour if the kernel can, and returns how many bytes that are.
+func fill(to *os.File, from io.Reader, copied func(int64) error) (total int64, err error) {
 	const part = 4 << 20
-	for total := int64(0); ; {
+	for {
 		n, err := io.CopyN(to, from, part)
 		total += n
-		if copied != nil && n > 0 {
+		if n > 0 {
 			if err := copied(total); err != nil {
-				return err
+				return total, err
 			}
 		}
 		if errors.Is(err, io.EOF) {
-			return nil
+			return total, nil
 		}
 		if err != nil {
+			return total, err
+		}
+	}
+}
+
+// sealAttempts is how often it is tried to seal a file. The kernel takes 150 ms to refuse, so that is three seconds.
+const sealAttempts = 20
+
+// errInUse is no error of the system that a caller could act on: what he had to read is read.
+var errInUse = errors.New("cannot seal a file in memory: the kernel says that somebody may still write to it (EBUSY)")
+
+// seal has nobody be able to change a file any more. The kernel refuses that as long as anything has a page of the file in use, as it might
+// be written to. Nobody else has this file, so it is the kernel itself, which moves the page or looks for memory to be freed, and may have
+// no CPU to go on with beside programs of real-time priority. It waits for that, and gives up too soon. Between two attempts again is
+// called, which may end that by an error.
+func seal(fd int, again func() error) error {
+	for range sealAttempts {
+		_, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, allSeals)
+		switch {
+		case err == nil:
+			return nil
+		case !errors.Is(err, unix.EBUSY):
+			return fmt.Errorf("cannot seal a file in memory: %w", err)
+		}
+		if err := again(); err != nil {
 			return err
 		}
 	}
+	return errInUse
 }
 
 // IsSealed reports whether an open file is one that nobody can change any more, as [Seal] makes them.
