@@ -142,7 +142,7 @@ func BenchmarkSubscribe(b *testing.B) {
 }
 
 // BenchmarkMemory is what subscriptions of one client take, each to something else: bytes, objects, and how long the garbage collector
-// is busy with them.
+// is busy with them, at the least.
 func BenchmarkMemory(b *testing.B) {
 	deep := func(i int) string { // of 16 levels, each "a" or "+"
 		levels := make([]string, 16)
@@ -166,6 +166,7 @@ func BenchmarkMemory(b *testing.B) {
 		b.Run(bb.name, func(b *testing.B) {
 			const n = 50_000
 			var before, after runtime.MemStats
+			least := time.Duration(math.MaxInt64)
 			for b.Loop() {
 				runtime.GC()
 				runtime.ReadMemStats(&before)
@@ -180,9 +181,10 @@ func BenchmarkMemory(b *testing.B) {
 				runtime.ReadMemStats(&after)
 				begun := time.Now()
 				runtime.GC()
-				b.ReportMetric(float64(time.Since(begun).Microseconds())/1000, "ms/GC")
+				least = min(least, time.Since(begun))
 				runtime.KeepAlive(bus)
 			}
+			b.ReportMetric(float64(least.Microseconds())/1000, "ms/GC")
 			b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/n, "B/subscription")
 			b.ReportMetric(float64(after.HeapObjects-before.HeapObjects)/n, "objects/subscription")
 		})

@@ -107,7 +107,9 @@ func (m *meeting) compare() error {
 // crowdName is one of many that are next to each other.
 func crowdName(i int, rest string) string { return fmt.Sprint("crowd/", i%crowdSize, rest) }
 
-var meetingLevels = []string{"a", "b", "", "ipcd", "crowd"}
+// meetingLevels are short, or one edge of the tree long, or longer.
+var meetingLevels = []string{"a", "b", "", "ipcd", "crowd",
+	strings.Repeat("a", edgeRoom), strings.Repeat("a", edgeRoom+1), strings.Repeat("a", 2*edgeRoom) + "b"}
 
 func (m *meeting) levels(of []string) string {
 	var levels []string

@@ -42,11 +42,11 @@ func TestByText(t *testing.T) {
 		if b.findName(Filter, []byte(text)) != nil {
 			t.Fatalf("step %d: %q is of another kind", step, text)
 		}
-		if b.texts.buckets.Len() != perRoute*len(want) || b.texts.count[Channel] != len(want) {
-			t.Fatalf("step %d: %d buckets for %d", step, b.texts.buckets.Len(), len(want))
+		if b.texts.places.heads.Len() != perThing*len(want) || b.texts.count[Channel] != len(want) {
+			t.Fatalf("step %d: %d buckets for %d", step, b.texts.places.heads.Len(), len(want))
 		}
 		if step%1000 == 0 {
-			longest = max(longest, longestBucket(t, &b.texts))
+			longest = max(longest, longestBucket(t, &b.texts.places, b.texts.link))
 			for text, slot := range want {
 				if r := b.findName(Channel, []byte(text)); r == nil || r.Slot != slot {
 					t.Fatalf("step %d: %q is %v, want slot %d", step, text, r, slot)
@@ -69,23 +69,23 @@ func TestByText(t *testing.T) {
 }
 
 // longestBucket is how many are in the bucket that has the most. All must be where they belong.
-func longestBucket(t *testing.T, x *byText[int]) (longest int) {
+func longestBucket(t *testing.T, x *buckets, links func(int32) *link) (longest int) {
 	t.Helper()
 	all := 0
-	for i := range x.buckets.Len() {
+	for i := range x.heads.Len() {
 		n := 0
-		for at := *x.buckets.At(i); at > 0; n++ {
-			l := x.slots.At(int(at - 1))
-			if x.bucket(l.hash) != i {
-				t.Fatalf("slot %d is in bucket %d", at-1, i)
+		for at := *x.heads.At(i); at > 0; n++ {
+			l := links(at)
+			if x.of(l.hash) != i {
+				t.Fatalf("thing %d is in bucket %d", at, i)
 			}
 			at = l.next
 		}
 		longest = max(longest, n)
 		all += n
 	}
-	if all*perRoute != x.buckets.Len() {
-		t.Fatalf("%d are in %d buckets", all, x.buckets.Len())
+	if all*perThing != x.heads.Len() {
+		t.Fatalf("%d are in %d buckets", all, x.heads.Len())
 	}
 	return longest
 }

@@ -85,11 +85,11 @@ func (b *Bus[S]) checkRoutes() error {
 			return fmt.Errorf("%s %q: %w", r.Kind, r.Text, err)
 		}
 	}
-	if n := b.texts.count[Channel] + b.texts.count[Pattern] + b.texts.count[Filter]; n != used || b.texts.buckets.Len() != perRoute*used {
-		return fmt.Errorf("%d texts in %d buckets, %d slots in use", n, b.texts.buckets.Len(), used)
+	if n := b.texts.count[Channel] + b.texts.count[Pattern] + b.texts.count[Filter]; n != used || b.texts.places.heads.Len() != perThing*used {
+		return fmt.Errorf("%d texts in %d buckets, %d slots in use", n, b.texts.places.heads.Len(), used)
 	}
 	free := 0
-	for at := b.texts.free; at > 0 && free <= b.Slots(); at = b.texts.slots.At(int(at - 1)).next {
+	for at := b.texts.free; at > 0 && free <= b.Slots(); at = b.texts.at(at).next {
 		if b.RouteAt(int(at-1)) != nil {
 			return fmt.Errorf("slot %d is free and in use", at-1)
 		}
@@ -180,12 +180,12 @@ func (b *Bus[S]) checkIndex() error {
 		return fmt.Errorf("the index of patterns is %v, want %v", ix.patterns.tails.whole(), want.patterns.tails.whole())
 	}
 	for form := range ix.spelled {
-		if !ix.spelled[form].equal(&want.spelled[form]) {
-			return fmt.Errorf("the tree of the filters that begin with %s is not what adding each of them makes", filterForms[form])
+		if err := ix.spelled[form].check(&want.spelled[form]); err != nil {
+			return fmt.Errorf("the tree of the filters that begin with %s: %w", filterForms[form], err)
 		}
 	}
-	if !ix.filters.equal(&want.filters) {
-		return errors.New("the tree of filters is not what adding each of them makes")
+	if err := ix.filters.check(&want.filters); err != nil {
+		return fmt.Errorf("the tree of filters: %w", err)
 	}
 	if ix.cache == nil {
 		return nil
@@ -211,10 +211,63 @@ func (s *shrinkingMap[K, V]) whole() map[K]V {
 	return maps.Collect(s.all)
 }
 
-// equal reports whether two trees have the same nodes.
-func (n *node) equal(m *node) bool {
-	if n == nil || m == nil {
-		return n == m
+// check compares it with what adding each of its filters makes.
+func (t *tree) check(want *tree) error {
+	children, siblings := map[int32]int32{}, 0
+	for at := range t.nodes.All {
+		if at == root {
+			continue
+		}
+		n := t.nodes.At(at)
+		if n.empty() || t.nodes.Find(n.parent) == nil {
+			return fmt.Errorf("the node %q is there for nothing", n.edge.bytes())
+		}
+		if p := t.nodes.At(n.parent); p.plus != at {
+			if children[n.parent]++; p.only != at {
+				siblings++
+			}
+		}
 	}
-	return n.rest == m.rest && n.here == m.here && n.plus.equal(m.plus) && maps.EqualFunc(maps.Collect(n.next.all), maps.Collect(m.next.all), (*node).equal)
+	if n := t.siblings.heads.Len(); n != perThing*siblings {
+		return fmt.Errorf("%d siblings in %d buckets", siblings, n)
+	}
+	for at := range t.nodes.All {
+		n := t.nodes.At(at)
+		if n.children != children[at] {
+			return fmt.Errorf("%d children behind %q, counted %d", children[at], n.edge.bytes(), n.children)
+		}
+		if at != root && t.nodes.At(n.parent).plus != at && t.follow(n.parent, n.edge.size, n.edge.bytes()) != at {
+			return fmt.Errorf("what is behind the edge %q is not found", n.edge.bytes())
+		}
+	}
+	if !maps.Equal(t.whole(), want.whole()) {
+		return errors.New("it is not what adding each of them makes")
+	}
+	return nil
+}
+
+// whole is what all nodes have, by the ways to them.
+func (t *tree) whole() map[string][2]place {
+	all := map[string][2]place{}
+	for at := range t.nodes.All {
+		n := t.nodes.At(at)
+		all[t.way(at)] = [2]place{n.rest, n.here}
+	}
+	return all
+}
+
+// way is the way to a node.
+func (t *tree) way(at int32) string {
+	if at == root {
+		return ""
+	}
+	n := t.nodes.At(at)
+	switch before := t.way(n.parent); {
+	case t.nodes.At(n.parent).plus == at:
+		return before + "+/"
+	case n.edge.size == goesOn:
+		return before + string(n.edge.bytes())
+	default:
+		return before + string(n.edge.bytes()) + "/"
+	}
 }

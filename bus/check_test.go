@@ -42,7 +42,14 @@ func TestCheck(t *testing.T) {
 		{"count", func(b *Bus[int], _ *Route[int]) { b.owners.get(1).count[Filter]++ }},
 		{"list of subscriptions", func(b *Bus[int], _ *Route[int]) { b.owners.get(1).first.next.prev = nil }},
 		{"filter missing in the tree", func(b *Bus[int], _ *Route[int]) { b.wild.filters.remove("a/+") }},
-		{"empty node in the tree", func(b *Bus[int], _ *Route[int]) { b.wild.filters.next.set("y", &node{}) }},
+		{"empty node in the tree", func(b *Bus[int], _ *Route[int]) { b.wild.filters.grow(root, []byte("y")) }},
+		{"number of children in the tree", func(b *Bus[int], _ *Route[int]) { b.wild.filters.nodes.At(root).children++ }},
+		{"lost child in the tree", func(b *Bus[int], _ *Route[int]) { b.wild.filters.nodes.At(root).only = 0 }},
+		{"lost sibling in the tree", func(b *Bus[int], _ *Route[int]) {
+			b.wild.filters.add("b/+", 1)
+			b.wild.filters.siblings = buckets{}
+		}},
+		{"another edge in the tree", func(b *Bus[int], _ *Route[int]) { b.wild.filters.nodes.At(1).edge.text[0] = 'b' }},
 		{"pattern missing in the index", func(b *Bus[int], _ *Route[int]) { b.wild.patterns.remove("a*", ref{born: 2}) }},
 		{"number of routes in the index", func(b *Bus[int], _ *Route[int]) { b.wild.n++ }},
 		{"wrong answer in the cache", func(b *Bus[int], _ *Route[int]) {

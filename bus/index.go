@@ -21,8 +21,8 @@ type index struct {
 	n        int                    // how many routes
 	gen      uint64                 // rises when a route comes or goes
 	patterns patternIndex           // the globs
-	spelled  [len(filterForms)]node // the patterns that are filters, by their form
-	filters  node
+	spelled  [len(filterForms)]tree // the patterns that are filters, by their form
+	filters  tree
 	born     func(slot int32) uint64 // of the route that has a slot
 	cache    *cache                  // nil until it pays
 
@@ -51,12 +51,20 @@ func (ix *index) add(k Kind, text string, glob *Glob, r ref) {
 }
 
 // tree is where a filter is, and what of its text that is.
-func (ix *index) tree(k Kind, text string) (*node, string) {
+func (ix *index) tree(k Kind, text string) (*tree, string) {
 	if k == Pattern {
 		filter, form, _ := cutFilter(text)
 		return &ix.spelled[form], filter
 	}
 	return &ix.filters, text
+}
+
+// treeOf is the tree that a walk goes through in a stage.
+func (ix *index) treeOf(s stage) *tree {
+	if s == stageFilters {
+		return &ix.filters
+	}
+	return &ix.spelled[s]
 }
 
 func (ix *index) remove(k Kind, text string, glob *Glob, r ref) {

@@ -174,6 +174,9 @@ func TestMemoryAfterStorm(t *testing.T) {
 	}
 	left := heap() - before
 	t.Logf("%d bytes for each subscription, %d left", full/(subs*crowd), left/(subs*crowd))
+	if room := b.wild.filters.nodes.Room(); room > 4*64 {
+		t.Errorf("there is room for %d nodes of the tree", room)
+	}
 	if left > 16*subs*crowd { // which is what a slot takes
 		t.Errorf("%d of %d bytes are left", left, full)
 	}
@@ -294,6 +297,28 @@ func TestSubscriptionTakesLittleAtOnce(t *testing.T) {
 	each(func(int) { b.DropSome(1, 1) })
 	if worst > most {
 		t.Errorf("one takes %d bytes at once", worst)
+	}
+}
+
+// TestTreeHasNoPointers: the garbage collector has nothing to look at in a node.
+func TestTreeHasNoPointers(t *testing.T) {
+	var numbers func(reflect.Type) bool
+	numbers = func(of reflect.Type) bool {
+		switch of.Kind() {
+		case reflect.Struct:
+			for i := range of.NumField() {
+				if !numbers(of.Field(i).Type) {
+					return false
+				}
+			}
+			return true
+		case reflect.Array:
+			return numbers(of.Elem())
+		}
+		return of.Kind() <= reflect.Uint64
+	}
+	if !numbers(reflect.TypeFor[node]()) {
+		t.Error("a node has pointers")
 	}
 }
 

@@ -1,16 +1,36 @@
 package bus
 
-import "strings"
+import (
+	"bytes"
+	"hash/maphash"
 
-// node is a place in the tree of filters with wildcards; a filter's levels are the way to its own. The root is before the
-// first level.
+	"github.com/ipcd/ipcd/internal/pieces"
+)
+
+// A tree has filters with wildcards; a filter's levels are the way to its node. There is nothing in it but numbers and bytes, in places that are
+// used again: pointers to 100,000 nodes, and to what they are called, would take the garbage collector some milliseconds. The zero tree
+// is empty.
+type tree struct {
+	nodes    pieces.Pool[node] // the root has the first place; it is there if others are
+	seed     maphash.Seed
+	siblings buckets // the nodes that are, or were, one of several behind their parent, by that and their edges
+}
+
+// root is the place of the node before the first level. It is behind no other, so in all other places 0 says that there is none.
+const root = 0
+
+// A node is behind a level, or behind a part of a long one.
 //
 // Invariant: below the root there is no node without a filter and without children.
 type node struct {
-	next levels[node] // by the next level, if it is no wildcard
-	plus *node        // if it is "+"
-	rest place        // the filter that goes on with "#"
-	here place        // the filter that ends here
+	link           // among the siblings
+	parent   int32 // its place
+	children int32 // how many there are, without the one behind "+"
+	only     int32 // the place of that one among these that has had no siblings; 0: there is none such
+	plus     int32 // the place of the one behind "+"
+	rest     place // the filter that goes on with "#"
+	here     place // the filter that ends here
+	edge     edge  // from the parent
 }
 
 // A place is where the route of a filter is: its slot, and 1; 0: there is none. It is half of what the node has of a [ref], so that this is
@@ -20,129 +40,195 @@ type place int32
 // placeOf is the place of a route.
 func placeOf(r ref) place { return place(r.slot + 1) }
 
-// levels find what is behind a level. Behind most there is one at most, and that needs no map.
-type levels[T any] struct {
-	level string
-	only  *T                        // behind level; nil: there is none, or there are more
-	more  *shrinkingMap[string, *T] // nil: there are none
+// An edge is a level that is no wildcard. One that is too long is several edges, of which all but the last are full and go on.
+type edge struct {
+	size uint8 // of the text; goesOn: all of it
+	text [edgeRoom]byte
 }
 
-func (l *levels[T]) len() int {
-	switch {
-	case l.more != nil:
-		return l.more.len()
-	case l.only != nil:
-		return 1
+const (
+	edgeRoom = 15 // most levels are no longer
+	goesOn   = edgeRoom + 1
+)
+
+func (e *edge) bytes() []byte { return e.text[:min(e.size, edgeRoom)] }
+
+func (e *edge) is(size uint8, text []byte) bool {
+	return e.size == size && string(e.bytes()) == string(text)
+}
+
+func (t *tree) empty() bool { return t.nodes.Len() == 0 }
+
+func (t *tree) link(at int32) *link { return &t.nodes.At(at).link }
+
+// find is what is behind a level behind a node; 0: nothing.
+func (t *tree) find(at int32, level []byte) int32 {
+	for len(level) > edgeRoom {
+		if at = t.follow(at, goesOn, level[:edgeRoom]); at == 0 {
+			return 0
+		}
+		level = level[edgeRoom:]
+	}
+	return t.follow(at, uint8(len(level)), level)
+}
+
+// follow is what is behind an edge behind a node; 0: nothing.
+func (t *tree) follow(parent int32, size uint8, text []byte) int32 {
+	switch p := t.nodes.At(parent); {
+	case p.children == 0:
+		return 0
+	case p.only != 0:
+		if t.nodes.At(p.only).edge.is(size, text) {
+			return p.only
+		}
+		return 0
+	}
+	hash := t.hash(parent, text)
+	for at := t.siblings.first(hash); at != 0; {
+		n := t.nodes.At(at)
+		if n.hash == hash && n.parent == parent && n.edge.is(size, text) {
+			return at
+		}
+		at = n.next
 	}
 	return 0
 }
 
-func (l *levels[T]) get(level string) *T {
-	switch {
-	case l.more != nil:
-		return l.more.get(level)
-	case l.only != nil && l.level == level:
-		return l.only
-	}
-	return nil
+// hash is that of an edge behind a node. Nobody outside can foresee that of a text, and the same one behind two nodes has two.
+func (t *tree) hash(parent int32, text []byte) uint32 {
+	const odd = 0x9e3779b1
+	hash := maphash.Bytes(t.seed, text)
+	return uint32(hash) + uint32(hash>>32) + odd*uint32(parent)
 }
 
-// find is get by a level of bytes, of which no string is made.
-func (l *levels[T]) find(level []byte) *T {
-	switch {
-	case l.more != nil:
-		return find(l.more, level)
-	case l.only != nil && l.level == string(level):
-		return l.only
+// child is what is behind a level of a filter behind a node; 0: nothing.
+func (t *tree) child(at int32, level []byte) int32 {
+	if string(level) == "+" {
+		return t.nodes.At(at).plus
 	}
-	return nil
+	return t.find(at, level)
 }
 
-// set adds what is behind a level, behind which there is nothing.
-func (l *levels[T]) set(level string, x *T) {
-	if l.more == nil && l.only == nil {
-		l.level, l.only = level, x
-		return
+// add adds a filter that is not in there.
+func (t *tree) add(filter string, p place) {
+	if t.empty() {
+		t.seed = maphash.MakeSeed()
+		t.nodes.Take() // the root
 	}
-	if l.more == nil {
-		l.more = new(shrinkingMap[string, *T])
-		l.more.set(l.level, l.only)
-		l.level, l.only = "", nil
-	}
-	l.more.set(level, x)
-}
-
-func (l *levels[T]) delete(level string) {
-	if l.more != nil {
-		if l.more.delete(level); l.more.len() > 0 {
+	var room [MaxTopic]byte
+	levels := append(room[:0], filter...)
+	at := int32(root)
+	for more := true; more; {
+		var level []byte
+		if level, levels, more = cutLevel(levels); string(level) == "#" {
+			t.nodes.At(at).rest = p
 			return
 		}
+		at = t.grow(at, level)
 	}
-	*l = levels[T]{}
+	t.nodes.At(at).here = p
 }
 
-// all calls f with every level and what is behind it until it returns false.
-func (l *levels[T]) all(f func(string, *T) bool) {
-	switch {
-	case l.more != nil:
-		l.more.all(f)
-	case l.only != nil:
-		f(l.level, l.only)
+func cutLevel(levels []byte) (level, behind []byte, more bool) {
+	if i := bytes.IndexByte(levels, '/'); i >= 0 {
+		return levels[:i], levels[i+1:], true
 	}
+	return levels, nil, false
 }
 
-func (n *node) add(filter string, r place) {
-	level, rest, more := strings.Cut(filter, "/")
-	if level == "#" {
-		n.rest = r
-		return
-	}
-	child := n.child(level)
-	if child == nil {
-		child = &node{}
-		if level == "+" {
-			n.plus = child
-		} else {
-			n.next.set(level, child)
+// grow is child, and makes what is not there.
+func (t *tree) grow(at int32, level []byte) int32 {
+	if string(level) == "+" {
+		p := t.nodes.At(at)
+		if p.plus == 0 {
+			p.plus = t.make(at)
 		}
+		return p.plus
 	}
-	if more {
-		child.add(rest, r)
-	} else {
-		child.here = r
+	for len(level) > edgeRoom {
+		at = t.growEdge(at, goesOn, level[:edgeRoom])
+		level = level[edgeRoom:]
 	}
+	return t.growEdge(at, uint8(len(level)), level)
+}
+
+// growEdge is follow, and makes what is not there.
+func (t *tree) growEdge(parent int32, size uint8, text []byte) int32 {
+	if at := t.follow(parent, size, text); at != 0 {
+		return at
+	}
+	at := t.make(parent)
+	e := &t.nodes.At(at).edge
+	e.size = size
+	copy(e.text[:], text)
+	p := t.nodes.At(parent)
+	if p.children++; p.children == 1 {
+		p.only = at
+		return at
+	}
+	if p.only != 0 {
+		t.addSibling(p.only)
+		p.only = 0
+	}
+	t.addSibling(at)
+	return at
+}
+
+func (t *tree) make(parent int32) int32 {
+	at := t.nodes.Take()
+	t.nodes.At(at).parent = parent
+	return at
+}
+
+func (t *tree) addSibling(at int32) {
+	n := t.nodes.At(at)
+	n.hash = t.hash(n.parent, n.edge.bytes())
+	t.siblings.add(at, &n.link, t.link)
 }
 
 // remove undoes add.
-func (n *node) remove(filter string) {
-	level, rest, more := strings.Cut(filter, "/")
-	if level == "#" {
+func (t *tree) remove(filter string) {
+	var room [MaxTopic]byte
+	levels := append(room[:0], filter...)
+	at, rest := int32(root), false
+	for more := true; more; {
+		var level []byte
+		if level, levels, more = cutLevel(levels); string(level) == "#" {
+			rest = true
+			break
+		}
+		at = t.child(at, level)
+	}
+	if n := t.nodes.At(at); rest {
 		n.rest = 0
-		return
-	}
-	child := n.child(level)
-	if more {
-		child.remove(rest)
 	} else {
-		child.here = 0
+		n.here = 0
 	}
-	if !child.empty() {
-		return
+	for at != root && t.nodes.At(at).empty() {
+		at = t.prune(at)
 	}
-	if level == "+" {
-		n.plus = nil
-	} else {
-		n.next.delete(level)
+	if t.nodes.At(root).empty() {
+		*t = tree{} // with its memory
 	}
 }
 
-func (n *node) child(level string) *node {
-	if level == "+" {
-		return n.plus
+// prune takes a node out that is empty, and returns its parent's place.
+func (t *tree) prune(at int32) (parent int32) {
+	parent = t.nodes.At(at).parent
+	p := t.nodes.At(parent)
+	switch at {
+	case p.plus:
+		p.plus = 0
+	case p.only:
+		p.only, p.children = 0, 0
+	default:
+		p.children--
+		t.siblings.remove(at, t.link(at), t.link)
 	}
-	return n.next.get(level)
+	t.nodes.Remove(at)
+	return parent
 }
 
 func (n *node) empty() bool {
-	return n.next.len() == 0 && n.plus == nil && n.rest == 0 && n.here == 0
+	return n.children == 0 && n.plus == 0 && n.rest == 0 && n.here == 0
 }

@@ -7,8 +7,8 @@ import (
 )
 
 // A walk goes through the indexes and finds what matches a name, a few steps at a time. Routes may come and go meanwhile: it
-// finds those that were there all the time, and of the others some. In a tree it holds on to nodes, of which those on the way
-// to a filter stay as long as the filter does, and one that is taken out of the tree is empty.
+// finds those that were there all the time, and of the others some. In a tree it knows nodes by their places, and those on the way to a
+// filter stay as long as the filter does. If there is another node now, it and all filters behind it are younger than the walk.
 type walk struct {
 	name  []byte
 	topic bool // the name is a topic, so filters may match it
@@ -34,8 +34,8 @@ const (
 // A way is from a node, with what is left of the topic from an offset on. An offset behind the topic's end says that no level is
 // left; at its end there is one more, which is empty.
 type way struct {
-	from *node
-	at   int
+	from int32 // the node's place
+	at   int32
 }
 
 // begin has a walk look for a name.
@@ -54,15 +54,11 @@ func (w *walk) step(ix *index, most int) (left int) {
 		if most = w.goOn(ix, most); len(w.ways) > 0 || w.stage == stageFilters {
 			return most
 		}
-		w.stage++
-		tree := &ix.filters
-		if w.stage == stageFilters {
+		if w.stage++; w.stage == stageFilters {
 			w.patterns = len(w.refs)
-		} else {
-			tree = &ix.spelled[w.stage]
 		}
-		if w.topic && !tree.empty() {
-			w.enter(tree)
+		if t := ix.treeOf(w.stage); w.topic && !t.empty() {
+			w.enter(t)
 		}
 	}
 }
@@ -120,16 +116,21 @@ func (w *walk) try(g *Glob) (matches, done bool) {
 }
 
 // enter begins at the root of a tree.
-func (w *walk) enter(root *node) {
+func (w *walk) enter(t *tree) {
 	if !isReserved(w.name) {
-		w.ways = append(w.ways, way{root, 0})
+		w.goLater(root, 0)
 		return
 	}
 	// Only filters that spell the first level out.
 	level, at := w.level(0)
-	if child := root.next.find(level); child != nil {
-		w.ways = append(w.ways, way{child, at})
+	if child := t.find(root, level); child != 0 {
+		w.goLater(child, at)
 	}
+}
+
+// goLater has a way still to be gone.
+func (w *walk) goLater(from int32, at int) {
+	w.ways = append(w.ways, way{from, int32(at)})
 }
 
 // level is the topic's level that begins at an offset, and where the next one begins: see way.
@@ -141,16 +142,19 @@ func (w *walk) level(at int) (level []byte, next int) {
 	return level, at + len(level) + 1
 }
 
-// goOn goes on through the tree, one node in a step. It visits no node twice, so it takes at most as many as there are.
+// goOn goes on through the tree of the stage, one node in a step. It visits no node twice, so it takes at most as many as there are.
 func (w *walk) goOn(ix *index, most int) (left int) {
 	for len(w.ways) > 0 {
-		last := &w.ways[len(w.ways)-1]
-		n, at := last.from, last.at
-		*last = way{} // a node that has gone since would be kept from the garbage collector
+		t := ix.treeOf(w.stage)
+		last := w.ways[len(w.ways)-1]
 		w.ways = w.ways[:len(w.ways)-1]
-		for n != nil {
+		n := t.nodes.Find(last.from)
+		if n == nil { // it has gone
+			continue
+		}
+		for from, at := last.from, int(last.at); ; n = t.nodes.At(from) {
 			if most == 0 {
-				w.ways = append(w.ways, way{n, at})
+				w.goLater(from, at)
 				return 0
 			}
 			most--
@@ -164,10 +168,12 @@ func (w *walk) goOn(ix *index, most int) (left int) {
 				break
 			}
 			level, next := w.level(at)
-			if n.plus != nil {
-				w.ways = append(w.ways, way{n.plus, next})
+			if n.plus != 0 {
+				w.goLater(n.plus, next)
 			}
-			n, at = n.next.find(level), next
+			if from, at = t.find(from, level), next; from == 0 {
+				break
+			}
 		}
 	}
 	return most
