@@ -23,7 +23,7 @@ func number(c *session.Call, i int, least, most int64) (int64, bool) {
 	}
 	n, ok := session.Number(c.Args[i+1])
 	if !ok || n < least || n > most {
-		c.Fail(wire.CodeErr, "%s wants a number from %d to %d, not %q", c.Arg(i), least, most, session.Clip(string(c.Args[i+1])))
+		c.Fail(wire.CodeErr, "%s wants a number from %d to %d, not %q", c.Keyword(i), least, most, session.Clip(string(c.Args[i+1])))
 		return 0, false
 	}
 	return n, true
@@ -34,13 +34,13 @@ func sharing(c *session.Call, counts bool) (of bus.Sharing, count int, ok bool) 
 	of.Filter = string(c.Args[0])
 	for i := 1; i < len(c.Args); i += 2 {
 		switch {
-		case c.Arg(i) == "GROUP" && i+1 < len(c.Args):
+		case c.Keyword(i) == "GROUP" && i+1 < len(c.Args):
 			of.Group = string(c.Args[i+1])
 			if err := bus.CheckGroup(of.Group); err != nil {
 				c.Fail(wire.CodeBadName, "%v", err)
 				return of, 0, false
 			}
-		case c.Arg(i) == "COUNT" && counts:
+		case c.Keyword(i) == "COUNT" && counts:
 			n, ok := number(c, i, 1, math.MaxInt32)
 			if !ok {
 				return of, 0, false
@@ -136,7 +136,7 @@ func (s *Service) reqWords(c *session.Call) bool {
 	a.service, a.asker, a.topic, a.payload, a.asked = s, c.Session, topic, c.Args[1], s.set.RealTime()
 	*q = ask{Asker: c.Session, Topic: a.topic, Value: a}
 	for i := 2; i < len(c.Args); i++ {
-		switch option := c.Arg(i); option {
+		switch option := c.Keyword(i); option {
 		case "TIMEOUT":
 			n, ok := number(c, i, 1, longest)
 			if !ok {
@@ -158,7 +158,7 @@ func (s *Service) reqWords(c *session.Call) bool {
 			c.Patience[1] = i
 		case "REPLIES":
 			a.several, q.Replies = true, bus.AllReplies
-			if i+1 >= len(c.Args) || c.Arg(i+1) != "ALL" {
+			if i+1 >= len(c.Args) || c.Keyword(i+1) != "ALL" {
 				n, ok := number(c, i, 1, bus.MostAsked)
 				if !ok {
 					return false
@@ -310,7 +310,7 @@ func (s *Service) busReply(c *session.Call) {
 	}
 	p := piece{payload: c.Args[1]}
 	for i := 2; i < len(c.Args); i++ {
-		switch c.Arg(i) {
+		switch c.Keyword(i) {
 		case "MORE":
 			p.more = true
 		case "ERROR":

@@ -52,7 +52,7 @@ func (s *Service) acquireWords(c *session.Call) bool {
 
 // acquireOption reads the option at word i and returns how many words it has: 0 if it is not valid.
 func acquireOption(c *session.Call, i int, a *acquisition) int {
-	option := c.Arg(i)
+	option := c.Keyword(i)
 	switch option {
 	case "SHARED", "EXCLUSIVE":
 		if !setMode(c, a, option) {
@@ -75,7 +75,7 @@ func acquireOption(c *session.Call, i int, a *acquisition) int {
 		return 1
 	}
 	if i++; i == len(c.Args) {
-		c.Fail(wire.CodeErr, "%q is not an option, or wants a value", session.Clip(option))
+		c.Fail(wire.CodeErr, "%q is not an option, or wants a value", session.Clip(string(c.Args[i-1])))
 		return 0
 	}
 	value := c.Args[i]
@@ -105,7 +105,7 @@ func acquireOption(c *session.Call, i int, a *acquisition) int {
 	case "REQID":
 		ok = c.ReadRequestID(value)
 	default:
-		c.Fail(wire.CodeErr, "unknown option %q", session.Clip(option))
+		c.Fail(wire.CodeErr, "unknown option %q", session.Clip(string(c.Args[i-1])))
 	}
 	if !ok {
 		return 0
@@ -166,7 +166,7 @@ func addShown(c *session.Call, i int, a *acquisition) int {
 // bindTo reads the value of FOR.
 func bindTo(c *session.Call, i int, a *acquisition) bool {
 	a.forPID, a.pid, a.group = false, 0, ""
-	switch c.Arg(i) {
+	switch c.Keyword(i) {
 	case "SELF":
 		a.Bind = lockmgr.ToProcess
 	case "PID":

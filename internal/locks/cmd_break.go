@@ -137,7 +137,7 @@ func readBreak(c *session.Call) (*breaking, bool) {
 	}}
 	for i := 1; i < len(c.Args); i++ {
 		ok := true
-		switch option := c.Arg(i); {
+		switch option := c.Keyword(i); {
 		case option == "PIDFD":
 			b.pidfd = true
 		case option == "TOKEN" && i+1 < len(c.Args):
@@ -150,7 +150,7 @@ func readBreak(c *session.Call) (*breaking, bool) {
 			i++
 			ok = c.ReadRequestID(c.Args[i])
 		default:
-			c.Fail(wire.CodeErr, "%q is not an option, or wants a value", session.Clip(option))
+			c.Fail(wire.CodeErr, "%q is not an option, or wants a value", session.Clip(string(c.Args[i])))
 			ok = false
 		}
 		if !ok {

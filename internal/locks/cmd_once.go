@@ -12,7 +12,7 @@ import (
 // readPer reads PER boot|day|ever, of which PER is word i.
 func readPer(c *session.Call, i int) (string, bool) {
 	per := strings.ToLower(string(c.Args[i+1]))
-	if c.Arg(i) != "PER" || !slices.Contains(record.Periods, per) {
+	if c.Keyword(i) != "PER" || !slices.Contains(record.Periods, per) {
 		c.Fail(wire.CodeErr, "PER wants boot, day or ever, not %q", session.Clip(string(c.Args[i+1])))
 		return "", false
 	}

@@ -65,7 +65,7 @@ func (s *Service) releaseWords(c *session.Call) (ok bool) {
 
 func readRelease(c *session.Call) (r release, ok bool) {
 	for i := 1; i < len(c.Args); i++ {
-		switch option := c.Arg(i); {
+		switch option := c.Keyword(i); {
 		case option == "UNTOLD":
 			r.untold = true
 		case option == "PID" && i+1 < len(c.Args):
@@ -91,7 +91,7 @@ func readRelease(c *session.Call) (r release, ok bool) {
 				return r, false
 			}
 		default:
-			c.Fail(wire.CodeErr, "unknown option %q, or one that wants a value", session.Clip(option))
+			c.Fail(wire.CodeErr, "unknown option %q, or one that wants a value", session.Clip(string(c.Args[i])))
 			return r, false
 		}
 	}
@@ -172,7 +172,7 @@ func (s *Service) lockRenew(c *session.Call) {
 	}
 	lease := s.leaseOf(&hold)
 	if len(c.Args) > 2 {
-		if len(c.Args) != 4 || c.Arg(2) != "LEASE" {
+		if len(c.Args) != 4 || c.Keyword(2) != "LEASE" {
 			c.Syntax()
 			return
 		}

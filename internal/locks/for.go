@@ -38,7 +38,7 @@ const (
 
 // readReleaseFor reads the value of FOR.
 func readReleaseFor(c *session.Call, i int, r *release) bool {
-	switch c.Arg(i) {
+	switch c.Keyword(i) {
 	case "SELF":
 		r.of = forSelf
 	case "ANCESTOR":
@@ -54,7 +54,7 @@ func readReleaseFor(c *session.Call, i int, r *release) bool {
 		c.Fail(wire.CodeErr, "FOR wants self, ancestor, pid or the path of a cgroup, not %q", session.Clip(string(c.Args[i])))
 		return false
 	}
-	return c.Proven("FOR " + strings.ToLower(c.Arg(i)))
+	return c.Proven("FOR " + strings.ToLower(c.Keyword(i)))
 }
 
 // holdFor finds the claim that LOCK.RELEASE FOR means.

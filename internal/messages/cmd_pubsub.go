@@ -324,13 +324,13 @@ func subWords(c *session.Call) (w busWords, ok bool) {
 	number := func(i int, least, most int64) (n int) {
 		given, isNumber := session.Number(c.Args[i+1])
 		if ok = isNumber && given >= least && given <= most; !ok {
-			c.Fail(wire.CodeErr, "%s wants a number from %d to %d, not %q", c.Arg(i), least, most, session.Clip(string(c.Args[i+1])))
+			c.Fail(wire.CodeErr, "%s wants a number from %d to %d, not %q", c.Keyword(i), least, most, session.Clip(string(c.Args[i+1])))
 		}
 		return int(given)
 	}
 	for i := 1; i < len(c.Args); i += 2 {
 		ok = true
-		switch option := c.Arg(i); {
+		switch option := c.Keyword(i); {
 		case option == "RAW":
 			w.raw = true
 			i--
@@ -352,7 +352,7 @@ func subWords(c *session.Call) (w busWords, ok bool) {
 		case option == "TAKE":
 			w.take = number(i, 0, mostTaken)
 		case option == "SLOW":
-			if w.rule.Excess, ok = excesses[c.Arg(i+1)]; !ok {
+			if w.rule.Excess, ok = excesses[c.Keyword(i+1)]; !ok {
 				c.Fail(wire.CodeErr, "SLOW wants DROP, CONFLATE or DISCONNECT, not %q", session.Clip(string(c.Args[i+1])))
 			}
 		case option == "QUEUE":
@@ -424,7 +424,7 @@ func (s *Service) busUnsub(c *session.Call) {
 			c.Fail(wire.CodeNotFound, "this connection is not subscribed to %q", session.Clip(filter))
 			return
 		}
-	case len(c.Args) == 3 && c.Arg(1) == "GROUP":
+	case len(c.Args) == 3 && c.Keyword(1) == "GROUP":
 		group := string(c.Args[2])
 		of := bus.Sharing{Filter: filter, Group: group}
 		if !slices.Contains(s.groupsBy(c.Session, false), of) || !s.leave(c.Session, of) {

@@ -31,7 +31,7 @@ func (s *Service) pubWords(c *session.Call) bool {
 	p := &s.publication
 	*p = publication{}
 	for i := 2; i < len(c.Args); i++ {
-		switch option := c.Arg(i); {
+		switch option := c.Keyword(i); {
 		case option == "RETAIN":
 			p.retain = true
 		case option == "EXPIRES" && i+1 < len(c.Args):

@@ -10,45 +10,99 @@ import (
 	"github.com/ipcd/ipcd/ipc/wire"
 )
 
-// TestRequestTakesNoMemory: a request and its answer leave no garbage, from the commands to the sockets.
+// wordsOf are those of a command.
+func wordsOf(words ...string) (all [][]byte) {
+	for _, w := range words {
+		all = append(all, []byte(w))
+	}
+	return all
+}
+
+// TestRequestTakesNoMemory: a request and its answer leave no garbage, from the commands to the sockets, whatever is asked for besides.
 func TestRequestTakesNoMemory(t *testing.T) {
-	m := newManual(t, 1, func(s *Setup, _ *Options) { s.Verify = false })
-	asker, responder := m.connect(false), m.connect(false)
-	responder.cmd("HELLO", "3")
-	responder.cmd("BUS.SERVE", "calc/+")
-	responder.cmd("CLIENT", "REPLY", "OFF")
-	m.settle()
-	words := func(words ...string) (all [][]byte) {
-		for _, w := range words {
-			all = append(all, []byte(w))
-		}
-		return all
+	for _, c := range []struct {
+		options string
+		most    float64 // times that memory is taken
+	}{
+		{"", 0},
+		{"TIMEOUT 60000", 0},
+		{"timeout 60000 wait 1000 Repeatable", 1}, // for the payload, which may be needed later
+	} {
+		t.Run(c.options, func(t *testing.T) {
+			m := newManual(t, 1, func(s *Setup, _ *Options) { s.Verify = false })
+			asker, responder := m.connect(false), m.connect(false)
+			responder.cmd("HELLO", "3")
+			responder.cmd("BUS.SERVE", "calc/+")
+			responder.cmd("CLIENT", "REPLY", "OFF")
+			m.settle()
+			ask := append(wordsOf("BUS.REQ", "calc/sum", "2 3"), wordsOf(strings.Fields(c.options)...)...)
+			reply := wordsOf("BUS.REPLY", "", "5")
+			sender, answerer := m.of(asker), m.of(responder)
+			id, buf := int64(0), make([]byte, 1<<10)
+			got := ""
+			round := func() {
+				m.execute(sender, ask)
+				m.turn(nil)
+				id++
+				reply[1] = strconv.AppendInt(reply[1][:0], id, 10)
+				m.execute(answerer, reply)
+				m.turn(nil)
+				if n, err := unix.Read(responder.fd, buf); err != nil || n == 0 {
+					t.Fatal("not asked: ", n, err)
+				}
+				n, err := unix.Read(asker.fd, buf)
+				if err != nil {
+					t.Fatal("not answered: ", err)
+				}
+				if string(buf[:n]) != "$1\r\n5\r\n" {
+					got = string(buf[:n])
+				}
+			}
+			round()
+			if n := testing.AllocsPerRun(1000, round); n > c.most || got != "" {
+				t.Errorf("a request allocates %v times, or is answered %q", n, got)
+			}
+		})
 	}
-	ask, reply := words("BUS.REQ", "calc/sum", "2 3"), words("BUS.REPLY", "", "5")
-	sender, answerer := m.of(asker), m.of(responder)
-	id, buf := int64(0), make([]byte, 1<<10)
-	got := ""
-	round := func() {
-		m.execute(sender, ask)
-		m.turn(nil)
-		id++
-		reply[1] = strconv.AppendInt(reply[1][:0], id, 10)
-		m.execute(answerer, reply)
-		m.turn(nil)
-		if n, err := unix.Read(responder.fd, buf); err != nil || n == 0 {
-			t.Fatal("not asked: ", n, err)
-		}
-		n, err := unix.Read(asker.fd, buf)
-		if err != nil {
-			t.Fatal("not answered: ", err)
-		}
-		if string(buf[:n]) != "$1\r\n5\r\n" {
-			got = string(buf[:n])
-		}
-	}
-	round()
-	if n := testing.AllocsPerRun(1000, round); n > 0 || got != "" {
-		t.Errorf("a request allocates %v times, or is answered %q", n, got)
+}
+
+// TestOptionsTakeNoMemory: the options of what is done often leave no garbage when they are read.
+func TestOptionsTakeNoMemory(t *testing.T) {
+	for _, command := range []string{
+		"BUS.PUB t p EXPIRES 1000",
+		"BUS.PUB t p mayblock 1000 expires 1000",
+		"BUS.PUB sub/a p EXPIRES 1000",
+	} {
+		t.Run(command, func(t *testing.T) {
+			m := newManual(t, 1, func(s *Setup, _ *Options) { s.Verify = false })
+			sender, receiver := m.connect(false), m.connect(false)
+			receiver.cmd("HELLO", "3")
+			receiver.cmd("BUS.SUB", "sub/#")
+			m.settle()
+			receiver.take()
+			words, from, buf := wordsOf(strings.Fields(command)...), m.of(sender), make([]byte, 1<<10)
+			got := ""
+			round := func() {
+				m.execute(from, words)
+				m.turn(nil)
+				n, err := unix.Read(sender.fd, buf)
+				if err != nil {
+					t.Fatal("not answered: ", err)
+				}
+				if buf[0] != '*' {
+					got = string(buf[:n])
+				}
+				if words[1][0] == 's' {
+					if n, err := unix.Read(receiver.fd, buf); err != nil || n == 0 {
+						t.Fatal("not delivered: ", n, err)
+					}
+				}
+			}
+			round()
+			if n := testing.AllocsPerRun(1000, round); n > 0 || got != "" {
+				t.Errorf("it allocates %v times, or is answered %q", n, got)
+			}
+		})
 	}
 }
 

@@ -193,7 +193,7 @@ func (s *Server) clientKill(c *session.Call) {
 	}
 	for i := 0; i+1 < len(c.Args); i += 2 {
 		value := string(c.Args[i+1])
-		switch c.Arg(i) {
+		switch c.Keyword(i) {
 		case "ID":
 			n, ok := session.Number(c.Args[i+1])
 			if !ok || n <= 0 {
@@ -312,7 +312,7 @@ func (s *Server) clientGetName(c *session.Call) {
 
 func (s *Server) clientSetInfo(c *session.Call) {
 	var field *string
-	switch c.Arg(0) {
+	switch c.Keyword(0) {
 	case "LIB-NAME":
 		field = &s.names.In(c.Session).libName
 	case "LIB-VER":
@@ -322,12 +322,12 @@ func (s *Server) clientSetInfo(c *session.Call) {
 		return
 	}
 	if len(c.Args[1]) > maxClientName {
-		c.Fail(wire.CodeErr, "%s cannot be longer than %d bytes", strings.ToLower(c.Arg(0)), maxClientName)
+		c.Fail(wire.CodeErr, "%s cannot be longer than %d bytes", strings.ToLower(c.Keyword(0)), maxClientName)
 		return
 	}
 	for _, b := range c.Args[1] {
 		if b < '!' || b > '~' {
-			c.Fail(wire.CodeErr, "%s cannot contain spaces, newlines or special characters.", strings.ToLower(c.Arg(0)))
+			c.Fail(wire.CodeErr, "%s cannot contain spaces, newlines or special characters.", strings.ToLower(c.Keyword(0)))
 			return
 		}
 	}
@@ -336,7 +336,7 @@ func (s *Server) clientSetInfo(c *session.Call) {
 }
 
 func (s *Server) clientReply(c *session.Call) {
-	switch c.Arg(0) {
+	switch c.Keyword(0) {
 	case "ON":
 		c.Session.Unmark(session.ReplyOff | session.ReplySkip)
 		c.OK()
@@ -354,7 +354,7 @@ func (s *Server) clientReply(c *session.Call) {
 // clientTracking accepts what Redis would. There are no keys that could be tracked.
 func (s *Server) clientTracking(c *session.Call) {
 	for i := 1; i < len(c.Args); i++ {
-		switch c.Arg(i) {
+		switch c.Keyword(i) {
 		case "BCAST", "OPTIN", "OPTOUT", "NOLOOP":
 		case "REDIRECT", "PREFIX":
 			i++ // its value
@@ -368,7 +368,7 @@ func (s *Server) clientTracking(c *session.Call) {
 
 // clientOnOff accepts a switch that has nothing to switch here.
 func (s *Server) clientOnOff(c *session.Call) {
-	if a := c.Arg(0); a != "ON" && a != "OFF" {
+	if a := c.Keyword(0); a != "ON" && a != "OFF" {
 		c.Syntax()
 		return
 	}

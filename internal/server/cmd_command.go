@@ -139,12 +139,12 @@ func (s *Server) commandList(c *session.Call) {
 	keep := func(*topCommand) bool { return true }
 	switch {
 	case len(c.Args) == 0:
-	case len(c.Args) != 3 || c.Arg(0) != "FILTERBY":
+	case len(c.Args) != 3 || c.Keyword(0) != "FILTERBY":
 		c.Syntax()
 		return
 	default:
 		value := string(c.Args[2])
-		switch c.Arg(1) {
+		switch c.Keyword(1) {
 		case "MODULE":
 			keep = func(*topCommand) bool { return false }
 		case "ACLCAT":

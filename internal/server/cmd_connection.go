@@ -2,7 +2,6 @@ package server
 
 import (
 	"strconv"
-	"strings"
 
 	"github.com/ipcd/ipcd/internal/session"
 	"github.com/ipcd/ipcd/ipc/wire"
@@ -50,7 +49,7 @@ func (s *Server) hello(c *session.Call) {
 	}
 	var name []byte
 	for len(args) > 0 {
-		switch option := strings.ToUpper(string(args[0])); {
+		switch option := session.Keyword(args[0]); {
 		case option == "AUTH" && len(args) > 2:
 			noAuth(c)
 			return
@@ -162,7 +161,7 @@ func (s *Server) time(c *session.Call) {
 
 // flushKeys removes all keys: none.
 func (s *Server) flushKeys(c *session.Call) {
-	if len(c.Args) > 1 || len(c.Args) == 1 && c.Arg(0) != "ASYNC" && c.Arg(0) != "SYNC" {
+	if len(c.Args) > 1 || len(c.Args) == 1 && c.Keyword(0) != "ASYNC" && c.Keyword(0) != "SYNC" {
 		c.Syntax()
 		return
 	}

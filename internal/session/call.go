@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"strconv"
-	"strings"
 
 	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/internal/conn"
@@ -103,9 +102,6 @@ func (c *Call) Push(n int, word string) {
 	c.Out = c.Session.proto.AppendPush(c.Out, n)
 	c.Bulk(word)
 }
-
-// Arg is argument i in upper case, for comparing with keywords.
-func (c *Call) Arg(i int) string { return strings.ToUpper(string(c.Args[i])) }
 
 // Texts are the arguments of a call, for longer than it.
 func (c *Call) Texts() []string {

@@ -109,7 +109,7 @@ func (c *Call) ReadRequestIDAt(n int) bool {
 	switch {
 	case len(c.Args) == n:
 		return true
-	case len(c.Args) == n+2 && c.Arg(n) == "REQID":
+	case len(c.Args) == n+2 && c.Keyword(n) == "REQID":
 		return c.ReadRequestID(c.Args[n+1])
 	}
 	c.Syntax()

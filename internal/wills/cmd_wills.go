@@ -31,7 +31,7 @@ func (s *Service) willWords(c *session.Call) bool {
 	}
 	w.Payload = string(c.Args[1])
 	for i := 2; i < len(c.Args); i++ {
-		switch option := c.Arg(i); {
+		switch option := c.Keyword(i); {
 		case (option == "RETAIN" || option == "CLEAR") && w.Then != record.TellOnly && w.Then.String() != option:
 			c.Fail(wire.CodeErr, "RETAIN does not go with CLEAR")
 			return false
@@ -90,11 +90,11 @@ func readCommon(c *session.Call, i int, w *words) bool {
 		c.Syntax()
 		return false
 	}
-	switch c.Arg(i - 1) {
+	switch c.Keyword(i - 1) {
 	case "REQID":
 		return c.ReadRequestID(c.Args[i])
 	case "FOR":
-		switch c.Arg(i) {
+		switch c.Keyword(i) {
 		case "SELF":
 			w.self, w.pid, w.number = true, false, 0
 			return true

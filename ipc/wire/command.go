@@ -155,7 +155,7 @@ var Commands = []Command{
 		Note: "refused between MULTI and EXEC: the reply to EXEC would lack an element"},
 	{Name: "CLIENT NO-EVICT", Args: "ON|OFF", Min: 3, Max: 3, Family: FamilyRedis, Summary: "Accepted, without effect", Reply: "OK"},
 	{Name: "CLIENT NO-TOUCH", Args: "ON|OFF", Min: 3, Max: 3, Family: FamilyRedis, Summary: "Accepted, without effect", Reply: "OK", Note: "of Redis 7.2"},
-	{Name: "CLIENT TRACKING", Args: "ON|OFF [option …]", Min: 3, Family: FamilyRedis, Summary: "Accepted, without effect: there are no keys to track", Reply: "OK", Note: "REDIRECT may name any connection"},
+	{Name: "CLIENT TRACKING", Args: "ON|OFF [REDIRECT id] [PREFIX prefix …] [BCAST] [OPTIN] [OPTOUT] [NOLOOP]", Min: 3, Family: FamilyRedis, Summary: "Accepted, without effect: there are no keys to track", Reply: "OK", Note: "REDIRECT may name any connection"},
 	{Name: "CLIENT HELP", Min: 2, Max: 2, Family: FamilyRedis, Summary: "The subcommands of CLIENT", Reply: "array of lines", Note: "of those that are here"},
 
 	// Publish and subscribe, as Redis has it.
