@@ -107,13 +107,13 @@ func TestStreamsMoveWithinThePool(t *testing.T) {
 		}
 		s.endStreams(false)
 	}
-	const most = 300
+	const turns, most = 2000, 300
 	took := testing.AllocsPerRun(1, func() { // which does it once before
-		for i := range 2000 {
+		for i := range turns {
 			turn(1 + i*71%most)
 		}
 	})
-	if took > 0 {
+	if took > turns/100 { // what other goroutines take, as the runtime's, is counted, too
 		t.Errorf("%v times memory was taken from the heap", took)
 	}
 }
