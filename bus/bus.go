@@ -20,8 +20,8 @@ type Bus[S comparable] struct {
 	seq       uint64 // of the last message
 	born      uint64 // of the last route or subscription
 
-	texts  byText[S]                       // every route, by its slot and by its text
-	subs   int                             // how many subscriptions there are
+	texts  byText[S] // every route, by its slot and by its text
+	subs   subscriptions
 	owners shrinkingMap[S, *subscriber[S]] // all who have one
 	wild   index                           // the routes that more than one topic can match
 
@@ -50,7 +50,7 @@ func (b *Bus[S]) Subscribe(s S, k Kind, text string) (r *Route[S], added bool, e
 			return nil, false, err
 		}
 		r = b.addRoute(k, text)
-	} else if o != nil && r.of(o) != nil {
+	} else if o != nil && r.of(s) != 0 {
 		return r, false, nil
 	}
 	if o == nil {
@@ -58,8 +58,8 @@ func (b *Bus[S]) Subscribe(s S, k Kind, text string) (r *Route[S], added bool, e
 		b.owners.set(s, o)
 	}
 	b.born++
-	b.subs++
-	o.add(r.add(o, b.born))
+	o.weigh(r, 1)
+	r.add(&b.subs, b.subs.add(&o.first, &o.last, r.Slot), s, b.born)
 	b.verify()
 	return r, true, nil
 }
@@ -70,11 +70,11 @@ func (b *Bus[S]) Unsubscribe(s S, k Kind, text string) (removed bool) {
 	if o == nil || r == nil {
 		return false
 	}
-	x := r.of(o)
-	if x == nil {
+	x := r.of(s)
+	if x == 0 {
 		return false
 	}
-	b.remove(x)
+	b.remove(o, x)
 	b.verify()
 	return true
 }
@@ -88,8 +88,8 @@ func (b *Bus[S]) DropSome(s S, most int) (left int) {
 	if o == nil {
 		return 0
 	}
-	for ; o.first != nil && most > 0; most-- {
-		b.remove(o.first)
+	for ; o.first != 0 && most > 0; most-- {
+		b.remove(o, o.first)
 	}
 	b.verify()
 	return b.Count(s)
@@ -136,9 +136,9 @@ func (b *Bus[S]) Texts(s S, k Kind) []string {
 		return nil
 	}
 	texts := make([]string, 0, o.count[k])
-	for x := o.first; x != nil; x = x.next {
-		if x.route.Kind == k {
-			texts = append(texts, x.route.Text)
+	for x := o.first; x != 0; x = b.subs.at(x).next {
+		if r := b.routeOf(x); r.Kind == k {
+			texts = append(texts, r.Text)
 		}
 	}
 	return texts
@@ -147,38 +147,60 @@ func (b *Bus[S]) Texts(s S, k Kind) []string {
 // A TextList gives the texts of the subscriptions of one kind that a subscriber has, in the order in which they were made, for who must not
 // look at all of very many at once. It may end the one that it was given last; if others of that subscriber end, the list may end, too.
 type TextList[S comparable] struct {
-	of   *subscriber[S]
+	bus  *Bus[S]
 	kind Kind
-	next *subscription[S]
+	next sub
+	born uint64 // when the next was
 }
 
 // List is Texts one by one.
 func (b *Bus[S]) List(s S, k Kind) *TextList[S] {
-	o := b.owners.get(s)
-	if o == nil || o.count[k] == 0 {
-		return &TextList[S]{}
+	l := &TextList[S]{bus: b, kind: k}
+	if o := b.owners.get(s); o != nil && o.count[k] > 0 {
+		l.goTo(o.first)
 	}
-	return &TextList[S]{o, k, o.first}
+	return l
 }
+
+func (l *TextList[S]) goTo(x sub) {
+	if l.next = x; x != 0 {
+		l.born = l.bus.bornOf(x)
+	}
+}
+
+// more reports whether there is a next one, and it has not ended.
+func (l *TextList[S]) more() bool { return l.next != 0 && l.bus.bornOf(l.next) == l.born }
 
 // Next looks at so many subscriptions at most for the next of the kind, and gives its text if one of them is. It reports whether there may
 // be more.
 func (l *TextList[S]) Next(most int) (text string, found, more bool) {
-	for ; l.next != nil && l.next.owner == l.of && most > 0; most-- {
-		r := l.next.route
-		l.next = l.next.next
+	for ; most > 0 && l.more(); most-- {
+		r := l.bus.routeOf(l.next)
+		l.goTo(l.bus.subs.at(l.next).next)
 		if r.Kind == l.kind {
 			return r.Text, true, true
 		}
 	}
-	return "", false, l.next != nil && l.next.owner == l.of
+	return "", false, l.more()
+}
+
+// routeOf is the route that a subscription is in.
+func (b *Bus[S]) routeOf(x sub) *Route[S] { return b.RouteAt(int(b.subs.at(x).slot)) }
+
+// bornOf is the age of a subscription, which may have ended; 0: it has.
+func (b *Bus[S]) bornOf(x sub) uint64 {
+	s := b.subs.Find(int32(x - 1))
+	if s == nil {
+		return 0
+	}
+	return b.RouteAt(int(s.slot)).AgeAt(int(s.pos))
 }
 
 // Oldest returns the route of the oldest subscription of s, of any kind; nil if s has none. Who ends all of them one after the other need not
 // have a list.
 func (b *Bus[S]) Oldest(s S) *Route[S] {
 	if o := b.owners.get(s); o != nil {
-		return o.first.route
+		return b.routeOf(o.first)
 	}
 	return nil
 }
@@ -272,8 +294,8 @@ func (b *Bus[S]) Resume(seq uint64) { b.seq = max(b.seq, seq) }
 // AgeOf is the age of a subscription, by which it is told from one that the same subscriber makes later; 0: there is none.
 func (b *Bus[S]) AgeOf(s S, r *Route[S]) uint64 {
 	if o := b.owners.get(s); o != nil && r != nil {
-		if x := r.of(o); x != nil {
-			return x.born
+		if x := r.of(s); x != 0 {
+			return r.AgeAt(int(b.subs.at(x).pos))
 		}
 	}
 	return 0
@@ -287,8 +309,8 @@ func (b *Bus[S]) MayReceive(s S, name []byte, budget *int) bool {
 		return false
 	}
 	isTopic := IsTopic(name)
-	for x := o.first; x != nil; x = x.next {
-		if *budget--; *budget < 0 || x.route.mayTake(name, isTopic) {
+	for x := o.first; x != 0; x = b.subs.at(x).next {
+		if *budget--; *budget < 0 || b.routeOf(x).mayTake(name, isTopic) {
 			return true
 		}
 	}
@@ -361,20 +383,20 @@ func (b *Bus[S]) addRoute(k Kind, text string) *Route[S] {
 // bornAt is when the route came that has a slot.
 func (b *Bus[S]) bornAt(slot int32) uint64 { return b.RouteAt(int(slot)).born }
 
-func (b *Bus[S]) remove(x *subscription[S]) {
-	o, r := x.owner, x.route
-	b.subs--
-	o.remove(x)
-	r.remove(x)
+func (b *Bus[S]) remove(o *subscriber[S], x sub) {
+	r, pos := b.routeOf(x), b.subs.at(x).pos
+	o.weigh(r, -1)
+	r.remove(pos)
+	b.subs.remove(&o.first, &o.last, x)
 	if r.Len() == 0 {
 		b.known, b.hits = false, nil
 		b.texts.remove(r)
 		b.wild.remove(r.Kind, r.Text, r.glob, r.ref())
 	}
-	if o.first == nil {
+	if o.first == 0 {
 		b.owners.delete(o.who)
 	}
-	if b.subs == 0 {
-		b.out = nil
+	if b.subs.Len() == 0 {
+		b.out, b.subs = nil, subscriptions{}
 	}
 }

@@ -81,7 +81,7 @@ func (b *Bus[S]) checkRoutes() error {
 			return fmt.Errorf("%s %q has an impossible age %d", r.Kind, r.Text, r.born)
 		}
 		ages[r.born] = true
-		if err := r.check(); err != nil {
+		if err := r.check(&b.subs); err != nil {
 			return fmt.Errorf("%s %q: %w", r.Kind, r.Text, err)
 		}
 	}
@@ -98,36 +98,41 @@ func (b *Bus[S]) checkRoutes() error {
 	if used+free != b.Slots() {
 		return fmt.Errorf("%d slots, %d in use, %d free", b.Slots(), used, free)
 	}
-	if subs != b.subs {
-		return fmt.Errorf("%d subscriptions, the routes have %d", b.subs, subs)
+	if subs != b.subs.Len() {
+		return fmt.Errorf("%d subscriptions, the routes have %d", b.subs.Len(), subs)
 	}
 	return nil
 }
 
-func (r *Route[S]) check() error {
+func (r *Route[S]) check(all *subscriptions) error {
+	// has reports whether a subscription that is in place i of the list knows that.
+	has := func(x sub, i int) bool {
+		s := all.Find(int32(x - 1))
+		return s != nil && int(s.slot) == r.Slot && int(s.pos) == i
+	}
 	if r.several == nil {
-		if x := &r.one; x.owner == nil || x.pos != 0 || x.route != r || x.owner.who != r.alone[0] {
+		if !has(r.one, 0) {
 			return fmt.Errorf("one subscription, of %v, is not in order", r.alone[0])
 		}
 		return nil
 	}
-	if r.Len() == 0 || len(r.subs) != len(r.list) || 2*r.holes > len(r.subs) {
+	if r.Len() == 0 || len(r.subs) != len(r.list) || len(r.subs) != len(r.ages) || 2*r.holes > len(r.subs) || r.all != all || r.one != 0 {
 		return fmt.Errorf("%d subscriptions, %d holes, %d subscribers", len(r.subs), r.holes, len(r.list))
 	}
 	holes, born := 0, uint64(0)
 	for i, x := range r.subs {
 		var none S
 		switch {
-		case x == nil && r.list[i] == none:
+		case x == 0 && r.list[i] == none:
 			holes++
-		case x == nil:
+		case x == 0:
 			return fmt.Errorf("hole %d keeps %v", i, r.list[i])
-		case x.pos != i || x.route != r || x.owner.who != r.list[i] || r.of(x.owner) != x:
+		case !has(x, i) || r.of(r.list[i]) != x:
 			return fmt.Errorf("subscription %d of %v is not in order", i, r.list[i])
-		case x.born <= born:
-			return fmt.Errorf("subscription %d of %v is of age %d, after one of %d", i, r.list[i], x.born, born)
+		case r.ages[i] <= born:
+			return fmt.Errorf("subscription %d of %v is of age %d, after one of %d", i, r.list[i], r.ages[i], born)
 		default:
-			born = x.born
+			born = r.ages[i]
 		}
 	}
 	if holes != r.holes {
@@ -147,21 +152,22 @@ func (b *Bus[S]) checkOwners() error {
 	subs := 0
 	for s, o := range b.owners.all {
 		want := subscriber[S]{who: s, first: o.first, last: o.last}
-		var prev *subscription[S]
-		for x := o.first; x != nil; x = x.next {
-			if x.owner != o || x.prev != prev || x.route.of(o) != x {
+		var prev sub
+		for x := o.first; x != 0; {
+			has := b.subs.Find(int32(x - 1))
+			if has == nil || has.prev != prev || b.routeOf(x).of(s) != x {
 				return fmt.Errorf("the subscriptions of %v are not in order", s)
 			}
-			want.weigh(x.route, 1)
+			want.weigh(b.routeOf(x), 1)
 			subs++
-			prev = x
+			prev, x = x, has.next
 		}
-		if *o != want || o.first == nil || o.last != prev {
+		if *o != want || o.first == 0 || o.last != prev {
 			return fmt.Errorf("subscriber %v is not in order: counted %v, found %v", s, *o, want)
 		}
 	}
-	if subs != b.subs {
-		return fmt.Errorf("%d subscriptions, the subscribers have %d", b.subs, subs)
+	if subs != b.subs.Len() {
+		return fmt.Errorf("%d subscriptions, the subscribers have %d", b.subs.Len(), subs)
 	}
 	return nil
 }
@@ -236,7 +242,10 @@ func (t *tree) check(want *tree) error {
 		if n.children != children[at] {
 			return fmt.Errorf("%d children behind %q, counted %d", children[at], n.edge.bytes(), n.children)
 		}
-		if at != root && t.nodes.At(n.parent).plus != at && t.follow(n.parent, n.edge.size, n.edge.bytes()) != at {
+		if at == root || t.nodes.At(n.parent).plus == at {
+			continue
+		}
+		if is, _ := t.follow(n.parent, t.nodes.At(n.parent), n.edge.size, n.edge.bytes()); is != at {
 			return fmt.Errorf("what is behind the edge %q is not found", n.edge.bytes())
 		}
 	}

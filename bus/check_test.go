@@ -18,29 +18,31 @@ func TestCheck(t *testing.T) {
 		{"free slot in use", func(b *Bus[int], r *Route[int]) { b.texts.free = int32(r.Slot + 1) }},
 		{"lost slot", func(b *Bus[int], _ *Route[int]) { b.texts.free = 0 }},
 		{"order", func(_ *Bus[int], r *Route[int]) { r.list[0], r.list[1] = r.list[1], r.list[0] }},
-		{"position", func(_ *Bus[int], r *Route[int]) { r.subs[0].pos++ }},
-		{"uncounted hole", func(_ *Bus[int], r *Route[int]) { r.subs[0], r.list[0] = nil, 0 }},
-		{"kept in a hole", func(_ *Bus[int], r *Route[int]) { r.subs[0] = nil }},
-		{"no subscriber", func(_ *Bus[int], r *Route[int]) { r.subs, r.list = nil, nil }},
-		{"no one subscriber", func(_ *Bus[int], r *Route[int]) { r.several, r.one.owner = nil, nil }},
-		{"another one subscriber", func(_ *Bus[int], r *Route[int]) { r.several, r.alone = nil, [1]int{2} }},
+		{"position", func(b *Bus[int], r *Route[int]) { b.subs.at(r.subs[0]).pos++ }},
+		{"uncounted hole", func(_ *Bus[int], r *Route[int]) { r.subs[0], r.list[0] = 0, 0 }},
+		{"kept in a hole", func(_ *Bus[int], r *Route[int]) { r.subs[0] = 0 }},
+		{"no subscriber", func(_ *Bus[int], r *Route[int]) { r.subs, r.list, r.ages = nil, nil, nil }},
+		{"no one subscriber", func(_ *Bus[int], r *Route[int]) { r.several = nil }},
+		{"another one subscriber", func(b *Bus[int], _ *Route[int]) { b.Route(Filter, "one").alone[0] = 2 }},
+		{"another slot", func(b *Bus[int], r *Route[int]) { b.subs.at(r.subs[0]).slot++ }},
+		{"subscription of nobody", func(b *Bus[int], _ *Route[int]) { b.subs.Take() }},
+		{"order of ages", func(_ *Bus[int], r *Route[int]) { r.ages[0] = r.ages[1] }},
 		{"lost subscription", func(_ *Bus[int], r *Route[int]) {
-			r.byOwner = new(shrinkingMap[*subscriber[int], *subscription[int]])
-			for _, x := range r.subs[1:] {
-				r.byOwner.set(x.owner, x)
+			r.byOwner = new(shrinkingMap[int, sub])
+			for i, x := range r.subs[1:] {
+				r.byOwner.set(r.list[1+i], x)
 			}
 		}},
 		{"subscription without a subscriber", func(_ *Bus[int], r *Route[int]) {
-			r.byOwner = new(shrinkingMap[*subscriber[int], *subscription[int]])
-			r.byOwner.set(&subscriber[int]{}, r.subs[0])
-			for _, x := range r.subs {
-				r.byOwner.set(x.owner, x)
+			r.byOwner = new(shrinkingMap[int, sub])
+			r.byOwner.set(7, r.subs[0])
+			for i, x := range r.subs {
+				r.byOwner.set(r.list[i], x)
 			}
 		}},
-		{"number of subscriptions", func(b *Bus[int], _ *Route[int]) { b.subs++ }},
 		{"lost subscriber", func(b *Bus[int], _ *Route[int]) { b.owners.delete(2) }},
 		{"count", func(b *Bus[int], _ *Route[int]) { b.owners.get(1).count[Filter]++ }},
-		{"list of subscriptions", func(b *Bus[int], _ *Route[int]) { b.owners.get(1).first.next.prev = nil }},
+		{"list of subscriptions", func(b *Bus[int], _ *Route[int]) { b.subs.at(b.owners.get(1).last).prev = 0 }},
 		{"filter missing in the tree", func(b *Bus[int], _ *Route[int]) { b.wild.filters.remove("a/+") }},
 		{"empty node in the tree", func(b *Bus[int], _ *Route[int]) { b.wild.filters.grow(root, []byte("y")) }},
 		{"number of children in the tree", func(b *Bus[int], _ *Route[int]) { b.wild.filters.nodes.At(root).children++ }},
@@ -65,6 +67,7 @@ func TestCheck(t *testing.T) {
 				r = subscribe(t, b, s, Filter, "a/+")
 				subscribe(t, b, s, Pattern, "a*")
 			}
+			subscribe(t, b, 1, Filter, "one")
 			subscribe(t, b, 1, Channel, "z")
 			if !b.Unsubscribe(1, Channel, "z") {
 				t.Fatal("not subscribed")

@@ -89,7 +89,7 @@
 //
 // Nothing is bounded here but the length of topics and filters. Whoever lets strangers in bounds, by subscriber or by user:
 //
-//   - the number of subscriptions: each takes some 200 bytes, and as much again if nobody else has its text;
+//   - the number of subscriptions: each takes some 100 bytes, and as much again if nobody else has its text;
 //   - the length of names and of patterns, of which only topics and filters have a limit: [Weight] counts a long one as several;
 //   - the number of patterns whose first byte is already special ("*x"), because a message that the cache does not know
 //     is tried with each. Any other pattern costs only the messages that begin as it does, and each filter only those

@@ -1,6 +1,10 @@
 package bus
 
-import "sort"
+import (
+	"sort"
+
+	"github.com/ipcd/ipcd/internal/pieces"
+)
 
 // Kind is how a subscription's text names topics.
 type Kind uint8
@@ -21,6 +25,7 @@ func (k Kind) String() string {
 // Route is what all subscriptions of one kind and text have in common. It exists while there is such a subscription.
 type Route[S comparable] struct {
 	Kind Kind
+	one  sub // if there is one, and there has never been another
 	Text string
 
 	// Slot is a small number, for a table of the caller's own by route. It belongs to this route alone until the
@@ -31,42 +36,45 @@ type Route[S comparable] struct {
 	count uint64 // of its messages: see Number
 	glob  *Glob  // of a Pattern that is one
 
-	one         subscription[S] // one of them; of nobody, if it is free
-	alone       [1]S            // whose it is, if there are no others
-	*several[S]                 // nil: there has never been another, as is so with most routes
+	alone       [1]S   // whose the one is
+	since       uint64 // when he had subscribed
+	*several[S]        // nil: there has never been another, as is so with most routes
 }
 
 // several are the subscriptions of a route that has had two.
 type several[S comparable] struct {
-	// The subscriptions in the order in which they were made, and their subscribers.
-	// Invariant: subs[i].pos == i, list[i] == subs[i].owner.who; or subs[i] is nil and list[i] zero: a hole.
-	subs  []*subscription[S]
+	all *subscriptions
+
+	// The subscriptions in the order in which they were made, whose they are, and since when.
+	// Invariant: all.at(subs[i]).pos == i; or subs[i] is 0 and list[i] zero: a hole.
+	subs  []sub
 	list  []S
+	ages  []uint64
 	holes int // Invariant: at most half of subs.
 
 	// The same by their subscribers, if there were so many that to look through them takes longer.
-	byOwner *shrinkingMap[*subscriber[S], *subscription[S]]
+	byOwner *shrinkingMap[S, sub]
 }
 
 // fewSubs is how many subscriptions of a route are looked through.
 const fewSubs = 8
 
-// of is the subscription of a subscriber, or nil.
-func (r *Route[S]) of(o *subscriber[S]) *subscription[S] {
+// of is the subscription of a subscriber; 0: he has none.
+func (r *Route[S]) of(who S) sub {
 	switch {
-	case r.several == nil && r.one.owner == o:
-		return &r.one
+	case r.several == nil && r.alone[0] == who:
+		return r.one
 	case r.several == nil:
-		return nil
+		return 0
 	case r.byOwner != nil:
-		return r.byOwner.get(o)
+		return r.byOwner.get(who)
 	}
-	for _, x := range r.subs {
-		if x != nil && x.owner == o {
+	for i, x := range r.subs {
+		if x != 0 && r.list[i] == who {
 			return x
 		}
 	}
-	return nil
+	return 0
 }
 
 // Subs returns the subscribers in the order in which they subscribed. The slice is to be read only, and until the next
@@ -101,9 +109,9 @@ func (r *Route[S]) SubsBetween(after, age uint64) (list []S, first int) {
 // AgeAt is the age of the bus when the one with a place among Subs had just subscribed. It rises with the place.
 func (r *Route[S]) AgeAt(place int) uint64 {
 	if r.several == nil {
-		return r.one.born
+		return r.since
 	}
-	return r.subs[place].born
+	return r.ages[place]
 }
 
 // Number counts one more message that takes the route, and returns its number among these, of which the first is 1. So whoever is given
@@ -147,112 +155,131 @@ func (r *Route[S]) Len() int {
 	switch {
 	case r.several != nil:
 		return len(r.subs) - r.holes
-	case r.one.owner != nil:
+	case r.one != 0:
 		return 1
 	}
 	return 0
 }
 
-// add adds a subscription of a subscriber.
-func (r *Route[S]) add(o *subscriber[S], born uint64) *subscription[S] {
-	x := &r.one
-	if x.owner != nil {
-		x = new(subscription[S])
-	}
-	*x = subscription[S]{owner: o, route: r, born: born}
+// add adds a subscription, one of all, of a subscriber.
+func (r *Route[S]) add(all *subscriptions, x sub, who S, age uint64) {
 	switch {
-	case r.several == nil && x == &r.one:
-		r.alone[0] = o.who
-		return x
+	case r.several == nil && r.one == 0:
+		r.one, r.alone[0], r.since = x, who, age
+		return
 	case r.several == nil:
-		r.several = &several[S]{subs: []*subscription[S]{&r.one}, list: []S{r.alone[0]}}
+		r.several = &several[S]{all: all, subs: []sub{r.one}, list: []S{r.alone[0]}, ages: []uint64{r.since}}
+		r.one, r.since = 0, 0
 		clear(r.alone[:])
 	}
-	x.pos = len(r.subs)
+	all.at(x).pos = int32(len(r.subs))
 	r.subs = append(r.subs, x)
-	r.list = append(r.list, x.owner.who)
+	r.list = append(r.list, who)
+	r.ages = append(r.ages, age)
 	switch {
 	case r.byOwner != nil:
-		r.byOwner.set(x.owner, x)
+		r.byOwner.set(who, x)
 	case len(r.subs) > fewSubs:
-		r.byOwner = new(shrinkingMap[*subscriber[S], *subscription[S]])
-		for _, x := range r.subs {
-			if x != nil {
-				r.byOwner.set(x.owner, x)
+		r.byOwner = new(shrinkingMap[S, sub])
+		for i, x := range r.subs {
+			if x != 0 {
+				r.byOwner.set(r.list[i], x)
 			}
 		}
 	}
-	return x
 }
 
 // remove leaves a hole, so that a thousand subscribers who leave one after the other do not move those behind them a
 // thousand times. It is closed when somebody reads the list, which costs as much anyway, or when half of it is holes.
-func (r *Route[S]) remove(x *subscription[S]) {
+func (r *Route[S]) remove(pos int32) {
 	if r.several == nil {
-		r.one = subscription[S]{}
+		r.one, r.since = 0, 0
 		clear(r.alone[:])
 		return
 	}
 	var none S
-	r.subs[x.pos] = nil
-	r.list[x.pos] = none
-	r.holes++
 	if r.byOwner != nil {
-		if r.byOwner.delete(x.owner); r.Len() <= fewSubs/2 {
+		if r.byOwner.delete(r.list[pos]); r.Len() <= fewSubs/2+1 {
 			r.byOwner = nil
 		}
 	}
+	r.subs[pos] = 0
+	r.list[pos] = none
+	r.holes++
 	if 2*r.holes > len(r.subs) {
 		r.compact()
 	}
-	*x = subscription[S]{}
 }
 
 func (r *Route[S]) compact() {
 	n := 0
 	for i, x := range r.subs {
-		if x == nil {
+		if x == 0 {
 			continue
 		}
 		if n < i {
-			x.pos = n
-			r.subs[n], r.list[n] = x, r.list[i]
+			r.all.at(x).pos = int32(n)
+			r.subs[n], r.list[n], r.ages[n] = x, r.list[i], r.ages[i]
 		}
 		n++
 	}
-	clear(r.subs[n:])
 	clear(r.list[n:])
-	r.subs, r.list, r.holes = shrink(r.subs[:n]), shrink(r.list[:n]), 0
+	r.subs, r.list, r.ages, r.holes = shrink(r.subs[:n]), shrink(r.list[:n]), shrink(r.ages[:n]), 0
 }
 
-// subscription is one subscriber's part in one route.
-type subscription[S comparable] struct {
-	owner      *subscriber[S]
-	route      *Route[S]
-	born       uint64 // rises along the route's list
-	pos        int    // in the route's list
-	prev, next *subscription[S]
+// subscription is one subscriber's part in one route. Pointers from each to the next would have the garbage collector take twice as long
+// for the routes of one who has very many.
+type subscription struct {
+	slot       int32 // of the route
+	pos        int32 // in the route's list
+	prev, next sub   // of the subscriber, in the order in which they were made
 }
+
+// A sub is where a subscription is among all: its place, and 1; 0: there is none.
+type sub int32
+
+// subscriptions are those of all subscribers.
+type subscriptions struct{ pieces.Pool[subscription] }
+
+func (p *subscriptions) at(x sub) *subscription { return p.At(int32(x - 1)) }
 
 // subscriber is one who has at least one subscription.
 type subscriber[S comparable] struct {
 	who         S
-	first, last *subscription[S] // in the order in which they were made
+	first, last sub // in the order in which they were made
 	count       [numKinds]int
 	spelled     [len(filterForms)]int // of the patterns, those that are filters, by their form
 	globs       int                   // the weight of the patterns that are none
 	others      int                   // and of all else
 }
 
-func (o *subscriber[S]) add(x *subscription[S]) {
-	x.prev = o.last
-	if o.last == nil {
-		o.first = x
+// add has a subscriber have one more.
+func (p *subscriptions) add(first, last *sub, slot int) sub {
+	x := sub(p.Take() + 1)
+	*p.at(x) = subscription{slot: int32(slot), prev: *last}
+	if *last == 0 {
+		*first = x
 	} else {
-		o.last.next = x
+		p.at(*last).next = x
 	}
-	o.last = x
-	o.weigh(x.route, 1)
+	*last = x
+	return x
+}
+
+// remove undoes add.
+func (p *subscriptions) remove(first, last *sub, x sub) {
+	s := p.at(x)
+	if s.prev == 0 {
+		*first = s.next
+	} else {
+		p.at(s.prev).next = s.next
+	}
+	if s.next == 0 {
+		*last = s.prev
+	} else {
+		p.at(s.next).prev = s.prev
+	}
+	p.Remove(int32(x - 1))
 }
 
 // weigh counts one more or fewer subscription.
@@ -266,18 +293,4 @@ func (o *subscriber[S]) weigh(r *Route[S], n int) {
 	if _, form, ok := cutFilter(r.Text); ok && r.Kind == Pattern {
 		o.spelled[form] += n
 	}
-}
-
-func (o *subscriber[S]) remove(x *subscription[S]) {
-	if x.prev == nil {
-		o.first = x.next
-	} else {
-		x.prev.next = x.next
-	}
-	if x.next == nil {
-		o.last = x.prev
-	} else {
-		x.next.prev = x.prev
-	}
-	o.weigh(x.route, -1)
 }

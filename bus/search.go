@@ -106,7 +106,7 @@ func (x *Search[S]) Next(most int) (routes []*Route[S], more bool) {
 
 // keepHits keeps the memory of a search that has ended for the next one, as long as no route goes.
 func (b *Bus[S]) keepHits(hits *heap.Heap[hit]) {
-	if b.subs > 0 {
+	if b.subs.Len() > 0 {
 		b.hits = hits
 	}
 }

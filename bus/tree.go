@@ -61,37 +61,36 @@ func (t *tree) empty() bool { return t.nodes.Len() == 0 }
 
 func (t *tree) link(at int32) *link { return &t.nodes.At(at).link }
 
-// find is what is behind a level behind a node; 0: nothing.
-func (t *tree) find(at int32, level []byte) int32 {
+// find is what is behind a level behind a node, and its place; nil: nothing.
+func (t *tree) find(parent int32, p *node, level []byte) (at int32, n *node) {
 	for len(level) > edgeRoom {
-		if at = t.follow(at, goesOn, level[:edgeRoom]); at == 0 {
-			return 0
+		if parent, p = t.follow(parent, p, goesOn, level[:edgeRoom]); p == nil {
+			return 0, nil
 		}
 		level = level[edgeRoom:]
 	}
-	return t.follow(at, uint8(len(level)), level)
+	return t.follow(parent, p, uint8(len(level)), level)
 }
 
-// follow is what is behind an edge behind a node; 0: nothing.
-func (t *tree) follow(parent int32, size uint8, text []byte) int32 {
-	switch p := t.nodes.At(parent); {
-	case p.children == 0:
-		return 0
-	case p.only != 0:
-		if t.nodes.At(p.only).edge.is(size, text) {
-			return p.only
+// follow is what is behind an edge behind a node, and its place; nil: nothing.
+func (t *tree) follow(parent int32, p *node, size uint8, text []byte) (at int32, n *node) {
+	if p.children == 0 {
+		return 0, nil
+	}
+	if p.only != 0 {
+		if n = t.nodes.At(p.only); n.edge.is(size, text) {
+			return p.only, n
 		}
-		return 0
+		return 0, nil
 	}
 	hash := t.hash(parent, text)
-	for at := t.siblings.first(hash); at != 0; {
-		n := t.nodes.At(at)
+	for at = t.siblings.first(hash); at != 0; at = n.next {
+		n = t.nodes.At(at)
 		if n.hash == hash && n.parent == parent && n.edge.is(size, text) {
-			return at
+			return at, n
 		}
-		at = n.next
 	}
-	return 0
+	return 0, nil
 }
 
 // hash is that of an edge behind a node. Nobody outside can foresee that of a text, and the same one behind two nodes has two.
@@ -99,14 +98,6 @@ func (t *tree) hash(parent int32, text []byte) uint32 {
 	const odd = 0x9e3779b1
 	hash := maphash.Bytes(t.seed, text)
 	return uint32(hash) + uint32(hash>>32) + odd*uint32(parent)
-}
-
-// child is what is behind a level of a filter behind a node; 0: nothing.
-func (t *tree) child(at int32, level []byte) int32 {
-	if string(level) == "+" {
-		return t.nodes.At(at).plus
-	}
-	return t.find(at, level)
 }
 
 // add adds a filter that is not in there.
@@ -136,7 +127,7 @@ func cutLevel(levels []byte) (level, behind []byte, more bool) {
 	return levels, nil, false
 }
 
-// grow is child, and makes what is not there.
+// grow is the place of what is behind a level of a filter behind a node, which is made if it is not there.
 func (t *tree) grow(at int32, level []byte) int32 {
 	if string(level) == "+" {
 		p := t.nodes.At(at)
@@ -152,9 +143,9 @@ func (t *tree) grow(at int32, level []byte) int32 {
 	return t.growEdge(at, uint8(len(level)), level)
 }
 
-// growEdge is follow, and makes what is not there.
+// growEdge is grow for an edge.
 func (t *tree) growEdge(parent int32, size uint8, text []byte) int32 {
-	if at := t.follow(parent, size, text); at != 0 {
+	if at, n := t.follow(parent, t.nodes.At(parent), size, text); n != nil {
 		return at
 	}
 	at := t.make(parent)
@@ -190,16 +181,20 @@ func (t *tree) addSibling(at int32) {
 func (t *tree) remove(filter string) {
 	var room [MaxTopic]byte
 	levels := append(room[:0], filter...)
-	at, rest := int32(root), false
+	at, n, rest := int32(root), t.nodes.At(root), false
 	for more := true; more; {
 		var level []byte
 		if level, levels, more = cutLevel(levels); string(level) == "#" {
 			rest = true
 			break
 		}
-		at = t.child(at, level)
+		if string(level) == "+" {
+			at, n = n.plus, t.nodes.At(n.plus)
+		} else {
+			at, n = t.find(at, n, level)
+		}
 	}
-	if n := t.nodes.At(at); rest {
+	if rest {
 		n.rest = 0
 	} else {
 		n.here = 0

@@ -123,7 +123,7 @@ func (w *walk) enter(t *tree) {
 	}
 	// Only filters that spell the first level out.
 	level, at := w.level(0)
-	if child := t.find(root, level); child != 0 {
+	if child, n := t.find(root, t.nodes.At(root), level); n != nil {
 		w.goLater(child, at)
 	}
 }
@@ -148,11 +148,8 @@ func (w *walk) goOn(ix *index, most int) (left int) {
 		t := ix.treeOf(w.stage)
 		last := w.ways[len(w.ways)-1]
 		w.ways = w.ways[:len(w.ways)-1]
-		n := t.nodes.Find(last.from)
-		if n == nil { // it has gone
-			continue
-		}
-		for from, at := last.from, int(last.at); ; n = t.nodes.At(from) {
+		from, at := last.from, int(last.at)
+		for n := t.nodes.Find(from); n != nil; { // it may have gone
 			if most == 0 {
 				w.goLater(from, at)
 				return 0
@@ -171,9 +168,8 @@ func (w *walk) goOn(ix *index, most int) (left int) {
 			if n.plus != 0 {
 				w.goLater(n.plus, next)
 			}
-			if from, at = t.find(from, level), next; from == 0 {
-				break
-			}
+			from, n = t.find(from, n, level)
+			at = next
 		}
 	}
 	return most

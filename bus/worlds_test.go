@@ -288,12 +288,21 @@ func (w *smallWorld) key(h *hub) (key [16]byte) {
 	return key
 }
 
-// places are the subscriptions of a route, nil where one has left.
-func (r *Route[S]) places() []*subscription[S] {
+// places are whose the subscriptions of a route are and since when, 0 where one has left.
+func (r *Route[S]) places(f func(S, uint64) bool) {
 	if r.several == nil {
-		return []*subscription[S]{&r.one}
+		f(r.alone[0], r.since)
+		return
 	}
-	return r.subs
+	for i, x := range r.subs {
+		age := r.ages[i]
+		if x == 0 {
+			age = 0
+		}
+		if !f(r.list[i], age) {
+			return
+		}
+	}
 }
 
 // text is all that what may happen depends on. The peer with a seat is called as it says.
@@ -305,12 +314,12 @@ func (w *smallWorld) text(h *hub, as []int) string {
 	}
 	for _, r := range h.bus.sorted() {
 		fmt.Fprintf(&b, "%s %s", r.Kind, r.Text)
-		for _, x := range r.places() {
-			if x == nil {
+		for who, age := range r.places {
+			if age == 0 {
 				b.WriteString(" hole")
 				continue
 			}
-			fmt.Fprint(&b, " ", name[x.owner.who])
+			fmt.Fprint(&b, " ", name[who])
 		}
 	}
 	if h.bus.known {
@@ -340,11 +349,11 @@ func (w *smallWorld) text(h *hub, as []int) string {
 		}
 		for _, r := range p.routes {
 			after, at := 0, 0
-			for _, x := range r.places() {
-				if x != nil && x.born <= p.after {
+			for _, age := range r.places {
+				if age > 0 && age <= p.after {
 					after++
 				}
-				if x != nil && x.born <= p.age {
+				if age > 0 && age <= p.age {
 					at++
 				}
 			}
@@ -355,8 +364,9 @@ func (w *smallWorld) text(h *hub, as []int) string {
 	for seat, p := range h.peers {
 		text := fmt.Sprint("\n", p.dead, p.queue.String())
 		if o := h.bus.owners.get(p); o != nil {
-			for x := o.first; x != nil; x = x.next {
-				text += fmt.Sprint(x.route.Kind, x.route.Text)
+			for x := o.first; x != 0; x = h.bus.subs.at(x).next {
+				r := h.bus.routeOf(x)
+				text += fmt.Sprint(r.Kind, r.Text)
 			}
 		}
 		for _, i := range p.queue.items {
