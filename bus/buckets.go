@@ -21,7 +21,7 @@ type link struct {
 }
 
 // perThing is how many buckets there are for each thing. With more of them fewer are found in one.
-const perThing = 2
+const perThing = 4
 
 // of is the bucket where a hash belongs.
 func (b *buckets) of(hash uint32) int {

@@ -229,7 +229,7 @@ func (t *tree) check(want *tree) error {
 			return fmt.Errorf("the node %q is there for nothing", n.edge.bytes())
 		}
 		if p := t.nodes.At(n.parent); p.plus != at {
-			if children[n.parent]++; p.only != at {
+			if children[n.parent]++; p.few == 0 {
 				siblings++
 			}
 		}

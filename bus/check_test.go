@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -46,9 +47,11 @@ func TestCheck(t *testing.T) {
 		{"filter missing in the tree", func(b *Bus[int], _ *Route[int]) { b.wild.filters.remove("a/+") }},
 		{"empty node in the tree", func(b *Bus[int], _ *Route[int]) { b.wild.filters.grow(root, []byte("y")) }},
 		{"number of children in the tree", func(b *Bus[int], _ *Route[int]) { b.wild.filters.nodes.At(root).children++ }},
-		{"lost child in the tree", func(b *Bus[int], _ *Route[int]) { b.wild.filters.nodes.At(root).only = 0 }},
+		{"lost child in the tree", func(b *Bus[int], _ *Route[int]) { b.wild.filters.nodes.At(root).few = 0 }},
 		{"lost sibling in the tree", func(b *Bus[int], _ *Route[int]) {
-			b.wild.filters.add("b/+", 1)
+			for i := range 2 * fewSiblings {
+				b.wild.filters.add(fmt.Sprint(i, "/+"), 1)
+			}
 			b.wild.filters.siblings = buckets{}
 		}},
 		{"another edge in the tree", func(b *Bus[int], _ *Route[int]) { b.wild.filters.nodes.At(1).edge.text[0] = 'b' }},

@@ -13,7 +13,7 @@ import (
 type tree struct {
 	nodes    pieces.Pool[node] // the root has the first place; it is there if others are
 	seed     maphash.Seed
-	siblings buckets // the nodes that are, or were, one of several behind their parent, by that and their edges
+	siblings buckets // the nodes that have, or had, many siblings, by their parents and edges
 }
 
 // root is the place of the node before the first level. It is behind no other, so in all other places 0 says that there is none.
@@ -23,10 +23,10 @@ const root = 0
 //
 // Invariant: below the root there is no node without a filter and without children.
 type node struct {
-	link           // among the siblings
+	link           // among the siblings: in a bucket, if they are many
 	parent   int32 // its place
 	children int32 // how many there are, without the one behind "+"
-	only     int32 // the place of that one among these that has had no siblings; 0: there is none such
+	few      int32 // the place of the first of these, which the others are behind; 0: there is none, or they are many
 	plus     int32 // the place of the one behind "+"
 	rest     place // the filter that goes on with "#"
 	here     place // the filter that ends here
@@ -45,6 +45,9 @@ type edge struct {
 	size uint8 // of the text; goesOn: all of it
 	text [edgeRoom]byte
 }
+
+// fewSiblings is up to how many nodes are looked through.
+const fewSiblings = 8
 
 const (
 	edgeRoom = 15 // most levels are no longer
@@ -77,9 +80,11 @@ func (t *tree) follow(parent int32, p *node, size uint8, text []byte) (at int32,
 	if p.children == 0 {
 		return 0, nil
 	}
-	if p.only != 0 {
-		if n = t.nodes.At(p.only); n.edge.is(size, text) {
-			return p.only, n
+	if p.few != 0 {
+		for at = p.few; at != 0; at = n.next {
+			if n = t.nodes.At(at); n.edge.is(size, text) {
+				return at, n
+			}
 		}
 		return 0, nil
 	}
@@ -149,19 +154,22 @@ func (t *tree) growEdge(parent int32, size uint8, text []byte) int32 {
 		return at
 	}
 	at := t.make(parent)
-	e := &t.nodes.At(at).edge
-	e.size = size
-	copy(e.text[:], text)
-	p := t.nodes.At(parent)
-	if p.children++; p.children == 1 {
-		p.only = at
-		return at
+	n, p := t.nodes.At(at), t.nodes.At(parent)
+	n.edge.size = size
+	copy(n.edge.text[:], text)
+	p.children++
+	switch {
+	case p.children == 1 || p.few != 0 && p.children <= fewSiblings:
+		n.next, p.few = p.few, at
+	default:
+		for few := p.few; few != 0; {
+			next := t.nodes.At(few).next
+			t.addSibling(few)
+			few = next
+		}
+		p.few = 0
+		t.addSibling(at)
 	}
-	if p.only != 0 {
-		t.addSibling(p.only)
-		p.only = 0
-	}
-	t.addSibling(at)
 	return at
 }
 
@@ -171,6 +179,7 @@ func (t *tree) make(parent int32) int32 {
 	return at
 }
 
+// addSibling adds a node to those that have many siblings.
 func (t *tree) addSibling(at int32) {
 	n := t.nodes.At(at)
 	n.hash = t.hash(n.parent, n.edge.bytes())
@@ -211,14 +220,19 @@ func (t *tree) remove(filter string) {
 func (t *tree) prune(at int32) (parent int32) {
 	parent = t.nodes.At(at).parent
 	p := t.nodes.At(parent)
-	switch at {
-	case p.plus:
+	switch {
+	case p.plus == at:
 		p.plus = 0
-	case p.only:
-		p.only, p.children = 0, 0
-	default:
+	case p.few == 0:
 		p.children--
 		t.siblings.remove(at, t.link(at), t.link)
+	default:
+		p.children--
+		few := &p.few
+		for *few != at {
+			few = &t.link(*few).next
+		}
+		*few = t.link(at).next
 	}
 	t.nodes.Remove(at)
 	return parent
