@@ -40,7 +40,7 @@ func amongFilters(others int) scenario {
 			a.reset()
 			n := 0
 			start := time.Now()
-			for time.Since(start) < d {
+			for n == 0 || time.Since(start) < d {
 				publisher.send(a.request)
 				n += topics
 				a.await(n - ahead)
@@ -89,7 +89,7 @@ func retainedValue(s *server, keep func(...*conn)) func(time.Duration) sample {
 		n := 0
 		begun := c.got
 		start := time.Now()
-		for ; time.Since(start) < d; n++ {
+		for ; n == 0 || time.Since(start) < d; n++ {
 			c.send(request)
 			c.await(begun + (n+1)*answer)
 		}
@@ -147,7 +147,7 @@ func subscribeToValues(values int) scenario {
 		return func(d time.Duration) sample {
 			n := 0
 			start := time.Now()
-			for ; time.Since(start) < d; n++ {
+			for ; n == 0 || time.Since(start) < d; n++ {
 				c.send(request)
 				c.pass(answer)
 				finish()

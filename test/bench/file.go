@@ -28,7 +28,7 @@ func largeFile(listeners, size int, there bool) scenario {
 		return func(d time.Duration) sample {
 			n := 0
 			start := time.Now()
-			for ; time.Since(start) < d; n++ {
+			for ; n == 0 || time.Since(start) < d; n++ {
 				fd := file
 				if !there {
 					fd = sealedFile(content)
@@ -72,7 +72,7 @@ func (b *bench) onlyFile(listeners, size int) contender {
 		return &subject{close: func() {}, cell: func(d time.Duration) sample {
 			n := 0
 			start := time.Now()
-			for ; time.Since(start) < d; n++ {
+			for ; n == 0 || time.Since(start) < d; n++ {
 				must(unix.Close(sealedFile(content)))
 			}
 			return perSecondOf(time.Since(start), n, listeners*size)

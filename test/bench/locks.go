@@ -18,7 +18,7 @@ func lockPair(s *server, keep func(...*conn)) func(time.Duration) sample {
 	return func(d time.Duration) sample {
 		n := 0
 		start := time.Now()
-		for time.Since(start) < d {
+		for n == 0 || time.Since(start) < d {
 			for range 8 {
 				c.send(take)
 				c.reply()
@@ -126,7 +126,7 @@ func longQueue(waiting int) scenario {
 		return func(d time.Duration) sample {
 			n := 0
 			start := time.Now()
-			for ; time.Since(start) < d; n++ {
+			for ; n == 0 || time.Since(start) < d; n++ {
 				c.send(append(ask(), releaseOf(grant)...))
 				grant = c.until("abandoned\r\n$0\r\n\r\n")
 			}

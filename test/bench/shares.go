@@ -51,7 +51,7 @@ func sharing(members, size, batch int) scenario {
 			got, publisher.got = 0, 0
 			sent := 0
 			start := time.Now()
-			for time.Since(start) < d {
+			for sent == 0 || time.Since(start) < d {
 				publisher.send(request)
 				sent += batch
 				await(sent - ahead)
