@@ -212,15 +212,20 @@ func figure(t testing.TB, answer, key string) int {
 	return n
 }
 
-// settled waits until the daemon has buried all connections but n.
+// settled waits until the daemon has buried all connections but n, of which one asks. As long as those that are not buried yet hold all that
+// their user may, a question of his may be refused, and end the connection: then another one asks.
 func settled(t testing.TB, p *testdaemon.Peer, n int) {
 	t.Helper()
 	eventually(t, "connections are gone", func() bool {
-		answer := p.Do("IPCD.STATUS")
-		if strings.HasPrefix(answer, "-QUOTA ") { // those that are not buried yet hold all that their user may
+		answer, err := p.Ask("IPCD.STATUS")
+		if isEnd(err) {
+			p = testdaemon.Dial(t, p.RemoteAddr().String())
 			return false
 		}
-		return figure(t, answer, "connections") <= n
+		if err != nil {
+			t.Fatal(err)
+		}
+		return !strings.HasPrefix(answer, "-QUOTA ") && figure(t, answer, "connections") <= n
 	})
 }
 

@@ -49,11 +49,11 @@ func TestManyNeverRead(t *testing.T) {
 	echo := testdaemon.Cmd("ECHO", strings.Repeat("x", 900_000))
 	partial := "*2\r\n$4\r\nPING\r\n$900000\r\n" + strings.Repeat("x", 60_000)
 	words := "*16384\r\n" + strings.Repeat("$0\r\n\r\n", 16_383)
-	observer := d.Dial(t)
 	for _, c := range []struct{ name, input string }{
 		{"replies", echo}, {"commands in part", partial}, {"many words", words},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			observer := d.Dial(t)
 			var peers []*testdaemon.Peer
 			ended := 0
 			for range conns {
