@@ -3,6 +3,7 @@ package bus
 import (
 	"maps"
 	"math/rand/v2"
+	"strconv"
 	"testing"
 )
 
@@ -68,4 +69,30 @@ func (t *shrinkingMap[K, V]) left() int {
 		return 0
 	}
 	return len(t.old.m)
+}
+
+// TestShrinkingMapOfBytes: who looks for bytes finds what has moved to the smaller map and what has not.
+func TestShrinkingMapOfBytes(t *testing.T) {
+	const n = 1000
+	var m shrinkingMap[string, int]
+	for i := range n {
+		m.set(strconv.Itoa(i), i+1)
+	}
+	moving := false
+	for i := range n {
+		m.delete(strconv.Itoa(i))
+		moving = moving || m.left() > 0
+		for k := range n {
+			want := k + 1
+			if k <= i {
+				want = 0
+			}
+			if got := find(&m, []byte(strconv.Itoa(k))); got != want {
+				t.Fatalf("%d is %d, want %d", k, got, want)
+			}
+		}
+	}
+	if !moving {
+		t.Error("it has not moved to a smaller map")
+	}
 }
