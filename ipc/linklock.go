@@ -102,8 +102,8 @@ func (k *Link) releaseAll(l *Lock, options ...string) (failed error) {
 		repeated := false
 		err := k.each(k.ctx, func(c *Client) error {
 			_, err := c.command(k.ctx, words...)
-			if repeated && isGone(err) && !c.wasTaken(k.ctx, h) { // a daemon has released it that did not get to say so
-				err = nil
+			if repeated && isGone(err) {
+				err = c.ended(k.ctx, h, err)
 			}
 			repeated = true
 			return err
@@ -115,12 +115,17 @@ func (k *Link) releaseAll(l *Lock, options ...string) (failed error) {
 	return failed
 }
 
-// wasTaken reports whether the latest end of a lock was that of a hold, and not by its owner. Others may have held the lock since, so that
-// it is not known any more how the hold ended.
-func (c *Client) wasTaken(ctx context.Context, h Hold) bool {
+// ended is what is wrong with a hold being gone when it is asked once more to be released: nothing, as a daemon has released it that did not
+// get to say so, unless its end is known to be another one. Others may have held the lock since, so that it is not known any more.
+func (c *Client) ended(ctx context.Context, h Hold, gone error) error {
 	v, err := c.command(ctx, "LOCK.INFO", h.Name)
-	end := endInfo(v.Get("previous"))
-	return err != nil || end != nil && end.Token == h.Token && end.How != "released"
+	switch end := endInfo(v.Get("previous")); {
+	case isBroken(err):
+		return err // the next daemon is to be asked
+	case err != nil || end != nil && end.Token == h.Token && end.How != "released":
+		return gone
+	}
+	return nil
 }
 
 // command sends a command about the lock, which does no more when it is sent twice.
