@@ -296,8 +296,13 @@ func (s *site) checkStatus(w *worker) {
 	if !s.history.in[w.id] {
 		allowed = w.refused
 	}
-	// Nobody listened, or the daemon ended again and again under the request; once has to tell it something at its end.
-	if deaths := s.deaths - w.deaths; deaths > 0 && (!s.kept || deaths > 2) || w.verb == "once" && deaths > 0 {
+	// Nobody listened, or the daemon ended again and again under the request, or again when its time was over; once has to tell it
+	// something at its end.
+	most := 2
+	if w.refused != nil { // by -n or -w
+		most = 1
+	}
+	if deaths := s.deaths - w.deaths; deaths > 0 && (!s.kept || deaths > most) || w.verb == "once" && deaths > 0 {
 		allowed = append(allowed, exitUnreachable)
 	}
 	if s.faults > w.faults { // it may say that it cannot
