@@ -2,6 +2,7 @@ package crash
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -31,6 +32,9 @@ func TestWillsUnderLoad(t *testing.T) {
 	}
 	w.begin()
 	for round := 0; w.deaths < max(*kills/2, 3) && !t.Failed(); round++ {
+		for len(w.living) > mostLiving {
+			w.buried(w.kill())
+		}
 		w.announce(1 + w.rng.IntN(3))
 		wait := w.load(10 + w.rng.IntN(200))
 		switch w.rng.IntN(3) {
@@ -54,6 +58,9 @@ func TestWillsUnderLoad(t *testing.T) {
 	w.compare()
 	t.Logf("%d daemons were killed, %d processes died", w.deaths, len(w.dead))
 }
+
+// mostLiving is how many live on into another round: with two wills each, all of a user's must be within the limit.
+const mostLiving = 100
 
 // A willSite is a site with processes that announce themselves.
 type willSite struct {
@@ -115,6 +122,8 @@ func (w *willSite) announce(n int) {
 		id := strconv.Itoa(w.begun)
 		a := &announcer{id: id, cmd: exec.Command(w.ipcctl, "pub", "--hold", "online/"+id, id, "--", "cat")}
 		a.cmd.Env = w.env
+		var said bytes.Buffer
+		a.cmd.Stderr = &said
 		out, err := a.cmd.StdoutPipe()
 		if err == nil {
 			a.stdin, err = a.cmd.StdinPipe()
@@ -131,7 +140,8 @@ func (w *willSite) announce(n int) {
 		})
 		_, _ = io.WriteString(a.stdin, "ready\n")
 		if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
-			w.t.Fatalf("%s does not announce itself: %v", id, err)
+			_ = a.cmd.Wait()
+			w.t.Fatalf("%s does not announce itself: %v\n%s", id, err, &said)
 		}
 		if a.pidfd, err = unix.PidfdOpen(a.cmd.Process.Pid, 0); err != nil {
 			w.t.Fatal(err)
