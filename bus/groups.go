@@ -181,6 +181,9 @@ func (g *Groups[S, M]) keeps(group *Group[S, M]) bool {
 	return group.queue.Len == 0 || may && group.queue.Len <= g.MostQueued && group.bytes <= g.MostBytes
 }
 
+// KeepIn has what is kept of messages that are gone be in a stock. It is called before anything is put.
+func (g *Groups[S, M]) KeepIn(s *spare.Stock) { g.spare.KeepIn(s) }
+
 // take takes a parcel out of the queue.
 func (g *Group[S, M]) take(p *parcel[S, M]) {
 	g.queue.Remove(p, ofParcel[S, M])

@@ -39,6 +39,13 @@ type Requests[S comparable, V any] struct {
 	spareTasks    spare.List[task[S, V]]
 }
 
+// KeepIn has what is kept of requests that are over be in a stock. It is called before anything else.
+func (r *Requests[S, V]) KeepIn(s *spare.Stock) {
+	r.spareParties.KeepIn(s)
+	r.spareRequests.KeepIn(s)
+	r.spareTasks.KeepIn(s)
+}
+
 // A RequestID names a request. They rise.
 type RequestID uint64
 

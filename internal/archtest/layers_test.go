@@ -45,7 +45,7 @@ var layers = []layer{
 	{path: "internal/wills", may: []string{"bus", "lockmgr", "internal/account", "internal/journal", "internal/loop", "internal/peer", "internal/process", "internal/record",
 		"internal/session", "ipc/wire", xsys},
 		why: "the service of wills knows whose end they wait for, and no other service: where they are published it is given"},
-	{path: "internal/session", may: []string{"internal/account", "internal/conn", "internal/loop", "internal/peer", "internal/policy", "ipc/wire", xsys},
+	{path: "internal/session", may: []string{"internal/account", "internal/conn", "internal/loop", "internal/peer", "internal/policy", "internal/spare", "ipc/wire", xsys},
 		why: "what services share of those who ask knows no service and neither engine: each new one would need to be known here"},
 	{path: "internal/process", may: []string{"lockmgr", "internal/cgroup", "internal/loop", "internal/peer", xsys},
 		why: "which process has ended, and how, is known here, in the words of lockmgr; what ends with it is known to the services"},

@@ -43,6 +43,8 @@ const (
 func New(set *session.Set) *Service {
 	s := &Service{set: set, part: session.NewPart[resender](set)}
 	s.engine.Verify, s.engine.Takes = set.Verify, s.takes
+	s.engine.KeepIn(&set.Spare)
+	s.spare.KeepIn(&set.Spare)
 	s.expiry.Init(&set.Loop.Timers, s.expire)
 	return s
 }

@@ -32,6 +32,7 @@ type groups struct {
 	giving  bool
 	scratch []byte
 	spare   spare.List[shared]
+	texts   spare.Bytes
 }
 
 // A member is what is known of a session that is one, in whichever groups.
@@ -70,6 +71,9 @@ func (s *Service) initGroups() {
 	g := &s.groups
 	g.Verify, g.MostQueued = s.set.Verify, mostQueued
 	g.Takes, g.Keep, g.Gone = s.takes, s.keepsInGroup, s.gone
+	g.KeepIn(&s.set.Spare)
+	g.spare.KeepIn(&s.set.Spare)
+	g.texts.KeepIn(&s.set.Spare)
 	g.members, g.keepers = session.NewPart[member](s.set), map[bus.Sharing]*keepers{}
 }
 

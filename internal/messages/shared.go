@@ -3,7 +3,8 @@ package messages
 // A shared is a message that groups have, of which it is one copy.
 type shared struct {
 	message
-	parcels int // that it is there for still: one for each group, and one while it is put into them
+	text    []byte // topic and payload
+	parcels int    // that it is there for still: one for each group, and one while it is put into them
 }
 
 // share puts a message into so many of its groups at most. What is put into several of them is one copy.
@@ -21,8 +22,8 @@ func (s *Service) share(m *message, most int) (delivered, dropped int) {
 	c := s.groups.spare.Take()
 	c.message, c.parcels = *m, 1
 	c.withoutFile()
-	text := append(append(make([]byte, 0, len(m.topic)+len(c.payload)), m.topic...), c.payload...)
-	c.topic, c.payload = text[:len(m.topic):len(m.topic)], text[len(m.topic):]
+	c.text = append(append(s.groups.texts.Take(len(m.topic)+len(c.payload)), m.topic...), c.payload...)
+	c.topic, c.payload = c.text[:len(m.topic):len(m.topic)], c.text[len(m.topic):]
 	c.groups, c.groupSearch, c.envelope, c.count = nil, nil, envelope{}, 0
 	for _, g := range m.groups[:n] {
 		c.parcels++
@@ -42,6 +43,10 @@ func (s *Service) share(m *message, most int) (delivered, dropped int) {
 // gone forgets a message that no group has any more.
 func (s *Service) gone(c *shared) {
 	if c.parcels--; c.parcels == 0 {
+		if s.set.Verify {
+			clear(c.text) // who has it in hand still is found out
+		}
+		s.groups.texts.Give(c.text)
 		s.groups.spare.Give(c)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/ipcd/ipcd/internal/conn"
 	"github.com/ipcd/ipcd/internal/loop"
 	"github.com/ipcd/ipcd/internal/peer"
+	"github.com/ipcd/ipcd/internal/spare"
 	"github.com/ipcd/ipcd/ipc/wire"
 )
 
@@ -57,7 +58,8 @@ type Set struct {
 	logLimit  account.LogLimit
 	logPeriod loop.Timer // set when there is more than is logged
 
-	trim loop.Timer // set when more than a little is kept in buffers that nobody needs
+	Spare spare.Stock // what services keep of what comes and goes all the time
+	trim  loop.Timer  // set when more than a little is kept, there and in buffers, that nobody needs
 
 	real int64 // the time of this turn, in microseconds since 1970, once somebody has asked; else 0
 
@@ -73,7 +75,7 @@ func NewSet(l *loop.Loop, kernel conn.Kernel, pushes conn.Pushes, log *slog.Logg
 	}
 	s.Net = conn.New(kernel, &s.Users, pushes)
 	s.logPeriod.Init(&l.Timers, s.logLimitDue)
-	s.trim.Init(&l.Timers, s.Net.Trim)
+	s.trim.Init(&l.Timers, s.trimDue)
 	s.requests = requests{byKey: map[RequestKey]*Request{}, users: map[uint32]*outcomes{}}
 	return s
 }
@@ -126,9 +128,9 @@ func (s *Set) RealMicro() int64 {
 func (s *Set) RealTime() time.Time { return time.UnixMicro(s.RealMicro()) }
 
 const (
-	// littleSpare is how much may be kept for ever in buffers that nobody needs.
+	// littleSpare is how much may be kept for ever that nobody needs.
 	littleSpare = 256 << 10
-	// trimAfter is how long buffers are kept that nobody needs.
+	// trimAfter is how long what is more is kept when nobody needs it.
 	trimAfter = 2 * time.Second
 )
 
@@ -143,7 +145,12 @@ func (s *Set) EndTurn() {
 	s.Users.EndTurn()
 }
 
-func (s *Set) hasSpare() bool { return s.Net.Spare() > littleSpare }
+func (s *Set) hasSpare() bool { return s.Net.Spare()+s.Spare.Bytes() > littleSpare }
+
+func (s *Set) trimDue() {
+	s.Net.Trim()
+	s.Spare.Trim()
+}
 
 // A CheckTimer is told of each timer that something has, whether it should be set: see the server's verifier.
 type CheckTimer func(what string, t *loop.Timer, want bool)

@@ -11,6 +11,7 @@ import (
 	"github.com/ipcd/ipcd/internal/conn/conntest"
 	"github.com/ipcd/ipcd/internal/loop"
 	"github.com/ipcd/ipcd/internal/peer"
+	"github.com/ipcd/ipcd/internal/spare"
 )
 
 // A host executes nothing.
@@ -67,7 +68,8 @@ func TestVerifyTimers(t *testing.T) {
 	}
 }
 
-// TestSpareIsTrimmed: what a burst took of buffers is given up when nobody has needed it for a while, and no timer is left.
+// TestSpareIsTrimmed: what a burst took of buffers, and what services keep, is given up when nobody has needed it for a while, and no timer
+// is left.
 func TestSpareIsTrimmed(t *testing.T) {
 	s, k := newSet(t)
 	end := k.Connect()
@@ -86,20 +88,32 @@ func TestSpareIsTrimmed(t *testing.T) {
 	for sess.Blocked() || !s.hasSpare() {
 		turn()
 	}
-	if !s.trim.IsSet() {
-		t.Fatalf("%d bytes are spare, and the timer is not set", s.Net.Spare())
-	}
-	for round := 0; s.hasSpare(); round++ {
-		if round == 3 {
-			t.Fatalf("%d bytes are spare still", s.Net.Spare())
+	trimmed := func(what string) {
+		t.Helper()
+		if !s.trim.IsSet() {
+			t.Fatalf("%s: %d + %d bytes are spare, and the timer is not set", what, s.Net.Spare(), s.Spare.Bytes())
 		}
-		s.Loop.Clock.Skip(trimAfter)
-		s.Loop.TimeUp()
-		turn()
+		for round := 0; s.hasSpare(); round++ {
+			if round == 3 {
+				t.Fatalf("%s: %d + %d bytes are spare still", what, s.Net.Spare(), s.Spare.Bytes())
+			}
+			s.Loop.Clock.Skip(trimAfter)
+			s.Loop.TimeUp()
+			turn()
+		}
+		if s.trim.IsSet() {
+			t.Errorf("%s: the timer is set for nothing", what)
+		}
 	}
-	if s.trim.IsSet() {
-		t.Error("the timer is set for nothing")
+	trimmed("buffers")
+
+	var kept spare.List[[1 << 10]byte]
+	kept.KeepIn(&s.Spare)
+	for range 2 * littleSpare >> 10 {
+		kept.Give(new([1 << 10]byte))
 	}
+	turn()
+	trimmed("a service's")
 }
 
 // TestParts: each part is a session's own, of its own type, and there is none before somebody makes it.
