@@ -234,16 +234,17 @@ func request(s *server, keep func(...*conn), with func(*partner)) func(time.Dura
 	return askBack("responder", requestConns)(s, keep, with)
 }
 
-// requestAnswered is request as by ordinary clients, which take the answer of each command: in Redis's protocol that is one more for each
+// requestAnswered is request as by ordinary clients, which wait for the answer of each command: in Redis's protocol that is one more for each
 // message.
 func requestAnswered(s *server, keep func(...*conn), with func(*partner)) func(time.Duration) sample {
 	return askBack("answered-responder", answeredConns)(s, keep, with)
 }
 
-func askBack(responder string, conns func(*server) (out, in *conn)) func(*server, func(...*conn), func(*partner)) func(time.Duration) sample {
+func askBack(responder string, conns func(*server) publishing) func(*server, func(...*conn), func(*partner)) func(time.Duration) sample {
 	return func(s *server, keep func(...*conn), with func(*partner)) func(time.Duration) sample {
-		out, in := conns(s)
-		keep(out, in)
+		out := conns(s)
+		in := out.in
+		keep(out.conn, in)
 		p, err := startPartner(responder, s.kind, s.path)
 		must(err)
 		with(p)
@@ -253,49 +254,61 @@ func askBack(responder string, conns func(*server) (out, in *conn)) func(*server
 		} else {
 			s.protocol().subscribe(in, replyTopic)
 		}
-		out.send(ask)
+		out.publish(ask)
 		size := len(in.until(payload(64) + s.protocol().tail()))
 		n := 0
 		return latencies(func() time.Duration {
 			n++
 			start := time.Now()
-			out.send(ask)
+			out.publish(ask)
 			in.await(n * size)
-			took := time.Since(start)
-			if out != in {
-				out.drain()
-			}
-			return took
+			return time.Since(start)
 		})
 	}
 }
 
-// requestConns are where to publish and where to subscribe. In Redis's protocol these are two, and the first has no replies, or a
-// reply would wake up who waits for a message.
-func requestConns(s *server) (out, in *conn) {
-	out, in = answeredConns(s)
-	if out != in {
-		out.send(command("CLIENT", "REPLY", "OFF"))
-	}
-	return out, in
+// A publishing is where to publish and where to subscribe. In Redis's protocol these are two connections.
+type publishing struct {
+	*conn
+	in       *conn
+	answered bool // what is published has an answer
 }
 
-// answeredConns are those with replies.
-func answeredConns(s *server) (out, in *conn) {
+// publish publishes a message, and waits for the answer, if there is one.
+func (p publishing) publish(message []byte) {
+	p.send(message)
+	if p.answered {
+		p.skip()
+	}
+}
+
+// requestConns are connections without answers, or one of them would wake up who waits for a message.
+func requestConns(s *server) publishing {
+	p := answeredConns(s)
+	if p.answered {
+		p.send(command("CLIENT", "REPLY", "OFF"))
+		p.answered = false
+	}
+	return p
+}
+
+// answeredConns are those with answers, if there are any in the protocol.
+func answeredConns(s *server) publishing {
 	if _, ok := s.protocol().(resp); !ok {
 		c := s.connect(1)[0]
 		c.both = true
-		return c, c
+		return publishing{c, c, false}
 	}
 	c := s.connect(2)
-	return c[0], c[1]
+	return publishing{c[0], c[1], true}
 }
 
 // respond is the responding process.
-func respond(kind, path string, conns func(*server) (out, in *conn)) (err error) {
+func respond(kind, path string, conns func(*server) publishing) (err error) {
 	defer recoverInto(&err)
 	s := &server{kind: kind, path: path}
-	out, in := conns(s)
+	out := conns(s)
+	in := out.in
 	reply := s.protocol().publish(replyTopic, payload(64))
 	called, calls := s.protocol().(caller)
 	if calls {
@@ -310,10 +323,7 @@ func respond(kind, path string, conns func(*server) (out, in *conn)) (err error)
 		reply = called.answer([]byte(first), payload(64))
 	}
 	for n := 1; ; n++ {
-		out.send(reply)
-		if out != in {
-			out.drain()
-		}
+		out.publish(reply)
 		in.await(n * len(first))
 	}
 }
