@@ -107,6 +107,9 @@ func ofTaker[S comparable, M any](m *sharer[S, M]) *list.Link[sharer[S, M]]  { r
 func inReady[S comparable, M any](g *Group[S, M]) *list.Link[Group[S, M]]    { return &g.inReady }
 func ofParcel[S comparable, M any](p *parcel[S, M]) *list.Link[parcel[S, M]] { return &p.at }
 
+// KeepIn has what is kept of messages that are gone be in a stock. It is called before anything is put.
+func (g *Groups[S, M]) KeepIn(s *spare.Stock) { g.spare.KeepIn(s) }
+
 // Join makes s a member of a group. If it is one already, nothing changes. Whoever has no groups and nothing to be sent is free at first. The
 // error is a *NameError.
 func (g *Groups[S, M]) Join(s S, of Sharing) (joined bool, err error) {
@@ -180,9 +183,6 @@ func (g *Groups[S, M]) keeps(group *Group[S, M]) bool {
 	may := g.Keep == nil || g.Keep(group, group.bytes)
 	return group.queue.Len == 0 || may && group.queue.Len <= g.MostQueued && group.bytes <= g.MostBytes
 }
-
-// KeepIn has what is kept of messages that are gone be in a stock. It is called before anything is put.
-func (g *Groups[S, M]) KeepIn(s *spare.Stock) { g.spare.KeepIn(s) }
 
 // take takes a parcel out of the queue.
 func (g *Group[S, M]) take(p *parcel[S, M]) {

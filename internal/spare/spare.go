@@ -54,26 +54,25 @@ func (l *List[T]) Check() bool {
 // Bytes are buffers for what is as short as most texts are. The zero Bytes has none.
 type Bytes struct{ shelf[[]byte] }
 
-// Short is the size of a buffer that is kept. What is longer has one of its own.
+// Short is the size of the largest buffer that is kept.
 const Short = 512
 
-// KeepIn is as that of a List.
+// KeepIn is as that of a List. Each buffer counts as if it were of the largest.
 func (b *Bytes) KeepIn(s *Stock) { b.join(s, Short) }
 
-// Take is an empty buffer with room for n bytes.
+// Take is an empty buffer with room for n bytes. A new one has no more, since there may be many more of them than are kept.
 func (b *Bytes) Take(n int) []byte {
-	if n > Short {
-		return make([]byte, 0, n)
+	if n <= Short {
+		if x, ok := b.take(); ok && cap(x) >= n {
+			return x
+		}
 	}
-	if x, ok := b.take(); ok {
-		return x
-	}
-	return make([]byte, 0, Short)
+	return make([]byte, 0, n)
 }
 
 // Give keeps a buffer whose text nobody has in hand any more, unless enough are kept.
 func (b *Bytes) Give(x []byte) {
-	if cap(x) == Short {
+	if cap(x) <= Short {
 		b.give(x[:0])
 	}
 }

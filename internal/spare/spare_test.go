@@ -25,13 +25,20 @@ func TestList(t *testing.T) {
 	}
 }
 
-// TestBytes: a short buffer is taken again, empty; what is longer is not kept.
+// TestBytes: a short buffer is taken again, empty; what is longer is not kept, and a new one is no larger than it has to be.
 func TestBytes(t *testing.T) {
 	var b Bytes
 	x := append(b.Take(3), "abc"...)
 	b.Give(x)
-	if y := b.Take(Short); len(y) != 0 || &y[:1][0] != &x[0] {
+	if cap(x) != 3 {
+		t.Errorf("a new buffer of %d bytes for 3", cap(x))
+	}
+	if y := b.Take(2); len(y) != 0 || &y[:1][0] != &x[0] {
 		t.Errorf("took %d bytes at %p, gave %p", len(y), y, x)
+	}
+	b.Give(x)
+	if y := b.Take(4); cap(y) != 4 {
+		t.Errorf("a buffer of %d bytes for 4", cap(y))
 	}
 	long := b.Take(Short + 1)
 	if b.Give(long); cap(long) != Short+1 || len(b.all) != 0 {

@@ -298,11 +298,11 @@ func (s *site) checkStatus(w *worker) {
 	}
 	// Nobody listened, or the daemon ended again and again under the request, or again when its time was over; once has to tell it
 	// something at its end.
-	most := 2
+	enough := 2
 	if w.refused != nil { // by -n or -w
-		most = 1
+		enough = 1
 	}
-	if deaths := s.deaths - w.deaths; deaths > 0 && (!s.kept || deaths > most) || w.verb == "once" && deaths > 0 {
+	if deaths := s.deaths - w.deaths; deaths > 0 && (!s.kept || deaths > enough) || w.verb == "once" && deaths > 0 {
 		allowed = append(allowed, exitUnreachable)
 	}
 	if s.faults > w.faults { // it may say that it cannot

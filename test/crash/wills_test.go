@@ -140,6 +140,7 @@ func (w *willSite) announce(n int) {
 		})
 		_, _ = io.WriteString(a.stdin, "ready\n")
 		if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
+			_ = a.cmd.Process.Kill()
 			_ = a.cmd.Wait()
 			w.t.Fatalf("%s does not announce itself: %v\n%s", id, err, &said)
 		}
