@@ -48,7 +48,8 @@ var ways = []struct {
 		cmd: []string{"sh", "-c", showing}, prepared: func(w *world) { w.abandon("a") }},
 }
 
-// Each signal, ignored or blocked when ipcctl is started, is so for CMD, and no other is. Its timers are as exact.
+// Each signal, ignored or blocked when ipcctl is started, is so for CMD, and no other is. Its timers are as exact. That SIGSEGV is ignored
+// has a test of its own.
 func TestCMDIgnoresAndBlocksWhatIpcctlWasStartedWith(t *testing.T) {
 	w := newWorld(t)
 	sets := [][2]uint64{{0, 0}, {every, every}}
@@ -84,6 +85,26 @@ func TestCMDIgnoresAndBlocksWhatIpcctlWasStartedWith(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// CMD ignores SIGSEGV if ipcctl was started so. It does not always: where a process has several threads, as each has that is written in Go,
+// Linux may forget this when it calls execve. Another thread, which is killed for that while it waits for a page, gets a SIGSEGV, and what
+// is sent in this way is first made not to be ignored. (Linux 6.18 did that for one of four processes that did little but map memory, and
+// for one of some 1,000 command lines here.)
+func TestCMDIgnoresSIGSEGV(t *testing.T) {
+	w := newWorld(t)
+	start := beginWith(setOf(unix.SIGSEGV), 0)
+	for _, way := range ways[:2] { // the first becomes CMD, the second starts it
+		words := slices.Concat(start, []string{"ipcctl"}, way.ipcctl, show)
+		const tries = 10
+		ignores := func() bool { return ignored(output(t, w.command(words...)))&setOf(unix.SIGSEGV) != 0 }
+		for n := 0; !ignores(); n++ {
+			if n == tries {
+				t.Errorf("%s: CMD does not ignore it", way.name)
+				break
+			}
+		}
 	}
 }
 
@@ -170,8 +191,8 @@ func setOf(signals ...unix.Signal) (set uint64) {
 	return set
 }
 
-// states are the lines of a status in /proc that tell of signals: pending, blocked and ignored ones. A number alone is how late timers
-// may be.
+// states are the lines of a status in /proc that tell of signals: pending, blocked and ignored ones, but whether SIGSEGV is ignored. A
+// number alone is how late timers may be.
 func states(status string) string {
 	var lines []string
 	for line := range strings.Lines(status) {
@@ -182,14 +203,28 @@ func states(status string) string {
 		switch name {
 		case "SigPnd":
 			// The Go runtime may have interrupted itself in the very end. Nobody is troubled by a SIGURG.
-			n, err := strconv.ParseUint(set, 16, 64)
-			if err != nil {
-				return status
-			}
-			lines = append(lines, fmt.Sprintf("%s %016x", name, n&^setOf(unix.SIGURG)))
-		case "ShdPnd", "SigBlk", "SigIgn":
+			lines = append(lines, fmt.Sprintf("%s %016x", name, parseSet(set)&^setOf(unix.SIGURG)))
+		case "SigIgn":
+			lines = append(lines, fmt.Sprintf("%s %016x", name, parseSet(set)&^setOf(unix.SIGSEGV)))
+		case "ShdPnd", "SigBlk":
 			lines = append(lines, name+" "+set)
 		}
 	}
 	return strings.Join(lines, "\n")
+}
+
+// ignored are the signals that are ignored, by a status in /proc.
+func ignored(status string) uint64 {
+	_, set, _ := strings.Cut(status, "SigIgn:\t")
+	set, _, _ = strings.Cut(set, "\n")
+	return parseSet(set)
+}
+
+// parseSet is a set of signals from a status in /proc.
+func parseSet(hex string) uint64 {
+	set, err := strconv.ParseUint(hex, 16, 64)
+	if err != nil {
+		panic(err)
+	}
+	return set
 }

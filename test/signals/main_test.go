@@ -98,15 +98,8 @@ func beginWith(ignored, blocked uint64) []string {
 
 func become(ignored, blocked string, argv []string) {
 	runtime.LockOSThread()
-	set := func(s string) uint64 {
-		n, err := strconv.ParseUint(s, 16, 64)
-		if err != nil {
-			panic(err)
-		}
-		return n
-	}
 	for n := 1; n <= signals; n++ {
-		action := [4]uint64{set(ignored) >> (n - 1) & 1} // SIG_DFL or SIG_IGN
+		action := [4]uint64{parseSet(ignored) >> (n - 1) & 1} // SIG_DFL or SIG_IGN
 		if n == int(unix.SIGKILL) || n == int(unix.SIGSTOP) {
 			continue
 		}
@@ -115,7 +108,7 @@ func become(ignored, blocked string, argv []string) {
 		}
 	}
 	var mask unix.Sigset_t
-	mask.Val[0] = set(blocked)
+	mask.Val[0] = parseSet(blocked)
 	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &mask, nil); err != nil {
 		panic(err)
 	}

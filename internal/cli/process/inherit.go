@@ -115,7 +115,8 @@ func beExact() {
 	}
 }
 
-// ignoreReceived has this process ignore all that it was told to ignore, for a call of execve, which ends handlers, too.
+// ignoreReceived has this process ignore all that it was told to ignore, for a call of execve, which ends handlers, too. Of SIGSEGV Linux
+// may forget it in execve, where another thread waits for a page just then: TestCMDIgnoresSIGSEGV has more of it.
 func ignoreReceived() {
 	for n := syscall.Signal(1); n <= signals; n++ {
 		if received.ignored.has(n) {
