@@ -108,6 +108,8 @@ func TestReqIDRefused(t *testing.T) {
 		"LOCK.FORGET a REQID " + long:             "ERR REQID wants",
 		"LOCK.RENEW a 1 LEASE 1 REQID 1":          "ERR wrong number of arguments",
 		"LOCK.ACQUIRE \"a\\x1b\" REQID 1":         "BADNAME",
+		"BUS.PUB a/# b REQID 1":                   "BADNAME",
+		"BUS.REQ a/# 1 REQID 1":                   "BADNAME",
 		"LOCK.ACQUIRE a WAIT x REQID 1":           "ERR WAIT wants",
 		"LOCK.ACQUIRE a REQID 1 LEASE 9999999999": "ERR a LEASE may have",
 	} {

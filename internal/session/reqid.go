@@ -239,14 +239,18 @@ func (s *Set) RestoreRequest(key RequestKey, hash uint64, o Outcome, l Lasting) 
 
 // settle keeps what a request was answered, which has a size of so many bytes. All that was decided is an outcome, also that
 // the lock was busy or the wait timed out: a duplicate that comes late must not be executed after its sender was told no.
-// But who had no room, here or on the disk, may try again.
+// But whose words were wrong, or who had no room, here or on the disk, may try again.
 func (r *Request) settle(o Outcome, size int) {
 	if !r.isKnown() {
 		return // nobody came back for it
 	}
-	if p, ok := o.(Plain); ok && (bytes.HasPrefix(p, quotaError) || bytes.HasPrefix(p, ioError)) {
-		r.Forget()
-		return
+	if p, ok := o.(Plain); ok && bytes.HasPrefix(p, []byte("-")) {
+		code, _, _ := bytes.Cut(p, []byte(" "))
+		switch string(code) {
+		case "-" + string(wire.CodeErr), "-" + string(wire.CodeBadName), "-" + string(wire.CodeQuota), "-" + string(wire.CodeIO):
+			r.Forget()
+			return
+		}
 	}
 	if p, ok := o.(Passing); ok {
 		o = p.Kept()
@@ -260,11 +264,6 @@ func (r *Request) settle(o Outcome, size int) {
 	}
 	r.Rest()
 }
-
-var (
-	quotaError = []byte("-" + wire.CodeQuota + " ")
-	ioError    = []byte("-" + wire.CodeIO + " ")
-)
 
 // Rest notes that nothing is left of a request but its outcome, if that is so.
 func (r *Request) Rest() {
