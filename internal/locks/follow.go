@@ -52,7 +52,7 @@ func (s *Service) lockFollow(c *session.Call) {
 	c.Bulk("mode")
 	c.Bulk(modeOf(&hold, s.locks.Limit(hold.Name)))
 	c.Bulk("bound")
-	c.Bulk(hold.Bind.String())
+	c.Bulk(boundOf(&hold))
 	c.Bulk("left")
 	c.Integer(left(&hold, s.set.Now()))
 }

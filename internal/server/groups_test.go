@@ -69,6 +69,9 @@ func TestGroup(t *testing.T) {
 	if is := c.info("x").Get("holders").Elems; len(is) != 1 || is[0].Get("token").Text() != token || is[0].Get("bound").Str != "cgroup" {
 		t.Fatalf("it is held by %+v", is)
 	}
+	if bound := h.dial3().follow("x", token).Get("bound").Str; bound != "cgroup" {
+		t.Errorf("who follows it is told that it is bound to a %s", bound)
+	}
 	h.queue(next, "x")
 	group.remove()
 	if g := next.granted(); g.previous != "unknown" {
