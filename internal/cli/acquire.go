@@ -50,6 +50,7 @@ func acquire() *verb.Verb {
 				"last longer.",
 			"A process cannot change the environment of the shell that started it. If what the script starts should enter the " +
 				"lock, instead of waiting for it or failing with 80, the script has to export the token itself: see the examples.",
+			"With `--json`, prints an object of name, token, mode, previous (how the holder before ended) and abandoned.",
 		},
 		Options: append(a.options(),
 			verb.Flag(0, "parent", &a.parent, "The process that started ipcctl holds the lock"),

@@ -27,7 +27,8 @@ func clients() *verb.Verb {
 		About: []string{
 			"Prints a line for each connection: its number, which process and user it belongs to, how old it is, how long it has " +
 				"been silent, how many subscriptions and locks it has, and its last command; and who is behind: how many replies and messages wait " +
-				"because it does not read them, how many bytes they have, and how many messages it has missed.",
+				"because it does not read them, how many bytes they have, and how many messages it has missed. " +
+				"With `--json`, a line is an object of the words of CLIENT LIST, command and user_name.",
 			"With `--watch`, a terminal shows them as they are, until Ctrl-C. Elsewhere, a connection is printed again when something other " +
 				"than its times has changed, and one that has ended is a line with its number alone. The daemon is asked once a second: " +
 				"a connection that lasts for less may be missing. When the daemon ends, ipcctl shows the connections of the next one, and says that changes may be missing.",

@@ -44,8 +44,8 @@ func completion() *verb.Verb {
 		Summary:  "Print a script by which a shell completes ipcctl's arguments",
 		Synopsis: []string{"bash|zsh|fish"},
 		About: []string{
-			"A package of ipcd brings the scripts along. Without one, put the script where the shell looks for it, or load it " +
-				"when the shell starts. Names of locks and topics are completed with those that the daemon knows.",
+			"`make install` puts the scripts where the shells look for them. Without it, put the script there, or load it when " +
+				"the shell starts. Names of locks and topics are completed with those that the daemon knows.",
 		},
 		Examples: []verb.Example{
 			{Line: "source <(ipcctl completion bash)", Help: "In ~/.bashrc; in ~/.zshrc likewise with zsh, after compinit."},

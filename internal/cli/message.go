@@ -363,9 +363,9 @@ var messageEnv = []verb.Variable{
 	{Name: "IPC_SENDER_UID", Help: "the user, as a number"},
 	{Name: "IPC_SENDER_UNIT", Help: "the systemd unit, or empty"},
 	{Name: "IPC_RETAINED", Help: "1 if it is the value that the topic had before, or empty"},
-	{Name: "IPC_EXPIRES", Help: "when it is over, likewise, or empty"},
+	{Name: "IPC_EXPIRES", Help: "when it is over, in the form of IPC_TIME, or empty"},
 	{Name: "IPC_ENDED", Help: "how its sender had ended, as `killed 9`, if the message is a will; or empty"},
-	{Name: "IPC_FILE", Help: "sealed or open if standard input is a file that came beside the message, or empty"},
+	{Name: "IPC_FILE", Help: "what standard input is, if it is a file that came beside the message: `sealed` or `open`; or empty"},
 	{Name: "IPC_FILE_SIZE", Help: "how many bytes are in it, or empty if it has no size"},
 	{Name: "IPC_HEADER_NAME", Help: "each of its headers: of content-type, IPC_HEADER_CONTENT_TYPE"},
 }

@@ -31,7 +31,7 @@ func once() *verb.Verb {
 			"Runs CMD under the lock KEY, and marks KEY as done if CMD succeeds. If KEY is marked already, CMD does not run. If " +
 				"another process is at it, `ipcctl once` waits; if that one fails or dies, it runs its own CMD.",
 			"A mark counts until the next boot, until midnight of the machine's local time, or for ever. It is on disk before " +
-				"ipcctl ends. Each user has marks of their own.",
+				"ipcctl ends, and counts for all users. `--forget` is for its own user, and for root.",
 			"ipcctl stays as CMD's parent, ends with its status, and passes signals on to it, as `lock --on-lost` does. If " +
 				"ipcctl is killed, CMD goes on and keeps the lock, but nothing is marked.",
 		},

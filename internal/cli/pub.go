@@ -64,7 +64,8 @@ func pub() *verb.Verb {
 				"ends it: the error names it, and says how many of those that were sent behind it were published. A signal lets " +
 				"what was sent be answered, and how far it came is told. After a restart of the daemon it goes on, and sends again what was not " +
 				"answered: ipcctl says which lines may have been published twice. Long input is counted on a terminal. At the end, `-v` tells the " +
-				"numbers, and with `--json`, which prints a receipt for each line, the last object has published, delivered and dropped.",
+				"numbers, and with `--json`, which prints a receipt for each line, the last object has published, delivered and dropped, and unknown, how many were " +
+				"not answered in the end; an object with repeated comes after a restart: so many may have been published twice.",
 		},
 		Options: []verb.Option{
 			verb.Flag('r', "retain", &p.retain, "Have this be the topic's value: who subscribes later is sent it first, and `get` prints it"),

@@ -65,7 +65,7 @@ var serveEnv = []verb.Variable{
 	{Name: "IPC_TOPIC", Help: "the topic that was asked for"},
 	{Name: "IPC_SEQ", Help: "the number of the request, rising over all"},
 	{Name: "IPC_TIME", Help: "when it was asked, as 2026-08-01T09:30:00.000000Z"},
-	{Name: "IPC_DEADLINE", Help: "until when who asks waits, likewise, or empty"},
+	{Name: "IPC_DEADLINE", Help: "until when who asks waits, in the form of IPC_TIME, or empty"},
 	{Name: "IPC_SENDER_PID", Help: "who asks: the process"},
 	{Name: "IPC_SENDER_UID", Help: "the user, as a number"},
 	{Name: "IPC_SENDER_UNIT", Help: "the systemd unit, or empty"},

@@ -38,7 +38,7 @@ func sub() *verb.Verb {
 			"On a terminal, a line shows the time, the topic, the payload and the sender. Elsewhere it is the topic, a tab and " +
 				"the payload as it is, which may contain line breaks: with `-0`, records end with a zero byte instead.",
 			"With `--json`, a line is an object of topic, seq, count, time, pid, uid, unit and payload, or payload64, in base64, if the " +
-				"payload is not UTF-8. The count is the message's number among those of the FILTER by which it came first: with one FILTER, " +
+				"payload is not UTF-8; and, where there is any, group, retained, expires, ended, headers (an object), file and size. The count is the message's number among those of the FILTER by which it came first: with one FILTER, " +
 				"it rises by one with each message, and by as many more as were lost before it. Messages that come faster than they are taken are lost in the end: an object with filter and " +
 				"lost, their number, is printed in their place, or without `--json` a line on standard error.",
 			"`--slow` says what becomes of messages that wait in the daemon because they are not taken: of those that are too many the oldest " +
@@ -47,9 +47,9 @@ func sub() *verb.Verb {
 				"the daemon's limits say, and `--queue` and `--queue-bytes`.",
 			"When the daemon ends, ipcctl subscribes to the next one, which it waits for: see `--wait-daemon`. What was " +
 				"published meanwhile is missing, and nobody knows how much that is: lost is null then.",
-			"What was published before with `pub --retain` comes first: the last value of each topic. With `--json` it has " +
-				"retained, which is true. After a restart of the daemon the values come again.",
-			"The last word of a process, as of `pub --hold`, is published by the daemon when that has ended. It has ended, with how it did: " +
+			"What was published before with `pub --retain` comes first: the last value of each topic. With `--json` they " +
+				"have the field `retained`, true. After a restart of the daemon the values come again.",
+			"The last word of a process, as of `pub --hold`, is published by the daemon when that has ended. The field `ended` says how: " +
 				"`exited 3`, `killed 9`, or `disconnected`.",
 			"With `-g`, all who have the same FILTER in the same group share its messages: each goes to one of them, in turn, of those who " +
 				"take them; retained values to none. With CMD it goes to one whose CMD is not busy with another, and with `-n` no more than " +

@@ -23,7 +23,8 @@ func topics() *verb.Verb {
 		Synopsis: []string{"[--watch] [FILTER]"},
 		About: []string{
 			"Prints a line for each topic with a retained value that FILTER matches, by name: the topic, how many bytes its value has, how " +
-				"old that is, how long it lasts, and which process, user and unit published it. `get` prints the value itself.",
+				"old that is, how long it lasts, and which process, user and unit published it. `get` prints the value itself. With `--json`, a line is an " +
+				"object of topic, size, seq, time, expires (microseconds that are left, or null), pid, uid, unit and user_name.",
 			"With `--watch`, a terminal shows them as they are, until Ctrl-C. Elsewhere, a topic is printed again when it has another value, and " +
 				"one that has none any more is a line with its name alone; with `--json`, an object with topic and ended. The daemon is asked once a " +
 				"second: a value that lasts for less may be missing, which `sub` would print. When the daemon ends, ipcctl shows the topics of the next " +

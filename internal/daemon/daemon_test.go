@@ -251,6 +251,28 @@ func TestLife(t *testing.T) {
 	}
 }
 
+// TestStatusIsDocumented: each key of IPCD.STATUS has its meaning in the protocol's document.
+func TestStatusIsDocumented(t *testing.T) {
+	document, err := os.ReadFile("../../docs/protocol.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(document), "\n## The daemon's state\n")
+	table, _, _ = strings.Cut(table, "\n## ")
+	p := begin(t)
+	state := p.do("IPCD.STATUS")
+	for i := 0; i+1 < len(state.Elems); i += 2 {
+		key := state.Elems[i].Str
+		if strings.HasPrefix(key, "socket_") {
+			key = "socket_NAME"
+		}
+		if !strings.Contains(table, "`"+key+"`") {
+			t.Errorf("%s is not in the table", key)
+		}
+	}
+	p.stop()
+}
+
 // TestWatchdogTold: as often as the service manager asks.
 func TestWatchdogTold(t *testing.T) {
 	p := prepare(t, "--socket")

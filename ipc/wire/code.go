@@ -50,7 +50,7 @@ var Codes = []CodeInfo{
 	{CodeShutdown, "the daemon is stopping", 69, true, true},
 	{CodeInternal, "a bug in the daemon", 70, false, false},
 	{CodeIO, "the daemon cannot read or write its files", 74, false, true},
-	{CodeBusy, "the lock is held or waited for, and the request would not wait; or who could answer takes no more requests", 75, false, true},
+	{CodeBusy, "the lock is held or waited for, and the request would not wait; or who could answer takes no more requests, or a receiver would miss the message", 75, false, true},
 	{CodeProto, "what was sent beside the commands breaks the protocol", 76, true, false},
 	{CodeNoProto, "HELLO asked for a protocol version that is not spoken here", 76, false, false},
 	{CodeDenied, "not allowed for this user", 77, false, false},

@@ -210,10 +210,10 @@ var Commands = []Command{
 	{Name: "BUS.REQ", Args: "topic payload [TIMEOUT ms] [WAIT ms] [REPLIES n|ALL] [REPEATABLE] [HEADER field value …] [ENVELOPE] [ASYNC] [PARTS] [REQID id]", Min: 3, Family: FamilyBus, Access: AccessPublish, Names: Names{First: true},
 		Flags: FlagBlocks | FlagNoMulti, Summary: "Ask for an answer, and wait for it",
 		Reply:  "the answer; with ENVELOPE a map: payload, headers, pid, uid, unit (of who has answered); with REPLIES an array of answers, in which one may be an error; with ASYNC an integer, the ticket, and later the push done, ticket, outcome; with PARTS before it a push for each part as it comes: bus.part, ticket, n (of which answer, from 1), answer (as far as it has not been told, or an error), more (1, or 0 if that answer is over), and the outcome is an integer: how many answers there were",
-		Note:   "without WAIT it is NORESPONDERS at once if nobody serves the topic; with REPEATABLE another is asked if the responder goes; HEADER may be there up to 32 times; PARTS needs ASYNC",
+		Note:   "without WAIT it is NORESPONDERS at once if nobody serves the topic; with REPEATABLE another is asked if the responder goes; HEADER may be there up to 32 times; PARTS needs ASYNC, and does not go with REQID; with REPLIES above 1, payload and headers have at most 64 KiB",
 		Errors: []Code{CodeBadName, CodeNotFound, CodeDenied, CodeNoResponders, CodeRemote, CodeTimeout, CodeBusy, CodeDeadlock, CodeCancelled, CodeShutdown}},
 	{Name: "BUS.REPLY", Args: "id payload [MORE|ERROR] [HEADER field value …]", Min: 3, Family: FamilyBus, Summary: "Answer a request that this connection was sent",
-		Reply: "OK; or WAIT, if who asks has not read what he was sent: the part is taken, and the next had better come after the push bus.ready", Note: "with MORE it is a part of the answer, and the next follows it; with ERROR the payload says why there is no answer; BUSY if who asks has to read first: it may be sent again after bus.ready", Errors: []Code{CodeStale, CodeBusy}},
+		Reply: "OK; or WAIT, if who asks has not read what he was sent: the part is taken, and the next had better come after the push bus.ready", Note: "with MORE it is a part of the answer, and the next follows it; with ERROR, which does not go with HEADER, the payload says why there is no answer; BUSY if who asks has to read first: it may be sent again after bus.ready", Errors: []Code{CodeStale, CodeBusy}},
 	{Name: "BUS.CANCEL", Args: "ticket", Min: 2, Max: 2, Family: FamilyBus, Summary: "Give up a request that this connection made with ASYNC", Reply: "integer: 1, or 0 if the outcome is known already"},
 
 	// Locks.
@@ -227,6 +227,7 @@ var Commands = []Command{
 		Summary: "Wait for a lock, or for several at once, and take it",
 		Reply: "map: name, token, mode, previous, abandoned; after AND also locks, an array of such maps in the order of the names; " +
 			"with ASYNC an integer, the ticket, and later the push done, ticket, outcome",
+		Note:   "FOR nobody goes with neither OWNER nor JOIN, FOR a cgroup not with OWNER, and JOIN not with AND; the texts of OWNER and WHY have at most 256 bytes",
 		Errors: []Code{CodeBadName, CodeNotFound, CodeBusy, CodeTimeout, CodeDeadlock, CodeLimit, CodeDenied, CodeNoLock, CodeStale, CodeCancelled, CodeIO, CodeShutdown}},
 	{Name: "LOCK.RELEASE", Args: "name [token] [PID number | FOR self|ancestor|pid|/cgroup] [UNTOLD] [REQID id]", Min: 2, Max: 8, Family: FamilyLock, Access: AccessLock, Names: Names{First: true}, Flags: FlagQueues | FlagDescriptors, Summary: "Give a lock back, or leave a hold that others share",
 		Reply: "OK; with FOR an integer, the token of the hold", Note: "with UNTOLD, the next holder is told of the abandoned hold that this one was told of", Errors: []Code{CodeBadName, CodeNotFound, CodeNoLock, CodeStale, CodeDenied, CodeIO, CodeNotKept}},
@@ -243,6 +244,7 @@ var Commands = []Command{
 		Errors: []Code{CodeBadName, CodeNoLock, CodeStale, CodeDenied}},
 	{Name: "LOCK.BREAK", Args: "name [TOKEN token] [WHY text] [PIDFD] [REQID id]", Min: 2, Max: 9, Family: FamilyLock, Access: AccessBreak, Names: Names{First: true}, Flags: FlagSlow, Summary: "Take a lock away from its holders",
 		Reply:  "array of maps, the former holders as LOCK.INFO shows them; with PIDFD each has pidfd, 1 if a descriptor of its process, or of the directory of its cgroup, comes with the reply (SCM_RIGHTS), in this order",
+		Note:   "PIDFD does not go with REQID",
 		Errors: []Code{CodeBadName, CodeNotFound, CodeNoLock, CodeStale, CodeDenied, CodeNotKept}},
 	{Name: "LOCK.CANCEL", Args: "ticket", Min: 2, Max: 2, Family: FamilyLock, Summary: "End a wait of this connection", Reply: "integer: 1, or 0 if the outcome is known already"},
 	{Name: "LOCK.ISDONE", Args: "key PER boot|day|ever", Min: 4, Max: 4, Family: FamilyLock, Access: AccessLook, Names: Names{First: true}, Summary: "Ask whether something was done already in this boot, on this day, or ever",
@@ -256,8 +258,7 @@ var Commands = []Command{
 	{Name: "LOCK.LIST", Min: 1, Max: 1, Family: FamilyLock, Flags: FlagSlow, Summary: "Show every lock that is held or waited for", Reply: "array of maps as of LOCK.INFO, by name; stopped is found out for the first waiter only"},
 
 	// The daemon.
-	{Name: "IPCD.STATUS", Min: 1, Max: 1, Family: FamilyAdmin, Flags: FlagSlow, Summary: "Show the daemon's state", Reply: "map",
-		Note: "connections_behind is how many connections do not read what waits for them, and behind_client, behind_pid, behind_unit and behind_bytes tell of the one that has the most to read; they are null while there is none"},
+	{Name: "IPCD.STATUS", Min: 1, Max: 1, Family: FamilyAdmin, Flags: FlagSlow, Summary: "Show the daemon's state", Reply: "map: see The daemon's state"},
 	{Name: "IPCD.RELOAD", Min: 1, Max: 1, Family: FamilyAdmin, Access: AccessAdmin, Flags: FlagBlocks, Summary: "Read the configuration again",
 		Reply: "OK, after it is in force", Errors: []Code{CodeConfig, CodeDenied}},
 	{Name: "IPCD.PROVE", Min: 1, Max: 1, Family: FamilyAdmin, Flags: FlagDescriptors | FlagNoMulti, Summary: "Prove to be the process that connected, by a pidfd that is sent along (SCM_RIGHTS)",
