@@ -151,6 +151,8 @@ func envelopeLossOf(rest []byte) (pattern []byte, n int64, told bool) {
 	}
 	notice, _ := cutBulk(rest)
 	notice = bytes.TrimSuffix(bytes.TrimPrefix(notice, []byte(`{"lost":`)), []byte("}"))
-	n, _ = strconv.ParseInt(string(notice), 10, 64) // what is no number counts nothing
-	return pattern, n, true
+	if lost, err := strconv.ParseUint(string(notice), 10, 48); err == nil {
+		n = int64(lost)
+	}
+	return pattern, n, n > 0
 }

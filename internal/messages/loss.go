@@ -54,9 +54,9 @@ func topicOfPush(v []byte) []byte {
 
 // lossOf is what a subscriber misses who does not get a value: a message of a filter, or what was missing already (told); 0 of
 // nothing, if the value is something else, as what newer messages have replaced, which is told, too. The forms are those of
-// [message.append], appendLost and appendConflated; of replies, which may
-// hold whatever somebody called his channels, none has numbers in these places, or begins with pmessage and goes on with a name that
-// is before it in the alphabet.
+// [message.append], appendLost and appendConflated. Of the replies to a single command, which may hold whatever somebody called his
+// channels, none has numbers in these places, or begins with pmessage and goes on with a name that is before it in the alphabet. The
+// reply to EXEC can be made to look like any of them, by ECHO: who makes one, and does not read it, may miss it.
 func lossOf(v []byte) (filter []byte, n int64, told bool) {
 	if v[0] != '>' && v[0] != '*' {
 		return nil, 0, false
@@ -76,8 +76,9 @@ func lossOf(v []byte) (filter []byte, n int64, told bool) {
 		}
 	} else if rest, ok := bytes.CutPrefix(v[1:], []byte("3\r\n$8\r\nbus.lost\r\n")); ok {
 		if filter, rest = cutBulk(rest); len(rest) > 0 && rest[0] == ':' {
-			n, _ := conn.Head(rest)
-			return filter, int64(n), true
+			if n, _ := conn.Head(rest); n > 0 {
+				return filter, int64(n), true
+			}
 		}
 	} else if rest, ok := bytes.CutPrefix(v[1:], []byte("3\r\n$13\r\nbus.conflated\r\n")); ok {
 		if filter, rest = cutBulk(rest); len(rest) > 0 && rest[0] == ':' {
@@ -89,11 +90,14 @@ func lossOf(v []byte) (filter []byte, n int64, told bool) {
 	return nil, 0, false
 }
 
-// cutBulk takes a bulk string off; nil if there is none.
+// cutBulk takes a bulk string off; nil if there is none, or RESP2's null.
 func cutBulk(b []byte) (text, rest []byte) {
 	if len(b) == 0 || b[0] != '$' {
 		return nil, nil
 	}
 	n, line := conn.Head(b)
+	if n < 0 {
+		return nil, nil
+	}
 	return b[line : line+n], b[line+n+2:]
 }

@@ -1,9 +1,12 @@
 package messages
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
+	"github.com/ipcd/ipcd/bus"
 	"github.com/ipcd/ipcd/ipc/wire"
 )
 
@@ -35,6 +38,38 @@ func TestLossOf(t *testing.T) {
 	} {
 		if filter, n, told := lossOf([]byte(reply)); n != 0 || told {
 			t.Errorf("%q: %q, %d, %v", reply, filter, n, told)
+		}
+	}
+}
+
+// TestLossOfAnyReply: whatever the elements of a reply to EXEC are, it is looked at without harm, and a loss is of a positive number.
+func TestLossOfAnyReply(t *testing.T) {
+	bulk := func(s string) string { return string(wire.AppendBulk(nil, s)) }
+	elements := []string{
+		"$-1\r\n", "*-1\r\n", "*0\r\n", "_\r\n", ":1\r\n", ":-1\r\n", "+OK\r\n", "-ERR no\r\n", "*1\r\n$-1\r\n", bulk(""), bulk("a"), bulk(`{"lost":-1}`),
+		bulk(`{"lost":99999999999999999999}`), bulk(lostChannel), bulk(bus.EnvelopePattern + "a"), bulk(bus.GroupPattern + "g/a"),
+	}
+	for _, word := range []string{"pmessage", "bus.lost", "bus.conflated", "bus.message"} {
+		for _, length := range []int{3, 4, 10, 11} {
+			const vary = 3 // so many of the elements behind the word, all of them of some
+			rest := strings.Repeat(":1\r\n", max(0, length-1-vary))
+			var try func(value string, left int)
+			try = func(value string, left int) {
+				if left == 0 {
+					value += rest
+					if _, n, told := lossOf([]byte(value)); n < 0 || told && n == 0 && word != "bus.conflated" {
+						t.Fatalf("%q: %d, %v", value, n, told)
+					}
+					topicOfPush([]byte(value))
+					return
+				}
+				for _, e := range elements {
+					try(value+e, left-1)
+				}
+			}
+			for _, kind := range []string{"*", ">"} {
+				try(fmt.Sprintf("%s%d\r\n%s", kind, length, bulk(word)), min(vary, length-1))
+			}
 		}
 	}
 }
