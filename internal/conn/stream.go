@@ -113,6 +113,14 @@ func (s *Set) Unsettle(number int) {
 	}
 }
 
+// Renew is to be called where the number of a stream is given to another thing. What the stream has carried in this turn stays where it
+// is, for those who are sent it.
+func (s *Set) Renew(number int) {
+	if t := s.streamAt(number); t != nil && t.used {
+		*s.streams.At(number), s.lastSteady = nil, nil
+	}
+}
+
 // streamAt is the stream of a number, nil if there is none yet.
 func (s *Set) streamAt(number int) *Stream {
 	if number >= s.streams.Len() {

@@ -25,7 +25,11 @@ func (s *Service) subscribe(c *session.Call, k bus.Kind, text string) bool {
 		return false
 	}
 	if added {
-		s.set.Net.Unsettle(r.Slot)
+		if r.Len() == 1 { // the slot may have been another's in this turn
+			s.set.Net.Renew(r.Slot)
+		} else {
+			s.set.Net.Unsettle(r.Slot)
+		}
 		c.Session.Mark(session.Subscribed)
 		c.Session.User().Count(subscriptionColumn(k, text), bus.Weight(text))
 	}

@@ -2,6 +2,7 @@ package server
 
 import (
 	"fmt"
+	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"github.com/ipcd/ipcd/bus"
 	"github.com/ipcd/ipcd/internal/messages"
 	"github.com/ipcd/ipcd/internal/session"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // manyLevels is a topic that 8,192 filters match, which is more than a turn has time for.
@@ -310,6 +312,53 @@ func TestLineModel(t *testing.T) {
 				t.Errorf("%d publishers are answered, of %d", answers, m.messages.Seq())
 			}
 		})
+	}
+}
+
+// TestSlotGivenToAnother: what is subscribed to in the turn in which something else ended has messages of its own, of whatever kind both are.
+func TestSlotGivenToAnother(t *testing.T) {
+	kinds := []struct{ subscribe, unsubscribe, name, topic string }{
+		{"SUBSCRIBE", "UNSUBSCRIBE", "aaaaa", "aaaaa"}, {"SUBSCRIBE", "UNSUBSCRIBE", "b", "b"}, {"PSUBSCRIBE", "PUNSUBSCRIBE", "cc*", "ccc"},
+		{"BUS.SUB", "BUS.UNSUB", "d/+", "d/d"},
+	}
+	for _, before := range kinds {
+		for _, after := range kinds {
+			s := newStage(t)
+			c := s.connect(10_000)
+			c.cmd("HELLO", "3")
+			c.cmd("CLIENT", "REPLY", "OFF")
+			s.settle()
+			c.Take()
+			c.cmd(before.subscribe, before.name)
+			c.cmd("PUBLISH", before.topic, "old")
+			c.cmd("PUBLISH", before.topic, "older")
+			c.cmd(before.unsubscribe, before.name)
+			c.cmd(after.subscribe, after.name)
+			for _, payload := range []string{"1", "2", "3"} {
+				c.cmd("PUBLISH", after.topic, payload)
+			}
+			s.settle()
+			var got []string
+			sent := c.Take()
+			messages := wire.NewDecoder(strings.NewReader(sent), wire.DefaultLimits)
+			v, err := messages.Decode()
+			for ; err == nil; v, err = messages.Decode() {
+				i := slices.IndexFunc(v.Elems, func(e wire.Value) bool { return e.Str == after.topic })
+				if i > 0 && strings.HasSuffix(v.Elems[0].Str, "message") {
+					got = append(got, v.Elems[i+1].Str)
+				}
+			}
+			if err != io.EOF {
+				t.Errorf("%s behind %s: %q: %v", after.name, before.name, sent, err)
+			}
+			want := []string{"1", "2", "3"}
+			if before == after {
+				want = append([]string{"old", "older"}, want...)
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("%s behind %s: got %q, want %q", after.name, before.name, got, want)
+			}
+		}
 	}
 }
 
