@@ -74,7 +74,8 @@ type Conn struct {
 // extras is the part of a connection that an idle one does without.
 type extras struct {
 	input, output account.Charge // for bytes of input, and of own
-	fds           []int          // received and not yet claimed by a command
+	rights        []right        // descriptors that no command has taken yet
+	commandLen    int            // how long the command is that is executed, whose bytes are not passed yet
 	long          *longReply     // what is written before the outbox
 	owners        int            // bytes that the owner keeps for what it is going to say
 	since         int            // bytes that were written since what AwaitTaken was for was; below 0: it is not written

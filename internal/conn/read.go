@@ -37,7 +37,7 @@ func (c *Conn) read() bool {
 		c.Kill(nil)
 		return true
 	case rights:
-		c.takeRights(fds, lost)
+		c.takeRights(fds, held, held+n, lost)
 	}
 	s.readTwice = c == s.lastRead
 	s.lastRead = c
@@ -70,8 +70,6 @@ func (c *Conn) read() bool {
 	case held > 0:
 		c.releaseInput()
 		c.executed()
-	default:
-		c.CloseFDs() // what came with these commands and none of them took
 	}
 	return true
 }
@@ -134,8 +132,11 @@ const slowCommand = 8 * time.Microsecond
 
 // execute has the commands in b executed and returns how many bytes they were.
 func (c *Conn) execute(b []byte) (used int) {
-	if c.is(isUnfinished) && !c.owner.Continue() {
-		return 0
+	if c.is(isUnfinished) {
+		if !c.owner.Continue() {
+			return 0
+		}
+		c.closePassed()
 	}
 	s := c.set
 	var begun time.Duration
@@ -152,6 +153,9 @@ func (c *Conn) execute(b []byte) (used int) {
 		if begun == 0 && used+n < len(b) {
 			begun = s.begin()
 		}
+		if c.more != nil {
+			c.more.commandLen = n
+		}
 		outcome := Done
 		if len(words) > 0 {
 			if outcome = c.owner.Execute(words); outcome == Later {
@@ -159,6 +163,9 @@ func (c *Conn) execute(b []byte) (used int) {
 			}
 		}
 		used += n
+		if c.more != nil {
+			c.passCommand(n)
+		}
 		s.Relieve()
 		switch {
 		case used == len(b):
@@ -189,9 +196,6 @@ func (c *Conn) run() {
 
 // executed decides how a connection goes on whose input is executed as far as it can be now.
 func (c *Conn) executed() {
-	if len(c.in) == 0 {
-		c.CloseFDs()
-	}
 	switch {
 	case c.Dead():
 	case c.is(isEOF) && !c.paused():

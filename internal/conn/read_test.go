@@ -244,7 +244,7 @@ func TestReadEarly(t *testing.T) {
 	}
 }
 
-// TestRights: a descriptor goes to the command that it came with, or to one after it; one that no command took is closed.
+// TestRights: a descriptor goes to the command that it came with, and to no other; one that it did not take is closed.
 func TestRights(t *testing.T) {
 	const fd = 1 << 20 // which is none
 	w := newWorld(t)

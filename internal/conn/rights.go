@@ -6,12 +6,20 @@ import (
 	"github.com/ipcd/ipcd/ipc/wire"
 )
 
-// takeRights keeps the descriptors that came with a read for the commands they belong to. lost says that not all of them came.
-func (c *Conn) takeRights(fds []int, lost bool) {
+// A right is a descriptor that came with a read. It is for a command that has some of the bytes of that read, and for no other: a command
+// that is refused, and has none, does not leave one to those behind it, or take one of theirs. (A read ends with the write that
+// has descriptors: see unix(7).)
+type right struct {
+	fd       int
+	from, to int // where these bytes are, behind the commands that are executed
+}
+
+// takeRights keeps the descriptors that came with the read of bytes for the commands they belong to. lost says that not all of them came.
+func (c *Conn) takeRights(fds []int, from, to int, lost bool) {
 	x := c.extra()
 	for _, fd := range fds {
-		if len(x.fds) < wire.MaxDescriptors {
-			x.fds = append(x.fds, fd)
+		if len(x.rights) < wire.MaxDescriptors {
+			x.rights = append(x.rights, right{fd, from, to})
 			continue
 		}
 		c.Discard(fd)
@@ -22,22 +30,44 @@ func (c *Conn) takeRights(fds []int, lost bool) {
 	}
 }
 
-// TakeFD is the oldest descriptor that came with this connection's bytes, or -1. The caller owns it, and may give it to Discard.
+// TakeFD is the oldest descriptor that came with the command, or -1. The caller owns it, and may give it to Discard.
 func (c *Conn) TakeFD() int {
-	if c.more == nil || len(c.more.fds) == 0 {
-		return -1
+	fd := c.NextFD()
+	if fd >= 0 {
+		c.more.rights = slices.Delete(c.more.rights, 0, 1) // there are few, and the room is for the next
 	}
-	fd := c.more.fds[0]
-	c.more.fds = slices.Delete(c.more.fds, 0, 1) // there are few, and the room is for the next
 	return fd
 }
 
 // NextFD is what TakeFD would be, which is not taken.
 func (c *Conn) NextFD() int {
-	if c.more == nil || len(c.more.fds) == 0 {
+	if !c.hasRights() || c.more.rights[0].from >= c.more.commandLen {
 		return -1
 	}
-	return c.more.fds[0]
+	return c.more.rights[0].fd
+}
+
+func (c *Conn) hasRights() bool { return c.more != nil && len(c.more.rights) > 0 }
+
+// passCommand goes on behind the bytes of a command.
+func (c *Conn) passCommand(n int) {
+	x := c.more
+	x.commandLen = 0
+	for i := range x.rights {
+		x.rights[i].from -= n
+		x.rights[i].to -= n
+	}
+	if !c.is(isUnfinished) {
+		c.closePassed()
+	}
+}
+
+// closePassed closes the descriptors that came with commands that have been executed, and that none of them took.
+func (c *Conn) closePassed() {
+	for c.hasRights() && c.more.rights[0].to <= 0 {
+		c.Discard(c.more.rights[0].fd)
+		c.more.rights = slices.Delete(c.more.rights, 0, 1)
+	}
 }
 
 // Discard closes a descriptor that the peer sent.
@@ -67,15 +97,15 @@ func (s *Set) discard(fd int, uid uint32) {
 	}
 }
 
-// CloseFDs closes the descriptors that no command took.
-func (c *Conn) CloseFDs() {
-	if c.more == nil || len(c.more.fds) == 0 {
+// closeRights closes the descriptors that no command took.
+func (c *Conn) closeRights() {
+	if !c.hasRights() {
 		return
 	}
-	fds := c.more.fds
-	c.more.fds = nil
-	for _, fd := range fds {
-		c.Discard(fd)
+	rights := c.more.rights
+	c.more.rights = nil
+	for _, r := range rights {
+		c.Discard(r.fd)
 	}
 }
 

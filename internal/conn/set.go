@@ -389,7 +389,7 @@ func (s *Set) Bury() {
 		}
 		c.notLate()
 		c.dropLong()
-		c.CloseFDs()
+		c.closeRights()
 		s.conns[c.fd] = nil
 		s.count--
 		s.kernel.Close(int(c.fd), c.User().UID(), c.is(isEOF))

@@ -27,7 +27,7 @@ const (
 func (s *Service) lockAcquire(c *session.Call) {
 	sess, a := c.Session, &s.acquisition
 	if !mayHave(c, max(len(a.Set), 1), a.Bind) || !s.mayOutlive(c, a.Bind) {
-		sess.CloseFDs() // one may have come with this command: the next command must not take it for its own
+		c.DropFD()
 		return
 	}
 	p, ok := s.lockOwner(c, a)

@@ -74,7 +74,7 @@ func delivered(r receipt) session.Outcome {
 func (s *Service) busPub(c *session.Call) {
 	p := &s.publication
 	if p.lock != nil && !s.holds(c, p.lock, p.token) {
-		c.Session.CloseFDs() // one may have come with this command: the next command must not take it for its own
+		c.DropFD()
 		return
 	}
 	if s.refuseHeldUp(c) {

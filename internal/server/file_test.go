@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ipcd/ipcd/internal/account"
+	"github.com/ipcd/ipcd/internal/conn"
 	"github.com/ipcd/ipcd/ipc/wire"
 )
 
@@ -96,6 +97,86 @@ func (k *taker) file(kind string) (v wire.Value, fd int) {
 	k.fds = k.fds[1:]
 	k.t.Cleanup(func() { _ = unix.Close(fd) })
 	return v, fd
+}
+
+// TestFileOfItsCommand: a descriptor is for the command that it came with, whatever becomes of those before and behind it.
+func TestFileOfItsCommand(t *testing.T) {
+	type command struct {
+		words string
+		file  string
+	}
+	published := "*6\r\n$3\r\nseq"
+	for _, c := range []struct {
+		name     string
+		commands []command
+		want     []string // how the replies begin
+		files    string   // what is published
+		apart    bool     // only if each is read by itself: otherwise it cannot be told
+	}{
+		{"behind one whose words are those of a file, and are not", []command{
+			{"BUS.PUB t p HEADER a FD EXPIRES 0", ""}, {"BUS.PUB t p FD sealed", "1"}, {"BUS.PUB t p FD sealed", "2"},
+		}, []string{"-ERR ", published, published}, "12", false},
+		{"behind a lock that is refused", []command{
+			{"LOCK.ACQUIRE a FOR self WAIT x", ""}, {"BUS.PUB t p FD sealed", "1"}, {"BUS.PUB t p FD sealed", "2"},
+		}, []string{"-ERR ", published, published}, "12", false},
+		{"behind one that is refused, without a file", []command{
+			{"BUS.PUB t p UNDER l 1", ""}, {"BUS.PUB t p FD sealed", "1"},
+		}, []string{"-NOLOCK ", published}, "1", false},
+		{"behind one that is refused, with a file", []command{
+			{"BUS.PUB t p FD sealed UNDER l 1", "0"}, {"BUS.PUB t p FD sealed", "1"},
+		}, []string{"-NOLOCK ", published}, "1", false},
+		{"behind one that lacks its file", []command{
+			{"BUS.PUB t p FD sealed", ""}, {"BUS.PUB t p", ""}, {"BUS.PUB t p FD sealed", "1"},
+		}, []string{"-ERR ", published, published}, "p1", true},
+		{"in a transaction", []command{
+			{"MULTI", ""}, {"BUS.PUB t p UNDER l 1", ""}, {"BUS.PUB t p FD sealed", ""}, {"EXEC", "1"}, {"BUS.PUB t p FD sealed", "2"},
+		}, []string{"+OK", "+QUEUED", "+QUEUED", "*2\r\n-NOLOCK ", published}, "12", false},
+	} {
+		for _, apart := range []bool{true, false} { // what is sent apart, and read so
+			if c.apart && !apart {
+				continue
+			}
+			s := newStage(t)
+			pub, sub := s.connect(1000), s.connect(1000)
+			sub.cmd("SUBSCRIBE", "t")
+			s.settle()
+			sub.Take()
+			got := ""
+			for _, command := range c.commands {
+				b := wire.AppendCommand(nil, strings.Fields(command.words)...)
+				if command.file == "" {
+					pub.Send(b...)
+				} else {
+					pub.SendFDs(b, memfd(t, command.file, allSeals))
+				}
+				if apart {
+					s.settle()
+					got += pub.Take()
+				}
+			}
+			s.settle()
+			got += pub.Take()
+			rest := got
+			for _, want := range c.want {
+				if !strings.HasPrefix(rest, want) {
+					t.Errorf("%s, apart %v: got %q, want it to go on with %q at %q", c.name, apart, got, want, rest)
+					break
+				}
+				rest = rest[conn.ValueLen([]byte(rest)):]
+			}
+			files := ""
+			for b := sub.Take(); b != ""; b = b[conn.ValueLen([]byte(b)):] {
+				v, err := wire.NewDecoder(strings.NewReader(b), wire.DefaultLimits).Decode()
+				if err != nil {
+					t.Fatal(err)
+				}
+				files += v.Elems[2].Str
+			}
+			if files != c.files {
+				t.Errorf("%s, apart %v: published %q, want %q", c.name, apart, files, c.files)
+			}
+		}
+	}
 }
 
 // readAll reads on in a file, to its end.

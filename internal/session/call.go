@@ -1,7 +1,6 @@
 package session
 
 import (
-	"bytes"
 	"fmt"
 	"strconv"
 
@@ -50,14 +49,24 @@ func (c *Call) Room(what account.Column, more int) bool {
 	return err == nil
 }
 
-// DropFD closes the descriptor that came with a command which is not executed: that of the next must not be mistaken for it. Whether one
-// came is told by the words, which need not be right otherwise: if there is one too few, the next command finds none and fails.
+// DropFD closes the descriptor that came with a command which is not executed: that of another, which came in the same read, must not be
+// mistaken for it. Whether one came is told by the words.
 func (c *Call) DropFD() {
 	if c.Row == nil || c.Row.Flags&wire.FlagDescriptors == 0 {
 		return
 	}
-	for _, word := range c.Args[min(c.Row.Min-1, len(c.Args)):] {
-		if bytes.EqualFold(word, []byte("FD")) || bytes.EqualFold(word, []byte("FOR")) {
+	for i := c.Row.Min - 1; i+1 < len(c.Args); i++ {
+		switch c.Keyword(i) {
+		case "HEADER", "WITH": // that have two values, which may be any text
+			i += 2
+		case "OWNER", "WHY", "REQID", "AND", "UNDER": // one, or the first of two
+			i++
+		case "FOR":
+			if c.Keyword(i+1) != "PID" {
+				continue
+			}
+			fallthrough
+		case "FD":
 			if fd := c.Session.TakeFD(); fd >= 0 {
 				c.Session.Discard(fd)
 			}
