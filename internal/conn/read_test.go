@@ -271,6 +271,18 @@ func TestRights(t *testing.T) {
 		}
 	}
 
+	// It waits for its command, and another that lacks one does not take it.
+	o.end.Send(cmd("WAIT")...)
+	o.end.Send(cmd("FD")...)
+	w.settle()
+	o.end.SendFDs(cmd("FD"), fd)
+	w.settle()
+	o.GoOn()
+	w.settle()
+	if got := o.end.Take(); got != fmt.Sprintf(":-1\r\n:%d\r\n", fd) {
+		t.Errorf("got %q", got)
+	}
+
 	// Of more than may wait the rest is closed, and with those that do not come the connection ends.
 	for _, c := range []struct {
 		send func(*owner)

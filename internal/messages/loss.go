@@ -56,7 +56,8 @@ func topicOfPush(v []byte) []byte {
 // nothing, if the value is something else, as what newer messages have replaced, which is told, too. The forms are those of
 // [message.append], appendLost and appendConflated. Of the replies to a single command, which may hold whatever somebody called his
 // channels, none has numbers in these places, or begins with pmessage and goes on with a name that is before it in the alphabet. The
-// reply to EXEC can be made to look like any of them, by ECHO: who makes one, and does not read it, may miss it.
+// reply to EXEC can be made to look like any of them, by ECHO, and four answers to one request (REPLIES) like a pmessage, by those who
+// answer: who is behind the limits with messages on the same connection may miss such a reply, and is told of a message.
 func lossOf(v []byte) (filter []byte, n int64, told bool) {
 	if v[0] != '>' && v[0] != '*' {
 		return nil, 0, false
