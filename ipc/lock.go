@@ -323,7 +323,8 @@ func (l *Lock) Err() error {
 	return l.cause
 }
 
-// Expiring returns a channel that gets what is left of the lease some time before it ends: a third of it, but at most 30 s.
+// Expiring returns a channel that gets what is left of the lease some time before it ends: a third of it, but at most 30 s. It gets
+// nothing if the lease ends before the daemon can tell, as on a machine that stands still for so long: look at [Lock.Lost], too.
 func (l *Lock) Expiring() <-chan time.Duration { return l.expiring }
 
 // lockLost and lockExpiring handle the pushes of those names.
