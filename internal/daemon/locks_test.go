@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/ipcd/ipcd/internal/state"
 	"github.com/ipcd/ipcd/ipc/wire"
 )
 
@@ -24,17 +25,17 @@ func (p *process) refused(code wire.Code, words ...string) {
 
 // TestOperatorsHold: what nobody holds outlives whoever took it and the daemon, however that ends, and a reboot.
 func TestOperatorsHold(t *testing.T) {
-	state := t.TempDir()
-	p := begin(t, "--state-dir", state)
+	dir := t.TempDir()
+	p := begin(t, "--state-dir", dir)
 	token := p.do("LOCK.ACQUIRE", "a", "FOR", "nobody", "WHY", "new disk").Get("token").Int
 	p.do("LOCK.ACQUIRE", "brief", "FOR", "nobody", "LEASE", "1")
 	for _, end := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM} {
 		p.signal(end)
 		p.status()
 		if end == syscall.SIGTERM {
-			reboot(t, state)
+			reboot(t, dir)
 		}
-		p = begin(t, "--state-dir", state)
+		p = begin(t, "--state-dir", dir)
 		if holder := p.do("LOCK.INFO", "a").Get("holders").Elems[0]; holder.Get("token").Int != token || holder.Get("why").Str != "new disk" {
 			t.Errorf("got %+v", holder)
 		}
@@ -47,8 +48,37 @@ func TestOperatorsHold(t *testing.T) {
 	p.do("LOCK.RELEASE", "a")
 	p.signal(syscall.SIGKILL)
 	p.status()
-	p = begin(t, "--state-dir", state)
+	p = begin(t, "--state-dir", dir)
 	p.do("LOCK.ACQUIRE", "a", "WAIT", "0")
+	p.stop()
+}
+
+// TestOperatorsHoldAfterAStartCutShort: the first start after a boot may end between making the journal and writing to it.
+func TestOperatorsHoldAfterAStartCutShort(t *testing.T) {
+	dir := t.TempDir()
+	p := begin(t, "--state-dir", dir)
+	p.do("LOCK.ACQUIRE", "a", "FOR", "nobody")
+	p.stop()
+	reboot(t, dir)
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		t.Fatal(err)
+	}
+	j, err := state.OpenJournal(dir, journalName, strings.TrimSpace(string(boot)), decode)
+	if err == nil {
+		err = j.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		p = begin(t, "--state-dir", dir)
+		p.refused(wire.CodeBusy, "LOCK.ACQUIRE", "a", "WAIT", "0")
+		p.stop()
+	}
+	reboot(t, dir)
+	p = begin(t, "--state-dir", dir)
+	p.refused(wire.CodeBusy, "LOCK.ACQUIRE", "a", "WAIT", "0")
 	p.stop()
 }
 

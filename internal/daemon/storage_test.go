@@ -157,6 +157,40 @@ func TestStateFullAtFirst(t *testing.T) {
 	p.stop()
 }
 
+// TestJournalFullAtFirst: with no room for the journal's rows since the boot, what operators hold is held all the same, and again after
+// the next start, whatever there is room for then.
+func TestJournalFullAtFirst(t *testing.T) {
+	state, run := t.TempDir(), t.TempDir()
+	mount(t, run, "size=64k") // which is enough for what the files begin with
+	begin := func() *process {
+		p := prepare(t)
+		p.cmd.Args = append(p.cmd.Args, "--socket", p.socket)
+		p.cmd.Env = append(p.cmd.Env, "RUNTIME_DIRECTORY="+run, "STATE_DIRECTORY="+state)
+		p.launch().ready()
+		return p
+	}
+	p := begin()
+	p.refused(wire.CodeIO, "LOCK.ACQUIRE", "a", "FOR", "nobody")
+	p.crash()
+	remount(t, run, 0, "size=1m")
+	p = begin()
+	p.do("LOCK.ACQUIRE", "a", "FOR", "nobody")
+	p.crash()
+	reboot(t, run)
+	remount(t, run, 0, "size=64k")
+	for range 2 {
+		p = begin()
+		p.refused(wire.CodeBusy, "LOCK.ACQUIRE", "a", "WAIT", "0")
+		p.crash()
+	}
+	remount(t, run, 0, "size=1m")
+	for range 2 {
+		p = begin()
+		p.refused(wire.CodeBusy, "LOCK.ACQUIRE", "a", "WAIT", "0")
+		p.crash()
+	}
+}
+
 // TestStateReadOnly: what can be read counts; what ends meanwhile is not held again when the directory can be written.
 func TestStateReadOnly(t *testing.T) {
 	state := t.TempDir()

@@ -44,6 +44,7 @@ type Journal struct {
 	found     []record.Record
 	retry     loop.Timer
 	told      bool // that not all is written
+	complete  bool // what the store says: see record.Complete
 
 	// Of the step that is being recorded.
 	changed []record.Subject
@@ -81,15 +82,38 @@ func (j *Journal) Register(s Source, kinds ...record.Kind) {
 // Open has what outlives the daemon written from now on, in the place of what was found.
 func (j *Journal) Open(s Store, found []record.Record) {
 	j.store = s
-	j.writeAll(found)
+	j.writeAll(j.without(found))
 }
 
 // Replace has what outlives the daemon written from now on, in the place of a Store that took nothing, so that all there is
 // is unwritten. Of what is found there only that stays which is true.
 func (j *Journal) Replace(s Store, found []record.Record) {
-	j.store, j.found = s, found
+	j.store, j.found = s, j.without(found)
+	j.sayComplete()
 	if j.Behind() {
 		j.retry.Set(j.loop.Clock.Now())
+	}
+}
+
+// without notes whether a store says that it is complete, and returns what else was found there.
+func (j *Journal) without(found []record.Record) []record.Record {
+	j.complete = record.SaysComplete(found)
+	return slices.DeleteFunc(slices.Clone(found), func(r record.Record) bool { return r.Kind == record.KindComplete })
+}
+
+// sayComplete has the store say whether it has all that is true. It does not say so before everything was written, and no more as soon as
+// something could not be, for which there is always room: nobody is told of anything before that.
+func (j *Journal) sayComplete() {
+	complete := !j.Behind()
+	if complete == j.complete {
+		return
+	}
+	is := record.Of(&record.Complete{})
+	if !complete {
+		is.Is = nil
+	}
+	if err := j.store.Apply(is); err == nil || !complete {
+		j.complete = complete
 	}
 }
 
@@ -207,6 +231,7 @@ func (j *Journal) apply(subjects []record.Subject) {
 	}
 	clear(j.rows)
 	j.rows = j.rows[:0]
+	j.sayComplete()
 	switch {
 	case !j.Behind():
 		if j.told {
@@ -280,6 +305,10 @@ func (j *Journal) Verify() {
 	if _, bad := record.Read(records); bad != nil {
 		panic(fmt.Sprintf("the journal: %v", errors.Join(bad...)))
 	}
+	if record.SaysComplete(records) != j.complete {
+		panic(fmt.Sprintf("the journal does not say whether it is complete, which it is: %v", j.complete))
+	}
+	records = slices.DeleteFunc(records, func(r record.Record) bool { return r.Kind == record.KindComplete })
 	if got, want := texts(slices.Values(records)), texts(j.all()); !slices.Equal(got, want) {
 		panic(fmt.Sprintf("the journal has\n%s\nand not\n%s", strings.Join(got, "\n"), strings.Join(want, "\n")))
 	}

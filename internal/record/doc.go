@@ -4,7 +4,7 @@
 // # Rows of the journal
 //
 // A [Record] says what is true of one [Subject] from now on: a [Hold] of an owner, the [End] that a lock's next holder is to be told
-// of, the [Mark] of the tokens; or that there is nothing any more. The journal (internal/state) keeps of each
+// of, the [Mark] of the tokens, that the journal is [Complete]; or that there is nothing any more. The journal (internal/state) keeps of each
 // subject the last record. It knows of none of them more than a key and a text.
 //
 // A text begins with the kind of the record and the version of that kind, and goes on with fields by their names:
@@ -24,7 +24,8 @@
 // # Files
 //
 // What operators hold ([OperatorHold]) and what was done ([Done]) outlives the machine as well, in files of lines that are JSON,
-// with the names that their types say. A line of the first becomes a [Hold], and from then on nobody can tell where it came from.
+// with the names that their types say. A line of the first becomes a [Hold], and from then on nobody can tell where it came from. It counts
+// after a reboot, and for what the journal does not have unless that is complete ([WithOperatorHolds]).
 //
 // # What is believed
 //

@@ -3,6 +3,7 @@ package record
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/ipcd/ipcd/ipc/wire"
@@ -50,6 +51,29 @@ func OperatorHolds(lines []OperatorHold, now lockmgr.Time) []Record {
 		h := lines[i].hold(now)
 		h.Claim.ID = lockmgr.RequestID(i + 1)
 		all[i] = Of(h)
+	}
+	return all
+}
+
+// WithOperatorHolds are the records of a journal and, unless these say that they are complete, those of the lines of operators' holds of
+// which they say nothing. What a complete journal does not have is over: then the lines are older.
+func WithOperatorHolds(records []Record, lines []OperatorHold, now lockmgr.Time) []Record {
+	if SaysComplete(records) {
+		return records
+	}
+	var last lockmgr.RequestID
+	had := map[Subject]bool{}
+	for _, r := range records {
+		if h, ok := r.Is.(*Hold); ok {
+			last, had[r.Subject] = max(last, h.Claim.ID), true
+		}
+	}
+	all := slices.Clone(records)
+	for _, r := range OperatorHolds(lines, now) {
+		if !had[r.Subject] {
+			r.Is.(*Hold).Claim.ID += last
+			all = append(all, r)
+		}
 	}
 	return all
 }

@@ -46,6 +46,36 @@ func TestCheckOperatorHolds(t *testing.T) {
 	}
 }
 
+// TestWithOperatorHolds: the file counts for what a journal does not have, unless that is complete. Nothing is there twice, nor under an ID of
+// something else.
+func TestWithOperatorHolds(t *testing.T) {
+	lines := []OperatorHold{{Name: "a", Token: 5, Units: 1, Limit: 1}, {Name: "b", Token: 6, Units: 1, Limit: 1}}
+	now := lockmgr.Time{}
+	held := OperatorHolds(lines, now)
+	other := Of(&Hold{Limit: 1, Claim: lockmgr.Claim{
+		Request: lockmgr.Request{Name: "c", Units: 1, Bind: lockmgr.ToLease, Owner: lockmgr.Owner{Process: lockmgr.Process{PID: 7, Start: 8}}},
+		ID:      2, Token: 9, Entries: 1,
+	}})
+	for name, have := range map[string][]Record{
+		"there was none":      nil,
+		"nothing was written": {},
+		"some was written":    {other, held[0]},
+	} {
+		state, bad := Read(WithOperatorHolds(have, lines, now))
+		ids := map[lockmgr.RequestID]bool{}
+		of := map[string]bool{}
+		for _, h := range state.Holds {
+			ids[h.Claim.ID], of[h.Claim.Name] = true, true
+		}
+		if bad != nil || !of["a"] || !of["b"] || len(ids) != len(state.Holds) {
+			t.Errorf("%s: there is %v, with IDs %v: %v", name, of, ids, bad)
+		}
+	}
+	if got := WithOperatorHolds([]Record{other, Of(&Complete{})}, lines, now); len(got) != 2 {
+		t.Errorf("a complete journal has %v", got)
+	}
+}
+
 // lines reads what a table in the state directory has between its first and its last line. It gives false for what package
 // state refuses.
 func lines[T any](text string) (all []T, ok bool) {

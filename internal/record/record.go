@@ -18,6 +18,7 @@ const (
 	KindMark
 	KindRetained
 	KindWill
+	KindComplete
 )
 
 // kinds are what the kinds are called, and how they are read.
@@ -31,6 +32,7 @@ var kinds = [...]struct {
 	KindMark:     {"mark", 1, readAs(&markFields)},
 	KindRetained: {"retained", 3, readAs(&retainedFields)},
 	KindWill:     {"will", 2, readAs(&willFields)},
+	KindComplete: {"complete", 1, readAs(&completeFields)},
 }
 
 // A Record says what is true of its subject from now on. It is plain data.
@@ -39,7 +41,7 @@ type Record struct {
 	Is Body // nil: there is nothing any more
 }
 
-// A Body is what a record says: a [Hold], an [End], a [Mark], a [Retained] or a [Will].
+// A Body is what a record says: a [Hold], an [End], a [Mark], a [Retained], a [Will] or a [Complete].
 type Body interface {
 	subject() Subject
 	// append appends the text from which decode makes the same again.
@@ -68,7 +70,7 @@ func (r Record) Append(b []byte) []byte {
 }
 
 // A Subject is what one record is about: the hold that an owner has of a lock, the end that the next holder of a lock is to be told
-// of, the mark of the tokens, the retained value of a topic, or the will that an owner has for one.
+// of, the mark of the tokens, the retained value of a topic, the will that an owner has for one, or the journal itself.
 type Subject struct {
 	Kind  Kind
 	Lock  string

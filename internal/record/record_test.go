@@ -221,7 +221,7 @@ func TestUnknown(t *testing.T) {
 
 // TestKeys: no two subjects have one key, and a record has that of its subject.
 func TestKeys(t *testing.T) {
-	all := []Subject{{Kind: KindMark}}
+	all := []Subject{{Kind: KindMark}, {Kind: KindComplete}}
 	for _, lock := range []string{"a", "a b", `a" b`} {
 		all = append(all, Subject{Kind: KindEnd, Lock: lock}, Subject{Kind: KindRetained, Topic: lock})
 		for _, label := range []string{"", "a", `" a`, "\xff"} {

@@ -19,7 +19,8 @@ func samples() []Record {
 		Topic: "online/web1", Payload: "down", Seq: 817, Time: 1795646133440238, PID: 4711, Start: 815, UID: 1000, Ended: "killed 9",
 	}), Of(willBefore()), Of(&Will{
 		Topic: "online/web1", Then: ThenClear, Process: lockmgr.Process{PID: 4711, Start: 815}, Conn: 7,
-	}), Of(&Will{Topic: "gone", Then: TellOnly, Payload: "\x00", Lasts: time.Hour, Process: lockmgr.Process{PID: 4712, Start: 815}}))
+	}), Of(&Will{Topic: "gone", Then: TellOnly, Payload: "\x00", Lasts: time.Hour, Process: lockmgr.Process{PID: 4712, Start: 815}}),
+		Of(&Complete{}))
 }
 
 // willBefore is a will as there were before one could be over: also in will.1, of version 1.

@@ -9,14 +9,11 @@ import (
 )
 
 // restore begins the services with what a daemon before this one has written down, and has what is true now be written. It prefers the
-// journal, which is of this boot, to the file of operators' holds.
+// journal, which is of this boot, to the file of operators' holds, which counts for what a journal lacks that is not complete.
 func (s *Server) restore() {
 	defer s.set.EndTurn() // this was none
-	records := s.setup.Records
-	if records == nil {
-		records = record.OperatorHolds(s.setup.Holds, lockmgr.Time{Boot: s.set.Now(), Real: s.set.RealMicro()})
-	}
-	state, bad := record.Read(records)
+	now := lockmgr.Time{Boot: s.set.Now(), Real: s.set.RealMicro()}
+	state, bad := record.Read(record.WithOperatorHolds(s.setup.Records, s.setup.Holds, now))
 	var lost []error
 	for _, err := range bad {
 		_, retained := errors.AsType[*record.RetainedError](err)

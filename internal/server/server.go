@@ -87,8 +87,8 @@ type Setup struct {
 
 	// Holds are those of operators, as the daemon before wrote them down.
 	Holds []record.OperatorHold
-	// Records are what a daemon before this one wrote to the journal since the machine started. If they are not nil they have the holds of operators,
-	// too, and Holds is not looked at. Journal is where records go from now on; nil: not at all, until [Server.SetJournal].
+	// Records are what a daemon before this one wrote to the journal since the machine started; nil: there was none. If they say that they are
+	// complete they have the holds of operators, too, and Holds is not looked at. Journal is where records go from now on; nil: not at all, until [Server.SetJournal].
 	Records []record.Record
 	Journal journal.Store
 
