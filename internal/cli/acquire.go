@@ -126,7 +126,7 @@ func (a *acquireVerb) holder(c *verb.Call) (holder, error) {
 	case a.pid == 0:
 		return holder{}, exit.Unparsed("acquire", "--parent is missing, or --pid, --unit or --lease").With("ipcctl acquire --parent " + printable.Name(c.Words[0]))
 	}
-	pidfd, err := unix.PidfdOpen(a.pid, 0)
+	pidfd, err := process.Open(a.pid)
 	if err != nil {
 		status := exit.OS
 		if errors.Is(err, unix.ESRCH) {

@@ -6,6 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ipcd/ipcd/internal/cli/exit"
+	"github.com/ipcd/ipcd/internal/cli/process"
 	"github.com/ipcd/ipcd/internal/cli/verb"
 	"github.com/ipcd/ipcd/internal/printable"
 	"github.com/ipcd/ipcd/ipc"
@@ -81,7 +82,7 @@ func (r *releaseVerb) release(conn *ipc.Conn, name string) (token string, err er
 		hold, err = doProven(conn, "LOCK.RELEASE", name, "FOR", "ancestor")
 		return hold.Text(), err
 	}
-	pidfd, err := unix.PidfdOpen(r.pid, 0)
+	pidfd, err := process.Open(r.pid)
 	if errors.Is(err, unix.ESRCH) { // and what it held has ended, too
 		err = ipc.ErrNoLock
 	}

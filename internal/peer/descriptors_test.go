@@ -48,6 +48,18 @@ func TestOpenGone(t *testing.T) {
 	}
 }
 
+// TestOpenThread: a number that a thread has by now is that of a process that is gone.
+func TestOpenThread(t *testing.T) {
+	tid := thread(t)
+	var buf [1024]byte
+	start := startOf(procfs(buf[:], tid, "/stat"))
+	for _, p := range []Peer{{PID: tid, Start: 1}, {PID: tid, Start: start}} {
+		if _, err := Open(p); start == 0 || err != unix.ESRCH {
+			t.Errorf("of the number of a thread, which began at %d: %+v: %v", start, p, err)
+		}
+	}
+}
+
 // leave runs f while the process can open so many descriptors more.
 func leave(t *testing.T, n int, f func()) {
 	t.Helper()

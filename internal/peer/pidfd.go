@@ -43,6 +43,10 @@ func Open(p Peer) (int, error) {
 	}
 	fd, err := unix.PidfdOpen(p.PID, 0)
 	if err != nil {
+		// Of the number of a thread it is ENOENT, or EINVAL on older kernels, which may have other causes.
+		if unix.Tgkill(p.PID, p.PID, 0) == unix.ESRCH {
+			err = unix.ESRCH // no process has the number
+		}
 		return -1, err
 	}
 	if err = isStill(fd, p); err != nil {

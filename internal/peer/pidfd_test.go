@@ -336,11 +336,12 @@ func TestEndString(t *testing.T) {
 	}
 }
 
-func TestFromThread(t *testing.T) {
-	testenv.Kernel(t, 6, 9, "pidfds of threads")
+// thread returns the number of a thread of this process that is not its first, for as long as the test runs.
+func thread(t *testing.T) int {
+	t.Helper()
 	tid := make(chan int)
 	done := make(chan struct{})
-	defer close(done)
+	t.Cleanup(func() { close(done) })
 	for range 2 { // one of the two is not the first thread
 		go func() {
 			runtime.LockOSThread()
@@ -351,10 +352,15 @@ func TestFromThread(t *testing.T) {
 	}
 	a, b := <-tid, <-tid
 	if a == os.Getpid() {
-		a = b
+		return b
 	}
+	return a
+}
+
+func TestFromThread(t *testing.T) {
+	testenv.Kernel(t, 6, 9, "pidfds of threads")
 	const pidfdThread = unix.O_EXCL // PIDFD_THREAD
-	fd, err := unix.PidfdOpen(a, pidfdThread)
+	fd, err := unix.PidfdOpen(thread(t), pidfdThread)
 	if err != nil {
 		t.Fatal(err)
 	}

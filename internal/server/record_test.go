@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -190,6 +191,32 @@ func TestKeptOfTheDead(t *testing.T) {
 			t.Errorf("got %+v", g)
 		}
 	}
+}
+
+// TestKeptOfAThread: the hold of a process whose number a thread of another one has by now is over.
+func TestKeptOfAThread(t *testing.T) {
+	tid, done := make(chan int), make(chan struct{})
+	defer close(done)
+	for range 2 { // one of the two is not the first thread
+		go func() {
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			tid <- unix.Gettid()
+			<-done
+		}()
+	}
+	thread := <-tid
+	if other := <-tid; thread == os.Getpid() {
+		thread = other
+	}
+	hold := record.Of(record.NewHold(lockmgr.Claim{
+		Request: lockmgr.Request{
+			Name: "a", Units: 1, Bind: lockmgr.ToProcess, Owner: lockmgr.Owner{Process: lockmgr.Process{PID: thread, Start: 1}},
+		},
+		ID: 1, Token: 1, Entries: 1,
+	}, 1, nil))
+	h := start(t, func(s *Setup, _ *Options) { s.Records = []record.Record{hold} })
+	h.claims(0)
 }
 
 // TestKeptZombie: one that is dead and not yet reaped when the daemon starts is seen to end.

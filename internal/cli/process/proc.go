@@ -35,6 +35,15 @@ func Find(pid int64) (Process, bool) {
 	return Process{pid, parent, start, string(stat[left+1 : right])}, start > 0
 }
 
+// Open opens a pidfd of a process by its number. If there is none of that number, the error is ESRCH, also if a thread has it.
+func Open(pid int) (pidfd int, err error) {
+	pidfd, err = unix.PidfdOpen(pid, 0)
+	if err != nil && unix.Tgkill(pid, pid, 0) == unix.ESRCH { // of a thread it is ENOENT, or EINVAL on older kernels
+		err = unix.ESRCH
+	}
+	return pidfd, err
+}
+
 // OthersHidden reports whether /proc hides the processes of other users, as its option hidepid has it: it does not show the first
 // one, which is always there.
 func OthersHidden() bool {

@@ -1,9 +1,13 @@
 package process
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/ipcd/ipcd/internal/cli/exit"
 )
@@ -21,6 +25,28 @@ func TestFindProcess(t *testing.T) {
 	}
 	if _, ok := Find(1 << 30); ok {
 		t.Error("a process that does not exist is found")
+	}
+}
+
+// TestOpenThread: a number that a thread has is that of no process.
+func TestOpenThread(t *testing.T) {
+	tid, done := make(chan int), make(chan struct{})
+	defer close(done)
+	for range 2 { // one of the two is not the first thread
+		go func() {
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			tid <- unix.Gettid()
+			<-done
+		}()
+	}
+	for _, n := range []int{<-tid, <-tid, 1 << 30} {
+		fd, err := Open(n)
+		if n == os.Getpid() {
+			_ = unix.Close(fd)
+		} else if !errors.Is(err, unix.ESRCH) {
+			t.Errorf("of %d: %v", n, err)
+		}
 	}
 }
 
