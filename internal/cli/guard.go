@@ -22,7 +22,7 @@ import (
 type guard struct {
 	call   *verb.Call
 	names  []string
-	tokens []string // of the holds, by name; "" for one that ended in good order
+	tokens []string // of the holds, by name; "" for one that has ended
 	lease  verb.Span
 	due    time.Time     // when the lease is to be renewed; zero: there is none
 	told   chan struct{} // closed when all that the child said of itself was passed on
@@ -103,18 +103,20 @@ func (g *guard) run(said *os.File, status statusFile) {
 	close(g.told)
 }
 
-// keep watches the locks until one is lost. A daemon that is gone may come back and know of them.
+// keep watches the locks until none is left: to lose one is no reason to lose the others. A daemon that is gone may come back and know of
+// them.
 func (g *guard) keep() {
 	if g.lease.Set {
 		g.due = time.Now().Add(g.pause())
 	}
-	for {
-		if how := g.watch(); how != "" {
-			g.lost <- how
-			return
-		}
+	for g.watch(); g.holds(); g.watch() {
 		time.Sleep(g.pause())
 	}
+}
+
+// holds reports whether one of the locks is still held.
+func (g *guard) holds() bool {
+	return slices.ContainsFunc(g.tokens, func(token string) bool { return token != "" })
 }
 
 // pause is how long to wait between two renewals, and before a daemon that is gone is looked for again.
@@ -125,15 +127,15 @@ func (g *guard) pause() time.Duration {
 	return min(g.lease.D/3, time.Hour)
 }
 
-// watch returns what was lost, or "" if the connection ended.
-func (g *guard) watch() string {
+// watch tells which locks are lost, until none is held or the connection has ended.
+func (g *guard) watch() {
 	filters := make([]string, len(g.names))
 	for i, name := range g.names {
 		filters[i] = wire.LockTopic("released", name)
 	}
 	in, err := receive(g.call, filters)
 	if err != nil {
-		return ""
+		return
 	}
 	defer in.conn.Close()
 	unsure := true   // whether the holds still are: events may have been missed
@@ -143,9 +145,12 @@ func (g *guard) watch() string {
 	for {
 		if unsure {
 			unsure = false
-			if how, err := g.check(in.conn); err != nil || how != "" {
-				return how
+			if g.check(in.conn) != nil {
+				return
 			}
+		}
+		if !g.holds() {
+			return
 		}
 		m, err := in.next(g.due)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -153,11 +158,11 @@ func (g *guard) watch() string {
 			continue
 		}
 		if err != nil {
-			return ""
+			return
 		}
 		_, name, _ := wire.ParseLockTopic(m.Topic)
-		if how := g.ended(name, jsonField(string(m.Payload), "token"), jsonField(string(m.Payload), "how")); how != "" {
-			return how
+		if i := slices.Index(g.names, name); i >= 0 && g.tokens[i] != "" && g.tokens[i] == jsonField(string(m.Payload), "token") {
+			g.ended(i, jsonField(string(m.Payload), "how"))
 		}
 	}
 }
@@ -175,24 +180,21 @@ func (g *guard) renew(conn *ipc.Conn) bool {
 	return done
 }
 
-// ended returns what was lost by the end of a hold. One that CMD gave back is not.
-func (g *guard) ended(name, token, how string) string {
-	i := slices.Index(g.names, name)
-	if i < 0 || token == "" || g.tokens[i] != token {
-		return ""
-	}
+// ended notes that a hold has ended, and tells if it was lost by that. One that CMD gave back is not.
+func (g *guard) ended(i int, how string) {
 	g.tokens[i] = ""
 	switch how {
 	case "broken":
-		return "lost " + printable.Name(name) + ": it was broken"
+		g.tell(i, "it was broken")
 	case "expired":
-		return "lost " + printable.Name(name) + ": its lease is over"
+		g.tell(i, "its lease is over")
 	}
-	return ""
 }
 
+func (g *guard) tell(i int, why string) { g.lost <- "lost " + printable.Name(g.names[i]) + ": " + why }
+
 // check asks for all locks whether they are still held.
-func (g *guard) check(conn *ipc.Conn) (string, error) {
+func (g *guard) check(conn *ipc.Conn) error {
 	for i, name := range g.names {
 		if g.tokens[i] == "" {
 			continue
@@ -202,21 +204,20 @@ func (g *guard) check(conn *ipc.Conn) (string, error) {
 			continue
 		}
 		if !errors.Is(err, ipc.ErrNoLock) && !errors.Is(err, ipc.ErrStale) {
-			return "", err
+			return err
 		}
 		v, err := viewLock(conn, name)
 		if err != nil {
-			return "", err
+			return err
 		}
 		if v.Previous != nil && tokenText(v.Previous.Token) == g.tokens[i] {
-			if how := g.ended(name, g.tokens[i], v.Previous.How); how != "" {
-				return how, nil
-			}
+			g.ended(i, v.Previous.How)
 			continue
 		}
-		return "lost " + printable.Name(name) + ": the daemon does not know of it any more", nil
+		g.tokens[i] = ""
+		g.tell(i, "the daemon does not know of it any more")
 	}
-	return "", nil
+	return nil
 }
 
 // jsonField is a number, or a string without escapes, of an event of the daemon's; "" if there is none. (Within the

@@ -97,7 +97,8 @@ func (l *lockVerb) verb() *verb.Verb {
 				"uses the system's, others their own.",
 			"With `-L`, too, ipcctl stays as CMD's parent, and renews the lease three times in its length. If ipcctl is killed " +
 				"or stopped, the machine is suspended, or the daemon is away for longer than the lease, the next one in the queue " +
-				"gets the lock. ipcctl then says so, and sends CMD the signal that `--on-lost` names.",
+				"gets the lock. ipcctl then says so, and sends CMD the signal that `--on-lost` names. Of several locks it does so " +
+				"for each, and renews those that are left.",
 			"`ipcctl lock` accepts flock(1)'s options, with these differences. NAME is not a file, even if it looks like one: " +
 				"nothing is created, and programs that use flock(2) are not kept out. There is no form for a descriptor: in the " +
 				"middle of a script or of a subshell, use `ipcctl acquire --parent NAME`. A busy lock gives 75 and a time-out 124, " +
