@@ -2,6 +2,9 @@ package cli
 
 import (
 	"errors"
+	"iter"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -31,7 +34,8 @@ func breakLock() *verb.Verb {
 				"root may end all. The daemon logs who did it, to whom and why.",
 			"The holders are told, if they listen (see `--on-lost` of `ipcctl lock`); otherwise they go on as if they still held " +
 				"the lock. So `--signal` sends them a signal, and `-k` also SIGKILL if they do not end in time. ipcctl sends these " +
-				"itself, with your rights, and never to another process that got the same number.",
+				"itself, with your rights, and never to another process that got the same number. It tells how " +
+				"many cannot be signalled, and whom; the others are.",
 			"If a unit holds the lock, each of its processes gets the signal (see `--unit` of `ipcctl acquire`); so does all " +
 				"that runs under `ipcctl lock --scope`. Otherwise a holder's children get none: they may work on when it has ended.",
 		},
@@ -97,77 +101,171 @@ func (b *breakVerb) run(c *verb.Call) error {
 	return b.end(claims, fds)
 }
 
-// end signals those who held the lock, and with -k waits for their end.
+// end signals those who held the lock, and with -k waits for their end. That one cannot be signalled is no reason to spare the others.
 func (b *breakVerb) end(broken []claim, fds []int) error {
-	var failed error
+	var missed misses
 	var targets []unix.PollFd
-	var groups []group
+	var groups []*group
+	whose := map[int32]*claim{} // nil: it is of a cgroup
 	seen := map[int64]bool{}
-	for i := range broken {
-		seen[int64(broken[i].PID)] = true
-	}
-	next := 0
-	for i := range broken {
-		h := &broken[i]
-		if h.raw.Get("pidfd").Int == 0 || next == len(fds) {
-			continue
-		}
-		fd := fds[next]
-		next++
+	for h, fd := range formerHolders(broken, fds, &missed) {
 		if isGroups(h) {
-			groups = append(groups, group{fd, int64(h.UID)})
+			groups = append(groups, &group{dir: fd, holder: h})
 			continue
 		}
+		seen[int64(h.PID)] = true
 		if err := signalProcess(fd, b.signal); err != nil {
-			failed = cannotSignal(h, err)
+			missed.add(h, err)
 			continue
 		}
+		whose[int32(fd)] = h
 		targets = append(targets, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
 	}
 	for _, g := range groups {
-		found, err := g.signal(b.signal, seen)
-		if err != nil {
-			failed = err
+		targets = append(targets, g.signal(b.signal, seen)...)
+	}
+	if b.after.Set {
+		targets = running(targets, time.Now().Add(b.after.D))
+		for _, t := range targets {
+			if err := signalProcess(int(t.Fd), unix.SIGKILL); err != nil && whose[t.Fd] != nil {
+				missed.add(whose[t.Fd], err)
+			}
 		}
-		targets = append(targets, found...)
+		for _, g := range groups { // those, too, that were started meanwhile
+			targets = append(targets, g.signal(unix.SIGKILL, map[int64]bool{})...)
+		}
+		running(targets, time.Time{})
 	}
-	if !b.after.Set {
-		return failed
-	}
-	targets = running(targets, time.Now().Add(b.after.D))
-	for _, t := range targets {
-		if err := signalProcess(int(t.Fd), unix.SIGKILL); err != nil {
-			return exit.Fail(exit.Denied, "cannot kill those who held it: "+exit.Reason(err))
+	for _, g := range groups {
+		if g.failed != nil {
+			missed.add(g.holder, g.failed)
 		}
 	}
-	for _, g := range groups { // those, too, that were started meanwhile
-		found, err := g.signal(unix.SIGKILL, map[int64]bool{})
-		if err != nil {
-			failed = err
-		}
-		targets = append(targets, found...)
-	}
-	running(targets, time.Time{})
-	return failed
+	return missed.failure()
 }
 
-// A group is a cgroup that held a lock, by its directory, for a user.
+// formerHolders gives the processes and cgroups that held a lock, each once, with a descriptor: that which the daemon has sent, if there
+// was room for it, or else one of the process that had the number and has it still. One that has ended is left out.
+func formerHolders(broken []claim, fds []int, missed *misses) iter.Seq2[*claim, int] {
+	return func(yield func(*claim, int) bool) {
+		type id struct {
+			pid   int
+			start uint64
+		}
+		had := map[id]bool{}
+		var others []*claim
+		for i := range broken {
+			h := &broken[i]
+			if h.raw.Get("pidfd").Int == 0 || len(fds) == 0 {
+				others = append(others, h)
+				continue
+			}
+			had[id{h.PID, h.Start}] = true
+			if !yield(h, fds[0]) {
+				return
+			}
+			fds = fds[1:]
+		}
+		for _, h := range others {
+			if h.Bound == "lease" || isOperators(h) || !isGroups(h) && had[id{h.PID, h.Start}] {
+				continue
+			}
+			had[id{h.PID, h.Start}] = true
+			fd, err := openHolder(h)
+			if err != nil {
+				missed.add(h, err)
+			} else if fd >= 0 && !yield(h, fd) {
+				return
+			}
+		}
+	}
+}
+
+// openHolder opens a pidfd of a process that held a lock: -1 if it has ended.
+func openHolder(h *claim) (pidfd int, err error) {
+	if h.PID == 0 {
+		return -1, errors.New("the daemon could not pass a descriptor")
+	}
+	pidfd, err = process.Open(h.PID)
+	if errors.Is(err, unix.ESRCH) {
+		return -1, nil
+	}
+	if err != nil {
+		return -1, err
+	}
+	// If it is that process now, nobody else had the number when it was opened.
+	p, seen := process.Find(int64(h.PID))
+	if seen && h.of(p) {
+		return pidfd, nil
+	}
+	if !seen && len(running([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, time.Now())) > 0 {
+		err = unix.EACCES // it is hidden (hidepid), and may be another one
+	}
+	unix.Close(pidfd)
+	return -1, err
+}
+
+// misses are the former holders that could not be signalled, or not all of whose processes could be.
+type misses struct {
+	who    []*claim
+	why    error // of the first
+	denied bool  // one of them
+}
+
+func (m *misses) add(h *claim, err error) {
+	if len(m.who) == 0 {
+		m.why = err
+	}
+	m.who = append(m.who, h)
+	m.denied = m.denied || errors.Is(err, unix.EPERM)
+}
+
+// mostMissed is how many of them are named.
+const mostMissed = 8
+
+// failure tells of them; nil if there are none.
+func (m *misses) failure() error {
+	status := exit.OS
+	if m.denied {
+		status = exit.Denied
+	}
+	var names []string
+	for i, h := range m.who {
+		if i == mostMissed {
+			names = append(names, "…")
+			break
+		}
+		names = append(names, describeClaim(h))
+	}
+	who := strings.Join(names, ", ")
+	switch n := len(m.who); n {
+	case 0:
+		return nil
+	case 1:
+	default:
+		who = strconv.Itoa(n) + " of those who held it: " + who
+	}
+	return exit.Fail(status, "cannot signal "+who+": "+exit.Reason(m.why))
+}
+
+// A group is a cgroup that held a lock, by its directory.
 type group struct {
-	dir int
-	uid int64
+	dir    int
+	holder *claim
+	failed error // of one of its processes
 }
 
 // signal sends a signal to all processes of a cgroup that were not seen before, and to those that they start meanwhile. It means only
 // those of the user whose hold it was: he may be in the unit of others, and its end is not his to bring about.
-func (g group) signal(s syscall.Signal, seen map[int64]bool) (found []unix.PollFd, failed error) {
+func (g *group) signal(s syscall.Signal, seen map[int64]bool) (found []unix.PollFd) {
 	for {
-		members := process.Members(g.dir, g.uid, seen)
+		members := process.Members(g.dir, int64(g.holder.UID), seen)
 		if len(members) == 0 {
-			return found, failed
+			return found
 		}
 		for _, fd := range members {
 			if err := signalProcess(fd, s); err != nil {
-				failed = exit.Fail(exit.Denied, "cannot signal a process of the unit that held it: "+exit.Reason(err))
+				g.failed = err
 				continue
 			}
 			found = append(found, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
@@ -181,14 +279,6 @@ func signalProcess(pidfd int, s syscall.Signal) error {
 		return err
 	}
 	return nil
-}
-
-func cannotSignal(h *claim, err error) *exit.Failure {
-	status := exit.OS
-	if errors.Is(err, unix.EPERM) {
-		status = exit.Denied
-	}
-	return exit.Fail(status, "cannot signal "+describeClaim(h)+": "+exit.Reason(err))
 }
 
 // running waits until processes have ended, or for the deadline if there is one, and returns those that have not.
