@@ -55,7 +55,7 @@ var table = [columns]row{
 	OperatorLocks: {name: "locks of an operator", within: Locks,
 		refusal: "user {user} holds or waits for {used} locks FOR nobody already, of at most {limit}"},
 	Marks:         {name: "marks of what was done", refusal: "user {user} has marked {limit} things as done: LOCK.FORGET some"},
-	Retained:      {name: "retained values", refusal: "user {user} has {used} retained values already (limits.retained_per_user)"},
+	Retained:      {name: "retained values", refusal: "user {user} has {used} retained values already, with the wills that are to be one (limits.retained_per_user)"},
 	RetainedBytes: {name: "bytes of retained values", refusal: "user {user} retains {used} bytes already (limits.retained_bytes_per_user)"},
 	Requests:      {name: "requests", refusal: "{used} requests of user {user} wait for an answer already (limits.requests_per_user)"},
 	Wills:         {name: "wills", refusal: "user {user} has {used} wills already (limits.wills_per_user)"},

@@ -1,7 +1,6 @@
 package messages
 
 import (
-	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/internal/peer"
 	"github.com/ipcd/ipcd/internal/record"
 	"github.com/ipcd/ipcd/internal/session"
@@ -10,27 +9,26 @@ import (
 
 // What the service of wills asks for: see package wills.
 
-// RoomForWill checks whether a user may have so many bytes more in wills, of which the whole has a size. As a will may be the value of its
-// topic one day, it may be as large as one, and its bytes count as those of values: they are there then, and nobody is asked.
-func (s *Service) RoomForWill(c *session.Call, u *account.User, size, more int) bool {
+// RoomForWill checks whether there is room, of all users, for a will of a size, by which there are so many wills more that are to be values,
+// and so many bytes more in wills. A will may be as large as a value, as it may be the value of its topic one day: nobody is asked then.
+func (s *Service) RoomForWill(c *session.Call, size, values, bytes int) bool {
 	if size > LargestRetained {
 		c.Fail(wire.CodeQuota, "a will and its topic may have %d bytes, not %d", LargestRetained, size)
 		return false
 	}
-	if more > 0 {
-		if err := u.Room(account.RetainedBytes, more); err != nil {
-			c.Fail(wire.CodeQuota, "%v", err)
-			return false
-		}
-	}
-	return s.roomToRetain(c, more)
+	return s.roomToRetain(c, values, bytes)
 }
 
-// CountWill counts bytes of wills.
-func (s *Service) CountWill(bytes int) { s.retained.wills += bytes }
+// CountWills counts wills that are to be values, and bytes of wills.
+func (s *Service) CountWills(values, bytes int) {
+	s.retained.wills.values += values
+	s.retained.wills.bytes += bytes
+}
 
-// BytesOfWills is how many there are.
-func (s *Service) BytesOfWills() int { return s.retained.wills }
+// CountedWills is how many there are.
+func (s *Service) CountedWills() (values, bytes int) {
+	return s.retained.wills.values, s.retained.wills.bytes
+}
 
 // Bequeath publishes a will that is none any more, with the word on how whom it was of has ended. What is true of it, and of the value of
 // its topic, is recorded as one, before anybody is told. If it is to clear a value that is another's by then, nobody is told: it would be of

@@ -27,7 +27,10 @@ import (
 type retained struct {
 	topics bus.Retained[*kept]
 	bytes  int // of all
-	wills  int // bytes of wills, which may be values one day, and are bounded with these
+	wills  struct {
+		values int // wills that are to be values, and are bounded with these
+		bytes  int // of all wills
+	}
 }
 
 // A kept is a value. It does not change: another value is another kept.
@@ -117,27 +120,28 @@ func (s *Service) mayRetain(c *session.Call, k *kept) bool {
 			ownCount, ownBytes = count, bytes
 		}
 	}
-	limits := &s.limits
 	switch {
 	case k.size() > LargestRetained:
 		c.Fail(wire.CodeQuota, "a retained value and its topic may have %d bytes, not %d", LargestRetained, k.size())
 	case ownCount > 0 && !c.Room(account.Retained, ownCount), ownBytes > 0 && !c.Room(account.RetainedBytes, ownBytes):
-	case count > 0 && s.retained.topics.Len()+count > limits.Retained:
-		c.Fail(wire.CodeQuota, "%d topics have a retained value already (limits.retained)", s.retained.topics.Len())
 	default:
-		return s.roomToRetain(c, bytes)
+		return s.roomToRetain(c, count, bytes)
 	}
 	return false
 }
 
-// roomToRetain checks that so many bytes more may be retained, of all users.
-func (s *Service) roomToRetain(c *session.Call, bytes int) bool {
-	all := s.retained.bytes + s.retained.wills
-	if bytes > 0 && all+bytes > s.limits.RetainedBytes {
-		c.Fail(wire.CodeQuota, "%d bytes are retained already (limits.retained_bytes)", all)
-		return false
+// roomToRetain checks that so many values and bytes more may be retained, of all users, with what wills are to leave behind.
+func (s *Service) roomToRetain(c *session.Call, values, bytes int) bool {
+	allValues, allBytes := s.retained.topics.Len()+s.retained.wills.values, s.retained.bytes+s.retained.wills.bytes
+	switch {
+	case values > 0 && allValues+values > s.limits.Retained:
+		c.Fail(wire.CodeQuota, "there are %d retained values already, with the wills that are to be one (limits.retained)", allValues)
+	case bytes > 0 && allBytes+bytes > s.limits.RetainedBytes:
+		c.Fail(wire.CodeQuota, "%d bytes are retained already (limits.retained_bytes)", allBytes)
+	default:
+		return true
 	}
-	return true
+	return false
 }
 
 // keep has a value be that of its topic from now on.

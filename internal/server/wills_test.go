@@ -302,6 +302,57 @@ func TestWillRefused(t *testing.T) {
 	h.wills(2)
 }
 
+// TestWillThatRetainsIsCounted: a will that is to be the value of its topic counts as one from the start, of its user and of all: so however
+// many wills become values, there are no more of these than there may be.
+func TestWillThatRetainsIsCounted(t *testing.T) {
+	s := newStage(t, func(_ *Setup, o *Options) { o.Limits.RetainedPerUser, o.Limits.Retained = 3, 4 })
+	ask := func(c actor, want string, words ...string) {
+		t.Helper()
+		c.cmd(words...)
+		s.settle()
+		if got := c.Take(); got[0] == '-' != (want != "") || !strings.Contains(got, want) {
+			t.Errorf("%q is answered %q, want %q", words, got, want)
+		}
+	}
+	const ofUser, ofAll = "limits.retained_per_user)", "limits.retained)"
+	one, other := s.connect(1001), s.connect(1002)
+	ask(one, "", "BUS.PUB", "a", "1", "RETAIN")
+	ask(one, "", "BUS.WILL", "a", "2", "RETAIN") // it counts, though it will be in the place of a value
+	ask(one, "", "BUS.WILL", "b", "", "RETAIN")
+	ask(one, "", "BUS.WILL", "b", "2", "RETAIN") // in the place of the one before
+	ask(one, "", "BUS.WILL", "c", "told")
+	ask(one, "", "BUS.WILL", "d", "", "CLEAR")
+	for _, words := range [][]string{{"BUS.WILL", "c", "", "RETAIN"}, {"BUS.WILL", "d", "", "RETAIN"}, {"BUS.WILL", "e", "", "RETAIN"}, {"BUS.PUB", "e", "", "RETAIN"}} {
+		ask(one, ofUser, words...)
+	}
+	ask(other, "", "BUS.WILL", "e", "", "RETAIN")
+	ask(other, ofAll, "BUS.WILL", "f", "", "RETAIN")
+	ask(other, ofAll, "BUS.PUB", "f", "", "RETAIN")
+	ask(other, "", "BUS.PUB", "a", "3", "RETAIN") // the other's is given back to him
+	ask(one, ofAll, "BUS.WILL", "c", "", "RETAIN")
+	ask(other, "", "BUS.UNWILL", "e")
+	ask(one, "", "BUS.WILL", "c", "", "RETAIN")
+
+	for _, c := range []actor{one, other} {
+		c.Close()
+	}
+	s.settle()
+	s.set.Loop.TimeUp() // the kernel has had the time to tell more of the ends
+	s.set.Loop.Clock.SetNow(s.set.Now() + time.Second)
+	s.settle()
+	if n := s.wills.Len(); n != 0 {
+		t.Errorf("%d wills are left", n)
+	}
+	one = s.connect(1001)
+	ask(one, "", "BUS.LIST")
+	if values, _ := s.messages.Retained(); values != 3 || s.set.Users.Find(1001).Used(account.Retained) != 3 {
+		t.Errorf("%d values are left", values)
+	}
+	ask(one, ofUser, "BUS.WILL", "e", "", "RETAIN")
+	ask(one, "", "BUS.CLEAR", "a")
+	ask(one, "", "BUS.WILL", "e", "", "RETAIN")
+}
+
 // TestWillsOutlive: the wills of who has ended while there was no daemon are published before the next one serves anybody, and those of the
 // living are not.
 func TestWillsOutlive(t *testing.T) {

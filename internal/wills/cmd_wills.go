@@ -6,7 +6,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ipcd/ipcd/bus"
-	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/internal/peer"
 	"github.com/ipcd/ipcd/internal/process"
 	"github.com/ipcd/ipcd/internal/record"
@@ -217,23 +216,28 @@ func (s *Service) busWill(c *session.Call) {
 // room checks that there is room for a will, where the one before it gives up its own.
 func (s *Service) room(c *session.Call, o *owner, w *record.Will) bool {
 	u := s.set.Users.Of(o.uid)
-	count, bytes := 1, size(w)
+	more := costOf(w)
 	olds := []*will{o.wills[w.Topic]}
 	if !s.words.pid {
 		olds = append(olds, s.before(o.id, w.Topic)...)
 	}
 	for _, old := range olds {
 		if old != nil {
-			count, bytes = 0, bytes-size(&old.Will)
+			for i, n := range costOf(&old.Will) {
+				more[i] -= n
+			}
 		}
 	}
-	if count > 0 {
-		if err := u.Room(account.Wills, count); err != nil {
+	for i, n := range more {
+		if n <= 0 {
+			continue
+		}
+		if err := u.Room(columns[i], n); err != nil {
 			c.Fail(wire.CodeQuota, "%v", err)
 			return false
 		}
 	}
-	return s.messages.RoomForWill(c, u, size(w), bytes)
+	return s.messages.RoomForWill(c, size(w), more[ofValues], more[ofBytes])
 }
 
 // before is what a process has said for a topic on connections to a daemon before.

@@ -12,7 +12,8 @@
 //   - A will that clears (CLEAR) takes away the value of its own process. If there is another's by then, who took its place, that stays,
 //     and nobody is told.
 //   - What one has left behind who had very many wills is published bit by bit, in the share of the user whose they are.
-//   - A will is charged to the user of whom it is, and so are its bytes, as those of values.
+//   - A will is charged to the user of whom it is, and so are its bytes, as those of values; as a value, too, if it is to be one. So its
+//     publishing needs no room that it has not had.
 //
 // # Where things are
 //

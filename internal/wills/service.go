@@ -13,11 +13,12 @@ import (
 
 // Messages is where wills are published: the service of messages.
 type Messages interface {
-	// RoomForWill checks whether a user may have so many bytes more in wills, of which the whole has a size, and has the reply ready if not.
-	RoomForWill(c *session.Call, u *account.User, size, more int) bool
-	// CountWill counts bytes of wills, and BytesOfWills is how many there are.
-	CountWill(bytes int)
-	BytesOfWills() int
+	// RoomForWill checks whether there is room, of all users, for a will of a size, by which there are so many wills more that are to be
+	// values, and so many bytes more in wills. It has the reply ready if not.
+	RoomForWill(c *session.Call, size, values, bytes int) bool
+	// CountWills counts wills that are to be values, and bytes of wills, and CountedWills is how many there are.
+	CountWills(values, bytes int)
+	CountedWills() (values, bytes int)
 	// Bequeath publishes a will that is none any more, with the word on how whom it was of has ended. What is true of it, and of the value
 	// of its topic, is recorded before anybody is told.
 	Bequeath(w *record.Will, ended string)

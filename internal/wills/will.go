@@ -17,12 +17,32 @@ import (
 // A will is one of an owner's. It does not change: another will is another one.
 type will struct {
 	record.Will
-	owner         *owner
-	number        uint64 // rising
-	charge, bytes account.Charge
+	owner   *owner
+	number  uint64 // rising
+	charges [len(columns)]account.Charge
 }
 
-// size is what a will is charged as.
+// A cost is what a will is charged for, by columns. One that is to be the value of its topic counts as a value from the start, as nobody is
+// asked when it becomes that.
+type cost [len(columns)]int
+
+var columns = [...]account.Column{account.Wills, account.Retained, account.RetainedBytes}
+
+// The columns of a cost that values have, too.
+const (
+	ofValues = 1
+	ofBytes  = 2
+)
+
+func costOf(w *record.Will) cost {
+	values := 0
+	if w.Then == record.ThenRetain {
+		values = 1
+	}
+	return cost{1, values, size(w)}
+}
+
+// size is how many bytes a will has.
 func size(w *record.Will) int {
 	return len(w.Topic) + len(w.Payload) + session.Headers(w.Headers).Bytes()
 }
@@ -103,19 +123,25 @@ func (s *Service) put(o *owner, w *record.Will) {
 	}
 	s.last++
 	u := s.set.Users.Of(o.uid)
-	n := size(w)
-	o.wills[w.Topic] = &will{Will: *w, owner: o, number: s.last, charge: u.Charge(account.Wills, 1), bytes: u.Charge(account.RetainedBytes, n)}
+	its := &will{Will: *w, owner: o, number: s.last}
+	costs := costOf(w)
+	for i, n := range costs {
+		its.charges[i] = u.Charge(columns[i], n)
+	}
+	o.wills[w.Topic] = its
 	s.count++
-	s.messages.CountWill(n)
+	s.messages.CountWills(costs[ofValues], costs[ofBytes])
 }
 
 // take takes a will away from its owner.
 func (s *Service) take(o *owner, w *will) {
 	delete(o.wills, w.Topic)
-	w.charge.Release()
-	w.bytes.Release()
+	for i := range w.charges {
+		w.charges[i].Release()
+	}
 	s.count--
-	s.messages.CountWill(-size(&w.Will))
+	costs := costOf(&w.Will)
+	s.messages.CountWills(-costs[ofValues], -costs[ofBytes])
 }
 
 // revoke takes a will away that is not to be published any more.
@@ -164,7 +190,7 @@ func (s *Service) Records() iter.Seq[record.Record] {
 
 // Verify panics if what is known of wills contradicts itself, and counts what they cost whom.
 func (s *Service) Verify(found account.Count) {
-	n, bytes := 0, 0
+	n, values, bytes := 0, 0, 0
 	for id, all := range s.owners {
 		for _, o := range all {
 			if len(o.wills) == 0 || o.id != id {
@@ -172,17 +198,20 @@ func (s *Service) Verify(found account.Count) {
 			}
 			for _, w := range o.wills {
 				n++
-				bytes += size(&w.Will)
-				found.Add(o.uid, account.Wills, 1)
-				found.Add(o.uid, account.RetainedBytes, size(&w.Will))
+				costs := costOf(&w.Will)
+				values += costs[ofValues]
+				bytes += costs[ofBytes]
+				for i, n := range costs {
+					found.Add(o.uid, columns[i], n)
+				}
 			}
 		}
 	}
 	if n != s.count {
 		panic(fmt.Sprintf("there are %d wills, counted %d", n, s.count))
 	}
-	if counted := s.messages.BytesOfWills(); counted != bytes {
-		panic(fmt.Sprintf("wills have %d bytes, counted %d", bytes, counted))
+	if v, b := s.messages.CountedWills(); v != values || b != bytes {
+		panic(fmt.Sprintf("wills have %d bytes, and %d are to be values, counted %d and %d", bytes, values, b, v))
 	}
 }
 
