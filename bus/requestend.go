@@ -113,16 +113,18 @@ func (r *Requests[S, V]) giveUp(m *member[S, V], most int) (left int) {
 	return m.tasks.Len
 }
 
-// lose ends a task whose responder is gone. Another may be asked.
+// lose ends a task whose responder, who is in its pool no more, is gone. Another may be asked.
 func (r *Requests[S, V]) lose(t *task[S, V]) {
-	q, of, again := t.request, t.member.of, t.request.repeatable && !t.begun
-	r.finish(t, Gone)
-	if p := r.pools.all.get(of); again && p != nil {
+	q := t.request
+	if p := r.pools.all.get(t.member.of); p != nil && q.repeatable && !t.begun {
 		r.whom, r.full = emptied(r.whom), emptied(r.full)
 		if m := r.best(p, q); m != nil {
+			r.finish(t, Replaced)
 			r.assign(q, m)
+			return
 		}
 	}
+	r.finish(t, Gone)
 	r.endIfDone(q)
 }
 

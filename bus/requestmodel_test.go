@@ -294,15 +294,21 @@ func (w *requestModel) giveUp(m *modelMember, most int) (done int) {
 			continue
 		}
 		done++
-		w.finish(t, Gone)
+		var next *modelMember
 		if t.q.repeatable && !t.begun {
 			for _, m := range w.ranked(m.of) {
 				if !w.full[m.who] && w.find(m.who, t.q.id) == nil {
-					w.assign(t.q, m)
+					next = m
 					break
 				}
 			}
 		}
+		if next != nil {
+			w.finish(t, Replaced)
+			w.assign(t.q, next)
+			continue
+		}
+		w.finish(t, Gone)
 		w.endIfDone(t.q)
 	}
 	return done
@@ -544,7 +550,7 @@ func (p *requestPair) conserve(e RequestEffect[int, string]) error {
 	switch e.Kind {
 	case Sent:
 		p.sent[key]++
-	case Answered, Failed, Gone, Revoked:
+	case Answered, Failed, Gone, Replaced, Revoked:
 		p.sent[key]--
 	case Over:
 		for key := range p.sent {

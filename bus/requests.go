@@ -92,21 +92,22 @@ func (*FullError[S]) Error() string { return "the responders take no more reques
 // A RequestKind is what happened.
 type RequestKind uint8
 
-// The kinds. Of each request there is one Over; of each Sent there is one Answered, Failed, Gone or Revoked.
+// The kinds. Of each request there is one Over; of each Sent there is one Answered, Failed, Gone, Replaced or Revoked.
 const (
 	Sent     RequestKind = iota // the responder is to be sent the request
 	Passed                      // the responder was not asked, as it takes none; others were
 	Part                        // the responder has answered, and goes on
 	Answered                    // the responder has answered
 	Failed                      // the responder has said that it has no answer
-	Gone                        // the responder is gone before it had answered. Another may be Sent it
+	Gone                        // the responder is gone before it had answered
+	Replaced                    // the responder is gone before it had begun to answer. Another is Sent it in its place
 	Revoked                     // the responder is to stop: nobody waits for it any more
 	Over                        // the asker is to be told: How says why
 	Left                        // the responder is sent no more requests of its service
 )
 
 func (k RequestKind) String() string {
-	return [...]string{"sent", "passed", "part", "answered", "failed", "gone", "revoked", "over", "left"}[k]
+	return [...]string{"sent", "passed", "part", "answered", "failed", "gone", "replaced", "revoked", "over", "left"}[k]
 }
 
 // An Ending is why a request is over.

@@ -4,7 +4,8 @@
 // # What it promises
 //
 //   - BUS.REQ is one command, and its reply is the answer. The connection's later commands wait meanwhile, unless it says ASYNC.
-//   - Who asks is told at once if nobody is there who could answer, or if who was to answer is gone.
+//   - Who asks is told at once if nobody is there who could answer, or if who was to answer is gone; but not if another is asked in its place,
+//     and of whom that was nothing is kept.
 //   - Who answers is told at once if nobody waits for the answer any more.
 //   - A responder whose outbox is full is not sent a request: another is, or who asks is told who is behind.
 //   - Who wants an answer in parts is sent each as it comes, and is sent all: if he does not read, the responder is told to wait.

@@ -100,6 +100,7 @@ func (s *Service) carryOut(e *bus.RequestEffect[*session.Session, *asking]) {
 		a.add(to, s.answer)
 	case bus.Gone:
 		a.failed(to, wire.CodeRemote, name(to)+" is gone, and had not answered")
+	case bus.Replaced: // it had not begun to answer: there is nothing of it
 	case bus.Revoked:
 		s.tellOf(to, "bus.cancel", e.ID)
 	case bus.Left:

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/ipc/wire"
 )
 
@@ -150,6 +151,61 @@ func TestRequestReadyOfItsOwn(t *testing.T) {
 	b.SetRoom(-1)
 	s.settle()
 	ready("when the second had read", "2")
+}
+
+// TestRequestAskedAgain: of a request that is asked again as its responder is gone, nothing is told or kept: who asks gets the answers that
+// there are in the end, and pays for these alone, however often that was.
+func TestRequestAskedAgain(t *testing.T) {
+	const often = 1000
+	for name, c := range map[string]struct {
+		words string
+		want  string // last what is told of the answer "a", and of "b" before it, if there are two
+	}{
+		"an answer":       {"REPEATABLE", "$1\r\na\r\n"},
+		"several answers": {"REPEATABLE REPLIES ALL", "*2\r\n$1\r\nb\r\n$1\r\na\r\n"},
+		"parts": {"REPEATABLE ASYNC PARTS", ">5\r\n$8\r\nbus.part\r\n:T\r\n:1\r\n$1\r\na\r\n:0\r\n" +
+			">3\r\n$4\r\ndone\r\n:T\r\n:1\r\n"},
+		"parts of several": {"REPEATABLE REPLIES ALL ASYNC PARTS", ">5\r\n$8\r\nbus.part\r\n:T\r\n:1\r\n$1\r\nb\r\n:0\r\n" +
+			">5\r\n$8\r\nbus.part\r\n:T\r\n:2\r\n$1\r\na\r\n:0\r\n>3\r\n$4\r\ndone\r\n:T\r\n:2\r\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(t)
+			asker, one, two, other := s.connect(1000), s.connect(1001), s.connect(1001), s.connect(1001)
+			for _, x := range []actor{asker, one, two, other} {
+				x.cmd("HELLO", "3")
+			}
+			one.cmd("BUS.SERVE", "t", "GROUP", "g")
+			if strings.Contains(name, "several") {
+				other.cmd("BUS.SERVE", "t")
+			}
+			s.settle()
+			asker.Take()
+			asker.cmd(append([]string{"BUS.REQ", "t", "x"}, strings.Fields(c.words)...)...)
+			s.settle()
+			other.cmd("BUS.REPLY", "1", "b")
+			s.settle()
+			for range often {
+				two.cmd("BUS.SERVE", "t", "GROUP", "g")
+				s.settle()
+				one.cmd("BUS.UNSERVE")
+				s.settle()
+				one, two = two, one
+			}
+			user := s.set.Users.Find(1000)
+			if n, most := user.Used(account.Output), len("x")+len("b"); n > most {
+				t.Errorf("%d bytes are kept after %d responders, want %d at most", n, often, most)
+			}
+			one.cmd("BUS.REPLY", "1", "a")
+			s.settle()
+			got := asker.Take()
+			if ticket, behind, is := strings.Cut(got, "\r\n"); is && ticket[0] == ':' {
+				got = strings.ReplaceAll(behind, ticket, ":T")
+			}
+			if got != c.want {
+				t.Errorf("who asks is told %.300q, want %q", got, c.want)
+			}
+		})
+	}
 }
 
 // TestRequestAgainAfterOthers: a request with a REQID that is over is told again by its own ticket, and how it ended, whatever was asked
