@@ -33,6 +33,7 @@ type asking struct {
 	answers []response
 	first   [1]response        // where they are, as long as there is one
 	behind  []*session.Session // responders who wait until the asker has read what it was sent of their answers
+	reads   bool               // these are told when it has
 
 	charge, bytes account.Charge
 	grace         loop.Timer // set while its connection has ended: see again.go
@@ -259,11 +260,15 @@ type failure struct {
 // Append makes it an outcome.
 func (f failure) Append(b []byte, _ wire.Proto) []byte { return wire.AppendError(b, f.code, f.text) }
 
-// waits has a responder be told when the asker has read what it was sent.
-func (a *asking) waits(from *session.Session) (first bool) {
-	if slices.Contains(a.behind, from) {
-		return false
+// waits has a responder be one of those who are told when the asker has read what it was sent.
+func (a *asking) waits(from *session.Session) {
+	if !slices.Contains(a.behind, from) {
+		a.behind = append(a.behind, from)
 	}
-	a.behind = append(a.behind, from)
-	return len(a.behind) == 1
+}
+
+// forget forgets a responder in whose place another is asked. As it had not begun to answer, there is nothing else of it: however often
+// another is asked, no more is known of responders than were asked at first.
+func (a *asking) forget(who *session.Session) {
+	a.behind = slices.DeleteFunc(a.behind, func(from *session.Session) bool { return from == who })
 }

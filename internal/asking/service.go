@@ -100,7 +100,8 @@ func (s *Service) carryOut(e *bus.RequestEffect[*session.Session, *asking]) {
 		a.add(to, s.answer)
 	case bus.Gone:
 		a.failed(to, wire.CodeRemote, name(to)+" is gone, and had not answered")
-	case bus.Replaced: // it had not begun to answer: there is nothing of it
+	case bus.Replaced:
+		a.forget(to)
 	case bus.Revoked:
 		s.tellOf(to, "bus.cancel", e.ID)
 	case bus.Left:
@@ -151,10 +152,12 @@ func (s *Service) isBehind(a *asking, from *session.Session) bool {
 	if !to.Blocked() {
 		return false
 	}
-	if a.waits(from) {
+	a.waits(from)
+	if !a.reads {
+		a.reads = true
 		to.WhenRead(func() {
 			behind := a.behind
-			a.behind = nil
+			a.behind, a.reads = nil, false
 			for _, from := range behind {
 				if _, ok := s.engine.Asked(from, a.id); ok {
 					s.tellOf(from, "bus.ready", a.id)
@@ -176,7 +179,7 @@ func (s *Service) end(a *asking, e *bus.RequestEffect[*session.Session, *asking]
 	} else {
 		give(a, s.outcome(a, e))
 	}
-	if a.Lasts() || len(a.behind) > 0 { // the record of the REQID leads to it still, or who is told when the asker has read
+	if a.Lasts() || a.reads { // the record of the REQID leads to it still, or who is told when the asker has read
 		a.answers, a.payload = nil, nil
 		return
 	}

@@ -1,13 +1,16 @@
 package server
 
 import (
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
+	"weak"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/ipcd/ipcd/internal/account"
+	"github.com/ipcd/ipcd/internal/session"
 	"github.com/ipcd/ipcd/ipc/wire"
 )
 
@@ -205,6 +208,62 @@ func TestRequestAskedAgain(t *testing.T) {
 				t.Errorf("who asks is told %.300q, want %q", got, c.want)
 			}
 		})
+	}
+}
+
+// TestRequestAskedAgainOfSlowAsker: who has waited for an asker to read, and is gone before that, is forgotten.
+func TestRequestAskedAgainOfSlowAsker(t *testing.T) {
+	const often = 100
+	s := newStage(t, func(_ *Setup, o *Options) { o.Limits.Output = 16 << 10 })
+	asker, pub := s.connect(1000), s.connect(1001)
+	asker.cmd("HELLO", "3")
+	asker.cmd("BUS.SUB", "fill")
+	serve := func() actor {
+		r := s.connect(1001)
+		r.cmd("HELLO", "3")
+		r.cmd("BUS.SERVE", "t", "GROUP", "g")
+		s.settle()
+		r.Take()
+		return r
+	}
+	r := serve()
+	asker.cmd("BUS.REQ", "t", "x", "REPEATABLE", "ASYNC", "PARTS")
+	s.settle()
+	asker.Take()
+	asker.SetRoom(0)
+	pub.cmd("PUBLISH", "fill", strings.Repeat("x", 10<<10))
+	s.settle()
+	var all []weak.Pointer[session.Session]
+	for range often {
+		next := serve()
+		r.Take()
+		r.cmd("BUS.REPLY", "1", "a", "MORE")
+		s.settle()
+		if got := r.Take(); !strings.HasPrefix(got, "-BUSY who asks has to read first") {
+			t.Fatalf("the responder was told %q", got)
+		}
+		all = append(all, weak.Make(r.server))
+		r.Close()
+		s.settle()
+		r = next
+	}
+	r.cmd("BUS.REPLY", "1", "a", "MORE")
+	s.settle()
+	r.Take()
+	runtime.GC()
+	known := 0
+	for _, p := range all {
+		if p.Value() != nil {
+			known++
+		}
+	}
+	if known > often/10 {
+		t.Errorf("%d of %d responders that are gone are known", known, often)
+	}
+	asker.SetRoom(-1)
+	s.settle()
+	if got := r.Take(); got != ">2\r\n$9\r\nbus.ready\r\n:1\r\n" {
+		t.Errorf("the last responder was told %q", got)
 	}
 }
 
