@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -186,5 +187,56 @@ func TestDaemonRequestMany(t *testing.T) {
 	}
 	if _, err := once.wait(t); err != nil {
 		t.Errorf("a service with a count ends with %v", err)
+	}
+}
+
+// TestRequestGivenUpWhileItWaits: a request that is given up before a handler has it is forgotten at once, however long the handlers take.
+func TestRequestGivenUpWhileItWaits(t *testing.T) {
+	const many, size = 256, 256 << 10
+	ctx := context.Background()
+	f := newFake(t)
+	c, s := f.client()
+	begun, goOn := make(chan string, 2), make(chan struct{})
+	served := start(func() (struct{}, error) {
+		return struct{}{}, c.Serve(ctx, "t", func(_ context.Context, r *ipc.Request) ([]byte, error) {
+			begun <- string(r.Payload)
+			<-goOn
+			return nil, nil
+		}, ipc.Jobs(1), ipc.Count(many+2))
+	})
+	s.expect("BUS.SERVE", "t", "COUNT", fmt.Sprint(many+2))
+	request := func(id int, payload string) string {
+		return fmt.Sprintf(">10\r\n$11\r\nbus.request\r\n:%d\r\n$1\r\nt\r\n$1\r\nt\r\n$%d\r\n%s\r\n:1\r\n:2\r\n:3\r\n$0\r\n\r\n:0\r\n", id, len(payload), payload)
+	}
+	s.say(":1\r\n" + request(1, "first"))
+	if got := <-begun; got != "first" {
+		t.Fatalf("%q is answered", got)
+	}
+	heap := func() int {
+		ping := start(func() (wire.Value, error) { return c.Do(ctx, "PING") })
+		s.expect("PING")
+		s.say("+PONG\r\n")
+		ping.ok(t) // what was said before was read
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int(m.HeapAlloc)
+	}
+	before := heap()
+	for id := 2; id < 2+many; id++ {
+		s.say(request(id, strings.Repeat("x", size)) + fmt.Sprintf(">2\r\n$10\r\nbus.cancel\r\n:%d\r\n", id))
+	}
+	if grown := heap() - before; grown > many*size/4 {
+		t.Errorf("%d bytes are kept of %d requests that nobody waits for", grown, many)
+	}
+	s.say(request(2+many, "last"))
+	close(goOn)
+	s.expect("BUS.REPLY", "1", "")
+	s.say("+OK\r\n")
+	s.expect("BUS.REPLY", fmt.Sprint(2+many), "")
+	s.say("+OK\r\n")
+	served.ok(t)
+	if got := <-begun; got != "last" {
+		t.Errorf("%q is answered", got)
 	}
 }

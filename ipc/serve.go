@@ -204,6 +204,8 @@ func (c *Client) revoked(args []wire.Value) error {
 	for _, s := range c.services {
 		if r := s.open[uint64(args[0].Int)]; r != nil {
 			delete(s.open, r.ID)
+			// So no more waits than the daemon has users ask for at a time, however many requests they give up.
+			s.waiting = slices.DeleteFunc(s.waiting, func(w *Request) bool { return w == r })
 			r.cancel()
 		}
 	}
