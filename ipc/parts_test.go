@@ -167,6 +167,60 @@ func TestDaemonRequestPartsNotTaken(t *testing.T) {
 	}
 }
 
+// TestRequestPartsNotTakenCount: parts that are not taken count with all that they have, and none counts as nothing.
+func TestRequestPartsNotTakenCount(t *testing.T) {
+	ctx := context.Background()
+	var long, short strings.Builder
+	for i := range wire.MaxHeaders {
+		value := strings.Repeat("x", wire.MaxHeaderBytes/wire.MaxHeaders-3)
+		fmt.Fprintf(&long, "$3\r\nh%02d\r\n$%d\r\n%s\r\n", i, len(value), value)
+		fmt.Fprintf(&short, "$3\r\nh%02d\r\n$0\r\n\r\n", i)
+	}
+	part := func(n int, headers, unit string) string {
+		return fmt.Sprintf(">5\r\n$8\r\nbus.part\r\n:9\r\n:1\r\n%%5\r\n$7\r\npayload\r\n$0\r\n\r\n$7\r\nheaders\r\n%%%d\r\n%s"+
+			"$3\r\npid\r\n:1\r\n$3\r\nuid\r\n:1\r\n$4\r\nunit\r\n$%d\r\n%s\r\n:1\r\n", n, headers, len(unit), unit)
+	}
+	for name, c := range map[string]struct {
+		part string
+		most int // of these are kept
+	}{
+		"empty":         {part(0, "", ""), wire.MaxAnswer / 200},
+		"long headers":  {part(wire.MaxHeaders, long.String(), ""), wire.MaxAnswer / wire.MaxHeaderBytes},
+		"short headers": {part(wire.MaxHeaders, short.String(), ""), wire.MaxAnswer / (32 * wire.MaxHeaders)},
+		"long unit":     {part(0, "", strings.Repeat("x", 250)), wire.MaxAnswer / 400},
+	} {
+		t.Run(name, func(t *testing.T) {
+			client, s := newFake(t).client()
+			said, n := make(chan struct{}), 0
+			asked := start(func() (last error, _ error) {
+				for _, err := range client.RequestParts(ctx, "t", nil, 1) {
+					if last = err; err != nil {
+						break
+					}
+					if n++; n == 1 {
+						<-said
+					}
+				}
+				return last, nil
+			})
+			s.expect("BUS.REQ", "t", "", "REPLIES", "1", "ENVELOPE", "PARTS", "ASYNC")
+			s.say(":9\r\n")
+			for range 16 {
+				s.say(strings.Repeat(c.part, c.most/8)) // twice as many as are kept
+			}
+			ping := start(func() (wire.Value, error) { return client.Do(ctx, "PING") })
+			s.expect("BUS.CANCEL", "9")
+			s.expect("PING")
+			s.say(":1\r\n+PONG\r\n")
+			ping.ok(t)
+			close(said)
+			if err := asked.ok(t); !errors.Is(err, ipc.ErrQuota) || n > c.most {
+				t.Errorf("%d parts were kept, and the end is %v, want %d at most", n, err, c.most)
+			}
+		})
+	}
+}
+
 // TestRequestSendWaits: Send waits for the asker when it is told to, and sends again what was not taken.
 func TestRequestSendWaits(t *testing.T) {
 	f := newFake(t)

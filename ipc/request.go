@@ -109,8 +109,8 @@ type Part struct {
 // is an error is a part, too. If there is none at all, or ctx or the connection ends before all have come, the last pair has the error and
 // no part. When the loop is left, the responders are told that nobody waits any more.
 //
-// A program that takes more time for a part than the responder does has up to [wire.MaxAnswer] bytes kept for it here; over that the
-// request is given up, with ErrQuota.
+// A program that takes more time for a part than the responder does has up to [wire.MaxAnswer] bytes of memory kept for it here: of parts
+// with their headers, and what it takes to keep these. Over that the request is given up, with ErrQuota.
 func (c *Client) RequestParts(ctx context.Context, topic string, payload []byte, n int, options ...RequestOption) iter.Seq2[Part, error] {
 	return func(yield func(Part, error) bool) {
 		fail := func(err error) { yield(Part{}, fmt.Errorf("cannot ask for %q: %w", topic, err)) }
@@ -157,9 +157,27 @@ func (c *Client) RequestParts(ctx context.Context, topic string, payload []byte,
 // parts are what has come of the answers to a request and was not taken. Guarded by Client.mu.
 type parts struct {
 	some  []Part
-	bytes int
+	bytes int           // of memory
 	slow  bool          // too much has come
 	wake  chan struct{} // holds a token if something may be there
+}
+
+// What a part takes beside its bytes, and what each header does: rather more than less.
+const (
+	sizeOfPart   = 512
+	sizeOfHeader = 128
+)
+
+// size is how much memory a part takes.
+func (p *Part) size() int {
+	n := sizeOfPart + len(p.Payload) + len(p.Unit)
+	for name, value := range p.Headers {
+		n += sizeOfHeader + len(name) + len(value)
+	}
+	if p.Err != nil {
+		n += len(p.Err.Error())
+	}
+	return n
 }
 
 // take takes what there is.
@@ -179,12 +197,12 @@ func (c *Client) part(args []wire.Value) error {
 	if cl == nil || cl.parts == nil || cl.unwanted {
 		return nil
 	}
-	p := cl.parts
-	if p.bytes += len(args[2].Get("payload").Str); p.bytes > wire.MaxAnswer {
+	p, next := cl.parts, Part{Answer: decodeAnswer(args[2]), N: int(args[1].Int), More: args[3].Int == 1}
+	if p.bytes += next.size(); p.bytes > wire.MaxAnswer {
 		p.slow, p.some, cl.unwanted = true, nil, true
 		c.cancelLocked(cl)
 	} else {
-		p.some = append(p.some, Part{Answer: decodeAnswer(args[2]), N: int(args[1].Int), More: args[3].Int == 1})
+		p.some = append(p.some, next)
 	}
 	select {
 	case p.wake <- struct{}{}:

@@ -44,7 +44,7 @@ func ask() *verb.Verb {
 				"failure with 83. What some of them say that fail goes to standard error.",
 			"With `--json`, an answer is an object with payload, or payload64, in base64, if it is not UTF-8, the pid, uid and unit of who has " +
 				"answered, and the answer's headers, if it has any; or with error and code. With this and with `-n`, the answers that go on may have " +
-				"8 MiB together.",
+				"8 MiB together, with their headers.",
 		},
 		Options: []verb.Option{
 			verb.Duration('w', "timeout", &a.timeout, "Fail with 124 if there is no answer after this time"),
@@ -167,15 +167,19 @@ type answerPrinter struct {
 	answers int                     // that have come
 	failed  *exit.Failure           // the first that is an error
 	pieces  map[int64]*answerPieces // of answers that go on, if these are printed as a whole
-	kept    int                     // bytes of them
+	kept    int                     // bytes of them, with their headers
 	line    string                  // that goes on, on a terminal
 }
 
 // answerPieces are an answer as far as it has come.
 type answerPieces struct {
 	payload []byte
-	headers map[string]string
+	headers map[string]string // if they are printed
+	kept    int
 }
+
+// sizeOfHeader is what a header takes beside its text: rather more than less.
+const sizeOfHeader = 128
 
 // follow sends a request and prints what comes, until the outcome.
 func (p *answerPrinter) follow(conn *ipc.Conn, words []string) error {
@@ -232,14 +236,9 @@ func (p *answerPrinter) take(n int64, v *wire.Value, more bool) {
 		is = &answerPieces{}
 		p.pieces[n] = is
 	}
-	is.payload = append(is.payload, payload...)
-	p.kept += len(payload)
-	for h := v.Get("headers").Elems; len(h) > 1; h = h[2:] {
-		if is.headers == nil {
-			is.headers = map[string]string{}
-		}
-		is.headers[h[0].Str] = h[1].Str
-	}
+	p.kept -= is.kept
+	is.add(payload, v.Get("headers").Elems, c.JSON)
+	p.kept += is.kept
 	if more {
 		return
 	}
@@ -265,10 +264,28 @@ func (p *answerPrinter) take(n int64, v *wire.Value, more bool) {
 	}
 }
 
+// add adds a part.
+func (is *answerPieces) add(payload string, headers []wire.Value, printed bool) {
+	is.payload = append(is.payload, payload...)
+	is.kept += len(payload)
+	for h := headers; printed && len(h) > 1; h = h[2:] {
+		if is.headers == nil {
+			is.headers = map[string]string{}
+		}
+		name, value := h[0].Str, h[1].Str
+		old, had := is.headers[name]
+		if !had {
+			is.kept += sizeOfHeader + len(name)
+		}
+		is.kept += len(value) - len(old)
+		is.headers[name] = value
+	}
+}
+
 // forget forgets the pieces of an answer that is over.
 func (p *answerPrinter) forget(n int64) {
 	if is := p.pieces[n]; is != nil {
-		p.kept -= len(is.payload)
+		p.kept -= is.kept
 		delete(p.pieces, n)
 	}
 }
