@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -21,13 +23,19 @@ const killAfter = 2 * time.Second
 // A job is a CMD that runs for a request, in a process group of its own.
 type job struct {
 	process *os.Process
+	guard   guard // of its group
 	mu      sync.Mutex
-	reaped  bool // its number may be another's
+	kill    time.Time // when its processes are killed, as they were told to end; zero: they were not
+	reaped  bool      // the first process is not there any more
+	over    bool      // the guard is not either
 }
 
+// newJob is the job of which the first process has just begun.
+func newJob(p *os.Process) *job { return &job{process: p, guard: newGuard(p.Pid)} }
+
 // RunJob runs CMD with a payload on its standard input, and gives what it prints to send, part by part. What it says on standard error is
-// passed on, and the last line of it is the error if it fails. When ctx ends, or send fails, its process group is killed; and so it is if
-// this process is.
+// passed on, and the last line of it is the error if it fails. When ctx ends, or send fails, its process group is killed, before RunJob
+// returns; and so it is if this process is.
 func RunJob(ctx context.Context, file string, argv, env []string, payload []byte, send func([]byte) error) error {
 	stdin, err := payloadFile(string(payload))
 	if err != nil {
@@ -55,8 +63,8 @@ func RunJob(ctx context.Context, file string, argv, env []string, payload []byte
 	if err != nil {
 		return err
 	}
-	defer newGuard(p.Pid).dismiss()
-	j := &job{process: p}
+	j := newJob(p)
+	defer j.dismiss()
 	defer context.AfterFunc(ctx, func() {
 		j.end()
 		_ = out.SetReadDeadline(time.Unix(1, 0)) // a process that has left the group may have the pipe still
@@ -110,7 +118,7 @@ func passOn(out *os.File, send func([]byte) error) error {
 	}
 }
 
-// wait waits until the job's first process has ended.
+// wait waits until the job's first process has ended; if all were told to end, until they have, or are killed.
 func (j *job) wait() (*os.ProcessState, error) {
 	for {
 		var info unix.Siginfo
@@ -119,26 +127,100 @@ func (j *job) wait() (*os.ProcessState, error) {
 		}
 	}
 	j.mu.Lock()
-	defer j.mu.Unlock()
+	state, err := j.process.Wait()
 	j.reaped = true
-	return j.process.Wait()
-}
-
-// end has the processes of the job end.
-func (j *job) end() {
-	if j.signal(unix.SIGTERM) {
-		time.AfterFunc(killAfter, func() { j.signal(unix.SIGKILL) })
+	kill := j.kill
+	j.mu.Unlock()
+	if !kill.IsZero() {
+		j.waitForRest(kill)
 	}
+	return state, err
 }
 
-// signal sends a signal to the processes of the job, if the first of them is there still.
-func (j *job) signal(s syscall.Signal) bool {
+// end has the processes of the job end, unless the first of them has been waited for: what goes on then is no part of the job.
+func (j *job) end() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if !j.reaped {
+	if j.reaped || !j.kill.IsZero() {
+		return
+	}
+	j.kill = time.Now().Add(killAfter)
+	j.signal(unix.SIGTERM)
+	time.AfterFunc(killAfter, j.killAll)
+}
+
+// killAll kills the processes of the job.
+func (j *job) killAll() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.signal(unix.SIGKILL)
+}
+
+// signal sends a signal to the processes of the job. Their group has its number for as long as the first of them is there, or the guard,
+// though that has ended: else it may be another's by now.
+func (j *job) signal(s syscall.Signal) {
+	if !j.reaped || j.guard.pid != 0 && !j.over {
 		_ = unix.Kill(-j.process.Pid, s) // it fails only if they have ended
 	}
-	return !j.reaped
+}
+
+// dismiss lets go of the processes that are left of a job.
+func (j *job) dismiss() {
+	j.mu.Lock()
+	j.over = true
+	j.mu.Unlock()
+	j.guard.dismiss()
+}
+
+// waitForRest waits until the others of the group of a job have ended, of which the first has. Those that have not are killed at a time.
+func (j *job) waitForRest(kill time.Time) {
+	if j.guard.pid == 0 {
+		return
+	}
+	list := func() []byte { return processesOf(j.process.Pid) }
+	guard := int64(j.guard.pid)
+	if seen := map[int64]bool{guard: true}; slices.Contains(slices.Collect(numbers(list())), guard) {
+		for rest := members(list, 0, seen); len(rest) > 0; rest = members(list, 0, seen) {
+			for _, fd := range rest {
+				waitForEnd(fd, kill)
+				unix.Close(fd)
+			}
+		}
+	} else {
+		time.Sleep(time.Until(kill)) // the /proc is that of other processes' namespace
+	}
+	if !time.Now().Before(kill) {
+		j.killAll()
+	}
+}
+
+// waitForEnd waits until the process of a pidfd has ended, or a time has come.
+func waitForEnd(pidfd int, until time.Time) {
+	for left := time.Until(until); left > 0; left = time.Until(until) {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, int(left.Milliseconds())+1)
+		if n > 0 || err != nil && !errors.Is(err, unix.EINTR) {
+			return
+		}
+	}
+}
+
+// processesOf are the processes of a group, a number in each line.
+func processesOf(group int) (list []byte) {
+	proc, err := unix.Open("/proc", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil
+	}
+	defer unix.Close(proc)
+	for _, name := range below(proc) {
+		pid, err := strconv.Atoi(name)
+		if err != nil {
+			continue // it is no process
+		}
+		if g, err := unix.Getpgid(pid); err == nil && g == group {
+			list = append(append(list, name...), '\n')
+		}
+	}
+	return list
 }
 
 // A lastLine keeps the last line of what is said, and passes all of it on.

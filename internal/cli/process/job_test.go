@@ -163,6 +163,65 @@ func TestJobEndsWithGroup(t *testing.T) {
 	l.over()
 }
 
+// TestJobEndsWithRestOfGroup: the processes of a group that has lost its first have as long to end as that, and are killed then.
+func TestJobEndsWithRestOfGroup(t *testing.T) {
+	l := newLife(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	script := `exec 3>"` + l.path + `" 4<>"` + l.ask + `"; (trap "" TERM; echo ready; read line <&4; echo I am >&3) & wait`
+	if err := runScript(ctx, script, "", func([]byte) error { cancel(); return nil }); !errors.Is(err, context.Canceled) {
+		t.Errorf("it ended with %v", err)
+	}
+	l.over()
+}
+
+// TestJobWaitsForRestOfGroup: when the first process of a job has ended, the others of its group are waited for, if they were told to end: as
+// long as they take, and no longer, though they may have started others meanwhile.
+func TestJobWaitsForRestOfGroup(t *testing.T) {
+	l := newLife(t)
+	script := `exec 3>"` + l.path + `"; (trap "sh -c : & echo last >&3; exit" TERM; sh -c "echo ready; exec sleep 1000" & wait) & wait`
+	cmd := exec.Command("/bin/sh", "-c", script)
+	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
+		t.Errorf("got %q, %v", line, err)
+	}
+	j := newJob(cmd.Process)
+	defer j.dismiss()
+	j.end()
+	j.kill = time.Now().Add(10 * patience) // and it is not the time that ends them
+	waited := make(chan error, 1)
+	go func() {
+		_, err := j.wait()
+		waited <- err
+	}()
+	select {
+	case err := <-waited:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(patience):
+		t.Error("those that have ended are waited for")
+	}
+	for _, fd := range members(func() []byte { return processesOf(cmd.Process.Pid) }, 0, map[int64]bool{int64(j.guard.pid): true}) {
+		if n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0); n != 1 { // it may be that nobody has waited for it
+			t.Errorf("a process is left: %v", err)
+		}
+		_ = unix.Close(fd)
+	}
+	if err := l.file.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	if said, err := io.ReadAll(l.file); string(said) != "last\n" {
+		t.Errorf("its last word is %q, %v", said, err)
+	}
+}
+
 // TestJobOutlivesNoIpcctl: if the process that runs CMD is killed, all processes of CMD's group are.
 func TestJobOutlivesNoIpcctl(t *testing.T) {
 	const script = "JOB_TEST_SCRIPT"

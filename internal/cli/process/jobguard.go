@@ -10,9 +10,14 @@ type guard struct {
 	life int // the end of a pipe that the guard waits for the end of
 }
 
-// newGuard begins to guard a process group, if it can.
+// newGuard begins to guard the process group of a child that was not waited for, if it can. The guard is one of the group when it returns:
+// so nobody else gets the group's number until the guard is dismissed.
 func newGuard(group int) (g guard) {
 	g.pid, g.life = newSleeper(group)
+	if g.pid != 0 && unix.Setpgid(g.pid, group) != nil { // it does so itself, but perhaps later
+		g.dismiss()
+		return guard{}
+	}
 	return g
 }
 
