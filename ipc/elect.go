@@ -58,13 +58,10 @@ func (l *Lead) Resign(ctx context.Context) error {
 		if _, err := c.Unwill(ctx, l.topic()); err != nil {
 			return err
 		}
-		switch err := c.CheckToken(ctx, l.Name, l.Token); {
-		case errors.Is(err, ErrStale), errors.Is(err, ErrNoLock):
+		_, err := c.clear(ctx, l.topic(), "UNDER", l.Name, token(l.Token))
+		if errors.Is(err, ErrStale) || errors.Is(err, ErrNoLock) {
 			return nil // Unlock says so
-		case err != nil:
-			return err
 		}
-		_, err := c.Clear(ctx, l.topic())
 		return err
 	})
 	if err != nil {

@@ -141,7 +141,12 @@ func (c *Client) Topics(ctx context.Context, filter string) ([]string, error) {
 
 // Clear has a topic have no value any more, and reports whether it had one.
 func (c *Client) Clear(ctx context.Context, topic string) (had bool, err error) {
-	v, err := c.roundTrip(ctx, func(b []byte) []byte { return wire.AppendCommand(b, "BUS.CLEAR", topic) })
+	return c.clear(ctx, topic)
+}
+
+// clear is Clear with options.
+func (c *Client) clear(ctx context.Context, topic string, options ...string) (had bool, err error) {
+	v, err := c.command(ctx, append([]string{"BUS.CLEAR", topic}, options...)...)
 	if err != nil {
 		return false, fmt.Errorf("cannot clear %q: %w", topic, err)
 	}

@@ -142,3 +142,30 @@ func TestElect(t *testing.T) {
 	}
 	leads("")
 }
+
+// TestResignTakesOwnValue: whether the lead is this one's still, and that its value is taken away, is one command: nobody can take the lead in
+// between.
+func TestResignTakesOwnValue(t *testing.T) {
+	ctx := context.Background()
+	for _, answer := range []string{":1\r\n", "-STALE token 7 is not that of a present hold\r\n"} {
+		c, s := newFake(t).client()
+		elected := start(func() (*ipc.Lead, error) { return c.Elect(ctx, "a", "first") })
+		if words := s.next(); words[0] != "LOCK.ACQUIRE" {
+			t.Fatalf("the client sent %q", words)
+		}
+		s.say("%5\r\n+name\r\n+a\r\n+token\r\n:7\r\n+mode\r\n+exclusive\r\n+previous\r\n+none\r\n+abandoned\r\n+\r\n")
+		s.expect("BUS.WILL", "a/leader", "", "FOR", "self", "CLEAR")
+		s.say("+OK\r\n")
+		s.expect("BUS.PUB", "a/leader", "first", "RETAIN", "UNDER", "a", "7")
+		s.say("%3\r\n+seq\r\n:1\r\n+delivered\r\n:0\r\n+dropped\r\n:0\r\n")
+		lead := elected.ok(t)
+		resigned := start(func() (struct{}, error) { return struct{}{}, lead.Resign(ctx) })
+		s.expect("BUS.UNWILL", "a/leader", "FOR", "self")
+		s.say(":1\r\n")
+		s.expect("BUS.CLEAR", "a/leader", "UNDER", "a", "7")
+		s.say(answer)
+		s.expect("LOCK.RELEASE", "a", "7")
+		s.say("+OK\r\n")
+		resigned.ok(t)
+	}
+}

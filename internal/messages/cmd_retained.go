@@ -38,7 +38,14 @@ func (s *Service) busGet(c *session.Call) {
 
 func (s *Service) busClear(c *session.Call) {
 	topic, ok := topicOf(c)
-	if !ok {
+	switch {
+	case !ok:
+		return
+	case len(c.Args) == 1:
+	case len(c.Args) != 4 || c.Keyword(1) != "UNDER":
+		c.Syntax()
+		return
+	case !s.holds(c, c.Args[2], c.Args[3]):
 		return
 	}
 	k := s.retainedOf(topic)

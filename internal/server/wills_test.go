@@ -548,7 +548,21 @@ func TestPublishUnder(t *testing.T) {
 		t.Errorf("the value is %q", got)
 	}
 	c.do("BUS.PUB", "t", "next", "RETAIN", "UNDER", "a", next)
+	c.refused(wire.CodeStale, "token "+token, "BUS.CLEAR", "t", "UNDER", "a", token)
+	c.refused(wire.CodeNoLock, "", "BUS.CLEAR", "t", "UNDER", "b", token)
+	c.refused(wire.CodeErr, "syntax", "BUS.CLEAR", "t", "OVER", "a", next)
+	c.refused(wire.CodeErr, "syntax", "BUS.CLEAR", "t", "UNDER", "a")
 	if os.Getuid() == 0 {
-		h.client(0, as(4322)).refused(wire.CodeDenied, "is held by user", "BUS.PUB", "t", "x", "UNDER", "a", next)
+		foreign := h.client(0, as(4322))
+		foreign.refused(wire.CodeDenied, "is held by user", "BUS.PUB", "t", "x", "UNDER", "a", next)
+		foreign.refused(wire.CodeDenied, "is held by user", "BUS.CLEAR", "t", "UNDER", "a", next)
+	}
+	if got := c.do("BUS.GET", "t").Get("payload").Str; got != "next" {
+		t.Errorf("the value is %q", got)
+	}
+	for _, want := range []int64{1, 0} {
+		if n := c.do("BUS.CLEAR", "t", "under", "a", next).Int; n != want {
+			t.Errorf("to clear it is answered %d, want %d", n, want)
+		}
 	}
 }

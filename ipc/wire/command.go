@@ -191,8 +191,8 @@ var Commands = []Command{
 		Reply: "map: topic, payload, seq, time, pid, uid, unit, expires (milliseconds it lasts, -1 without end), ended (of a will: how its sender has ended, else empty), headers (a map); null if there is none", Errors: []Code{CodeBadName}},
 	{Name: "BUS.LIST", Args: "[filter]", Min: 1, Max: 2, Family: FamilyBus, Flags: FlagSlow, Summary: "The topics that have a value and that the filter matches, or #",
 		Reply: "array of maps, by topic: topic, size (bytes of the payload), seq, time, pid, uid, unit, expires, ended, headers", Errors: []Code{CodeBadName}},
-	{Name: "BUS.CLEAR", Args: "topic", Min: 2, Max: 2, Family: FamilyBus, Access: AccessPublish, Names: Names{First: true}, Summary: "Have a topic have no value",
-		Reply: "integer: 1, or 0 if it had none", Errors: []Code{CodeBadName, CodeDenied}},
+	{Name: "BUS.CLEAR", Args: "topic [UNDER lock token]", Min: 2, Max: 5, Family: FamilyBus, Access: AccessPublish, Names: Names{First: true}, Summary: "Have a topic have no value",
+		Reply: "integer: 1, or 0 if it had none", Note: "with UNDER it is refused unless the token is that of a present hold of the lock, by the same user", Errors: []Code{CodeBadName, CodeNoLock, CodeStale, CodeDenied}},
 
 	{Name: "BUS.WILL", Args: "topic payload [RETAIN | CLEAR] [EXPIRES ms] [HEADER field value …] [FOR self|number|pid] [REQID id]", Min: 3, Family: FamilyBus, Access: AccessPublish, Names: Names{First: true}, Flags: FlagDescriptors,
 		Summary: "Have a message be published when this connection has ended, or the process", Reply: "OK",
