@@ -144,6 +144,12 @@ func (m *manual) connect(small bool) *end { return m.connectAs(m.self.UID, small
 // connectAs is connect for a client that is a user's.
 func (m *manual) connectAs(uid uint32, small bool) *end {
 	m.t.Helper()
+	return m.connectBy(func(p *peer.Peer) { p.UID = uid }, small)
+}
+
+// connectBy is connect for a client that is somebody else.
+func (m *manual) connectBy(who func(*peer.Peer), small bool) *end {
+	m.t.Helper()
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err == nil && small {
 		err = unix.SetsockoptInt(fds[1], unix.SOL_SOCKET, unix.SO_SNDBUF, 1) // the kernel's least
@@ -151,12 +157,12 @@ func (m *manual) connectAs(uid uint32, small bool) *end {
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	who, err := peer.Of(fds[1])
+	is, err := peer.Of(fds[1])
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	who.UID = uid
-	sess, err := m.set.Add(fds[1], who)
+	who(&is)
+	sess, err := m.set.Add(fds[1], is)
 	if err != nil {
 		m.t.Fatal(err)
 	}

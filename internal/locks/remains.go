@@ -132,14 +132,21 @@ func (s *Service) dropWaits(sess *session.Session) bool {
 		return false
 	}
 	x := s.part.Of(sess)
+	var last *holder // that was looked at
+	goes := false
 	for n := 0; x != nil && x.returned < x.untold.Len(); n++ {
 		if n == mostEnded {
 			return false
 		}
 		g := *x.untold.At(x.returned)
 		x.returned++
-		if p := s.processes[g.process]; p != nil && g.watched && p.IsGoing() {
-			continue // it ends with its process, and who is next is told how
+		if p := s.processes[g.process]; p != nil && g.watched {
+			if p != last {
+				last, goes = p, p.IsGoing()
+			}
+			if goes {
+				continue // it ends with its process, and who is next is told how
+			}
 		}
 		s.step(func(now lockmgr.Time) {
 			if g.acquired { // or it has ended meanwhile

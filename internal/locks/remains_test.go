@@ -8,6 +8,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ipcd/ipcd/internal/peer"
+	"github.com/ipcd/ipcd/internal/peer/peertest"
 	"github.com/ipcd/ipcd/internal/session"
 	"github.com/ipcd/ipcd/lockmgr"
 )
@@ -246,13 +248,47 @@ func TestResetWithManyWaits(t *testing.T) {
 	}
 }
 
+// leaderless makes a peer be a process whose main thread has ended, and which goes on.
+func leaderless(t *testing.T) func(*peer.Peer) {
+	t.Helper()
+	pidfd := must(unix.PidfdOpen(peertest.Leaderless(t), 0))
+	defer unix.Close(pidfd)
+	is := must(peer.FromPIDFD(pidfd))
+	return func(p *peer.Peer) { p.PID, p.Start = is.PID, is.Start }
+}
+
+// byNumber has peers be looked for by their numbers.
+func byNumber(s *manualSetup) {
+	s.OpenPeer = func(_ int, who peer.Peer) (int, error) { return peer.Open(who) }
+}
+
+// TestConnectionOfLeaderlessProcess: a process whose main thread has ended is not about to die, so nobody waits for that when its connection
+// ends.
+func TestConnectionOfLeaderlessProcess(t *testing.T) {
+	m := newManual(t, byNumber, func(s *manualSetup) { s.EndingTime = time.Hour })
+	c := m.connectBy(leaderless(t), false)
+	c.cmd("LOCK.ACQUIRE", "a")
+	m.settle()
+	sess := m.of(c)
+	sess.Kill(nil)
+	m.turn(nil)
+	e := m.part.Of(sess).process.endings[0]
+	m.endLater(e) // the time is over
+	m.turn(nil)
+	if m.held != 0 || e.tries != 0 {
+		t.Errorf("%d locks are held, and the process is given the time to end: %d", m.held, e.tries)
+	}
+}
+
 // TestGrantedAfterTheEnd: a lock that is granted to a connection which has ended, and has not been buried, is given back. Nobody
 // was told, so nothing is half done; and of what it would have been told the next one is.
 func TestGrantedAfterTheEnd(t *testing.T) {
-	for _, bind := range []string{"connection", "self"} {
-		t.Run(bind, func(t *testing.T) {
-			m := newManual(t, many)
-			holder, waiter, next := m.connect(false), m.connect(false), m.connect(false)
+	itself := func(*peer.Peer) {}
+	for name, by := range map[string]func(*peer.Peer){"connection": itself, "self": itself, "self of a leaderless process": leaderless(t)} {
+		bind, _, _ := strings.Cut(name, " ")
+		t.Run(name, func(t *testing.T) {
+			m := newManual(t, many, byNumber)
+			holder, waiter, next := m.connectAs(1001, false), m.connectBy(by, false), m.connect(false)
 			words := []string{"LOCK.ACQUIRE", "a", "OWNER", "waiter"}
 			if bind == "self" {
 				m.of(waiter).Mark(session.Proven)

@@ -106,13 +106,50 @@ func wasKilled(pid int, start uint64) bool {
 }
 
 // Exiting reports whether a process is on its way out: it has begun to exit, though its pidfd does not say so yet. On a busy
-// machine that takes its time, and its connections are closed before.
+// machine that takes its time, and its connections are closed before. That is not so if its main thread alone has ended, and others go on.
 func Exiting(pid int, start uint64) bool {
-	const exiting = 0x4 // PF_EXITING, of the flags that field 9 has
 	var buf [1024]byte
 	stat := procfs(buf[:], pid, "/stat")
+	threads, _ := number(field(afterName(stat), 20-2))
+	if start == 0 || startOf(stat) != start || !exits(stat) {
+		return false
+	}
+	return threads <= 1 || othersExit(pid)
+}
+
+// exits reports whether a thread has begun to exit.
+func exits(stat []byte) bool {
+	const exiting = 0x4 // PF_EXITING, of the flags that field 9 has
 	flags, _ := number(field(afterName(stat), 9-2))
-	return startOf(stat) == start && start != 0 && flags&exiting != 0
+	return flags&exiting != 0
+}
+
+// mostThreads is how many threads of a process are looked at. The oldest are first, and where so many exit the others do, too.
+const mostThreads = 16
+
+// othersExit reports whether all threads of a process but its main one have begun to exit, too. What a process has open is closed by the
+// last that does.
+func othersExit(pid int) bool {
+	var path [64]byte
+	tasks := append(strconv.AppendInt(append(path[:0], "/proc/"...), int64(pid), 10), "/task"...)
+	fd, err := unix.Open(string(tasks), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return isGone(err)
+	}
+	var entries, buf [1024]byte
+	n, err := unix.ReadDirent(fd, entries[:])
+	_ = unix.Close(fd)
+	if err != nil {
+		return isGone(err)
+	}
+	_, _, threads := unix.ParseDirent(entries[:n], mostThreads, nil)
+	for _, tid := range threads {
+		stat, err := read(buf[:], append(append(append(tasks, '/'), tid...), "/stat"...))
+		if err != nil && !isGone(err) || err == nil && !exits(stat) {
+			return false
+		}
+	}
+	return true
 }
 
 func endOf(status unix.WaitStatus) End {

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ipcd/ipcd/internal/peer/peertest"
 	"github.com/ipcd/ipcd/internal/testenv"
 )
 
@@ -199,6 +200,33 @@ func TestZombieStatus(t *testing.T) {
 		if end, ok := ZombieStatus(p.PID, p.Start); ok || Exiting(p.PID, p.Start) {
 			t.Errorf("when it is reaped: %v", end)
 		}
+	}
+}
+
+// TestExiting: a process is not on its way out because its main thread has ended, while others go on.
+func TestExiting(t *testing.T) {
+	pid := peertest.Leaderless(t)
+	pidfd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Close(pidfd) }()
+	p, err := FromPIDFD(pidfd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if Exiting(p.PID, p.Start) {
+		t.Error("it is exiting while it goes on")
+	}
+	if ended, _ := Ended(pidfd); ended {
+		t.Error("it has ended while it goes on")
+	}
+	if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	awaitEnd(t, pidfd)
+	if !Exiting(p.PID, p.Start) {
+		t.Error("it is not exiting when it was killed")
 	}
 }
 
