@@ -34,7 +34,7 @@ var layers = []layer{
 	{path: "internal/server", may: []string{"bus", "lockmgr", "internal/account", "internal/asking", "internal/conn", "internal/heap", "internal/journal", "internal/lockname", "internal/locks", "internal/loop",
 		"internal/messages", "internal/peer", "internal/policy", "internal/printable", "internal/process", "internal/record", "internal/session", "internal/version", "internal/wills", "ipc/wire", xsys},
 		why: "the loop joins commands and services, and carries out what follows; configuration and systemd are handed to it from above"},
-	{path: "internal/locks", may: []string{"lockmgr", "internal/account", "internal/cgroup", "internal/conn", "internal/heap", "internal/journal", "internal/loop", "internal/peer", "internal/pieces",
+	{path: "internal/locks", may: []string{"lockmgr", "internal/account", "internal/cgroup", "internal/conn", "internal/heap", "internal/journal", "internal/list", "internal/loop", "internal/peer", "internal/pieces",
 		"internal/printable", "internal/process", "internal/record", "internal/session", "ipc/wire", xsys},
 		why: "the service of locks knows its engine and what all services share, and no other service: where its events go it is given"},
 	{path: "internal/messages", may: []string{"bus", "internal/account", "internal/conn", "internal/heap", "internal/journal", "internal/loop", "internal/openfile", "internal/peer",

@@ -37,7 +37,6 @@ func (s *Service) lockAcquire(c *session.Call) {
 	if p != nil {
 		p.claims++ // it is watched for as long as this takes
 		defer s.unpin(p)
-		s.reconnected(p)
 	}
 	s.supersede(sess, &a.Request, c.Pays) // before it is looked at which of the holds that it names are there
 	if !s.shown(c, a) {

@@ -184,6 +184,13 @@ func (c *end) cmd(words ...string) {
 	c.send()
 }
 
+// cmdWith sends a command with the pidfd of a process.
+func (c *end) cmdWith(pid int, words ...string) {
+	pidfd := must(unix.PidfdOpen(pid, 0))
+	must(0, unix.Sendmsg(c.fd, wire.AppendCommand(nil, words...), unix.UnixRights(pidfd), nil, 0))
+	_ = unix.Close(pidfd)
+}
+
 // send sends what the socket takes.
 func (c *end) send() {
 	for len(c.pending) > 0 && c.fd >= 0 {

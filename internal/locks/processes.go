@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/ipcd/ipcd/internal/cgroup"
+	"github.com/ipcd/ipcd/internal/list"
 	"github.com/ipcd/ipcd/internal/loop"
 	"github.com/ipcd/ipcd/internal/peer"
 	"github.com/ipcd/ipcd/internal/process"
@@ -28,14 +29,17 @@ type holder struct {
 	detached  requestSet        // those in their grace that came on its connections
 	detaching int               // connections that have ended, of whose requests some are not detached yet
 	leaving   *leaving          // those of them that end, as it is gone
-	endings   []*ending         // its own and those of its connections, the oldest first
+	endings   list.List[ending] // its own and those of its connections, the oldest first
+	own       *ending           // its own among them, nil if it has none
 }
 
 // An ending is an end that is certain, while the kernel is given a moment to tell more about it: a connection's, whose
 // process may be just about to die, or a process's, whose parent may be about to reap it.
 type ending struct {
-	conn    *session.Session // nil: the process ended
-	process *holder          // whose end is the better word
+	conn    *session.Session  // nil: the process ended
+	process *holder           // whose end is the better word
+	among   list.Link[ending] // those of the process
+	left    bool              // it is none of them any more
 	over    loop.Timer
 	tries   int // how often it was given another moment, as the process is exiting
 
@@ -49,6 +53,8 @@ type ending struct {
 	queued bool    // for its user's share of a turn
 	next   *ending // in that queue
 }
+
+func endings(e *ending) *list.Link[ending] { return &e.among }
 
 // processOf is the watched process that a session's locks are held by.
 func (s *Service) processOf(sess *session.Session) (*holder, error) {
@@ -84,9 +90,8 @@ func (s *Service) adopt(is *process.Process) *holder {
 
 // unwatch forgets a process that nobody needs to know the end of.
 func (s *Service) unwatch(p *holder) {
-	if p.claims == 0 && p.sessions == 0 && !s.locks.Unreaped(p.ID) {
+	if p.claims == 0 && p.sessions == 0 && p.endings.Len == 0 && !s.locks.Unreaped(p.ID) {
 		delete(s.processes, p.ID)
-		s.forgetEndings(p)
 		p.Release()
 	}
 }
@@ -100,7 +105,7 @@ func (s *Service) Ended(is *process.Process, reaped bool) {
 	switch how, status := p.How(reaped); {
 	case how != lockmgr.Unreaped:
 		s.endProcess(p, how, status)
-	case p.claims > 0 && p.ownEnding() == nil:
+	case p.claims > 0 && p.own == nil:
 		s.awaitEnd(p, nil)
 	}
 }
@@ -114,7 +119,7 @@ func (s *Service) endProcess(p *holder, how lockmgr.How, status int) {
 		p.learning = s.locks.Learn(p.ID, how, status, mostEnded)
 	})
 	if more || p.learning {
-		e := p.ownEnding()
+		e := p.own
 		if e == nil {
 			e = s.newEnding(p, nil)
 		}
@@ -140,21 +145,13 @@ func (s *Service) awaitEnd(p *holder, conn *session.Session) {
 func (s *Service) newEnding(p *holder, conn *session.Session) *ending {
 	e := &ending{conn: conn, process: p}
 	e.over.Init(&s.set.Loop.Timers, func() { s.endLater(e) })
-	p.endings = append(p.endings, e)
+	p.endings.Push(e, endings)
 	if conn != nil {
 		s.gone++
+	} else {
+		p.own = e
 	}
 	return e
-}
-
-// ownEnding is the ending of a process itself, nil if it has none.
-func (p *holder) ownEnding() *ending {
-	for _, e := range p.endings {
-		if e.conn == nil {
-			return e
-		}
-	}
-	return nil
 }
 
 // isOpen reports whether there is something left to end: the process may have been reaped meanwhile, or a connection's process
@@ -169,53 +166,66 @@ func (s *Service) isOpen(e *ending) bool {
 // isLeft reports whether there is something left to be done of what a process held that has ended.
 func (p *holder) isLeft() bool { return p.claims > 0 || p.learning }
 
-// forgetEnding forgets one of which nothing is left, or which is another's now.
+// forgetEnding forgets one of which nothing is left, or which is another's now; and the process, if that was the last that it is watched for.
 func (s *Service) forgetEnding(e *ending) {
 	e.over.Stop()
-	i := slices.Index(e.process.endings, e)
-	if i < 0 {
+	if e.left {
 		return // it is forgotten, and was in a queue still
 	}
-	e.process.endings = slices.Delete(e.process.endings, i, i+1)
+	p := e.process
+	e.left = true
+	p.endings.Remove(e, endings)
 	if e.conn != nil {
 		delete(s.conns, lockmgr.ConnID(e.conn.ID))
 		s.gone--
+	} else {
+		p.own = nil
 	}
+	s.unwatch(p)
 }
 
-// forgetEndings is forgetEnding for all of a process of which nothing is left.
+// mostForgotten is how many endings of which nothing is left are forgotten at once. The others are when their time is over.
+const mostForgotten = 64
+
+// forgetEndings is forgetEnding for those of a process that has ended, of which nothing is left.
 func (s *Service) forgetEndings(p *holder) {
-	for _, e := range slices.Clone(p.endings) {
+	n := 0
+	p.endings.All(endings, func(e *ending) bool {
 		if !s.isOpen(e) {
 			s.forgetEnding(e)
 		}
-	}
+		n++
+		return n < mostForgotten
+	})
 }
 
 // settleEndings ends at once what the kernel was given time to tell more about, and what is left of other ends.
 func (s *Service) settleEndings(p *holder) {
 	s.abandonRest(p)
-	for _, e := range slices.Clone(p.endings) { // one may settle others
+	for e := p.endings.First; e != nil; e = p.endings.First { // one may settle others
 		for e.noMore(); s.endStep(e); {
 			continue
 		}
 	}
 }
 
+// mostSettled is for how many connections a process that goes on is not waited for any more, with one look at whether it is.
+const mostSettled = 4
+
 // reconnected is called when a process that is alive asks for a lock: what it held on a connection that ended just now
-// need not wait for the process to end. It reports whether some of that is left.
+// need not wait for the process to end. It ends some of that, and reports whether some is left.
 func (s *Service) reconnected(p *holder) (left bool) {
 	if p.Dead {
 		return false
 	}
-	for _, e := range slices.Clone(p.endings) {
+	for n := 0; n < mostSettled && p.endings.Len > 0 && !s.events.EventsInLine(p.uid); n++ {
+		e := p.endings.First
 		e.noMore()
 		if s.endStep(e) {
 			s.endLater(e)
-			left = true
 		}
 	}
-	return left
+	return p.endings.Len > 0
 }
 
 // stopOf is what keeps the process of a claim from running: a lock that is held by one may be held for ever. A lease, and what a

@@ -1,6 +1,7 @@
 package locks
 
 import (
+	"github.com/ipcd/ipcd/internal/peer"
 	"github.com/ipcd/ipcd/internal/process"
 	"github.com/ipcd/ipcd/internal/session"
 	"github.com/ipcd/ipcd/ipc/wire"
@@ -110,7 +111,24 @@ func (s *Service) mustWait(c *session.Call) bool {
 		return false
 	}
 	p := s.processes[processID(&c.Session.Peer)]
-	return p != nil && (p.detaching > 0 || s.reconnected(p))
+	if p != nil && (p.detaching > 0 || s.reconnected(p)) {
+		return true
+	}
+	p = s.sentProcess(c)
+	return p != nil && s.reconnected(p)
+}
+
+// sentProcess is the process that a lock is asked for by FOR pid, nil if that is not so.
+func (s *Service) sentProcess(c *session.Call) *holder {
+	fd := c.Session.NextFD()
+	if fd < 0 || c.Row.Name != "LOCK.ACQUIRE" {
+		return nil
+	}
+	who, err := peer.FromPIDFD(fd)
+	if err != nil || !c.MayAct(who.UID) {
+		return nil
+	}
+	return s.processes[processID(&who)]
 }
 
 // cancelSome cancels waits of a connection that asks for none any more: the last first, or the lock would be granted to one of

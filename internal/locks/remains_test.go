@@ -2,6 +2,7 @@ package locks
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -48,9 +49,9 @@ func TestManyHoldsOfAConnection(t *testing.T) {
 	for m.of(c) != nil {
 		m.step()
 	}
-	e := p.endings[0]
+	e := p.endings.First
 	for left := n; left > 0; left = max(left-mostEnded, 0) {
-		if m.held != left || len(p.endings) != 1 {
+		if m.held != left || p.endings.Len != 1 {
 			t.Fatalf("%d are held, want %d", m.held, left)
 		}
 		m.endStep(e)
@@ -109,10 +110,10 @@ func TestManyHoldsOfAProcess(t *testing.T) {
 	c := m.holding(1001, n)
 	p := m.part.Of(m.of(c)).process
 	m.endProcess(p, lockmgr.Unreaped, 0)
-	if e := p.ownEnding(); m.held != n-mostEnded || e == nil || !e.queued {
+	if e := p.own; m.held != n-mostEnded || e == nil || !e.queued {
 		t.Fatalf("%d are held, and left is %+v", m.held, e)
 	}
-	m.endStep(p.ownEnding())
+	m.endStep(p.own)
 	m.endProcess(p, lockmgr.Killed, 9)
 	if m.held == 0 {
 		t.Fatal("all is ended at once")
@@ -123,7 +124,7 @@ func TestManyHoldsOfAProcess(t *testing.T) {
 			t.Errorf("%s: %v, %v", v.Name, v.Previous, v.Abandoned)
 		}
 	}
-	if len(p.endings) > 0 || m.ends.Waiting() {
+	if p.endings.Len > 0 || m.ends.Waiting() {
 		t.Error("there is something left")
 	}
 }
@@ -136,9 +137,9 @@ func TestLearnedInSteps(t *testing.T) {
 	c := m.holding(1001, n)
 	p := m.part.Of(m.of(c)).process
 	for m.endProcess(p, lockmgr.Unreaped, 0); m.held > 0; {
-		m.endStep(p.ownEnding())
+		m.endStep(p.own)
 	}
-	if !m.locks.Unreaped(p.ID) || p.isLeft() || len(p.endings) > 0 {
+	if !m.locks.Unreaped(p.ID) || p.isLeft() || p.endings.Len > 0 {
 		t.Fatalf("it is known, or something is left: %+v", p)
 	}
 	said := func() (n int) {
@@ -151,7 +152,7 @@ func TestLearnedInSteps(t *testing.T) {
 	}
 	m.endProcess(p, lockmgr.Killed, 9)
 	for want := mostEnded; want < n; want += mostEnded {
-		e := p.ownEnding()
+		e := p.own
 		if said() != want || e == nil || !e.queued || !m.isOpen(e) {
 			t.Fatalf("it is said of %d, want %d; left is %+v", said(), want, e)
 		}
@@ -162,7 +163,7 @@ func TestLearnedInSteps(t *testing.T) {
 	}
 	c.close()
 	m.settle()
-	if len(m.processes) > 0 || len(p.endings) > 0 || m.ends.Waiting() {
+	if len(m.processes) > 0 || p.endings.Len > 0 || m.ends.Waiting() {
 		t.Error("there is something left")
 	}
 }
@@ -180,9 +181,10 @@ func TestEndsByShares(t *testing.T) {
 		m.set.Net.Bury()
 	}
 	for id := range m.conns {
-		for _, e := range m.part.Of(m.conns[id]).process.endings {
+		m.part.Of(m.conns[id]).process.endings.All(endings, func(e *ending) bool {
 			m.endLater(e)
-		}
+			return true
+		})
 	}
 	m.ends.Turn()
 	if v := m.locks.View("other"); len(v.Holders) != 0 {
@@ -251,7 +253,12 @@ func TestResetWithManyWaits(t *testing.T) {
 // leaderless makes a peer be a process whose main thread has ended, and which goes on.
 func leaderless(t *testing.T) func(*peer.Peer) {
 	t.Helper()
-	pidfd := must(unix.PidfdOpen(peertest.Leaderless(t), 0))
+	return ofProcess(peertest.Leaderless(t))
+}
+
+// ofProcess makes a peer be a process.
+func ofProcess(pid int) func(*peer.Peer) {
+	pidfd := must(unix.PidfdOpen(pid, 0))
 	defer unix.Close(pidfd)
 	is := must(peer.FromPIDFD(pidfd))
 	return func(p *peer.Peer) { p.PID, p.Start = is.PID, is.Start }
@@ -272,7 +279,7 @@ func TestConnectionOfLeaderlessProcess(t *testing.T) {
 	sess := m.of(c)
 	sess.Kill(nil)
 	m.turn(nil)
-	e := m.part.Of(sess).process.endings[0]
+	e := m.part.Of(sess).process.endings.First
 	m.endLater(e) // the time is over
 	m.turn(nil)
 	if m.held != 0 || e.tries != 0 {
@@ -338,6 +345,81 @@ func TestAsksAgainForMuch(t *testing.T) {
 	}
 }
 
+// TestAsksAgainAfterManyConnections: likewise after very many connections, which take several steps: a few for each look at whether there is
+// something left. That is so for who asks for the process as well, and what is ended by then is free.
+func TestAsksAgainAfterManyConnections(t *testing.T) {
+	const n = 200
+	for _, of := range []string{"itself", "another"} {
+		t.Run(of, func(t *testing.T) {
+			m := newManual(t, many, byNumber, func(s *manualSetup) { s.EndingTime = time.Hour })
+			by := func(*peer.Peer) {}
+			words := []string{"LOCK.ACQUIRE", fmt.Sprint("many/", n-1), "WAIT", "0"}
+			pid := os.Getpid()
+			if of == "another" {
+				pid = peertest.Leaderless(t)
+				by = ofProcess(pid)
+				words = append(words, "FOR", "pid")
+			}
+			for i := range n {
+				m.connectBy(by, false).cmd("LOCK.ACQUIRE", fmt.Sprint("many/", i))
+				m.settle()
+			}
+			for _, c := range m.clients {
+				m.of(c).Kill(nil)
+			}
+			for m.gone < n {
+				m.turn(nil)
+			}
+			if m.held != n {
+				t.Fatalf("%d are held", m.held)
+			}
+			again := m.connect(false)
+			again.cmdWith(pid, words...)
+			m.read(again)
+			if ended := n - m.held; ended == 0 || ended > mostSettled {
+				t.Errorf("%d are ended at once", ended)
+			}
+			m.settle()
+			if got := string(again.got); !strings.Contains(got, "disconnected") {
+				t.Errorf("got %q", got)
+			}
+			if m.held != 1 || m.gone != 0 {
+				t.Errorf("%d are held, %d connections are left", m.held, m.gone)
+			}
+		})
+	}
+}
+
+// TestManyConnectionsOfAProcess: when a process ends of which very many connections have, those are forgotten bit by bit, too, and the
+// process with the last of them.
+func TestManyConnectionsOfAProcess(t *testing.T) {
+	const n = 3*mostForgotten + 1
+	m := newManual(t, func(s *manualSetup) { s.EndingTime = time.Hour })
+	for i := range n {
+		m.connect(false).cmd("LOCK.ACQUIRE", fmt.Sprint("many/", i))
+		m.settle()
+	}
+	p := m.part.Of(m.of(m.clients[0])).process
+	for _, c := range m.clients {
+		m.of(c).Kill(nil)
+	}
+	for m.gone < n {
+		m.turn(nil)
+	}
+	p.Dead = true
+	m.endProcess(p, lockmgr.Killed, 9)
+	if forgotten := n - m.gone; m.held != n-mostEnded || forgotten == 0 || forgotten > mostForgotten {
+		t.Errorf("%d are held, %d connections are forgotten at once", m.held, forgotten)
+	}
+	m.set.Loop.Clock.SetNow(m.set.Now() + 2*time.Hour)
+	m.turn(nil)
+	m.settle()
+	if m.held+m.gone+len(m.conns)+len(m.processes) != 0 || m.ends.Waiting() {
+		t.Errorf("left: %d holds, %d endings, %d connections, %d processes", m.held, m.gone, len(m.conns), len(m.processes))
+	}
+	m.verify()
+}
+
 // TestStopWithMuchToEnd: a stop waits for no turn.
 func TestStopWithMuchToEnd(t *testing.T) {
 	m := newManual(t, many, func(s *manualSetup) { s.EndingTime = time.Hour })
@@ -375,7 +457,7 @@ func TestEndsWaitForEvents(t *testing.T) {
 	}
 	var e *ending
 	for _, p := range m.processes {
-		e = p.endings[0]
+		e = p.endings.First
 	}
 	e.noMore()
 	line.of = 1001

@@ -203,7 +203,7 @@ func (s *Service) Figures() Figures {
 		Unsaved: len(s.operators.waiting) + len(s.once.waiting), Saving: s.operators.writing || s.once.writing,
 	}
 	for _, p := range s.processes {
-		f.Endings += len(p.endings)
+		f.Endings += p.endings.Len
 	}
 	for _, all := range s.followers {
 		f.Following += all.Len()

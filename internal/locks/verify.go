@@ -47,7 +47,7 @@ func (s *Service) verifyClaims(found account.Count) {
 		if p.claims != ends[id] {
 			panic(fmt.Sprintf("%d claims end with process %d, counted %d", ends[id], id.PID, p.claims))
 		}
-		if p.claims == 0 && p.sessions == 0 && !s.locks.Unreaped(id) {
+		if p.claims == 0 && p.sessions == 0 && p.endings.Len == 0 && !s.locks.Unreaped(id) {
 			panic(fmt.Sprintf("process %d is watched for nothing", id.PID))
 		}
 	}
@@ -84,8 +84,9 @@ func (s *Service) VerifyTimers(check session.CheckTimer) {
 	}
 	s.requests.verifyTimers(check)
 	for id, p := range s.processes {
-		for _, e := range p.endings {
+		p.endings.All(endings, func(e *ending) bool {
 			check(fmt.Sprintf("an ending of process %d", id.PID), &e.over, !e.queued)
-		}
+			return true
+		})
 	}
 }

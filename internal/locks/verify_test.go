@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ipcd/ipcd/internal/list"
 	"github.com/ipcd/ipcd/internal/loop"
 )
 
@@ -38,12 +39,12 @@ func TestVerifyTimers(t *testing.T) {
 		{"a grace that stays", "the timer of graces is set: false", func(m *manual) { m.requests.graces.Stop() }},
 		{"an ending that stays", "an ending of process", func(m *manual) {
 			for _, p := range m.processes {
-				p.endings[0].over.Stop()
+				p.endings.First.over.Stop()
 			}
 		}},
 		{"an ending of nobody", "3 timers are set, 2", func(m *manual) {
 			for _, p := range m.processes {
-				p.endings = nil
+				p.endings = list.List[ending]{}
 			}
 		}},
 	} {
