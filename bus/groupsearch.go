@@ -1,5 +1,7 @@
 package bus
 
+import "github.com/ipcd/ipcd/internal/list"
+
 // Search returns the groups whose filters match what has to be a topic: those of the topic itself, then by the age of filter and group. If so
 // many steps are not enough, it returns none, and a search that goes on. The slice is to be read only, and until the next call.
 func (g *Groups[S, M]) Search(topic []byte, most int) (found []*Group[S, M], rest *GroupSearch[S, M]) {
@@ -30,4 +32,20 @@ func (x *GroupSearch[S, M]) Next(most int) (found []*Group[S, M], more bool) {
 		x.found = append(x.found, r.SubsAt(x.age)...)
 	}
 	return x.found, more
+}
+
+// MayReceive reports whether s is a member of a group that a message of a topic is for. It looks at no more memberships than the budget has
+// left, and says yes if there are more.
+func (g *Groups[S, M]) MayReceive(s S, topic []byte, budget *int) (may bool) {
+	t := g.takers.get(s)
+	if t == nil {
+		return false
+	}
+	for _, c := range []*list.List[sharer[S, M]]{&t.members, &t.out} {
+		for m := c.First; m != nil && !may; m = m.ofTaker.Next {
+			*budget--
+			may = *budget < 0 || Match(m.group.of.Filter, topic)
+		}
+	}
+	return may
 }

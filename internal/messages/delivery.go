@@ -45,9 +45,9 @@ const (
 	mostInLine = 256
 	// longestLine is how many may stand in line when one more comes that cannot wait: the first is then delivered to all at once.
 	longestLine = 4096
-	// orderBudget is how many subscriptions are looked at to find out whether a message may overtake those in line: some ten
-	// microseconds' worth.
-	orderBudget = 500
+	// orderBudget is for how many looks, some ten microseconds' worth, it is tried to find out whether a message may overtake those in line:
+	// one for each of these that may concern a session, and one for each subscription and membership that the session has.
+	orderBudget = 1000
 )
 
 // send stamps a message with its number and the time and delivers it to whom it is for. If rest is not nil, it is not delivered to all
@@ -104,12 +104,15 @@ func (s *Service) mustLineUp(to *audience) bool {
 	return s.groupsMustLineUp(to)
 }
 
-// concerns reports whether what stands in line may go to a session: see [bus.Bus.MayReceive] for the budget.
+// concerns reports whether what stands in line may go to a session. It takes no more looks than the budget has left, and says yes if there
+// are more to be taken.
 func (s *Service) concerns(d *delivery, sess *session.Session, budget *int) bool {
-	switch {
+	switch *budget--; {
+	case *budget < 0:
+		return true
 	case d.lookup != nil:
 		return d.to == sess
-	case d.hasGroups() && s.mayBeGiven(d, sess):
+	case d.hasGroups() && s.groups.MayReceive(sess, d.topic, budget):
 		return true
 	}
 	return s.bus.MayReceive(sess, d.topic, budget)

@@ -123,7 +123,7 @@ func (s *Service) groupsMustLineUp(to *audience) bool {
 	budget := orderBudget
 	for _, g := range to.groups {
 		for _, d := range s.line {
-			if d.groupSearch != nil || d.lookup == nil && bus.Match(g.Sharing().Filter, d.topic) {
+			if budget--; budget < 0 || d.lookup == nil && bus.Match(g.Sharing().Filter, d.topic) {
 				return true
 			}
 			for sess := range g.Candidates() {
@@ -131,19 +131,6 @@ func (s *Service) groupsMustLineUp(to *audience) bool {
 					return true
 				}
 			}
-		}
-	}
-	return false
-}
-
-// mayBeGiven reports whether a session may be given what stands in line for groups.
-func (s *Service) mayBeGiven(d *delivery, sess *session.Session) bool {
-	if d.groupSearch != nil {
-		return s.groups.Count(sess) > 0
-	}
-	for _, g := range d.groups {
-		if s.groups.IsMember(sess, g.Sharing()) {
-			return true
 		}
 	}
 	return false

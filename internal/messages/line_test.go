@@ -322,3 +322,95 @@ func TestEventIsMadeForSubscribers(t *testing.T) {
 		t.Error("it is published under what is no topic")
 	}
 }
+
+// TestOrderIsFoundWithinBudget: whether a message may overtake those in line is found out by as many looks as the budget has, whoever is a
+// member of how many groups, and for how many a message in line is. If these are not enough, it stands in line.
+func TestOrderIsFoundWithinBudget(t *testing.T) {
+	const many = 2 * orderBudget
+	join := func(s *stage, c subscriber, filter string, groups int) {
+		t.Helper()
+		for i := range groups {
+			if call := (&session.Call{Session: c.sess}); !s.join(call, bus.Sharing{Filter: filter, Group: strconv.Itoa(i)}, -1, "") {
+				t.Fatalf("%s", call.Out)
+			}
+		}
+	}
+	line := func(s *stage, topic string) {
+		t.Helper()
+		var to audience
+		if err := s.audienceOf(&to, topicName, []byte(topic)); err != nil {
+			t.Fatal(err)
+		}
+		s.lineUp(&delivery{message: message{topic: []byte(topic), groups: to.groups, groupSearch: to.groupSearch}, routes: to.routes, rest: to.search})
+	}
+	for _, c := range []struct {
+		name    string
+		prepare func(s *stage)
+		want    bool // it stands in line
+	}{
+		{"who is a member of no group", func(s *stage) {
+			join(s, s.connect(), "t", many)
+			line(s, "t")
+			s.subscribeTo(s.connect(), "v")
+		}, false},
+		{"who is a member of another group", func(s *stage) {
+			join(s, s.connect(), "t", many)
+			line(s, "t")
+			c := s.connect()
+			join(s, c, "u", 1)
+			s.subscribeTo(c, "v")
+		}, false},
+		{"who is a member of such a group", func(s *stage) {
+			c := s.connect()
+			join(s, c, "t", many)
+			line(s, "t")
+			s.subscribeTo(c, "v")
+		}, true},
+		{"who is a member of very many others", func(s *stage) {
+			join(s, s.connect(), "t", 1)
+			line(s, "t")
+			c := s.connect()
+			join(s, c, "u", many)
+			s.subscribeTo(c, "v")
+		}, true},
+		{"very many subscribers", func(s *stage) {
+			join(s, s.connect(), "t", 1)
+			line(s, "t")
+			for range many {
+				s.subscribeTo(s.connect(), "v")
+			}
+		}, true},
+		{"a group", func(s *stage) {
+			join(s, s.connect(), "t", many)
+			line(s, "t")
+			join(s, s.connect(), "v", 1)
+		}, false},
+		{"a group of very many who have nothing else", func(s *stage) {
+			s.subscribeTo(s.connect(), "t")
+			line(s, "t")
+			for range many {
+				join(s, s.connect(), "v", 1)
+			}
+		}, true},
+		{"very many values that are being sent to others", func(s *stage) {
+			c := s.connect()
+			s.subscribeTo(c, "t")
+			for range many {
+				d := s.retainedFor(c.sess, s.bus.Route(bus.Filter, "t"))
+				s.lineUp(&d)
+			}
+			s.subscribeTo(s.connect(), "v")
+		}, true},
+	} {
+		s := newStage(t)
+		s.SetLimits(Limits{Output: 1 << 30})
+		c.prepare(s)
+		var to audience
+		if err := s.audienceOf(&to, topicName, []byte("v")); err != nil {
+			t.Fatal(err)
+		}
+		if got := s.mustLineUp(&to); got != c.want {
+			t.Errorf("a message for %s stands in line: %v", c.name, got)
+		}
+	}
+}
