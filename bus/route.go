@@ -89,12 +89,6 @@ func (r *Route[S]) Subs() []S {
 	return r.list
 }
 
-// SubsAt returns those of Subs who had subscribed when the bus had an age.
-func (r *Route[S]) SubsAt(age uint64) []S {
-	list, _ := r.SubsBetween(0, age)
-	return list
-}
-
 // SubsBetween returns those of Subs who had subscribed when the bus had an age, and not when it had an earlier one, and the place of
 // the first among all.
 func (r *Route[S]) SubsBetween(after, age uint64) (list []S, first int) {
@@ -104,6 +98,25 @@ func (r *Route[S]) SubsBetween(after, age uint64) (list []S, first int) {
 	}
 	first = later(after)
 	return list[first:max(first, later(age))], first
+}
+
+// appendSome appends those of SubsBetween, for who must not look at very many at once: it looks at so many places at most, and closes no holes.
+// left is how many it has not needed, 0 if there may be more, which are those behind an age.
+func (r *Route[S]) appendSome(to []S, after, age uint64, most int) (_ []S, behind uint64, left int) {
+	if r.several == nil {
+		if r.one != 0 && r.since > after && r.since <= age {
+			return append(to, r.alone[0]), r.since, most - 1
+		}
+		return to, after, most
+	}
+	for i := sort.Search(len(r.ages), func(i int) bool { return r.ages[i] > after }); most > 0 && i < len(r.ages) && r.ages[i] <= age; i++ {
+		if r.subs[i] != 0 {
+			to = append(to, r.list[i])
+		}
+		after = r.ages[i]
+		most--
+	}
+	return to, after, most
 }
 
 // AgeAt is the age of the bus when the one with a place among Subs had just subscribed. It rises with the place.

@@ -96,9 +96,19 @@ func (s *Service) holdsUp(c *session.Call) obstacle {
 			}
 		}
 	}
-	m := message{topic: c.Args[0], payload: c.Args[1], headers: s.publication.headers}
-	for _, g := range to.groups {
-		if !s.groupCanTake(g, s.sizeInGroup(c, &m), &looked) {
+	groups := to.groups
+	if to.groupSearch != nil {
+		groups, _ = to.groupSearch.Next(mostLookedAt)
+	}
+	if len(groups) == 0 {
+		return obstacle{}
+	}
+	size = s.sizeInGroup(c, &message{topic: c.Args[0], payload: c.Args[1], headers: s.publication.headers})
+	for _, g := range groups {
+		if looked++; looked > mostLookedAt {
+			break
+		}
+		if !s.groupCanTake(g, size, &looked) {
 			return obstacle{of: g.Sharing()}
 		}
 	}

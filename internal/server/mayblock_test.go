@@ -2,6 +2,7 @@ package server
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -232,5 +233,31 @@ func TestMayBlockGroupOfFile(t *testing.T) {
 	s.settle()
 	if got := member.Take(); !strings.Contains(got, text) || strings.Contains(got, "bus.lost") {
 		t.Errorf("the member is given %.200q", got)
+	}
+}
+
+// TestMayBlockOneOfManyGroups: a group holds a publisher up also if it is one of more than a message is given to at once.
+func TestMayBlockOneOfManyGroups(t *testing.T) {
+	s := newStage(t, func(setup *Setup, o *Options) { setup.Verify, o.Limits.Output = false, 16<<10 })
+	member, full, pub := s.connect(1000), s.connect(1000), s.connect(1001)
+	for _, a := range []actor{member, full} {
+		a.cmd("HELLO", "3")
+	}
+	for i := range 300 {
+		member.cmd("BUS.SUB", "a", "GROUP", strconv.Itoa(i))
+	}
+	full.cmd("BUS.SUB", "a", "GROUP", "g", "TAKE", "0")
+	s.settle()
+	said, text := "", strings.Repeat("x", 4000)
+	for n := 0; !strings.HasPrefix(said, "-"); n++ {
+		pub.cmd("BUS.PUB", "a", text, "MAYBLOCK", "0")
+		for s.settle(); member.Take() != ""; s.settle() { // it reads all
+		}
+		if said = pub.Take(); n == 10 {
+			t.Fatal("nobody holds him up")
+		}
+	}
+	if want := "-BUSY group \"g\" is too far behind \"a\", and would miss messages\r\n"; said != want {
+		t.Errorf("he is told %q, want %q", said, want)
 	}
 }
