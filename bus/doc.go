@@ -63,7 +63,8 @@
 //   - Only who was sent a request can answer it, and as long as it is not over. Who was not is told what he is told of one that never
 //     was.
 //   - It goes to who has the fewest to answer, and of these to who was asked longest ago: of a group, of those in none, and between
-//     these. Who takes none at the moment is passed over; if nobody does, it is refused, and names one of them.
+//     these. Who takes none at the moment is passed over; if nobody does, or too many were passed over, it is refused, and names one of
+//     them.
 //   - A request that nobody serves is refused at once, or waits as long as it says, and then goes to who comes: those for one topic in
 //     their order.
 //   - It is asked a second time only if it says that it may be, only of another who serves the same, and only if nothing of an answer
@@ -95,7 +96,7 @@
 //     is tried with each. Any other pattern costs only the messages that begin as it does, and each filter only those
 //     whose levels lead to it;
 //   - the requests that are open, of which each takes some 700 bytes and what its record has, and what they are sent in all: an answer from
-//     all goes to [MostAsked] at most;
+//     all goes to [MostAsked] at most, and one for a topic with more services than that is refused;
 //   - what members of groups are given before they have been sent it. What waits in a group is bounded here.
 //
 // # How it is done

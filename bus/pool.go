@@ -41,14 +41,17 @@ func (p *pools[P]) remove(of Sharing, x *P) {
 }
 
 // match appends the pools whose filters match a topic: those of the topic itself first, then by the age of filter and pool. ok is false
-// if so many steps are not enough to find them.
-func (p *pools[P]) match(to []*P, topic string, most int) (found []*P, ok bool) {
+// if so many steps are not enough to find them, or there are more than so many.
+func (p *pools[P]) match(to []*P, topic string, steps, most int) (found []*P, ok bool) {
 	p.topic = append(p.topic[:0], topic...)
-	routes, rest, _ := p.byFilter.SearchTopic(p.topic, most) // which is one
+	routes, rest, _ := p.byFilter.SearchTopic(p.topic, steps) // which is one
 	if rest != nil {
 		return to, false
 	}
 	for _, r := range routes {
+		if most -= r.Len(); most < 0 {
+			return to, false
+		}
 		to = append(to, r.Subs()...)
 	}
 	return to, true
@@ -95,6 +98,25 @@ func (r *ranking[T]) weigh(x T, more int) {
 	if at := x.rank().place; at > 0 {
 		heap.Fix(r, at-1)
 	}
+}
+
+// inOrder calls f with one after the other, first with whose turn it is, until it returns false. It looks at these, and at who may be next.
+func (r *ranking[T]) inOrder(f func(T) bool) {
+	if len(r.in) == 0 || !f(r.in[0]) { // as is usual
+		return
+	}
+	for next := r.below(0, nil); len(next) > 0 && f(r.in[next[0]]); {
+		next = r.below(next[0], next[1:])
+	}
+}
+
+// below adds the places right below another one of the heap to some, which are in the order of whose turn it is.
+func (r *ranking[T]) below(place int, others []int) []int {
+	for at := 2*place + 1; at <= 2*place+2 && at < len(r.in); at++ {
+		i, _ := slices.BinarySearchFunc(others, at, func(a, b int) int { return r.in[a].rank().compare(r.in[b].rank()) })
+		others = slices.Insert(others, i, at)
+	}
+	return others
 }
 
 // sorted are all, the first whose turn it is.

@@ -37,10 +37,10 @@ func (r *Requests[S, V]) Ask(a Ask[S, V]) (RequestID, error) {
 // fewRequests is up to how many the maps of requests are kept when the last is over: mostly the next one comes soon.
 const fewRequests = 8
 
-// choose finds whom to send a request to, and those who are passed over. It changes nothing but r.whom and r.full.
+// choose finds whom to send a request to, and those who are passed over. It changes nothing but r.whom, r.full and r.passed.
 func (r *Requests[S, V]) choose(q *request[S, V]) error {
-	r.whom, r.full = emptied(r.whom), emptied(r.full)
-	found, ok := r.pools.match(emptied(r.found), q.topic, mostLooked)
+	r.beginChoice()
+	found, ok := r.pools.match(emptied(r.found), q.topic, mostLooked, MostAsked)
 	r.found = found
 	switch {
 	case !ok:
@@ -73,6 +73,11 @@ func (r *Requests[S, V]) choose(q *request[S, V]) error {
 	return nil
 }
 
+// beginChoice has nobody be chosen yet, or passed over.
+func (r *Requests[S, V]) beginChoice() {
+	r.whom, r.full, r.passed = emptied(r.whom), emptied(r.full), 0
+}
+
 // chooseOf chooses whom of a pool to send a request that wants several answers.
 func (r *Requests[S, V]) chooseOf(p *pool[S, V], q *request[S, V]) {
 	if p.of.Group != "" {
@@ -96,26 +101,21 @@ func (r *Requests[S, V]) chooseOf(p *pool[S, V], q *request[S, V]) {
 	}
 }
 
-// best is whose turn it is in a pool: nil if there is nobody who takes a request. Those who do not are in r.full then, or as many as were
-// tried.
+// best is whose turn it is in a pool: nil if there is nobody who takes a request, among so many as may be looked at. Those who do not are in
+// r.full then, or as many as were tried.
 func (r *Requests[S, V]) best(p *pool[S, V], q *request[S, V]) (best *member[S, V]) {
-	var tried []*member[S, V]
-	for best == nil && p.members.Len() > 0 {
-		m := p.members.in[0]
+	p.members.inOrder(func(m *member[S, V]) bool {
 		switch {
 		case r.isChosen(m, q):
 		case r.takes(m, q):
 			best = m
-			continue
+			return false
 		default:
 			r.full = append(r.full, m)
 		}
-		p.members.leave(m)
-		tried = append(tried, m)
-	}
-	for _, m := range tried {
-		p.members.add(m)
-	}
+		r.passed++
+		return r.passed <= mostPassed
+	})
 	return best
 }
 

@@ -117,7 +117,7 @@ func (r *Requests[S, V]) giveUp(m *member[S, V], most int) (left int) {
 func (r *Requests[S, V]) lose(t *task[S, V]) {
 	q := t.request
 	if p := r.pools.all.get(t.member.of); p != nil && q.repeatable && !t.begun {
-		r.whom, r.full = emptied(r.whom), emptied(r.full)
+		r.beginChoice()
 		if m := r.best(p, q); m != nil {
 			r.finish(t, Replaced)
 			r.assign(q, m)

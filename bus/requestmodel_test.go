@@ -658,32 +658,6 @@ func TestOfferChangesMeanwhile(t *testing.T) {
 	}
 }
 
-// TestRequestsAreBounded: one that would go to too many is refused, and changes nothing.
-func TestRequestsAreBounded(t *testing.T) {
-	r := Requests[int, int]{Verify: true}
-	serve := func(s int) {
-		if _, err := r.Serve(s, Sharing{Filter: "a"}, 0); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for s := range MostAsked {
-		serve(s)
-	}
-	id, err := r.Ask(Ask[int, int]{Topic: "a", Replies: AllReplies})
-	if n := len(r.Effects()); err != nil || n != MostAsked {
-		t.Fatalf("%v, %d effects", err, n)
-	}
-	r.Cancel(0, id)
-	r.Effects()
-	serve(MostAsked)
-	if _, err := r.Ask(Ask[int, int]{Topic: "a", Replies: 2, Until: 1}); err != ErrTooMany || r.Len() > 0 || len(r.Effects()) > 0 {
-		t.Errorf("one more: %v", err)
-	}
-	if _, err := r.Ask(Ask[int, int]{Topic: "a"}); err != nil {
-		t.Errorf("one of them: %v", err)
-	}
-}
-
 // BenchmarkRequest: a request and its answer cost the same, however many there are who could answer.
 func BenchmarkRequest(b *testing.B) {
 	for _, n := range []int{1, 100, 10_000} {

@@ -29,9 +29,10 @@ type Requests[S comparable, V any] struct {
 	turns   turns
 	effects []RequestEffect[S, V]
 
-	found []*pool[S, V]   // scratch
-	whom  []*member[S, V] // scratch
-	full  []*member[S, V] // scratch
+	found  []*pool[S, V]   // scratch
+	whom   []*member[S, V] // scratch
+	full   []*member[S, V] // scratch
+	passed int             // scratch
 
 	// What every request takes. Only what is above leads to it, so that it is spare when it is there no more.
 	spareParties  spare.List[party[S, V]]
@@ -71,16 +72,17 @@ const (
 	AllReplies = math.MaxInt
 	// Forever is a time that does not come.
 	Forever = time.Duration(math.MaxInt64)
-	// MostAsked is how many may be asked by one request.
+	// MostAsked is how many may be asked by one request, and of how many filters and groups its topic may be served.
 	MostAsked = 256
-	// mostLooked is how many steps are made at most to find out who is to be asked.
-	mostLooked = 1 << 14
+	// mostLooked is how many steps are made at most to find these, and mostPassed how many who do not take it are passed over.
+	mostLooked = 1 << 12
+	mostPassed = MostAsked
 )
 
 // Why a request was not sent, or cannot be answered.
 var (
 	ErrNoResponders = errors.New("nobody is there to answer the request")
-	ErrTooMany      = errors.New("the request would go to too many responders")
+	ErrTooMany      = errors.New("too many are there to answer the request")
 	ErrNotAsked     = errors.New("no such request is to be answered")
 )
 

@@ -296,7 +296,7 @@ func refuse(c *session.Call, a *asking, err error) {
 	case errors.Is(err, bus.ErrNoResponders):
 		c.Fail(wire.CodeNoResponders, "nobody is there to answer %q", session.Clip(a.topic))
 	case errors.Is(err, bus.ErrTooMany):
-		c.Fail(wire.CodeQuota, "%v, of at most %d", err, bus.MostAsked)
+		c.Fail(wire.CodeQuota, "%v, more than %d", err, bus.MostAsked)
 	default:
 		c.Fail(wire.CodeBadName, "%v", err)
 	}

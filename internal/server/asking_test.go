@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ipcd/ipcd/bus"
 	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/ipc/wire"
 )
@@ -335,6 +336,21 @@ func TestRequestsAreLimited(t *testing.T) {
 			t.Errorf("the outcome is %.200v", v)
 		}
 	}
+}
+
+// TestServicesOfATopicAreLimited: one that is served in very many groups is asked nothing, be it for one answer, until they are fewer.
+func TestServicesOfATopicAreLimited(t *testing.T) {
+	h := start(t)
+	r, a := h.dial3(), h.dial3()
+	const many = bus.MostAsked + 1
+	r.doEach(many, func(i int) []string { return []string{"BUS.SERVE", "t", "GROUP", strconv.Itoa(i)} })
+	for _, option := range []string{"ENVELOPE", "REPEATABLE", "ASYNC"} {
+		a.refused(wire.CodeQuota, "too many are there to answer the request, more than 256", "BUS.REQ", "t", "x", option)
+	}
+	r.do("BUS.UNSERVE", "t", "GROUP", "0")
+	a.cmd("BUS.REQ", "t", "x")
+	r.do("BUS.REPLY", r.asked("t=x"), "y")
+	a.want(bulk("y"))
 }
 
 // TestRequestsAtStop: who waits for an answer, or for somebody to give one, is told that the daemon stops.
