@@ -335,6 +335,11 @@ func (r *Requests[S, V]) Open(s S) int {
 	return 0
 }
 
+// MostSteps is how many steps of a search it may take to find who serves a topic.
+func (r *Requests[S, V]) MostSteps() int {
+	return min(mostLooked, r.pools.byFilter.wild.filters.nodes.Len())
+}
+
 // Len is how many requests are not over.
 func (r *Requests[S, V]) Len() int { return r.open.len() }
 

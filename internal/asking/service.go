@@ -63,6 +63,12 @@ func (s *Service) Handlers() map[string]session.Handler {
 // Open is how many requests are not over.
 func (s *Service) Open() int { return s.open.Len }
 
+// fewSteps is how many steps it may take to find who serves a topic, some ten microseconds' worth, before to ask counts as slow.
+const fewSteps = 512
+
+// AskingIsSlow reports whether so many filters are served that it may take long to find those of a topic.
+func (s *Service) AskingIsSlow() bool { return s.engine.MostSteps() > fewSteps }
+
 // SetOutput changes how much may wait for a connection.
 func (s *Service) SetOutput(most int) { s.output = most }
 

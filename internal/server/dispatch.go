@@ -126,7 +126,7 @@ func (h *host) Execute(sess *session.Session, words [][]byte) conn.Outcome {
 		c.DropFD()
 	case sess.Is(session.InMulti) && s.keepForExec(c, words):
 	default:
-		long := c.Row.Flags&(wire.FlagSlow|wire.FlagFanOut|wire.FlagQueues) != 0 && s.mayTakeLong(c)
+		long := c.Row.Flags&(wire.FlagSlow|wire.FlagFanOut|wire.FlagQueues|wire.FlagAsks) != 0 && s.mayTakeLong(c)
 		switch {
 		case long && (sess.User().Overspent() || s.set.Net.Queued(&sess.Conn)) || s.locks.MustWait(c):
 			sess.Slice()

@@ -16,6 +16,8 @@ func (s *Server) mayTakeLong(c *session.Call) bool {
 		return s.messages.MatchIsSlow() || s.set.Users.AnySpent() || s.set.Net.Late() > 0
 	case flags&wire.FlagQueues != 0:
 		return s.locks.AskingIsSlow()
+	case flags&wire.FlagAsks != 0:
+		return s.asking.AskingIsSlow()
 	}
 	return false
 }

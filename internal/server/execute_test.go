@@ -101,6 +101,30 @@ func TestWhoPaysForEvents(t *testing.T) {
 	}
 }
 
+// TestWhoPaysForRequests: where very many filters are served, to find out who serves a topic may take long, and is paid for.
+func TestWhoPaysForRequests(t *testing.T) {
+	m := newManual(t, 1, roomyForMany)
+	server, sess := m.connect(false), m.of(m.connect(false))
+	server.cmd("HELLO", "3")
+	server.cmd("BUS.SERVE", manyFilter(1))
+	m.settle()
+	pays := func() bool {
+		m.execute(sess, [][]byte{[]byte("BUS.REQ"), []byte("nobody"), []byte("x")})
+		return sess.User().Spent() > 0
+	}
+	if pays() {
+		t.Error("where few filters are served it is paid for")
+	}
+	for i := range manyFilters / 4 {
+		server.cmd("BUS.SERVE", manyFilter(i))
+		m.step()
+	}
+	m.settle()
+	if !pays() {
+		t.Error("where very many filters are served nothing is paid for")
+	}
+}
+
 // TestWhoAsksAnewPays: who asks anew for a lock pays for what ends by that of what it had left behind.
 func TestWhoAsksAnewPays(t *testing.T) {
 	m := newManual(t, 1)

@@ -50,6 +50,7 @@ const (
 	FlagSlow                          // takes longer the more there is to look at
 	FlagFanOut                        // takes longer the more receive what it sends
 	FlagQueues                        // takes longer the more locks are held and waited for
+	FlagAsks                          // takes longer the more filters are served
 	FlagDescriptors                   // file descriptors may come with it
 	FlagUnqueued                      // executed at once, also between MULTI and EXEC
 	FlagNoMulti                       // refused between MULTI and EXEC
@@ -208,7 +209,7 @@ var Commands = []Command{
 	{Name: "BUS.UNSERVE", Args: "[filter [GROUP label]]", Min: 1, Max: 4, Family: FamilyBus, Flags: FlagNoMulti, Summary: "End BUS.SERVE for this filter, or all",
 		Reply: "integer: the services left", Note: "what is not answered by then is told to be REMOTE, or asked of another", Errors: []Code{CodeNotFound, CodeBadName}},
 	{Name: "BUS.REQ", Args: "topic payload [TIMEOUT ms] [WAIT ms] [REPLIES n|ALL] [REPEATABLE] [HEADER field value …] [ENVELOPE] [ASYNC] [PARTS] [REQID id]", Min: 3, Family: FamilyBus, Access: AccessPublish, Names: Names{First: true},
-		Flags: FlagBlocks | FlagNoMulti, Summary: "Ask for an answer, and wait for it",
+		Flags: FlagBlocks | FlagNoMulti | FlagAsks, Summary: "Ask for an answer, and wait for it",
 		Reply:  "the answer; with ENVELOPE a map: payload, headers, pid, uid, unit (of who has answered); with REPLIES an array of answers, in which one may be an error; with ASYNC an integer, the ticket, and later the push done, ticket, outcome; with PARTS before it a push for each part as it comes: bus.part, ticket, n (of which answer, from 1), answer (as far as it has not been told, or an error), more (1, or 0 if that answer is over), and the outcome is an integer: how many answers there were",
 		Note:   "without WAIT it is NORESPONDERS at once if nobody serves the topic; with REPEATABLE another is asked if the responder goes; HEADER may be there up to 32 times; PARTS needs ASYNC, and does not go with REQID; with REPLIES above 1, payload and headers have at most 64 KiB",
 		Errors: []Code{CodeBadName, CodeNotFound, CodeDenied, CodeNoResponders, CodeRemote, CodeTimeout, CodeBusy, CodeDeadlock, CodeCancelled, CodeShutdown}},
