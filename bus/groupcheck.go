@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-
-	"github.com/ipcd/ipcd/internal/list"
 )
 
 // Dump writes the whole state in a form made for eyes and tests: a line for each group, with those who can take something, the first
@@ -118,10 +116,10 @@ func (g *Groups[S, M]) checkTakers() (err error) {
 	count := map[*Group[S, M]]int{}
 	members := 0
 	for s, t := range g.takers.all {
-		if t.who != s || t.members.Len+t.out.Len+t.given.Len == 0 {
+		if t.who != s || t.members.Len+t.given.Len == 0 {
 			return fmt.Errorf("%v is not in order", s)
 		}
-		if !t.members.Check(ofTaker[S, M]) || !t.out.Check(ofTaker[S, M]) || !t.given.Check(ofParcel[S, M]) {
+		if !t.members.Check(ofTaker[S, M]) || !t.out.Check(isOut[S, M]) || !t.given.Check(ofParcel[S, M]) {
 			return fmt.Errorf("what %v has is not in order", s)
 		}
 		given, unsent := map[*sharer[S, M]]int{}, 0
@@ -138,21 +136,33 @@ func (g *Groups[S, M]) checkTakers() (err error) {
 		if unsent != t.unsent {
 			return fmt.Errorf("%v has %d things to be sent, counted %d", s, unsent, t.unsent)
 		}
-		for out, c := range []*list.List[sharer[S, M]]{&t.members, &t.out} {
-			c.All(ofTaker[S, M], func(m *sharer[S, M]) bool {
-				if m.taker != t || m.out != (out == 1) || m.out == (m.place > 0) || g.members.get(memberKey[S]{s, m.group.of}) != m {
-					err = fmt.Errorf("%v is in the wrong place of %s", s, m.group.of)
-				}
-				if m.out && m.takes() || m.left < 0 {
-					err = fmt.Errorf("%v takes what comes of %s, and is out: %v", s, m.group.of, m.out)
-				}
-				if given[m] != m.load {
-					err = fmt.Errorf("%v was given %d of %s, counted %d", s, given[m], m.group.of, m.load)
-				}
-				count[m.group]++
-				members++
-				return err == nil
-			})
+		out := 0
+		t.members.All(ofTaker[S, M], func(m *sharer[S, M]) bool {
+			if m.taker != t || m.out == (m.place > 0) || g.members.get(memberKey[S]{s, m.group.of}) != m {
+				err = fmt.Errorf("%v is in the wrong place of %s", s, m.group.of)
+			}
+			if m.out && m.takes() || m.left < 0 {
+				err = fmt.Errorf("%v takes what comes of %s, and is out: %v", s, m.group.of, m.out)
+			}
+			if given[m] != m.load {
+				err = fmt.Errorf("%v was given %d of %s, counted %d", s, given[m], m.group.of, m.load)
+			}
+			if m.out {
+				out++
+			}
+			count[m.group]++
+			members++
+			return err == nil
+		})
+		t.out.All(isOut[S, M], func(m *sharer[S, M]) bool {
+			if m.taker != t || !m.out || m.group == nil {
+				err = fmt.Errorf("what %v is out of is not in order", s)
+			}
+			out--
+			return err == nil
+		})
+		if err == nil && out != 0 {
+			err = fmt.Errorf("%v is out of %d groups more than are counted", s, out)
 		}
 		if err != nil {
 			return err

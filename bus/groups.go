@@ -82,7 +82,8 @@ type sharer[S comparable, M any] struct {
 	standing
 	taker   *taker[S, M]
 	group   *Group[S, M]
-	ofTaker list.Link[sharer[S, M]] // among all of its, or those that are out
+	ofTaker list.Link[sharer[S, M]] // among all of its
+	isOut   list.Link[sharer[S, M]] // and among those that are out
 	out     bool                    // of the group's ranking, until it can take something
 	limited bool                    // it takes only so much:
 	left    int
@@ -97,13 +98,14 @@ func (m *sharer[S, M]) rank() *standing { return &m.standing }
 type taker[S comparable, M any] struct {
 	who     S
 	free    bool
-	members list.List[sharer[S, M]] // those that are not out
-	out     list.List[sharer[S, M]]
+	members list.List[sharer[S, M]] // in the order in which it joined
+	out     list.List[sharer[S, M]] // those of them that are out
 	given   list.List[parcel[S, M]] // in the order in which it was given them
 	unsent  int                     // of them, and of what it is told with them
 }
 
 func ofTaker[S comparable, M any](m *sharer[S, M]) *list.Link[sharer[S, M]]  { return &m.ofTaker }
+func isOut[S comparable, M any](m *sharer[S, M]) *list.Link[sharer[S, M]]    { return &m.isOut }
 func inReady[S comparable, M any](g *Group[S, M]) *list.Link[Group[S, M]]    { return &g.inReady }
 func ofParcel[S comparable, M any](p *parcel[S, M]) *list.Link[parcel[S, M]] { return &p.at }
 
@@ -132,6 +134,7 @@ func (g *Groups[S, M]) Join(s S, of Sharing) (joined bool, err error) {
 	}
 	m := &sharer[S, M]{taker: t, group: group}
 	g.members.set(memberKey[S]{s, group.of}, m)
+	t.members.Push(m, ofTaker[S, M])
 	g.turns.take(m)
 	group.len++
 	g.enter(m)
@@ -141,7 +144,6 @@ func (g *Groups[S, M]) Join(s S, of Sharing) (joined bool, err error) {
 
 // enter has a member be one of those who may be given something.
 func (g *Groups[S, M]) enter(m *sharer[S, M]) {
-	m.taker.members.Push(m, ofTaker[S, M])
 	m.group.members.add(m)
 	g.settle(m.group)
 }
@@ -206,11 +208,11 @@ func (g *Groups[S, M]) Leave(s S, of Sharing) (ended int, found bool) {
 func (g *Groups[S, M]) leave(m *sharer[S, M]) (ended int) {
 	group := m.group
 	if m.out {
-		m.taker.out.Remove(m, ofTaker[S, M])
+		m.taker.out.Remove(m, isOut[S, M])
 	} else {
-		m.taker.members.Remove(m, ofTaker[S, M])
 		group.members.leave(m)
 	}
+	m.taker.members.Remove(m, ofTaker[S, M])
 	g.members.delete(memberKey[S]{m.taker.who, group.of})
 	m.group = nil
 	group.len--
@@ -227,14 +229,14 @@ func (g *Groups[S, M]) leave(m *sharer[S, M]) (ended int) {
 
 // forget forgets a taker that has nothing any more.
 func (g *Groups[S, M]) forget(t *taker[S, M]) {
-	if t.members.Len+t.out.Len+t.given.Len == 0 {
+	if t.members.Len+t.given.Len == 0 {
 		g.takers.delete(t.who)
 	}
 }
 
 // Drop ends all that s has in groups: what it was given and has not been sent, which the caller bounds, goes to the others, before what
-// waits, and then it leaves. It leaves so many groups at most; more says that some are left, and Drop is to be called again. Before that
-// s must not join or be free. ended is as of Leave.
+// waits, and then it leaves, in the order in which it joined. It leaves so many groups at most; more says that some are left, and Drop is to
+// be called again. Before that s must not join or be free. ended is as of Leave.
 func (g *Groups[S, M]) Drop(s S, most int) (ended int, more bool) {
 	t := g.takers.get(s)
 	if t == nil {
@@ -263,10 +265,8 @@ func (g *Groups[S, M]) Drop(s S, most int) (ended int, more bool) {
 		g.settle(group)
 	}
 	g.found = touched
-	for _, c := range []*list.List[sharer[S, M]]{&t.members, &t.out} {
-		for ; most > 0 && c.Len > 0; most-- {
-			ended += g.leave(c.First)
-		}
+	for ; most > 0 && t.members.Len > 0; most-- {
+		ended += g.leave(t.members.First)
 	}
 	g.forget(t)
 	g.verify()
@@ -297,7 +297,7 @@ func (g *Groups[S, M]) Free(s S) {
 		return
 	}
 	t.free = true
-	t.out.All(ofTaker[S, M], func(m *sharer[S, M]) bool {
+	t.out.All(isOut[S, M], func(m *sharer[S, M]) bool {
 		g.comeBack(m)
 		return true
 	})
@@ -307,7 +307,7 @@ func (g *Groups[S, M]) Free(s S) {
 // comeBack has a member that is out be one of those who may be given something, if it can take it.
 func (g *Groups[S, M]) comeBack(m *sharer[S, M]) {
 	if m.takes() {
-		m.taker.out.Remove(m, ofTaker[S, M])
+		m.taker.out.Remove(m, isOut[S, M])
 		m.out = false
 		g.enter(m)
 	}
@@ -331,40 +331,11 @@ func (g *Groups[S, M]) Take(s S, of Sharing, n int) bool {
 	return true
 }
 
-// Count is of how many groups s is a member, and Len how many members there are of all.
-func (g *Groups[S, M]) Count(s S) int {
-	if t := g.takers.get(s); t != nil {
-		return t.members.Len + t.out.Len
-	}
-	return 0
-}
-
-// Len is how many members there are.
-func (g *Groups[S, M]) Len() int { return g.members.len() }
-
-// Joined is what s shares, as one of the members.
-func (g *Groups[S, M]) Joined(s S) (all []Sharing) {
-	if t := g.takers.get(s); t != nil {
-		for _, c := range []*list.List[sharer[S, M]]{&t.members, &t.out} {
-			c.All(ofTaker[S, M], func(m *sharer[S, M]) bool {
-				all = append(all, m.group.of)
-				return true
-			})
-		}
-	}
-	return all
-}
-
 // Lost is how many messages all groups have lost so far, also those that have ended, whether somebody was told so or not.
 func (g *Groups[S, M]) Lost() int { return g.lost }
 
 // Waiting is how many messages wait in a group that nobody could take, and how large they are together.
 func (g *Group[S, M]) Waiting() (messages, bytes int) { return g.queue.Len, g.bytes }
-
-// IsMember reports whether s is a member.
-func (g *Groups[S, M]) IsMember(s S, of Sharing) bool {
-	return g.members.get(memberKey[S]{s, of}) != nil
-}
 
 // All are the groups, in no order.
 func (g *Groups[S, M]) All() iter.Seq[*Group[S, M]] {
@@ -402,8 +373,7 @@ func (g *Groups[S, M]) Next() (given Given[S, M], ok, more bool) {
 	}
 	if !m.takes() {
 		group.members.leave(m)
-		m.taker.members.Remove(m, ofTaker[S, M])
-		m.taker.out.Push(m, ofTaker[S, M])
+		m.taker.out.Push(m, isOut[S, M])
 		m.out = true
 		g.settle(group)
 		g.verify()

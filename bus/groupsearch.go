@@ -1,10 +1,6 @@
 package bus
 
-import (
-	"slices"
-
-	"github.com/ipcd/ipcd/internal/list"
-)
+import "slices"
 
 // Search returns the groups whose filters match what has to be a topic: those of the topic itself, then by the age of filter and group. If so
 // many steps are not enough, or there are more groups, it returns none, and a search that goes on. The slice is to be read only, and until the
@@ -50,20 +46,4 @@ func (x *GroupSearch[S, M]) Next(most int) (found []*Group[S, M], more bool) {
 		}
 	}
 	return x.found, len(x.routes) > 0 || x.search != nil
-}
-
-// MayReceive reports whether s is a member of a group that a message of a topic is for. It looks at no more memberships than the budget has
-// left, and says yes if there are more.
-func (g *Groups[S, M]) MayReceive(s S, topic []byte, budget *int) (may bool) {
-	t := g.takers.get(s)
-	if t == nil {
-		return false
-	}
-	for _, c := range []*list.List[sharer[S, M]]{&t.members, &t.out} {
-		for m := c.First; m != nil && !may; m = m.ofTaker.Next {
-			*budget--
-			may = *budget < 0 || Match(m.group.of.Filter, topic)
-		}
-	}
-	return may
 }

@@ -2,7 +2,6 @@ package messages
 
 import (
 	"math"
-	"slices"
 	"sync"
 	"unsafe"
 
@@ -132,7 +131,7 @@ func (s *Service) unsubscribeRedis(c *session.Call, k bus.Kind, word string) {
 	own := &session.Call{Session: c.Session}
 	end := func(b []byte, text string) []byte {
 		if of, ok := cutGroup(text); ok && k == bus.Pattern {
-			if m := s.groups.members.Of(own.Session); m != nil && m.patterns[of] != "" {
+			if s.groupPattern(own.Session, of) != "" {
 				s.leave(own.Session, of)
 			}
 		} else {
@@ -146,8 +145,11 @@ func (s *Service) unsubscribeRedis(c *session.Call, k bus.Kind, word string) {
 		c.PerformEach(c.Texts(), nil, end)
 		return
 	}
-	list, groups := s.bus.List(c.Session, k), s.groupTexts(c.Session, k)
-	if s.bus.Count(c.Session, k) == 0 && len(groups) == 0 {
+	list, groups, n := s.bus.List(c.Session, k), groupList{}, s.bus.Count(c.Session, k)
+	if k == bus.Pattern {
+		groups, n = s.groupsBy(c.Session, true), n+s.groupPatterns(c.Session)
+	}
+	if n == 0 {
 		c.Push(3, word)
 		c.Null()
 		c.Integer(s.redisCount(c.Session))
@@ -155,33 +157,20 @@ func (s *Service) unsubscribeRedis(c *session.Call, k bus.Kind, word string) {
 		c.Out = c.Out[:0]
 		return
 	}
-	c.Perform(&session.Task{
-		Step: func(b []byte) ([]byte, bool) {
-			text, found, more := list.Next(textsPerStep)
-			if !found && !more && len(groups) > 0 {
-				text, found, groups = groups[0], true, groups[1:]
-			}
-			if found {
-				b = end(b, text)
-			}
-			return b, more || found || len(groups) > 0
-		},
-		Held: len(groups) * int(unsafe.Sizeof("")),
-	})
+	c.Perform(&session.Task{Step: func(b []byte) ([]byte, bool) {
+		text, found, more := list.Next(textsPerStep)
+		if !found && !more {
+			_, text, found, more = groups.next(textsPerStep)
+		}
+		if found {
+			b = end(b, text)
+		}
+		return b, more
+	}})
 }
 
 // textsPerStep is how many subscriptions a step looks at for one of the kind that is to end.
 const textsPerStep = 64
-
-// groupTexts are the texts of a session's patterns, if it is these that are asked for, by which it is a member of groups.
-func (s *Service) groupTexts(sess *session.Session, k bus.Kind) (texts []string) {
-	if k == bus.Pattern && s.groupPatterns(sess) > 0 {
-		for _, of := range s.groupsBy(sess, true) {
-			texts = append(texts, s.groups.members.Of(sess).patterns[of])
-		}
-	}
-	return texts
-}
 
 // confirm appends the push that answers a subscribe or unsubscribe.
 func (s *Service) confirm(c *session.Call, word, text string) {
@@ -400,25 +389,23 @@ func (s *Service) busCount(sess *session.Session) int64 {
 func (s *Service) busUnsub(c *session.Call) {
 	if len(c.Args) == 0 {
 		sess, list, groups := c.Session, s.bus.List(c.Session, bus.Filter), s.groupsBy(c.Session, false)
-		c.Perform(&session.Task{
-			Step: func(b []byte) ([]byte, bool) {
-				text, found, more := list.Next(textsPerStep)
-				if found {
-					s.unsubscribe(sess, bus.Filter, text)
-				}
-				if found || more {
-					return b, true
-				}
-				if len(groups) > 0 {
-					s.leave(sess, groups[0])
-					groups = groups[1:]
-					return b, true
-				}
-				return wire.AppendInt(b, s.busCount(sess)), false
-			},
-			Head: session.NoHead,
-			Held: 2 * len(groups) * int(unsafe.Sizeof("")),
-		})
+		c.Perform(&session.Task{Head: session.NoHead, Step: func(b []byte) ([]byte, bool) {
+			text, found, more := list.Next(textsPerStep)
+			if found {
+				s.unsubscribe(sess, bus.Filter, text)
+			}
+			if found || more {
+				return b, true
+			}
+			of, _, found, more := groups.next(textsPerStep)
+			if found {
+				s.leave(sess, of)
+			}
+			if more {
+				return b, true
+			}
+			return wire.AppendInt(b, s.busCount(sess)), false
+		}})
 		return
 	}
 	filter := string(c.Args[0])
@@ -431,7 +418,7 @@ func (s *Service) busUnsub(c *session.Call) {
 	case len(c.Args) == 3 && c.Keyword(1) == "GROUP":
 		group := string(c.Args[2])
 		of := bus.Sharing{Filter: filter, Group: group}
-		if !slices.Contains(s.groupsBy(c.Session, false), of) || !s.leave(c.Session, of) {
+		if s.groupPattern(c.Session, of) != "" || !s.leave(c.Session, of) {
 			c.Fail(wire.CodeNotFound, "this connection is not subscribed to %q in group %q", session.Clip(filter), session.Clip(group))
 			return
 		}

@@ -310,10 +310,13 @@ func (s *Service) leaveAll(sess *session.Session) bool {
 	if !sess.Is(session.Subscribed) {
 		return true
 	}
-	was := g.Joined(sess)
+	list, first := g.Joined(sess), make([]bus.Sharing, 0, MostDropped)
+	for of, ok := list.Next(); ok && len(first) < MostDropped; of, ok = list.Next() {
+		first = append(first, of)
+	}
 	g.Sent(sess, g.Unsent(sess)-sess.Unsent())
 	_, more := g.Drop(sess, MostDropped)
-	for _, of := range was[:len(was)-g.Count(sess)] {
+	for _, of := range first {
 		s.left(of, sess)
 	}
 	s.give()
@@ -336,15 +339,41 @@ func (s *Service) joinAsPattern(c *session.Call, of bus.Sharing, pattern string)
 	return s.join(c, of, -1, pattern)
 }
 
-// groupsBy are the memberships of a session, those that were asked for as patterns or the others.
-func (s *Service) groupsBy(sess *session.Session, asPatterns bool) (all []bus.Sharing) {
+// A groupList gives memberships of a session, those that were asked for as patterns or the others. The zero one gives none.
+type groupList struct {
+	all        bus.JoinedList[*session.Session, *shared]
+	patterns   map[bus.Sharing]string
+	asPatterns bool
+}
+
+func (s *Service) groupsBy(sess *session.Session, asPatterns bool) groupList {
 	m := s.groups.members.Of(sess)
-	for _, of := range s.groups.Joined(sess) {
-		if (m.patterns[of] != "") == asPatterns {
-			all = append(all, of)
+	if m == nil {
+		return groupList{}
+	}
+	return groupList{s.groups.Joined(sess), m.patterns, asPatterns}
+}
+
+// next looks at so many memberships at most for one more, and gives it if one of them is, and its pattern. It reports whether there may be
+// more: see [bus.TextList].
+func (l *groupList) next(most int) (of bus.Sharing, pattern string, found, more bool) {
+	for ; most > 0; most-- {
+		if of, more = l.all.Next(); !more {
+			return of, "", false, false
+		}
+		if pattern = l.patterns[of]; (pattern != "") == l.asPatterns {
+			return of, pattern, true, true
 		}
 	}
-	return all
+	return of, "", false, true
+}
+
+// groupPattern is the pattern as which a membership was asked for, "" if it was not, or there is none.
+func (s *Service) groupPattern(sess *session.Session, of bus.Sharing) string {
+	if m := s.groups.members.Of(sess); m != nil {
+		return m.patterns[of]
+	}
+	return ""
 }
 
 // groupPatterns is how many memberships were asked for as patterns.
@@ -363,7 +392,8 @@ func (s *Service) Groups() (groups, bytes int) { return len(s.groups.keepers), s
 
 // countGroups counts what a session has of groups, and its user is charged for.
 func (s *Service) countGroups(sess *session.Session, found account.Count) {
-	for _, of := range s.groups.Joined(sess) {
+	list := s.groups.Joined(sess)
+	for of, ok := list.Next(); ok; of, ok = list.Next() {
 		found.Add(sess.User().UID(), account.Subscriptions, bus.Weight(of.Filter))
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ipcd/ipcd/bus"
 	"github.com/ipcd/ipcd/internal/account"
@@ -256,31 +257,63 @@ func TestEventsInLine(t *testing.T) {
 	}
 }
 
-// TestLeavingTakesNoList: to begin to end all subscriptions of a session takes the same however many it has, and each step ends one.
+// TestLeavingTakesNoList: to begin to end all subscriptions of a session, or one, takes the same however many it has.
 func TestLeavingTakesNoList(t *testing.T) {
 	const n = 3000
-	s := newStage(t)
-	c := s.connect()
-	for i := range n {
-		s.subscribeTo(c, fmt.Sprintf("a/%d", i))
-	}
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	some := s.Leave(c.sess)
-	for range 5 {
-		some()
-	}
-	runtime.ReadMemStats(&after)
-	if took := after.TotalAlloc - before.TotalAlloc; took > 8*n { // a list would take twice as much
-		t.Errorf("it takes %d bytes", took)
-	}
-	for left := s.bus.Count(c.sess) - 1; left >= 0; left-- {
-		if more := some(); !more || s.bus.Count(c.sess) != left {
-			t.Fatalf("more is %v, and %d are left, want %d", more, s.bus.Count(c.sess), left)
+	command := func(run func(s *stage, c *session.Call), words ...string) func(*stage, subscriber) {
+		return func(s *stage, c subscriber) {
+			call := &session.Call{Session: c.sess}
+			for _, word := range words {
+				call.Args = append(call.Args, []byte(word))
+			}
+			run(s, call)
 		}
 	}
-	if some() || c.sess.User().Used(account.Subscriptions) != 0 {
-		t.Errorf("there is more, or %d are charged", c.sess.User().Used(account.Subscriptions))
+	for name, leave := range map[string]func(*stage, subscriber){
+		"RESET": func(s *stage, c subscriber) {
+			some := s.Leave(c.sess)
+			for range 5 {
+				some()
+			}
+		},
+		"closed":       func(s *stage, c subscriber) { s.Closed(c.sess) },
+		"UNSUB":        command(func(s *stage, c *session.Call) { s.busUnsub(c) }),
+		"UNSUB f":      command(func(s *stage, c *session.Call) { s.busUnsub(c) }, "nosuch", "GROUP", "g"),
+		"PUNSUBSCRIBE": command(func(s *stage, c *session.Call) { s.unsubscribeRedis(c, bus.Pattern, "punsubscribe") }),
+	} {
+		for what, join := range map[string]func(*stage, subscriber, int){
+			"subscriptions": func(s *stage, c subscriber, i int) { s.subscribeTo(c, fmt.Sprintf("a/%d", i)) },
+			"groups": func(s *stage, c subscriber, i int) {
+				s.join(&session.Call{Session: c.sess}, bus.Sharing{Filter: "a", Group: strconv.Itoa(i)}, -1, "")
+			},
+			"patterns of groups": func(s *stage, c subscriber, i int) {
+				of := bus.Sharing{Filter: "a", Group: strconv.Itoa(i)}
+				s.join(&session.Call{Session: c.sess}, of, -1, bus.GroupPattern+of.Group+"/"+of.Filter)
+			},
+		} {
+			s := newStage(t)
+			c, now := s.connect(), time.Duration(0)
+			s.set.Net.Now = func() time.Duration { now += time.Second; return now } // each part of a turn is over soon
+			for i := range n {
+				join(s, c, i)
+			}
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			leave(s, c)
+			runtime.ReadMemStats(&after)
+			if took := after.TotalAlloc - before.TotalAlloc; took > 8*n { // a list would take twice as much
+				t.Errorf("%s, of %s: it takes %d bytes", name, what, took)
+			}
+			some := s.Leave(c.sess)
+			for left := s.bus.Count(c.sess) + s.groups.Count(c.sess) - 1; left >= 0; left-- {
+				if more := some(); !more || s.bus.Count(c.sess)+s.groups.Count(c.sess) != left {
+					t.Fatalf("%s, of %s: more is %v, and %d are left, want %d", name, what, more, s.bus.Count(c.sess)+s.groups.Count(c.sess), left)
+				}
+			}
+			if some() || c.sess.User().Used(account.Subscriptions) != 0 {
+				t.Errorf("%s, of %s: there is more, or %d are charged", name, what, c.sess.User().Used(account.Subscriptions))
+			}
+		}
 	}
 }
 

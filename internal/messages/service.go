@@ -157,9 +157,8 @@ func (s *Service) Heard(topic []byte) bool {
 func (s *Service) Leave(sess *session.Session) (some func() bool) {
 	groups := s.groups.Joined(sess)
 	return func() bool {
-		if len(groups) > 0 {
-			s.leave(sess, groups[0])
-			groups = groups[1:]
+		if of, ok := groups.Next(); ok {
+			s.leave(sess, of)
 			return true
 		}
 		r := s.bus.Oldest(sess)
