@@ -7,6 +7,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/ipcd/ipcd/internal/list"
 )
 
 // Dump writes the whole state in a form made for eyes and tests: the last request's number; a line for each service with its members,
@@ -110,32 +112,30 @@ func (r *Requests[S, V]) checkPools() error {
 func (r *Requests[S, V]) checkParties() (err error) {
 	members, asks, tasks := 0, 0, 0
 	for s, p := range r.parties.all {
-		if p.who != s || p.members.Len == 0 && p.asks.Len == 0 || !p.members.Check(ofParty[S, V]) || !p.asks.Check(ofAsker[S, V]) {
+		if p.who != s || p.serves.Len+p.others.Len+p.asks.Len == 0 || !p.asks.Check(ofAsker[S, V]) {
 			return fmt.Errorf("%v is not in order", s)
 		}
-		services := 0
-		p.members.All(ofParty[S, V], func(m *member[S, V]) bool {
-			if m.pool != nil {
-				services++
+		for serves, l := range map[bool]*list.List[member[S, V]]{true: &p.serves, false: &p.others} {
+			l.All(ofParty[S, V], func(m *member[S, V]) bool {
+				switch {
+				case m.party != p || r.members.get(memberKey[S]{s, m.of}) != m:
+					err = fmt.Errorf("the service %s of %v is not found", m.of, s)
+				case (m.pool != nil) != serves || serves != (m.place > 0) || !serves && m.tasks.Len == 0:
+					err = fmt.Errorf("the service %s of %v is there for nothing, or not in its pool", m.of, s)
+				case m.load != m.tasks.Len || !m.tasks.Check(ofMember[S, V]):
+					err = fmt.Errorf("%v has %d of %s to answer, counted %d", s, m.tasks.Len, m.of, m.load)
+				}
+				tasks += m.tasks.Len
+				return err == nil
+			})
+			if err == nil && !l.Check(ofParty[S, V]) {
+				err = fmt.Errorf("the services of %v are not in order", s)
 			}
-			switch {
-			case m.party != p || r.members.get(memberKey[S]{s, m.of}) != m:
-				err = fmt.Errorf("the service %s of %v is not found", m.of, s)
-			case (m.pool != nil) != (m.place > 0) || m.pool == nil && m.tasks.Len == 0:
-				err = fmt.Errorf("the service %s of %v is there for nothing, or not in its pool", m.of, s)
-			case m.load != m.tasks.Len || !m.tasks.Check(ofMember[S, V]):
-				err = fmt.Errorf("%v has %d of %s to answer, counted %d", s, m.tasks.Len, m.of, m.load)
+			if err != nil {
+				return err
 			}
-			tasks += m.tasks.Len
-			return err == nil
-		})
-		if err == nil && services != p.services {
-			err = fmt.Errorf("%v serves %d, counted %d", s, services, p.services)
+			members += l.Len
 		}
-		if err != nil {
-			return err
-		}
-		members += p.members.Len
 		asks += p.asks.Len
 	}
 	for _, q := range r.open.all {

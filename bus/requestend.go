@@ -42,7 +42,7 @@ func (r *Requests[S, V]) finish(t *task[S, V], how RequestKind) {
 // release forgets a member that is in no pool and has nothing to answer any more.
 func (r *Requests[S, V]) release(m *member[S, V]) {
 	if m.pool == nil && m.tasks.Len == 0 {
-		m.party.members.Remove(m, ofParty[S, V])
+		m.party.others.Remove(m, ofParty[S, V])
 		r.members.delete(memberKey[S]{m.party.who, m.of})
 		r.forget(m.party)
 	}
@@ -137,17 +137,13 @@ func (r *Requests[S, V]) Drop(s S, most int) (more bool) {
 		return false
 	}
 	n := most
-	// First it leaves all pools, or it would be asked itself for what it gives up.
-	p.members.All(ofParty[S, V], func(m *member[S, V]) bool {
-		if m.pool != nil {
-			r.leavePool(m)
-			r.release(m)
-			n--
-		}
-		return n > 0
-	})
-	for n > 0 && p.members.First != nil {
-		m := p.members.First
+	for ; n > 0 && p.serves.First != nil; n-- { // all, before it gives anything up, or it would be asked for that itself
+		m := p.serves.First
+		r.leavePool(m)
+		r.release(m)
+	}
+	for n > 0 && p.others.First != nil {
+		m := p.others.First
 		before := m.tasks.Len
 		n -= before - r.giveUp(m, n)
 	}

@@ -97,8 +97,8 @@ func (w *requestModel) serve(s int, of Sharing, most int) bool {
 	}
 	if m == nil {
 		m = &modelMember{who: s, of: of}
-		w.members = append(w.members, m)
 	}
+	w.toLast(m)
 	w.turn++
 	m.in, m.left, m.turn = true, most, w.turn
 	route := w.turn
@@ -112,6 +112,11 @@ func (w *requestModel) serve(s int, of Sharing, most int) bool {
 	}
 	w.pools = append(w.pools, &modelPool{of, route, w.turn})
 	return true
+}
+
+// toLast has a member be the last of those that are in pools, and of the others.
+func (w *requestModel) toLast(m *modelMember) {
+	w.members = append(slices.DeleteFunc(w.members, func(x *modelMember) bool { return x == m }), m)
 }
 
 // ranked are the members of a pool, whose turn it is first.
@@ -218,6 +223,7 @@ func (w *requestModel) assign(q *modelRequest, m *modelMember) {
 
 func (w *requestModel) leavePool(m *modelMember) {
 	m.in = false
+	w.toLast(m)
 	if len(w.ranked(m.of)) == 0 {
 		w.pools = slices.DeleteFunc(w.pools, func(p *modelPool) bool { return p.of == m.of })
 	}
@@ -327,20 +333,16 @@ func (w *requestModel) unserve(s int, of Sharing, most int) (left int, found boo
 }
 
 func (w *requestModel) drop(s, most int) {
-	var own []*modelMember
-	for _, m := range w.members {
-		if m.who == s {
-			own = append(own, m)
-		}
-	}
-	for _, m := range own {
-		if m.in && most > 0 {
+	for _, m := range slices.Clone(w.members) {
+		if m.who == s && m.in && most > 0 {
 			w.leavePool(m)
 			most--
 		}
 	}
-	for _, m := range own {
-		most -= w.giveUp(m, most)
+	for _, m := range slices.Clone(w.members) {
+		if m.who == s {
+			most -= w.giveUp(m, most)
+		}
 	}
 	for _, q := range slices.Clone(w.requests) {
 		if q.asker == s && most > 0 {
@@ -532,6 +534,18 @@ func (p *requestPair) step(call func(*requestPair) (got, want any)) error {
 	if len(p.sent) != len(p.model.tasks) || p.real.Len() != len(p.model.requests) {
 		return fmt.Errorf("%d are to be answered, %d open; the model has %d and %d",
 			len(p.sent), p.real.Len(), len(p.model.tasks), len(p.model.requests))
+	}
+	for s := 1; s <= 5; s++ {
+		var serves []Sharing
+		for _, m := range p.model.members {
+			if m.who == s && m.in {
+				serves = append(serves, m.of)
+			}
+		}
+		first, ok := p.real.FirstService(s)
+		if got := p.real.Services(s); !slices.Equal(got, serves) || p.real.Serves(s) != len(serves) || ok != (len(serves) > 0) || ok && first != serves[0] {
+			return fmt.Errorf("%d serves %s, first %s, and the model's %s", s, got, first, serves)
+		}
 	}
 	at, ok := p.real.Deadline()
 	next := Forever

@@ -185,10 +185,10 @@ func (m *member[S, V]) rank() *standing { return &m.standing }
 
 // A party is one who serves or asks.
 type party[S comparable, V any] struct {
-	who      S
-	services int // how many of members are in a pool
-	members  list.List[member[S, V]]
-	asks     list.List[request[S, V]]
+	who    S
+	serves list.List[member[S, V]] // those that are in a pool, in the order in which that began
+	others list.List[member[S, V]] // in the order in which they left theirs
+	asks   list.List[request[S, V]]
 }
 
 // memberKey finds a member.
@@ -247,8 +247,9 @@ func (r *Requests[S, V]) Serve(s S, of Sharing, most int) (added bool, err error
 	if m == nil {
 		of = Sharing{strings.Clone(of.Filter), strings.Clone(of.Group)} // which may be a small part of a large command
 		m = &member[S, V]{party: r.party(s), of: of}
-		m.party.members.Push(m, ofParty[S, V])
 		r.members.set(memberKey[S]{s, of}, m)
+	} else {
+		m.party.others.Remove(m, ofParty[S, V])
 	}
 	p := r.pools.all.get(of)
 	if p == nil {
@@ -256,7 +257,7 @@ func (r *Requests[S, V]) Serve(s S, of Sharing, most int) (added bool, err error
 		r.pools.add(p.of, p)
 	}
 	m.pool, m.left = p, most
-	m.party.services++
+	m.party.serves.Push(m, ofParty[S, V])
 	r.turns.take(m)
 	p.members.add(m)
 	r.verify()
@@ -275,7 +276,7 @@ func (r *Requests[S, V]) party(s S) *party[S, V] {
 
 // forget forgets a party that has nothing any more.
 func (r *Requests[S, V]) forget(p *party[S, V]) {
-	if p.members.Len == 0 && p.asks.Len == 0 {
+	if p.serves.Len+p.others.Len+p.asks.Len == 0 {
 		r.parties.delete(p.who)
 		r.spareParties.Give(p)
 	}
@@ -284,20 +285,26 @@ func (r *Requests[S, V]) forget(p *party[S, V]) {
 // Services returns what s serves, in the order in which that began.
 func (r *Requests[S, V]) Services(s S) (all []Sharing) {
 	if p := r.parties.get(s); p != nil {
-		p.members.All(ofParty[S, V], func(m *member[S, V]) bool {
-			if m.pool != nil {
-				all = append(all, m.of)
-			}
+		p.serves.All(ofParty[S, V], func(m *member[S, V]) bool {
+			all = append(all, m.of)
 			return true
 		})
 	}
 	return all
 }
 
+// FirstService is the first of Services, if there is one. Who ends all of them one after the other need not have a list.
+func (r *Requests[S, V]) FirstService(s S) (of Sharing, ok bool) {
+	if p := r.parties.get(s); p != nil && p.serves.Len > 0 {
+		return p.serves.First.of, true
+	}
+	return of, false
+}
+
 // Serves is how many Services s has.
 func (r *Requests[S, V]) Serves(s S) int {
 	if p := r.parties.get(s); p != nil {
-		return p.services
+		return p.serves.Len
 	}
 	return 0
 }
@@ -351,7 +358,8 @@ func (r *Requests[S, V]) leavePool(m *member[S, V]) {
 		r.pools.remove(p.of, p)
 	}
 	m.pool = nil
-	m.party.services--
+	m.party.serves.Remove(m, ofParty[S, V])
+	m.party.others.Push(m, ofParty[S, V])
 	e := r.emit(Left, nil)
 	e.Responder, e.Service = m.party.who, m.of
 }

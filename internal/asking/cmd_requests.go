@@ -88,28 +88,30 @@ func (s *Service) busServe(c *session.Call) {
 }
 
 func (s *Service) busUnserve(c *session.Call) {
-	sess := c.Session
-	all := s.engine.Services(sess)
-	if len(c.Args) > 0 {
-		of, _, ok := sharing(c, false)
-		if !ok {
+	sess, all := c.Session, len(c.Args) == 0
+	var of bus.Sharing
+	if !all {
+		var ok bool
+		if of, _, ok = sharing(c, false); !ok {
 			return
 		}
 		if !s.engine.IsServed(sess, of) {
 			c.Fail(wire.CodeNotFound, "this connection does not serve %q", session.Clip(of.Filter))
 			return
 		}
-		all = []bus.Sharing{of}
 	}
+	more := !all // of this one
 	c.Perform(&session.Task{
 		Head: session.NoHead,
 		Step: func(b []byte) ([]byte, bool) {
-			if len(all) == 0 {
+			if !more && all {
+				of, more = s.engine.FirstService(sess)
+			}
+			if !more {
 				return wire.AppendInt(b, int64(s.engine.Serves(sess))), false
 			}
-			if left, _ := s.engine.Unserve(sess, all[0], mostEnded); left == 0 {
-				all = all[1:]
-			}
+			left, _ := s.engine.Unserve(sess, of, mostEnded)
+			more = left > 0
 			s.settle()
 			return b, true
 		},

@@ -1,7 +1,9 @@
 package server
 
 import (
+	"bytes"
 	"fmt"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -351,6 +353,33 @@ func TestServicesOfATopicAreLimited(t *testing.T) {
 	a.cmd("BUS.REQ", "t", "x")
 	r.do("BUS.REPLY", r.asked("t=x"), "y")
 	a.want(bulk("y"))
+}
+
+// TestUnserveTakesNoList: to begin to end all services of a connection, or one, takes the same however many it has.
+func TestUnserveTakesNoList(t *testing.T) {
+	const n = 10_000
+	s := newStage(t, func(setup *Setup, o *Options) { setup.Verify, o.Limits.SubscriptionsPerUser = false, n })
+	c, now := s.connect(1000), time.Duration(0)
+	c.cmd("HELLO", "3")
+	for i := range n {
+		c.cmd("BUS.SERVE", "t", "GROUP", strconv.Itoa(i))
+	}
+	s.settle()
+	c.Take()
+	s.set.Net.Now = func() time.Duration { now += time.Second; return now } // each part of a turn is over soon
+	for _, words := range []string{"BUS.UNSERVE nosuch", "BUS.UNSERVE t GROUP 1", "BUS.UNSERVE"} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		(*host)(s.Server).Execute(c.server, bytes.Fields([]byte(words)))
+		runtime.ReadMemStats(&after)
+		if took := after.TotalAlloc - before.TotalAlloc; took > 8*n { // a list would take four times as much
+			t.Errorf("%s takes %d bytes", words, took)
+		}
+	}
+	s.settle()
+	if got := c.Take(); !strings.HasSuffix(got, fmt.Sprintf(":%d\r\n:0\r\n", n-1)) || c.server.User().Used(account.Subscriptions) != 0 {
+		t.Errorf("got %q, and %d are charged", got, c.server.User().Used(account.Subscriptions))
+	}
 }
 
 // TestRequestsAtStop: who waits for an answer, or for somebody to give one, is told that the daemon stops.
