@@ -37,7 +37,7 @@ var layers = []layer{
 	{path: "internal/locks", may: []string{"lockmgr", "internal/account", "internal/cgroup", "internal/conn", "internal/heap", "internal/journal", "internal/list", "internal/loop", "internal/peer", "internal/pieces",
 		"internal/printable", "internal/process", "internal/record", "internal/session", "ipc/wire", xsys},
 		why: "the service of locks knows its engine and what all services share, and no other service: where its events go it is given"},
-	{path: "internal/messages", may: []string{"bus", "internal/account", "internal/conn", "internal/heap", "internal/journal", "internal/loop", "internal/openfile", "internal/peer",
+	{path: "internal/messages", may: []string{"bus", "internal/account", "internal/conn", "internal/heap", "internal/journal", "internal/list", "internal/loop", "internal/openfile", "internal/peer",
 		"internal/record", "internal/session", "internal/spare", "ipc/wire"},
 		why: "the service of messages knows its engine and what all services share, and no other service"},
 	{path: "internal/asking", may: []string{"bus", "internal/account", "internal/list", "internal/loop", "internal/session", "internal/spare", "ipc/wire"},

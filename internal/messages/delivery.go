@@ -152,8 +152,16 @@ func (s *Service) await(c *session.Call, d *delivery, answer func(receipt) sessi
 	d.done = func(r receipt) { a.Give(answer(r)) }
 }
 
-// MoveLine goes on with what stands in line.
+// MoveLine goes on with what stands in line, and has those go on who wait for nothing any more.
 func (s *Service) MoveLine() {
+	s.deliverLine()
+	s.goOnBehind()
+}
+
+// Waiting reports whether there is something to be done by MoveLine.
+func (s *Service) Waiting() bool { return len(s.line) > 0 || s.asides.isFreeing() }
+
+func (s *Service) deliverLine() {
 	for len(s.line) > 0 && s.advanceDelivery(s.line[0]) {
 		s.leaveLine()
 		if s.set.Net.Over() && !s.set.Stopping {
@@ -167,9 +175,6 @@ func (s *Service) InLine() int { return len(s.line) }
 
 // LineIsLong reports whether that is so much that no more should come which is nobody's doing.
 func (s *Service) LineIsLong() bool { return len(s.line) > longestLine/2 }
-
-// Parked is how many sessions wait for something of their user to leave the line.
-func (s *Service) Parked() int { return len(s.parked) }
 
 // endLine delivers all that stands in line.
 func (s *Service) endLine() {
@@ -248,13 +253,7 @@ func (s *Service) leaveLine() {
 	if d.done != nil {
 		d.done(receipt{d.seq, d.delivered, d.dropped})
 	}
-	s.parked = slices.DeleteFunc(s.parked, func(sess *session.Session) bool {
-		if !sess.Dead() && sess.User().UID() != d.user {
-			return false
-		}
-		sess.Unpark()
-		return true
-	})
+	s.free(obstacle{line: true, user: d.user})
 }
 
 // MustWait reports whether a call must not be executed before something of its user has left the line: a publisher's message, if
@@ -310,6 +309,5 @@ func (s *Service) EventsInLine(user uint32) bool {
 
 // Park has a session wait with its commands until something of its user has left the line.
 func (s *Service) Park(sess *session.Session) {
-	sess.Park()
-	s.parked = append(s.parked, sess)
+	s.setAside(sess, obstacle{line: true, user: sess.User().UID()})
 }

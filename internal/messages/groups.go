@@ -254,7 +254,7 @@ func (s *Service) left(of bus.Sharing, sess *session.Session) {
 	bytes := k.charge.Amount()
 	if len(k.users) == 0 {
 		delete(s.groups.keepers, of)
-		s.groupEnded(of)
+		s.free(obstacle{of: of})
 	} else if k.charge.User() == user {
 		k.charge.Release()
 		k.charge = k.users[0].user.Charge(account.Output, bytes)
@@ -290,7 +290,7 @@ func (s *Service) join(c *session.Call, of bus.Sharing, take int, pattern string
 		}
 	}
 	s.groups.Take(sess, of, take)
-	s.memberTakes(sess)
+	s.free(obstacle{of: of}) // it may be given something now
 	return true
 }
 

@@ -23,14 +23,7 @@ import (
 type patience struct {
 	timer loop.Timer
 	until time.Duration // 0: nothing waits
-	by    obstacle      // whom it waits for; none: it is about to be executed
 	over  bool          // its time is
-}
-
-// An obstacle is who would miss something for a message: a subscriber with this filter, or else a group. The zero one is none.
-type obstacle struct {
-	sess *session.Session
-	of   bus.Sharing
 }
 
 // mostLookedAt is how many subscriptions are looked at to find out who holds a message up, in some hundred microseconds.
@@ -48,7 +41,7 @@ func (s *Service) mustAwaitRoom(c *session.Call) bool {
 	sess, w := c.Session, s.patience.Of(c.Session)
 	words := s.pubWords(c)
 	c.Out = c.Out[:0] // what is wrong with them is said when it is executed
-	by := s.holdsUp(c)
+	by, _ := s.holdsUp(c)
 	if !words || by == (obstacle{}) || s.publication.mayBlock <= 0 || s.set.Stopping || sess.Is(session.InExec) || w != nil && w.over {
 		s.endPatience(sess)
 		return false
@@ -64,22 +57,21 @@ func (s *Service) mustAwaitRoom(c *session.Call) bool {
 		w.until = s.set.Now() + s.publication.mayBlock
 		w.timer.Set(w.until)
 	}
-	if w.by = by; by.sess != nil {
+	if by.sess != nil {
 		by.sess.AwaitRoom()
 	}
-	s.heldUp = append(s.heldUp, sess)
-	sess.Park()
+	s.setAside(sess, by)
 	return true
 }
 
-// holdsUp is who would miss something for the message of a call, and has not asked for that.
-func (s *Service) holdsUp(c *session.Call) obstacle {
+// holdsUp is who would miss something for the message of a call, and has not asked for that, and by which filter.
+func (s *Service) holdsUp(c *session.Call) (by obstacle, filter string) {
 	if !s.publication.mayBlockIs {
-		return obstacle{}
+		return by, ""
 	}
 	var to audience
 	if s.audienceOf(&to, topicName, c.Args[0]) != nil {
-		return obstacle{}
+		return by, ""
 	}
 	size := len(c.Args[0]) + len(c.Args[1]) + 2*s.publication.headers.Bytes() + len(c.Session.Stamp()) + 512
 	looked := 0
@@ -89,10 +81,10 @@ func (s *Service) holdsUp(c *session.Call) obstacle {
 		}
 		for _, sess := range r.Subs() {
 			if looked++; looked > mostLookedAt {
-				return obstacle{}
+				return by, ""
 			}
 			if sess.Blocked() && !sess.Ending() && !sess.CanTake(size+len(r.Text), r.Text) {
-				return obstacle{sess, bus.Sharing{Filter: r.Text}}
+				return obstacle{sess: sess}, r.Text
 			}
 		}
 	}
@@ -101,7 +93,7 @@ func (s *Service) holdsUp(c *session.Call) obstacle {
 		groups, _ = to.groupSearch.Next(mostLookedAt)
 	}
 	if len(groups) == 0 {
-		return obstacle{}
+		return by, ""
 	}
 	size = s.sizeInGroup(c, &message{topic: c.Args[0], payload: c.Args[1], headers: s.publication.headers})
 	for _, g := range groups {
@@ -109,10 +101,10 @@ func (s *Service) holdsUp(c *session.Call) obstacle {
 			break
 		}
 		if !s.groupCanTake(g, size, &looked) {
-			return obstacle{of: g.Sharing()}
+			return obstacle{of: g.Sharing()}, g.Sharing().Filter
 		}
 	}
-	return obstacle{}
+	return by, ""
 }
 
 // sizeInGroup is what the message of a call counts for that waits in a group: its members are told what is in a file that is not large.
@@ -145,7 +137,7 @@ func (s *Service) groupCanTake(g *bus.Group[*session.Session, *shared], size int
 
 // refuseHeldUp refuses the message of a call that somebody holds up, and reports whether it does.
 func (s *Service) refuseHeldUp(c *session.Call) bool {
-	by := s.holdsUp(c)
+	by, filter := s.holdsUp(c)
 	if by == (obstacle{}) {
 		return false
 	}
@@ -162,41 +154,12 @@ func (s *Service) refuseHeldUp(c *session.Call) bool {
 		}
 		who = fmt.Sprintf("client %d (pid %d, uid %d%s)", by.sess.ID, p.PID, p.UID, unit)
 	}
-	c.Fail(code, "%s is too far behind %q, and would miss messages", who, session.Clip(by.of.Filter))
+	c.Fail(code, "%s is too far behind %q, and would miss messages", who, session.Clip(filter))
 	return true
 }
 
 // HasRoom has those go on who wait for a session to take something: it has, or it has gone.
-func (s *Service) HasRoom(by *session.Session) {
-	s.goOnBehind(func(o obstacle) bool { return o.sess == by })
-}
-
-// memberTakes has those go on who wait for a group of which a session is a member: it can be given something now, it may be.
-func (s *Service) memberTakes(member *session.Session) {
-	s.goOnBehind(func(o obstacle) bool { return o.sess == nil && s.groups.IsMember(member, o.of) })
-}
-
-// groupEnded has those go on who wait for a group.
-func (s *Service) groupEnded(of bus.Sharing) {
-	s.goOnBehind(func(o obstacle) bool { return o == obstacle{of: of} })
-}
-
-// goOnBehind has those go on who wait for what is out of the way.
-func (s *Service) goOnBehind(isGone func(obstacle) bool) {
-	for i := 0; i < len(s.heldUp); i++ {
-		if sess := s.heldUp[i]; isGone(s.patience.Of(sess).by) {
-			s.goOn(sess)
-			i--
-		}
-	}
-}
-
-// goOn has a command that was set aside be looked at again.
-func (s *Service) goOn(sess *session.Session) {
-	s.patience.Of(sess).by = obstacle{}
-	s.heldUp = slices.DeleteFunc(s.heldUp, func(other *session.Session) bool { return other == sess })
-	sess.Unpark()
-}
+func (s *Service) HasRoom(by *session.Session) { s.free(obstacle{sess: by}) }
 
 // endPatience gives up what there is of a wait.
 func (s *Service) endPatience(sess *session.Session) {
@@ -206,8 +169,4 @@ func (s *Service) endPatience(sess *session.Session) {
 	}
 	w.timer.Stop()
 	w.until, w.over = 0, false
-	if w.by != (obstacle{}) {
-		w.by = obstacle{}
-		s.heldUp = slices.DeleteFunc(s.heldUp, func(other *session.Session) bool { return other == sess })
-	}
 }

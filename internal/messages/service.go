@@ -32,11 +32,9 @@ type Service struct {
 	groups      groups
 	takers      session.Part[taker]
 
-	line   []*delivery // what is not delivered to all yet: see delivery.go
-	parked []*session.Session
-
+	line     []*delivery // what is not delivered to all yet: see delivery.go
 	patience session.Part[patience]
-	heldUp   []*session.Session // whose commands wait for receivers: see mayblock.go
+	asides   asides
 
 	stamp   []byte // of the daemon, the sender of its events
 	payload []byte // of an event, reused
@@ -55,6 +53,7 @@ func New(set *session.Set, j *journal.Journal, self *peer.Peer) *Service {
 	s.initGroups()
 	s.takers = session.NewPart[taker](set)
 	s.patience = session.NewPart[patience](set)
+	s.asides.part, s.asides.crowds = session.NewPart[aside](set), map[obstacle]*crowd{}
 	return s
 }
 
@@ -173,6 +172,7 @@ func (s *Service) Leave(sess *session.Session) (some func() bool) {
 // Closed ends the subscriptions of a session that is gone, or as many as may be ended at once. It reports whether none is left.
 func (s *Service) Closed(sess *session.Session) bool {
 	s.endPatience(sess)
+	s.leaveAside(sess)
 	s.HasRoom(sess)
 	return s.dropSubscriptions(sess) && s.leaveAll(sess)
 }
@@ -180,9 +180,7 @@ func (s *Service) Closed(sess *session.Session) bool {
 // Stop delivers all that stands in line, and has what comes be delivered at once.
 func (s *Service) Stop() {
 	s.endLine()
-	for len(s.heldUp) > 0 {
-		s.goOn(s.heldUp[0])
-	}
+	s.allGoOn()
 }
 
 // Count counts what a session has here, and its user is charged for.
@@ -200,6 +198,7 @@ func (s *Service) Count(sess *session.Session, found account.Count) {
 func (s *Service) Verify(found account.Count) {
 	s.verifyRetained(found)
 	s.verifyGroups(found)
+	s.verifyAsides()
 	for _, d := range s.line {
 		if d.file != nil {
 			found.Add(d.file.UID(), account.Files, 1)

@@ -315,7 +315,7 @@ func (s *Server) serveWaiting() {
 
 // idle reports whether there is nothing to do before something happens.
 func (s *Server) idle() bool {
-	return !s.set.Net.Waiting() && !s.locks.Ending() && !s.wills.Ending() && s.messages.InLine() == 0
+	return !s.set.Net.Waiting() && !s.locks.Ending() && !s.wills.Ending() && !s.messages.Waiting()
 }
 
 func (s *Server) feedWatchdog() {
