@@ -147,11 +147,16 @@ func (s *Session) Resume() {
 	if s.more.task != nil {
 		s.goOnWithTask()
 	}
-	if len(s.more.read) > 0 && !s.HeldUp() {
-		waiting := s.more.read
-		s.more.read = nil
-		for _, f := range waiting {
-			f()
+	for x := s.more; len(x.read) > 0 && !s.HeldUp(); {
+		f := x.read[0]
+		x.read[0] = nil
+		if x.read = x.read[1:]; len(x.read) == 0 {
+			x.read = nil
+		}
+		f()
+		if len(x.read) > 0 && s.set.Net.Over() && !s.set.Stopping {
+			s.Queue()
+			return
 		}
 	}
 }

@@ -3,8 +3,10 @@ package session
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/internal/conn"
@@ -65,6 +67,59 @@ func TestVerifyTimers(t *testing.T) {
 	s.logPeriod.Stop()
 	if got := strings.Join(wrong(), ", "); got != `log records true, REQID "id" true` {
 		t.Errorf("the verifier says %s", got)
+	}
+}
+
+// TestWhenRead: what waits until a peer has read is done in order, as much in a turn as it has time for, and waits again if the peer is behind
+// again.
+func TestWhenRead(t *testing.T) {
+	s, k := newSet(t)
+	end, now := k.Connect(), time.Duration(0)
+	sess, err := s.Add(end.FD, peer.Peer{UID: 1001})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const many = 20
+	var done []int
+	end.SetRoom(0)
+	sess.Send([]byte("x"))
+	for i := range many {
+		sess.WhenRead(func() {
+			if done = append(done, i); i == many/2 {
+				end.SetRoom(0)
+				sess.Send([]byte("y"))
+			}
+		})
+	}
+	turn := func() {
+		s.Net.BeginTurn()
+		k.Tell()
+		s.Net.EndEvents()
+		s.Net.WrapUp()
+		s.Net.BeginRest()
+		s.Net.Serve()
+		s.Net.WrapUp()
+		s.EndTurn()
+	}
+	if turn(); len(done) > 0 {
+		t.Fatalf("%d are done before it has read", len(done))
+	}
+	s.Net.Now = func() time.Duration { now += time.Second; return now } // each part of a turn is over soon
+	end.SetRoom(-1)
+	for turns, before := 0, 0; len(done) <= many/2; turns, before = turns+1, len(done) {
+		if turn(); len(done)-before > 2 || turns > many {
+			t.Fatalf("%d are done in turn %d", len(done)-before, turns)
+		}
+	}
+	if turn(); len(done) != many/2+1 {
+		t.Fatalf("%d are done after it was behind again", len(done))
+	}
+	end.SetRoom(-1)
+	for range many {
+		turn()
+	}
+	if !slices.IsSorted(done) || len(done) != many {
+		t.Errorf("done are %d", done)
 	}
 }
 
