@@ -119,9 +119,6 @@ func split(is string) (above, name string) { return path.Dir(is), path.Base(is) 
 func (s *Set) listen(path string) error {
 	g := &s.groups
 	above, _ := split(path)
-	if g.above[above] != nil {
-		return nil
-	}
 	if g.inotify < 0 {
 		fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 		if err != nil {
@@ -136,6 +133,16 @@ func (s *Set) listen(path string) error {
 	watch, err := unix.InotifyAddWatch(g.inotify, cgroup.Root()+above, unix.IN_DELETE|unix.IN_ONLYDIR)
 	if err != nil {
 		return err
+	}
+	before := g.above[above]
+	if before != nil && before.watch == watch { // the directory is watched already
+		return nil
+	}
+	if before != nil { // another directory had the path, was removed, and nobody has said so yet, nor of what was in it
+		delete(g.byWatch, before.watch)
+		for _, p := range before.by {
+			s.groupRemoved(p)
+		}
 	}
 	below := &groupsBelow{watch: watch, by: map[string]*Process{}}
 	g.above[above], g.byWatch[watch] = below, below

@@ -110,6 +110,41 @@ func TestGroupOfReusedName(t *testing.T) {
 	c.granted()
 }
 
+// TestGroupBelowAnother: a cgroup is seen to end also if the one above it was removed and made anew, and nobody has told of that yet. Those
+// that were in the one before have ended.
+func TestGroupBelowAnother(t *testing.T) {
+	dir := t.TempDir()
+	groupsIn(t, dir)
+	above := newTestGroup(t, filepath.Join(dir, "a.slice"))
+	one, another := newTestGroup(t, filepath.Join(above.dir, "b.service")), newTestGroup(t, filepath.Join(above.dir, "c.service"))
+	h := start(t)
+	c, next := h.dial3(), h.dial3()
+	c.acquire("x", "FOR", "/a.slice/b.service")
+	c.acquire("y", "FOR", "/a.slice/c.service")
+	h.on(func() { // so that the command is read before anybody has told of what was removed
+		c.cmd("LOCK.ACQUIRE", "x", "FOR", "/a.slice/b.service")
+		other := newTestGroup(t, above.dir+".other")
+		newTestGroup(t, filepath.Join(other.dir, "b.service"))
+		one.remove()
+		another.remove()
+		above.remove()
+		if err := os.Rename(other.dir, above.dir); err != nil {
+			t.Error(err)
+		}
+	})
+	if g := c.granted(); g.previous != "unknown" {
+		t.Errorf("the hold before is told to have ended so: %q", g.previous)
+	}
+	if g := c.acquire("y"); g.previous != "unknown" {
+		t.Errorf("the hold of the other is told to have ended so: %q", g.previous)
+	}
+	h.queue(next, "x")
+	one.remove()
+	if g := next.granted(); g.previous != "unknown" {
+		t.Errorf("the hold before is told to have ended so: %q", g.previous)
+	}
+}
+
 // TestGroupUnseen: a cgroup that the daemon cannot see after a restart, as none is mounted where it runs, has not ended.
 func TestGroupUnseen(t *testing.T) {
 	dir := t.TempDir()
