@@ -56,7 +56,7 @@ func (k *Link) giveUp(cl *call, o *lockOptions) {
 	k.background(func() {
 		switch r := <-cl.result; {
 		case r.err == nil:
-			_ = k.releaseAll(cl.lock) // if the client could not
+			_ = k.released(cl.back)
 		case isBroken(r.err):
 			k.disclaim(o)
 		}
@@ -75,16 +75,15 @@ func (k *Link) disclaim(o *lockOptions) {
 		return err
 	})
 	if err == nil {
-		_ = k.releaseAll(l) // else it ends with the process
+		_ = k.released(l.conn().giveBack(l)) // else it ends with the process
 	}
 }
 
 // release gives a lock of the link back, in the background: ctx bounds only the wait for it.
 func (k *Link) release(ctx context.Context, l *Lock, options []string) error {
 	k.forgetLock(l)
-	l.conn().forget(l)
-	outcome := make(chan error, 1)
-	if !k.background(func() { outcome <- k.releaseAll(l, options...) }) {
+	releases, outcome := l.conn().giveBack(l, options...), make(chan error, 1)
+	if !k.background(func() { outcome <- k.released(releases) }) {
 		return ErrClosed
 	}
 	select {
@@ -95,19 +94,20 @@ func (k *Link) release(ctx context.Context, l *Lock, options []string) error {
 	}
 }
 
-func (k *Link) releaseAll(l *Lock, options ...string) (failed error) {
-	for _, h := range l.holds() {
-		words := append([]string{"LOCK.RELEASE", h.Name, token(h.Token)}, options...)
-		words = append(words, "REQID", requestID())
-		repeated := false
-		err := k.each(k.ctx, func(c *Client) error {
-			_, err := c.command(k.ctx, words...)
-			if repeated && isGone(err) {
-				err = c.ended(k.ctx, h, err)
-			}
-			repeated = true
-			return err
-		})
+// released waits for the outcome of releases, and repeats those that have none because the connection has ended.
+func (k *Link) released(all []release) (failed error) {
+	for _, r := range all {
+		_, err := r.call.wait(k.ctx)
+		if isBroken(err) {
+			err = k.each(k.ctx, func(c *Client) error {
+				_, err := c.command(k.ctx, append([]string{"LOCK.RELEASE", r.hold.Name, token(r.hold.Token)}, r.options...)...)
+				if r.sent && isGone(err) {
+					err = c.ended(k.ctx, r.hold, err)
+				}
+				r.sent = true
+				return err
+			})
+		}
 		if err != nil && failed == nil {
 			failed = err
 		}

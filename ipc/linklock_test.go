@@ -1,6 +1,7 @@
 package ipc_test
 
 import (
+	"context"
 	"errors"
 	"testing"
 
@@ -59,4 +60,35 @@ func TestLinkReleaseAskedAgain(t *testing.T) {
 	s.expect("LOCK.INFO", "a")
 	s.say("%1\r\n+previous\r\n%2\r\n+token\r\n:7\r\n+how\r\n+released\r\n")
 	unlocked.ok(t)
+}
+
+// TestLinkLockGivenUpOnce: a lock that was granted when its caller had just given up is given back once, also if that has to be repeated by
+// the next connection: another owner in this process may hold it by the same token.
+func TestLinkLockGivenUpOnce(t *testing.T) {
+	for _, breaks := range []bool{false, true} {
+		f, k, s := linked(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		got := start(func() (*ipc.Lock, error) { return k.Lock(ctx, "a", ipc.Join(7)) })
+		s.next()
+		s.say(":3\r\n")
+		synchronise(t, presentClient(t, k), s)
+		cancel()
+		s.expect("LOCK.CANCEL", "3")
+		s.say(done("3", grant7) + ":0\r\n")
+		got.fails(t, context.Canceled)
+		released := s.next()
+		if len(released) != 5 || released[0] != "LOCK.RELEASE" || released[3] != "REQID" {
+			t.Fatalf("sent %q", released)
+		}
+		if breaks {
+			s = f.again(s)
+			s.expect(released...)
+		}
+		s.say("+OK\r\n")
+		synchronise(t, presentClient(t, k), s)
+		k.Close()
+		if more := s.next(); more != nil {
+			t.Errorf("sent %q after %q", more, released)
+		}
+	}
 }

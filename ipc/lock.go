@@ -215,7 +215,7 @@ func (c *Client) giveUp(cl *call) {
 	select {
 	case r := <-cl.result: // decided in this very moment
 		if r.err == nil {
-			c.giveBackLocked(cl.lock)
+			cl.back = c.giveBackLocked(cl.lock)
 		}
 		c.flushAndUnlock()
 		cl.result <- r
@@ -234,12 +234,33 @@ func (c *Client) giveUp(cl *call) {
 	}
 }
 
-// giveBackLocked gives back what nobody waits for any more.
-func (c *Client) giveBackLocked(l *Lock) {
+// A release is LOCK.RELEASE of one hold, which a client has sent.
+type release struct {
+	hold    Hold
+	options []string
+	call    *call
+	sent    bool // perhaps it was carried out
+}
+
+// giveBackLocked gives a lock back. That of a link does so once, whoever repeats it, as it has an id: its process may have entered the hold
+// more often, and each release takes one entry away.
+func (c *Client) giveBackLocked(l *Lock, options ...string) (all []release) {
 	c.forgetLocked(l)
 	for _, h := range l.holds() {
-		c.postLocked(newCall(), "LOCK.RELEASE", h.Name, token(h.Token))
+		r := release{h, options, newCall(), c.err == nil}
+		if l.link != nil {
+			r.options = append(options[:len(options):len(options)], "REQID", requestID())
+		}
+		c.postLocked(r.call, append([]string{"LOCK.RELEASE", h.Name, token(h.Token)}, r.options...)...)
+		all = append(all, r)
 	}
+	return all
+}
+
+func (c *Client) giveBack(l *Lock, options ...string) []release {
+	c.mu.Lock()
+	defer c.flushAndUnlock()
+	return c.giveBackLocked(l, options...)
 }
 
 // Unlock gives the lock back. It does so even if ctx has ended: ctx only bounds the wait for the daemon's answer. If the
@@ -272,18 +293,9 @@ func (l *Lock) release(ctx context.Context, options ...string) error {
 		}
 		return nil
 	}
-	var calls []*call
-	c.mu.Lock()
-	c.forgetLocked(l)
-	for _, h := range l.holds() {
-		cl := newCall()
-		c.postLocked(cl, append([]string{"LOCK.RELEASE", h.Name, token(h.Token)}, options...)...)
-		calls = append(calls, cl)
-	}
-	c.flushAndUnlock()
 	var failed error
-	for _, cl := range calls {
-		if _, err := cl.wait(ctx); err != nil && failed == nil {
+	for _, r := range c.giveBack(l, options...) {
+		if _, err := r.call.wait(ctx); err != nil && failed == nil {
 			failed = fmt.Errorf("cannot unlock %q: %w", l.Name, err)
 		}
 	}

@@ -23,9 +23,10 @@ type call struct {
 	parts *parts // of which it wants all as they come; nil: it does not
 
 	// LOCK.ACQUIRE, and the ticket of BUS.REQ, too. Guarded by Client.mu.
-	lock     *Lock  // what it is for
-	ticket   string // of the wait; "" before the daemon gave one
-	unwanted bool   // the caller gave up: a grant that comes nevertheless is to be given back
+	lock     *Lock     // what it is for
+	ticket   string    // of the wait; "" before the daemon gave one
+	unwanted bool      // the caller gave up: a grant that comes nevertheless is to be given back
+	back     []release // what does that
 }
 
 type result struct {
@@ -136,7 +137,7 @@ func (c *Client) finishLocked(cl *call, v wire.Value) {
 	if cl.lock != nil && v.Kind == wire.KindMap {
 		cl.lock.heldLocked(v)
 		if cl.unwanted {
-			c.giveBackLocked(cl.lock)
+			cl.back = c.giveBackLocked(cl.lock)
 		}
 	}
 	cl.result <- result{v, err}
