@@ -29,6 +29,9 @@ func (c *Client) Publish(ctx context.Context, topic string, payload []byte, opti
 	} else {
 		v, err = c.roundTripFile(ctx, o.file, encode)
 	}
+	if err == nil {
+		err = outcome(v, wire.KindMap)
+	}
 	if err != nil {
 		return Receipt{}, fmt.Errorf("cannot publish on %q: %w", topic, err)
 	}

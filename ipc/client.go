@@ -187,8 +187,25 @@ func insteadOfDo(words []string) string {
 		if len(words) > 1 && strings.EqualFold(words[1], "REPLY") {
 			return "a Conn"
 		}
+	case "MULTI", "EXEC", "DISCARD": // what others send meanwhile would be queued, too
+		return "a Conn"
+	case "LOCK.BREAK":
+		if asksForDescriptors(words) { // which would be taken for those of messages
+			return "Conn.DoFDs"
+		}
 	}
 	return ""
+}
+
+// asksForDescriptors reports whether LOCK.BREAK is to answer with those of processes.
+func asksForDescriptors(words []string) bool {
+	for i := 2; i < len(words); i++ {
+		if strings.EqualFold(words[i], "PIDFD") {
+			return true
+		}
+		i++ // every other option has a value
+	}
+	return false
 }
 
 // Do sends any other command and returns its reply, or the *[Error] that it is. If ctx ends first, the command may

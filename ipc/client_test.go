@@ -99,12 +99,14 @@ func TestDoErrors(t *testing.T) {
 	s.say("-NOLOCK a is not held\r\n")
 	reply.fails(t, ipc.ErrNoLock)
 
+	ended, cancel := context.WithCancel(context.Background()) // so that what is not refused does not wait
+	cancel()
 	for _, words := range [][]string{
 		{"SUBSCRIBE", "a"}, {"subscribe", "a"}, {"HELLO", "2"}, {"RESET"}, {"QUIT"}, {"Client", "Reply", "OFF"},
-		{"BUS.SUB", "#"}, {"LOCK.ACQUIRE", "a"}, {},
+		{"BUS.SUB", "#"}, {"LOCK.ACQUIRE", "a"}, {"Multi"}, {"LOCK.BREAK", "a", "WHY", "so", "pidfd"}, {},
 	} {
-		if v, err := c.Do(context.Background(), words...); err == nil {
-			t.Errorf("Do(%q): %+v, want an error", words, v)
+		if v, err := c.Do(ended, words...); err == nil || errors.Is(err, context.Canceled) {
+			t.Errorf("Do(%q): %+v, %v, want another error", words, v, err)
 		}
 	}
 	for _, words := range [][]string{
@@ -116,13 +118,49 @@ func TestDoErrors(t *testing.T) {
 		}
 	}
 
+	// Commands that change what the daemon answers to those behind them, or that it answers with pushes.
+	for _, row := range wire.Commands {
+		if row.Flags&(wire.FlagUnqueued|wire.FlagPushes) == 0 || row.Name == "WATCH" {
+			continue
+		}
+		if v, err := c.Do(ended, row.Name); err == nil || errors.Is(err, context.Canceled) {
+			t.Errorf("Do(%q): %+v, %v, want to be told what to use", row.Name, v, err)
+		}
+	}
+
 	// None of these reached the daemon or left anything behind.
+	reply = do(c, "LOCK.BREAK", "a", "WHY", "pidfd")
+	s.expect("LOCK.BREAK", "a", "WHY", "pidfd")
+	s.say("*0\r\n")
+	reply.ok(t)
 	reply = do(c, "CLIENT", "ID")
 	s.expect("CLIENT", "ID")
 	s.say(":7\r\n")
 	if v := reply.ok(t); v.Int != 7 {
 		t.Error(v)
 	}
+}
+
+// TestReplyOfOtherKind: what is no grant, no receipt and no number of subscriptions is no success.
+func TestReplyOfOtherKind(t *testing.T) {
+	ctx := context.Background()
+	c, s := newFake(t).client()
+	for _, call := range []func() (any, error){
+		func() (any, error) { return c.TryLock(ctx, "a") },
+		func() (any, error) { return c.Publish(ctx, "a", nil) },
+		func() (any, error) { return c.Subscribe(ctx, "a") },
+	} {
+		f := start(call)
+		s.next()
+		s.say("+QUEUED\r\n")
+		if v, err := f.wait(t); err == nil || !strings.Contains(err.Error(), "QUEUED") {
+			t.Errorf("%+v, %v", v, err)
+		}
+	}
+	again := start(func() (*ipc.Subscription, error) { return c.Subscribe(ctx, "a") })
+	s.expect("BUS.SUB", "a") // not one that shares what is not there
+	s.say(":1\r\n")
+	again.ok(t)
 }
 
 // The reply of a call that was given up is dropped when it comes, and is not taken for another's.

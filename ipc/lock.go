@@ -90,7 +90,7 @@ func (c *Client) TryLock(ctx context.Context, name string, options ...LockOption
 
 func (c *Client) acquire(ctx context.Context, o *lockOptions) (*Lock, error) {
 	cl := newCall()
-	cl.lock = newLock(o.Names[0])
+	cl.lock, cl.want = newLock(o.Names[0]), wire.KindMap
 	for _, other := range o.Names[1:] {
 		cl.lock.Others = append(cl.lock.Others, Hold{Name: other})
 	}

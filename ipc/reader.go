@@ -17,6 +17,7 @@ type call struct {
 	feed   *feed         // BUS.SUB: what it is for
 	by     *Subscription // whose it is
 	fd     int           // goes with it; 0: none does
+	want   wire.Kind     // of its outcome, unless that is an error; 0: any
 	next   *call         // in the queue
 
 	asks  bool   // it is BUS.REQ
@@ -35,6 +36,14 @@ type result struct {
 }
 
 func newCall() *call { return &call{result: make(chan result, 1)} }
+
+// outcome is the error that a reply is: one of another kind than is wanted is no success.
+func outcome(v wire.Value, want wire.Kind) error {
+	if err := v.Err(); err != nil || want == 0 || v.Kind == want {
+		return err
+	}
+	return &wire.ProtoError{Reason: fmt.Sprintf("a reply of another kind than the command has: %q", v.Text())}
+}
 
 func (cl *call) wait(ctx context.Context) (wire.Value, error) {
 	select {
@@ -105,7 +114,7 @@ func (c *Client) reply(v wire.Value) error {
 		c.queuedLocked(cl, v.Int)
 		return nil
 	case cl.feed != nil:
-		c.subscribedLocked(cl, v.Err())
+		c.subscribedLocked(cl, outcome(v, cl.want))
 	}
 	c.finishLocked(cl, v)
 	return nil
@@ -130,11 +139,11 @@ func (c *Client) cancelLocked(cl *call) {
 
 // finishLocked hands the outcome to whoever waits for it, and gives back a lock that nobody waits for any more.
 func (c *Client) finishLocked(cl *call, v wire.Value) {
-	err := v.Err()
+	err := outcome(v, cl.want)
 	if refusal := (*Error)(nil); errors.As(err, &refusal) && refusal.Code.Info().Closes {
 		c.reason = refusal
 	}
-	if cl.lock != nil && v.Kind == wire.KindMap {
+	if cl.lock != nil && err == nil {
 		cl.lock.heldLocked(v)
 		if cl.unwanted {
 			cl.back = c.giveBackLocked(cl.lock)

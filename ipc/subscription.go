@@ -197,7 +197,7 @@ func (c *Client) subscribe(ctx context.Context, s *Subscription) error {
 	}
 	words = append(words, s.words.options()...)
 	cl := newCall()
-	cl.feed, cl.by = f, s
+	cl.feed, cl.by, cl.want = f, s, wire.KindInt
 	if err := c.appendLocked(cl, func(b []byte) []byte { return wire.AppendCommand(b, words...) }); err != nil {
 		defer c.mu.Unlock()
 		return err
