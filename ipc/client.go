@@ -28,7 +28,7 @@ type Client struct {
 	limits wire.Limits    // of a command: what the daemon said in its greeting
 	slots  chan struct{}  // a token for each command without a reply
 	files  chan struct{}  // likewise, for each with a file beside it
-	tasks  sync.WaitGroup // the reader, and a slow flush
+	tasks  sync.WaitGroup // the reader, a slow flush, and what is in the background
 	done   chan struct{}  // closed when the connection has ended
 
 	unproven error // why the daemon cannot know that this process is the one that connected; nil: it does
@@ -166,6 +166,19 @@ func (c *Client) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.err
+}
+
+// each does something with this client, as [Link.each] does it with one after the other.
+func (c *Client) each(_ context.Context, f func(*Client) error) error { return f(c) }
+
+// background does something that lasts no longer than the connection. It reports false if that has ended already.
+func (c *Client) background(f func()) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err == nil {
+		c.tasks.Go(f)
+	}
+	return c.err == nil
 }
 
 // insteadOfDo says what to use for a command that would confuse the client's bookkeeping, "" for all others.

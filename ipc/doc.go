@@ -73,7 +73,8 @@
 //
 // A context bounds the call that it is given to, nothing after that. If it ends while a command is under way, the
 // command may still be carried out, and its reply is dropped. Where that would leave something behind, it is put right:
-// a lock granted to a [Client.Lock] that gave up is given back, a subscription is taken down.
+// a lock granted to a [Client.Lock] that gave up is given back, and so is the lead of a [Client.Elect], with its value; a subscription is
+// taken down.
 //
 // # A lost connection
 //
@@ -94,8 +95,8 @@
 //
 // # Goroutines
 //
-// A Client has one goroutine, which reads; another exists while the socket is full. Close waits for both. A Link has one more,
-// and another while a lock is given back. All methods of Client, Link, Subscription and Lock may be called from any
+// A Client has one goroutine, which reads; another exists while the socket is full, and while a lead is given up. Close waits for them. A Link
+// has one more, and another while a lock is given back. All methods of Client, Link, Subscription and Lock may be called from any
 // goroutine. A command is written by the goroutine that calls, in one write together with those that others added in the
 // meantime. At most 1024 commands of a Client are without a reply; further calls wait. Nothing that a program does not
 // read keeps its Client from reading.
