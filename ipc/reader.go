@@ -20,6 +20,8 @@ type call struct {
 	want   wire.Kind     // of its outcome, unless that is an error; 0: any
 	next   *call         // in the queue
 
+	serves *service // BUS.SERVE: what it begins
+
 	asks  bool   // it is BUS.REQ
 	parts *parts // of which it wants all as they come; nil: it does not
 
@@ -115,6 +117,8 @@ func (c *Client) reply(v wire.Value) error {
 		return nil
 	case cl.feed != nil:
 		c.subscribedLocked(cl, outcome(v, cl.want))
+	case cl.serves != nil:
+		cl.serves.begun = true // before the first request, which may come together with the answer
 	}
 	c.finishLocked(cl, v)
 	return nil

@@ -62,6 +62,7 @@ type service struct {
 	ctx           context.Context
 
 	// Guarded by Client.mu.
+	begun   bool                // BUS.SERVE was answered: what came before was for a service that has ended
 	waiting []*Request          // that no handler has yet
 	open    map[uint64]*Request // that are not answered, or given up by who asked
 	running int
@@ -128,9 +129,14 @@ func (s *service) run(ctx context.Context) error {
 		}
 		return &Error{Code: wire.CodeErr, Text: "this client serves it already"}
 	}
-	c.services[s.filter] = s // the first request may come together with the answer
+	c.services[s.filter] = s
 	c.mu.Unlock()
-	_, err := c.command(ctx, words...)
+	cl := newCall()
+	cl.serves = s
+	err := c.start(ctx, cl, func(b []byte) []byte { return wire.AppendCommand(b, words...) })
+	if err == nil {
+		_, err = cl.wait(ctx)
+	}
 	if err == nil {
 		select {
 		case <-s.done:
@@ -169,8 +175,8 @@ func (c *Client) request(args []wire.Value) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := c.services[args[1].Str]
-	if s == nil {
-		return nil // it has ended, and the daemon is told so
+	if s == nil || !s.begun {
+		return nil // its service has ended, and the daemon is told so
 	}
 	r := &Request{
 		ID: uint64(args[0].Int), Topic: args[2].Str, Payload: []byte(args[3].Str), Time: time.UnixMicro(args[4].Int),
