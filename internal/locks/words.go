@@ -74,7 +74,10 @@ func describeParty(p *lockmgr.Party) string {
 	return describe(p.Process, &p.Info) + because(&p.Info)
 }
 
-// describeCycle is a deadlock in words. Who was described already is only named.
+// mostSteps is how many steps of a deadlock are told from its beginning, and from its end.
+const mostSteps = 4
+
+// describeCycle is a deadlock in words. Who was described already is only named. Of a long one, the steps in the middle are only counted.
 func describeCycle(cycle []lockmgr.Step) string {
 	if len(cycle) == 1 && cycle[0].Waits.Owner == cycle[0].For.Owner {
 		own := &cycle[0].For
@@ -92,7 +95,14 @@ func describeCycle(cycle []lockmgr.Step) string {
 		return describe(c.Owner.Process, &c.Info)
 	}
 	var b strings.Builder
+	last := len(cycle) - mostSteps // the first of the last steps
 	for i := range cycle {
+		if i >= mostSteps && i < last {
+			if i == mostSteps {
+				fmt.Fprintf(&b, "; %d more wait likewise", last-mostSteps)
+			}
+			continue
+		}
 		step := &cycle[i]
 		waits, has := "waits", "holds"
 		if i == 0 {

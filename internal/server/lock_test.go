@@ -85,6 +85,31 @@ func TestLockRefused(t *testing.T) {
 	h.claims(1)
 }
 
+// TestLongDeadlock: an error is a line that clients read as a whole, however many wait for each other.
+func TestLongDeadlock(t *testing.T) {
+	h := start(t)
+	const n = 70
+	name := func(i int) string { return fmt.Sprintf("%03d/%s", i, strings.Repeat("n", wire.MaxLockName-4)) }
+	owner := func(i int) string { return fmt.Sprint("o", i) }
+	victim, peer := h.dial(), h.dial3()
+	victim.acquire("a", "OWNER", "victim")
+	for i := 1; i <= n; i++ {
+		peer.acquire(name(i), "OWNER", owner(i))
+	}
+	peer.do("LOCK.ACQUIRE", "a", "OWNER", owner(1), "ASYNC")
+	for i := 2; i <= n; i++ {
+		peer.do("LOCK.ACQUIRE", name(i-1), "OWNER", owner(i), "ASYNC")
+	}
+	victim.cmd("LOCK.ACQUIRE", name(n), "OWNER", "victim")
+	v := victim.value()
+	for _, want := range []string{`would wait for "` + name(n), `waits for "` + name(n-3), "; 63 more wait likewise; ", `waits for "a", which pid`} {
+		if !strings.HasPrefix(v.Str, "DEADLOCK ") || !strings.Contains(v.Str, want) || len(v.Str) > wire.MaxErrorText {
+			t.Errorf("got %d bytes, %q, want %q", len(v.Str), v.Str, want)
+		}
+	}
+	victim.do("LOCK.CHECK", "a", victim.do("LOCK.INFO", "a").Get("holders").Elems[0].Get("token").Text())
+}
+
 // TestLockQueue: first come, first served, and the commands behind one that waits wait.
 func TestLockQueue(t *testing.T) {
 	h := start(t)

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"strconv"
+	"unicode/utf8"
 
 	"github.com/ipcd/ipcd/internal/printable"
 )
@@ -26,12 +27,21 @@ func AppendSimple(b []byte, s string) []byte {
 }
 
 // AppendError appends an error. The text may quote what some peer sent, and is shown to others: what is not printable in it
-// is escaped, line breaks, too.
+// is escaped, line breaks, too. Of a text that is longer than MaxErrorText then, only the beginning is appended.
 func AppendError(b []byte, code Code, text string) []byte {
 	b = append(b, '-')
 	b = append(b, code...)
 	b = append(b, ' ')
-	b = printable.Append(b, text)
+	begin := len(b)
+	b = printable.Append(b, text[:min(len(text), MaxErrorText+utf8.UTFMax)]) // which makes nothing shorter
+	if len(b)-begin > MaxErrorText {
+		const more = "…"
+		end := begin + MaxErrorText - len(more)
+		for !utf8.RuneStart(b[end]) {
+			end--
+		}
+		b = append(b[:end], more...)
+	}
 	return append(b, '\r', '\n')
 }
 

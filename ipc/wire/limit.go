@@ -31,6 +31,9 @@ const (
 	FileOpen   = "open"   // it is what its publisher has opened, as it is
 )
 
+// MaxErrorText is how many bytes the text of an error has at most. An error is one line, and a [Decoder] takes no line of 16 KiB.
+const MaxErrorText = 8 << 10
+
 // IsHeaderName reports whether a header may have a name: 1 to MaxHeaderName of a to z, 0 to 9 and "-", of which the first is a letter. So a
 // name is one in JSON, in a shell's variables and in HTTP, too.
 func IsHeaderName[T ~string | ~[]byte](name T) bool {

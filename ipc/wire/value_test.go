@@ -202,6 +202,26 @@ func TestValueGet(t *testing.T) {
 	}
 }
 
+// TestLongError: an error has at most MaxErrorText bytes of text, which end between two characters, so that every decoder takes it.
+func TestLongError(t *testing.T) {
+	const most = wire.MaxErrorText
+	for _, c := range []struct{ text, want string }{
+		{strings.Repeat("x", most), strings.Repeat("x", most)},
+		{strings.Repeat("x", most+1), strings.Repeat("x", most-3) + "…"},
+		{strings.Repeat("x", 1<<20), strings.Repeat("x", most-3) + "…"},
+		{strings.Repeat("x", most-4) + "€€", strings.Repeat("x", most-4) + "…"},
+		{strings.Repeat("x", most-3) + "€", strings.Repeat("x", most-3) + "€"},
+		{strings.Repeat("\x00", most), strings.Repeat(`\x00`, most/4-1) + `\…`},
+		{strings.Repeat("x", most-1) + "€", strings.Repeat("x", most-3) + "…"},
+	} {
+		line := wire.AppendError(nil, wire.CodeErr, c.text)
+		v, err := decode(string(line), wire.DefaultLimits)
+		if err != nil || v.Str != "ERR "+c.want {
+			t.Errorf("%d bytes: %v, got %d ending with %q", len(c.text), err, len(v.Str), v.Str[max(len(v.Str)-20, 0):])
+		}
+	}
+}
+
 // Everything that is appended can be decoded; RESP2 knows fewer kinds.
 func TestAppend(t *testing.T) {
 	for _, c := range []struct {
