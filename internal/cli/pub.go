@@ -243,10 +243,6 @@ func (p *pubVerb) holdFor(c *verb.Call, topic, payload string) error {
 			return err
 		}
 	}
-	signals := make(chan os.Signal, 1)
-	if c.Command == nil {
-		process.Catch(signals, process.Leaving)
-	}
 	v, err := holdValue(c, topic, payload, p.options...)
 	if err != nil {
 		return err
@@ -260,7 +256,7 @@ func (p *pubVerb) holdFor(c *verb.Call, topic, payload string) error {
 		return err
 	}
 	if c.Command == nil {
-		process.Die(<-signals)
+		process.Sleep()
 	}
 	return process.Become(file, c.Command, os.Environ())
 }

@@ -101,38 +101,17 @@ func (s *serveVerb) run(c *verb.Call) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	signals := make(chan os.Signal, 1)
-	process.Catch(signals, process.Leaving)
-	var left os.Signal
-	stopped := make(chan struct{})
-	go func() {
-		defer close(stopped)
-		select {
-		case left = <-signals:
-			cancel() // each CMD gets SIGTERM
-		case <-ctx.Done():
-		}
-	}()
 	answer := func(ctx context.Context, r *ipc.Request) ([]byte, error) {
 		for i := 0; i < len(headers); i += 3 {
 			r.SetHeader(headers[i+1], headers[i+2])
 		}
 		return nil, process.RunJob(ctx, file, c.Command, process.Environment(requestEnvironment(r)), r.Payload, r.Send)
 	}
-	err = s.serve(ctx, c, answer)
-	cancel()
-	<-stopped
-	signal.Stop(signals)
-	if left != nil {
-		process.Die(left)
-	}
-	return err
+	return s.serve(c, answer)
 }
 
 // serve serves one daemon after the other.
-func (s *serveVerb) serve(ctx context.Context, c *verb.Call, answer ipc.Handler) error {
+func (s *serveVerb) serve(c *verb.Call, answer ipc.Handler) error {
 	var mu sync.Mutex
 	left := s.count
 	counted := func(ctx context.Context, r *ipc.Request) ([]byte, error) {
@@ -148,21 +127,10 @@ func (s *serveVerb) serve(ctx context.Context, c *verb.Call, answer ipc.Handler)
 			return err
 		}
 		conn.Close()
-		var client *ipc.Client
-		if client, err = ipc.Dial(ctx, c.Address); err == nil {
-			options := []ipc.ServeOption{ipc.Jobs(max(s.jobs, 1))}
-			if s.group != "" {
-				options = append(options, ipc.Group(s.group))
-			}
-			if left > 0 {
-				options = append(options, ipc.Count(left))
-			}
-			err = client.Serve(ctx, c.Words[0], counted, options...)
-			client.Close()
-		}
+		err = s.serveDaemon(c, counted, left)
 		switch {
-		case err == nil || ctx.Err() != nil:
-			return nil //nolint:nilerr // a signal has ended it
+		case err == nil:
+			return nil
 		case !verb.Stopped(err):
 			return exit.Cannot("serve "+printable.Name(c.Words[0]), err)
 		}
@@ -176,4 +144,40 @@ func (s *serveVerb) serve(ctx context.Context, c *verb.Call, answer ipc.Handler)
 		conn = next
 		err = nil
 	}
+}
+
+// serveDaemon serves a daemon that is there, so many times unless that is 0. If a signal comes meanwhile, it does not return: each CMD gets
+// SIGTERM, and when they have ended, ipcctl dies of it. At other times no CMD runs, and a signal ends ipcctl at once.
+func (s *serveVerb) serveDaemon(c *verb.Call, answer ipc.Handler, count int) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	signals := make(chan os.Signal, 1)
+	process.Catch(signals, process.Leaving)
+	var left os.Signal
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		if left = <-signals; left != nil {
+			cancel()
+		}
+	}()
+	client, err := ipc.Dial(ctx, c.Address)
+	if err == nil {
+		options := []ipc.ServeOption{ipc.Jobs(max(s.jobs, 1))}
+		if s.group != "" {
+			options = append(options, ipc.Group(s.group))
+		}
+		if count > 0 {
+			options = append(options, ipc.Count(count))
+		}
+		err = client.Serve(ctx, c.Words[0], answer, options...)
+		client.Close()
+	}
+	signal.Stop(signals)
+	close(signals) // what has come is in it
+	<-watched
+	if left != nil {
+		process.Die(left)
+	}
+	return err
 }

@@ -168,6 +168,22 @@ func TestWaitingIpcctlIgnoresWhatItWasStartedWith(t *testing.T) {
 	}
 }
 
+// ipcctl holds a value also where it ignores all signals that it would wait for.
+func TestHeldValueOutlastsIgnoredSignals(t *testing.T) {
+	w := newWorld(t)
+	script := `trap '' INT TERM HUP QUIT
+		ipcctl pub --hold held up & holder=$!
+		until ipcctl get -q held; do :; done
+		for s in INT TERM HUP QUIT; do kill -$s $holder; done
+		for n in {1..20}; do ipcctl get held; done
+		kill -KILL $holder
+		wait $holder
+		echo " $?"`
+	if got := output(t, w.command("bash", "-c", script)); got != strings.Repeat("up", 20)+" 137\n" {
+		t.Errorf("%q", got)
+	}
+}
+
 // The other machine that has an entry of its own is emulated.
 func TestEntryOfArm64(t *testing.T) {
 	testenv.Need(t, "qemu-aarch64-static")

@@ -26,6 +26,16 @@ func Catch(c chan<- os.Signal, signals []os.Signal) {
 	}
 }
 
+// Sleep lasts until a signal ends this process.
+func Sleep() {
+	signals := make(chan os.Signal, 1)
+	Catch(signals, Leaving)
+	go func() { Die(<-signals) }()
+	for { // where all of them are ignored, the runtime would take a goroutine that waits for a channel for a deadlock
+		_, _ = unix.Poll(nil, -1)
+	}
+}
+
 // Die ends this process by a signal, so that whoever started it sees the cause. Of those by which the Go runtime would not
 // end, or not silently, only the status tells, as it does in shells.
 func Die(s os.Signal) {
