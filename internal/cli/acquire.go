@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"os"
+	"os/signal"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -87,12 +88,18 @@ func (a *acquireVerb) run(c *verb.Call) error {
 	if err != nil {
 		return err
 	}
+	// Whoever reads may be gone. By default that ends the process in the middle of what follows.
+	process.Catch(make(chan os.Signal, 1), []os.Signal{unix.SIGPIPE})
 	sayGranted(c, grants)
 	for _, g := range grants {
 		a.tell(c, g)
 	}
 	if err := c.Out.Flush(); err != nil { // who does not get the token cannot give it back
-		return giveBack(c, grants, who, err)
+		err = giveBack(c, grants, who, err)
+		if errors.Is(err, unix.EPIPE) && !signal.Ignored(unix.SIGPIPE) {
+			process.Die(unix.SIGPIPE)
+		}
+		return err
 	}
 	return nil
 }

@@ -119,6 +119,12 @@ func (f *Failure) With(hint string) *Failure {
 	return f
 }
 
+// Of keeps the error that it is made of.
+func (f *Failure) Of(cause error) *Failure {
+	f.cause = cause
+	return f
+}
+
 // Cannot makes a failure of an error that came while doing what. One that is a failure already stays what it is.
 func Cannot(what string, err error) *Failure {
 	f := cannot(what, err)

@@ -120,16 +120,22 @@ func beExact() {
 func ignoreReceived() {
 	for n := syscall.Signal(1); n <= signals; n++ {
 		if received.ignored.has(n) {
-			ignore(n)
+			handle(n, ignored)
 		}
 	}
 }
 
-// ignore has the kernel drop a signal. Package os/signal does not do that for all of them.
-func ignore(n syscall.Signal) {
+// What the kernel does with a signal that no function is called for.
+const (
+	byDefault uintptr = 0 // SIG_DFL
+	ignored   uintptr = 1 // SIG_IGN
+)
+
+// handle has the kernel do that with a signal. Package os/signal cannot have it do so with all of them.
+func handle(n syscall.Signal, what uintptr) {
 	action := struct {
 		handler, flags, restorer uintptr
 		mask                     uint64
-	}{handler: 1} // SIG_IGN
+	}{handler: what}
 	_, _, _ = unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(n), uintptr(unsafe.Pointer(&action)), 0, 8, 0, 0) // likewise
 }

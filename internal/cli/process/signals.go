@@ -44,8 +44,8 @@ func Die(s os.Signal) {
 		os.Exit(exit.Internal)
 	}
 	switch number {
-	case unix.SIGHUP, unix.SIGINT, unix.SIGTERM, unix.SIGKILL:
-		signal.Reset(s)
+	case unix.SIGHUP, unix.SIGINT, unix.SIGTERM, unix.SIGKILL, unix.SIGPIPE:
+		handle(number, byDefault)            // the runtime itself drops a SIGPIPE, unless it comes of a write to standard output
 		_ = unix.Kill(unix.Getpid(), number) // cannot fail
 		time.Sleep(time.Second)              // it may arrive in another thread
 	}

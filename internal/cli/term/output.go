@@ -117,7 +117,7 @@ func (o *Output) Styled(style Literal, s string) *Output {
 // Flush writes what is buffered, and fails if anything could not be written since the start.
 func (o *Output) Flush() error {
 	if err := o.w.Flush(); err != nil {
-		return exit.Fail(exit.IO, "cannot write "+o.name+": "+exit.Reason(err))
+		return exit.Fail(exit.IO, "cannot write "+o.name+": "+exit.Reason(err)).Of(err)
 	}
 	return nil
 }
