@@ -25,8 +25,9 @@ const (
 	afresh = 50 * time.Millisecond
 )
 
-// Stopped reports whether something has failed because the daemon has ended. The next one may be on its way.
-func Stopped(err error) bool { return shutDown(err) || errors.Is(err, ipc.ErrClosed) }
+// Stopped reports whether something has failed because the daemon has ended: one that was there a moment ago may be gone when it is
+// connected to once more. The next one may be on its way.
+func Stopped(err error) bool { return shutDown(err) || errors.Is(err, ipc.ErrClosed) || absent(err) }
 
 // shutDown reports whether the daemon has said that it ends.
 func shutDown(err error) bool { return errors.Is(err, &wire.Error{Code: wire.CodeShutdown}) }

@@ -4,6 +4,11 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ipcd/ipcd/ipc"
+	"github.com/ipcd/ipcd/ipc/wire"
 )
 
 // A daemon that has ended is waited for as long as --wait-daemon says, or else until the deadline of what waits, or else for some seconds.
@@ -28,4 +33,24 @@ func TestPatienceWithADaemonThatEnded(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestStopped: a daemon has ended that says so, whose connection has ended, and that is not there when it is to be connected to.
+func TestStopped(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want bool
+	}{
+		{&wire.Error{Code: wire.CodeShutdown}, true},
+		{ipc.ErrClosed, true},
+		{&ipc.DialError{Path: "x", Err: unix.ECONNREFUSED}, true},
+		{&ipc.DialError{Path: "x", Err: unix.ENOENT}, true},
+		{&ipc.DialError{Path: "x", Err: unix.EACCES}, false},
+		{&wire.Error{Code: wire.CodeBusy}, false},
+		{nil, false},
+	} {
+		if Stopped(c.err) != c.want {
+			t.Errorf("%v: %v", c.err, !c.want)
+		}
+	}
 }
