@@ -74,7 +74,7 @@
 //
 //   - A message of a group is given to one member, who can take it at once; of several, to who was given the least that it was not sent
 //     yet, and of these to who had none for the longest time. If nobody can take it, it waits, and those that wait are given in
-//     their order.
+//     their order. Who can take something again comes back to one of his groups with each step, as long as he can.
 //   - What was put into a group is sent to a member, lost, or there still; and the next member who is given something is told how much is
 //     lost. If the group ends before, who ended it is told.
 //   - What a member who is dropped was given and was not sent goes to the others, before all that waits, in its order.

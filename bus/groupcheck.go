@@ -111,13 +111,19 @@ func (g *Groups[S, M]) checkGroups() error {
 	return nil
 }
 
-// checkTakers: whoever is known has something; who is out of a ranking cannot take anything, and nobody else is.
+// checkTakers: whoever is known has something; who is out of a ranking cannot take anything, or comes back, and nobody else is.
 func (g *Groups[S, M]) checkTakers() (err error) {
 	count := map[*Group[S, M]]int{}
-	members := 0
+	members, back := 0, 0
 	for s, t := range g.takers.all {
 		if t.who != s || t.members.Len+t.given.Len == 0 {
 			return fmt.Errorf("%v is not in order", s)
+		}
+		if t.isBack {
+			back++
+		}
+		if t.free && t.out.Len > 0 && !t.isBack {
+			return fmt.Errorf("%v is free, and does not come back to %d groups", s, t.out.Len)
 		}
 		if !t.members.Check(ofTaker[S, M]) || !t.out.Check(isOut[S, M]) || !t.given.Check(ofParcel[S, M]) {
 			return fmt.Errorf("what %v has is not in order", s)
@@ -141,13 +147,13 @@ func (g *Groups[S, M]) checkTakers() (err error) {
 			if m.taker != t || m.out == (m.place > 0) || g.members.get(memberKey[S]{s, m.group.of}) != m {
 				err = fmt.Errorf("%v is in the wrong place of %s", s, m.group.of)
 			}
-			if m.out && m.takes() || m.left < 0 {
+			if m.out && !m.waits && !m.isSated() || m.waits && !m.out || m.left < 0 {
 				err = fmt.Errorf("%v takes what comes of %s, and is out: %v", s, m.group.of, m.out)
 			}
 			if given[m] != m.load {
 				err = fmt.Errorf("%v was given %d of %s, counted %d", s, given[m], m.group.of, m.load)
 			}
-			if m.out {
+			if m.waits {
 				out++
 			}
 			count[m.group]++
@@ -155,7 +161,7 @@ func (g *Groups[S, M]) checkTakers() (err error) {
 			return err == nil
 		})
 		t.out.All(isOut[S, M], func(m *sharer[S, M]) bool {
-			if m.taker != t || !m.out || m.group == nil {
+			if m.taker != t || !m.waits || m.group == nil {
 				err = fmt.Errorf("what %v is out of is not in order", s)
 			}
 			out--
@@ -172,6 +178,9 @@ func (g *Groups[S, M]) checkTakers() (err error) {
 		if group.len != n || g.pools.all.get(group.of) != group {
 			return fmt.Errorf("the group %s has %d members, counted %d", group.of, n, group.len)
 		}
+	}
+	if back != g.back.Len || !g.back.Check(inBack[S, M]) {
+		return fmt.Errorf("%d come back to groups, counted %d", back, g.back.Len)
 	}
 	if members != g.members.len() {
 		return fmt.Errorf("there are %d members, counted %d", members, g.members.len())

@@ -26,6 +26,9 @@ type Groups[S comparable, M any] struct {
 	// Keep is told how many bytes wait in a group that nobody can take, and reports whether so many may. If not, the oldest are lost until so
 	// many may. It is told, too, if there are less, the last time when the group has ended: 0. It changes nothing here; nil: as many may as MostBytes says.
 	Keep func(g *Group[S, M], bytes int) bool
+	// Back is told of a group when a member of it that could not be given anything may be again. It changes nothing here; nil: nobody wants to
+	// know.
+	Back func(*Group[S, M])
 	// Gone is told of a message, once for each Put, when nobody will be given it any more: it was sent, or is lost. Of what is lost with a
 	// group that ends it is not told. It changes nothing here; nil: nobody wants to know.
 	Gone func(M)
@@ -34,6 +37,7 @@ type Groups[S comparable, M any] struct {
 	members shrinkingMap[memberKey[S], *sharer[S, M]]
 	takers  shrinkingMap[S, *taker[S, M]]
 	ready   list.List[Group[S, M]] // those with a message, and somebody who may be able to take it
+	back    list.List[taker[S, M]] // who is free, and comes back to the groups that he is out of
 	turns   turns
 	lost    int
 	found   []*Group[S, M] // what Match returned last, and scratch
@@ -85,6 +89,7 @@ type sharer[S comparable, M any] struct {
 	ofTaker list.Link[sharer[S, M]] // among all of its
 	isOut   list.Link[sharer[S, M]] // and among those that are out
 	out     bool                    // of the group's ranking, until it can take something
+	waits   bool                    // for that until its taker is free, in the list of those that are out
 	limited bool                    // it takes only so much:
 	left    int
 }
@@ -99,13 +104,16 @@ type taker[S comparable, M any] struct {
 	who     S
 	free    bool
 	members list.List[sharer[S, M]] // in the order in which it joined
-	out     list.List[sharer[S, M]] // those of them that are out
+	out     list.List[sharer[S, M]] // those of them that are out, and wait for it
 	given   list.List[parcel[S, M]] // in the order in which it was given them
 	unsent  int                     // of them, and of what it is told with them
+	isBack  bool                    // it is in back of the groups:
+	inBack  list.Link[taker[S, M]]
 }
 
 func ofTaker[S comparable, M any](m *sharer[S, M]) *list.Link[sharer[S, M]]  { return &m.ofTaker }
 func isOut[S comparable, M any](m *sharer[S, M]) *list.Link[sharer[S, M]]    { return &m.isOut }
+func inBack[S comparable, M any](t *taker[S, M]) *list.Link[taker[S, M]]     { return &t.inBack }
 func inReady[S comparable, M any](g *Group[S, M]) *list.Link[Group[S, M]]    { return &g.inReady }
 func ofParcel[S comparable, M any](p *parcel[S, M]) *list.Link[parcel[S, M]] { return &p.at }
 
@@ -207,9 +215,8 @@ func (g *Groups[S, M]) Leave(s S, of Sharing) (ended int, found bool) {
 
 func (g *Groups[S, M]) leave(m *sharer[S, M]) (ended int) {
 	group := m.group
-	if m.out {
-		m.taker.out.Remove(m, isOut[S, M])
-	} else {
+	m.waitNoMore()
+	if !m.out {
 		group.members.leave(m)
 	}
 	m.taker.members.Remove(m, ofTaker[S, M])
@@ -231,6 +238,7 @@ func (g *Groups[S, M]) leave(m *sharer[S, M]) (ended int) {
 func (g *Groups[S, M]) forget(t *taker[S, M]) {
 	if t.members.Len+t.given.Len == 0 {
 		g.takers.delete(t.who)
+		g.backNoMore(t)
 	}
 }
 
@@ -290,47 +298,6 @@ func (g *Groups[S, M]) Put(group *Group[S, M], message M, size int) (taken bool,
 	return group.queue.Len > 0, group.lost - before
 }
 
-// Free says that s can take messages, until Busy says that it cannot.
-func (g *Groups[S, M]) Free(s S) {
-	t := g.takers.get(s)
-	if t == nil || t.free {
-		return
-	}
-	t.free = true
-	t.out.All(isOut[S, M], func(m *sharer[S, M]) bool {
-		g.comeBack(m)
-		return true
-	})
-	g.verify()
-}
-
-// comeBack has a member that is out be one of those who may be given something, if it can take it.
-func (g *Groups[S, M]) comeBack(m *sharer[S, M]) {
-	if m.takes() {
-		m.taker.out.Remove(m, isOut[S, M])
-		m.out = false
-		g.enter(m)
-	}
-}
-
-// Take has a member be given n messages more, and then none before it says so again; below 0: as many as come. It reports whether s is
-// a member. Who joins takes as many as come.
-func (g *Groups[S, M]) Take(s S, of Sharing, n int) bool {
-	m := g.members.get(memberKey[S]{s, of})
-	if m == nil {
-		return false
-	}
-	if !m.limited {
-		m.left = 0
-	}
-	m.limited, m.left = n >= 0, m.left+max(n, 0)
-	if m.out {
-		g.comeBack(m)
-	}
-	g.verify()
-	return true
-}
-
 // Lost is how many messages all groups have lost so far, also those that have ended, whether somebody was told so or not.
 func (g *Groups[S, M]) Lost() int { return g.lost }
 
@@ -344,58 +311,12 @@ func (g *Groups[S, M]) All() iter.Seq[*Group[S, M]] {
 	}
 }
 
-// Busy says that s cannot take any message now.
-func (g *Groups[S, M]) Busy(s S) {
-	if t := g.takers.get(s); t != nil {
-		t.free = false
-	}
-}
-
 // A Given is a message for a member of a group.
 type Given[S comparable, M any] struct {
 	To      S
 	Of      Sharing
 	Message M
 	Lost    int // so many that were older are lost to the group, which nobody was told before
-}
-
-// Next gives a message, if the step leads to one: the oldest of a group, to the member that was given the least which it has not been sent, and
-// of these to the one that had none for the longest time. The groups take turns. more says that there is more to be done. Next is to be
-// called after all other calls until it says that there is not.
-func (g *Groups[S, M]) Next() (given Given[S, M], ok, more bool) {
-	group := g.ready.First
-	if group == nil {
-		return given, false, false
-	}
-	m := group.members.in[0]
-	if m.takes() && g.Takes != nil && !g.Takes(m.taker.who) {
-		m.taker.free = false
-	}
-	if !m.takes() {
-		group.members.leave(m)
-		m.taker.out.Push(m, isOut[S, M])
-		m.out = true
-		g.settle(group)
-		g.verify()
-		return given, false, g.ready.Len > 0
-	}
-	p := group.queue.First
-	group.take(p)
-	p.member = m
-	if m.limited {
-		m.left--
-	}
-	m.taker.given.Push(p, ofParcel[S, M])
-	g.turns.take(m)
-	group.members.weigh(m, 1)
-	given = Given[S, M]{m.taker.who, group.of, p.message, group.lost}
-	m.taker.unsent += p.sendings(group.lost)
-	group.lost = 0
-	g.ready.Remove(group, inReady[S, M])
-	group.isReady = false
-	g.settle(group) // behind the others
-	g.verify()
-	return given, true, g.ready.Len > 0
 }
 
 // sendings is how many things are to be sent with a message: itself, and, before it, how many are lost.

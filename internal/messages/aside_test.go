@@ -154,3 +154,102 @@ func TestManyGroupsInTheWay(t *testing.T) {
 		t.Errorf("%d are set aside who have gone", n)
 	}
 }
+
+// TestVeryManyMembersAreAskedBitByBit: of very many members who cannot take a message, so many are found out at once, and the others later. The
+// first who can take it is given it then.
+func TestVeryManyMembersAreAskedBitByBit(t *testing.T) {
+	const many, most = 2000, 600
+	s := newStage(t)
+	s.SetLimits(Limits{Output: 1 << 20})
+	all, now := s.connectMany(many), time.Duration(0)
+	for _, c := range all {
+		if !s.join(&session.Call{Session: c.sess}, bus.Sharing{Filter: "a", Group: "g"}, -1, "") {
+			t.Fatal("it does not join")
+		}
+		c.SetRoom(0)
+		c.sess.Send([]byte("x"))
+	}
+	s.set.Net.FlushAll()
+	s.set.Net.Now = func() time.Duration { now += time.Second; return now } // each part of a turn is over soon
+	members := func() (n int) {
+		for g := range s.groups.All() {
+			for range g.Candidates() {
+				n++
+			}
+		}
+		return n
+	}
+	s.busPub(pubCall(t, s.connect(), "a", "x"))
+	left := many
+	for steps := 0; ; steps++ {
+		n := members()
+		if left-n > most || steps > many {
+			t.Fatalf("%d of %d are asked in one step", left-n, left)
+		}
+		if left = n; !s.Waiting() {
+			break
+		}
+		s.set.Net.BeginRest()
+		s.MoveLine()
+	}
+	if _, bytes := s.Groups(); left != 0 || bytes == 0 {
+		t.Errorf("%d may be able to take it, and %d bytes wait", left, bytes)
+	}
+	all[many/2].SetRoom(-1)
+	s.settle()
+	all[many/2].Take()
+	s.settle()
+	if got := all[many/2].Take(); !strings.Contains(got, "bus.message") {
+		t.Errorf("who reads is given %q", got)
+	}
+}
+
+// TestPublisherWaitsForWhoComesBackLate: who waits for a group, to which its member comes back after very many others, and looks before that
+// again, goes on when it has.
+func TestPublisherWaitsForWhoComesBackLate(t *testing.T) {
+	const many = 4 * mostGiven
+	s := newStage(t)
+	s.SetLimits(Limits{Output: 100}) // no message may wait
+	member, pub, now := s.connect(), s.connect(), time.Duration(0)
+	member.SetRoom(0)
+	member.sess.Send([]byte("x"))
+	s.set.Net.FlushAll()
+	s.set.Net.Now = func() time.Duration { now += time.Second; return now } // each part of a turn is over soon
+	for i := range many {
+		topic := "a"
+		if i == many-1 {
+			topic = "b"
+		}
+		if !s.join(&session.Call{Session: member.sess}, bus.Sharing{Filter: topic, Group: strconv.Itoa(i)}, -1, "") {
+			t.Fatal("it does not join")
+		}
+	}
+	move := func() {
+		s.set.Net.BeginRest()
+		s.MoveLine()
+	}
+	for _, topic := range []string{"a", "b"} { // it comes back to the groups in the order in which it could not take this
+		for s.busPub(pubCall(t, pub, topic, "x")); s.Waiting(); {
+			move()
+		}
+	}
+	looks := 0
+	isHeldUp := func() bool {
+		looks++
+		return s.MustAwaitRoom(pubCall(t, pub, "b", "x", "MAYBLOCK", "60000"))
+	}
+	if !isHeldUp() {
+		t.Fatal("nobody is in the way")
+	}
+	member.SetRoom(-1)
+	s.settle()
+	member.Take()
+	for s.settle(); looks < many && (pub.sess.Parked() || isHeldUp()); {
+		if move(); !s.Waiting() && pub.sess.Parked() {
+			t.Fatal("he waits, and nothing else is to be done")
+		}
+	}
+	if looks < 3 {
+		t.Errorf("he has looked %d times, and was to look while his group had nobody yet", looks)
+	}
+}

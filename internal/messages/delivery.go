@@ -152,14 +152,16 @@ func (s *Service) await(c *session.Call, d *delivery, answer func(receipt) sessi
 	d.done = func(r receipt) { a.Give(answer(r)) }
 }
 
-// MoveLine goes on with what stands in line, and has those go on who wait for nothing any more.
+// MoveLine goes on with what stands in line, and with what groups have not been asked for yet, and has those go on who wait for nothing any
+// more.
 func (s *Service) MoveLine() {
 	s.deliverLine()
+	s.giveMore()
 	s.goOnBehind()
 }
 
 // Waiting reports whether there is something to be done by MoveLine.
-func (s *Service) Waiting() bool { return len(s.line) > 0 || s.asides.isFreeing() }
+func (s *Service) Waiting() bool { return len(s.line) > 0 || s.groups.more || s.asides.isFreeing() }
 
 func (s *Service) deliverLine() {
 	for len(s.line) > 0 && s.advanceDelivery(s.line[0]) {

@@ -30,6 +30,7 @@ type groups struct {
 	output  int                // the most that may wait in a group
 	given   []*session.Session // who was given something that may not be written yet
 	giving  bool
+	more    bool // is to be given
 	scratch []byte
 	spare   spare.List[shared]
 	texts   spare.Bytes
@@ -61,6 +62,8 @@ const (
 	windowMessages = 16
 	windowBytes    = 64 << 10
 	mostGrown      = 4
+	// mostGiven is how many steps are made at once to give what waits, in some hundred microseconds.
+	mostGiven = 512
 	// mostQueued is how many messages may wait in a group.
 	mostQueued = 1 << 16
 	// queuedSize is what a message that waits counts for, beside its bytes.
@@ -71,6 +74,7 @@ func (s *Service) initGroups() {
 	g := &s.groups
 	g.Verify, g.MostQueued = s.set.Verify, mostQueued
 	g.Takes, g.Keep, g.Gone = s.takes, s.keepsInGroup, s.gone
+	g.Back = func(g *bus.Group[*session.Session, *shared]) { s.free(obstacle{of: g.Sharing()}) }
 	g.KeepIn(&s.set.Spare)
 	g.spare.KeepIn(&s.set.Spare)
 	g.texts.KeepIn(&s.set.Spare)
@@ -136,17 +140,18 @@ func (s *Service) groupsMustLineUp(to *audience) bool {
 	return false
 }
 
-// give gives members what waits, as long as somebody can take it.
+// give gives members what waits, as long as somebody can take it: in so many steps at once, and for what takes more, later (see giveMore).
 func (s *Service) give() {
 	g := &s.groups
+	g.more = true
 	if g.giving { // what is sent may lead to an event
 		return
 	}
 	g.giving = true
-	for more := true; more; {
+	for step := 0; g.more && step < mostGiven; step++ {
 		var given bus.Given[*session.Session, *shared]
 		var ok bool
-		if given, ok, more = g.Next(); !ok {
+		if given, ok, g.more = g.Next(); !ok {
 			continue
 		}
 		sess, m := given.To, *given.Message
@@ -166,6 +171,15 @@ func (s *Service) give() {
 		s.set.Net.Relieve()
 	}
 	g.giving = false
+}
+
+// giveMore goes on to give what give has left, as long as this part of the turn has time.
+func (s *Service) giveMore() {
+	for s.groups.more {
+		if s.give(); s.set.Net.Over() && !s.set.Stopping {
+			return
+		}
+	}
 }
 
 // appendGiven appends what a member is given: how many messages are lost, if any are, and the message. If it was asked for as a pattern,

@@ -180,6 +180,7 @@ func (s *Service) Closed(sess *session.Session) bool {
 // Stop delivers all that stands in line, and has what comes be delivered at once.
 func (s *Service) Stop() {
 	s.endLine()
+	s.giveMore()
 	s.allGoOn()
 }
 

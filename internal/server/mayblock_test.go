@@ -261,3 +261,26 @@ func TestMayBlockOneOfManyGroups(t *testing.T) {
 		t.Errorf("he is told %q, want %q", said, want)
 	}
 }
+
+// TestMayBlockGroupWithNothingWaiting: a message that may not wait in a group, as it is too large for that, waits with its publisher until a member
+// can take it at once, also where nothing of that group waited for the member to read.
+func TestMayBlockGroupWithNothingWaiting(t *testing.T) {
+	s := newStage(t, func(_ *Setup, o *Options) { o.Limits.Output = 16 << 10 })
+	member, pub := s.connect(1000), s.connect(1001)
+	member.cmd("HELLO", "3")
+	member.cmd("BUS.SUB", "a", "GROUP", "g")
+	s.settle()
+	member.Take()
+	s.publish(pub, "a", 1, 16) // which is as much as a member is given before it has read
+	large := strings.Repeat("x", 20<<10)
+	pub.cmd("BUS.PUB", "a", large, "MAYBLOCK", "4500")
+	s.settle()
+	if got := pub.Take(); got != "" {
+		t.Fatalf("who waits is told %q", got)
+	}
+	member.Take()
+	s.settle()
+	if got := receipt(t, pub.Take()); got != "17 1 0" || !strings.Contains(member.Take(), large) {
+		t.Errorf("then he is told %q", got)
+	}
+}
