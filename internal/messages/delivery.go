@@ -60,7 +60,7 @@ func (s *Service) send(to *audience, m *message, pays *account.User) (r receipt,
 	switch {
 	case len(s.line) > 0 && s.mustLineUp(to):
 		return r, s.lineUp(&delivery{message: *m, routes: to.routes, rest: to.search})
-	case to.search == nil && len(to.routes) <= FewPatterns && to.groupSearch == nil && len(to.groups) <= FewPatterns:
+	case !to.isLarge():
 		var left int
 		r.delivered, r.dropped, left = s.deliver(to.routes, m, false)
 		s.stats.Delivered += uint64(r.delivered)
@@ -88,7 +88,7 @@ func (s *Service) send(to *audience, m *message, pays *account.User) (r receipt,
 // mustLineUp reports whether a message has to stand in line: it takes very many routes, or may go to one who gets something
 // that stands there.
 func (s *Service) mustLineUp(to *audience) bool {
-	if to.search != nil || len(to.routes) > FewPatterns {
+	if to.isLarge() {
 		return true
 	}
 	budget := orderBudget

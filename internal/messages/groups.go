@@ -121,9 +121,6 @@ func (m *message) hasGroups() bool { return len(m.groups) > 0 || m.groupSearch !
 
 // groupsMustLineUp is mustLineUp for the groups that a message is for: any of their members who may be able to take it is given it.
 func (s *Service) groupsMustLineUp(to *audience) bool {
-	if to.groupSearch != nil || len(to.groups) > FewPatterns {
-		return true
-	}
 	budget := orderBudget
 	for _, g := range to.groups {
 		for _, d := range s.line {

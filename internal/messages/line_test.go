@@ -257,6 +257,27 @@ func TestEventsInLine(t *testing.T) {
 	}
 }
 
+// TestEventOfManyGroupsIsHeavy: an event is one of those that take very many routes if it is for very many groups, of one filter, too.
+func TestEventOfManyGroupsIsHeavy(t *testing.T) {
+	for _, groups := range []int{1, FewPatterns + 1, 2 * searchAtOnce} {
+		s := newStage(t)
+		s.SetLimits(Limits{Output: 1 << 30})
+		c := s.connect()
+		for i := range groups {
+			if call := (&session.Call{Session: c.sess}); !s.join(call, bus.Sharing{Filter: "ipcd/x", Group: strconv.Itoa(i)}, -1, "") {
+				t.Fatalf("%s", call.Out)
+			}
+		}
+		s.lineUp(&delivery{message: message{topic: []byte("ipcd/x")}, user: 1001})
+		if err := s.PublishEvent([]byte("ipcd/x"), func(b []byte) []byte { return b }, 1001, nil); err != nil {
+			t.Fatal(err)
+		}
+		if len(s.line) != 2 || s.line[1].heavy != (groups > 1) {
+			t.Errorf("for %d groups: %d stand in line, the last is heavy: %v", groups, len(s.line), s.line[len(s.line)-1].heavy)
+		}
+	}
+}
+
 // TestLeavingTakesNoList: to begin to end all subscriptions of a session, or one, takes the same however many it has.
 func TestLeavingTakesNoList(t *testing.T) {
 	const n = 3000

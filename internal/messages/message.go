@@ -114,6 +114,11 @@ func (to *audience) isNobody() bool {
 	return len(to.routes) == 0 && to.search == nil && len(to.groups) == 0 && to.groupSearch == nil
 }
 
+// isLarge reports whether a message takes very many routes.
+func (to *audience) isLarge() bool {
+	return to.search != nil || len(to.routes) > FewPatterns || to.groupSearch != nil || len(to.groups) > FewPatterns
+}
+
 // audienceOf asks the engine whom a message of a name is for.
 func (s *Service) audienceOf(to *audience, kind nameKind, name []byte) (err error) {
 	if kind == topicName {

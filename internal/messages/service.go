@@ -138,7 +138,7 @@ func (s *Service) PublishEvent(topic []byte, payload func([]byte) []byte, user u
 	}
 	s.payload = payload(s.payload[:0])
 	m := message{topic: topic, payload: s.payload, stamp: s.stamp}
-	heavy := to.search != nil || len(to.routes) > FewPatterns
+	heavy := to.isLarge()
 	if _, rest := s.send(&to, &m, pays); rest != nil {
 		rest.user, rest.heavy = user, heavy
 	}
