@@ -228,11 +228,11 @@ func (c *Conn) Keep(bytes int) {
 	c.account()
 }
 
-// Memory is how large the buffers of a connection are, for input and for output.
+// Memory is how large the buffers of a connection are, for input and for output, and what else it keeps of that.
 func (c *Conn) Memory() (in, out int) {
 	in, out = cap(c.in)+c.parser.Memory(), cap(c.own)
 	if x := c.more; x != nil {
-		out += x.room + x.owners
+		out += x.room + x.gap.memory + x.owners
 		if x.queue != nil {
 			out += x.queue.memory
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -207,5 +208,90 @@ func TestLossesTakeNoMemory(t *testing.T) {
 	before := lost
 	if took := testing.AllocsPerRun(rounds, round); lost-before < rounds*subs/2 || took > 0 {
 		t.Errorf("%v allocations while %d messages were lost", took, (lost-before)/(rounds+1))
+	}
+}
+
+// longNames has a world in which messages and losses are of subscriptions with long names.
+func (w *world) longNames() {
+	const name = "$255\r\n"
+	w.Pushes.Loss = func(v []byte) ([]byte, int64, bool) {
+		if rest, ok := bytes.CutPrefix(v, []byte(">4\r\n$2\r\nof\r\n"+name)); ok {
+			return rest[:255], 1, false
+		}
+		rest, ok := bytes.CutPrefix(v, []byte(">3\r\n$4\r\nlost\r\n"))
+		if !ok {
+			return nil, 0, false
+		}
+		n, line := conn.Head(rest)
+		return rest[line+len(name):][:255], int64(n), true
+	}
+}
+
+// TestGapForgetsNames: who never takes all that waits, and subscribes to something else again and again, has no memory taken for the names
+// of what was missing once and is told.
+func TestGapForgetsNames(t *testing.T) {
+	const limit, names, rounds = 1 << 20, 2000, 20
+	w := newWorld(t, func(_ *account.Limits, l *conn.Limits) { l.Output = limit })
+	w.longNames()
+	o := w.connect()
+	o.end.SetRoom(0)
+	o.Send([]byte("+first\r\n"))
+	w.settle()
+	seq := uint64(0)
+	enqueue := func(of string, size int) {
+		seq++
+		o.Enqueue(appendOf(nil, of, 1, size), nil, seq, of)
+	}
+	told := 0
+	round := func(n int) (memory uint64) {
+		for i := range names {
+			enqueue(fmt.Sprintf("%0255d", n*names+i), 1)
+		}
+		for range limit / (64 << 10) * 2 {
+			enqueue(fmt.Sprintf("%0255d", -1), 64<<10)
+		}
+		for w.turn(); o.Backlog() > limit/2; w.turn() {
+			o.end.SetRoom(64 << 10)
+		}
+		o.end.SetRoom(0)
+		told += strings.Count(o.end.Take(), "$4\r\nlost\r\n")
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	first := round(0)
+	last := first
+	for n := range rounds {
+		last = round(n + 1)
+	}
+	if !o.Blocked() || told < rounds*names {
+		t.Fatalf("it is told of %d, and blocked %v", told, o.Blocked())
+	}
+	if last > first+rounds*names*100 {
+		t.Errorf("%d bytes are taken for what was told", last-first)
+	}
+}
+
+// TestGapIsCharged: the names of what is missing and not told are charged to who does not read.
+func TestGapIsCharged(t *testing.T) {
+	const limit, names = 1 << 20, 20_000
+	w := newWorld(t, func(_ *account.Limits, l *conn.Limits) { l.Output = limit })
+	w.longNames()
+	o := w.connect()
+	o.end.SetRoom(0)
+	o.Send([]byte("+first\r\n"))
+	w.settle()
+	for i := range names {
+		of := fmt.Sprintf("%0255d", i)
+		o.Enqueue(appendOf(nil, of, 1, 1), nil, uint64(i+1), of)
+	}
+	if used := w.users.Of(uid).Used(account.Output); used < (names-limit/255)*255+limit/2 {
+		t.Errorf("%d bytes are charged", used)
+	}
+	o.end.SetRoom(-1)
+	w.settle()
+	if used := w.users.Of(uid).Used(account.Output); used != 0 {
+		t.Errorf("%d bytes are charged of one who has read all", used)
 	}
 }

@@ -267,13 +267,21 @@ func (c *Conn) freeOwn() {
 }
 
 // A gap is what is missing at one place. It knows what has been missing before, as long as the socket is full: what is lost again takes no
-// memory anew.
+// memory anew. What it knows outlives the subscriptions, so when all is told it forgets, if it knows much.
 type gap struct {
-	at   map[string]int // of a subscription, in lost
-	lost []loss
-	some []int // places in lost of what is missing now
-	head byte  // of the pushes, in the protocol that was spoken then
+	at     map[string]int // of a subscription, in lost
+	lost   []loss
+	some   []int // places in lost of what is missing now
+	head   byte  // of the pushes, in the protocol that was spoken then
+	memory int   // that all this takes, roughly
 }
+
+const (
+	// lossSize is what a loss takes in a gap, beside the name of the subscription.
+	lossSize = 128
+	// mostKnown is how much a gap takes at most of which nothing is missing.
+	mostKnown = 128 << 10
+)
 
 // A loss is how many messages of a subscription are missing.
 type loss struct {
@@ -290,6 +298,7 @@ func (g *gap) add(of []byte, n int64, head byte) {
 		at = len(g.lost)
 		g.lost = append(g.lost, loss{of: string(of)})
 		g.at[g.lost[at].of] = at
+		g.memory += len(of) + lossSize
 	}
 	if g.lost[at].n == 0 {
 		g.some = append(g.some, at)
@@ -313,6 +322,8 @@ func (c *Conn) tellGap(b []byte, most int) []byte {
 		b = c.set.pool.append(b, c.set.said)
 		l.n = 0
 	}
-	g.some = g.some[:left]
+	if g.some = g.some[:left]; left == 0 && g.memory > mostKnown {
+		*g = gap{}
+	}
 	return b
 }
