@@ -118,7 +118,7 @@ func (s *Service) subscribeRedis(c *session.Call, k bus.Kind, word string) {
 	texts := c.Texts()
 	own := &session.Call{Session: c.Session, Row: c.Row}
 	ready := func(text string) bool { return !isEnvelope(k, text) || !s.mustAwaitRetained(own.Session) }
-	c.PerformEach(texts, ready, func(b []byte, text string) []byte {
+	c.PerformEach(texts, nil, ready, func(b []byte, text string) []byte {
 		one(own, text)
 		return b
 	})
@@ -142,7 +142,7 @@ func (s *Service) unsubscribeRedis(c *session.Call, k bus.Kind, word string) {
 		return own.Out
 	}
 	if len(c.Args) > 0 {
-		c.PerformEach(c.Texts(), nil, end)
+		c.PerformEach(c.Texts(), nil, nil, end)
 		return
 	}
 	list, groups, n := s.bus.List(c.Session, k), groupList{}, s.bus.Count(c.Session, k)
@@ -256,11 +256,10 @@ func (s *Service) pubsubChannels(c *session.Call) {
 const globsPerStep = 8
 
 func (s *Service) pubsubNumSub(c *session.Call) {
-	c.Array(2 * len(c.Args))
-	for _, a := range c.Args {
-		c.Out = wire.AppendBulk(c.Out, a)
-		c.Integer(int64(s.bus.NumSub(string(a))))
-	}
+	n := 2 * len(c.Args)
+	c.PerformEach(c.Texts(), func(b []byte) []byte { return wire.AppendArray(b, n) }, nil, func(b []byte, text string) []byte {
+		return wire.AppendInt(wire.AppendBulk(b, text), int64(s.bus.NumSub(text)))
+	})
 }
 
 // busSub answers what a client made for Redis does not expect: the messages that follow are pushes of a kind of their own, and on

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"log/slog"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -102,7 +103,7 @@ func oneWord(unit string) string {
 
 func (s *Server) clientList(c *session.Call) {
 	var kind string
-	var ids map[uint64]bool
+	var ids []uint64
 	for args := c.Args; len(args) > 0; {
 		switch {
 		case bytes.EqualFold(args[0], []byte("TYPE")) && len(args) > 1:
@@ -113,14 +114,14 @@ func (s *Server) clientList(c *session.Call) {
 			}
 			args = args[2:]
 		case bytes.EqualFold(args[0], []byte("ID")) && len(args) > 1:
-			ids = map[uint64]bool{}
+			ids = make([]uint64, 0, len(args)-1)
 			for _, a := range args[1:] {
 				n, ok := session.Number(a)
 				if !ok {
 					c.Fail(wire.CodeErr, "Invalid client ID")
 					return
 				}
-				ids[uint64(n)] = n > 0
+				ids = append(ids, uint64(n)) // below 0 it is nobody's
 			}
 			args = nil
 		default:
@@ -132,7 +133,7 @@ func (s *Server) clientList(c *session.Call) {
 	for sess := range s.set.All() {
 		oldest.Add(sess)
 	}
-	t := &session.Task{Held: oldest.Room() * int(unsafe.Sizeof(c.Session))}
+	t := &session.Task{Held: oldest.Room()*int(unsafe.Sizeof(c.Session)) + len(ids)*int(unsafe.Sizeof(c.Session.ID))}
 	t.Head = func(b []byte) []byte { return p.AppendVerbatimHead(b, t.Said()-len("\r\n")) }
 	var next *session.Session // whose line is, when it is counted what waits for it
 	t.Step = func(b []byte) ([]byte, bool) {
@@ -140,7 +141,7 @@ func (s *Server) clientList(c *session.Call) {
 			if oldest.Len() == 0 {
 				return append(b, "\r\n"...), false
 			}
-			if sess, ok := oldest.Next(); ok && s.isType(sess, kind) && (ids == nil || ids[sess.ID]) {
+			if sess, ok := oldest.Next(); ok && s.isType(sess, kind) && (ids == nil || slices.Contains(ids, sess.ID)) {
 				next = sess
 			}
 		}
@@ -173,101 +174,164 @@ func (s *Server) isType(sess *session.Session, kind string) bool {
 	return false
 }
 
-// clientKill ends connections. A peer's own user may, and root.
-func (s *Server) clientKill(c *session.Call) {
-	old := len(c.Args) == 1
-	match := func(*session.Session) bool { return true }
-	also := func(f func(*session.Session) bool) {
-		before := match
-		match = func(sess *session.Session) bool { return before(sess) && f(sess) }
+// A selection says which connections CLIENT KILL is to end: those of which all of it is true.
+type selection struct {
+	id, addr  uint64 // whose number and address that is; 0: anybody's
+	kind      string // "": any
+	elsewhere bool   // at no address of the daemon's: none is
+	age       int64  // in seconds, at least
+	but       *session.Session
+}
+
+// isOne reports whether it is known whom a selection may mean.
+func (is *selection) isOne() bool { return is.id != 0 || is.addr != 0 }
+
+// selects reports whether a session is one of a selection.
+func (s *Server) selects(is *selection, sess *session.Session) bool {
+	return (is.id == 0 || is.id == sess.ID) && (is.addr == 0 || is.addr == sess.ID) && sess != is.but && !is.elsewhere &&
+		int64(sess.Age()) >= is.age && s.isType(sess, is.kind)
+}
+
+// nobody is a number that no session has.
+const nobody = math.MaxUint64
+
+// addressed is whose address something is.
+func addressed(addr []byte) uint64 {
+	if id, ok := bytes.CutPrefix(addr, []byte(addressScheme)); ok {
+		if n, ok := session.Number(id); ok && n > 0 {
+			return uint64(n)
+		}
 	}
-	skipMe := !old
-	if old {
-		addr := string(c.Args[0])
-		also(func(sess *session.Session) bool {
-			return address(sess) == addr || strconv.FormatUint(sess.ID, 10) == addr
-		})
-	} else if len(c.Args)%2 != 0 {
+	return nobody
+}
+
+// selection reads the arguments of CLIENT KILL. Of two words that are the same the later counts, as in Redis. If they are wrong, the reply
+// says so.
+func (s *Server) selection(c *session.Call) (is selection, ok bool) {
+	if len(c.Args) == 1 { // the old form
+		if n, ok := session.Number(c.Args[0]); ok && n > 0 {
+			return selection{id: uint64(n)}, true
+		}
+		return selection{id: addressed(c.Args[0])}, true
+	}
+	if len(c.Args)%2 != 0 {
 		c.Syntax()
-		return
+		return is, false
 	}
-	for i := 0; i+1 < len(c.Args); i += 2 {
+	is.but = c.Session
+	for i := 0; i < len(c.Args); i += 2 {
 		value := string(c.Args[i+1])
 		switch c.Keyword(i) {
 		case "ID":
 			n, ok := session.Number(c.Args[i+1])
 			if !ok || n <= 0 {
 				c.Fail(wire.CodeErr, "client-id should be greater than 0")
-				return
+				return is, false
 			}
-			also(func(sess *session.Session) bool { return sess.ID == uint64(n) })
+			is.id = uint64(n)
 		case "TYPE":
-			kind := strings.ToLower(value)
-			if !slices.Contains(clientTypes, kind) {
+			if is.kind = strings.ToLower(value); !slices.Contains(clientTypes, is.kind) {
 				c.Fail(wire.CodeErr, "Unknown client type '%.128s'", value)
-				return
+				return is, false
 			}
-			also(func(sess *session.Session) bool { return s.isType(sess, kind) })
 		case "ADDR":
-			also(func(sess *session.Session) bool { return address(sess) == value })
+			is.addr = addressed(c.Args[i+1])
 		case "LADDR":
-			also(func(*session.Session) bool { return value == localAddress })
+			is.elsewhere = value != localAddress
 		case "USER":
 			if value != "default" {
 				c.Fail(wire.CodeErr, "No such user '%.128s'", value)
-				return
+				return is, false
 			}
 		case "MAXAGE":
 			n, ok := session.Number(c.Args[i+1])
 			if !ok || n <= 0 {
 				c.Fail(wire.CodeErr, "maxage is not an integer or out of range")
-				return
+				return is, false
 			}
-			also(func(sess *session.Session) bool { return int64(sess.Age()) >= n })
+			is.age = n
 		case "SKIPME":
 			switch strings.ToLower(value) {
 			case "yes":
-				skipMe = true
+				is.but = c.Session
 			case "no":
-				skipMe = false
+				is.but = nil
 			default:
 				c.Syntax()
-				return
+				return is, false
 			}
 		default:
 			c.Syntax()
-			return
+			return is, false
 		}
 	}
+	return is, true
+}
+
+// clientKill ends connections, one in a step, or if that is known, at once. A peer's own user may, and root. The caller's own ends last,
+// after the reply.
+func (s *Server) clientKill(c *session.Call) {
+	is, ok := s.selection(c)
+	if !ok {
+		return
+	}
+	by, own, old := c.Session, &session.Call{Session: c.Session}, len(c.Args) == 1
 	var killed, denied int64
-	for sess := range s.set.All() {
-		switch {
-		case sess.Dead() || !match(sess) || skipMe && sess == c.Session:
-		case !c.MayAct(sess.Peer.UID):
-			denied++
-		default:
-			killed++
-			if sess.Peer.PID != c.Session.Peer.PID { // what a process does to itself, as an ipcctl that stops waiting, is no news
-				s.set.LogAbout(slog.LevelInfo, sess.Peer.UID, "client-kill", "a connection was ended by CLIENT KILL", "client", sess.ID,
-					"pid", sess.Peer.PID, "by_pid", c.Session.Peer.PID, "by_uid", c.Session.Peer.UID)
+	at, itself := 0, false
+	// next looks at some connections, and ends one of them. It reports whether there are more.
+	next := func() bool {
+		some, next := s.set.Net.Some(at)
+		for i, x := range some {
+			if x == nil || x.Dead() || x == &by.Conn && itself {
+				continue
 			}
-			sess.EndedFor("ended by CLIENT KILL")
-			if sess == c.Session {
-				sess.Finish() // after its reply
-			} else {
-				sess.Kill(nil)
+			switch sess := x.Owner().(*session.Session); {
+			case !s.selects(&is, sess):
+			case !own.MayAct(sess.Peer.UID):
+				denied++
+			default:
+				killed++
+				itself = itself || sess == by
+				s.kill(sess, by)
+				at += i + 1
+				return true
 			}
 		}
+		at = next
+		return at > 0
 	}
-	switch {
-	case killed == 0 && denied > 0:
-		c.Fail(wire.CodeDenied, "only root may end another user's connection")
-	case old && killed == 0:
-		c.Fail(wire.CodeErr, "No such client")
-	case old:
-		c.OK()
-	default:
-		c.Integer(killed)
+	c.Perform(&session.Task{Head: session.NoHead, Slow: true, Step: func(b []byte) ([]byte, bool) {
+		for next() {
+			if !is.isOne() {
+				return b, true
+			}
+		}
+		if itself {
+			by.Finish()
+		}
+		switch {
+		case killed == 0 && denied > 0:
+			b = wire.AppendError(b, wire.CodeDenied, "only root may end another user's connection")
+		case old && killed == 0:
+			b = wire.AppendError(b, wire.CodeErr, "No such client")
+		case old:
+			b = append(b, "+OK\r\n"...)
+		default:
+			b = wire.AppendInt(b, killed)
+		}
+		return b, false
+	}})
+}
+
+// kill has a connection end for another one. One that does so itself is to get its reply first.
+func (s *Server) kill(sess, by *session.Session) {
+	if sess.Peer.PID != by.Peer.PID { // what a process does to itself, as an ipcctl that stops waiting, is no news
+		s.set.LogAbout(slog.LevelInfo, sess.Peer.UID, "client-kill", "a connection was ended by CLIENT KILL", "client", sess.ID,
+			"pid", sess.Peer.PID, "by_pid", by.Peer.PID, "by_uid", by.Peer.UID)
+	}
+	sess.EndedFor("ended by CLIENT KILL")
+	if sess != by {
+		sess.Kill(nil)
 	}
 }
 
@@ -275,7 +339,9 @@ func (s *Server) clientKill(c *session.Call) {
 const localAddress = "unix:0"
 
 // address is what a session is called in CLIENT LIST and KILL; peers of a Unix socket have no address of their own.
-func address(sess *session.Session) string { return "unix:" + strconv.FormatUint(sess.ID, 10) }
+func address(sess *session.Session) string { return addressScheme + strconv.FormatUint(sess.ID, 10) }
+
+const addressScheme = "unix:"
 
 // maxClientName bounds what a connection may be called, in bytes: it is kept as long as the connection.
 const maxClientName = 256

@@ -316,3 +316,49 @@ func TestLongReplyHeldUp(t *testing.T) {
 		}
 	}
 }
+
+// TestManyWords: a command with very many words, or about very many connections, does not take longer for each of them than to look at
+// it: it is refused, or done in several turns.
+func TestManyWords(t *testing.T) {
+	const words, idle = 1000, 500
+	m := newManual(t, 1, func(_ *Setup, o *Options) { o.Limits.Arguments = 4 * words })
+	for range idle {
+		m.connect(false)
+	}
+	c := m.connect(false)
+	m.settle()
+	m.slowTurns()
+	turns := func(words ...string) (reply string, n int) {
+		for c.cmd(words...); ; n++ {
+			if reply = c.take(); reply != "" {
+				return reply, n
+			}
+			m.turn(m.events())
+		}
+	}
+	named := func(n int, each ...string) (all []string) {
+		for range n {
+			all = append(all, each...)
+		}
+		return all
+	}
+	if reply, _ := turns(append([]string{"CLIENT", "KILL", "ID", "999999999"}, named(words, "TYPE", "normal")...)...); !strings.HasPrefix(reply, "-ERR wrong number") {
+		t.Errorf("CLIENT KILL of many words is answered %q", reply)
+	}
+	if reply, _ := turns(append([]string{"INFO"}, named(words, "nosuch")...)...); !strings.HasPrefix(reply, "-ERR wrong number") {
+		t.Errorf("INFO of many words is answered %q", reply)
+	}
+	reply, n := turns(append([]string{"PUBSUB", "NUMSUB"}, named(words, "a")...)...)
+	if want := fmt.Sprintf("*%d\r\n", 2*words) + strings.Repeat("$1\r\na\r\n:0\r\n", words); reply != want || n < words/session.Stride/2 {
+		t.Errorf("PUBSUB NUMSUB of many words is answered in %d turns by %.100q", n, reply)
+	}
+	if reply, n := turns("CLIENT", "KILL", "ID", "1", "TYPE", "normal", "ID", fmt.Sprint(m.clients[1].id)); reply != ":1\r\n" || n > 10 {
+		t.Errorf("CLIENT KILL of one is answered %q in %d turns", reply, n)
+	}
+	if reply, n := turns("CLIENT", "KILL", "SKIPME", "no", "TYPE", "normal"); reply != fmt.Sprintf(":%d\r\n", idle) || n < idle/session.Stride/2 {
+		t.Errorf("CLIENT KILL of all is answered %q in %d turns", reply, n)
+	}
+	if m.settle(); m.set.Net.Len() != 0 {
+		t.Errorf("%d connections are left", m.set.Net.Len())
+	}
+}

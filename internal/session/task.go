@@ -68,10 +68,10 @@ func (c *Call) Perform(t *Task) {
 	}
 }
 
-// PerformEach executes a command by one step for each of these. What a step appends is sent. ready says whether it is time for the
-// next, as Task.Ready does; nil: it always is.
-func (c *Call) PerformEach(texts []string, ready func(text string) bool, one func(b []byte, text string) []byte) {
-	t := &Task{Step: func(b []byte) ([]byte, bool) {
+// PerformEach executes a command by one step for each of these. What a step appends is sent, or is some of the reply that begins with a
+// head: see Task.Head. ready says whether it is time for the next, as Task.Ready does; nil: it always is.
+func (c *Call) PerformEach(texts []string, head func(b []byte) []byte, ready func(text string) bool, one func(b []byte, text string) []byte) {
+	t := &Task{Head: head, Step: func(b []byte) ([]byte, bool) {
 		if len(texts) == 0 {
 			return b, false
 		}

@@ -87,8 +87,8 @@ type Command struct {
 	Errors  []Code // the codes it may answer with, besides ERR and QUOTA
 }
 
-// mostNamed is how many commands may be asked about at once: more than there are. What is made for each is a thousand times as
-// long as its name.
+// mostNamed is how many commands, or sections of INFO, may be asked about at once: more than there are. What is made for each is a
+// thousand times as long as its name.
 const mostNamed = 64
 
 // Commands is the command table. A name with one word that others begin with (CLIENT) is not a row itself: its
@@ -107,7 +107,7 @@ var Commands = []Command{
 	{Name: "AUTH", Args: "[username] password", Min: 2, Family: FamilyRedis, Summary: "Refused: the kernel says who a client is", Reply: "always an error", Note: "always refused: there are no passwords"},
 	{Name: "SELECT", Args: "index", Min: 2, Max: 2, Family: FamilyRedis, Summary: "Accepted for 0, the only index", Reply: "OK", Note: "any other is an error"},
 	{Name: "TIME", Min: 1, Max: 1, Family: FamilyRedis, Summary: "The daemon's clock", Reply: "array: seconds since 1970, microseconds"},
-	{Name: "INFO", Args: "[section …]", Min: 1, Family: FamilyRedis, Flags: FlagSlow, Summary: "The daemon's state as text", Reply: "text, KEY:VALUE lines in sections", Note: "a field without meaning here is 0, and there are fields about messages and locks"},
+	{Name: "INFO", Args: "[section …]", Min: 1, Max: 1 + mostNamed, Family: FamilyRedis, Flags: FlagSlow, Summary: "The daemon's state as text", Reply: "text, KEY:VALUE lines in sections", Note: "a field without meaning here is 0, and there are fields about messages and locks; at most 64 sections at once"},
 	{Name: "CONFIG GET", Args: "pattern …", Min: 3, Family: FamilyRedis, Summary: "Always empty, for clients that ask", Reply: "empty map",
 		Note: "the configuration is a file: see ipcd.toml(5)"},
 
@@ -147,8 +147,8 @@ var Commands = []Command{
 	{Name: "CLIENT INFO", Min: 2, Max: 2, Family: FamilyRedis, Summary: "This connection's line of CLIENT LIST", Reply: "text", Note: "as CLIENT LIST"},
 	{Name: "CLIENT LIST", Args: "[TYPE normal|pubsub] [ID id …]", Min: 2, Family: FamilyRedis, Flags: FlagSlow, Summary: "Who is connected", Reply: "text, a line of key=value words each",
 		Note: "also has watch, lib-name and lib-ver of later versions, and bsub, gsub, pid, uid, gid, unit, start (clock ticks after boot), locks and lost (messages that it has missed) of the peer; oll is how many replies and messages wait for it as it does not read, and omem their bytes; addr is unix:ID"},
-	{Name: "CLIENT KILL", Args: "id-or-addr | [ID id] [TYPE t] [ADDR a] [LADDR a] [USER u] [SKIPME yes|no] [MAXAGE s]", Min: 3, Family: FamilyRedis, Flags: FlagSlow,
-		Summary: "End connections: of the caller's user, or of any if that is root", Reply: "OK for the old form, else the number ended", Note: "only root may end another user's; addr is unix:ID; also has MAXAGE of later versions", Errors: []Code{CodeDenied}},
+	{Name: "CLIENT KILL", Args: "id-or-addr | [ID id] [TYPE t] [ADDR a] [LADDR a] [USER u] [SKIPME yes|no] [MAXAGE s]", Min: 3, Max: 16, Family: FamilyRedis, Flags: FlagSlow,
+		Summary: "End connections: of the caller's user, or of any if that is root", Reply: "OK for the old form, else the number ended", Note: "only root may end another user's; addr is unix:ID; also has MAXAGE of later versions; at most 7 conditions", Errors: []Code{CodeDenied}},
 	{Name: "CLIENT SETNAME", Args: "name", Min: 3, Max: 3, Family: FamilyRedis, Summary: "Name this connection in CLIENT LIST", Reply: "OK"},
 	{Name: "CLIENT GETNAME", Min: 2, Max: 2, Family: FamilyRedis, Summary: "This connection's name", Reply: "text or null"},
 	{Name: "CLIENT SETINFO", Args: "LIB-NAME|LIB-VER value", Min: 4, Max: 4, Family: FamilyRedis, Summary: "Tell which client library this is", Reply: "OK", Note: "of Redis 7.2"},
@@ -174,7 +174,7 @@ var Commands = []Command{
 		Reply: "push per pattern: punsubscribe, pattern or null, count"},
 	{Name: "PUBSUB CHANNELS", Args: "[pattern]", Min: 2, Family: FamilyRedis, Flags: FlagSlow, Summary: "List the channels that have subscribers", Reply: "array",
 		Note: "a pattern has at most 255 elements from its first wildcard to its last", Errors: []Code{CodeBadName}},
-	{Name: "PUBSUB NUMSUB", Args: "[channel …]", Min: 2, Family: FamilyRedis, Summary: "How many subscribers each channel has", Reply: "array: channel, count, …"},
+	{Name: "PUBSUB NUMSUB", Args: "[channel …]", Min: 2, Family: FamilyRedis, Flags: FlagSlow, Summary: "How many subscribers each channel has", Reply: "array: channel, count, …"},
 	{Name: "PUBSUB NUMPAT", Min: 2, Max: 2, Family: FamilyRedis, Summary: "How many patterns are subscribed to", Reply: "integer"},
 	{Name: "PUBSUB HELP", Min: 2, Max: 2, Family: FamilyRedis, Summary: "The subcommands of PUBSUB", Reply: "array of lines", Note: "of those that are here"},
 
