@@ -67,7 +67,7 @@ func (c *Conn) enqueue(msg []byte, in *Buffer, f *File, seq uint64, of string) (
 		return false, lost + 1
 	}
 	x.dropping = false
-	c.TellLosses()
+	c.TellLoss(of)
 	if f != nil {
 		c.keepFile(msg, f, seq)
 	} else {
@@ -215,19 +215,22 @@ func (c *Conn) lose(of string, missing Missing) {
 	x.losses[of] = missing
 }
 
-// TellLosses has what comes next be behind all that the connection was sent so far, and appends a push for every subscription that
-// missed messages here.
-func (c *Conn) TellLosses() {
+// TellLoss has what comes next be behind all that the connection was sent so far, and appends a push if it misses messages of a
+// subscription here, of which something follows or which ends. What it misses of others is told before what follows of them, or when all
+// is written: see tellSome.
+func (c *Conn) TellLoss(of string) {
 	c.closeRange()
 	if x := c.more; x != nil && len(x.losses) > 0 {
-		if c.queue() != nil {
-			b := c.appendLosses(nil, x.losses)
-			c.add(b, 0, nil)
-			c.set.pool.put(b)
-		} else {
-			c.own = c.appendLosses(c.own, x.losses)
+		missing := x.losses[of]
+		delete(x.losses, of)
+		c.set.said = c.appendMissing(c.set.said[:0], c.owner.Proto(), of, missing)
+		switch {
+		case len(c.set.said) == 0:
+		case x.queue != nil:
+			c.add(c.set.said, 0, nil)
+		default:
+			c.own = c.set.pool.append(c.own, c.set.said)
 		}
-		clear(x.losses) // who has missed something will again
 	}
 }
 
@@ -253,14 +256,6 @@ func (c *Conn) tellSome() {
 	c.account()
 }
 
-func (c *Conn) appendLosses(b []byte, losses map[string]Missing) []byte {
-	for of, missing := range losses {
-		c.set.said = c.appendMissing(c.set.said[:0], c.owner.Proto(), of, missing)
-		b = c.set.pool.append(b, c.set.said)
-	}
-	return b
-}
-
 func (c *Conn) appendMissing(b []byte, p wire.Proto, of string, missing Missing) []byte {
 	if missing.Lost > 0 {
 		b = c.set.Pushes.AppendLoss(b, p, of, missing.Lost)
@@ -282,7 +277,10 @@ func (c *Conn) check(shared map[*block]int) {
 	}
 	length, room, files := 0, 0, 0
 	for i, p := range x.parts {
-		length, room = length+len(p.b), room+cap(p.b)
+		length, room = length+len(p.b), room+p.room()
+		if p.gap != nil && (i >= x.kept || len(p.b) > 0 || len(p.gap.some) == 0) {
+			panic(fmt.Sprintf("a gap in the backlog of %v is among messages, or told", c))
+		}
 		if p.in != nil {
 			shared[p.in]++
 		}

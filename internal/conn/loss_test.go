@@ -63,7 +63,9 @@ func TestLossesOfSeveral(t *testing.T) {
 			}
 			if random.IntN(40) == 0 {
 				replies = append(replies, fmt.Sprint(seq))
-				o.TellLosses() // as before a reply that ends a subscription
+				for _, of := range []string{"a", "b", "c"} {
+					o.TellLoss(of) // as before a reply that ends a subscription
+				}
 				o.Send(fmt.Appendf(nil, "+%d\r\n", seq))
 			}
 		}
@@ -293,5 +295,90 @@ func TestGapIsCharged(t *testing.T) {
 	w.settle()
 	if used := w.users.Of(uid).Used(account.Output); used != 0 {
 		t.Errorf("%d bytes are charged of one who has read all", used)
+	}
+}
+
+// TestManyLossesTakeNoStep: who misses messages of very many subscriptions is told of few of them in a step, also where something follows:
+// a message, a reply, behind which may be no more of a subscription, and a rule for one. What is missing before a reply is told before it, and
+// of the subscription of a message before that.
+func TestManyLossesTakeNoStep(t *testing.T) {
+	const limit, subs, before, step = 1 << 20, 20_000, 15_000, 32 << 10
+	name := func(i int) string { return fmt.Sprintf("%0255d", i) }
+	for _, ruled := range []bool{false, true} {
+		w := newWorld(t, func(_ *account.Limits, l *conn.Limits) { l.Output = limit })
+		w.longNames()
+		o := w.connect()
+		o.end.SetRoom(0)
+		o.Send([]byte("+first\r\n"))
+		w.settle()
+		seq := uint64(0)
+		enqueue := func(i int) {
+			seq++
+			backlog := o.Backlog()
+			o.Enqueue(appendOf(nil, name(i), 1, 1), nil, seq, name(i))
+			if now := o.Backlog(); now > backlog+step {
+				t.Fatalf("ruled %v: message %d adds %d bytes", ruled, seq, now-backlog)
+			}
+		}
+		for i := range subs {
+			if i == before {
+				o.Send([]byte("+reply\r\n"))
+			}
+			enqueue(i)
+		}
+		for i := range subs {
+			o.Lose(name(i))
+		}
+		enqueue(subs - 1) // of which the word that some are missing comes before it
+		if ruled {
+			backlog := o.Backlog()
+			o.SetRule("a", conn.Rule{Excess: conn.Conflate})
+			w.check()
+			if now := o.Backlog(); now > backlog+step {
+				t.Fatalf("a rule adds %d bytes", now-backlog)
+			}
+		}
+		o.end.SetRoom(-1)
+		lost, seen, most, replied := map[string]int{}, map[string]int{}, 0, false
+		for busy := true; busy; {
+			busy = w.turn()
+			now := 0
+			for _, v := range values(t, o.end.Take()) {
+				if len(v.Elems) == 0 {
+					for i := range before {
+						if v.Str == "reply" && lost[name(i)]+seen[name(i)] != 1 {
+							t.Fatalf("ruled %v: before the reply, of subscription %d %d are lost and %d seen", ruled, i, lost[name(i)], seen[name(i)])
+						}
+					}
+					replied = replied || v.Str == "reply"
+					continue
+				}
+				if v.Elems[0].Str == "lost" {
+					now++
+					lost[v.Elems[2].Str] += int(v.Elems[1].Int)
+					continue
+				}
+				of := v.Elems[1].Str
+				if seen[of]++; of == name(subs-1) && seen[of]+lost[of] == 2 {
+					t.Errorf("ruled %v: it is told behind a message what is missing before it", ruled)
+				}
+			}
+			most = max(most, now)
+		}
+		if most > 1100 || most == 0 {
+			t.Errorf("ruled %v: of %d it is told in one turn", ruled, most)
+		}
+		for i := range subs {
+			want := 2
+			if i == subs-1 {
+				want = 3
+			}
+			if lost[name(i)]+seen[name(i)] != want {
+				t.Fatalf("ruled %v: of subscription %d %d are lost and %d seen", ruled, i, lost[name(i)], seen[name(i)])
+			}
+		}
+		if !replied {
+			t.Error("there is no reply")
+		}
 	}
 }

@@ -175,7 +175,7 @@ func (c *Conn) drain() {
 	}
 	x := c.more
 	for most := maxWrite; ; {
-		if x.gapIsNext() {
+		if x.nextGap() != nil {
 			most -= tellCost
 		}
 		part := c.oldest()

@@ -2,7 +2,6 @@ package conn
 
 import (
 	"fmt"
-	"math"
 	"slices"
 	"unsafe"
 
@@ -288,15 +287,19 @@ func (c *Conn) refill() bool {
 	return true
 }
 
-// unpack has what a connection has in parts wait message by message, but for the value that is written in part.
+// unpack has what a connection has in parts wait message by message, but for the value that is written in part, what has nothing to be
+// dropped and what is missing behind that.
 func (c *Conn) unpack() {
 	x := c.more
 	if x.queue == nil {
 		return
 	}
-	parts, kept, losses := append(slices.Clip(x.parts), part{b: c.own}), x.kept, x.losses
-	x.shelf = shelf{sent: x.sent, gap: x.gap}
-	c.own = nil
+	parts, losses := append(slices.Clone(x.parts[x.kept:]), part{b: c.own}), x.losses
+	for len(x.parts) > x.kept {
+		x.remove(len(x.parts) - 1)
+	}
+	c.own, x.losses, x.dropping = nil, nil, false
+	x.ownSeq, x.ofOwn = 0, tallies{}
 	type value struct {
 		b    []byte
 		file *File
@@ -311,14 +314,8 @@ func (c *Conn) unpack() {
 	}
 	for i, p := range parts {
 		b := p.b
-		if i == 0 && x.sent > 0 {
-			at, n := valueAt(b, x.sent)
-			c.own = c.set.pool.append(nil, b[at:at+n])
-			x.sent -= at
-			b = b[at+n:]
-		}
-		if i == kept {
-			split(c.tellGap(nil, math.MaxInt), nil)
+		if i == 0 && x.kept == 0 {
+			b = c.takeWritten(b)
 		}
 		split(b, p.file)
 	}
@@ -352,10 +349,7 @@ func (c *Conn) unpack() {
 		}
 	}
 	for i := range parts {
-		if parts[i].file != nil {
-			c.more.files++ // it was counted there
-			c.giveBack(&parts[i])
-		}
+		c.giveBack(&parts[i])
 		c.set.free(parts[i])
 	}
 	if !c.Ending() {
@@ -366,23 +360,49 @@ func (c *Conn) unpack() {
 	c.account()
 }
 
+// takeWritten has the value of a backlog's first part that is written in part be the connection's own bytes, and returns what is behind it.
+func (c *Conn) takeWritten(b []byte) []byte {
+	x := c.more
+	if x.sent == 0 {
+		return b
+	}
+	at, n := valueAt(b, x.sent)
+	c.own = c.set.pool.append(nil, b[at:at+n])
+	x.sent -= at
+	return b[at+n:]
+}
+
 // endBehindOf ends a connection that is too far behind a subscription of which it is to miss nothing. The messages that wait are given up,
 // and with them what is missing before them, be it told there already or not: why the connection ends says all. The peer is told so behind
 // its replies, if it reads.
 func (c *Conn) endBehindOf(of string) {
-	q := c.more.queue
-	q.all.All(inAll, func(e *entry) bool {
-		for b := e.b; e.of == nil && len(b) > 0; {
+	x := c.more
+	stays := func(b []byte) {
+		for len(b) > 0 {
 			n := ValueLen(b)
 			if _, _, told := c.set.Pushes.Loss(b[:n]); !told {
 				c.own = c.set.pool.append(c.own, b[:n])
 			}
 			b = b[n:]
 		}
+	}
+	for first := true; x.kept > 0; first = false { // then the connection has no own bytes
+		p := x.remove(0)
+		b := p.b
+		if x.kept--; first {
+			b = c.takeWritten(b)
+		}
+		stays(b)
+		c.set.free(p)
+	}
+	x.queue.all.All(inAll, func(e *entry) bool {
+		if e.of == nil {
+			stays(e.b)
+		}
 		return true
 	})
-	q.drop(c)
-	c.more.losses = nil
+	x.queue.drop(c)
+	x.losses, x.gap = nil, gap{}
 	c.own = c.set.Pushes.AppendEnd(c.own, c.owner.Proto(), of)
 	c.account()
 	c.owner.Failed(ErrTooFarBehind)

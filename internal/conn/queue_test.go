@@ -3,6 +3,7 @@ package conn_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -158,8 +159,8 @@ func TestRules(t *testing.T) {
 				w.turn()
 			case 3:
 				replies = append(replies, fmt.Sprint(seq))
-				o.TellLosses() // as before a reply that ends a subscription
 				of := string(rune('a' + random.IntN(5)))
+				o.TellLoss(of) // as before a reply that ends a subscription
 				o.EndRule(of)
 				o.Send(fmt.Appendf(nil, "+%d\r\n", seq))
 				o.SetRule(of, rules[of])
@@ -234,8 +235,9 @@ func TestRuleComesLate(t *testing.T) {
 				o.SetRule(of[random.IntN(3)], conn.Rule{Excess: conn.Conflate, Messages: random.IntN(3)})
 			}
 			if random.IntN(15) == 0 {
-				o.TellLosses()
-				o.EndRule(of[random.IntN(3)])
+				ends := of[random.IntN(3)]
+				o.TellLoss(ends)
+				o.EndRule(ends)
 			}
 			x := of[random.IntN(3)]
 			sent[x]++
@@ -296,6 +298,51 @@ func TestDisconnectRule(t *testing.T) {
 		replies := r.read(t, got)
 		if fmt.Sprint(replies) != "[end a]" || len(r.lost)+len(r.conflated) > 0 || !strings.HasSuffix(got, ">2\r\n$3\r\nend\r\n$1\r\na\r\n") || !o.end.Gone || fmt.Sprint(o.calls) != "[too far behind its subscriptions closed]" {
 			t.Fatalf("room for %d bytes: %v, %+v, gone %v, %v", room, replies, r, o.end.Gone, o.calls)
+		}
+	}
+}
+
+// TestDisconnectRuleComesLate: likewise where others' messages were dropped before there was a rule: replies come, and no word of those.
+func TestDisconnectRuleComesLate(t *testing.T) {
+	for room := range 60 {
+		w := newRuledWorld(t, 4000)
+		o := w.connect()
+		o.end.SetRoom(room)
+		o.Send([]byte("+first\r\n"))
+		seq := 0
+		enqueue := func(of string) {
+			seq++
+			o.Enqueue(appendAbout(of, seq, seq, "w", 300), nil, uint64(seq), of)
+		}
+		w.turn()
+		o.Send(appendAbout("c", 0, 0, "w", 300))
+		w.turn()
+		for n := range 40 {
+			if n%15 == 14 {
+				o.Send([]byte("+reply\r\n"))
+			}
+			enqueue(string(rune('e' + n%20)))
+		}
+		w.check()
+		o.SetRule("a", conn.Rule{Excess: conn.Disconnect, Messages: 1})
+		w.check()
+		enqueue("a")
+		enqueue("a")
+		if w.check(); !o.Ending() {
+			t.Fatal("it goes on")
+		}
+		o.end.SetRoom(-1)
+		w.settle()
+		var got []string
+		for _, v := range values(t, o.end.Take()) {
+			if len(v.Elems) > 0 {
+				v.Str = v.Elems[0].Str
+			}
+			got = append(got, v.Str)
+		}
+		got = slices.DeleteFunc(got, func(s string) bool { return s == "of" }) // one that was written in part
+		if fmt.Sprint(got) != "[first reply reply end]" {
+			t.Fatalf("room for %d bytes: got %q", room, got)
 		}
 	}
 }

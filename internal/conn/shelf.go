@@ -1,7 +1,6 @@
 package conn
 
 import (
-	"math"
 	"slices"
 
 	"github.com/ipcd/ipcd/ipc/wire"
@@ -11,7 +10,7 @@ import (
 // some ten kilobytes, so that nothing which is done with a backlog takes time by its length: the oldest messages are dropped by
 // looking through one part, and what is added moves nothing. A large message, or many together, that several connections keep, are a
 // part of each, in memory that they share. What is missing is told where it was: before the first part that is left,
-// but behind what must stay.
+// but behind what must stay. What is missing of many subscriptions before something that must stay is a part, too, until it is told.
 type shelf struct {
 	parts         []part
 	shelved, room int                // bytes in all parts, and for how many there is room
@@ -48,8 +47,17 @@ type part struct {
 	b    []byte
 	in   *block // whose memory it is in, with parts of others; nil: it has its own
 	seq  uint64 // of the message by which the part was begun; 0: not known
+	gap  *gap   // what is missing there, instead of bytes; nil: nothing
 	file *File  // goes out with the first byte; nil: none, or it is sent. Invariant: there is one message in the part
 	tallies
+}
+
+// room is how much memory a part takes.
+func (p *part) room() int {
+	if p.gap != nil {
+		return p.gap.memory
+	}
+	return cap(p.b)
 }
 
 // share makes a part of bytes that are in a block.
@@ -73,7 +81,7 @@ const largestPart = 64 << 10
 func (h *shelf) insert(i int, p part) {
 	h.parts = slices.Insert(h.parts, i, p)
 	h.shelved += len(p.b)
-	h.room += cap(p.b)
+	h.room += p.room()
 }
 
 // remove takes a part off, whose file must have been given back.
@@ -81,19 +89,26 @@ func (h *shelf) remove(i int) part {
 	p := h.parts[i]
 	h.parts = slices.Delete(h.parts, i, i+1)
 	h.shelved -= len(p.b)
-	h.room -= cap(p.b)
+	h.room -= p.room()
 	return p
 }
 
 // stay has a value of a part stay, behind what else does and what is missing there.
 func (c *Conn) stay(v []byte, in *block) {
 	h := &c.more.shelf
-	var b []byte
-	if h.kept > 0 && h.parts[h.kept-1].in == nil {
-		h.kept--
-		b = h.remove(h.kept).b
+	if len(h.gap.some) > mostTold { // it takes long: later, bit by bit
+		g := h.gap
+		h.insert(h.kept, part{gap: &g})
+		h.kept++
+		h.gap = gap{}
 	}
-	b = c.tellGap(b, math.MaxInt)
+	var b []byte
+	if last := h.kept - 1; last >= 0 && h.parts[last].in == nil && h.parts[last].gap == nil {
+		b = h.remove(last).b
+		h.kept = last
+	}
+	b = c.tellGap(b, &h.gap)
+	h.gap.forget()
 	large := in != nil && isShared(len(v), in.size)
 	if !large {
 		b = c.set.pool.append(b, v)
@@ -171,15 +186,31 @@ func (c *Conn) shelve() {
 	c.own, h.ownSeq, h.ofOwn = nil, 0, tallies{}
 }
 
-// gapIsNext reports whether the first of a backlog is what is missing there.
-func (h *shelf) gapIsNext() bool { return h.kept == 0 && len(h.gap.some) > 0 }
+// nextGap is the first of a backlog, if that is what is missing there; else nil.
+func (h *shelf) nextGap() *gap {
+	switch {
+	case h.kept > 0:
+		return h.parts[0].gap
+	case len(h.gap.some) > 0:
+		return &h.gap
+	}
+	return nil
+}
 
 // oldest is the first part of a backlog, which is empty if nothing is left.
 func (c *Conn) oldest() []byte {
 	h := &c.more.shelf
-	if h.gapIsNext() {
-		h.insert(0, part{b: c.tellGap(nil, mostTold)}) // and the others when that is written
-		h.kept = 1
+	if g := h.nextGap(); g != nil {
+		b := c.tellGap(nil, g) // and the others when that is written
+		switch {
+		case g == &h.gap:
+			g.forget()
+		case len(g.some) == 0:
+			h.remove(0)
+			h.kept--
+		}
+		h.insert(0, part{b: b})
+		h.kept++
 	}
 	if len(h.parts) > 0 {
 		return h.parts[0].b
@@ -307,11 +338,16 @@ func (g *gap) add(of []byte, n int64, head byte) {
 	g.head = head
 }
 
-// tellGap appends a push for every subscription that misses something in the gap, and ends it; or for so many of them, and leaves what
-// the others miss.
-func (c *Conn) tellGap(b []byte, most int) []byte {
-	g := &c.more.gap
-	left := max(len(g.some)-most, 0)
+// forget has a gap take no memory, if all of it is told and that is much.
+func (g *gap) forget() {
+	if len(g.some) == 0 && g.memory > mostKnown {
+		*g = gap{}
+	}
+}
+
+// tellGap appends a push for some of the subscriptions that miss something in a gap, and leaves what the others miss.
+func (c *Conn) tellGap(b []byte, g *gap) []byte {
+	left := max(len(g.some)-mostTold, 0)
 	p := wire.RESP2
 	if g.head == '>' {
 		p = wire.RESP3
@@ -322,8 +358,6 @@ func (c *Conn) tellGap(b []byte, most int) []byte {
 		b = c.set.pool.append(b, c.set.said)
 		l.n = 0
 	}
-	if g.some = g.some[:left]; left == 0 && g.memory > mostKnown {
-		*g = gap{}
-	}
+	g.some = g.some[:left]
 	return b
 }

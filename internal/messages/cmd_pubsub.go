@@ -40,7 +40,7 @@ func (s *Service) unsubscribe(sess *session.Session, k bus.Kind, text string) bo
 	if r == nil {
 		return false
 	}
-	sess.TellLosses() // before the reply that ends the subscription: what follows is of another, or of none
+	sess.TellLoss(text) // before the reply that ends the subscription: what follows is of another, or of none
 	s.set.Net.Unsettle(r.Slot)
 	removed := s.bus.Unsubscribe(sess, k, text)
 	if removed {

@@ -275,7 +275,7 @@ func (s *Service) retainedFor(sess *session.Session, r *bus.Route[*session.Sessi
 // Behind it are the values, and then what is published from now on. If something stands in line that may go to the session, the reply
 // stands behind it.
 func (s *Service) sendAgain(c *session.Call, filter string, rule conn.Rule) {
-	c.Session.TellLosses()
+	c.Session.TellLoss(filter)
 	c.Session.EndRule(filter) // what waits is sent as it is
 	c.Session.SetRule(filter, rule)
 	s.HasRoom(c.Session)
