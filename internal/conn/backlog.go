@@ -54,11 +54,14 @@ func (c *Conn) enqueue(msg []byte, in *Buffer, f *File, seq uint64, of string) (
 	}
 	long := c.tooMuch(len(msg), in)
 	over := long || c.tooMuchOf(f)
-	for over && (long || x.files > 0) && c.hasBefore(seq) {
+	for most := c.set.searched + mostSearched + len(msg); over && (long || x.files > 0) && c.hasBefore(seq); over = long || c.tooMuchOf(f) {
+		if c.set.searched > most { // others of its user have too much
+			c.Lose(of)
+			return false, lost + 1
+		}
 		lost += c.dropPart()
 		c.account()
 		long = c.tooMuch(len(msg), in)
-		over = long || c.tooMuchOf(f)
 	}
 	if over || lost == 0 && x.dropping && c.Backlog() > c.set.limits.Output/2 {
 		// What is there is not messages, or must not be touched.
@@ -132,15 +135,22 @@ func (c *Conn) tellRoom() {
 // overMessages reports whether more bytes of messages would be too much for a connection's user.
 func (c *Conn) overMessages(more int) bool { return c.User().Exceeds(account.Output, more) }
 
-// settleBlocked has a connection keep to the limits whose socket has just become full.
+// mostSearched is how much of a backlog is looked through in a step for messages to be dropped, beside as much as a message is long that
+// is to have their room. What more is too much is dropped in the next.
+const mostSearched = 256 << 10
+
+// settleBlocked has a connection whose socket is full keep to the limits: of what its user's have too much it loses what it can.
 func (c *Conn) settleBlocked() {
 	c.account()
 	if c.overMessages(0) {
 		lossy, strict := c.owner.Receives()
-		for lossy && c.hasBefore(math.MaxUint64) {
+		canLose := func() bool { return lossy && c.overMessages(0) && c.hasBefore(math.MaxUint64) }
+		for most := c.set.searched + mostSearched; canLose(); c.account() {
+			if c.set.searched > most {
+				return
+			}
 			c.owner.Dropped(c.dropPart())
 		}
-		c.account()
 		if c.overMessages(0) && (strict || c.holdsMessage() || c.queue().holdsStrict()) {
 			c.endBehind()
 			return
@@ -167,8 +177,8 @@ func (c *Conn) holdsMessage() bool {
 	if len(b) == 0 { // all waits in the queue
 		return false
 	}
-	_, lost, _ := c.set.Pushes.Loss(b)
-	return lost > 0
+	_, lost, told := c.set.Pushes.Loss(b)
+	return lost > 0 && !told
 }
 
 // keepPieces makes the backlog of what is left of the pieces when n bytes of them are written, and returns how much of it those are.

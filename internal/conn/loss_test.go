@@ -382,3 +382,55 @@ func TestManyLossesTakeNoStep(t *testing.T) {
 		}
 	}
 }
+
+// TestOthersTakeLittle: of what a slow subscriber has, as much is dropped as others of its user have too much, and little in one step. It
+// is not ended for what it cannot be told yet.
+func TestOthersTakeLittle(t *testing.T) {
+	const all, backlog, size, step, reply = 2 << 20, 1 << 20, 1 << 10, 400 << 10, "+reply\r\n"
+	for i := range 8 {
+		published, ruled, more := i&1 != 0, i&2 != 0, 10<<10
+		if i&4 != 0 {
+			more = 4 << 20
+		}
+		w := newWorld(t, func(a *account.Limits, _ *conn.Limits) { a[account.Output] = all })
+		slow, other := w.connect(), w.connect()
+		slow.end.Send(cmd("FOLLOW")...)
+		w.settle()
+		slow.end.SetRoom(0)
+		other.end.SetRoom(0)
+		if ruled {
+			slow.SetRule("b", conn.Rule{Excess: conn.Conflate})
+		}
+		for slow.Backlog() < backlog {
+			w.publish(size)
+			w.turn()
+		}
+		for used := w.users.Of(uid).Used(account.Output); used < all+more; used = w.users.Of(uid).Used(account.Output) {
+			other.Send([]byte(bulk(64 << 10)))
+			w.turn()
+		}
+		over := w.users.Of(uid).Used(account.Output) - all
+		for first := true; first || w.users.Of(uid).Used(account.Output) > all && slow.Backlog() > 4*size; first = false {
+			before := slow.Backlog()
+			if published {
+				w.publish(size)
+			} else {
+				slow.Send([]byte(reply))
+			}
+			w.turn()
+			if now := slow.Backlog(); now < before-step || now < backlog-over-3*64<<10 {
+				t.Fatalf("published %v, ruled %v: of %d bytes %d are left in a step, as %d are too many", published, ruled, before, now, over)
+			}
+		}
+		slow.Send([]byte(reply))
+		w.turn()
+		slow.end.SetRoom(-1)
+		w.settle()
+		if len(slow.calls) > 0 {
+			t.Errorf("published %v: %q", published, slow.calls)
+		}
+		if n := checkSequence(t, strings.ReplaceAll(slow.end.Take(), reply, ""), int64(w.seq)); n == 0 {
+			t.Error("nothing is lost")
+		}
+	}
+}

@@ -83,9 +83,10 @@ func (c *Conn) enqueueRuled(msg []byte, f *File, seq uint64, of string) (taken b
 	if old != nil {
 		more -= len(old.b)
 	}
+	most := c.set.searched + mostSearched + len(msg)
 	for long := c.tooMuch(more, nil); long || c.tooMuchOf(f); long = c.tooMuch(more, nil) {
 		e := q.loose.First
-		if e == nil || e.seq >= seq && seq > 0 || !long && q.files == 0 {
+		if e == nil || e.seq >= seq && seq > 0 || !long && q.files == 0 || c.set.searched > most {
 			c.Lose(of)
 			return false, lost + 1
 		}
@@ -219,6 +220,7 @@ func (c *Conn) takeOut(e *entry, as Missing) (left Missing) {
 // miss drops a message, so that there is room for others.
 func (c *Conn) miss(e *entry) {
 	s := e.of
+	c.set.searched += len(e.b) + entrySize
 	if s.ended { // it is told in its place, as what comes later may be of another one
 		e.missing.Lost++
 		q := c.more.queue
