@@ -39,6 +39,8 @@ type owner struct {
 	midway int // how often it goes on with a command
 
 	dropped int // messages that it was told of
+
+	proto2 bool // the peer speaks RESP2 now
 }
 
 const uid = 1000
@@ -254,6 +256,9 @@ func (o *owner) HalfClosed()      { o.calls = append(o.calls, "half-closed") }
 func (o *owner) Resume()          {}
 func (o *owner) Failed(why error) { o.calls = append(o.calls, why.Error()) }
 func (o *owner) Proto() wire.Proto {
+	if o.proto2 {
+		return wire.RESP2
+	}
 	return wire.RESP3
 }
 func (o *owner) Dropped(n int) { o.dropped += n }

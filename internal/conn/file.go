@@ -198,7 +198,7 @@ func (c *Conn) writeFile() (n int, stays bool) {
 	c.giveBack(p)
 	whole := h.remove(0)
 	of, lost, _ := c.set.Pushes.Loss(whole.b)
-	h.insert(0, part{b: c.set.Pushes.AppendLoss(nil, c.owner.Proto(), string(of), lost)})
+	h.insert(0, part{b: c.set.Pushes.AppendLoss(nil, protoOf(whole.b), string(of), lost)})
 	c.set.free(whole)
 	c.owner.Dropped(int(lost))
 	return 0, false

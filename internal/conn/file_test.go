@@ -107,7 +107,8 @@ func TestFiles(t *testing.T) {
 	}
 }
 
-// TestFileThatCannotBeSent: a file that the kernel does not take is told to be missing, in its place.
+// TestFileThatCannotBeSent: a file that the kernel does not take is told to be missing, in its place, and in the protocol that was spoken
+// there.
 func TestFileThatCannotBeSent(t *testing.T) {
 	w := newWorld(t, func(a *account.Limits, _ *conn.Limits) { a[account.Files], a[account.FileBytes] = 10, 10 })
 	w.Pushes.Loss = lossOfSeveral
@@ -121,13 +122,16 @@ func TestFileThatCannotBeSent(t *testing.T) {
 		t.Error("it does not wait")
 	}
 	o.Enqueue(message(3), nil, 3, "a")
+	o.proto2 = true
+	o.Send([]byte("+now\r\n"))
 	w.kernel.Unsendable = true
 	o.end.SetRoom(-1)
 	w.settle()
 	lost := string(appendLoss(nil, wire.RESP3, "a", 1))
-	if got := o.end.Take(); got != string(message(1))+lost+string(message(3)) {
+	if got := o.end.Take(); got != string(message(1))+lost+string(message(3))+"+now\r\n" {
 		t.Errorf("got %q", got)
 	}
+	o.proto2 = false
 	if sent, err := o.SendFile(message(4), f); sent || err == nil {
 		t.Errorf("sent %v, %v", sent, err)
 	}
