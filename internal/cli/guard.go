@@ -44,7 +44,12 @@ const heldWord = "held "
 // guard runs the same command line again as a child, by the hidden verb that becomes CMD whatever the options say, and sends it a signal if
 // a lock is lost. The hold is the child's, so it outlives this process.
 func (l *lockVerb) guard(c *verb.Call) error {
-	argv := []string{process.Program(), "__" + c.Verb.Name, "--status-fd=3"}
+	pipe := make([]int, 2) // os.Pipe would set up the runtime's poller
+	if err := unix.Pipe2(pipe, unix.O_CLOEXEC); err != nil {
+		return exit.Cannot("make a pipe", err)
+	}
+	said, say := os.NewFile(uintptr(pipe[0]), "pipe"), statusFile(pipe[1])
+	argv := []string{process.Program(), "__" + c.Verb.Name, say.typed()}
 	for _, option := range c.Typed {
 		if !strings.HasPrefix(option, "--status-fd=") {
 			argv = append(argv, option)
@@ -54,13 +59,9 @@ func (l *lockVerb) guard(c *verb.Call) error {
 	if c.Command != nil { // else it is -c
 		argv = append(append(argv, "--"), c.Command...)
 	}
-	pipe := make([]int, 2) // os.Pipe would set up the runtime's poller
-	if err := unix.Pipe2(pipe, unix.O_CLOEXEC); err != nil {
-		return exit.Cannot("make a pipe", err)
-	}
-	said, say := os.NewFile(uintptr(pipe[0]), "pipe"), os.NewFile(uintptr(pipe[1]), "pipe")
-	k, err := process.StartChild(argv[0], argv, os.Environ(), say)
-	say.Close()
+	say.inherit()
+	k, err := process.StartChild(argv[0], argv, os.Environ())
+	unix.Close(pipe[1])
 	if err != nil {
 		return err
 	}

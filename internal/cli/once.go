@@ -130,13 +130,12 @@ func (o *onceVerb) done(c *verb.Call, key string) (bool, error) {
 // runCommand runs CMD as one more owner of the lock.
 func (o *onceVerb) runCommand(c *verb.Call, grants []ipc.Hold) error {
 	argv := append(self(c), "fence")
-	var files []*os.File
 	if o.status != 0 {
-		argv = append(argv, "--status-fd=3")
-		files = []*os.File{o.status.file()}
+		argv = append(argv, o.status.typed())
+		o.status.inherit()
 	}
 	argv = append(append(argv, "--", grants[0].Name, tokenText(grants[0].Token), "--"), c.Command...)
-	k, err := process.StartChild(argv[0], argv, lockEnvironment(os.Environ(), grants), files...)
+	k, err := process.StartChild(argv[0], argv, lockEnvironment(os.Environ(), grants))
 	if err != nil {
 		return err
 	}

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"os"
 	"strconv"
 	"strings"
 
@@ -50,13 +49,14 @@ func (f statusFile) tokens(word string, grants []ipc.Hold) {
 	f.write(word + strings.Join(all, " "))
 }
 
-// file is the descriptor for a child: the copy that it gets is open when it executes its program.
-func (f statusFile) file() *os.File { return os.NewFile(uintptr(f), "status") }
+// typed is the option for a process that inherits the descriptor.
+func (f statusFile) typed() string { return "--status-fd=" + strconv.Itoa(int(f)) }
 
 // failed says that ipcctl itself failed.
 func (f *statusFile) failed(e *exit.Failure) { f.write(e.Name + " " + strconv.Itoa(e.Exit)) }
 
-// inherit has what this process becomes get the descriptor, too.
+// inherit has what this process becomes or starts get the descriptor, too, by the same number: any other may be that of one which CMD is
+// to have.
 func (f statusFile) inherit() {
 	if f != 0 {
 		_, _ = unix.FcntlInt(uintptr(f), unix.F_SETFD, 0) // it was open

@@ -27,12 +27,12 @@ var passedOn = []os.Signal{
 }
 
 // StartChild starts CMD. Whatever signal comes from then on is passed on, none is missed.
-func StartChild(file string, argv, env []string, files ...*os.File) (*Child, error) {
+func StartChild(file string, argv, env []string) (*Child, error) {
 	k := &Child{Signals: make(chan os.Signal, 16), Ended: make(chan struct{})}
 	Catch(k.Signals, passedOn) // CMD begins without the others, too
 	k.witness = newWitness()
 	var err error
-	if k.process, err = Spawn(file, argv, env, os.Stdin, files...); err != nil {
+	if k.process, err = Spawn(file, argv, env, os.Stdin); err != nil {
 		signal.Stop(k.Signals)
 		k.witness.dismiss()
 		return nil, err

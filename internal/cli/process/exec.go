@@ -82,9 +82,9 @@ func Become(file string, argv, env []string) error {
 	return notRun(argv[0], err)
 }
 
-// Spawn starts CMD as a child, which gets signals and timers as this process got them, and files as its descriptors from 3.
-func Spawn(file string, argv, env []string, stdin *os.File, files ...*os.File) (*os.Process, error) {
-	return spawn(file, argv, &os.ProcAttr{Env: env, Files: append([]*os.File{stdin, os.Stdout, os.Stderr}, files...)})
+// Spawn starts CMD as a child, which gets signals, timers and descriptors as this process got them.
+func Spawn(file string, argv, env []string, stdin *os.File) (*os.Process, error) {
+	return spawn(file, argv, &os.ProcAttr{Env: env, Files: []*os.File{stdin, os.Stdout, os.Stderr}})
 }
 
 // standardError is where what a job says goes.
