@@ -29,13 +29,33 @@ const gone = "ipcd has ended: waiting for it to come back"
 type page func() (table *term.Table, otherwise string, err error)
 
 // onScreen shows a page on a terminal until Ctrl-C: anew each second, as ages change without an event, and soon after something has
-// changed. An error, of the page or of what tells of changes, ends it.
+// changed. An error, of the page or of what tells of changes, ends it. A page may wait for the daemon without end; Ctrl-C does not.
 func onScreen(o *term.Output, changed <-chan error, show page) error {
 	signals := make(chan os.Signal, 1)
 	process.Catch(signals, process.Leaving)
+	leave := func(s os.Signal) {
+		o.Text(screenOff)
+		_ = o.Flush() // nobody is there to see it
+		process.Die(s)
+	}
 	o.Text(screenOn)
 	for {
-		err := draw(o, show)
+		var table *term.Table
+		var otherwise string
+		var err error
+		shown := make(chan struct{})
+		go func() {
+			defer close(shown)
+			table, otherwise, err = show()
+		}()
+		select {
+		case <-shown:
+		case s := <-signals:
+			leave(s)
+		}
+		if err == nil {
+			err = draw(o, table, otherwise)
+		}
 		early, late := time.After(frame), time.After(tick)
 		for changes := 0; err == nil && (early != nil || changes == 0); {
 			select {
@@ -46,9 +66,7 @@ func onScreen(o *term.Output, changed <-chan error, show page) error {
 			case err = <-changed:
 				changes++
 			case s := <-signals:
-				o.Text(screenOff)
-				_ = o.Flush() // nobody is there to see it
-				process.Die(s)
+				leave(s)
 			}
 		}
 		if err != nil {
@@ -58,12 +76,8 @@ func onScreen(o *term.Output, changed <-chan error, show page) error {
 	}
 }
 
-// draw shows what fits.
-func draw(o *term.Output, show page) error {
-	table, otherwise, err := show()
-	if err != nil {
-		return err
-	}
+// draw shows as much of a table as fits, or if that is empty a line.
+func draw(o *term.Output, table *term.Table, otherwise string) error {
 	var text strings.Builder
 	paper := o.Paper(&text)
 	table.Print(paper)
