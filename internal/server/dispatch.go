@@ -5,7 +5,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/ipcd/ipcd/internal/account"
 	"github.com/ipcd/ipcd/internal/conn"
 	"github.com/ipcd/ipcd/internal/session"
 	"github.com/ipcd/ipcd/ipc/wire"
@@ -208,7 +207,7 @@ func (s *Server) dispatchQueued(sess *session.Session, words [][]byte) bool {
 		return false
 	}
 	s.stats.commands++
-	if (c.Row.Takes(len(words)) || countedLater(c, len(words))) && c.Room(account.Buffers, 0) && s.permitted(c) { // that is for its reply
+	if (c.Row.Takes(len(words)) || countedLater(c, len(words))) && c.RoomForReply() && s.permitted(c) {
 		cmd.run(c)
 	} else {
 		c.DropFD()

@@ -81,7 +81,7 @@ func (s *Server) exec(c *session.Call) {
 		sess.DropTransaction()
 		c.Fail(wire.CodeExecAbort, "Transaction discarded because of previous errors.")
 	default:
-		sess.BeginExec()
+		sess.BeginExec(s.opts.Limits.Output)
 		s.goOnExec(sess)
 	}
 }

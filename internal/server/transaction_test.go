@@ -247,6 +247,125 @@ func TestRepliesAreCharged(t *testing.T) {
 	h.claims(0)
 }
 
+// TestRepliesAreBounded: likewise where the replies before it, or what a listing has said until now, are as much as may wait for a
+// connection.
+func TestRepliesAreBounded(t *testing.T) {
+	const limit, each = 100_000, 20_000
+	change := func(_ *Setup, o *Options) { o.Limits.Output = limit }
+	h := start(t, change)
+	c := h.dial()
+	var commands [][]string
+	for range 10 {
+		commands = append(commands, []string{"ECHO", strings.Repeat("x", each)})
+	}
+	c.multi(append(commands, []string{"LOCK.ACQUIRE", "l"})...)
+	v := c.value()
+	said := 0
+	for _, e := range v.Elems {
+		if !strings.HasPrefix(e.Str, "QUOTA ") {
+			said += len(e.Str)
+		}
+	}
+	if len(v.Elems) != 11 || said < limit-each || said > limit+each {
+		t.Errorf("%d elements, which have %d bytes", len(v.Elems), said)
+	}
+	if last := v.Elems[10].Str; !strings.HasPrefix(last, "QUOTA ") || !strings.Contains(last, "limits.output") {
+		t.Errorf("got %q", last)
+	}
+	h.claims(0)
+
+	m := newManual(t, 1, change)
+	listing(m, 1000, strings.Repeat("x", 1000))
+	m.slowTurns()
+	listed := m.connect(false)
+	for _, words := range [][]string{{"MULTI"}, {"LOCK.LIST"}, {"PING"}, {"EXEC"}} {
+		listed.cmd(words...)
+	}
+	m.settle()
+	if got := listed.take(); !strings.HasPrefix(got, "+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n-QUOTA ") || !strings.Contains(got, "limits.output") {
+		t.Errorf("got %.100q", got)
+	}
+	m.charged(0)
+}
+
+// TestLongReplyToExec: a long reply to EXEC is not copied when it is there, and waits until the socket has taken what was said before it.
+// Behind it is what the connection was told meanwhile, and what it asks for next.
+func TestLongReplyToExec(t *testing.T) {
+	const commands, size = 60, 10_000
+	for _, blocked := range []bool{false, true} {
+		for _, end := range []string{"", "close", "stop"} {
+			m := newManual(t, 1)
+			c, publisher := m.connect(false), m.connect(false)
+			sess := m.of(c)
+			c.send([]byte("HELLO 3\r\nBUS.SUB a\r\nLOCK.ACQUIRE l\r\n")...)
+			m.settle()
+			c.got = nil
+			c.cmd("MULTI")
+			for range commands {
+				c.cmd("ECHO", strings.Repeat("x", size))
+			}
+			c.cmd("LOCK.BREAK", "l") // which the holder is told, behind the reply
+			for busy := true; busy; busy = m.step() {
+				c.send()
+			}
+			before := 0
+			for ; blocked && !sess.Blocked(); before++ {
+				sess.Send(wire.AppendBulk(nil, strings.Repeat("y", 4<<10)))
+				m.set.Net.FlushAll()
+			}
+			m.after = func() {
+				if s := m.of(c); s != nil && s.Backlog() > commands*size/2 {
+					t.Fatalf("blocked %v: %d bytes are copied", blocked, s.Backlog())
+				}
+			}
+			c.send([]byte("EXEC\r\nECHO behind\r\n")...)
+			for m.step() {
+			}
+			publisher.cmd("PUBLISH", "a", "message")
+			for m.step() {
+			}
+			if m.set.Users.Total(account.Output) < commands*size {
+				t.Errorf("blocked %v: %d bytes are charged", blocked, m.set.Users.Total(account.Output))
+			}
+			switch end {
+			case "close":
+				c.close()
+			case "stop":
+				m.after = nil // it is said at once
+				m.stop()
+			}
+			m.settle()
+			if end == "close" {
+				m.charged(0)
+				continue
+			}
+			var got []string
+			for v := range values(t, c.got) {
+				switch {
+				case len(v.Elems) == commands+1:
+					got = append(got, "replies")
+				case len(v.Elems) > 0:
+					got = append(got, v.Elems[0].Str)
+				case v.Str != "QUEUED" && v.Str != "OK" && len(v.Str) < 4<<10:
+					got = append(got, v.Str)
+				}
+			}
+			want := "replies lock.lost bus.message"
+			if blocked {
+				want = "bus.message replies lock.lost"
+			}
+			if end == "" {
+				want += " behind"
+			} else {
+				want += " ipcd.goodbye" // what it has not read it does not wait for
+			}
+			if words := strings.Join(got, " "); words != want {
+				t.Errorf("blocked %v, %q: got %q", blocked, end, words)
+			}
+		}
+	}
+}
+
 // TestExecIsWhole: nobody's command comes between those of a transaction, though its user has had his share of the turn, and however
 // long they take. Only behind one that has much to look at may others have theirs.
 func TestExecIsWhole(t *testing.T) {

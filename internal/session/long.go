@@ -10,6 +10,12 @@ import (
 // collector has nothing to do for it (with the loop paying, as it is the loop that allocates), and all of it is given back as soon as
 // it is written (conn.SendMapped).
 
+// An output is what is said bit by bit, and sent as a whole.
+type output struct {
+	out     []byte
+	mapping []byte // where out is, if it is long
+}
+
 const (
 	// longFrom is the length from which on a reply is long.
 	longFrom = 64 << 10
@@ -17,33 +23,54 @@ const (
 	stepRoom = 128 << 10
 )
 
-// makeRoom sees to it that there is room for the next step, if the reply is long. Where the kernel has no memory for that,
+// makeRoom sees to it that there is room for so many bytes more, if the output is long. Where the kernel has no memory for that,
 // append will find some, or not.
-func (t *Task) makeRoom() {
-	if len(t.out) < longFrom || cap(t.out)-len(t.out) >= stepRoom {
+func (o *output) makeRoom(more int) {
+	if len(o.out) < longFrom || cap(o.out)-len(o.out) >= more {
 		return
+	}
+	size := max(8*stepRoom, 2*len(o.mapping))
+	for size < len(o.out)+more {
+		size *= 2
 	}
 	var grown []byte
 	var err error
-	if t.mapping == nil {
-		grown, err = unix.Mmap(-1, 0, 8*stepRoom, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
-		copy(grown, t.out)
+	if o.mapping == nil {
+		grown, err = unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+		copy(grown, o.out)
 	} else {
-		grown, err = unix.Mremap(t.mapping, 2*len(t.mapping), unix.MREMAP_MAYMOVE)
+		grown, err = unix.Mremap(o.mapping, size, unix.MREMAP_MAYMOVE)
 	}
 	if err == nil {
-		t.mapping, t.out = grown, grown[:len(t.out)]
+		o.mapping, o.out = grown, grown[:len(o.out)]
 	}
 }
 
-// moved frees the mapping of a task whose output is there no more, as it outgrew it.
-func (t *Task) moved() {
-	if t.mapping != nil && unsafe.SliceData(t.out) != unsafe.SliceData(t.mapping) {
-		t.unmap()
+// moved frees the mapping of an output that is there no more, as it outgrew it.
+func (o *output) moved() {
+	if o.mapping != nil && unsafe.SliceData(o.out) != unsafe.SliceData(o.mapping) {
+		o.unmap()
 	}
 }
 
-func (t *Task) unmap() {
-	_ = unix.Munmap(t.mapping)
-	t.mapping = nil
+// unmap frees the mapping, if there is one.
+func (o *output) unmap() {
+	if o.mapping != nil {
+		_ = unix.Munmap(o.mapping)
+		o.mapping = nil
+	}
 }
+
+// sendLong sends what is in the mapping from a place on, with descriptors beside it, and reports whether it has: then the mapping is the
+// connection's. If there is none it has not.
+func (s *Session) sendLong(o *output, from int, fds []int) bool {
+	if o.mapping == nil || !s.SendMapped(o.mapping, from, len(o.out), fds) {
+		return false
+	}
+	o.mapping = nil
+	return true
+}
+
+// heldUpBy reports whether a long output has to wait until the socket has taken what was said before it: to copy it behind that would
+// take some milliseconds.
+func (s *Session) heldUpBy(o *output) bool { return o.mapping != nil && !s.set.Stopping && s.HeldUp() }

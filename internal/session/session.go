@@ -147,6 +147,10 @@ func (s *Session) Resume() {
 	if s.more.task != nil {
 		s.goOnWithTask()
 	}
+	if t := s.more.transaction; t != nil && t.heldUp && !s.heldUpBy(&t.replies) {
+		t.heldUp = false
+		s.GoOn()
+	}
 	for x := s.more; len(x.read) > 0 && !s.HeldUp(); {
 		f := x.read[0]
 		x.read[0] = nil

@@ -24,13 +24,11 @@ type Task struct {
 	Slow bool
 	// Head appends what the reply begins with, of which only the end tells how many elements it has. If it is nil, each
 	// step says whole values, which are sent as they come.
-	Head func(b []byte) []byte
-	out  []byte // what was said: behind headRoom, if there is a head
-	Held int    // bytes that it keeps beside that, roughly
-	done bool   // all is said, and waits for the socket: see heldUp
-	idle bool   // it waits for being ready
-
-	mapping []byte // where out is, if it is long: see long.go
+	Head   func(b []byte) []byte
+	output      // what was said: behind headRoom, if there is a head
+	Held   int  // bytes that it keeps beside that, roughly
+	done   bool // all is said, and waits for the socket: see heldUp
+	idle   bool // it waits for being ready
 
 	// Descriptors that go beside the reply, and where in out it says of each, by a 1, that it comes.
 	Rights   []int
@@ -117,10 +115,10 @@ func (s *Session) keepTask(t *Task) {
 	s.Keep(t.memory())
 }
 
-// heldUp reports whether a long reply has to wait until the socket has taken what was said before it: to copy it behind that
-// would take some milliseconds. Descriptors do not wait with it, or they would be open for as long as the peer likes.
+// heldUp reports whether a long reply has to wait: see heldUpBy. Descriptors do not wait with it, or they would be open for as long as the
+// peer likes.
 func (s *Session) heldUp(t *Task) bool {
-	if t.mapping == nil || s.Is(InExec) || s.set.Stopping || !s.HeldUp() {
+	if s.Is(InExec) || !s.heldUpBy(&t.output) {
 		return false
 	}
 	t.breakPromises()
@@ -133,7 +131,7 @@ func (s *Session) advance(t *Task) (more bool) {
 		if t.idle = t.Ready != nil && !t.Ready(); t.idle {
 			return true
 		}
-		t.makeRoom()
+		t.makeRoom(stepRoom)
 		t.out, more = t.Step(t.out)
 		t.moved()
 		if !more {
@@ -154,7 +152,7 @@ func (s *Session) goOnWithTask() {
 	t := s.more.task
 	if t.done = t.done || !s.advance(t); !t.done {
 		s.Keep(t.memory())
-		err := s.User().Room(account.Buffers, 0)
+		err := s.roomForReply(t)
 		if err == nil {
 			if !t.idle {
 				s.Queue()
@@ -195,19 +193,23 @@ func (s *Session) endTask(t *Task) {
 	}
 	if s.Is(InExec) {
 		s.Confirm(b[from:])
-		if t.mapping != nil {
-			t.unmap()
-		}
+		t.unmap()
 		return
 	}
-	if t.mapping != nil && s.SendMapped(t.mapping, from, len(b), nil) {
-		t.mapping = nil
-		return
-	}
-	s.Send(b[from:])
-	if t.mapping != nil {
+	if !s.sendLong(&t.output, from, nil) {
+		s.Send(b[from:])
 		t.unmap()
 	}
+}
+
+// roomForReply says why a task may say no more.
+func (s *Session) roomForReply(t *Task) error {
+	if s.Is(InExec) {
+		if err := s.more.transaction.tooLong(&t.output); err != nil {
+			return err
+		}
+	}
+	return s.User().Room(account.Buffers, 0)
 }
 
 // sendWithRights sends what is the end of a task's output with descriptors beside it. It reports false if the socket does not take them
@@ -215,9 +217,7 @@ func (s *Session) endTask(t *Task) {
 func (s *Session) sendWithRights(t *Task, b []byte) bool {
 	switch {
 	case len(b) == 0 || s.Is(InExec):
-	case t.mapping == nil && s.SendRights(b, t.Rights),
-		t.mapping != nil && s.SendMapped(t.mapping, len(t.out)-len(b), len(t.out), t.Rights):
-		t.mapping = nil
+	case t.mapping == nil && s.SendRights(b, t.Rights), s.sendLong(&t.output, len(t.out)-len(b), t.Rights):
 		t.closeRights()
 		return true
 	}
@@ -247,9 +247,7 @@ func (t *Task) memory() int { return cap(t.out) + t.Held }
 func (s *Session) dropTask() {
 	if x := s.more; x != nil && x.task != nil {
 		x.task.closeRights()
-		if x.task.mapping != nil {
-			x.task.unmap()
-		}
+		x.task.unmap()
 		x.task = nil
 	}
 }

@@ -16,7 +16,9 @@ type Transaction struct {
 
 	// While EXEC executes it. See InExec.
 	at      int    // how much of the queue is executed
-	replies []byte // to these commands, behind headRoom
+	most    int    // how many bytes of replies there may be before a command, and in a listing
+	replies output // to these commands, behind headRoom
+	heldUp  bool   // all are there, and wait for the socket: see Session.EndExec
 	pushes  []byte // what the connection is told meanwhile: it comes behind the reply, in which may be what it is about
 
 	input, output account.Charge
@@ -75,8 +77,9 @@ func (c *Call) Keep(words [][]byte, most int) bool {
 	return true
 }
 
-// BeginExec has the replies to what follows be gathered.
-func (s *Session) BeginExec() {
+// BeginExec has the replies to what follows be gathered. If they have more than so many bytes, there is no room for another one.
+func (s *Session) BeginExec(most int) {
+	s.more.transaction.most = most
 	s.state = s.state&^InMulti | InExec
 	s.SetUnfinished(true)
 }
@@ -87,16 +90,40 @@ func (t *Transaction) Left() []byte { return t.queue[t.at:] }
 // Did takes the first so many bytes off them.
 func (t *Transaction) Did(n int) { t.at += n }
 
-// EndExec answers EXEC.
+// RoomForReply reports whether a command of a transaction may have a reply, and has the one ready that it has instead.
+func (c *Call) RoomForReply() bool {
+	t := c.Session.more.transaction
+	if err := t.tooLong(&t.replies); err != nil {
+		c.Fail(wire.CodeQuota, "%v", err)
+		return false
+	}
+	return c.Room(account.Buffers, 0)
+}
+
+// tooLong says why nothing more is said behind what is said in a transaction: the replies, or a part of the next one.
+func (t *Transaction) tooLong(o *output) error {
+	if len(o.out) > t.most {
+		return fmt.Errorf("the replies of a transaction have more than %d bytes (limits.output)", t.most)
+	}
+	return nil
+}
+
+// EndExec answers EXEC: if the reply is long, and the socket has not taken what was said before, when it has. Then it is called again.
 func (s *Session) EndExec() {
 	t := s.more.transaction
+	if t.heldUp = !s.Is(ReplyOff|ReplySkip) && s.heldUpBy(&t.replies); t.heldUp {
+		s.Await()
+		return
+	}
 	s.state &^= InExec
 	t.gather(nil)
 	var room [headRoom]byte
 	head := wire.AppendArray(room[:0], t.n)
 	from := headRoom - len(head)
-	copy(t.replies[from:], head)
-	s.say(t.replies[from:])
+	copy(t.replies.out[from:], head)
+	if s.Is(ReplyOff|ReplySkip) || !s.sendLong(&t.replies, from, nil) {
+		s.say(t.replies.out[from:])
+	}
 	s.state &^= ReplySkip
 	if len(t.pushes) > 0 {
 		s.Send(t.pushes)
@@ -109,6 +136,7 @@ func (s *Session) DropTransaction() {
 	if x := s.more; x != nil && x.transaction != nil {
 		x.transaction.input.Release()
 		x.transaction.output.Release()
+		x.transaction.replies.unmap()
 		x.transaction = nil
 		s.state &^= InMulti | InExec
 		s.SetUnfinished(false)
@@ -124,11 +152,13 @@ func (s *Session) checkTransaction() {
 
 // gather adds to the replies of a transaction.
 func (t *Transaction) gather(b []byte) {
-	if t.replies == nil {
-		t.replies = make([]byte, headRoom, headRoom+len(b))
+	if t.replies.out == nil {
+		t.replies.out = make([]byte, headRoom, headRoom+len(b))
 	}
-	t.replies = append(t.replies, b...)
-	t.output.Set(cap(t.replies) + cap(t.pushes))
+	t.replies.makeRoom(len(b))
+	t.replies.out = append(t.replies.out, b...)
+	t.replies.moved()
+	t.output.Set(cap(t.replies.out) + cap(t.pushes))
 }
 
 // say tells a connection what a command is answered, unless CLIENT REPLY has that left out.
@@ -149,7 +179,7 @@ func (s *Session) Tell(b []byte) {
 	}
 	t := s.more.transaction
 	t.pushes = append(t.pushes, b...)
-	t.output.Set(cap(t.replies) + cap(t.pushes))
+	t.output.Set(cap(t.replies.out) + cap(t.pushes))
 }
 
 // Confirm is say for what confirms a subscription, or its end, which CLIENT REPLY does not have left out.
