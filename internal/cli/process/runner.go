@@ -26,9 +26,9 @@ type Runner struct {
 
 	mu      sync.Mutex
 	witness witness
-	running map[*os.Process]struct{}
-	leaving bool  // a signal has come
-	err     error // of the last CMD that failed
+	running map[*os.Process]signalSet // what had come to the group before the CMD was there, and is not passed on yet
+	leaving bool                      // a signal has come
+	err     error                     // of the last CMD that failed
 }
 
 // NewRunner looks for CMD, which it is to run for messages.
@@ -39,7 +39,7 @@ func NewRunner(command []string, jobs int) (*Runner, error) {
 	}
 	r := &Runner{
 		file: file, argv: command, slots: make(chan struct{}, jobs), signals: make(chan os.Signal, 16),
-		witness: newWitness(), running: map[*os.Process]struct{}{},
+		witness: newWitness(), running: map[*os.Process]signalSet{},
 	}
 	Catch(r.signals, Leaving)
 	go r.watch()
@@ -55,10 +55,11 @@ func (r *Runner) watch() {
 		}
 		r.mu.Lock()
 		group := r.witness.saw(number)
-		for p := range r.running {
-			if !group || !inGroup(p) {
+		for p, early := range r.running {
+			if !group || early.has(number) || !inGroup(p) {
 				_ = p.Signal(s) // or it has ended
 			}
+			r.running[p] = early &^ setOf(number)
 		}
 		first := !r.leaving
 		r.leaving = true
@@ -122,9 +123,15 @@ func (r *Runner) spawn(stdin *os.File, environment []string) (*os.Process, error
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.stay()
+	return r.begin(stdin, environment)
+}
+
+// begin has a CMD run.
+func (r *Runner) begin(stdin *os.File, environment []string) (*os.Process, error) {
+	early := r.witness.pending()
 	p, err := Spawn(r.file, r.argv, Environment(environment), stdin)
 	if err == nil {
-		r.running[p] = struct{}{}
+		r.running[p] = early
 		r.tasks.Add(1)
 	}
 	return p, err
