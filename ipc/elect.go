@@ -80,13 +80,14 @@ func (l *Lead) Resign(ctx context.Context) error {
 // withdraw takes the value away, if the lead was not lost.
 func (l *Lead) withdraw(ctx context.Context) error {
 	return l.by.each(ctx, func(c *Client) error {
-		if _, err := c.Unwill(ctx, l.topic()); err != nil {
+		_, err := c.clear(ctx, l.topic(), "UNDER", l.Name, token(l.Token))
+		switch {
+		case errors.Is(err, ErrStale), errors.Is(err, ErrNoLock):
+			return nil // Unlock says so; and if this process leads again, the will is of that
+		case err != nil:
 			return err
 		}
-		_, err := c.clear(ctx, l.topic(), "UNDER", l.Name, token(l.Token))
-		if errors.Is(err, ErrStale) || errors.Is(err, ErrNoLock) {
-			return nil // Unlock says so
-		}
+		_, err = c.Unwill(ctx, l.topic()) // only now: if the process ends before, the value goes with it
 		return err
 	})
 }

@@ -144,7 +144,7 @@ func TestElect(t *testing.T) {
 }
 
 // TestResignTakesOwnValue: whether the lead is this one's still, and that its value is taken away, is one command: nobody can take the lead in
-// between.
+// between. The will goes when the value has gone; if the lead was lost, it may be that of the next lead of this process, and stays.
 func TestResignTakesOwnValue(t *testing.T) {
 	ctx := context.Background()
 	for _, answer := range []string{":1\r\n", "-STALE token 7 is not that of a present hold\r\n"} {
@@ -160,10 +160,11 @@ func TestResignTakesOwnValue(t *testing.T) {
 		s.say("%3\r\n+seq\r\n:1\r\n+delivered\r\n:0\r\n+dropped\r\n:0\r\n")
 		lead := elected.ok(t)
 		resigned := start(func() (struct{}, error) { return struct{}{}, lead.Resign(ctx) })
-		s.expect("BUS.UNWILL", "a/leader", "FOR", "self")
-		s.say(":1\r\n")
 		s.expect("BUS.CLEAR", "a/leader", "UNDER", "a", "7")
-		s.say(answer)
+		if s.say(answer); answer[0] == ':' {
+			s.expect("BUS.UNWILL", "a/leader", "FOR", "self")
+			s.say(":1\r\n")
+		}
 		s.expect("LOCK.RELEASE", "a", "7")
 		s.say("+OK\r\n")
 		resigned.ok(t)
