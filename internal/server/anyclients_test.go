@@ -14,7 +14,7 @@ import (
 	"github.com/ipcd/ipcd/ipc/wire"
 )
 
-var anyClients = flag.Int("clients", 300, "how many worlds TestAnyClients makes")
+var anyClients = flag.Int("clients", 1200, "how many worlds TestAnyClients makes")
 
 // TestAnyClients has a few clients send any commands, several in one write, and read as little as they like: the daemon goes on, what it
 // sends each of them is whole RESP, replies come in order, none is missing, and each message comes under its own topic.
@@ -28,12 +28,14 @@ func TestAnyClients(t *testing.T) {
 
 // anyWorld is a daemon with such clients.
 type anyWorld struct {
-	t       *testing.T
-	r       *rand.Rand
-	s       *stage
-	clients []*anyClient
-	said    []string // all that was done, to be read when it fails
-	number  int      // of the last marker or message
+	t        *testing.T
+	r        *rand.Rand
+	s        *stage
+	topics   []string
+	commands []string // some of anyCommands: of few, each is more often beside any other
+	clients  []*anyClient
+	said     []string // all that was done, to be read when it fails
+	number   int      // of the last marker or message
 }
 
 // anyClient is one of them.
@@ -47,9 +49,11 @@ type anyClient struct {
 	closed  bool
 }
 
-// anyCommands are what clients say, where some words stand for others: see words.
+// anyCommands are what clients say, one or several behind each other, where some words stand for others: see words.
 var anyCommands = []string{
-	"HELLO 2", "HELLO 3", "HELLO 3", "RESET", "MULTI", "EXEC", "EXEC", "DISCARD", "PING", "CLIENT GETNAME", "CLIENT SETNAME a", "CLIENT ID",
+	"TRANSACTION", "TRANSACTION", "TRANSACTION", "TRANSACTION", "PSUBSCRIBE ipcd/filter-json/#; PUBLISH SENT", "UNSUBSCRIBE TOPIC; SUBSCRIBE TOPIC", "SUBSCRIBE TOPIC; PUBLISH SENT", "PUBLISH SENT; PUBLISH SENT", "PUNSUBSCRIBE a*; SUBSCRIBE TOPIC",
+	"BUS.UNSUB FILTER; BUS.SUB FILTER", "UNSUBSCRIBE TOPIC; BUS.SUB FILTER", "HELLO 3; BUS.SUB FILTER SLOW CONFLATE", "BUS.SUB FILTER GROUP GROUP; BUS.PUB SENT",
+	"HELLO 2", "HELLO 3", "HELLO 3", "RESET", "MULTI", "EXEC", "EXEC", "DISCARD", "PING", "CLIENT GETNAME", "CLIENT GETNAME", "CLIENT SETNAME a", "CLIENT REPLY OFF", "CLIENT REPLY SKIP", "CLIENT REPLY ON", "CLIENT ID",
 	"CLIENT LIST", "CLIENT INFO", "ECHO pmessage", "ECHO bus.lost", "ECHO bus.message", "ECHO ipcd/filter-json/x", "IPCD.STATUS", "COMMAND COUNT", "INFO",
 	"SUBSCRIBE TOPIC", "SUBSCRIBE TOPIC TOPIC", "UNSUBSCRIBE TOPIC", "UNSUBSCRIBE", "PSUBSCRIBE a*", "PSUBSCRIBE *", "PUNSUBSCRIBE a*", "PUNSUBSCRIBE",
 	"PSUBSCRIBE ipcd/filter/FILTER", "PSUBSCRIBE ipcd/filter-json/FILTER", "PSUBSCRIBE ipcd/group/GROUP/FILTER", "PUNSUBSCRIBE ipcd/filter-json/FILTER",
@@ -70,18 +74,32 @@ var anyCommands = []string{
 // pick is one of several.
 func (w *anyWorld) pick(of ...string) string { return of[w.r.IntN(len(of))] }
 
-// words are a command for a client to send.
-func (w *anyWorld) words() []string {
-	words := strings.Fields(w.pick(anyCommands...))
-	var all []string
+// some are commands for a client to send.
+func (w *anyWorld) some() (all [][]string) {
+	commands := w.pick(w.commands...)
+	if commands == "TRANSACTION" { // of which the reply looks like anything
+		commands = "MULTI; " + w.pick("ECHO pmessage", "ECHO bus.lost", "ECHO bus.message", "PING")
+		for range 1 + w.r.IntN(4) {
+			commands += "; " + w.pick("ECHO ipcd/filter-json/a", "CLIENT GETNAME", "CLIENT GETNAME", "PING", "PUBLISH SENT")
+		}
+		commands += "; EXEC"
+	}
+	for one := range strings.SplitSeq(commands, ";") {
+		all = append(all, w.words(strings.Fields(one)))
+	}
+	return all
+}
+
+// words are the words of a command.
+func (w *anyWorld) words(words []string) (all []string) {
 	for _, word := range words {
 		switch {
 		case word == "SENT": // a topic, and a payload that begins with it
-			topic := w.pick("a", "aaaaa", "b/c", "b/d")
+			topic := w.pick(w.topics...)
 			w.number++
 			all = append(all, topic, topic+"="+strconv.Itoa(w.number)+strings.Repeat("x", w.r.IntN(3)*w.r.IntN(1500)))
 		case word == "TOPIC":
-			all = append(all, w.pick("a", "aaaaa", "b/c", "b/d"))
+			all = append(all, w.pick(w.topics...))
 		case word == "LOCK":
 			all = append(all, w.pick("l", "m"))
 		case word == "LOCK2":
@@ -104,26 +122,33 @@ func (w *anyWorld) words() []string {
 // say has a client send some commands in one write.
 func (w *anyWorld) say(c *anyClient) {
 	var b []byte
-	for range 1 + w.r.IntN(8) {
-		words := w.words()
+	for range 1 + w.r.IntN(6) {
 		if w.r.IntN(4) == 0 && !c.inMulti {
 			w.number++
-			words = []string{"ECHO", "marker-" + strconv.Itoa(w.number)}
-			c.markers = append(c.markers, words[1])
+			marker := "marker-" + strconv.Itoa(w.number)
+			c.markers = append(c.markers, marker)
+			b = w.append(b, c, "ECHO", marker)
 		}
-		if (words[0] == "HELLO" || words[0] == "RESET") && c.steady {
-			words = []string{"PING"}
+		for _, words := range w.some() {
+			b = w.append(b, c, words...)
 		}
-		switch words[0] {
-		case "MULTI":
-			c.inMulti = true
-		case "EXEC", "DISCARD", "RESET":
-			c.inMulti = false
-		}
-		w.note("%d: %.80q", c.number, words)
-		b = wire.AppendCommand(b, words...)
 	}
 	c.Send(b...)
+}
+
+// append appends a command that a client sends.
+func (w *anyWorld) append(b []byte, c *anyClient, words ...string) []byte {
+	if c.steady && (words[0] == "HELLO" || words[0] == "RESET" || words[0] == "CLIENT" && words[1] == "REPLY") {
+		words = []string{"PING"}
+	}
+	switch words[0] {
+	case "MULTI":
+		c.inMulti = true
+	case "EXEC", "DISCARD", "RESET":
+		c.inMulti = false
+	}
+	w.note("%d: %.80q", c.number, words)
+	return wire.AppendCommand(b, words...)
 }
 
 func (w *anyWorld) note(format string, args ...any) {
@@ -141,10 +166,17 @@ func (w *anyWorld) play() {
 	w.s = newStage(w.t, func(_ *Setup, o *Options) {
 		o.Limits.Output, o.Limits.BuffersPerUser = 6<<10, 40<<10
 	})
+	for range 2 {
+		w.topics = append(w.topics, w.pick("a", "aaaaa", "b/c", "b/d"))
+	}
+	for range 3 + w.r.IntN(12) {
+		w.commands = append(w.commands, w.pick(anyCommands...))
+	}
+	w.commands = append(w.commands, w.pick("PUBLISH SENT", "BUS.PUB SENT"))
 	for range 3 {
 		w.connect()
 	}
-	for range 40 {
+	for range 60 {
 		c := w.clients[w.r.IntN(len(w.clients))]
 		switch n := w.r.IntN(20); {
 		case n < 9 && !c.closed:
@@ -153,7 +185,7 @@ func (w *anyWorld) play() {
 			w.s.settle()
 			w.note("settle")
 		case n < 15:
-			room := []int{0, 0, 0, 1, 7, 100, 3000, -1, -1}[w.r.IntN(9)]
+			room := []int{0, 0, 0, 0, 0, 1, 7, 100, 3000, -1, -1}[w.r.IntN(11)]
 			c.SetRoom(room)
 			w.note("%d: room %d", c.number, room)
 		case n < 17:
@@ -230,7 +262,7 @@ func (w *anyWorld) check(c *anyClient) bool {
 			}
 		}
 		if topic > 0 && len(v.Elems) > payload && !strings.HasPrefix(v.Elems[topic].Str, "ipcd/") {
-			if p := v.Elems[payload].Str; p != "" && p != "x" && !strings.HasPrefix(p, v.Elems[topic].Str+"=") {
+			if p := v.Elems[payload].Str; strings.Contains(p, "=") && !strings.HasPrefix(p, v.Elems[topic].Str+"=") {
 				w.t.Errorf("client %d was sent %.400s", c.number, fmt.Sprintf("%+v", v.Elems))
 				return false
 			}
