@@ -84,8 +84,8 @@ const callsAtOnce = 32
 // rest waits for the next turn, if the loop turns. If it does not, it may be about to: others run first that want the processor.
 func (c *Closer) rest() {
 	c.mu.Lock()
-	c.resting++
 	for turn := c.turn; c.turning && c.turn == turn; {
+		c.resting++
 		c.goOn.Wait()
 	}
 	c.mu.Unlock()
